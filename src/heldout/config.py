@@ -1,0 +1,322 @@
+"""Experiments as data: strict, typed, frozen, hashable configurations that inherit by bare assignment.
+
+An experiment is a class in ``exps/expNNN.py``. Its fields are data, checked when the file is imported; its hooks are
+methods (``build_model``, ``build_loss``, ...) that a task class fills and an experiment may override. An
+instance is one way to run it: plain, under a budget (``exp040@quick``), or with overrides (``exp040@quick+lr=0.001``).
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import importlib
+import inspect
+import re
+import textwrap
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from heldout.errors import UserError
+from heldout.files import REPOSITORY, sha256_json
+
+_SPEC = re.compile(r"(?P<name>exp\d{3}\w*)(@(?P<budget>\w+))?(\+(?P<overrides>.+))?")
+_NOT_DATA = (classmethod, staticmethod, property)
+
+
+class ExperimentMeta(type(BaseModel)):
+    """Lets a subclass override a field without repeating its type, and refuses names that are no field."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> type:
+        """Give bare assignments their inherited types, then let pydantic build the class."""
+        inherited: dict[str, Any] = {}
+        for base in reversed(bases):
+            inherited.update(getattr(base, "__pydantic_fields__", {}))
+        own = namespace.setdefault("__annotations__", {})
+        for key, value in namespace.items():
+            if key in own or key.startswith("_") or key == "model_config":
+                continue
+            if inspect.isfunction(value) or isinstance(value, _NOT_DATA) or hasattr(value, "decorator_info"):
+                if key in inherited:
+                    raise UserError(f"{namespace['__module__']}: {key} is a field and cannot become a method")
+                continue
+            if key not in inherited:
+                raise UserError(f"{namespace['__module__']}: unknown field {key!r}{_nearest(key, inherited)}")
+            field = inherited[key]
+            own[key] = Annotated[field.annotation, *field.metadata, Field(description=field.description)]
+        try:
+            return super().__new__(mcs, name, bases, namespace, **kwargs)
+        except ValidationError as error:
+            raise UserError(f"{namespace['__module__']}: {_first_error(error)}") from None
+
+
+class BaseConfig(BaseModel, metaclass=ExperimentMeta):
+    """What every experiment has: data, folds, preparation, training, prediction and score."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", validate_default=True, protected_namespaces=())
+
+    # Data and folds
+    dataset: str = Field("", description="folder of the dataset below input/ or $HELDOUT_DATA")
+    source: str = Field("", description="layout of the dataset: a module of heldout.data.sources")
+    source_options: dict[str, str | int | float | bool] = Field({}, description="settings of the source")
+    skip_bad: bool = Field(False, description="set unreadable cases aside, in a list with reasons, instead of stopping")
+    near_duplicates: bool = Field(True, description="keep near-duplicate cases in one group, not only exact ones")
+    test_fraction: float = Field(0.15, ge=0, lt=0.9, description="share of patients locked away for the test part")
+    fold_count: int = Field(5, ge=2)
+    fold_seed: int = 0
+    folds: tuple[int, ...] | None = Field(None, description="folds to train; None is all")
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    case_fraction: float = Field(1.0, gt=0, le=1, description="share of a fold's training patients to use")
+
+    # Preparation
+    channels: int = Field(1, ge=1, description="image channels")
+    spacing: tuple[float, float, float] | None = Field(None, description="voxel size in mm of volumes; None keeps")
+    crop: Literal["none", "nonzero"] = Field("none", description="cut volumes to the box of their nonzero voxels")
+    image_size: tuple[int, ...] | None = Field(None, description="(H, W) or (X, Y, Z) of a prepared case; None keeps")
+    resize: Literal["stretch", "letterbox"] = "letterbox"
+    normalise: Literal["zscore", "percentile", "window", "unit"] = "percentile"
+    percentiles: tuple[float, float] = (1.0, 99.0)
+    window: tuple[float, float] = Field((40.0, 80.0), description="(centre, width) in the image's own units")
+
+    # Sampling and augmentation
+    patch_size: tuple[int, ...] | None = Field(None, description="training patch; None is the whole prepared case")
+    foreground_fraction: float = Field(0.5, ge=0, le=1, description="share of patches centred on the foreground")
+    positive_fraction: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="share of training samples drawn from positive cases; None keeps their own share",
+    )
+    augment: Literal["none", "light", "strong"] = "light"
+
+    # Optimisation
+    epochs: int = Field(20, ge=1)
+    steps_per_epoch: int | None = Field(None, ge=1, description="batches per epoch; None is one pass over the cases")
+    batch_size: int = Field(16, ge=1)
+    accumulate: int = Field(1, ge=1, description="batches per optimizer step")
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    schedule: Literal["cosine", "one_cycle", "constant"] = "cosine"
+    warmup_fraction: float = Field(0.05, ge=0, lt=1)
+    gradient_clip: float | None = Field(1.0, gt=0)
+    ema_decay: float | None = Field(0.99, gt=0, lt=1, description="decay per optimizer step; None keeps no average")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    workers: int = Field(2, ge=0, description="data loading processes; results do not depend on it")
+
+    # Validation and checkpoints
+    validate_every: int | None = Field(None, ge=1, description="epochs between validations; None is only at the end")
+    checkpoint: Literal["last", "best"] = Field(
+        "last", description="best is chosen by the fold's own score, and marked"
+    )
+    early_stopping: int | None = Field(None, ge=1, description="validations without a better score before stopping")
+
+    # Prediction and score
+    predict_batch_size: int = Field(16, ge=1)
+    tta: str = Field("", description="axes flipped at test time: of 'hv' for images, of 'xyz' for volumes")
+    overlap: float = Field(0.5, ge=0, lt=1, description="overlap of sliding windows")
+    metric: str = Field("", description="the score that ranks: a name of heldout.metrics")
+    submission: Literal["csv", "rle", "masks"] = "csv"
+    sample_submission: str | None = Field(
+        None, description="file below the dataset's folder that the submission must match"
+    )
+
+    # Scaled-down ways to run
+    budgets: dict[str, dict[str, Any]] = Field({}, description="overrides by name, for --budget")
+
+    outside_identity: ClassVar[frozenset[str]] = frozenset({"budgets", "workers", "folds", "seeds"})
+    dimensions: ClassVar[int]
+
+    _budget: str | None = PrivateAttr(None)
+    _overrides: tuple[tuple[str, Any], ...] = PrivateAttr(())
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Check the fields as soon as the class exists, under every budget too."""
+        super().__pydantic_init_subclass__(**kwargs)
+        try:
+            budgets = cls().budgets
+            for budget in budgets:
+                cls.create(budget=budget)
+        except ValidationError as error:
+            raise UserError(f"{cls.__module__}: {_first_error(error)}") from None
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        if self.checkpoint == "best" and self.validate_every is None:
+            raise ValueError("checkpoint = 'best' needs validate_every")
+        if self.early_stopping is not None and self.validate_every is None:
+            raise ValueError("early_stopping needs validate_every")
+        if self.folds is not None and not set(self.folds) <= set(range(self.fold_count)):
+            raise ValueError(f"folds = {self.folds} lie outside 0 ... {self.fold_count - 1}")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds = {self.seeds} repeat a seed")
+        for name in ("image_size", "patch_size"):
+            size, dimensions = getattr(self, name), getattr(type(self), "dimensions", None)
+            if size is not None and dimensions is not None and (len(size) != dimensions or min(size) < 1):
+                raise ValueError(f"{name} = {size} needs {dimensions} positive numbers")
+        if not set(self.tta) <= set(self.flip_axes) or len(set(self.tta)) != len(self.tta):
+            raise ValueError(f"tta = {self.tta!r} may hold each of {self.flip_axes!r} once")
+        return self
+
+    @classmethod
+    def create(cls, budget: str | None = None, overrides: dict[str, Any] | None = None) -> Self:
+        """Make an instance under a budget and with overrides on top.
+
+        Raises:
+            UserError: unknown budget or field, or a value that does not fit.
+        """
+        declared: dict[str, dict[str, Any]] = cls.model_fields["budgets"].default
+        if budget is not None and budget not in declared:
+            names = ", ".join(declared) or "none"
+            raise UserError(f"{cls.__name__.lower()} declares no budget {budget!r}: it has {names}")
+        values = {**declared.get(budget or "", {}), **(overrides or {})}
+        for key in values:
+            if key not in cls.model_fields:
+                raise UserError(f"{cls.__module__}: unknown field {key!r}{_nearest(key, cls.model_fields)}")
+        try:
+            config = cls(**values)
+        except ValidationError as error:
+            raise UserError(f"{cls.__module__}: {_first_error(error)}") from None
+        config._budget = budget
+        config._overrides = tuple(sorted((overrides or {}).items()))
+        return config
+
+    @property
+    def spec(self) -> str:
+        """Name of this way to run, and of its run folder: ``exp040``, ``exp040@quick``, ``exp040@quick+lr=0.001``."""
+        text = type(self).__module__.rpartition(".")[2]
+        if self._budget:
+            text += f"@{self._budget}"
+        if self._overrides:
+            text += "+" + ",".join(f"{key}={_compact(value)}" for key, value in self._overrides)
+        return text
+
+    @property
+    def title(self) -> str:
+        """First line of the docstring of the experiment's file."""
+        return (inspect.getdoc(inspect.getmodule(type(self))) or type(self).__name__).splitlines()[0]
+
+    @property
+    def flip_axes(self) -> str:
+        """Letters that ``tta`` may use, one per spatial axis of the array: rows, columns or x, y, z."""
+        return "xyz" if getattr(type(self), "dimensions", 2) == 3 else "vh"
+
+    @property
+    def fold_list(self) -> tuple[int, ...]:
+        """Folds this experiment trains."""
+        return tuple(range(self.fold_count)) if self.folds is None else self.folds
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two runs comparable: every field that can change a result, the task and the overridden hooks."""
+        fields = self.model_dump(mode="json", exclude=set(self.outside_identity))
+        return {"task": self.task_name(), "fields": fields, "hooks": self._hooks()}
+
+    def fingerprint(self) -> str:
+        """SHA-256 of :meth:`identity`."""
+        return sha256_json(self.identity())
+
+    @classmethod
+    def task_name(cls) -> str:
+        """Name of the task class the experiment stands on, such as ``Segment2D``."""
+        return next(base.__name__ for base in cls.__mro__ if not base.__module__.startswith("exps"))
+
+    @classmethod
+    def parent_name(cls) -> str | None:
+        """Name of the experiment this one differs from, or None for the first of its family."""
+        parent = cls.__mro__[1].__module__
+        return parent.rpartition(".")[2] if parent.startswith("exps.") else None
+
+    @classmethod
+    def _hooks(cls) -> dict[str, str]:
+        """Hash of the syntax of every method that an experiment file defines; comments and layout do not count."""
+        hooks: dict[str, str] = {}
+        for base in reversed(cls.__mro__):
+            if base.__module__.startswith("exps."):
+                for name, member in vars(base).items():
+                    if inspect.isfunction(member):
+                        tree = ast.dump(ast.parse(textwrap.dedent(inspect.getsource(member))))
+                        hooks[name] = hashlib.sha256(tree.encode()).hexdigest()[:16]
+        return hooks
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint())
+
+
+def load(spec: str, budget: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> BaseConfig:
+    """Import an experiment and make the instance that ``spec`` names.
+
+    Args:
+        spec: ``exp040``, ``exp040@quick`` or ``exp040@quick+lr=0.001,epochs=3``.
+        budget: Budget, where ``spec`` names none.
+        overrides: ``field=value`` texts, as given with ``--set``.
+
+    Raises:
+        UserError: the experiment, the budget or a field does not exist, or a value does not fit.
+    """
+    match = _SPEC.fullmatch(spec)
+    if match is None:
+        raise UserError(f"{spec!r} is no experiment: write exp040, exp040@quick or exp040+lr=0.001")
+    name = match["name"]
+    try:
+        module = importlib.import_module(f"exps.{name}")
+    except ModuleNotFoundError as error:
+        if error.name not in (f"exps.{name}", "exps"):
+            raise
+        raise UserError(f"exps/{name}.py does not exist{_nearest(name, names())}") from None
+    cls = next(
+        (v for v in vars(module).values() if isinstance(v, ExperimentMeta) and v.__module__ == module.__name__),
+        None,
+    )
+    if cls is None:
+        raise UserError(f"exps/{name}.py defines no experiment: subclass a task or another experiment there")
+    texts = _split(match["overrides"] or "") + list(overrides)
+    return cls.create(match["budget"] or budget, dict(_parse(text) for text in texts))
+
+
+def names() -> list[str]:
+    """Names of all experiments in ``exps/``, sorted."""
+    return sorted(path.stem for path in (REPOSITORY / "exps").glob("exp*.py"))
+
+
+def difference(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Lines ``field: old -> new`` for two nested dictionaries, such as two identities."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [line for key in keys for line in difference(old.get(key), new.get(key), f"{prefix}{key}.")]
+    return [] if old == new else [f"{prefix.rstrip('.').removeprefix('fields.')}: {old!r} -> {new!r}"]
+
+
+def _split(text: str) -> list[str]:
+    """Split ``a=1,b=(2,3)`` at the commas before a ``name=``."""
+    return [part for part in re.split(r",(?=\w+=)", text) if part]
+
+
+def _parse(text: str) -> tuple[str, Any]:
+    """``lr=1e-4`` to ``("lr", 0.0001)``; what is no Python literal stays text."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--set {text}: write field=value, such as --set lr=1e-4")
+    try:
+        return key.strip(), ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key.strip(), value.strip()
+
+
+def _compact(value: Any) -> str:
+    return str(value).replace(" ", "").replace("/", "_")
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{field} = {first['input']!r}: {message}" if field else message

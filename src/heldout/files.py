@@ -1,0 +1,156 @@
+"""Atomic writes, locks and hashes: the only module that puts artefacts on disk.
+
+Every artefact is written to a temporary file in the same folder, flushed to the disk and renamed, so that a
+reader sees the old file or the new one, never a half of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from heldout.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def home() -> Path:
+    """Folder that holds ``input/``, ``working/`` and ``submissions/``: ``$HELDOUT_HOME`` or the repository."""
+    return Path(os.environ.get("HELDOUT_HOME", REPOSITORY)).resolve()
+
+
+def dataset_root(name: str) -> Path:
+    """Folder of a raw dataset: below ``$HELDOUT_DATA``, below ``/kaggle/input`` on Kaggle, or below ``input/``.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if "HELDOUT_DATA" in os.environ:
+        base = Path(os.environ["HELDOUT_DATA"]).resolve()
+    elif "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+        base = Path("/kaggle/input")
+    else:
+        base = home() / "input"
+    if not (base / name).is_dir():
+        raise UserError(
+            f"dataset folder {base / name} does not exist: put the dataset there, or set HELDOUT_DATA to the "
+            f"folder that holds {name}/"
+        )
+    return base / name
+
+
+@contextlib.contextmanager
+def atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a temporary file beside ``path`` that replaces it when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed below, before the rename
+        mode,
+        dir=path.parent,
+        prefix=f".{path.name}.",
+        suffix=".part",
+        delete=False,
+        encoding=None if "b" in mode else "utf-8",
+    )
+    try:
+        with handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.chmod(handle.name, 0o644)
+        os.replace(handle.name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(handle.name)
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` atomically."""
+    with atomic(path) as handle:
+        handle.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` atomically, as UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON atomically; NaN is an error."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): restore it or delete it and run again") from None
+
+
+def write_with(path: Path, writer: Callable[[Path], None]) -> None:
+    """Let ``writer`` fill a temporary path that keeps ``path``'s name ending, then move it into place.
+
+    For libraries that insist on a file name (nibabel, OpenCV, matplotlib).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        temporary = Path(folder) / path.name
+        writer(temporary)
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal text."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def lock(folder: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold ``folder`` for this process; the operating system lets go when the process dies.
+
+    Args:
+        folder: The folder to hold; created where missing.
+        what: What the holder does, for the message of whoever comes second.
+        wait: Wait for the other process instead of refusing.
+
+    Raises:
+        UserError: another process holds the folder; the message says which, and since when.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            holder = handle.read().strip() or "another process"
+            raise UserError(f"{folder} is in use by {holder}: wait for it to end, or stop it") from None
+        handle.seek(0)
+        handle.truncate()
+        handle.write(f"process {os.getpid()} on {socket.gethostname()}, {what}, since {time.strftime('%F %T')}")
+        handle.flush()
+        yield

@@ -1,0 +1,143 @@
+"""Experiments inherit by bare assignment, and refuse every field, type or pair that makes no sense."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import ClassVar
+
+import pytest
+
+from heldout import config as configuration
+from heldout.config import BaseConfig, difference
+from heldout.errors import UserError
+
+PARENT = '''"""Parent of the family."""
+from typing import ClassVar
+from heldout.config import BaseConfig
+
+class Exp900(BaseConfig):
+    dimensions: ClassVar[int] = 2
+    dataset = "phantom"
+    lr = 3e-4
+    epochs = 8
+    budgets = {"quick": {"epochs": 2, "image_size": (64, 64)}}
+
+    def build_loss(self):
+        return "parent"
+'''
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Write experiment files into a package ``exps`` of their own."""
+    package = tmp_path / "exps"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    saved = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "exps"}
+    for name in saved:
+        del sys.modules[name]
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def add(name: str, text: str) -> None:
+        (package / f"{name}.py").write_text(text)
+        sys.modules.pop(f"exps.{name}", None)
+        importlib.invalidate_caches()
+
+    add("exp900", PARENT)
+    yield add
+    for name in [name for name in sys.modules if name.partition(".")[0] == "exps"]:
+        del sys.modules[name]
+    sys.modules.update(saved)
+
+
+def child(write, body: str, doc: str = "Child.") -> BaseConfig:
+    write("exp901", f'"""{doc}"""\nfrom exps.exp900 import Exp900\n\nclass Exp901(Exp900):\n{body}\n')
+    return configuration.load("exp901")
+
+
+def test_bare_assignment_overrides_and_the_rest_is_inherited(write):
+    experiment = child(write, "    lr = 1e-2")
+    assert (experiment.lr, experiment.epochs, experiment.title) == (1e-2, 8, "Child.")
+    assert (experiment.spec, experiment.parent_name(), experiment.task_name()) == ("exp901", "exp900", "BaseConfig")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("    learning_rates = 1", "unknown field 'learning_rates'"),
+        ("    epoch = 3", "did you mean 'epochs'"),
+        ("    lr = 'fast'", "lr = 'fast'"),
+        ("    batch_size = 2.5", "batch_size = 2.5"),
+        ("    fold_count = 1", "fold_count = 1"),
+        ("    checkpoint = 'best'", "needs validate_every"),
+        ("    folds = (0, 7)", "lie outside"),
+        ("    seeds = (1, 1)", "repeat"),
+        ("    patch_size = (8, 8, 8)", "needs 2"),
+        ("    tta = 'x'", "may hold each of 'vh'"),
+        ("    budgets = {'quick': {'epoch': 1}}", "unknown field 'epoch'"),
+        ("    budgets = {'quick': {'epochs': 0}}", "epochs = 0"),
+        ("    def lr(self): return 1", "lr is a field"),
+    ],
+)
+def test_a_wrong_experiment_is_refused_at_import(write, body, message):
+    with pytest.raises(UserError, match=r"exps\.exp901") as caught:
+        child(write, body)
+    assert message in str(caught.value)
+
+
+def test_it_is_frozen_and_hashable(write):
+    experiment = child(write, "    lr = 1e-2")
+    with pytest.raises(ValueError, match="frozen"):
+        experiment.lr = 1.0
+    assert len({experiment, configuration.load("exp901"), configuration.load("exp900")}) == 2
+
+
+def test_the_fingerprint_sees_fields_and_hooks_but_no_comment(write):
+    plain = child(write, "    lr = 1e-2").fingerprint()
+    hook = "    lr = 1e-2\n    def build_loss(self):\n        return 'child'"
+    changed = child(write, hook).fingerprint()
+    commented = child(write, hook.replace("return", "# why\n        return"), doc="Another title.").fingerprint()
+    assert plain != changed
+    assert changed == commented
+    assert child(write, "    lr = 1e-2\n    workers = 0\n    seeds = (5,)").fingerprint() == plain
+
+
+def test_budget_and_overrides_make_a_way_to_run_of_their_own(write):
+    experiment = configuration.load("exp900", budget="quick", overrides=["lr=1e-2", "patch_size=(32, 32)"])
+    assert (experiment.epochs, experiment.lr, experiment.patch_size) == (2, 0.01, (32, 32))
+    again = configuration.load(experiment.spec)
+    assert experiment.spec == "exp900@quick+lr=0.01,patch_size=(32,32)"
+    assert (again.spec, again.fingerprint()) == (experiment.spec, experiment.fingerprint())
+
+
+@pytest.mark.parametrize(
+    ("spec", "overrides", "message"),
+    [
+        ("exp9", [], "no experiment"),
+        ("exp999", [], "exps/exp999.py does not exist"),
+        ("exp900@huge", [], "it has quick"),
+        ("exp900", ["lr"], "write field=value"),
+        ("exp900", ["lrr=1"], "did you mean 'lr'"),
+        ("exp900", ["epochs=many"], "epochs = 'many'"),
+    ],
+)
+def test_a_wrong_call_names_the_remedy(write, spec, overrides, message):
+    with pytest.raises(UserError) as caught:
+        configuration.load(spec, overrides=overrides)
+    assert message in str(caught.value)
+
+
+def test_difference_lists_what_changed():
+    old = {"fields": {"lr": 0.1, "epochs": 3}, "task": "Segment2D"}
+    assert difference(old, {"fields": {"lr": 0.2, "epochs": 3}, "task": "Segment2D"}) == ["lr: 0.1 -> 0.2"]
+
+
+def test_dimensions_decide_the_flip_axes():
+    class Flat(BaseConfig):
+        dimensions: ClassVar[int] = 2
+
+    class Deep(BaseConfig):
+        dimensions: ClassVar[int] = 3
+
+    assert (Flat().flip_axes, Deep().flip_axes) == ("vh", "xyz")

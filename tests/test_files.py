@@ -1,0 +1,64 @@
+"""Artefacts are whole or absent, hashes are stable, and two processes never hold one folder."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+
+import pytest
+
+from heldout import files
+from heldout.errors import UserError
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "scores.json"
+    files.write_json(path, {"dice": 0.5})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        files.write_json(path, {"dice": float("nan")})
+    with pytest.raises(RuntimeError, match="stop"), files.atomic(path) as handle:
+        handle.write(b"half")
+        raise RuntimeError("stop")
+    assert files.read_json(path) == {"dice": 0.5}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["scores.json"]
+
+
+def test_write_with_keeps_the_ending_of_the_name(tmp_path):
+    files.write_with(tmp_path / "case.nii.gz", lambda path: path.write_text("".join(path.suffixes)))
+    assert (tmp_path / "case.nii.gz").read_text() == ".nii.gz"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_hashes(tmp_path):
+    files.write_text(tmp_path / "a", "abc")
+    assert files.sha256_file(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+    assert files.sha256_json({"b": 1, "a": [1.5]}) == files.sha256_json({"a": [1.5], "b": 1})
+
+
+def test_a_broken_json_file_is_named(tmp_path):
+    (tmp_path / "decision.json").write_text("{")
+    with pytest.raises(UserError, match=r"decision\.json is not valid JSON.*run again"):
+        files.read_json(tmp_path / "decision.json")
+
+
+def test_a_missing_dataset_is_named_with_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setenv("HELDOUT_DATA", str(tmp_path))
+    with pytest.raises(UserError, match=r"Task99 does not exist.*HELDOUT_DATA"):
+        files.dataset_root("Task99")
+
+
+def test_the_second_process_is_told_who_holds_the_folder(tmp_path):
+    code = f"from heldout import files\nfrom pathlib import Path\nwith files.lock(Path({str(tmp_path)!r}), 'x'): pass"
+    with files.lock(tmp_path, "training exp042 fold 0"):
+        second = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env={"PYTHONPATH": str(files.REPOSITORY / "src")},
+        )
+        assert "training exp042 fold 0" in second.stderr
+        assert "UserError" in second.stderr
+    assert (
+        subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(files.REPOSITORY / "src")}).returncode == 0
+    )
