@@ -1,0 +1,1 @@
+"""Numbered experiments: each file is the difference from its parent, and its docstring is its title."""

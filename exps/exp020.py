@@ -1,0 +1,18 @@
+"""Brain MRI tumour classification from scratch, with duplicates kept in one fold."""
+
+from heldout.tasks.classify import Classify2D
+
+
+class Exp020(Classify2D):
+    dataset = "brain_mri_images_for_brain_tumor_detection"
+    source = "brain_mri"
+    image_size = (128, 128)
+    encoder = "resnet18"
+    dropout = 0.3
+    epochs = 40
+    batch_size = 16
+    lr = 5e-4
+    weight_decay = 0.05
+    augment = "strong"
+    tta = "h"
+    budgets = {"quick": {"epochs": 12, "folds": (0, 1)}}

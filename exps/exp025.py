@@ -1,0 +1,20 @@
+"""Low-grade glioma segmentation in FLAIR slices with a U-Net from scratch."""
+
+from heldout.tasks.segment import Segment2D
+
+
+class Exp025(Segment2D):
+    dataset = "lgg-mri-segmentation"
+    source = "lgg"
+    channels = 3
+    image_size = (256, 256)
+    encoder = "resnet18"
+    epochs = 40
+    batch_size = 16
+    lr = 1e-3
+    positive_fraction = 0.6
+    tta = "h"
+    budgets = {
+        "quick": {"epochs": 14, "image_size": (128, 128)},
+        "production": {"encoder": "resnet50", "epochs": 80, "seeds": (0, 1, 2)},
+    }

@@ -1,0 +1,18 @@
+"""AdrenalMNIST3D: hyperplasia or normal gland, 3D ResNet-18 on shape masks."""
+
+from heldout.tasks.classify import Classify3D
+
+
+class Exp050(Classify3D):
+    dataset = "medmnist3d"
+    source = "medmnist3d"
+    normalise = "unit"
+    near_duplicates = False
+    encoder = "resnet18"
+    stem = "small"
+    width = 0.5
+    epochs = 30
+    batch_size = 32
+    lr = 1e-3
+    augment = "light"
+    budgets = {"quick": {"epochs": 8, "folds": (0, 1)}}

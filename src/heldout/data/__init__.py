@@ -1,0 +1,1 @@
+"""From raw files to checked cases, folds and prepared arrays."""

@@ -1,0 +1,206 @@
+"""From a raw dataset to a checked one: index, check, find duplicates, split, fold; and the way back from the disk."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from heldout import files
+from heldout.data.checks import Checked, Problem, check_cases, first_file, refuse
+from heldout.data.dataset import Dataset
+from heldout.data.folds import choose_test, class_table, make_folds
+from heldout.data.leaks import Duplicates, find_duplicates, group_ids
+from heldout.data.report import leak_report
+from heldout.data.sealed import open_sealed
+from heldout.data.sources import Source, source_class
+from heldout.data.verify import load, raw_files
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    from heldout.config import BaseConfig
+
+__all__ = ["Dataset", "dataset_folder", "index_dataset", "leak_report", "open_dataset", "open_sealed"]
+
+
+def dataset_folder(config: BaseConfig, skip_bad: bool) -> Path:
+    """Folder of the checked dataset: its name tells apart everything that decides about cases and folds."""
+    names = ("dataset", "source", "source_options", "test_fraction", "fold_count", "fold_seed", "near_duplicates")
+    key = {**{name: getattr(config, name) for name in names}, "skip_bad": skip_bad}
+    name = config.dataset.strip("/").replace("/", "_") or config.source
+    return files.home() / "working" / "data" / f"{name}-{files.sha256_json(key)[:8]}"
+
+
+def open_dataset(config: BaseConfig, *, skip_bad: bool | None = None) -> Dataset:
+    """Load the checked dataset of an experiment, and check it if that was not done before.
+
+    Args:
+        config: The experiment.
+        skip_bad: Set bad cases aside; None does as the experiment says.
+
+    Raises:
+        UserError: the tables or the raw files were changed, or a patient is in two folds or parts; or whatever
+            :func:`index_dataset` finds.
+    """
+    skip = config.skip_bad if skip_bad is None else skip_bad
+    folder = dataset_folder(config, skip)
+    if not (folder / "index.json").exists():
+        with files.lock(folder, "checking the dataset", wait=True):
+            if not (folder / "index.json").exists():  # another process may have done it while this one waited
+                _build(config, _source(config), folder, skip, progress=True)
+    return load(folder, _source(config))
+
+
+def index_dataset(config: BaseConfig, *, skip_bad: bool = False, progress: bool = True) -> Dataset:
+    """Read and check every case, find duplicates, lock a test part away and make folds; then write it all down.
+
+    Args:
+        config: The experiment.
+        skip_bad: Set bad cases aside, as the experiment may also ask.
+        progress: Show a progress bar.
+
+    Raises:
+        UserError: cases that cannot be used, classes too rare for the folds, or groups that cross given parts.
+    """
+    skip = config.skip_bad or skip_bad
+    folder, source = dataset_folder(config, skip), _source(config)
+    with files.lock(folder, "checking the dataset", wait=True):
+        _build(config, source, folder, skip, progress)
+    return load(folder, source)
+
+
+def _source(config: BaseConfig) -> Source:
+    if not config.source:
+        raise UserError("the experiment names no source: set source to the layout of its dataset, such as 'msd'")
+    cls = source_class(config.source)
+    return cls(cls.locate(config.dataset, config.source_options), **config.source_options)
+
+
+def _build(config: BaseConfig, source: Source, folder: Path, skip_bad: bool, progress: bool) -> None:
+    index = source.index()
+    results, problems = check_cases(source, index, progress=progress)
+    if problems and not skip_bad:
+        refuse(problems, str(source.root))
+    sound = [position for position, result in enumerate(results) if result is not None]
+    if not sound:
+        refuse(problems, str(source.root))
+    checked = [results[position] for position in sound]
+    cases = _with_results(index.iloc[sound].reset_index(drop=True), checked)
+    duplicates = find_duplicates(
+        cases, [result.fingerprint for result in checked], source.dimensions, near=config.near_duplicates
+    )
+    cases["group_id"] = group_ids(cases, duplicates)
+    crossing = _crossing(source, cases)
+    if crossing and not skip_bad:
+        refuse(crossing, str(source.root))
+    cases = cases[~cases["case_id"].isin([problem.case_id for problem in crossing])].reset_index(drop=True)
+    cases["split"] = _parts(cases, config)
+    train = cases[cases["split"] == "train"]
+    if train.empty:
+        raise UserError(f"{source.root} holds no labelled case to train on: check the split column of its index")
+    one_class = source.kind == "classification" and len(source.classes) == 1
+    folds = make_folds(train, config.fold_count, config.fold_seed, needs_negatives=one_class)
+    _write(config, source, folder, cases, folds, problems + crossing, duplicates)
+
+
+def _with_results(index: pd.DataFrame, checked: list[Checked]) -> pd.DataFrame:
+    labels = pd.DataFrame([result.labels for result in checked]).add_prefix("y_").astype("float64")
+    kept = index[["case_id", "patient_id", "split", "image", "mask"]]
+    hashes = {name: [getattr(result, name) for result in checked] for name in ("content_hash", "mask_hash")}
+    return pd.concat([kept, labels], axis=1).assign(**hashes)
+
+
+def _crossing(source: Source, cases: pd.DataFrame) -> list[Problem]:
+    """Training cases whose patient, or a copy of whose image, is in the test part that the dataset came with."""
+    tested = set(cases["group_id"][cases["split"] == "test"])
+    rows = cases[cases["group_id"].isin(tested) & ~cases["split"].isin(["test", "submit"])]
+    return [
+        Problem(
+            row["case_id"],
+            first_file(source, row),
+            f"patient {row['patient_id']} (group {row['group_id']}), or a copy of the image, is in the dataset's own "
+            f"test part: leave one of the two out",
+        )
+        for row in rows.to_dict("records")
+    ]
+
+
+def _parts(cases: pd.DataFrame, config: BaseConfig) -> pd.Series:
+    """Part of every case; a locked test part is split off where the dataset has none."""
+    parts = cases["split"].replace("", "train")
+    if (parts == "test").any():
+        return parts
+    labelled = cases[parts == "train"]
+    fixed = frozenset(cases["group_id"][cases["split"] == "train"])
+    locked = choose_test(labelled, config.test_fraction, config.fold_count, config.fold_seed, fixed)
+    parts[(parts == "train") & cases["group_id"].isin(locked)] = "test"
+    return parts
+
+
+def _write(
+    config: BaseConfig,
+    source: Source,
+    folder: Path,
+    cases: pd.DataFrame,
+    folds: pd.Series,
+    problems: list[Problem],
+    duplicates: Duplicates,
+) -> None:
+    """Write the tables; ``index.json`` comes last and vouches for the others."""
+    (folder / "index.json").unlink(missing_ok=True)
+    labels = [f"y_{name}" for name in source.classes]
+    cases = cases.sort_values("case_id", ignore_index=True)
+    cases["fold"] = cases["case_id"].map(folds).fillna(-1).astype(int)
+    test = cases["split"] == "test"
+    counts = {part: class_table(rows).sum().to_dict() for part, rows in cases.groupby("split") if part != "submit"}
+    data_hash = files.sha256_json(
+        cases[["case_id", "patient_id", "split", "content_hash", "mask_hash", *labels]]
+        .astype(object)
+        .where(lambda frame: frame.notna(), None)
+        .to_numpy()
+        .tolist()
+    )
+    raw = raw_files(source, cases)
+    _write_parquet(
+        folder / "sealed.parquet", cases.loc[test, ["case_id", "split", "image", "mask", "mask_hash", *labels]]
+    )
+    cases.loc[cases["split"] != "train", labels] = np.nan
+    cases.loc[cases["split"] != "train", ["mask", "mask_hash"]] = ""
+    _write_parquet(folder / "cases.parquet", cases)
+    table = cases.loc[cases["fold"] >= 0, ["case_id", "patient_id", "fold"]]
+    files.write_text(folder / "folds.csv", table.to_csv(index=False))
+    skipped = pd.DataFrame([vars(problem) for problem in problems], columns=["case_id", "file", "reason"])
+    files.write_text(folder / "skipped.csv", skipped.to_csv(index=False))
+    files.write_text(folder / "raw_files.csv", raw.to_csv(index=False))
+    leaks: dict[str, Any] = {
+        "schema": 1,
+        **vars(duplicates),
+        "class_counts": counts,
+        "caveats": list(source.caveats),
+        "found": source.report(),
+    }
+    files.write_json(folder / "leaks.json", leaks)
+    hashes = {name: files.sha256_file(folder / name) for name in ("cases.parquet", "folds.csv", "sealed.parquet")}
+    files.write_json(
+        folder / "index.json",
+        {
+            "schema": 1,
+            "dataset": config.dataset,
+            "source": config.source,
+            "source_options": config.source_options,
+            "classes": list(source.classes),
+            "exclusive": source.exclusive,
+            "fold_hash": hashes["folds.csv"],
+            "data_hash": data_hash,
+            "files": hashes,
+        },
+    )
+
+
+def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    buffer = io.BytesIO()
+    frame.reset_index(drop=True).to_parquet(buffer, index=False)
+    files.write_bytes(path, buffer.getvalue())

@@ -1,0 +1,246 @@
+"""Every case is read once before anything is trained: what is wrong with it is said by name, or set aside in a list."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from heldout.data import readers
+from heldout.data.fingerprint import Fingerprint, content_hash, fingerprint
+from heldout.data.image import BadFile, Image
+from heldout.data.parallel import map_cases
+from heldout.data.sources import Source
+from heldout.errors import UserError
+
+SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,149}")
+PARTS = ("", "train", "test", "submit")
+SHOWN = 5
+SMALLEST_VOXEL = 1e-8  # mm³: a smaller one has no volume
+AFFINE_TOLERANCE = 1e-3  # mm: headers store rounded numbers
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What reading a sound case once leaves behind.
+
+    Attributes:
+        labels: Value of every ``y_<class>``; NaN for a case without labels.
+        content_hash: SHA-256 of the image's pixels.
+        mask_hash: SHA-256 of the mask's pixels, "" without a mask.
+        channels: Channels of the image.
+        fingerprint: By which near-duplicates are found.
+    """
+
+    labels: dict[str, float]
+    content_hash: str
+    mask_hash: str
+    channels: int
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A case that cannot be used: which, in which file, and why."""
+
+    case_id: str
+    file: str
+    reason: str
+
+
+def check_case(source: Source, row: Mapping[str, Any]) -> Checked:
+    """Read one case and check everything that can be seen from it alone.
+
+    Args:
+        source: The dataset's source.
+        row: One row of the source's index.
+
+    Raises:
+        BadFile: the case cannot be trusted; the message names it, or its file, and the remedy.
+    """
+    image = _guarded(source.read_image, row, salvage=row["split"] == "submit")
+    _check_image(source, row, image)
+    labels = {name: float(row[f"y_{name}"]) for name in source.classes}
+    mask_hash = ""
+    if row["split"] != "submit":
+        if row["mask"] or source.kind == "segmentation":
+            mask = _guarded(source.read_mask, row)
+            _check_mask(source, row, image, mask)
+            _check_mask_place(source, row, image)
+            mask_hash = content_hash(mask)
+            if source.kind == "segmentation" or np.isnan(list(labels.values())).any():
+                labels = dict(zip(source.classes, presence(mask, len(source.classes)), strict=True))
+        _check_labels(source, row, labels)
+    return Checked(labels, content_hash(image.array), mask_hash, len(image.array), fingerprint(image))
+
+
+def presence(mask: np.ndarray, classes: int) -> list[float]:
+    """1.0 for each class that a mask (M, *spatial) holds, else 0.0."""
+    if len(mask) == classes and classes > 1:
+        return [float(channel.any()) for channel in mask]
+    counts = np.bincount(mask.ravel(), minlength=classes + 1)
+    return [float(count > 0) for count in counts[1 : classes + 1]]
+
+
+def check_cases(
+    source: Source, index: pd.DataFrame, *, progress: bool = True, workers: int | None = None
+) -> tuple[list[Checked | None], list[Problem]]:
+    """Check every row of an index.
+
+    Returns:
+        One result per row, None for a bad one; and all problems, in the order of the rows.
+    """
+    rows = index.to_dict("records")
+    listed = _index_problems(rows)
+    results: list[Checked | None] = []
+    problems: list[Problem] = []
+    for row, result in zip(
+        rows,
+        map_cases(_check_chunk, (source,), rows, "Checking cases", progress=progress, workers=workers),
+        strict=True,
+    ):
+        reason = listed.get(row["case_id"]) or (result if isinstance(result, str) else "")
+        if reason:
+            problems.append(Problem(row["case_id"], first_file(source, row), reason))
+        results.append(None if reason or isinstance(result, str) else result)
+    return _drop_odd_channels(source, rows, results, problems)
+
+
+def refuse(problems: list[Problem], where: str) -> None:
+    """Stop because of bad cases, naming the first few.
+
+    Raises:
+        UserError: always.
+    """
+    lines = [f"\n  {problem.case_id}: {problem.reason}" for problem in problems[:SHOWN]]
+    more = f"\n  ... and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    raise UserError(
+        f"{where}: {len(problems)} of its cases cannot be used. Mend the files, or set the cases aside with "
+        f"--skip-bad (skip_bad = True in the experiment); they are then listed with reasons in skipped.csv."
+        + "".join(lines)
+        + more
+    )
+
+
+def first_file(source: Source, row: Mapping[str, Any]) -> str:
+    """First image file of a case, relative to the dataset, for messages and lists."""
+    path = source.paths(row["image"])[0]
+    return str(path.relative_to(source.root)) if path.is_relative_to(source.root) else str(path)
+
+
+def _check_chunk(source: Source, rows: list[dict[str, Any]]) -> list[Checked | str]:
+    results: list[Checked | str] = []
+    for row in rows:
+        try:
+            results.append(check_case(source, row))
+        except UserError as error:
+            results.append(str(error))
+    return results
+
+
+def _guarded(read: Any, row: Mapping[str, Any], **options: Any) -> Any:
+    """Read, and turn what a decoder may throw at a damaged file into a complaint about that case."""
+    try:
+        return read(row, **options)
+    except UserError:
+        raise
+    except Exception as error:
+        raise BadFile(
+            f"case {row['case_id']} cannot be read ({type(error).__name__}: {error}): mend its file"
+        ) from error
+
+
+def _check_image(source: Source, row: Mapping[str, Any], image: Image) -> None:
+    array, case = image.array, f"case {row['case_id']}"
+    if array.ndim != source.dimensions + 1 or not array.size:
+        raise BadFile(f"{case} has shape {array.shape}: an image needs a channel and {source.dimensions} filled axes")
+    if not np.issubdtype(array.dtype, np.integer) and not np.isfinite(array).all():
+        raise BadFile(f"{case} holds NaN or infinite values: replace them or leave the case out")
+    if array.min() == array.max():
+        raise BadFile(f"{case} is empty, every pixel is {array.flat[0]}: restore its file or leave the case out")
+    if image.affine is not None and not (
+        np.isfinite(image.affine).all() and abs(np.linalg.det(image.affine[:3, :3])) > SMALLEST_VOXEL
+    ):
+        raise BadFile(f"{case} has an affine that is not invertible: repair the header of its file")
+
+
+def _check_mask(source: Source, row: Mapping[str, Any], image: Image, mask: np.ndarray) -> None:
+    case, classes = f"case {row['case_id']}", len(source.classes)
+    if mask.shape[1:] != image.full_shape:
+        raise BadFile(f"{case}: its mask has shape {mask.shape[1:]}, its image {image.full_shape}: they must agree")
+    if not np.issubdtype(mask.dtype, np.integer):
+        raise BadFile(f"{case}: its mask holds {mask.dtype} values: store whole numbers")
+    channels = 1 if source.exclusive or classes == 1 else classes
+    if len(mask) != channels:
+        raise BadFile(f"{case}: its mask has {len(mask)} channels instead of {channels}: one per overlapping class")
+    largest = classes if channels == 1 else 1
+    if mask.max() > largest:
+        unknown = ", ".join(str(value) for value in np.unique(mask[mask > largest])[:SHOWN])
+        raise BadFile(
+            f"{case}: its mask holds the unknown label {unknown}; 0 ... {largest} are known ("
+            f"background, {', '.join(source.classes)}): correct the mask or the source's classes"
+        )
+
+
+def _check_mask_place(source: Source, row: Mapping[str, Any], image: Image) -> None:
+    """A mask of the right shape may still lie elsewhere in the patient."""
+    for path in source.paths(row["mask"]) if row["mask"] and image.affine is not None else []:
+        affine = None if "#" in str(path) or readers.format_of(path) != "nifti" else readers.open_any(path).affine
+        if affine is not None and not np.allclose(affine, image.affine, atol=AFFINE_TOLERANCE):
+            raise BadFile(
+                f"case {row['case_id']}: {path.name} has another affine than its image, so it lies elsewhere in the "
+                f"patient: resample the mask to the image's grid, or correct its header"
+            )
+
+
+def _check_labels(source: Source, row: Mapping[str, Any], labels: dict[str, float]) -> None:
+    case, values = f"case {row['case_id']}", list(labels.values())
+    if np.isnan(values).any():
+        missing = next(name for name, value in labels.items() if np.isnan(value))
+        raise BadFile(f"{case} has no label for {missing}: fill it in, or mark the case as split 'submit'")
+    if not set(values) <= {0.0, 1.0}:
+        raise BadFile(f"{case} has the labels {labels}: every label must be 0 or 1")
+    if source.kind == "classification" and source.exclusive and len(values) > 1 and sum(values) != 1:
+        raise BadFile(f"{case} has {int(sum(values))} of the exclusive classes {', '.join(labels)}: mark exactly one")
+
+
+def _index_problems(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """What the table alone shows, by case id."""
+    counts = Counter(row["case_id"] for row in rows)
+    found: dict[str, str] = {}
+    for row in rows:
+        case_id = row["case_id"]
+        if counts[case_id] > 1:
+            found[case_id] = f"the case id occurs {counts[case_id]} times: give every case an id of its own"
+        elif not SAFE_ID.fullmatch(case_id):
+            found[case_id] = (
+                "a case id becomes a file name, so it may hold letters, digits, '.', '_' and '-', not start with '.', "
+                "and have 150 characters at most: rename the case"
+            )
+        elif not row["patient_id"]:
+            found[case_id] = "it names no patient: fill in its patient id, or use the case id"
+        elif row["split"] not in PARTS:
+            found[case_id] = f"split {row['split']!r} is unknown: use train, test, submit or nothing"
+    return found
+
+
+def _drop_odd_channels(
+    source: Source, rows: list[dict[str, Any]], results: list[Checked | None], problems: list[Problem]
+) -> tuple[list[Checked | None], list[Problem]]:
+    """Find cases whose channel count differs from the rest; grey and RGB pictures may mix, as they can be converted."""
+    counts = Counter(result.channels for result in results if result is not None)
+    if not counts:
+        return results, problems
+    usual = max(counts, key=lambda channels: (counts[channels], -channels))
+    fine = {1, 3} if source.dimensions == 2 and usual in (1, 3) else {usual}
+    for position, result in enumerate(results):
+        if result is not None and result.channels not in fine:
+            reason = f"it has {result.channels} channels, most cases have {usual}: convert it"
+            problems.append(Problem(rows[position]["case_id"], first_file(source, rows[position]), reason))
+            results[position] = None
+    return results, problems

@@ -1,0 +1,191 @@
+"""Stratified parts that never divide a group: cross-validation folds and the locked test part.
+
+The groups are dealt out one by one, those with the rarest class first, each to the part whose counts then come
+closest to its share; moves of single groups then improve the result. The idea is that of iterative stratification
+for multi-label data (Sechidis, Tsoumakas and Vlahavas, 2011), on groups and with several counts at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from heldout.errors import UserError
+
+NO_CLASS = "none"
+ATTEMPTS = 20
+MOVES = 500
+MISSING = 1e6  # cost of a class that a part lacks: outweighs any imbalance
+
+
+def class_table(cases: pd.DataFrame) -> pd.DataFrame:
+    """One column per class and ``none`` for cases without any class; one row of 0 and 1 per case."""
+    table = cases.filter(regex="^y_").fillna(0).astype(int)
+    table.columns = [name.removeprefix("y_") for name in table.columns]
+    return table.assign(**{NO_CLASS: (table.sum(axis=1) == 0).astype(int)})
+
+
+def make_folds(cases: pd.DataFrame, fold_count: int, seed: int, *, needs_negatives: bool = False) -> pd.Series:
+    """Deal groups into folds with like class counts and sizes; the order of the rows plays no part.
+
+    Args:
+        cases: Columns case_id, group_id and labels ``y_*``.
+        fold_count: Number of folds.
+        seed: Decides between equal choices.
+        needs_negatives: Every fold must also hold a case without any class.
+
+    Returns:
+        Fold of every case, 0 ... fold_count - 1, indexed by case_id.
+
+    Raises:
+        UserError: a class occurs in fewer groups than there are folds.
+    """
+    groups, classes, counts = _group_counts(cases)
+    required = [name for name in classes if name != NO_CLASS or needs_negatives]
+    have = (counts[:, : len(classes)] > 0).sum(0)
+    for name, number in zip(classes, have, strict=True):
+        if name in required and 0 < number < fold_count:
+            what = "Cases without any class occur" if name == NO_CLASS else f"Class {name} occurs"
+            remedy = f"set fold_count = {number}" if number > 1 else "add patients that have it"
+            raise UserError(
+                f"{what} in only {number} patient groups, so {fold_count - number} of {fold_count} folds would lack "
+                f"it: {remedy}, or leave the class out"
+            )
+    if len(groups) < fold_count:
+        raise UserError(f"{len(groups)} patient groups cannot fill {fold_count} folds: set fold_count lower")
+    least = np.array([[name in required and number > 0 for name, number in zip(classes, have, strict=True)]])
+    part, lacking = _best_deal(groups, counts, np.full(fold_count, 1 / fold_count), least.repeat(fold_count, 0), seed)
+    if lacking:
+        raise UserError(f"no way was found to put every class into each of {fold_count} folds: set fold_count lower")
+    fold = cases["group_id"].map(dict(zip(groups, part.tolist(), strict=True)))
+    return pd.Series(fold.to_numpy(), index=pd.Index(cases["case_id"], name="case_id"), name="fold").sort_index()
+
+
+def choose_test(
+    cases: pd.DataFrame, fraction: float, fold_count: int, seed: int, fixed: frozenset[str] = frozenset()
+) -> set[str]:
+    """Choose groups for a locked test part that holds about ``fraction`` of every class and of all cases.
+
+    Classes are left with at least ``fold_count`` groups outside, where they have as many.
+
+    Args:
+        cases: Columns case_id, group_id and labels ``y_*``.
+        fraction: Share of the test part.
+        fold_count: Folds to be made of the rest.
+        seed: Decides between equal choices.
+        fixed: Groups that must stay outside; the fraction is one of the others.
+    """
+    names, classes, every = _group_counts(cases)
+    free = np.array([group not in fixed for group in names], bool)
+    groups, counts = [group for group in names if group not in fixed], every[free]
+    if fraction == 0 or len(names) < 2 or not groups:
+        return set()
+    present = every[:, : len(classes)] > 0
+    have, kept = present.sum(0), present[~free].sum(0)
+    movable = (have > fold_count) & (have > kept)
+    least = np.stack([np.clip(np.minimum(have, fold_count) - kept, 0, None), movable.astype(int)])
+    part, _ = _best_deal(groups, counts, np.array([1 - fraction, fraction]), least, seed)
+    return {group for group, number in zip(groups, part, strict=True) if number == 1}
+
+
+def choose_fraction(cases: pd.DataFrame, fraction: float, seed: int = 0) -> set[str]:
+    """Choose about ``fraction`` of the groups, at least one of every class; a larger fraction holds a smaller one.
+
+    Args:
+        cases: Columns case_id, group_id and labels ``y_*``.
+        fraction: Share of the groups of each class, above 0.
+        seed: Decides which.
+    """
+    groups, classes, counts = _group_counts(cases)
+    present = counts[:, : len(classes)] > 0
+    order = sorted(range(len(groups)), key=lambda g: _rank(seed, groups[g]))
+    rarest = np.argmin(np.where(present, present.sum(0), np.iinfo(int).max), axis=1)
+    chosen: set[int] = set()
+    for number in range(len(classes)):
+        own = [g for g in order if rarest[g] == number]
+        chosen.update(own[: int(np.ceil(len(own) * fraction - 1e-9))])
+        chosen.update([g for g in order if present[g, number]][:1])
+    return {groups[g] for g in chosen}
+
+
+def _group_counts(cases: pd.DataFrame) -> tuple[list[str], list[str], np.ndarray]:
+    """Sorted groups, class names, and cases per group: one column per class and one for all, (G, C + 1)."""
+    table = class_table(cases)
+    counts = table.assign(size=1).groupby(cases["group_id"]).sum().sort_index()
+    return counts.index.tolist(), table.columns.tolist(), counts.to_numpy()
+
+
+def _rank(seed: int, group: str) -> str:
+    return hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()
+
+
+def _best_deal(
+    groups: Sequence[str], counts: np.ndarray, shares: np.ndarray, least: np.ndarray, seed: int
+) -> tuple[np.ndarray, int]:
+    """Part of every group, and how many required classes the parts still lack (0 unless every attempt failed)."""
+    best, fewest = np.zeros(len(groups), int), np.inf
+    for attempt in range(ATTEMPTS):
+        ranks = [_rank(seed + attempt * 1_000_003, group) for group in groups]
+        part = _improve(_deal(ranks, counts, shares), counts, shares, least)
+        lacking = _lacking(_presence(part, counts, least), least).sum()
+        if lacking < fewest:
+            best, fewest = part, lacking
+        if lacking == 0:
+            break
+    return best, int(fewest)
+
+
+def _deal(ranks: list[str], counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Deal the groups out, rarest class first, largest first, each where the imbalance grows least."""
+    present = counts[:, :-1] > 0
+    rarity = np.where(present, present.sum(0), len(counts) + 1).min(1)
+    order = sorted(range(len(counts)), key=lambda g: (rarity[g], -counts[g, -1], ranks[g]))
+    weight, target = _weights(counts), shares[:, None] * counts.sum(0)
+    filled = np.zeros_like(target)
+    part = np.zeros(len(counts), int)
+    for group in order:
+        growth = (weight * (2 * counts[group] * (filled - target) + counts[group] ** 2)).sum(1) / shares
+        part[group] = np.argmin(np.round(growth, 12))
+        filled[part[group]] += counts[group]
+    return part
+
+
+def _improve(part: np.ndarray, counts: np.ndarray, shares: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """Move single groups as long as that helps, the best move first."""
+    part, everyone = part.copy(), np.arange(len(counts))
+    weight, target = _weights(counts), shares[:, None] * counts.sum(0)
+    present = (counts[:, : least.shape[1]] > 0).astype(int)
+    for _ in range(MOVES):
+        over = np.stack([counts[part == number].sum(0) for number in range(len(shares))]) - target
+        square = weight * counts**2
+        into = (2 * counts @ (weight * over).T + square.sum(1)[:, None]) / shares
+        out = ((-2 * counts @ (weight * over).T + square.sum(1)[:, None]) / shares)[everyone, part]
+        held = _presence(part, counts, least)
+        gain = MISSING * (present @ (held < least).T)
+        loss = MISSING * (present * (held <= least)[part]).sum(1)
+        change = into - gain + (out + loss)[:, None]
+        change[everyone, part] = 0
+        group, number = np.unravel_index(np.argmin(np.round(change, 12)), change.shape)
+        if change[group, number] > -1e-9:
+            break
+        part[group] = number
+    return part
+
+
+def _weights(counts: np.ndarray) -> np.ndarray:
+    """Weight of each count: relative to its total, sizes less than any class."""
+    weight = 1 / np.maximum(counts.sum(0), 1).astype(float) ** 2
+    weight[-1] /= counts.shape[1]
+    return weight
+
+
+def _presence(part: np.ndarray, counts: np.ndarray, least: np.ndarray) -> np.ndarray:
+    present = counts[:, : least.shape[1]] > 0
+    return np.stack([present[part == number].sum(0) for number in range(len(least))])
+
+
+def _lacking(held: np.ndarray, least: np.ndarray) -> np.ndarray:
+    return np.clip(least - held, 0, None)

@@ -1,0 +1,37 @@
+"""What every reader returns, and the error for a file that cannot be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from heldout.errors import UserError
+
+
+class BadFile(UserError):  # noqa: N818 - the name says what is bad
+    """A file that cannot be trusted: its message names the file, what is wrong and the remedy."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture or a volume as its file holds it.
+
+    Attributes:
+        array: Values (C, H, W) of a picture, or (C, X, Y, Z) of a volume in the file's own voxel order.
+        affine: Voxel indices to RAS+ millimetres (4, 4); None for pictures.
+        lost: What a damaged picture lacks: (before, after) pixels of each spatial axis that could not be decoded
+            and are not part of ``array``; None for a whole one. ``np.pad(mask, image.lost)`` restores its grid.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray | None = None
+    lost: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def full_shape(self) -> tuple[int, ...]:
+        """Spatial shape of the whole picture, lost pixels included."""
+        shape = self.array.shape[1:]
+        if self.lost is None:
+            return shape
+        return tuple(n + before + after for n, (before, after) in zip(shape, self.lost, strict=True))

@@ -1,0 +1,128 @@
+"""Duplicates: which cases show the same thing, and the groups that must therefore stay together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from heldout.data.fingerprint import Fingerprint
+
+# Chosen by looking at the pairs found in public sets of brain slices and X-rays: real copies (also recompressed,
+# annotated or slightly cut) pass, other patients in the same pose rarely do, and nothing chains into large groups.
+HASH_DISTANCE = 14  # bits of 64 that two perceptual hashes may differ in
+COARSE_CORRELATION = {2: 0.85, 3: 0.95}
+DETAIL_CORRELATION = {2: 0.55, 3: 0.8}
+SHARED_FROM = 20  # cases at which half of what all cases have in common is taken off
+BLOCK = 512  # rows compared with all others at once
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Sets of cases that show the same thing.
+
+    Attributes:
+        exact: Cases with equal pixels.
+        near: Cases of different patients that look alike; holds no two cases of equal pixels alone.
+        conflicts: Sets of exact or near duplicates whose labels differ.
+    """
+
+    exact: list[list[str]]
+    near: list[list[str]]
+    conflicts: list[list[str]]
+
+
+def find_duplicates(
+    cases: pd.DataFrame,
+    fingerprints: Sequence[Fingerprint],
+    dimensions: int,
+    near: bool = True,
+) -> Duplicates:
+    """Find exact and near duplicates.
+
+    Args:
+        cases: One row per case with case_id, patient_id, content_hash and label columns ``y_*``.
+        fingerprints: One per row.
+        dimensions: 2 for images, 3 for volumes.
+        near: Look for near duplicates too.
+    """
+    ids = cases["case_id"].to_numpy()
+    exact = [sorted(ids[rows]) for rows in _equal_rows(cases["content_hash"].to_numpy())]
+    pairs = np.empty((0, 2), int)
+    if near:
+        pairs = near_pairs(fingerprints, dimensions)
+        patients, contents = cases["patient_id"].to_numpy(), cases["content_hash"].to_numpy()
+        different = (patients[pairs[:, 0]] != patients[pairs[:, 1]]) & (contents[pairs[:, 0]] != contents[pairs[:, 1]])
+        pairs = pairs[different]
+    near_sets = _sets([(ids[a], ids[b]) for a, b in pairs])
+    labels = cases.set_index("case_id").filter(regex="^y_")
+    conflicts = [names for names in exact + near_sets if len(labels.loc[names].dropna().drop_duplicates()) > 1]
+    return Duplicates(sorted(exact), near_sets, sorted(conflicts))
+
+
+def near_pairs(fingerprints: Sequence[Fingerprint], dimensions: int) -> np.ndarray:
+    """Pairs of rows (P, 2), first before second, whose hashes are close and whose miniatures correlate.
+
+    What all cases have in common, such as the outline of a head or a registered anatomy, is taken off first: two
+    cases are copies when they share what the others lack.
+    """
+    bits = np.array([one.bits for one in fingerprints], np.uint64)
+    coarse = _own_part(np.stack([one.coarse for one in fingerprints]).astype(np.float32))
+    detail = _own_part(np.stack([one.detail for one in fingerprints]).astype(np.float32))
+    found = [np.empty((0, 2), int)]
+    for first in range(0, len(bits), BLOCK):
+        rows, later = slice(first, first + BLOCK), slice(first, None)
+        close = np.bitwise_count(bits[rows, None] ^ bits[None, later]) <= HASH_DISTANCE
+        close = np.triu(close & (coarse[rows] @ coarse[later].T >= COARSE_CORRELATION[dimensions]), k=1)
+        left, right = np.flatnonzero(close.any(1)), np.flatnonzero(close.any(0))
+        alike = detail[left + first] @ detail[right + first].T >= DETAIL_CORRELATION[dimensions]
+        pairs = np.argwhere(close[np.ix_(left, right)] & alike)
+        found.append(np.stack([left[pairs[:, 0]], right[pairs[:, 1]]], axis=1) + first)
+    return np.concatenate(found)
+
+
+def _own_part(vectors: np.ndarray) -> np.ndarray:
+    """Rows less their mean, brought back to length 1; with few rows, where the mean is a copy itself, less of it."""
+    rest = vectors - vectors.mean(0) * np.float32(len(vectors) / (len(vectors) + SHARED_FROM))
+    return rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), np.float32(1e-6))
+
+
+def group_ids(cases: pd.DataFrame, duplicates: Duplicates) -> pd.Series:
+    """Group of every case: patients that share a duplicate are one group, named after its first patient.
+
+    Returns:
+        Series of group ids with the index of ``cases``.
+    """
+    patient = dict(zip(cases["case_id"], cases["patient_id"], strict=True))
+    links = [(patient[a], patient[b]) for names in duplicates.exact + duplicates.near for a, b in pairwise(names)]
+    name = {member: names[0] for names in _sets(links) for member in names}
+    return cases["patient_id"].map(lambda patient_id: name.get(patient_id, patient_id))
+
+
+def _equal_rows(values: np.ndarray) -> list[np.ndarray]:
+    """Positions of every value that occurs more than once."""
+    rows = pd.Series(range(len(values))).groupby(pd.Series(values)).agg(list)
+    return [np.array(positions) for positions in rows if len(positions) > 1]
+
+
+def _sets(links: list[tuple[str, str]]) -> list[list[str]]:
+    """Connected components of a graph, each sorted, by union-find; loops ``(a, a)`` give a set of one."""
+    parent: dict[str, str] = {}
+
+    def root(node: str) -> str:
+        parent.setdefault(node, node)
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for left, right in links:
+        a, b = sorted((root(left), root(right)))
+        parent[b] = a
+    components: dict[str, list[str]] = {}
+    for node in parent:
+        components.setdefault(root(node), []).append(node)
+    return sorted(sorted(members) for members in components.values())

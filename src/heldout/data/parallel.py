@@ -1,0 +1,45 @@
+"""One way to do the same thing to every case: in several processes, in order, with a progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+CHUNK = 16  # cases per task: few enough for a smooth bar, many enough that a source is seldom sent to a process
+WORTH_A_PROCESS = 48  # below this, starting processes costs more time than they save
+
+
+def map_cases(
+    function: Callable[..., list[T]],
+    shared: tuple[Any, ...],
+    cases: Sequence[Any],
+    description: str,
+    *,
+    progress: bool = True,
+    workers: int | None = None,
+) -> Iterator[T]:
+    """Yield ``function(*shared, chunk)`` over chunks of ``cases``, flattened, in the order of ``cases``.
+
+    Args:
+        function: Takes ``*shared`` and a list of cases, returns one result per case.
+        shared: What every call needs, such as the source.
+        cases: What to work on.
+        description: Text of the progress bar.
+        progress: Show the bar, on the error stream.
+        workers: Processes; None takes the machine's cores. Results do not depend on it.
+    """
+    import joblib
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    if workers is None:
+        workers = min(joblib.cpu_count(), len(cases) // WORTH_A_PROCESS + 1)
+    chunks = [cases[first : first + CHUNK] for first in range(0, len(cases), CHUNK)]
+    pool = joblib.Parallel(n_jobs=max(workers, 1), return_as="generator", pre_dispatch="2*n_jobs", batch_size=1)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not progress or not cases) as bar:
+        task = bar.add_task(description, total=len(cases))
+        for results in pool(joblib.delayed(function)(*shared, chunk) for chunk in chunks):
+            yield from results
+            bar.advance(task, len(results))

@@ -1,0 +1,219 @@
+"""Prepared arrays: made once per case, in parallel, kept on the disk and memory-mapped."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout import files
+from heldout.data.geometry import Geometry, prepare_mask, restore
+from heldout.data.image import BadFile
+from heldout.data.normalise import to_float
+from heldout.data.parallel import map_cases
+from heldout.data.sources import Source
+from heldout.data.transform import Recipe, prepare_image
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    from heldout.config import BaseConfig
+    from heldout.data.dataset import Dataset
+
+__all__ = ["Geometry", "Prepared", "open_prepared", "prepare_image", "prepare_mask", "restore", "to_float"]
+
+FOREGROUND = 1000  # voxels remembered per case
+SECONDS_BETWEEN_SAVES = 5.0  # of the manifest: what a killed run prepares again at most
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Prepared arrays of a dataset, memory-mapped one case at a time.
+
+    Attributes:
+        folder: Where they lie.
+        entries: For every case its content hash, geometry and whether its mask is stored, empty or absent.
+    """
+
+    folder: Path
+    entries: dict[str, dict[str, Any]]
+
+    def image(self, case_id: str) -> np.ndarray:
+        """Prepared image (C, *S), uint8 or float16; see :func:`to_float`.
+
+        Raises:
+            UserError: the case was not prepared.
+        """
+        self._entry(case_id)
+        return np.load(self.folder / f"{case_id}.image.npy", mmap_mode="r")
+
+    def mask(self, case_id: str) -> np.ndarray:
+        """Prepared mask (M, *S), uint8; empty masks take no space on the disk.
+
+        Raises:
+            UserError: the case was not prepared, or its mask is not to be seen.
+        """
+        entry = self._entry(case_id)
+        if entry["mask"] is None:
+            raise UserError(f"case {case_id} has no prepared mask: only training cases with masks have one")
+        if entry["mask"]["stored"]:
+            return np.load(self.folder / f"{case_id}.mask.npy", mmap_mode="r")
+        shape = (entry["mask"]["channels"], *entry["geometry"]["prepared"])
+        return np.broadcast_to(np.uint8(0), shape)
+
+    def foreground(self, case_id: str) -> np.ndarray:
+        """Sampled foreground voxels, int32 (N, 1 + dimensions): class index, then position; N <= 1000.
+
+        Raises:
+            UserError: as for :meth:`mask`.
+        """
+        entry = self._entry(case_id)
+        if entry["mask"] is None or entry["mask"]["stored"]:
+            self.mask(case_id)
+            return np.load(self.folder / f"{case_id}.foreground.npy", mmap_mode="r")
+        return np.empty((0, 1 + len(entry["geometry"]["prepared"])), np.int32)
+
+    def geometry(self, case_id: str) -> Geometry:
+        """The way back to the case's own grid.
+
+        Raises:
+            UserError: the case was not prepared.
+        """
+        return Geometry.from_dict(self._entry(case_id)["geometry"])
+
+    def _entry(self, case_id: str) -> dict[str, Any]:
+        if case_id not in self.entries:
+            raise UserError(f"case {case_id} was not prepared: open it with the part that it is in")
+        return self.entries[case_id]
+
+
+def open_prepared(
+    dataset: Dataset,
+    config: BaseConfig,
+    splits: Sequence[str] = ("train",),
+    *,
+    progress: bool = True,
+    workers: int | None = None,
+) -> Prepared:
+    """Prepare what is not prepared yet, and open it.
+
+    Images of every part can be prepared, masks only of training cases.
+
+    Args:
+        dataset: The checked dataset.
+        config: Preparation settings.
+        splits: Parts to prepare.
+        progress: Show a progress bar where there is something to do.
+        workers: Processes; results do not depend on it.
+
+    Raises:
+        UserError: a case does not fit the settings; the message names it.
+    """
+    recipe = Recipe.of(config)
+    folder = dataset.folder / "prepared" / recipe.digest()
+    cases = dataset.cases[dataset.cases["split"].isin(list(splits))]
+    entries = _finished(folder, cases)
+    if len(entries) < len(cases):
+        with files.lock(folder, "preparing arrays", wait=True):
+            entries = _finished(folder, cases)
+            todo = cases[~cases["case_id"].isin(list(entries))].to_dict("records")
+            kept = files.read_json(folder / "manifest.json")["cases"] if (folder / "manifest.json").exists() else {}
+            manifest, saved = {**kept, **entries}, time.monotonic()
+            shared = (dataset.source, recipe, folder)
+            for row, entry in zip(
+                todo,
+                map_cases(_prepare_chunk, shared, todo, "Preparing cases", progress=progress, workers=workers),
+                strict=True,
+            ):
+                manifest[row["case_id"]] = entries[row["case_id"]] = entry
+                if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
+                    _write_manifest(folder, recipe, manifest)
+                    saved = time.monotonic()
+            _write_manifest(folder, recipe, manifest)
+    return Prepared(folder, entries)
+
+
+def _finished(folder: Path, cases: Any) -> dict[str, dict[str, Any]]:
+    """Entries of the cases whose arrays are on the disk and were made of today's pixels."""
+    if not (folder / "manifest.json").exists():
+        return {}
+    entries = files.read_json(folder / "manifest.json")["cases"]
+    present = {path.name for path in folder.iterdir()}
+    done = {}
+    for case_id, content, split in zip(cases["case_id"], cases["content_hash"], cases["split"], strict=True):
+        entry = entries.get(case_id)
+        if entry is None or (entry["content_hash"], entry["split"]) != (content, split):
+            continue
+        endings = ("image", "mask", "foreground") if entry["mask"] and entry["mask"]["stored"] else ("image",)
+        if all(f"{case_id}.{ending}.npy" in present for ending in endings):
+            done[case_id] = entry
+    return done
+
+
+def _write_manifest(folder: Path, recipe: Recipe, entries: dict[str, Any]) -> None:
+    files.write_json(folder / "manifest.json", {"schema": 1, "recipe": asdict(recipe), "cases": entries})
+
+
+def _prepare_chunk(source: Source, recipe: Recipe, folder: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [_prepare_case(source, recipe, folder, row) for row in rows]
+
+
+def _prepare_case(source: Source, recipe: Recipe, folder: Path, row: dict[str, Any]) -> dict[str, Any]:
+    case_id = row["case_id"]
+    image = source.read_image(row, salvage=row["split"] == "submit")
+    try:
+        array, geometry = prepare_image(image, recipe)
+    except BadFile as error:
+        raise BadFile(f"case {case_id}: {error}") from None
+    _write_array(folder / f"{case_id}.image.npy", array)
+    entry = {
+        "content_hash": row["content_hash"],
+        "split": row["split"],
+        "geometry": geometry.to_dict(),
+        "mask": None,
+    }
+    if row["split"] == "train" and (row["mask"] or source.kind == "segmentation"):
+        mask = prepare_mask(source.read_mask(row), geometry)
+        stored = bool(mask.any())
+        entry["mask"] = {"stored": stored, "channels": len(mask)}
+        if stored:
+            _write_array(folder / f"{case_id}.mask.npy", mask)
+            _write_array(folder / f"{case_id}.foreground.npy", sample_foreground(mask, case_id))
+    return entry
+
+
+def sample_foreground(mask: np.ndarray, case_id: str) -> np.ndarray:
+    """Draw up to 1000 foreground voxels, equally many of every class where there are enough.
+
+    Args:
+        mask: (M, *S): one label map, or one binary channel per class.
+        case_id: Seeds the draw.
+
+    Returns:
+        int32 (N, 1 + dimensions): class index, then position, sorted.
+    """
+    seed = int.from_bytes(hashlib.sha256(case_id.encode()).digest()[:8], "big")
+    generator = np.random.default_rng(seed)
+    if len(mask) == 1:
+        flat = mask[0].ravel()
+        found = {value - 1: np.flatnonzero(flat == value) for value in np.unique(flat[flat > 0]).astype(int)}
+    else:
+        found = {number: np.flatnonzero(channel) for number, channel in enumerate(mask) if channel.any()}
+    drawn, left = [], FOREGROUND
+    for rest, (number, voxels) in zip(
+        range(len(found), 0, -1), sorted(found.items(), key=lambda item: len(item[1])), strict=True
+    ):
+        take = min(len(voxels), left // rest)
+        left -= take
+        position = np.unravel_index(generator.choice(voxels, take, replace=False), mask.shape[1:])
+        drawn.append(np.stack([np.full(take, number), *position], axis=1))
+    return np.unique(np.concatenate(drawn), axis=0).astype(np.int32)
+
+
+def _write_array(path: Path, array: np.ndarray) -> None:
+    with files.atomic(path) as handle:
+        np.save(handle, array)

@@ -1,0 +1,108 @@
+"""One reader per file format; the format is told by a file's content, never by its name.
+
+Importing this package is cheap: a reader and its library are imported when the first file of its kind is read.
+"""
+
+from __future__ import annotations
+
+import importlib
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heldout.data.image import BadFile, Image
+
+__all__ = ["BadFile", "Image", "format_of", "open_any", "open_mask", "split_reference"]
+
+_NIFTI_MAGIC_AT = {344: (b"n+1\0", b"ni1\0"), 4: (b"n+2\0", b"ni2\0")}
+
+
+def format_of(path: Path) -> str | None:
+    """Name of a file's format: ``png``, ``jpeg``, ``tiff``, ``nifti``, ``npz``, or None for any other.
+
+    Raises:
+        BadFile: the file cannot be opened.
+    """
+    try:
+        with open(path, "rb") as handle:
+            head = handle.read(1024)
+    except OSError as error:
+        raise BadFile(f"{path} cannot be opened ({error.strerror}): restore the file or its permissions") from None
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "tiff"
+    if head.startswith(b"PK\x03\x04"):
+        return "npz"
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head, 512)
+        except zlib.error:
+            return None
+    if any(head[at : at + 4] in magic for at, magic in _NIFTI_MAGIC_AT.items()):
+        return "nifti"
+    return None
+
+
+def open_any(reference: Path | str, *, dimensions: int | None = None, salvage: bool = False) -> Image:
+    """Read an image file, or one item ``file.npz#key:index`` of an array file, whatever its name ends in.
+
+    Args:
+        reference: The file, or the item.
+        dimensions: Spatial axes expected, 2 or 3; None takes the file's own.
+        salvage: Return what is left of a truncated JPEG (see :class:`~heldout.data.image.Image`) instead of refusing.
+
+    Raises:
+        BadFile: the file is missing, of another format, damaged, or has other axes.
+    """
+    if "#" in str(reference):
+        return _reader("npz").read(reference, dimensions=dimensions or 3)
+    path = Path(reference)
+    name = _format_name(path)
+    image = _reader("image").read(path, salvage=salvage) if name == "image" else _reader(name).read(path)
+    found = image.array.ndim - 1
+    if dimensions not in (None, found):
+        raise BadFile(f"{path} has {found} spatial axes, {dimensions} are needed: choose a task for {found}D data")
+    return image
+
+
+def open_mask(reference: Path | str, *, dimensions: int | None = None) -> np.ndarray:
+    """Read a label map (1, *spatial) as uint8, values as stored save that a 0/255 picture becomes 0/1.
+
+    Raises:
+        BadFile: the file is missing, damaged, or holds other values than whole numbers from 0 to 255.
+    """
+    if "#" in str(reference):
+        return _reader("npz").read_mask(reference, dimensions=dimensions or 3)
+    path = Path(reference)
+    return _reader(_format_name(path)).read_mask(path)
+
+
+def split_reference(reference: Path | str) -> tuple[Path, str, int]:
+    """``file.npz#key:index`` to (file, key, index).
+
+    Raises:
+        BadFile: the text has another form.
+    """
+    file, _, item = str(reference).partition("#")
+    key, _, index = item.rpartition(":")
+    if not key or not index.isdigit():
+        raise BadFile(f"{reference} names no array item: write file.npz#key:index")
+    return Path(file), key, int(index)
+
+
+def _format_name(path: Path) -> str:
+    name = format_of(path)
+    if name is None or name == "npz":
+        raise BadFile(
+            f"{path} is no PNG, JPEG, TIFF or NIfTI file, or its beginning is damaged: restore it or convert it"
+        )
+    return "nifti" if name == "nifti" else "image"
+
+
+def _reader(name: str) -> Any:
+    return importlib.import_module(f"heldout.data.readers.{name}")

@@ -1,0 +1,176 @@
+"""PNG, JPEG and TIFF pictures: as displayed, without alpha, one channel where they are grey."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
+
+from heldout.data.image import BadFile, Image
+from heldout.data.readers import jpeg
+
+_ORIENTATION = 0x0112
+_GREY16 = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+_GREY = ("1", "L", "LA", "La")
+
+
+def read(path: Path, *, salvage: bool = False) -> Image:
+    """Read a picture as a viewer shows it: rotated as its EXIF data say, its palette applied.
+
+    Args:
+        path: A PNG, JPEG or TIFF file under any name.
+        salvage: Return the rows of a truncated JPEG that were stored, and in ``lost`` what is missing, instead of
+            refusing the file. Meant for prediction: training on such files would teach the damage.
+
+    Returns:
+        (1, H, W) where red, green and blue agree everywhere, else (3, H, W); uint8 or uint16, or float32 of a TIFF
+        of floats.
+
+    Raises:
+        BadFile: the file is missing, damaged, or holds no single finite picture.
+    """
+    data = _bytes(path)
+    if not data.startswith(b"\xff\xd8"):
+        return Image(_channels_first(path, _decode(path, data)))
+    picture, stored = jpeg.decode(path, data)
+    missing = picture.height - stored
+    if missing and not salvage:
+        raise BadFile(
+            f"{path} is truncated: {missing} of its {picture.height} rows are missing; restore it from its source, "
+            f"or set it aside with --skip-bad"
+        )
+    if not stored:
+        raise BadFile(f"{path} is truncated: none of its {picture.height} rows is left; restore it from its source")
+    orientation = picture.getexif().get(_ORIENTATION, 1)
+    array = _channels_first(path, _orient(_pixels(path, picture)[:stored], orientation))
+    return Image(array, lost=_lost(picture.height, stored, orientation) if missing else None)
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read a label map (1, H, W) as uint8; a palette picture gives its indices, and a 0/255 picture becomes 0/1.
+
+    Raises:
+        BadFile: the file is damaged, holds colours, or values above 255.
+    """
+    data = _bytes(path)
+    array = read(path).array if data.startswith(b"\xff\xd8") else _channels_first(path, _decode(path, data, mask=True))
+    if len(array) > 1:
+        raise BadFile(f"{path} is a colour picture: store the mask as grey values, one per class")
+    if not np.issubdtype(array.dtype, np.integer) or array.max() > 255:
+        raise BadFile(f"{path} holds label values that are no whole numbers from 0 to 255: store class numbers")
+    values = np.unique(array)
+    if np.isin(values, (0, 255)).all():
+        return (array > 0).astype(np.uint8)
+    if data.startswith(b"\xff\xd8"):
+        raise BadFile(f"{path} is a JPEG, which blurs label values: store the mask as PNG")
+    return array.astype(np.uint8)
+
+
+def displayed_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture as displayed, from its header alone.
+
+    Raises:
+        BadFile: the file is missing or its header is damaged.
+    """
+    try:
+        with Pillow.open(path, formats=("JPEG", "PNG", "TIFF")) as picture:
+            width, height = picture.size
+            turned = picture.format != "TIFF" and picture.getexif().get(_ORIENTATION, 1) >= 5
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BadFile(f"{path} cannot be opened as a picture ({error}): restore it from its source") from None
+    return (width, height) if turned else (height, width)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadFile(f"{path} cannot be read ({error.strerror}): restore the file or its permissions") from None
+
+
+def _decode(path: Path, data: bytes, *, mask: bool = False) -> np.ndarray:
+    """Decode a PNG or TIFF to (H, W) or (H, W, 3) as displayed."""
+    if data.startswith(b"\x89PNG"):
+        _check_png(path, data)
+    try:
+        with Pillow.open(io.BytesIO(data), formats=("PNG", "TIFF")) as picture:
+            pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+            if pages > 1:
+                raise BadFile(f"{path} holds {pages} pages: split it into one file per picture, or into a NIfTI volume")
+            narrowed = picture.mode not in _GREY16 and "16" in str(picture.tile[0])
+            picture.load()
+            orientation = picture.getexif().get(_ORIENTATION, 1)
+            if not narrowed:
+                return _orient(
+                    np.asarray(picture) if mask and picture.mode == "P" else _pixels(path, picture), orientation
+                )
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Pillow.DecompressionBombError) as error:
+        raise BadFile(f"{path} cannot be decoded ({error}): restore it from its source") from None
+    # Pillow cuts colours of 16 bits to 8; OpenCV keeps them, and rotates the picture by itself.
+    array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if array is None:
+        raise BadFile(f"{path} cannot be decoded: restore it from its source")
+    return array[..., ::-1]
+
+
+def _pixels(path: Path, picture: Pillow.Image) -> np.ndarray:
+    """Values (H, W) or (H, W, 3) of a decoded picture, without alpha."""
+    if picture.mode in _GREY16:
+        values = np.asarray(picture)
+        if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+            raise BadFile(f"{path} holds values outside 0 ... 65535: store the picture with 8 or 16 bits")
+        return values.astype(np.uint16)
+    if picture.mode == "F":
+        return np.asarray(picture)
+    return np.asarray(picture.convert("L" if picture.mode in _GREY else "RGB"))
+
+
+def _channels_first(path: Path, array: np.ndarray) -> np.ndarray:
+    """(H, W) or (H, W, 3) to (1 or 3, H, W), one channel where all three agree."""
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        raise BadFile(f"{path} holds NaN or infinite values: replace them, or set the file aside with --skip-bad")
+    if array.ndim == 3:
+        first = array[..., :1]
+        array = first[..., 0] if (array == first).all() else array
+    return np.ascontiguousarray(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
+
+
+def _orient(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn stored rows and columns into displayed ones, by the EXIF orientation 1 ... 8."""
+    if orientation >= 5:
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return array
+
+
+def _lost(height: int, stored: int, orientation: int) -> tuple[tuple[int, int], ...]:
+    """Where the missing rows of the stored picture lie in the displayed one: (before, after) per axis."""
+    axis = 1 if orientation >= 5 else 0
+    flipped = orientation in ((2, 3, 6, 7) if axis else (3, 4, 7, 8))
+    missing = (height - stored, 0) if flipped else (0, height - stored)
+    return ((0, 0), missing) if axis else (missing, (0, 0))
+
+
+def _check_png(path: Path, data: bytes) -> None:
+    """Check every chunk against its CRC, which decoders skip for pixel data."""
+    position = 8
+    while position + 12 <= len(data):
+        length, name = struct.unpack(">I4s", data[position : position + 8])
+        content_end = position + 8 + length
+        if content_end + 4 > len(data):
+            break
+        if zlib.crc32(data[position + 4 : content_end]) != struct.unpack(">I", data[content_end : content_end + 4])[0]:
+            raise BadFile(f"{path} is damaged: a {name.decode('latin-1')} chunk fails its checksum; restore the file")
+        if name == b"IEND":
+            return
+        position = content_end + 4
+    raise BadFile(f"{path} is truncated: its last chunk is missing; restore it from its source")

@@ -1,0 +1,150 @@
+"""NIfTI volumes, checked before they are believed: header, length, checksum, affine, values."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from heldout.data.image import BadFile, Image
+
+MAX_BYTES = 2**33
+_CHUNK = 2**22
+_HEAD = 544  # the larger of the two headers, with its four extension bytes
+_MOST_COMPRESSED = 1032  # deflate cannot shrink data further than this
+
+
+def read(path: Path) -> Image:
+    """Read a volume with its affine.
+
+    Args:
+        path: A NIfTI-1 or NIfTI-2 file, compressed with gzip or not.
+
+    Returns:
+        (C, X, Y, Z) in the file's own voxel order; whole numbers keep their type, others become float32. A fourth
+        axis, and a fifth that stands for vectors, become channels.
+
+    Raises:
+        BadFile: the file is missing, truncated, fails its checksum, claims more than it holds, has no usable affine,
+            or holds NaN or infinite values.
+    """
+    image = _load(path)
+    array = _values(path, image)
+    if np.issubdtype(array.dtype, np.floating):
+        array = array.astype(np.float32)
+        bad = int(array.size - np.isfinite(array).sum())
+        if bad:
+            raise BadFile(f"{path} holds {bad} NaN or infinite voxels: replace them, or set it aside with --skip-bad")
+    array = array.reshape((*array.shape[:3], -1))
+    return Image(np.moveaxis(array, -1, 0), image.affine.astype(np.float64))
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read a label map (1, X, Y, Z) as uint8; labels may be stored as floats.
+
+    Raises:
+        BadFile: as :func:`read`; or values that are no whole numbers from 0 to 255, or several volumes.
+    """
+    array = read(path).array
+    if len(array) > 1:
+        raise BadFile(f"{path} holds {len(array)} volumes: a mask is one label map")
+    low, high = array.min(), array.max()
+    if low < 0 or high > 255 or not np.array_equal(array, np.rint(array)):
+        raise BadFile(f"{path} holds label values from {low} to {high}: store whole numbers from 0 to 255")
+    return array.astype(np.uint8)
+
+
+def _load(path: Path) -> Any:
+    """Parse a file whose header and stream agree."""
+    try:
+        with open(path, "rb") as handle:
+            raw = handle.read()
+    except OSError as error:
+        raise BadFile(f"{path} cannot be read ({error.strerror}): restore the file or its permissions") from None
+    zipped = raw.startswith(b"\x1f\x8b")
+    head = _inflate(path, raw, _HEAD)[:_HEAD] if zipped else raw[:_HEAD]
+    header, kind = _header(path, head)
+    expected = _expected_bytes(path, header)
+    if zipped and expected > len(raw) * _MOST_COMPRESSED:
+        raise BadFile(f"{path} claims {expected} bytes of voxels, more than its {len(raw)} bytes can hold: restore it")
+    data = _inflate(path, raw, None, expected + _CHUNK) if zipped else raw
+    if len(data) < expected:
+        raise BadFile(f"{path} is truncated: {expected - len(data)} of {expected} bytes are missing; restore it")
+    try:
+        return kind.from_stream(io.BytesIO(data))
+    except (HeaderDataError, WrapStructError, ValueError, OSError) as error:
+        raise BadFile(f"{path} has a damaged NIfTI header ({error}): restore it from its source") from None
+
+
+def _inflate(path: Path, raw: bytes, stop: int | None, limit: int = MAX_BYTES) -> bytearray:
+    """Decompress gzip data: the first ``stop`` bytes, or all of it to the end of the stream, where the CRC stands."""
+    data, position = bytearray(), 0
+    try:
+        while position < len(raw) and raw[position : position + 2] == b"\x1f\x8b":
+            member = zlib.decompressobj(wbits=31)
+            piece = raw[position:] if position else raw
+            while not member.eof:
+                data += member.decompress(piece, _CHUNK if stop is None else stop)
+                if stop is not None and len(data) >= stop:
+                    return data
+                if len(data) > limit:
+                    raise BadFile(f"{path} holds more data than its header claims: restore it from its source")
+                piece = member.unconsumed_tail
+                if not piece and not member.eof:
+                    raise BadFile(f"{path} is truncated: its gzip stream ends early; restore it from its source")
+            position = len(raw) - len(member.unused_data)
+    except zlib.error as error:
+        raise BadFile(f"{path} is damaged ({error}): restore it from its source") from None
+    return data
+
+
+def _header(path: Path, head: bytes) -> tuple[Any, Any]:
+    if head[344:348] in (b"ni1\0",) or head[4:8] == b"ni2\0":
+        raise BadFile(f"{path} is a header without voxels (.hdr/.img pair): convert the pair to one .nii.gz file")
+    kind = nibabel.Nifti2Image if head[4:8] == b"n+2\0" else nibabel.Nifti1Image
+    size = kind.header_class.sizeof_hdr
+    try:
+        header = kind.header_class(bytes(head[:size]), check=False)
+        header.get_data_dtype()
+    except (HeaderDataError, WrapStructError, ValueError, KeyError) as error:
+        raise BadFile(f"{path} has a damaged NIfTI header ({error}): restore it from its source") from None
+    return header, kind
+
+
+def _expected_bytes(path: Path, header: Any) -> int:
+    """Length that the header claims for the file, after checking shape, type and spacing."""
+    dims = [int(n) for n in header["dim"]]
+    if not 3 <= dims[0] <= 5 or min(dims[1 : dims[0] + 1]) < 1:
+        raise BadFile(f"{path} has the axes {dims[1 : max(dims[0], 0) + 1]}: a volume needs 3, or 4 with channels")
+    if dims[0] == 5 and dims[4] != 1:
+        raise BadFile(f"{path} has the axes {dims[1:6]}: split the time points into one file each")
+    dtype = header.get_data_dtype()
+    if dtype.kind not in "iuf":
+        raise BadFile(f"{path} stores {dtype} voxels: convert it to whole numbers or floats")
+    spacing = np.asarray(header["pixdim"][1:4], np.float64)
+    if not np.isfinite(spacing).all() or (spacing == 0).any():
+        raise BadFile(f"{path} has the voxel size {spacing.tolist()} mm: repair its header")
+    count = 1
+    for size in dims[1 : dims[0] + 1]:
+        count *= size
+    offset = float(header["vox_offset"])
+    expected = count * dtype.itemsize + int(offset if np.isfinite(offset) and offset > 0 else header.sizeof_hdr)
+    if expected > MAX_BYTES:
+        raise BadFile(
+            f"{path} claims {expected / 2**30:.0f} GiB of voxels: more than the {MAX_BYTES >> 30} GiB allowed"
+        )
+    return expected
+
+
+def _values(path: Path, image: Any) -> np.ndarray:
+    affine = image.affine
+    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise BadFile(f"{path} has an affine that is not invertible: repair its header")
+    array = np.asanyarray(image.dataobj)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)

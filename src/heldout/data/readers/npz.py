@@ -1,0 +1,120 @@
+"""Items of NumPy archives, addressed as ``file.npz#key:index``."""
+
+from __future__ import annotations
+
+import functools
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from heldout.data.image import BadFile, Image
+from heldout.data.readers import split_reference
+
+MAX_BYTES = 2**34
+
+
+def read(reference: Path | str, *, dimensions: int = 3) -> Image:
+    """Read one item of an array whose first axis counts the cases.
+
+    Args:
+        reference: ``file.npz#key:index``.
+        dimensions: Spatial axes; an item may have one axis more, its channels, which come last in the file.
+
+    Returns:
+        (C, *spatial); volumes have the identity as affine, for an array file knows no millimetres.
+
+    Raises:
+        BadFile: the file, the key or the item does not exist, is damaged, or has other axes.
+    """
+    file, key, index = split_reference(reference)
+    array = load(file, key)
+    if index >= len(array):
+        raise BadFile(f"{file} has {len(array)} items under {key}, none is number {index}: index the dataset again")
+    item = array[index]
+    if item.ndim not in (dimensions, dimensions + 1) or not item.size:
+        raise BadFile(f"{reference} has shape {item.shape}: {dimensions} spatial axes are needed, then channels")
+    if item.dtype.kind not in "biuf" or not np.isfinite(item).all():
+        raise BadFile(f"{reference} holds values that are no finite numbers: repair the archive")
+    item = item[None] if item.ndim == dimensions else np.moveaxis(item, -1, 0)
+    item = item.astype({"b": np.uint8, "f": np.float32}.get(item.dtype.kind, item.dtype))
+    return Image(item, np.eye(4) if dimensions == 3 else None)
+
+
+def read_mask(reference: Path | str, *, dimensions: int = 3) -> np.ndarray:
+    """Read one item as a label map (1, *spatial), uint8.
+
+    Raises:
+        BadFile: as :func:`read`; or values that are no whole numbers from 0 to 255.
+    """
+    array = read(reference, dimensions=dimensions).array
+    if len(array) > 1 or array.min() < 0 or array.max() > 255 or not np.array_equal(array, np.rint(array)):
+        raise BadFile(f"{reference} is no label map: store one channel of whole numbers from 0 to 255")
+    return array.astype(np.uint8)
+
+
+def load(file: Path, key: str) -> np.ndarray:
+    """One array of an archive, read-only; kept in memory, for an archive cannot be opened in the middle.
+
+    Raises:
+        BadFile: the file or the key does not exist or is damaged, or the array is not of numbers.
+    """
+    return _load(file, key, _state(file))
+
+
+def keys(file: Path) -> list[str]:
+    """Names of the arrays in an archive.
+
+    Raises:
+        BadFile: the file does not exist or is no archive.
+    """
+    _state(file)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise BadFile(f"{file} is no NumPy archive or is damaged ({error}): restore it from its source") from None
+
+
+def shape(file: Path, key: str) -> tuple[int, ...]:
+    """Shape of an array, from its header alone.
+
+    Raises:
+        BadFile: the file or the key does not exist or is damaged.
+    """
+    _state(file)
+    try:
+        with zipfile.ZipFile(file) as archive, archive.open(f"{key}.npy") as handle:
+            version = np.lib.format.read_magic(handle)
+            read_header = (
+                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            )
+            return read_header(handle)[0]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadFile(f"{file} is damaged under {key} ({error}): restore it from its source") from None
+
+
+def _state(file: Path) -> tuple[int, int]:
+    try:
+        stat = file.stat()
+    except OSError as error:
+        raise BadFile(f"{file} cannot be read ({error.strerror}): restore the file or its permissions") from None
+    return stat.st_mtime_ns, stat.st_size
+
+
+@functools.lru_cache(maxsize=4)
+def _load(file: Path, key: str, state: tuple[int, int]) -> np.ndarray:  # noqa: ARG001 - a changed file is read anew
+    if key not in keys(file):
+        raise BadFile(f"{file} has no array {key}: it has {', '.join(keys(file)) or 'none'}")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            claimed = archive.getinfo(f"{key}.npy").file_size
+            if claimed > MAX_BYTES:
+                raise BadFile(f"{file} claims {claimed >> 30} GiB under {key}: split the archive")
+        with np.load(file, allow_pickle=False) as arrays:
+            array = arrays[key]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadFile(f"{file} is damaged under {key} ({error}): restore it from its source") from None
+    array.setflags(write=False)
+    return array

@@ -1,0 +1,290 @@
+"""One module per dataset layout, and what they have in common.
+
+A source turns a dataset's folder into one row per case and reads a case's pixels. To add a layout, subclass
+:class:`Source` in a module of this package, fill ``_rows`` and name the module in :data:`SOURCES`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import json
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from heldout import files
+from heldout.data import readers
+from heldout.data.image import BadFile, Image
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SOURCES = {
+    "phantom": "Phantom",
+    "msd": "Msd",
+    "fracatlas": "FracAtlas",
+    "lgg": "Lgg",
+    "brain_mri": "BrainMri",
+    "medmnist3d": "MedMnist3d",
+    "table": "Table",
+}
+IMAGE_ENDINGS = {2: (".png", ".jpg", ".jpeg", ".tif", ".tiff"), 3: (".nii", ".nii.gz")}
+_FORMATS = {2: ("png", "jpeg", "tiff"), 3: ("nifti",)}
+
+
+class Source(ABC):
+    """A dataset's layout on disk.
+
+    Attributes:
+        classes: Names of the target classes, in the order of the label map's values 1 ... K.
+        exclusive: Whether a pixel (segmentation) or a case (classification) can have one class only.
+        dimensions: Spatial axes, 2 or 3.
+        kind: What the dataset was labelled for; masks also give classification labels by their presence.
+        caveats: Sentences about the data that a reader of its scores must know.
+        defaults: Options and their defaults; an option's value must have its default's type.
+        choices: Options that accept certain values only.
+    """
+
+    classes: tuple[str, ...] = ()
+    exclusive: bool = True
+    dimensions: int = 2
+    kind: Literal["classification", "segmentation"] = "segmentation"
+    caveats: tuple[str, ...] = ()
+    defaults: ClassVar[dict[str, Any]] = {}
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {}
+
+    def __init__(self, root: Path, **options: Any) -> None:
+        """Check the options; nothing heavy is read.
+
+        Raises:
+            UserError: an option is unknown or has a value that does not fit.
+        """
+        self.root = root
+        self.options = {**self.defaults, **options}
+        for key, value in options.items():
+            self._check_option(key, value)
+        self._found: list[str] | None = None
+
+    @classmethod
+    def locate(cls, dataset: str, options: Mapping[str, Any]) -> Path:  # noqa: ARG003 - phantom uses them
+        """Folder of the dataset.
+
+        Raises:
+            UserError: there is no such folder.
+        """
+        return files.dataset_root(dataset)
+
+    def index(self) -> pd.DataFrame:
+        """List every case, without opening images.
+
+        Returns:
+            Columns case_id, patient_id, image, mask, split and one y_<class> per class. ``image`` and ``mask`` are
+            JSON lists of paths relative to the root, or ``file.npz#key:index``; ``mask`` is "" where there is none.
+            ``split`` is "" (undecided), "train", "test" or "submit"; labels are NaN where unknown.
+
+        Raises:
+            UserError: the folder does not have the layout, or holds no case, or two cases share an id.
+        """
+        import pandas as pd
+
+        self._found = []
+        columns = ["case_id", "patient_id", "image", "mask", "split"]
+        rows = list(self._rows(self._found))
+        if not rows:
+            raise UserError(f"{self.root} holds no case of the {self._name} layout: check dataset and source")
+        frame = pd.DataFrame(rows).reindex(columns=columns + [f"y_{name}" for name in self.classes])
+        repeated = frame["case_id"][frame["case_id"].str.casefold().duplicated()]
+        if len(repeated):
+            raise UserError(f"{self.root}: case id {repeated.iloc[0]} occurs twice: rename one of the files or rows")
+        text = frame[columns].fillna("").astype(object)
+        return pd.concat([text, frame[frame.columns[len(columns) :]].astype("float64")], axis=1)
+
+    def report(self) -> list[str]:
+        """Lines about conflicts, missing files and odd things, found by :meth:`index`."""
+        if self._found is None:
+            self.index()
+        return list(self._found or [])
+
+    def read_image(self, row: Mapping[str, Any], *, salvage: bool = False) -> Image:
+        """Read a case's image; several files become channels.
+
+        Args:
+            row: A row of :meth:`index` or :meth:`loose`.
+            salvage: Take what is left of a truncated JPEG instead of refusing it.
+
+        Raises:
+            BadFile: a file is missing or damaged, or the files of a case differ in shape or affine.
+        """
+        paths = self.paths(row["image"])
+        images = [readers.open_any(path, dimensions=self.dimensions, salvage=salvage) for path in paths]
+        first = images[0]
+        for path, other in zip(paths[1:], images[1:], strict=True):
+            if other.full_shape != first.full_shape or other.lost != first.lost:
+                raise BadFile(
+                    f"{path} has shape {other.full_shape}, {paths[0]} has {first.full_shape}: they must agree"
+                )
+            if first.affine is not None and not np.allclose(first.affine, other.affine, atol=1e-3):
+                raise BadFile(f"{path} lies elsewhere in space than {paths[0]}: resample one to the other's affine")
+        if len(images) == 1:
+            return first
+        return Image(np.concatenate([image.array for image in images]), first.affine, first.lost)
+
+    def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
+        """Read a case's mask, uint8 (M, *spatial): one label map 0 ... K, or K binary channels where they overlap.
+
+        Raises:
+            BadFile: a file is missing or damaged, or the case has no mask.
+        """
+        if not row["mask"]:
+            raise BadFile(f"case {row['case_id']} has no mask: add its file, or leave the case out")
+        masks = [readers.open_mask(path, dimensions=self.dimensions) for path in self.paths(row["mask"])]
+        if len({mask.shape for mask in masks}) > 1:
+            raise BadFile(f"the masks of case {row['case_id']} differ in shape: they must agree")
+        return np.concatenate(masks)
+
+    def loose(self, folder: Path) -> pd.DataFrame:
+        """List the unlabelled files below a folder, in natural order; masks of the dataset's own layout are left out.
+
+        Returns:
+            Columns case_id, patient_id, image (absolute paths) and name: the file's path below ``folder``.
+
+        Raises:
+            UserError: the folder is missing or holds no readable file.
+        """
+        import pandas as pd
+
+        if not folder.is_dir():
+            raise UserError(f"{folder} is no folder: name one that holds image files")
+        rows = list(self._loose_rows(folder.resolve()))
+        if not rows:
+            wanted = ", ".join(IMAGE_ENDINGS[self.dimensions])
+            raise UserError(f"{folder} holds no readable file ({wanted}): name a folder with {self.dimensions}D images")
+        return pd.DataFrame(rows, columns=["case_id", "patient_id", "image", "name"])
+
+    def paths(self, text: str) -> list[Path]:
+        """Files, or items of array files, that an ``image`` or ``mask`` text of the index stands for."""
+        names = json.loads(text) if text.startswith("[") else [text]
+        return [self.root / name for name in names]
+
+    @abstractmethod
+    def _rows(self, found: list[str]) -> Iterable[dict[str, Any]]:
+        """Rows of the index; lines for :meth:`report` are appended to ``found``."""
+
+    def _loose_rows(self, folder: Path) -> Iterator[dict[str, Any]]:
+        paths = [path for path in self.image_files(folder) if not self._is_mask(path.relative_to(folder))]
+        names = [path.relative_to(folder).as_posix() for path in paths]
+        for path, name, case_id in zip(paths, names, unique_ids(names), strict=True):
+            yield {
+                "case_id": case_id,
+                "patient_id": self._patient(path.relative_to(folder)) or case_id,
+                "image": as_list(path),
+                "name": name,
+            }
+
+    def _is_mask(self, relative: Path) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether a file is a mask of the dataset's own layout."""
+        return False
+
+    def _patient(self, relative: Path) -> str | None:  # noqa: ARG002 - for subclasses
+        """Patient that a file's path names, or None."""
+        return None
+
+    def image_files(self, folder: Path) -> list[Path]:
+        """Image files of the source's dimensions below a folder, in natural order, hidden ones left out.
+
+        A file counts by its content; one that only its name says to be an image counts too, so that a damaged file
+        is complained about when it is read, and never lost.
+        """
+        found = []
+        for path in folder.rglob("*"):
+            hidden = any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts)
+            if hidden or not path.is_file():
+                continue
+            named = path.name.lower().endswith(IMAGE_ENDINGS[self.dimensions])
+            if named or readers.format_of(path) in _FORMATS[self.dimensions]:
+                found.append(path)
+        return sorted(found, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
+
+    @property
+    def _name(self) -> str:
+        return type(self).__module__.rpartition(".")[2]
+
+    def _check_option(self, key: str, value: Any) -> None:
+        if key not in self.defaults:
+            close = difflib.get_close_matches(key, self.defaults, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f": it has {', '.join(self.defaults) or 'none'}"
+            raise UserError(f"source {self._name} has no option {key!r}{hint}")
+        allowed = self.choices.get(key)
+        if allowed and value not in allowed:
+            raise UserError(f"source_options {key} = {value!r}: choose one of {', '.join(map(repr, allowed))}")
+        if type(value) is not type(self.defaults[key]):
+            raise UserError(f"source_options {key} = {value!r} must be of type {type(self.defaults[key]).__name__}")
+
+
+def get_source(name: str, root: Path, options: Mapping[str, Any]) -> Source:
+    """Make the source ``name`` for the dataset in ``root``.
+
+    Raises:
+        UserError: there is no such source, or an option does not fit.
+    """
+    return source_class(name)(root, **options)
+
+
+def source_class(name: str) -> type[Source]:
+    """Class of the source ``name``; its ``locate`` finds the dataset's folder.
+
+    Raises:
+        UserError: there is no such source.
+    """
+    if name not in SOURCES:
+        close = difflib.get_close_matches(name, SOURCES, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise UserError(f"source {name!r} does not exist: choose one of {', '.join(SOURCES)}{hint}")
+    return getattr(importlib.import_module(f"heldout.data.sources.{name}"), SOURCES[name])
+
+
+def natural_key(text: str) -> list[tuple[int, int | str]]:
+    """Sort key by which slice 2 comes before slice 10, and case does not matter until the end."""
+    parts = re.split(r"(\d+)", text.casefold())
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts] + [(2, text)]
+
+
+def identifier(text: str) -> str:
+    """``text`` with every character that a case id may not have replaced by an underscore."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_.") or "case"
+
+
+def unique_ids(names: Iterable[str]) -> list[str]:
+    """Case ids of file names: path and name without the ending, told apart by a hash where two would be the same.
+
+    Names that differ in their ending, their letter case or in characters that an id may not have count as the same.
+    """
+    names = list(names)
+    plain = [identifier(re.sub(r"(\.nii)?\.[A-Za-z]+$", "", name).replace("/", "_")) for name in names]
+    counts = Counter(text.casefold() for text in plain)
+    return [
+        text if counts[text.casefold()] == 1 else f"{text}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        for text, name in zip(plain, names, strict=True)
+    ]
+
+
+def as_list(*paths: Path | PurePosixPath | str) -> str:
+    """The ``image`` or ``mask`` text of one or more files."""
+    return json.dumps([str(path) for path in paths])
+
+
+def folder_with(root: Path, entry: str) -> Path | None:
+    """The folder that holds ``entry``: the root, or one up to two levels below it, as archives are often unpacked."""
+    for pattern in ("", "*", "*/*"):
+        for folder in sorted(root.glob(pattern) if pattern else [root]):
+            if (folder / entry).exists():
+                return folder
+    return None

@@ -1,0 +1,168 @@
+"""FracAtlas: musculoskeletal X-rays with a table of findings and outlines of fractures.
+
+Reference: Abedeen et al., FracAtlas: a dataset for fracture classification, localization and segmentation of
+musculoskeletal radiographs, Scientific Data 10 (2023).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from heldout import files
+from heldout.data.image import BadFile
+from heldout.data.sources import Source, as_list, folder_with, natural_key
+from heldout.errors import UserError
+
+_VGG = "Annotations/VGG JSON/VGG_fracture_masks.json"
+_COCO = "Annotations/COCO JSON/COCO_fracture_masks.json"
+_SUBPIXEL_BITS = 4
+_MARGIN = 2.0  # pixels by which an outline may leave its picture
+
+
+class FracAtlas(Source):
+    """Outlines are filled in the picture as displayed: EXIF rotation comes first.
+
+    Where ``dataset.csv`` and the outlines disagree about a picture, ``label_from`` decides: with "polygon" (default) a
+    picture is fractured if it has an outline, with "csv" an outline that the table denies is ignored, and a fracture
+    without an outline is a bad case. The outlines are those of the VGG file; where the COCO file lists more for a
+    picture, those of the COCO file. Every such case is reported.
+    """
+
+    classes = ("fracture",)
+    caveats = (
+        "The dataset names no patients: every image is taken to be of another patient, so that only duplicate images "
+        "are kept together, and scores may be optimistic.",
+        "Every truncated JPEG of the dataset is non-fractured: training on padded files would teach the damage.",
+    )
+    defaults: ClassVar[dict[str, Any]] = {"label_from": "polygon"}
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"label_from": ("polygon", "csv")}
+
+    def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
+        """Fill the outlines of a picture: (1, H, W) of the whole picture, rows lost to truncation included."""
+        import cv2
+
+        from heldout.data.readers.image import displayed_size
+
+        if not row["mask"]:
+            raise BadFile(f"case {row['case_id']} is fractured by the table but has no outline: leave it out")
+        path = self.paths(row["image"])[0]
+        height, width = displayed_size(path)
+        mask = np.zeros((height, width), np.uint8)
+        for points in self._outlines.get(row["mask"].partition("#")[2], []):
+            low, high = points.min(0), points.max(0)
+            if low.min() < -_MARGIN or (high > np.array([width, height]) + _MARGIN).any():
+                raise BadFile(
+                    f"{path}: an outline reaches to {high.round().tolist()} in a picture of {width} x {height}: "
+                    f"the file was rotated or resized, restore it"
+                )
+            fixed = np.round(points * 2**_SUBPIXEL_BITS).astype(np.int32)
+            cv2.fillPoly(mask, [fixed], 1, shift=_SUBPIXEL_BITS)
+        return mask[None]
+
+    def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
+        present = defaultdict(list)
+        for path in self.image_files(self._folder / "images"):
+            present[path.name].append(path.relative_to(self.root))
+        table = self._table
+        for name in sorted(present.keys() | table.keys(), key=natural_key):
+            folder = "Fractured" if table.get(name) else "Non_fractured"
+            paths = present.get(name) or [(self._folder / "images" / folder / name).relative_to(self.root)]
+            if name not in present:
+                found.append(f"{name} is missing, though dataset.csv lists it")
+            if len(paths) > 1:
+                found.append(f"{name} lies in several folders: {paths[0]} is used")
+            row = {"case_id": Path(name).stem, "patient_id": Path(name).stem, "image": as_list(paths[0].as_posix())}
+            if name not in table:
+                if table:
+                    found.append(f"{name} is not listed in dataset.csv: it is taken as unlabelled")
+                yield {**row, "mask": "", "split": "submit"}
+                continue
+            label, outlines = self._decide(name, table[name], paths[0].parent.name, found)
+            if label and not outlines:
+                yield {**row, "mask": "", "split": "", "y_fracture": 1.0}
+                continue
+            vgg = (self._folder / _VGG).relative_to(self.root).as_posix()
+            yield {**row, "mask": f"{vgg}#{name if label else ''}", "split": "", "y_fracture": float(label)}
+        unknown = sorted(self._outlines.keys() - table.keys()) if table else []
+        found += [f"{name} has an outline but is not listed in dataset.csv" for name in unknown]
+
+    def _decide(self, name: str, by_table: bool, folder: str, found: list[str]) -> tuple[bool, bool]:
+        """(fractured, has an outline) of one picture; a disagreement goes into ``found``."""
+        outlined = bool(self._outlines.get(name))
+        label = outlined if self.options["label_from"] == "polygon" else by_table
+        by_folder = {"Fractured": True, "Non_fractured": False}.get(folder, by_table)
+        if len({by_table, outlined, by_folder}) > 1:
+            outline = "an outline" if outlined else "no outline"
+            found.append(
+                f"{name} lies in {folder}/ and has {outline}, but dataset.csv says fractured={int(by_table)}: taken as "
+                f"{'fractured' if label else 'not fractured'} (label_from = {self.options['label_from']!r})"
+            )
+        if label and len(self._outlines.get(name, [])) > self._vgg_counts.get(name, 0):
+            found.append(f"{name}: the COCO file has more outlines than the VGG file, its outlines are used")
+        return label, outlined
+
+    @cached_property
+    def _folder(self) -> Path:
+        folder = folder_with(self.root, "images")
+        if folder is None:
+            raise UserError(f"{self.root} has no images/ folder: unpack FracAtlas there")
+        return folder
+
+    @cached_property
+    def _table(self) -> dict[str, bool]:
+        """File name to fractured, by ``dataset.csv``; empty where there are only images."""
+        path = self._folder / "dataset.csv"
+        if not path.is_file():
+            return {}
+        with open(path, encoding="utf-8-sig", newline="") as handle:
+            rows = list(csv.DictReader(handle))
+        table: dict[str, bool] = {}
+        for number, row in enumerate(rows, start=2):
+            name, value = row.get("image_id"), row.get("fractured")
+            if not name or value not in ("0", "1"):
+                raise UserError(f"{path} row {number} needs image_id and fractured = 0 or 1: correct it")
+            if name in table:
+                raise UserError(f"{path} row {number} repeats {name}: remove one of its rows")
+            table[name] = value == "1"
+        return table
+
+    @cached_property
+    def _vgg_counts(self) -> dict[str, int]:
+        return {name: len(outlines) for name, outlines in self._vgg.items()}
+
+    @cached_property
+    def _vgg(self) -> dict[str, list[np.ndarray]]:
+        path = self._folder / _VGG
+        if not path.is_file():
+            raise UserError(f"{path} does not exist: restore the Annotations folder of FracAtlas")
+        outlines = defaultdict(list)
+        for entry in files.read_json(path).values():
+            regions = entry["regions"]
+            for region in regions.values() if isinstance(regions, dict) else regions:
+                shape = region["shape_attributes"]
+                if shape["name"] != "polygon":
+                    raise UserError(f"{path}: {entry['filename']} has a {shape['name']}: draw it as a polygon")
+                points = np.stack([shape["all_points_x"], shape["all_points_y"]], axis=1)
+                outlines[entry["filename"]].append(points.astype(np.float64))
+        return dict(outlines)
+
+    @cached_property
+    def _outlines(self) -> dict[str, list[np.ndarray]]:
+        """Outlines (points, 2) as x, y in displayed pixels, by file name."""
+        outlines = dict(self._vgg)
+        path = self._folder / _COCO
+        if path.is_file():
+            content, coco = files.read_json(path), defaultdict(list)
+            names = {image["id"]: image["file_name"] for image in content["images"]}
+            for annotation in content["annotations"]:
+                for flat in annotation["segmentation"]:
+                    coco[names[annotation["image_id"]]].append(np.asarray(flat, np.float64).reshape(-1, 2))
+            outlines.update({name: found for name, found in coco.items() if len(found) > len(outlines.get(name, []))})
+        return outlines

@@ -1,0 +1,182 @@
+"""Synthetic patients, written in real formats: what the demonstration and the tests run on.
+
+Every patient has several images of one head-like shape. About three in ten patients have lesions, in about half of
+their images: small ones, large ones, or both. Two further patients are unlabelled, as a competition's are.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from heldout import files
+from heldout.data.sources import Source, as_list
+from heldout.data.sources.phantom_image import Phantom2d, Phantom3d
+from heldout.errors import UserError
+
+_VERSION = 1
+_MADE_BY = ("dimensions", "patients", "images_per_patient", "size", "seed")
+_SUBMIT_SHARE = 0.1
+_POSITIVE_SHARE = 0.3
+
+
+class Phantom(Source):
+    """Lesions of two sizes, on disk as a label map: 1 small, 2 large.
+
+    Options: ``dimensions`` (2: PNG, 3: NIfTI), ``patients``, ``images_per_patient`` and ``size`` (pixels per side; 0
+    takes a default that fits the dimensions) and ``seed`` say what is made; ``exclusive`` (default False) says how it
+    is read: as one label map, or as a channel and a label per class, which suits classification and segmentation.
+    """
+
+    classes = ("small", "large")
+    caveats = ("Synthetic images: scores say that the machinery works, nothing about medicine.",)
+    defaults: ClassVar[dict[str, Any]] = {
+        "dimensions": 2,
+        "patients": 0,
+        "images_per_patient": 0,
+        "size": 0,
+        "seed": 0,
+        "exclusive": False,
+    }
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"dimensions": (2, 3)}
+
+    def __init__(self, root: Path, **options: Any) -> None:
+        """See the class for the options."""
+        super().__init__(root, **options)
+        self.dimensions = self.options["dimensions"]
+        self.exclusive = self.options["exclusive"]
+
+    @classmethod
+    def locate(cls, dataset: str, options: Mapping[str, Any]) -> Path:
+        """Folder of the dataset below ``input/``; made where it is missing.
+
+        Raises:
+            UserError: the folder exists but was made otherwise.
+        """
+        root = files.home() / "input" / (dataset or "phantom")
+        source = cls(root, **options)
+        if not root.exists():
+            source.make()
+        source.check()
+        return root
+
+    def make(self) -> None:
+        """Write the dataset; it appears under its name when it is complete."""
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.root.parent, prefix=f".{self.root.name}.") as folder:
+            temporary = Path(folder) / self.root.name
+            temporary.mkdir()
+            self._write(temporary)
+            try:
+                temporary.rename(self.root)
+            except OSError:
+                if not self.root.is_dir():  # else another process was faster, with the same content
+                    raise
+
+    def check(self) -> None:
+        """Compare what the folder was made with and what is asked for.
+
+        Raises:
+            UserError: they differ.
+        """
+        made = files.read_json(self.root / "phantom.json") if (self.root / "phantom.json").is_file() else {}
+        for key, value in self._recipe.items():
+            if made.get(key) != value:
+                raise UserError(
+                    f"{self.root} was made with {key} = {made.get(key)}, not {value}: delete that folder, or give the "
+                    f"experiment another dataset name"
+                )
+
+    def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
+        """Read a label map (1, *S), or where classes are not exclusive a channel per class (2, *S)."""
+        mask = super().read_mask(row)
+        if self.exclusive or mask.max() > len(self.classes):
+            return mask
+        return np.concatenate([(mask == value).astype(np.uint8) for value in range(1, len(self.classes) + 1)])
+
+    def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - nothing odd in a made dataset
+        path = self.root / "cases.csv"
+        if not path.is_file():
+            raise UserError(f"{path} does not exist: delete the folder {self.root}, it will be made again")
+        with open(path, encoding="utf-8", newline="") as handle:
+            for row in csv.DictReader(handle):
+                yield {
+                    **{key: row[key] for key in ("case_id", "patient_id", "split")},
+                    "image": as_list(row["image"]),
+                    "mask": as_list(row["mask"]) if row["mask"] else "",
+                    **{f"y_{name}": float(row[f"y_{name}"] or "nan") for name in self.classes},
+                }
+
+    def _is_mask(self, relative: Path) -> bool:
+        return "masks" in relative.parts[:-1]
+
+    @cached_property
+    def _recipe(self) -> dict[str, int]:
+        """Everything that the files depend on."""
+        usual = {"patients": 40, "images_per_patient": 4, "size": 96}
+        if self.dimensions == 3:
+            usual = {"patients": 24, "images_per_patient": 2, "size": 40}
+        options = {key: self.options[key] or usual.get(key, 0) for key in _MADE_BY}
+        for key, least in (("patients", 10), ("images_per_patient", 1), ("size", 32)):
+            if options[key] < least:
+                raise UserError(f"source_options {key} = {options[key]}: at least {least} are needed")
+        return {"schema": 1, "version": _VERSION, **options}
+
+    def _write(self, folder: Path) -> None:
+        recipe = self._recipe
+        maker = (Phantom3d if self.dimensions == 3 else Phantom2d)(recipe["size"])
+        lesions = self._plan(recipe["patients"])
+        lesions += [lesions[n % len(lesions)] for n in range(max(2, round(_SUBMIT_SHARE * len(lesions))))]
+        rows = []
+        for patient, sizes in enumerate(lesions):
+            hidden = patient >= recipe["patients"]
+            number = patient - recipe["patients"] if hidden else patient
+            name = f"{'s' if hidden else 'p'}{number + 1:03d}"
+            for n in range(recipe["images_per_patient"]):
+                rng = np.random.default_rng([recipe["seed"], patient, n + 1])
+                shape = np.random.default_rng([recipe["seed"], patient, 0])
+                show = sizes if n == 0 or rng.random() < 0.5 else ()
+                image, mask = maker.draw(rng, shape, show)
+                rows.append(self._save(folder, f"{name}_{n + 1}", name, maker, image, mask, hidden))
+        table = io.StringIO()
+        writer = csv.DictWriter(table, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        (folder / "cases.csv").write_text(table.getvalue(), encoding="utf-8")
+        wanted = [row["case_id"] for row in rows if row["split"] == "submit"]
+        sample = ["id,small,large", *(f"{case_id},0.5,0.5" for case_id in wanted)]
+        (folder / "sample_submission.csv").write_text("\n".join(sample) + "\n", encoding="utf-8")
+        files.write_json(folder / "phantom.json", recipe)
+
+    def _plan(self, patients: int) -> list[tuple[int, ...]]:
+        """Lesion sizes of each patient: none, small (1), large (2) or both, in a shuffled order."""
+        positives = max(6, round(_POSITIVE_SHARE * patients))
+        kinds: list[tuple[int, ...]] = [((1,), (2,), (1, 2))[n % 3] for n in range(positives)]
+        kinds += [()] * (patients - positives)
+        order = np.random.default_rng(self.options["seed"]).permutation(patients)
+        return [kinds[n] for n in order]
+
+    def _save(
+        self, folder: Path, case_id: str, patient: str, maker: Any, image: Any, mask: Any, hidden: bool
+    ) -> dict[str, str]:
+        place = "submit" if hidden else "images"
+        paths = {
+            "image": f"{place}/{case_id}{maker.ending}",
+            "mask": "" if hidden else f"masks/{case_id}{maker.ending}",
+        }
+        for kind, content in (("image", image), ("mask", mask)):
+            if paths[kind]:
+                path = folder / paths[kind]
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(maker.encode(content))
+        present = {n: "" if hidden else str(int((maker.values(mask) == n).any())) for n in (1, 2)}
+        labels = {"y_small": present[1], "y_large": present[2]}
+        split = "submit" if hidden else ""
+        return {"case_id": case_id, "patient_id": patient, **paths, "split": split, **labels}

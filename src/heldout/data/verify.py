@@ -1,0 +1,159 @@
+"""Loading a checked dataset, and refusing one that was changed behind its back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from heldout import files
+from heldout.data.checks import check_case
+from heldout.data.dataset import Dataset
+from heldout.data.sealed import read_sealed
+from heldout.data.sources import Source
+from heldout.errors import UserError
+
+PUBLIC = ["case_id", "patient_id", "group_id", "split", "image", "mask"]
+
+
+def load(folder: Path, source: Source) -> Dataset:
+    """Load the tables of a dataset folder and verify them against each other, their hashes and the raw files.
+
+    Raises:
+        UserError: something does not fit; the message names the patient or the file.
+    """
+    index = files.read_json(folder / "index.json")
+    if index.get("schema") != 1 or index.get("classes") != list(source.classes):
+        raise UserError(f"{folder} was made by another version of heldout: {_remedy(folder)}")
+    cases = _read_cases(folder, index)
+    folds = _read_folds(folder, cases)
+    if files.sha256_file(folder / "folds.csv") != index["fold_hash"]:
+        raise UserError(f"{folder / 'folds.csv'} was changed after the folds were made: {_remedy(folder)}")
+    if files.sha256_file(folder / "sealed.parquet") != index["files"]["sealed.parquet"]:
+        raise UserError(f"{folder / 'sealed.parquet'} was changed: {_remedy(folder)}")
+    verify_raw(folder, source, cases)
+    labels = [f"y_{name}" for name in source.classes]
+    return Dataset(
+        folder,
+        source,
+        tuple(source.classes),
+        source.exclusive,
+        source.dimensions,
+        cases[[*PUBLIC, *labels, "content_hash"]],
+        folds,
+        index["fold_hash"],
+        index["data_hash"],
+    )
+
+
+def raw_files(source: Source, cases: pd.DataFrame) -> pd.DataFrame:
+    """Path below the root, size in bytes and time of change (ns) of every raw file that a case is made of."""
+    paths = sorted({path for row in cases.to_dict("records") for path in _case_files(source, row)})
+    stats = [(source.root / path).stat() for path in paths]
+    sizes, times = [stat.st_size for stat in stats], [stat.st_mtime_ns for stat in stats]
+    return pd.DataFrame({"path": paths, "size": sizes, "mtime_ns": times})
+
+
+def verify_raw(folder: Path, source: Source, cases: pd.DataFrame) -> None:
+    """Check that the raw files are those that were indexed, by size and time; read again only what looks changed.
+
+    Raises:
+        UserError: a file is missing, or holds other pixels than when it was indexed.
+    """
+    table = pd.read_csv(folder / "raw_files.csv", dtype={"path": str}, keep_default_na=False)
+    touched = set()
+    for path, size, mtime_ns in table.itertuples(index=False):
+        try:
+            stat = (source.root / path).stat()
+        except OSError:
+            raise UserError(f"{source.root / path} is missing: restore it, or {_remedy(folder)}") from None
+        if (stat.st_size, stat.st_mtime_ns) != (size, mtime_ns):
+            touched.add(path)
+    if not touched:
+        return
+    rows = pd.concat([cases[cases["split"] != "test"], read_sealed(folder)], ignore_index=True)
+    for row in rows.to_dict("records"):
+        changed = touched.intersection(_case_files(source, row))
+        if changed:
+            _compare(folder, source, row, cases, min(changed))
+    with files.lock(folder, "checking the dataset", wait=True):
+        files.write_text(folder / "raw_files.csv", _stat_again(source, table).to_csv(index=False))
+
+
+def _compare(folder: Path, source: Source, row: dict[str, Any], cases: pd.DataFrame, path: str) -> None:
+    known = cases.set_index("case_id").loc[row["case_id"]]
+    try:
+        found = check_case(source, row)
+    except UserError as error:
+        raise UserError(f"{source.root / path} changed after it was indexed: {error}") from None
+    if (found.content_hash, found.mask_hash) != (known["content_hash"], row["mask_hash"]):
+        raise UserError(
+            f"{source.root / path} (case {row['case_id']}) changed after it was indexed: restore it, or "
+            f"{_remedy(folder)}"
+        )
+
+
+def _stat_again(source: Source, table: pd.DataFrame) -> pd.DataFrame:
+    stats = [(source.root / path).stat() for path in table["path"]]
+    return table.assign(size=[stat.st_size for stat in stats], mtime_ns=[stat.st_mtime_ns for stat in stats])
+
+
+def _case_files(source: Source, row: dict[str, Any]) -> list[str]:
+    """Files of a case's image and mask, without the item of an array file, relative to the root where below it."""
+    found = []
+    for text in (row["image"], row["mask"]):
+        for path in source.paths(text) if text else []:
+            file = path if path.exists() else Path(str(path).partition("#")[0])
+            found.append(str(file.relative_to(source.root)) if file.is_relative_to(source.root) else str(file))
+    return found
+
+
+def _read_cases(folder: Path, index: dict[str, Any]) -> pd.DataFrame:
+    path = folder / "cases.parquet"
+    if not path.exists():
+        raise UserError(f"{path} is missing: {_remedy(folder)}")
+    if files.sha256_file(path) != index["files"]["cases.parquet"]:
+        raise UserError(f"{path} was changed after the dataset was indexed: {_remedy(folder)}")
+    cases = pd.read_parquet(path)
+    for part in ("train", "test"):
+        others = set(cases["group_id"][~cases["split"].isin([part, "submit"])])
+        for row in cases[cases["split"] == part].itertuples():
+            if row.group_id in others:
+                raise UserError(f"patient {row.patient_id} is in two parts of {path}: {_remedy(folder)}")
+    return cases
+
+
+def _read_folds(folder: Path, cases: pd.DataFrame) -> pd.Series:
+    """The fold table, refused where a case is missing or listed twice or a patient is not where it was put."""
+    path = folder / "folds.csv"
+    try:
+        table = pd.read_csv(path, dtype={"case_id": str, "patient_id": str, "fold": int}, keep_default_na=False)
+        table = table[["case_id", "patient_id", "fold"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} cannot be read ({error}): {_remedy(folder)}") from None
+    train = cases[cases["split"] == "train"].set_index("case_id")
+    twice = table["case_id"][table["case_id"].duplicated()]
+    if len(twice):
+        raise UserError(f"case {twice.iloc[0]} is listed twice in {path}: {_remedy(folder)}")
+    missing = sorted(set(train.index) - set(table["case_id"]))
+    if missing:
+        raise UserError(f"case {missing[0]} is missing from {path}: {_remedy(folder)}")
+    extra = sorted(set(table["case_id"]) - set(train.index))
+    if extra:
+        raise UserError(f"case {extra[0]} in {path} is no training case: {_remedy(folder)}")
+    known = train.loc[table["case_id"]]
+    for fold, was, patient in zip(table["fold"], known["fold"], known["patient_id"], strict=True):
+        if fold != was:
+            both = sorted(set(table["fold"][(known["patient_id"] == patient).to_numpy()]))
+            where = f"is in the folds {both}" if len(both) > 1 else f"was moved from fold {was} to fold {fold}"
+            raise UserError(f"patient {patient} {where} in {path}, which leaks or changes the folds: {_remedy(folder)}")
+    for group, in_group in table.groupby(known["group_id"].to_numpy()):
+        if in_group["fold"].nunique() > 1:
+            patient = in_group["patient_id"].iloc[0]
+            raise UserError(f"patient {patient} (group {group}) is in two folds of {path}: {_remedy(folder)}")
+    return pd.Series(table["fold"].to_numpy(), index=pd.Index(table["case_id"], name="case_id"), name="fold")
+
+
+def _remedy(folder: Path) -> str:
+    return f"undo the change, or run the folds command to make {folder} anew"

@@ -1,0 +1,19 @@
+"""Scores of held-out predictions: pure functions of arrays and of the table, without any other room."""
+
+from heldout.metrics.bootstrap import Difference, Interval, compare, interval
+from heldout.metrics.overlap import count_errors
+from heldout.metrics.registry import METRICS, Metric, get_metric, score
+from heldout.metrics.tables import check_cases
+
+__all__ = [
+    "METRICS",
+    "Difference",
+    "Interval",
+    "Metric",
+    "check_cases",
+    "compare",
+    "count_errors",
+    "get_metric",
+    "interval",
+    "score",
+]

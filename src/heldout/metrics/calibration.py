@@ -1,0 +1,48 @@
+"""Scores of how far probabilities can be taken at their word, for many case weightings at once.
+
+All are weighted means over the cases, so that a bootstrap is one matrix product.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from heldout.metrics.ranking import divide
+
+CALIBRATION_BINS = 15
+_SMALLEST = 1e-7  # a float32 probability of exactly 0 or 1 costs 16.1 nats when wrong, not infinity
+
+
+def log_loss(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean negative log-likelihood of a binary label in nats.
+
+    Args:
+        truth: (n,) bool.
+        score: (n,) probability.
+        weights: (draws, n) multiplicities.
+
+    Returns:
+        (draws,) float64.
+    """
+    return weighted_mean(-np.log(np.clip(np.where(truth, score, 1 - score), _SMALLEST, 1.0)), weights)
+
+
+def brier(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean squared distance between probability and label (Brier 1950); arguments as :func:`log_loss`."""
+    return weighted_mean((score - truth) ** 2, weights)
+
+
+def expected_calibration_error(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean distance between stated and observed frequency over 15 equal bins of the probability (Naeini 2015).
+
+    Arguments as :func:`log_loss`. Bins are weighted by their cases; the error of an empty bin is zero.
+    """
+    bins = np.minimum((score * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    gap = np.zeros((len(score), CALIBRATION_BINS))
+    gap[np.arange(len(score)), bins] = score - truth
+    return divide(np.abs(weights @ gap).sum(1), weights.sum(1))
+
+
+def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(draws,) means of (n,) values under (draws, n) weights, nan where all weights are zero."""
+    return divide(weights @ values, weights.sum(1).astype(float))

@@ -1,0 +1,94 @@
+"""Overlap of masks: voxel counts per class, Dice and IoU per case under a stated empty-mask policy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from heldout.errors import UserError
+from heldout.metrics.ranking import divide
+
+
+def count_errors(pred: np.ndarray, truth: np.ndarray, classes: int, exclusive: bool) -> np.ndarray:
+    """Count true positives, false positives and false negatives of every class.
+
+    Args:
+        pred: (M, *S) uint8. One label map 0 ... K where ``exclusive`` or ``classes`` is 1, else K binary channels.
+        truth: (M, *S) uint8, as ``pred``.
+        classes: Number K of foreground classes.
+        exclusive: Classes exclude each other.
+
+    Returns:
+        (K, 3) int64 voxel counts: [true positives, false positives, false negatives].
+
+    Raises:
+        UserError: the two masks differ in shape, or hold a label that does not exist.
+    """
+    channels = 1 if exclusive or classes == 1 else classes
+    if pred.shape != truth.shape or pred.shape[0] != channels:
+        raise UserError(
+            f"a predicted mask of shape {pred.shape} cannot be compared with a true mask of shape {truth.shape}: "
+            f"both need {channels} channel(s) and the image's own size"
+        )
+    values = classes + 1 if channels == 1 else 2
+    counts = np.zeros((classes, 3), np.int64)
+    for channel in range(channels):
+        table = _joint(pred[channel], truth[channel], values)
+        diagonal = np.diagonal(table)
+        errors = np.stack([diagonal, table.sum(1) - diagonal, table.sum(0) - diagonal], 1)[1:]
+        if channels == 1:
+            return errors
+        counts[channel] = errors[0]
+    return counts
+
+
+def case_dice(counts: np.ndarray, empty: float) -> np.ndarray:
+    """Dice coefficient 2 TP / (2 TP + FP + FN) (Dice 1945).
+
+    Args:
+        counts: (..., 3) voxel counts [TP, FP, FN].
+        empty: Value where prediction and truth are both empty.
+
+    Returns:
+        (...) float64 in 0 ... 1.
+    """
+    twice = 2.0 * counts[..., 0]
+    return _ratio(twice, twice + counts[..., 1] + counts[..., 2], empty)
+
+
+def case_iou(counts: np.ndarray, empty: float) -> np.ndarray:
+    """Intersection over union TP / (TP + FP + FN) (Jaccard 1912); arguments as :func:`case_dice`."""
+    return _ratio(counts[..., 0].astype(float), counts.sum(-1).astype(float), empty)
+
+
+def mean_of_positives(values: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean over the cases whose true mask is not empty.
+
+    Args:
+        values: (n, *extra) score of every case.
+        counts: (n, *extra, 3) voxel counts [TP, FP, FN].
+        weights: (draws, n) multiplicities of the cases.
+
+    Returns:
+        (draws, *extra) float64, nan where a draw holds no positive case.
+    """
+    positive = (counts[..., 0] + counts[..., 2] > 0).astype(float)
+    return divide(np.tensordot(weights, values * positive, 1), np.tensordot(weights, positive, 1))
+
+
+def mean_of_all(values: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean over all cases; arguments as :func:`mean_of_positives`."""
+    return divide(np.tensordot(weights, values, 1), np.tensordot(weights, np.ones(counts.shape[:-1]), 1))
+
+
+def _joint(pred: np.ndarray, truth: np.ndarray, values: int) -> np.ndarray:
+    """(values, values) int64 counts of every (predicted, true) pair of labels."""
+    highest = max(int(pred.max(initial=0)), int(truth.max(initial=0)))
+    if highest >= values:
+        raise UserError(f"a mask holds the label {highest}, but labels end at {values - 1}: check the class list")
+    pairs = pred.ravel().astype(np.int32) * values + truth.ravel()
+    return np.bincount(pairs, minlength=values * values).reshape(values, values)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray, empty: float) -> np.ndarray:
+    result = np.full(np.shape(numerator), empty, float)
+    return np.divide(numerator, denominator, out=result, where=denominator > 0)

@@ -1,0 +1,106 @@
+"""The table that every metric is computed from: its columns as arrays, and the checks that make it trustworthy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ONE = 1e-3  # softmax outputs of float32 or mixed precision sum to one within this
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A table as arrays.
+
+    Attributes:
+        truth: (n, K) bool.
+        probability: (n, K) float64 in 0 ... 1.
+        called: (n, K) bool calls.
+        counts: (n, K, 3) float64 voxel counts [TP, FP, FN], or None without masks.
+        exclusive: The rows are one-hot labels with probabilities that sum to one.
+    """
+
+    truth: np.ndarray
+    probability: np.ndarray
+    called: np.ndarray
+    counts: np.ndarray | None
+    exclusive: bool
+
+
+def columns_of(table: pd.DataFrame, classes: Sequence[str]) -> Columns:
+    """Check a table and read its columns.
+
+    Raises:
+        UserError: a column is missing, a case repeats, or a value is not finite or out of range.
+    """
+    check_cases(table)
+    truth = _read(table, "y", classes)
+    if not np.isin(truth, (0, 1)).all():
+        _complain(table, ~np.isin(truth, (0, 1)), "y", classes, "must be 0 or 1")
+    probability = _read(table, "p", classes)
+    outside = (probability < 0) | (probability > 1)
+    if outside.any():
+        _complain(table, outside, "p", classes, "lies outside 0 ... 1")
+    counts = None
+    if f"tp_{classes[0]}" in table:
+        counts = np.stack([_read(table, kind, classes) for kind in ("tp", "fp", "fn")], -1)
+    exclusive = (
+        counts is None
+        and len(classes) > 1
+        and bool((truth.sum(1) == 1).all() and (np.abs(probability.sum(1) - 1) < _ONE).all())
+    )
+    called = _calls(table, classes, probability, exclusive)
+    return Columns(truth.astype(bool), probability, called, counts, exclusive)
+
+
+def check_cases(table: pd.DataFrame, expected: Iterable[str] | None = None) -> None:
+    """Check that every case stands once in a table, and that none of the expected ones is missing.
+
+    Raises:
+        UserError: naming the first case that repeats, is missing, or does not belong.
+    """
+    if "case_id" not in table:
+        raise UserError("a table of predictions has no column case_id: write one row per case")
+    repeated = table["case_id"][table["case_id"].duplicated()]
+    if len(repeated):
+        raise UserError(f"case {repeated.iloc[0]} stands twice in the predictions: keep one row per case")
+    if expected is None:
+        return
+    known, given = set(expected), set(table["case_id"])
+    if missing := sorted(known - given):
+        raise UserError(f"case {missing[0]} has no prediction ({len(missing)} missing): predict every case")
+    if stray := sorted(given - known):
+        raise UserError(f"case {stray[0]} is predicted but belongs to no such part ({len(stray)} in all): remove it")
+
+
+def _calls(table: pd.DataFrame, classes: Sequence[str], probability: np.ndarray, exclusive: bool) -> np.ndarray:
+    if f"d_{classes[0]}" in table:
+        return _read(table, "d", classes) > 0
+    if exclusive:
+        return np.arange(len(classes)) == probability.argmax(1)[:, None]
+    return probability >= 0.5
+
+
+def _read(table: pd.DataFrame, kind: str, classes: Sequence[str]) -> np.ndarray:
+    """(n, K) float64 of the columns of one kind."""
+    names = [f"{kind}_{name}" for name in classes]
+    if missing := [name for name in names if name not in table]:
+        raise UserError(f"a table of predictions has no column {missing[0]}: it needs one per class")
+    values = table[names].to_numpy(float)
+    if not np.isfinite(values).all():
+        _complain(table, ~np.isfinite(values), kind, classes, "is not a finite number")
+    return values
+
+
+def _complain(table: pd.DataFrame, bad: np.ndarray, kind: str, classes: Sequence[str], what: str) -> None:
+    row, column = np.argwhere(bad)[0]
+    case = table["case_id"].iloc[row]
+    raise UserError(f"{kind}_{classes[column]} of case {case} {what}: predict or label the case again")

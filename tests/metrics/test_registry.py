@@ -1,0 +1,141 @@
+"""Metrics by name on tables: agreement with scikit-learn, undefined is nan, and bad tables are refused by case."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics as reference
+
+from heldout.errors import UserError
+from heldout.metrics import METRICS, check_cases, score
+
+
+def table(classes=("a",), count=60, seed=0, exclusive=False, masks=False):
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame({"case_id": [f"case{i}" for i in range(count)]})
+    frame["patient_id"] = [f"patient{i // 2}" for i in range(count)]
+    truth = random.random((count, len(classes))) < 0.4
+    probability = random.random((count, len(classes))).round(2)
+    if exclusive:
+        truth = np.eye(len(classes), dtype=bool)[random.integers(0, len(classes), count)]
+        probability /= probability.sum(1, keepdims=True)
+    for k, name in enumerate(classes):
+        frame[f"y_{name}"], frame[f"p_{name}"] = truth[:, k].astype(float), probability[:, k]
+        if masks:
+            found = random.integers(0, 50, (3, count)) * [[1], [1], [1]]
+            frame[f"tp_{name}"], frame[f"fn_{name}"] = found[0] * truth[:, k], found[1] * truth[:, k]
+            frame[f"fp_{name}"] = found[2] * (random.random(count) < 0.5)
+    return frame
+
+
+BINARY = {
+    "roc_auc": reference.roc_auc_score,
+    "average_precision": reference.average_precision_score,
+    "log_loss": lambda y, p: reference.log_loss(y, np.clip(p, 1e-7, 1 - 1e-7)),
+    "brier": reference.brier_score_loss,
+    "accuracy": lambda y, p: reference.accuracy_score(y, p >= 0.5),
+    "balanced_accuracy": lambda y, p: reference.balanced_accuracy_score(y, p >= 0.5),
+    "f1": lambda y, p: reference.f1_score(y, p >= 0.5),
+    "sensitivity": lambda y, p: reference.recall_score(y, p >= 0.5),
+    "specificity": lambda y, p: reference.recall_score(1 - y, p < 0.5),
+}
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_binary_and_multi_label_scores_agree_with_scikit_learn(name):
+    frame = table(("a", "b"))
+    expected = [BINARY[name](frame[f"y_{c}"], frame[f"p_{c}"]) for c in ("a", "b")]
+    assert score(name, frame, ["a"]) == pytest.approx(expected[0])
+    assert score(name, frame, ["a", "b"]) == pytest.approx(np.mean(expected))
+
+
+def test_multi_class_scores_agree_with_scikit_learn():
+    classes = ["a", "b", "c"]
+    frame = table(classes, exclusive=True)
+    truth = frame[[f"y_{c}" for c in classes]].to_numpy().argmax(1)
+    probability = frame[[f"p_{c}" for c in classes]].to_numpy()
+    called = probability.argmax(1)
+    expected = {
+        "accuracy": reference.accuracy_score(truth, called),
+        "balanced_accuracy": reference.balanced_accuracy_score(truth, called),
+        "f1": reference.f1_score(truth, called, average="macro"),
+        "roc_auc": reference.roc_auc_score(truth, probability, multi_class="ovr"),
+        "log_loss": reference.log_loss(truth, probability),
+    }
+    for name, value in expected.items():
+        assert score(name, frame, classes) == pytest.approx(value), name
+
+
+def test_calibration_error_by_hand():
+    frame = table(count=4)
+    frame["p_a"], frame["y_a"] = [0.05, 0.06, 0.99, 1.0], [0, 1, 1, 1]
+    assert score("ece", frame, ["a"]) == pytest.approx((abs(0.11 - 1) + abs(1.99 - 2)) / 4)
+
+
+def test_the_name_says_what_empty_masks_score():
+    frame = table(count=3, masks=True)
+    # A hit with 2*6/(12+2+2) = 0.75, an empty mask left empty, an empty mask with a false positive.
+    frame["tp_a"], frame["fp_a"], frame["fn_a"] = [6, 0, 0], [2, 0, 9], [2, 0, 0]
+    assert score("dice_pos", frame, ["a"]) == pytest.approx(0.75)
+    assert score("dice_all", frame, ["a"]) == pytest.approx((0.75 + 1 + 0) / 3)
+    assert score("iou_pos", frame, ["a"]) == pytest.approx(0.6)
+    assert score("iou_all", frame, ["a"]) == pytest.approx((0.6 + 1 + 0) / 3)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_many_weightings_at_once_equal_repeated_rows(name):
+    frame = table(("a", "b"), count=30, masks=METRICS[name].kind == "segmentation")
+    weights = np.random.default_rng(1).integers(0, 3, (4, 30))
+    scores = score(name, frame, ["a", "b"], weights)
+    for row, value in zip(weights, scores, strict=True):
+        repeated = frame.loc[np.repeat(frame.index, row)].copy()
+        repeated["case_id"] = [f"copy{i}" for i in range(len(repeated))]
+        assert value == pytest.approx(score(name, repeated, ["a", "b"]), abs=1e-12)
+        assert value == pytest.approx(score(name, frame, ["a", "b"], row), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision", "balanced_accuracy", "f1", "sensitivity", "dice_pos"])
+def test_one_class_only_is_undefined_never_zero(name):
+    frame = table(masks=METRICS[name].kind == "segmentation")
+    frame["y_a"] = 0.0
+    frame[[c for c in frame if c in ("tp_a", "fn_a")]] = 0
+    assert np.isnan(score(name, frame, ["a"]))
+
+
+def test_tuned_calls_replace_the_threshold_of_one_half():
+    frame = table()
+    frame["d_a"] = frame["y_a"]
+    assert score("f1", frame, ["a"]) == 1.0
+    assert score("roc_auc", frame, ["a"]) < 0.9
+
+
+DEFECTS = {
+    "nan": (lambda f: f.assign(p_a=f["p_a"].where(f.index != 3)), "p_a of case case3 is not a finite number"),
+    "range": (lambda f: f.assign(p_a=f["p_a"].where(f.index != 3, 1.5)), "p_a of case case3 lies outside 0"),
+    "label": (lambda f: f.assign(y_a=f["y_a"].where(f.index != 3, 0.5)), "y_a of case case3 must be 0 or 1"),
+    "twice": (lambda f: pd.concat([f, f[:1]]), "case case0 stands twice"),
+    "column": (lambda f: f.drop(columns="p_a"), "no column p_a"),
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_bad_tables_are_refused_by_case(defect):
+    spoil, message = DEFECTS[defect]
+    with pytest.raises(UserError, match=message):
+        score("roc_auc", spoil(table()), ["a"])
+
+
+def test_missing_and_stray_cases_are_named():
+    frame = table()
+    with pytest.raises(UserError, match="case case2 has no prediction"):
+        check_cases(frame[frame["case_id"] != "case2"], frame["case_id"])
+    with pytest.raises(UserError, match="case case2 is predicted but"):
+        check_cases(frame, frame["case_id"].drop(2))
+
+
+def test_an_unknown_metric_and_a_mask_metric_without_masks_are_refused():
+    with pytest.raises(UserError, match=r"'dice' does not exist: choose one of .*dice_pos"):
+        score("dice", table(), ["a"])
+    with pytest.raises(UserError, match="dice_pos needs masks"):
+        score("dice_pos", table(), ["a"])
