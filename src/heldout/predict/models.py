@@ -1,0 +1,78 @@
+"""Networks on disk: safetensors in, safetensors out, and a clear word where a file does not fit its experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import nn
+
+from heldout import files
+from heldout.errors import UserError
+from heldout.tasks import Task
+
+
+class HasClasses(Protocol):
+    """A dataset or a source."""
+
+    classes: tuple[str, ...]
+    exclusive: bool
+
+
+def build(config: Task, dataset: HasClasses) -> nn.Module:
+    """Make an experiment's network for a dataset, as training starts with it: random but for pretrained parts."""
+    model = config.build_model(len(dataset.classes), dataset.exclusive)
+    config.load_pretrained(model)
+    return model
+
+
+def save_model(model: nn.Module, path: Path) -> str:
+    """Write a network's parameters and buffers atomically.
+
+    Returns:
+        SHA-256 of the file.
+    """
+    # safetensors takes neither views nor channels-last tensors
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
+    files.write_bytes(path, save(state))
+    return files.sha256_file(path)
+
+
+def load_model(config: Task, weights: Path, classes: int | Sequence[str], exclusive: bool) -> nn.Module:
+    """Make an experiment's network and fill it from a file. Draws nothing from the global random numbers.
+
+    Args:
+        config: The experiment.
+        weights: File that :func:`save_model` wrote.
+        classes: The dataset's classes, or their number.
+        exclusive: The classes exclude each other.
+
+    Returns:
+        The network on the CPU, in evaluation mode.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds another network.
+    """
+    try:
+        state = load(weights.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{weights} does not exist: train {config.spec} again, or restore the file") from None
+    except SafetensorError as error:
+        raise UserError(f"{weights} is damaged ({error}): restore it or train {config.spec} again") from None
+    with torch.random.fork_rng(devices=[]):
+        model = config.build_model(classes if isinstance(classes, int) else len(classes), exclusive)
+    own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    stored = {key: tuple(value.shape) for key, value in state.items()}
+    differing = sorted(key for key in own.keys() | stored.keys() if own.get(key) != stored.get(key))
+    if differing:
+        key = differing[0]
+        raise UserError(
+            f"{weights} does not fit the network of {config.spec}: {key} is {stored.get(key, 'absent')} in the file "
+            f"and {own.get(key, 'absent')} in the network ({len(differing)} differ); train it again"
+        )
+    model.load_state_dict(state)
+    return model.eval()

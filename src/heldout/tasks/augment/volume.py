@@ -1,0 +1,175 @@
+"""Volume augmentation: whole batches on the training device, each sample with draws of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import affine_grid, grid_sample
+
+AXES = "xyz"
+
+
+class VolumeAugment(nn.Module):
+    """Flips, rotation and scaling, gamma, brightness, contrast and noise for 3D batches.
+
+    All draws come from one explicit generator on the CPU, so that they are the same on every device and nothing else
+    that draws random numbers moves them.
+
+    Args:
+        flips: Axes to flip, of ``"xyz"``, with probability 0.5 each.
+        rotation: Largest angle about each axis, in degrees.
+        scale: Largest factor of enlargement; its inverse is the smallest.
+        gamma: Largest exponent; its inverse is the smallest. It acts between a sample's minimum and maximum.
+        brightness: Largest shift, in standard deviations of the sample.
+        contrast: Largest relative change of the distance from the sample's mean.
+        noise: Largest standard deviation of Gaussian noise, in standard deviations of the sample.
+        probability: Probability of each of these for a sample; flips excepted.
+        spacing: Size of a voxel (X, Y, Z) in mm, so that rotation keeps angles; None is isotropic.
+    """
+
+    def __init__(
+        self,
+        flips: str = AXES,
+        rotation: float = 15.0,
+        scale: float = 1.15,
+        gamma: float = 1.3,
+        brightness: float = 0.15,
+        contrast: float = 0.15,
+        noise: float = 0.1,
+        probability: float = 0.3,
+        spacing: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.flips = flips
+        self.rotation = rotation
+        self.scale = scale
+        self.gamma = gamma
+        self.brightness = brightness
+        self.contrast = contrast
+        self.noise = noise
+        self.probability = probability
+        self.spacing = tuple(spacing or (1.0, 1.0, 1.0))
+
+    @classmethod
+    def preset(cls, strength: Literal["light", "strong"], flips: str, spacing: Sequence[float] | None = None) -> Self:
+        """The augmentation that the field ``augment`` names."""
+        if strength == "light":
+            return cls(flips, spacing=spacing)
+        return cls(flips, 30.0, 1.4, 1.5, 0.3, 0.3, 0.2, 0.4, spacing)
+
+    @torch.no_grad()
+    def forward(self, image: Tensor, mask: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Augment a batch.
+
+        Args:
+            image: Float (B, C, X, Y, Z).
+            mask: Integer (B, M, X, Y, Z), or None.
+            generator: A CPU generator; every call takes the same number of draws from it.
+
+        Returns:
+            Image and mask of the same shapes and types.
+        """
+        image, mask = self._flip(image, mask, generator)
+        image, mask = self._affine(image, mask, generator)
+        return self._intensity(image, generator), mask
+
+    def _draw(self, count: int, low: float, high: float, neutral: float, generator: torch.Generator) -> Tensor:
+        """Uniform numbers (count,), replaced by ``neutral`` where this change does not happen."""
+        values = low + (high - low) * torch.rand(count, generator=generator)
+        happens = torch.rand(count, generator=generator) < self.probability
+        return torch.where(happens, values, neutral)
+
+    def _flip(self, image: Tensor, mask: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        for letter in self.flips:
+            axis = 2 + AXES.index(letter)
+            turned = (torch.rand(len(image), generator=generator) < 0.5).to(image.device).view(-1, 1, 1, 1, 1)
+            image = torch.where(turned, image.flip(axis), image)
+            mask = None if mask is None else torch.where(turned, mask.flip(axis), mask)
+        return image, mask
+
+    def _affine(self, image: Tensor, mask: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        count, limit = len(image), math.radians(self.rotation)
+        # one coin for rotation and scaling together: resampling is the costly part
+        happens = torch.rand(count, generator=generator) < self.probability
+        angles = limit * (2 * torch.rand(count, 3, generator=generator) - 1)
+        scales = self.scale ** (2 * torch.rand(count, generator=generator) - 1)
+        chosen = happens.nonzero().flatten()
+        if len(chosen) == 0:
+            return image, mask
+        grid = transform_grid(angles[chosen], scales[chosen], image.shape[2:], self.spacing).to(image)
+        chosen = chosen.to(image.device)
+        image = image.index_copy(0, chosen, sample(image[chosen], grid, "bilinear"))
+        if mask is not None:
+            moved = sample(mask[chosen].to(image.dtype), grid, "nearest").to(mask.dtype)
+            mask = mask.index_copy(0, chosen, moved)
+        return image, mask
+
+    def _intensity(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        count = len(image)
+        exponents = self.gamma ** self._draw(count, -1, 1, 0, generator)
+        contrast = self._draw(count, 1 - self.contrast, 1 + self.contrast, 1, generator)
+        brightness = self._draw(count, -self.brightness, self.brightness, 0, generator)
+        noise = self._draw(count, 0, self.noise, 0, generator)
+        seed = int(torch.randint(2**62, (), generator=generator))
+
+        def of_sample(values: Tensor) -> Tensor:
+            return values.to(image).view(-1, 1, 1, 1, 1)
+
+        low, high = image.amin(dim=(1, 2, 3, 4), keepdim=True), image.amax(dim=(1, 2, 3, 4), keepdim=True)
+        span = (high - low).clamp(min=1e-6)
+        changed = (((image - low) / span) ** of_sample(exponents)) * span + low
+        # without gamma the detour through 0 ... 1 would only cost digits
+        image = torch.where(of_sample(exponents) == 1, image, changed)
+        mean = image.mean(dim=(1, 2, 3, 4), keepdim=True)
+        std = image.std(dim=(1, 2, 3, 4), keepdim=True)
+        image = (image - mean) * of_sample(contrast) + mean + of_sample(brightness) * std
+        if bool((noise > 0).any()):
+            # drawn on the device itself: a whole batch of noise is too much to send there
+            source = torch.Generator(image.device).manual_seed(seed)
+            image = image + of_sample(noise) * std * torch.randn(
+                image.shape, generator=source, device=image.device, dtype=image.dtype
+            )
+        return image
+
+
+def transform_grid(angles: Tensor, scales: Tensor, shape: Sequence[int], spacing: Sequence[float]) -> Tensor:
+    """Where each voxel of a rotated and enlarged volume comes from, for :func:`sample`.
+
+    Args:
+        angles: (n, 3) radians about x, then y, then z, through the centre.
+        scales: (n,) factors of enlargement.
+        shape: Voxels (X, Y, Z).
+        spacing: Size of a voxel (X, Y, Z) in mm.
+
+    Returns:
+        (n, X, Y, Z, 3).
+    """
+    matrices = rotations(angles) / scales.view(-1, 1, 1)
+    # from normalised coordinates (-1 ... 1 along each axis) to millimetres, rotate, and back
+    millimetres = torch.tensor([length * size for length, size in zip(shape, spacing, strict=True)])
+    matrices = matrices * millimetres.view(1, 1, 3) / millimetres.view(1, 3, 1)
+    # torch counts coordinates from the last axis to the first
+    theta = torch.cat([matrices.flip(1, 2), torch.zeros(len(angles), 3, 1)], dim=2)
+    return affine_grid(theta, [len(angles), 1, *shape], align_corners=False)
+
+
+def rotations(angles: Tensor) -> Tensor:
+    """Rotation matrices (n, 3, 3) about x, then y, then z, for angles (n, 3) in radians."""
+    result = torch.eye(3).expand(len(angles), 3, 3)
+    for axis in range(3):
+        first, second = (axis + 1) % 3, (axis + 2) % 3
+        turn = torch.eye(3).repeat(len(angles), 1, 1)
+        cosine, sine = torch.cos(angles[:, axis]), torch.sin(angles[:, axis])
+        turn[:, first, first] = turn[:, second, second] = cosine
+        turn[:, first, second], turn[:, second, first] = -sine, sine
+        result = turn @ result
+    return result
+
+
+def sample(volume: Tensor, grid: Tensor, mode: str) -> Tensor:
+    """Read a volume (n, C, X, Y, Z) at a grid; the edge is continued, in image and mask alike, so that they agree."""
+    return grid_sample(volume, grid, mode=mode, padding_mode="border", align_corners=False)

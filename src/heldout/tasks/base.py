@@ -1,0 +1,121 @@
+"""What every task shares: fields of loss and augmentation, and the hooks that an experiment may override.
+
+Experiments import the task classes on every call of the command line, so torch and its company are imported inside
+the hooks only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from heldout.config import BaseConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    Outputs = dict[str, Any]
+    Batch = dict[str, Tensor]
+
+
+class Task(BaseConfig):
+    """Base of all tasks: 2D or 3D, classification or segmentation."""
+
+    kind: ClassVar[Literal["classification", "segmentation"]]
+
+    # Loss
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="mass moved from the label to the other classes")
+    class_weights: tuple[float, ...] | None = Field(
+        None, description="weight of each class in the loss; the background of exclusive classes keeps 1"
+    )
+    focal_gamma: float = Field(2.0, ge=0, description="exponent that plays down easy samples in the focal loss")
+
+    # Augmentation
+    flips: str | None = Field(None, description="axes flipped in training, as in tta; None is every axis")
+
+    @model_validator(mode="after")
+    def _flips_and_weights(self) -> Self:
+        flips = self.flips or ""
+        if not set(flips) <= set(self.flip_axes) or len(set(flips)) != len(flips):
+            raise ValueError(f"flips = {flips!r} may hold each of {self.flip_axes!r} once")
+        if self.class_weights is not None and (not self.class_weights or min(self.class_weights) <= 0):
+            raise ValueError(f"class_weights = {self.class_weights} must be positive")
+        return self
+
+    @property
+    def output(self) -> Literal["label", "mask"]:
+        """Key of the network's logits in its output, and of the target in a batch."""
+        return "label" if self.kind == "classification" else "mask"
+
+    def build_model(self, classes: int, exclusive: bool) -> nn.Module:
+        """Make the network with random weights.
+
+        Args:
+            classes: Number K of the dataset's classes.
+            exclusive: A case (a voxel) has exactly one class (or background), not any subset of them.
+
+        Returns:
+            A module from a float image (B, C, *S), as ``to_float`` gives it, to a dictionary
+            with ``"label"`` logits (B, K) or ``"mask"`` logits (B, K, *S), or (B, K + 1, *S) with the background
+            first where several classes are exclusive. In training it may add ``"aux"``, a list of further logits.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no network: define build_model")
+
+    def load_pretrained(self, model: nn.Module) -> None:
+        """Fill parts of a fresh network from a local file of weights; called before training only."""
+
+    def positive_weight(self, labels: np.ndarray, exclusive: bool) -> Tensor | None:  # noqa: ARG002 - a hook
+        """Weights that balance the classes, for :meth:`build_loss`; None leaves them as they are.
+
+        Args:
+            labels: 0/1 labels (cases, K) of a fold's training cases.
+            exclusive: As in :meth:`build_model`.
+        """
+        return None
+
+    def build_loss(self, exclusive: bool, positive_weight: Tensor | None = None) -> Callable[[Outputs, Batch], Tensor]:
+        """Make the loss: a callable from the network's outputs and the batch to a scalar, computed in float32.
+
+        Args:
+            exclusive: As in :meth:`build_model`.
+            positive_weight: Weight (K,) of each class's positives, as :meth:`positive_weight` gives it.
+        """
+        from heldout.tasks.losses import TaskLoss
+
+        return TaskLoss(self, exclusive, positive_weight)
+
+    def build_augment(self) -> Any:
+        """Make the augmentation, or None for ``augment = "none"``.
+
+        Returns:
+            2D: an ``albumentations.Compose`` for one sample, see :func:`heldout.tasks.augment.image.augment_sample`.
+            3D: a module for a batch on the device, see :class:`heldout.tasks.augment.volume.VolumeAugment`.
+        """
+        if self.augment == "none":
+            return None
+        flips = self.flip_axes if self.flips is None else self.flips
+        bounded = self.normalise != "zscore"
+        if self.dimensions == 2:
+            from heldout.tasks.augment.image import build_image_augment
+
+            return build_image_augment(self.augment, flips, bounded)
+        from heldout.tasks.augment.volume import VolumeAugment
+
+        return VolumeAugment.preset(self.augment, flips, self.spacing)
+
+    def activate(self, outputs: Outputs, exclusive: bool) -> Tensor:
+        """Turn logits into float32 probabilities of the K classes, (B, K) or (B, K, *S)."""
+        import torch
+
+        logits = outputs[self.output].float()
+        if not exclusive or logits.shape[1] == 1:
+            return torch.sigmoid(logits)
+        probabilities = torch.softmax(logits, dim=1)
+        return probabilities if self.kind == "classification" else probabilities[:, 1:]
+
+    def mask_channels(self, classes: int, exclusive: bool) -> int:
+        """Number of logits per voxel: one more than classes where several are exclusive, for the background."""
+        return classes + 1 if exclusive and classes > 1 else classes

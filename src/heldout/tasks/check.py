@@ -1,0 +1,172 @@
+"""Common checks that every experiment must pass: what would otherwise fail after minutes of preparation fails here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from heldout.config import load
+from heldout.errors import UserError
+from heldout.tasks.base import Task
+
+BATCH = 2
+TITLE_LENGTH = 100
+
+
+def check_experiment(name: str) -> None:
+    """Check one experiment on a tiny random batch, without its dataset.
+
+    The file imports and has a title; budgets, metric and source are valid; the network builds for its dimensions and
+    gives logits of the right shape, probabilities in 0 ... 1, a finite loss and finite gradients for all parameters;
+    augmentation keeps shapes and label values.
+
+    Args:
+        name: Such as ``exp042``.
+
+    Raises:
+        UserError: the first check that fails, naming the experiment and the remedy.
+    """
+    config = load(name)
+    if not isinstance(config, Task):
+        raise UserError(f"exps/{name}.py: {type(config).__name__} stands on no task: subclass one of heldout.tasks")
+    try:
+        _check_words(config)
+        _check_network(config)
+        _check_augment(config)
+    except UserError as error:
+        raise UserError(f"exps/{name}.py: {error}") from None
+
+
+def _check_words(config: Task) -> None:
+    """Title, names and budgets."""
+    from heldout.data.sources import source_class
+    from heldout.metrics.registry import get_metric
+
+    title = (importlib.import_module(type(config).__module__).__doc__ or "").strip().partition("\n")[0]
+    if not title or len(title) > TITLE_LENGTH:
+        raise UserError(f"begin the file with a docstring whose first line is a title of 1 to {TITLE_LENGTH} letters")
+    for field in ("dataset", "source"):
+        if not getattr(config, field):
+            raise UserError(f"{field} is empty: set it")
+    # a source whose dimensions depend on the dataset says so by its option of that name
+    dimensions = config.source_options.get("dimensions", source_class(config.source).dimensions)
+    if dimensions in (2, 3) and dimensions != config.dimensions:
+        raise UserError(f"source {config.source!r} has {dimensions}D cases and the task {config.dimensions}D")
+    for budget in (None, *config.budgets):
+        metric = get_metric(type(config).create(budget).metric)
+        if config.kind == "classification" and metric.kind != "classification":
+            raise UserError(f"metric = {metric.name!r} needs masks: choose a metric of classification")
+
+
+def _check_network(config: Task) -> None:
+    """Shapes, probabilities, loss and gradients."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        classes, exclusive, loss = _scheme(config)
+        model = config.build_model(classes, exclusive).train()
+        image, batch = _random_batch(config, classes, exclusive, _size(config, model))
+        outputs = model(image)
+        logits = outputs.get(config.output)
+        expected = (BATCH, classes)
+        if config.kind == "segmentation":
+            expected = (BATCH, config.mask_channels(classes, exclusive), *image.shape[2:])
+        if logits is None or tuple(logits.shape) != expected:
+            shape = None if logits is None else tuple(logits.shape)
+            raise UserError(f"build_model gives {config.output!r} of shape {shape}: it must be {expected}")
+        probability = config.activate(outputs, exclusive)
+        if tuple(probability.shape[:2]) != (BATCH, classes) or not bool(
+            ((probability >= 0) & (probability <= 1)).all()
+        ):
+            raise UserError(f"activate must give {classes} probabilities in 0 ... 1")
+        value = loss(outputs, batch)
+        if value.ndim or not bool(torch.isfinite(value)):
+            raise UserError(f"build_loss gives {value.tolist()}: it must be one finite number")
+        value.backward()
+    for key, parameter in model.named_parameters():
+        if parameter.requires_grad and (parameter.grad is None or not bool(torch.isfinite(parameter.grad).all())):
+            what = "no gradient: leave it out" if parameter.grad is None else "a gradient that is not finite"
+            raise UserError(f"parameter {key} of build_model gets {what}")
+
+
+def _scheme(config: Task) -> tuple[int, bool, Any]:
+    """The first kind of classes that the experiment's loss takes, and the loss."""
+    import torch
+
+    counts = (1, 2) if config.class_weights is None else (len(config.class_weights),)
+    refusal: UserError | None = None
+    for classes, exclusive in [(count, exclusive) for count in counts for exclusive in (False, True)]:
+        _, batch = _random_batch(config, classes, exclusive, (4,) * config.dimensions)
+        channels = classes if config.kind == "classification" else config.mask_channels(classes, exclusive)
+        space = () if config.kind == "classification" else (4,) * config.dimensions
+        loss = config.build_loss(exclusive, None)
+        try:
+            loss({config.output: torch.zeros(BATCH, channels, *space)}, batch)
+        except UserError as error:
+            refusal = error
+        else:
+            return classes, exclusive, loss
+    raise refusal or UserError("build_loss takes no kind of classes")
+
+
+def _size(config: Task, model: Any) -> tuple[int, ...]:
+    """The smallest image on which normalisation layers still have something to average."""
+    if getattr(model, "input_size", None) is not None:
+        return model.input_size
+    multiple = getattr(model, "multiple", None) or ((32,) * 2 if config.dimensions == 2 else (16,) * 3)
+    return tuple(max(16, 2 * length) for length in multiple)
+
+
+def _random_batch(config: Task, classes: int, exclusive: bool, size: tuple[int, ...]) -> tuple[Any, dict[str, Any]]:
+    import torch
+
+    image = torch.rand(BATCH, config.channels, *size)
+    if config.kind == "classification":
+        label = torch.nn.functional.one_hot(torch.arange(BATCH) % classes, classes).float()
+        return image, {"image": image, "label": label}
+    label_map = classes == 1 or exclusive
+    mask = torch.randint(classes + 1 if label_map else 2, (BATCH, 1 if label_map else classes, *size))
+    return image, {"image": image, "mask": mask.to(torch.uint8)}
+
+
+def _check_augment(config: Task) -> None:
+    """Shapes, label values and finite numbers after augmentation."""
+    augment = config.build_augment()
+    if augment is None:
+        return
+    masked = config.kind == "segmentation"
+    for image, mask, changed, moved in _augmented(config, augment, masked):
+        if changed.shape != image.shape or not np.isfinite(changed).all():
+            raise UserError(f"build_augment turns an image of shape {image.shape} into {changed.shape}, or into nan")
+        if masked and (moved.shape != mask.shape or not set(np.unique(moved)) <= set(np.unique(mask))):
+            raise UserError("build_augment changes the shape of masks or mixes their labels: use nearest neighbours")
+
+
+def _augmented(config: Task, augment: Any, masked: bool) -> Iterator[tuple[np.ndarray, ...]]:
+    """Images and masks before and after, several draws of each."""
+    random = np.random.default_rng(0)
+    if config.dimensions == 2:
+        from heldout.tasks.augment.image import augment_sample
+
+        image = random.integers(0, 256, (config.channels, 40, 32), np.uint8)
+        if config.normalise == "zscore":
+            image = random.standard_normal(image.shape, np.float32)
+        mask = random.choice(np.array([0, 2, 5], np.uint8), (1, 40, 32)) if masked else None
+        for seed in range(8):
+            yield image, mask, *augment_sample(augment, image, mask, seed)
+    else:
+        import torch
+
+        images = torch.from_numpy(random.random((8, config.channels, 12, 10, 8), np.float32))
+        masks = torch.from_numpy(random.choice(np.array([0, 2, 5], np.uint8), (8, 1, 12, 10, 8))) if masked else None
+        changed, moved = augment(images, masks, torch.Generator().manual_seed(0))
+        yield (
+            images.numpy(),
+            masks if masks is None else masks.numpy(),
+            changed.numpy(),
+            moved if moved is None else moved.numpy(),
+        )

@@ -1,0 +1,42 @@
+"""Binary cross-entropy of each class."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def per_channel(values: Tensor | None, like: Tensor) -> Tensor | None:
+    """Shape values (C,) so that they multiply a tensor (B, C, *S)."""
+    return None if values is None else values.to(like).view(1, -1, *[1] * (like.ndim - 2))
+
+
+class BinaryCrossEntropy(nn.Module):
+    """Mean over all classes and positions of ``-w (v t log p + (1 - t) log(1 - p))``.
+
+    Args:
+        class_weight: w (C,), relative to the mean of the weights.
+        positive_weight: v (C,).
+        label_smoothing: Targets become ``t (1 - s) + s / 2``.
+    """
+
+    def __init__(
+        self,
+        class_weight: Tensor | None = None,
+        positive_weight: Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("class_weight", None if class_weight is None else class_weight / class_weight.mean())
+        self.register_buffer("positive_weight", positive_weight)
+        self.label_smoothing = label_smoothing
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits and 0/1 targets (B, C, *S) to a scalar."""
+        target = target * (1 - self.label_smoothing) + self.label_smoothing / 2
+        return functional.binary_cross_entropy_with_logits(
+            logits,
+            target,
+            weight=per_channel(self.class_weight, logits),
+            pos_weight=per_channel(self.positive_weight, logits),
+        )

@@ -1,0 +1,30 @@
+"""Cross-entropy of classes that exclude each other."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class CrossEntropy(nn.Module):
+    """Mean of ``-log p`` of the true class, weighted by the true class's weight.
+
+    Args:
+        class_weight: Weights (C,); None is 1 each.
+        label_smoothing: Share of the target spread evenly over all C classes.
+    """
+
+    def __init__(self, class_weight: Tensor | None = None, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("class_weight", class_weight)
+        self.label_smoothing = label_smoothing
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits and one-hot targets (B, C, *S) to a scalar."""
+        losses = functional.cross_entropy(
+            logits, target, weight=self.class_weight, reduction="none", label_smoothing=self.label_smoothing
+        )
+        if self.class_weight is None:
+            return losses.mean()
+        # with one-hot targets torch would divide by the number of positions, which makes the weights a learning rate
+        return losses.sum() / (target.movedim(1, -1) @ self.class_weight).sum()

@@ -1,0 +1,64 @@
+"""The shell around every network: standardised input, sizes padded to what the network can halve, named output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+MEAN, STD = 0.5, 0.25
+
+
+class Network(nn.Module):
+    """A network body that takes images of any size, as :func:`heldout.data.normalise.to_float` gives them.
+
+    This is the one place that standardises intensities, from 0 ... 1 to roughly -2 ... 2 (z-scores pass through),
+    and the one place that pads images whose size the network cannot halve; the padding is cut off the output again.
+
+    Args:
+        body: Network from (B, C, *S) to logits, or to a list of logits whose first entry counts and whose others are
+            auxiliary.
+        key: Name of the output: ``"label"`` or ``"mask"``.
+        standardise: Images hold 0 ... 1, not z-scores.
+        multiple: For each axis, what the size of the body's input must be a multiple of; None takes every size.
+        input_size: The only size that the body takes; None for most.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        key: str,
+        *,
+        standardise: bool,
+        multiple: Sequence[int] | None = None,
+        input_size: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.key = key
+        self.standardise = standardise
+        self.multiple = None if multiple is None else tuple(multiple)
+        self.input_size = None if input_size is None else tuple(input_size)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor | list[Tensor]]:
+        """Compute the logits of a float image (B, C, *S)."""
+        if self.standardise:
+            image = (image - MEAN) / STD
+        size = image.shape[2:]
+        if self.multiple is not None:
+            missing = [-length % multiple for length, multiple in zip(size, self.multiple, strict=True)]
+            if any(missing):
+                # torch wants the last axis first; the edge's own values disturb normalisation layers least
+                pairs = [amount for length in reversed(missing) for amount in (0, length)]
+                image = functional.pad(image, pairs, mode="replicate")
+        logits = self.body(image)
+        if not isinstance(logits, list):
+            return {self.key: self._cut(logits, size)}
+        return {self.key: self._cut(logits[0], size), "aux": [self._cut(extra, size) for extra in logits[1:]]}
+
+    def _cut(self, logits: Tensor, size: torch.Size) -> Tensor:
+        if self.multiple is None or logits.shape[2:] == size:
+            return logits
+        return logits[(..., *(slice(length) for length in size))]

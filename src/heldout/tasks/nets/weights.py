@@ -1,0 +1,34 @@
+"""Local files of pretrained weights, and clear words where a network's name or file does not exist."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+from heldout.errors import UserError
+from heldout.files import dataset_root
+
+
+def weights_file(name: str) -> Path:
+    """Path of the file that ``encoder_weights`` names, absolute or below the folder of datasets.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = Path(name)
+    if not path.is_absolute():
+        folder, *rest = path.parts
+        path = dataset_root(folder).joinpath(*rest)
+    if not path.is_file():
+        raise UserError(
+            f"encoder_weights = {name!r}: {path} does not exist; download it, or set encoder_weights = None"
+        )
+    return path
+
+
+def unknown_encoder(encoder: str, known: Iterable[str]) -> UserError:
+    """The complaint about an encoder that the library does not have."""
+    close = difflib.get_close_matches(encoder, list(known), n=1)
+    hint = f"did you mean {close[0]!r}?" if close else "see the library's list of models"
+    return UserError(f"encoder = {encoder!r} does not exist: {hint}")

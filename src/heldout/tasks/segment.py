@@ -1,0 +1,84 @@
+"""Segmentation of images and volumes: one mask, overlapping masks, or one label per voxel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from heldout.tasks.base import Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Segment(Task):
+    """What both segmentation tasks share."""
+
+    kind: ClassVar[Literal["segmentation"]] = "segmentation"
+    metric = "dice_pos"
+
+    loss: Literal["auto", "bce", "ce", "focal", "dice", "dice_bce", "dice_ce", "tversky"] = Field(
+        "auto", description="auto is dice_ce for several exclusive classes, otherwise dice_bce"
+    )
+    dice_weight: float = Field(1.0, gt=0, description="weight of the Dice part against the cross-entropy part")
+    batch_dice: bool = Field(
+        True, description="Dice of the whole batch, which is steadier where most masks are empty, not of each sample"
+    )
+    tversky_alpha: float = Field(0.3, ge=0, le=1, description="weight of false positives in the Tversky loss")
+    tversky_beta: float = Field(0.7, ge=0, le=1, description="weight of false negatives in the Tversky loss")
+
+
+class Segment2D(Segment):
+    """Image segmentation with a network of segmentation_models.pytorch."""
+
+    dimensions: ClassVar[Literal[2]] = 2
+    arch: Literal[
+        "Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3", "DeepLabV3Plus", "PAN", "UPerNet",
+        "Segformer",
+    ] = "Unet"  # fmt: skip
+    encoder: str = Field("resnet18", description="encoder of segmentation_models.pytorch; tu-<name> is one of timm")
+    encoder_weights: str | None = Field(
+        None, description="local file of pretrained weights, absolute or below input/ or $HELDOUT_DATA"
+    )
+
+    def build_model(self, classes: int, exclusive: bool) -> nn.Module:
+        """Make the network; see :meth:`heldout.tasks.base.Task.build_model`."""
+        from heldout.tasks.nets.segment2d import build
+
+        return build(self, self.mask_channels(classes, exclusive))
+
+    def load_pretrained(self, model: nn.Module) -> None:
+        """Fill the encoder from ``encoder_weights``."""
+        if self.encoder_weights is not None:
+            from heldout.tasks.nets.segment2d import load_pretrained
+
+            load_pretrained(self, model)
+
+
+class Segment3D(Segment):
+    """Volume segmentation with a residual U-Net of MONAI."""
+
+    dimensions: ClassVar[Literal[3]] = 3
+    arch: Literal["dynunet", "unet"] = Field(
+        "dynunet", description="dynunet follows nnU-Net, with residual blocks; unet is the smaller residual U-Net"
+    )
+    filters: tuple[int, ...] = Field((16, 32, 64, 128), min_length=3, description="filters of each level")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout in every block")
+    deep_supervision: int = Field(0, ge=0, description="coarser decoder levels that get a loss too; dynunet only")
+
+    @model_validator(mode="after")
+    def _supervised_levels(self) -> Self:
+        if self.deep_supervision and self.arch != "dynunet":
+            raise ValueError("deep_supervision needs arch = 'dynunet'")
+        if self.deep_supervision > len(self.filters) - 2:
+            raise ValueError(
+                f"deep_supervision = {self.deep_supervision} needs {self.deep_supervision + 2} filters or more"
+            )
+        return self
+
+    def build_model(self, classes: int, exclusive: bool) -> nn.Module:
+        """Make the network; see :meth:`heldout.tasks.base.Task.build_model`."""
+        from heldout.tasks.nets.segment3d import build
+
+        return build(self, self.mask_channels(classes, exclusive))

@@ -1,0 +1,159 @@
+"""Augmentation: every sample its own draw, equal for equal seeds, and masks that move with their image."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from heldout.tasks import Segment2D, Segment3D
+from heldout.tasks.augment.image import augment_sample
+from heldout.tasks.augment.volume import VolumeAugment, sample, transform_grid
+
+RANDOM = np.random.default_rng(0)
+IMAGE = RANDOM.integers(0, 256, (3, 48, 40)).astype(np.uint8)
+MASK = RANDOM.choice(np.array([0, 1, 2], np.uint8), (1, 48, 40))
+
+
+@pytest.fixture(params=["light", "strong"])
+def strength(request):
+    return request.param
+
+
+def image_augment(**fields):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # albumentations only warns about arguments that it ignores
+        return Segment2D.create(overrides=fields).build_augment()
+
+
+def volume_augment(**fields) -> VolumeAugment:
+    return Segment3D.create(overrides=fields).build_augment()
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("normalise", ["percentile", "zscore"])
+def test_image_draws_are_distinct_across_seeds_and_reproducible(strength, normalise):
+    image = IMAGE if normalise == "percentile" else RANDOM.standard_normal((3, 48, 40)).astype(np.float16)
+    augment = image_augment(augment=strength, normalise=normalise)
+    first = [augment_sample(augment, image, MASK, seed) for seed in range(16)]
+    again = [augment_sample(augment, image, MASK, seed) for seed in reversed(range(16))][::-1]
+    for (image_a, mask_a), (image_b, mask_b) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(image_a, image_b)
+        np.testing.assert_array_equal(mask_a, mask_b)
+        assert image_a.shape == IMAGE.shape
+        assert mask_a.shape == MASK.shape
+        assert set(np.unique(mask_a)) <= {0, 1, 2}
+    # light draws often do no more than flip, and there are only four ways to do that
+    assert len({result.tobytes() for result, _ in first}) >= (12 if strength == "strong" else 9)
+
+
+def test_another_transform_of_the_same_experiment_draws_the_same():
+    results = [augment_sample(image_augment(augment="strong"), IMAGE, MASK, 5) for _ in range(2)]
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+
+
+def test_z_scores_are_not_clipped():
+    image = 3 * RANDOM.standard_normal((1, 48, 40)).astype(np.float32)
+    augment = image_augment(augment="strong", normalise="zscore")
+    assert all(augment_sample(augment, image, None, seed)[0].min() < -1 for seed in range(8))
+
+
+def test_image_and_mask_move_together():
+    spot = np.zeros((1, 64, 64), np.uint8)
+    spot[:, 10:22, 30:44] = 1
+    augment = image_augment(augment="strong")
+    for seed in range(12):
+        image, mask = augment_sample(augment, spot * 255, spot, seed)
+        inside, outside = image[mask == 1], image[mask == 0]
+        if inside.size > 20:
+            assert np.median(inside) > np.median(outside)
+
+
+def test_flips_can_be_limited():
+    rows = np.repeat(np.linspace(0, 255, 32).astype(np.uint8)[:, None], 32, axis=1)[None]
+    augment = image_augment(flips="h")
+    for seed in range(12):
+        image, _ = augment_sample(augment, rows, None, seed)
+        assert image[0, 26, 16] > image[0, 6, 16]
+
+
+def test_no_augmentation_is_none():
+    assert image_augment(augment="none") is None
+    assert volume_augment(augment="none") is None
+
+
+def volumes(count: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+    image = torch.rand(1, 1, 12, 10, 8, generator=generator(0)).expand(count, -1, -1, -1, -1)
+    return image, (image > 0.7).to(torch.uint8) * 2
+
+
+def test_volume_draws_are_distinct_in_a_batch_and_reproducible(strength):
+    image, mask = volumes()
+    augment = volume_augment(augment=strength)
+    changed, moved = augment(image, mask, generator(1))
+    again, _ = augment(image, mask, generator(1))
+    other, _ = augment(image, mask, generator(2))
+    assert torch.equal(changed, again)
+    assert not torch.equal(changed, other)
+    assert len({sample.numpy().tobytes() for sample in changed}) >= 6
+    assert changed.shape == image.shape
+    assert moved.dtype == torch.uint8
+    assert set(moved.unique().tolist()) <= {0, 2}
+    assert torch.isfinite(changed).all()
+
+
+def test_volume_draws_leave_the_global_random_numbers_alone():
+    image, mask = volumes()
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    volume_augment(augment="strong")(image, mask, generator(1))
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_volume_and_mask_move_together():
+    mask = torch.zeros(12, 1, 16, 18, 14, dtype=torch.uint8)
+    mask[:, :, 3:9, 4:12, 5:9] = 1
+    augment = VolumeAugment(probability=1.0, gamma=1.0, brightness=0.0, contrast=0.0, noise=0.0)
+    image, moved = augment(mask.float(), mask, generator(0))
+    agreement = ((image > 0.5) == (moved == 1)).float().mean()
+    assert agreement > 0.98
+    assert not torch.equal(moved, mask)
+
+
+def extents(volume: torch.Tensor) -> list[int]:
+    occupied = volume[0, 0] > 0.5
+    return [int(occupied.any(dim=others).sum()) for others in ((1, 2), (0, 2), (0, 1))]
+
+
+def test_a_quarter_turn_through_thick_slices_keeps_millimetres():
+    box = torch.zeros(1, 1, 9, 32, 8)
+    box[0, 0, 2:7, 12:20, 2:6] = 1  # 5 x 8 x 16 mm
+    grid = transform_grid(torch.tensor([[torch.pi / 2, 0.0, 0.0]]), torch.ones(1), box.shape[2:], (1.0, 1.0, 4.0))
+    assert extents(sample(box, grid, "nearest")) == [5, 16, 2]
+
+
+def test_scales_above_one_enlarge():
+    box = torch.zeros(1, 1, 16, 16, 16)
+    box[0, 0, 6:10, 6:10, 6:10] = 1
+    grid = transform_grid(torch.zeros(1, 3), torch.tensor([2.0]), box.shape[2:], (1.0, 1.0, 1.0))
+    assert extents(sample(box, grid, "nearest")) == [8, 8, 8]
+
+
+def test_only_named_axes_are_flipped():
+    image = torch.arange(6.0).view(1, 1, 6, 1, 1).expand(16, 1, 6, 4, 4)
+    augment = VolumeAugment("yz", probability=0.0)
+    assert torch.equal(augment(image, None, generator(0))[0], image)
+    flipped = VolumeAugment("x", probability=0.0)(image, None, generator(0))[0]
+    assert {tuple(sample[0, :, 0, 0].tolist()) for sample in flipped} == {(0, 1, 2, 3, 4, 5), (5, 4, 3, 2, 1, 0)}
+
+
+def test_intensity_changes_leave_a_constant_volume_finite():
+    image = torch.full((8, 2, 6, 6, 6), 0.5)
+    changed, _ = volume_augment(augment="strong", flips="")(image, None, generator(0))
+    assert torch.isfinite(changed).all()
