@@ -88,6 +88,23 @@ def test_windows_and_flips_of_a_volume_change_nothing_for_a_pointwise_network(tt
         assert np.abs(answer.map - model.expected(array)).max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("shape", "seen"),
+    [((20, 16), {(20, 16)}), ((21, 16), {(16, 16)}), ((40, 9), {(16, 9)}), ((5, 7), {(5, 7)})],
+    ids=str,
+)
+def test_windows_have_the_size_of_the_patch_and_begin_a_quarter_beyond_it(shape, seen):
+    sizes = set()
+
+    class Watched(Pointwise):
+        def forward(self, image):
+            sizes.add(tuple(image.shape[2:]))
+            return super().forward(image)
+
+    run(Segment2D.create(overrides={"patch_size": (16, 16)}), Watched(2), images(shape))
+    assert sizes == seen
+
+
 @pytest.mark.parametrize(("letter", "axis"), [("v", 1), ("h", 2)])
 def test_flips_average_over_the_named_axis(letter, axis):
     class Ramp(Pointwise):

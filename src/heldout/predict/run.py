@@ -24,6 +24,10 @@ from heldout.tasks import Task
 
 __all__ = ["Prediction", "mean_predictions", "predict_cases", "presence"]
 
+# A case that exceeds the patch by no more than this is predicted whole all the same: windows that overlap nearly
+# everywhere would cost several times as much and tell a convolutional network nothing new.
+WHOLE = 1.25
+
 Case = tuple[str, np.ndarray, Geometry | None]
 
 
@@ -38,9 +42,9 @@ def predict_cases(
 ) -> Iterator[list[Prediction]]:
     """Predict cases with several networks of one experiment, in float32.
 
-    Consecutive cases of equal shape share a batch of at most ``predict_batch_size``. A case larger than the training
-    patch is covered by sliding windows with Gaussian weights; everything else is predicted whole. Only the batches at
-    work are held in memory.
+    Consecutive cases of equal shape share a batch of at most ``predict_batch_size``. A case that exceeds
+    the training patch by more than a quarter along an axis is covered by sliding windows with Gaussian weights;
+    everything else is predicted whole. Only the batches at work are held in memory.
 
     Args:
         config: The experiment of all the networks.
@@ -94,7 +98,7 @@ def _batches(config: Task, cases: Iterable[Case]) -> Iterator[list[Case]]:
 
 def _window(config: Task, size: Sequence[int]) -> tuple[int, ...] | None:
     """The sliding window for a case, or None where the case is predicted whole."""
-    if config.patch_size is None or all(n <= patch for n, patch in zip(size, config.patch_size, strict=True)):
+    if config.patch_size is None or all(n <= WHOLE * patch for n, patch in zip(size, config.patch_size, strict=True)):
         return None
     return tuple(min(n, patch) for n, patch in zip(size, config.patch_size, strict=True))
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image as Pillow
-from PIL import UnidentifiedImageError
 
 from heldout.data.image import BadFile, Image
 from heldout.data.readers import jpeg
@@ -82,7 +81,7 @@ def displayed_size(path: Path) -> tuple[int, int]:
         with Pillow.open(path, formats=("JPEG", "PNG", "TIFF")) as picture:
             width, height = picture.size
             turned = picture.format != "TIFF" and picture.getexif().get(_ORIENTATION, 1) >= 5
-    except (OSError, SyntaxError, ValueError) as error:
+    except jpeg.DECODER_ERRORS as error:
         raise BadFile(f"{path} cannot be opened as a picture ({error}): restore it from its source") from None
     return (width, height) if turned else (height, width)
 
@@ -110,7 +109,7 @@ def _decode(path: Path, data: bytes, *, mask: bool = False) -> np.ndarray:
                 return _orient(
                     np.asarray(picture) if mask and picture.mode == "P" else _pixels(path, picture), orientation
                 )
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Pillow.DecompressionBombError) as error:
+    except jpeg.DECODER_ERRORS as error:
         raise BadFile(f"{path} cannot be decoded ({error}): restore it from its source") from None
     # Pillow cuts colours of 16 bits to 8; OpenCV keeps them, and rotates the picture by itself.
     array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)

@@ -17,6 +17,17 @@ from PIL import Image as Pillow
 
 from heldout.data.image import BadFile
 
+# What Pillow raises for damaged files, by experience with random damage.
+DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    struct.error,
+    Pillow.DecompressionBombError,
+)
 _END = b"\xff\xd9"
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -85,7 +96,7 @@ def _open(path: Path, data: bytes) -> Pillow.Image:
     try:
         picture = Pillow.open(io.BytesIO(data), formats=("JPEG",))
         picture.load()
-    except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
+    except DECODER_ERRORS as error:
         raise BadFile(f"{path} cannot be decoded ({error}): restore it from its source") from None
     return picture
 

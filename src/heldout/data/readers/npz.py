@@ -91,7 +91,7 @@ def shape(file: Path, key: str) -> tuple[int, ...]:
                 np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             )
             return read_header(handle)[0]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise BadFile(f"{file} is damaged under {key} ({error}): restore it from its source") from None
 
 
@@ -114,7 +114,7 @@ def _load(file: Path, key: str, state: tuple[int, int]) -> np.ndarray:  # noqa: 
                 raise BadFile(f"{file} claims {claimed >> 30} GiB under {key}: split the archive")
         with np.load(file, allow_pickle=False) as arrays:
             array = arrays[key]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise BadFile(f"{file} is damaged under {key} ({error}): restore it from its source") from None
     array.setflags(write=False)
     return array

@@ -104,7 +104,7 @@ class Source(ABC):
         repeated = frame["case_id"][frame["case_id"].str.casefold().duplicated()]
         if len(repeated):
             raise UserError(f"{self.root}: case id {repeated.iloc[0]} occurs twice: rename one of the files or rows")
-        text = frame[columns].fillna("").astype(object)
+        text = frame[columns].astype(object).where(frame[columns].notna(), "")
         return pd.concat([text, frame[frame.columns[len(columns) :]].astype("float64")], axis=1)
 
     def report(self) -> list[str]:

@@ -1,0 +1,1 @@
+"""Out-of-fold predictions in, a sealed decision and one honest test score out."""

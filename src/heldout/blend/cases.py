@@ -1,0 +1,71 @@
+"""From members to an objective: their out-of-fold predictions of all cases, in the form that a trial scores fast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heldout.blend.histogram import distinct_voxels, join
+from heldout.blend.members import Member
+from heldout.blend.objective import LabelObjective, MaskObjective
+from heldout.data.parallel import map_cases
+from heldout.data.sources import Source
+from heldout.errors import UserError
+from heldout.predict.prediction import Prediction, mean_predictions
+from heldout.predict.store import read_map
+
+Reduced = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def build_objective(members: Sequence[Member], metric: str, *, progress: bool = True) -> LabelObjective | MaskObjective:
+    """Gather what members that belong together predict.
+
+    Args:
+        members: Checked with :func:`heldout.blend.members.check_together`.
+        metric: Score to tune.
+        progress: Show a progress bar where maps are read.
+
+    Raises:
+        UserError: a map is missing or was changed.
+    """
+    first = members[0]
+    classes, exclusive = first.dataset.classes, first.dataset.exclusive
+    if first.kind == "classification":
+        predicted = [[member.prediction(case_id).scores for case_id in first.frame["case_id"]] for member in members]
+        return LabelObjective(first.frame, classes, metric, np.array(predicted, float), exclusive)
+    work = [
+        (row, [member.map_files(row["fold"], row["case_id"]) for member in members])
+        for row in first.cases.to_dict("records")
+    ]
+    together = exclusive and len(classes) > 1
+    shared = (first.dataset.source, together)
+    reduced = list(map_cases(_reduce, shared, work, "Reading out-of-fold maps", progress=progress))
+    histograms = tuple(join(parts) for parts in zip(*reduced, strict=True))
+    return MaskObjective(first.frame, classes, metric, histograms)
+
+
+def _reduce(
+    source: Source, together: bool, work: list[tuple[dict[str, Any], list[list[tuple[Path, str]]]]]
+) -> list[list[Reduced]]:
+    """Distinct voxels of some cases: once for all classes where they compete, else of every class."""
+    found = []
+    for row, member_files in work:
+        maps = np.stack([_mean_map(row["case_id"], paths) for paths in member_files])
+        truth = source.read_mask(row)
+        if maps.shape[2:] != truth.shape[1:]:
+            raise UserError(
+                f"case {row['case_id']}: predicted maps have the shape {maps.shape[2:]}, its mask {truth.shape[1:]}; "
+                "train the members again"
+            )
+        channels = [maps] if together else [maps[:, k : k + 1] for k in range(maps.shape[1])]
+        found.append([distinct_voxels(part, label) for part, label in zip(channels, truth, strict=True)])
+    return found
+
+
+def _mean_map(case_id: str, paths: list[tuple[Path, str]]) -> np.ndarray:
+    no_scores = np.empty(0, np.float32)
+    seeds = [Prediction(case_id, no_scores, read_map(folder, "oof", case_id, digest)) for folder, digest in paths]
+    return mean_predictions(seeds).map

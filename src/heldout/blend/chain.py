@@ -1,0 +1,83 @@
+"""An append-only record whose entries vouch for each other: changing or removing one breaks the chain.
+
+Each line of ``working/ledger.jsonl`` holds the hash of the line before. A second file remembers how many there are, so
+that lines cut off the end are missed too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from heldout import files
+from heldout.errors import UserError
+
+START = "0" * 64
+Entry = dict[str, Any]
+
+
+def ledger_path() -> Path:
+    """The ledger."""
+    return files.home() / "working" / "ledger.jsonl"
+
+
+def read_entries() -> list[Entry]:
+    """All entries, verified.
+
+    Raises:
+        UserError: a line was changed, removed or cut; names it.
+    """
+    path, head = ledger_path(), _head_path()
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    entries: list[Entry] = []
+    previous = START
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            whole = isinstance(entry, dict) and entry["hash"] == _digest(entry) and entry["previous"] == previous
+        except (ValueError, KeyError):
+            whole = False
+        if not whole:
+            what = "is cut off" if number == text.count("\n") + 1 else "was changed, or a line before it was removed"
+            raise UserError(
+                f"{path} line {number} {what}: restore the ledger from a copy; no look can be taken till then"
+            )
+        previous = entry["hash"]
+        entries.append(entry)
+    known = files.read_json(head) if head.exists() else {"entries": 0, "hash": START}
+    if known["entries"] > len(entries) or (known["entries"] and entries[known["entries"] - 1]["hash"] != known["hash"]):
+        raise UserError(
+            f"{path} holds {len(entries)} entries and should begin with {known['entries']} others: lines were removed; "
+            "restore the ledger from a copy"
+        )
+    return entries
+
+
+def append(make: Callable[[list[Entry]], Entry]) -> Entry:
+    """Add one entry, durably, while no other process can.
+
+    Args:
+        make: Given all earlier entries, returns the new one, or raises to add nothing.
+
+    Returns:
+        The entry as written.
+    """
+    with files.lock(_head_path().parent, "writing the ledger", wait=True):
+        entries = read_entries()
+        entry = {"schema": 1, **make(entries), "previous": entries[-1]["hash"] if entries else START}
+        entry["hash"] = _digest(entry)
+        lines = [json.dumps(line, allow_nan=False) + "\n" for line in [*entries, entry]]
+        # Written as a whole, so that a full disk or a kill leaves the old ledger, never a torn line.
+        files.write_text(ledger_path(), "".join(lines))
+        files.write_json(_head_path(), {"schema": 1, "entries": len(lines), "hash": entry["hash"]})
+    return entry
+
+
+def _head_path() -> Path:
+    return ledger_path().parent / ".ledger" / "head.json"
+
+
+def _digest(entry: Entry) -> str:
+    return files.sha256_json({key: value for key, value in entry.items() if key != "hash"})

@@ -1,0 +1,230 @@
+"""A decision: which fits, how weighted and cut, on which folds and data, and what that scored. Sealed, it is final."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from heldout import files
+from heldout.blend.values import WHOLE
+from heldout.errors import UserError
+from heldout.predict.prediction import HALF
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is shipped.
+
+    Attributes:
+        name: Name of the blend, or spec of the experiment.
+        kind: ``classification`` or ``segmentation``.
+        classes: Names of the classes.
+        exclusive: Classes exclude each other.
+        metric: Name of the score.
+        members: For each ``spec``, ``weight`` (in thousandths of 1), ``tta`` and ``folders``: its fits with ``seed``,
+            ``fold``, ``weights_sha256``, ``oof_sha256`` and ``maps_sha256``.
+        thresholds: Smallest value 0 ... 255 that counts as a class: of a voxel's probability, or of the case's; empty
+            where several exclusive classes compete.
+        score: ``in_sample``, ``cross_fitted``, ``optimism``, ``low``, ``high``; empty for an experiment's plain mean.
+        folds: Finished folds it stands on.
+        dataset: Name of the dataset.
+        fold_hash: SHA-256 of the fold table.
+        data_hash: SHA-256 of what the cases are.
+        search: ``trials``, ``seed``, ``sampler``; and ``by_fold``, the settings behind the cross-fitted score.
+        tables: SHA-256 of the blend's own tables.
+        kept: Out-of-fold predictions to be repeated: ``cases`` and ``sha256`` of their arrays; None until frozen.
+        sealed_at: When it was frozen, UTC.
+        seal: SHA-256 of all the rest; None until frozen.
+    """
+
+    name: str
+    kind: str
+    classes: tuple[str, ...]
+    exclusive: bool
+    metric: str
+    members: list[dict[str, Any]]
+    thresholds: dict[str, int]
+    folds: list[int]
+    dataset: str
+    fold_hash: str
+    data_hash: str
+    score: dict[str, float | None] = field(default_factory=dict)
+    search: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, Any] | None = None
+    sealed_at: str | None = None
+    seal: str | None = None
+
+    @property
+    def is_blend(self) -> bool:
+        """Whether this is a tuned blend, not an experiment's plain mean."""
+        return bool(self.search)
+
+    @property
+    def folder(self) -> Path:
+        """Where the blend, or the experiment's run, lies."""
+        return blend_folder(self.name) if self.is_blend else files.home() / "working" / "runs" / self.name
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        """Thousandth of every member."""
+        return tuple(round(member["weight"] * WHOLE) for member in self.members)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Thresholds in the order of the classes; empty where classes compete."""
+        return tuple(self.thresholds[name] for name in self.classes) if self.thresholds else ()
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what decides about predictions and what they stand on: the seal of a blend."""
+        if self.seal is not None:
+            return self.seal
+        names = ("name", "members", "thresholds", "metric", "fold_hash", "data_hash")
+        return files.sha256_json({name: getattr(self, name) for name in names})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as ``decision.json`` holds them."""
+        return {"schema": 1, **asdict(self), "classes": list(self.classes)}
+
+    def compute_seal(self) -> str:
+        """SHA-256 of every field but the seal."""
+        return files.sha256_json({key: value for key, value in self.to_dict().items() if key != "seal"})
+
+
+def blend_folder(name: str) -> Path:
+    """Folder of a blend."""
+    return files.home() / "working" / "blends" / name
+
+
+def check_name(name: str) -> None:
+    """Refuse names that are no folder name, or could be taken for an experiment.
+
+    Raises:
+        UserError: saying what a name may be.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) or re.match(r"exp\d{3}", name):
+        raise UserError(
+            f"{name!r} cannot name a blend: use letters, digits, '-' and '_', and no name like an experiment's"
+        )
+
+
+def save_decision(decision: Decision) -> Path:
+    """Write ``decision.json``."""
+    path = blend_folder(decision.name) / "decision.json"
+    files.write_json(path, decision.to_dict())
+    return path
+
+
+def read_decision(name: str) -> Decision:
+    """Read a blend's decision.
+
+    Raises:
+        UserError: it is missing, damaged, or was edited after it was sealed.
+    """
+    path = blend_folder(name) / "decision.json"
+    stored = files.read_json(path)
+    known = {part.name for part in fields(Decision)} | {"schema"}
+    if not isinstance(stored, dict) or set(stored) != known or stored["schema"] != 1:
+        raise UserError(f"{path} is not a decision as heldout writes it: restore it, or blend again under a new name")
+    decision = Decision(**{key: value for key, value in stored.items() if key != "schema"})
+    decision = replace(decision, classes=tuple(decision.classes))
+    if decision.seal is not None and decision.compute_seal() != decision.seal:
+        raise UserError(f"{path} was edited after it was sealed: restore it, or blend again under a new name")
+    if decision.name != name:
+        raise UserError(f"{path} belongs to the blend {decision.name!r}: a blend cannot be renamed or copied")
+    return decision
+
+
+def load_decision(name: str) -> Decision:
+    """Decision of a blend, or of an experiment: the plain mean of its finished folds and seeds, cut at one half.
+
+    Args:
+        name: Name of a blend or spec of an experiment.
+
+    Raises:
+        UserError: there is no such blend or run, or its files changed.
+    """
+    if (blend_folder(name) / "decision.json").exists():
+        return read_decision(name)
+    if not re.match(r"exp\d{3}", name):
+        blends = sorted(path.parent.name for path in blend_folder("x").parent.glob("*/decision.json"))
+        known = f"the blends are {', '.join(blends)}" if blends else "there is none yet"
+        raise UserError(f"there is no blend {name!r}: {known}; or name an experiment such as exp040")
+    from heldout.blend.members import load_member
+
+    member = load_member(name)
+    competing = member.dataset.exclusive and len(member.dataset.classes) > 1
+    thresholds = {} if competing else dict.fromkeys(member.dataset.classes, HALF)
+    return decision_of([member], [WHOLE], thresholds, name=member.spec, metric=member.config.metric)
+
+
+def decision_of(
+    members: list[Any], weights: list[int] | tuple[int, ...], thresholds: dict[str, int], *, name: str, metric: str
+) -> Decision:
+    """Decision over opened members, with the hashes of all their parts."""
+    first = members[0]
+    return Decision(
+        name=name,
+        kind=first.kind,
+        classes=first.dataset.classes,
+        exclusive=first.dataset.exclusive,
+        metric=metric,
+        members=[_describe(member, weight) for member, weight in zip(members, weights, strict=True)],
+        thresholds=thresholds,
+        folds=list(first.folds),
+        dataset=first.config.dataset or first.config.source,
+        fold_hash=first.dataset.fold_hash,
+        data_hash=first.dataset.data_hash,
+    )
+
+
+def freeze(name: str) -> Path:
+    """Seal a blend: verify all its parts, keep a few predictions to prove it by, and close the file.
+
+    Freezing a sealed blend again only verifies it.
+
+    Returns:
+        Path of ``decision.json``.
+
+    Raises:
+        UserError: there is no such blend, a part changed, or today's code predicts something else.
+    """
+    from heldout.blend.kept import keep_predictions
+    from heldout.blend.verify import check_maps, check_parts, refuse_changes, verify
+
+    if not (blend_folder(name) / "decision.json").exists():
+        raise UserError(f"there is no blend {name!r}: make it with `python run.py blend EXPERIMENT... --name {name}`")
+    with files.lock(blend_folder(name), "freezing"):
+        decision = read_decision(name)
+        if decision.seal is not None:
+            verify(decision)
+            return blend_folder(name) / "decision.json"
+        refuse_changes(decision, [*check_parts(decision), *check_maps(decision)])
+        decision = replace(decision, kept=keep_predictions(decision))
+        decision = replace(decision, sealed_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        return save_decision(replace(decision, seal=decision.compute_seal()))
+
+
+def verify(decision: Decision) -> None:
+    """Check that a decision is sealed and that nothing it stands on changed; see :mod:`heldout.blend.verify`."""
+    from heldout.blend.verify import verify as check
+
+    check(decision)
+
+
+def _describe(member: Any, weight: int) -> dict[str, Any]:
+    folders = [
+        {
+            "seed": fit.seed,
+            "fold": fit.fold,
+            "weights_sha256": fit.record["sha256"]["weights"],
+            "oof_sha256": fit.record["sha256"]["oof"],
+            "maps_sha256": files.sha256_json(fit.record["sha256"]["maps"]),
+        }
+        for fit in member.fits
+    ]
+    return {"spec": member.spec, "weight": weight / WHOLE, "tta": member.config.tta, "folders": folders}

@@ -1,0 +1,106 @@
+"""A few out-of-fold predictions that are kept and must come out again: a hash of code would say less.
+
+Weights and data can be hashed; whether the code still does the same with them shows only when it is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Any
+
+import numpy as np
+
+from heldout import files
+from heldout.blend.apply import predict_case
+from heldout.blend.decision import Decision
+from heldout.blend.members import Fit, Member, load_member, stored_prediction
+from heldout.errors import UserError
+from heldout.predict.models import load_model
+from heldout.predict.prediction import Prediction
+
+CASES = 2  # per member
+# On one machine predictions repeat bit for bit but for the batch they were in; another processor adds in other orders.
+SCORE_TOLERANCE = 1e-5
+MAP_TOLERANCE = 1  # of 255
+
+
+def keep_predictions(decision: Decision) -> dict[str, Any]:
+    """Predict a few held-out cases again, compare them with what training stored, and write that to ``kept.npz``.
+
+    Returns:
+        ``cases`` (spec, seed, fold, case_id of each) and the ``sha256`` of the file.
+
+    Raises:
+        UserError: today's code predicts something else than training did.
+    """
+    cases, arrays = [], {}
+    for described in decision.members:
+        member = load_member(described["spec"])
+        first = described["folders"][0]
+        fit = next(fit for fit in member.fits if (fit.seed, fit.fold) == (first["seed"], first["fold"]))
+        for case_id in choose_cases(member, fit):
+            stored = stored_prediction(member, fit, case_id)
+            if difference := compare(stored, _predict(member, fit, case_id)):
+                raise UserError(
+                    f"{fit.folder}: case {case_id} does not come out as it did after training ({difference}), so the "
+                    f"code that predicts changed since: undo that, or train {member.spec} again"
+                )
+            arrays[f"{len(cases)}.scores"] = stored.scores
+            if stored.map is not None:
+                arrays[f"{len(cases)}.map"] = stored.map
+            cases.append({"spec": member.spec, "seed": fit.seed, "fold": fit.fold, "case_id": case_id})
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    files.write_bytes(decision.folder / "kept.npz", buffer.getvalue())
+    return {"cases": cases, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
+
+
+def check_predictions(decision: Decision) -> list[str]:
+    """Which kept cases no longer come out as they did, or why they cannot be compared."""
+    path = decision.folder / "kept.npz"
+    if not path.is_file():
+        return [f"{path} is missing"]
+    if files.sha256_file(path) != decision.kept["sha256"]:
+        return [f"{path} changed"]
+    changes = []
+    members = {member["spec"]: load_member(member["spec"]) for member in decision.members}
+    with np.load(path) as arrays:
+        for number, kept in enumerate(decision.kept["cases"]):
+            member = members[kept["spec"]]
+            fit = next(f for f in member.fits if (f.seed, f.fold) == (kept["seed"], kept["fold"]))
+            pixels = arrays.get(f"{number}.map")
+            stored = Prediction(kept["case_id"], arrays[f"{number}.scores"], pixels)
+            if difference := compare(stored, _predict(member, fit, kept["case_id"])):
+                changes.append(
+                    f"the code predicts case {kept['case_id']} of {fit.folder} otherwise than validated ({difference})"
+                )
+    return changes
+
+
+def choose_cases(member: Member, fit: Fit) -> list[str]:
+    """Two held-out cases of a fit, always the same: one positive and one negative where there are both."""
+    labels = fit.table[[f"y_{name}" for name in member.dataset.classes]].to_numpy(float)
+    order = sorted(fit.table.index, key=lambda case_id: hashlib.sha256(case_id.encode()).hexdigest())
+    positive = dict(zip(fit.table.index, labels.any(1), strict=True))
+    chosen = [next((case for case in order if positive[case] == wanted), None) for wanted in (True, False)]
+    chosen = [case for case in chosen if case is not None]
+    return (chosen + [case for case in order if case not in chosen])[:CASES]
+
+
+def compare(stored: Prediction, fresh: Prediction) -> str:
+    """How two predictions of a case differ by more than machines do; empty where they agree."""
+    if stored.map is None:
+        gap = float(np.abs(stored.scores - fresh.scores).max())
+        return f"probability off by {gap:.2g}" if not gap <= SCORE_TOLERANCE else ""
+    if fresh.map is None or stored.map.shape != fresh.map.shape:
+        return "another shape"
+    step = int(np.abs(stored.map.astype(np.int16) - fresh.map).max())
+    return f"map off by {step} of 255" if step > MAP_TOLERANCE else ""
+
+
+def _predict(member: Member, fit: Fit, case_id: str) -> Prediction:
+    dataset = member.dataset
+    model = load_model(member.config, fit.folder / "weights.safetensors", dataset.classes, dataset.exclusive)
+    image = dataset.read_image(case_id)
+    return predict_case(member.config, [model], case_id, image, exclusive=dataset.exclusive)[0]

@@ -1,0 +1,199 @@
+"""Members of a blend: finished runs whose out-of-fold predictions are complete, unchanged and comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from heldout import files
+from heldout.config import load
+from heldout.data.cases import open_dataset
+from heldout.data.dataset import Dataset
+from heldout.errors import UserError
+from heldout.metrics.tables import check_cases, columns_of
+from heldout.predict.prediction import Prediction, mean_predictions
+from heldout.predict.store import build_table, read_map, read_table
+from heldout.train.runs import finished, read_run
+
+if TYPE_CHECKING:
+    from heldout.tasks import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A finished fold of one seed.
+
+    Attributes:
+        seed: Its seed.
+        fold: The fold it held out.
+        folder: Where it lies.
+        record: Its ``run.json``.
+        table: Its out-of-fold table, indexed by case.
+    """
+
+    seed: int
+    fold: int
+    folder: Path
+    record: dict[str, Any]
+    table: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """An experiment's finished folds and seeds.
+
+    Attributes:
+        spec: Its name.
+        config: The experiment.
+        dataset: The checked dataset.
+        fits: Finished fits, by seed, then fold.
+        cases: Rows of the dataset's cases in the finished folds, with the column ``fold``.
+    """
+
+    spec: str
+    config: Task
+    dataset: Dataset
+    fits: tuple[Fit, ...]
+    cases: pd.DataFrame
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The finished folds."""
+        return tuple(sorted({fit.fold for fit in self.fits}))
+
+    @property
+    def kind(self) -> str:
+        """``classification`` or ``segmentation``."""
+        return self.config.kind
+
+    def map_files(self, fold: int, case_id: str) -> list[tuple[Path, str]]:
+        """Folder and SHA-256 of a case's map in every seed of its fold."""
+        return [(fit.folder, fit.record["sha256"]["maps"][case_id]) for fit in self.fits if fit.fold == fold]
+
+    def prediction(self, case_id: str) -> Prediction:
+        """The case's out-of-fold prediction, seeds averaged.
+
+        Raises:
+            UserError: the case is in no finished fold, or a map is missing or was changed.
+        """
+        if case_id not in self._fold_of:
+            raise UserError(f"case {case_id} has no out-of-fold prediction in {self.spec}: finish its folds")
+        return mean_predictions([stored_prediction(self, fit, case_id) for fit in self._fits_of(case_id)])
+
+    def map(self, case_id: str) -> np.ndarray | None:
+        """Map (K, *spatial) uint8 of :meth:`prediction`; None for classification."""
+        return self.prediction(case_id).map
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Out-of-fold table of all cases, seeds averaged, masks cut at one half."""
+        if self.kind == "segmentation" and len(self.fits) == len(self.folds):
+            stored = pd.concat([fit.table for fit in self.fits]).loc[self.cases["case_id"]].reset_index()
+            kept = [*self.frame.columns, *(c for c in stored if c.startswith(("p_", "tp_", "fp_", "fn_")))]
+            return self.frame.merge(stored.drop(columns=self.frame.columns[1:]), on="case_id", validate="1:1")[kept]
+        predictions = (self.prediction(case_id) for case_id in self.cases["case_id"])
+        truth = self.dataset.truth if self.kind == "segmentation" else None
+        return build_table(self.cases, predictions, truth, exclusive=self.dataset.exclusive)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """case_id, patient_id, fold and ``y_<class>`` of the cases."""
+        labels = [f"y_{name}" for name in self.dataset.classes]
+        return self.cases[["case_id", "patient_id", "fold", *labels]]
+
+    @cached_property
+    def _fold_of(self) -> dict[str, int]:
+        return dict(zip(self.cases["case_id"], self.cases["fold"], strict=True))
+
+    def _fits_of(self, case_id: str) -> list[Fit]:
+        return [fit for fit in self.fits if fit.fold == self._fold_of[case_id]]
+
+
+def load_member(spec: str) -> Member:
+    """Open the finished folds and seeds of an experiment.
+
+    Raises:
+        UserError: nothing is finished, a file changed after training, the folds or the data are others than those
+            trained on, or a case is missing, repeated or not finite.
+    """
+    config = load(spec)
+    dataset = open_dataset(config)
+    fits = tuple(_open_fit(config, dataset, *found) for found in finished(config))
+    if not fits:
+        raise UserError(f"{spec} has no finished fold: train it first with `python run.py {spec}`")
+    cases = dataset.part("train")
+    cases = cases.assign(fold=cases["case_id"].map(dataset.folds).astype(int))
+    cases = cases[cases["fold"].isin({fit.fold for fit in fits})].reset_index(drop=True)
+    return Member(config.spec, config, dataset, fits, cases)
+
+
+def check_together(members: Sequence[Member]) -> None:
+    """Refuse members whose predictions do not belong together.
+
+    Raises:
+        UserError: a member is named twice, or two differ in kind, classes, data, fold table or finished folds.
+    """
+    first = members[0]
+    specs = [member.spec for member in members]
+    if repeated := {spec for spec in specs if specs.count(spec) > 1}:
+        raise UserError(f"{min(repeated)} is named twice: name every member of a blend once")
+    for other in members[1:]:
+        pair = f"{first.spec} and {other.spec}"
+        if first.kind != other.kind:
+            raise UserError(f"{pair} cannot be blended: one is a {first.kind}, the other a {other.kind}")
+        if (first.dataset.classes, first.dataset.exclusive) != (other.dataset.classes, other.dataset.exclusive):
+            raise UserError(f"{pair} cannot be blended: their classes differ; blend members of one label set")
+        if first.dataset.fold_hash != other.dataset.fold_hash:
+            raise UserError(
+                f"{pair} cannot be blended: their fold tables differ, so cases one held out the other trained on; "
+                "give both the same fold_count and fold_seed"
+            )
+        if first.dataset.data_hash != other.dataset.data_hash:
+            raise UserError(f"{pair} cannot be blended: each stands on other cases; train both on one dataset")
+        if first.folds != other.folds:
+            raise UserError(
+                f"{pair} cannot be blended: they finished the folds {list(first.folds)} and {list(other.folds)}; "
+                "train the missing ones"
+            )
+
+
+def stored_prediction(member: Member, fit: Fit, case_id: str) -> Prediction:
+    """What one fit stored for a case that it held out.
+
+    Raises:
+        UserError: its map is missing, or is not the one that was written.
+    """
+    columns = [f"p_{name}" for name in member.dataset.classes]
+    scores = fit.table.loc[case_id, columns].to_numpy(np.float32)
+    if member.kind == "classification":
+        return Prediction(case_id, scores)
+    return Prediction(case_id, scores, read_map(fit.folder, "oof", case_id, fit.record["sha256"]["maps"][case_id]))
+
+
+def _open_fit(config: Task, dataset: Dataset, seed: int, fold: int, folder: Path) -> Fit:
+    record = read_run(folder)
+    for name, what in (("fold_hash", "fold table"), ("data_hash", "cases")):
+        if record[name] != getattr(dataset, name):
+            raise UserError(
+                f"{folder} was trained with another {what} than {dataset.folder} holds now: restore it, or delete the "
+                f"run and train {config.spec} again"
+            )
+    path = folder / "oof.parquet"
+    if path.is_file() and files.sha256_file(path) != record["sha256"]["oof"]:
+        raise UserError(f"{path} was changed after training: restore it, or delete {folder} and train again")
+    table = read_table(folder, "oof")
+    _, held_out = dataset.fold_cases(fold)
+    try:
+        check_cases(table, held_out["case_id"])
+        columns_of(table, dataset.classes)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    if config.kind == "segmentation" and (lost := sorted(set(table["case_id"]) - set(record["sha256"]["maps"]))):
+        raise UserError(f"{folder / 'run.json'} lists no map of case {lost[0]}: delete {folder} and train again")
+    return Fit(seed, fold, folder, record, table.set_index("case_id"))

@@ -1,0 +1,216 @@
+"""What tuning maximises: the score of a weighting on given cases, with the best thresholds found in the same pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import numpy as np
+import pandas as pd
+
+from heldout.blend.histogram import JointHistogram, presence_of_levels
+from heldout.blend.values import LEVELS, blend_scores, calls_of
+from heldout.errors import UserError
+from heldout.metrics.registry import Metric, get_metric, score
+from heldout.metrics.tables import Columns
+from heldout.predict.prediction import HALF
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was tuned.
+
+    Attributes:
+        weights: Thousandth of every member, summing to 1000.
+        thresholds: Threshold 0 ... 255 of every class; empty where exclusive classes compete.
+    """
+
+    weights: tuple[int, ...]
+    thresholds: tuple[int, ...]
+
+
+class Objective(Protocol):
+    """Cases whose blend can be scored.
+
+    Attributes:
+        frame: One row per case: case_id, patient_id, fold and y_<class>.
+        classes: Names of the classes.
+        members: Number of members.
+        metric: Name of the score.
+    """
+
+    frame: pd.DataFrame
+    classes: tuple[str, ...]
+    metric: str
+
+    @property
+    def members(self) -> int:
+        """Number of members."""
+
+    def tune(self, weights: Sequence[int]) -> tuple[float, Settings]:
+        """Score of a weighting with its best thresholds, and those."""
+
+    def table(self, settings: Settings) -> pd.DataFrame:
+        """The cases with what the settings predict for them."""
+
+    def select(self, chosen: np.ndarray) -> Self:
+        """The objective of the cases that an (n,) bool array chooses."""
+
+
+@dataclass(frozen=True)
+class LabelObjective:
+    """Classification; attributes as :class:`Objective`.
+
+    Attributes:
+        scores: (members, n, K) probabilities.
+        exclusive: Classes exclude each other, and the most probable one is called.
+    """
+
+    frame: pd.DataFrame
+    classes: tuple[str, ...]
+    metric: str
+    scores: np.ndarray
+    exclusive: bool
+
+    @property
+    def members(self) -> int:
+        """Number of members."""
+        return len(self.scores)
+
+    def tune(self, weights: Sequence[int]) -> tuple[float, Settings]:
+        """Score of a weighting with its best thresholds, and those; see :class:`Objective`."""
+        metric = get_metric(self.metric)
+        blended = blend_scores(self.scores, weights)
+        truth = self.frame[[f"y_{name}" for name in self.classes]].to_numpy(float) > 0
+        thresholds = () if self.exclusive and len(self.classes) > 1 else (HALF,) * len(self.classes)
+        if thresholds and metric.uses == "call":
+            scores = np.stack([_by_threshold(metric, y, p) for y, p in zip(truth.T, blended.T, strict=True)])
+            return _best(metric, scores, weights, self.classes)
+        table = Columns(truth, blended, self._called(blended, thresholds), None, not thresholds)
+        value = float(metric.evaluate(table, np.ones((1, len(truth))))[0])
+        return _defined(value, metric, self.classes), Settings(tuple(weights), thresholds)
+
+    def table(self, settings: Settings) -> pd.DataFrame:
+        """The cases with p_<class> and d_<class>; see :class:`Objective`."""
+        blended = blend_scores(self.scores, settings.weights)
+        called = self._called(blended, settings.thresholds)
+        new = {f"p_{name}": blended[:, k] for k, name in enumerate(self.classes)}
+        new |= {f"d_{name}": called[:, k].astype(float) for k, name in enumerate(self.classes)}
+        return self.frame.assign(**new)
+
+    def select(self, chosen: np.ndarray) -> LabelObjective:
+        """The objective of the chosen cases; see :class:`Objective`."""
+        return replace(self, frame=self.frame[chosen].reset_index(drop=True), scores=self.scores[:, chosen])
+
+    def _called(self, blended: np.ndarray, thresholds: Sequence[int]) -> np.ndarray:
+        if thresholds:
+            return calls_of(blended, thresholds)
+        return np.arange(len(self.classes)) == blended.argmax(1)[:, None]
+
+
+@dataclass(frozen=True)
+class MaskObjective:
+    """Segmentation; attributes as :class:`Objective`.
+
+    Attributes:
+        histograms: One of all classes where they are exclusive, else one per class.
+    """
+
+    frame: pd.DataFrame
+    classes: tuple[str, ...]
+    metric: str
+    histograms: tuple[JointHistogram, ...]
+
+    @property
+    def members(self) -> int:
+        """Number of members."""
+        return self.histograms[0].values.shape[0]
+
+    @property
+    def competing(self) -> bool:
+        """Whether a voxel gets its most probable class, so that there is no threshold."""
+        return self.histograms[0].values.shape[1] > 1
+
+    def tune(self, weights: Sequence[int]) -> tuple[float, Settings]:
+        """Score of a weighting with its best thresholds, and those; see :class:`Objective`."""
+        metric = get_metric(self.metric)
+        ones = np.ones((1, len(self.frame)))
+        thresholds = () if self.competing else (HALF,) * len(self.classes)
+        if metric.uses != "counts":
+            value = score(self.metric, self._with_presence(weights), self.classes)
+            return _defined(value, metric, self.classes), Settings(tuple(weights), thresholds)
+        if self.competing:
+            counts = self.histograms[0].counts_by_label(weights)
+            value = float(np.mean([metric.one_class(c, ones)[0] for c in counts.swapaxes(0, 1)]))
+            return _defined(value, metric, self.classes), Settings(tuple(weights), ())
+        scores = [metric.one_class(part.counts_by_threshold(weights), ones)[0] for part in self.histograms]
+        return _best(metric, np.stack(scores), weights, self.classes)
+
+    def table(self, settings: Settings) -> pd.DataFrame:
+        """The cases with p_, tp_, fp_ and fn_<class>; see :class:`Objective`."""
+        if self.competing:
+            counts = self.histograms[0].counts_by_label(settings.weights)
+        else:
+            pairs = zip(self.histograms, settings.thresholds, strict=True)
+            counts = np.stack([part.counts_by_threshold(settings.weights)[:, t] for part, t in pairs], 1)
+        new = {
+            f"{kind}_{name}": counts[:, k, i].astype(np.int64)
+            for k, name in enumerate(self.classes)
+            for i, kind in enumerate(("tp", "fp", "fn"))
+        }
+        return self._with_presence(settings.weights).assign(**new)
+
+    def select(self, chosen: np.ndarray) -> MaskObjective:
+        """The objective of the chosen cases; see :class:`Objective`."""
+        histograms = tuple(part.select(chosen) for part in self.histograms)
+        return replace(self, frame=self.frame[chosen].reset_index(drop=True), histograms=histograms)
+
+    def _with_presence(self, weights: Sequence[int]) -> pd.DataFrame:
+        presence = np.concatenate([presence_of_levels(part.levels(weights)) for part in self.histograms], 1)
+        return self.frame.assign(**{f"p_{name}": presence[:, k] for k, name in enumerate(self.classes)})
+
+
+def check_metric(name: str, kind: str) -> Metric:
+    """Metric that can score predictions of a kind.
+
+    Raises:
+        UserError: unknown metric, or one of masks for predictions without.
+    """
+    metric = get_metric(name)
+    if metric.kind == "segmentation" and kind != "segmentation":
+        raise UserError(f"metric {name} needs masks, and the members classify: choose a metric of labels")
+    return metric
+
+
+def _by_threshold(metric: Metric, truth: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """(256,) scores of one class's calls at every threshold."""
+    once = np.ones((1, len(truth)))
+    level = np.rint(255 * score)
+    return np.array([metric.one_class(truth, level >= threshold, once)[0] for threshold in range(LEVELS)])
+
+
+def _best(
+    metric: Metric, scores: np.ndarray, weights: Sequence[int], classes: tuple[str, ...]
+) -> tuple[float, Settings]:
+    """Best thresholds, found for each class alone because the score is a mean over classes.
+
+    Of equally good thresholds the middle one is taken: it is the farthest from where the score would change.
+    """
+    sign = 1 if metric.higher_is_better else -1
+    thresholds = []
+    for name, values in zip(classes, sign * scores, strict=True):
+        _defined(float(values.max()), metric, (name,))
+        equal = np.flatnonzero(values >= values.max() - 1e-12)
+        thresholds.append(int(equal[len(equal) // 2]))
+    value = float(np.mean([values[t] for values, t in zip(scores, thresholds, strict=True)]))
+    return value, Settings(tuple(weights), tuple(thresholds))
+
+
+def _defined(value: float, metric: Metric, classes: tuple[str, ...]) -> float:
+    if np.isnan(value):
+        raise UserError(
+            f"{metric.name} is undefined for {', '.join(classes)} on the cases to tune on: a class lacks positive or "
+            "negative cases there, so choose another metric or finish more folds"
+        )
+    return value

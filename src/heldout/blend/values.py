@@ -1,0 +1,54 @@
+"""How member predictions become one: the arithmetic that tuning, testing and shipping share.
+
+Weights are whole thousandths, so that blending maps is exact integer arithmetic: what was tuned on tables of distinct
+voxels comes out the same on full maps, on any machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+WHOLE = 1000
+LEVELS = 256
+
+
+def to_thousandths(shares: Sequence[float] | np.ndarray) -> tuple[int, ...]:
+    """Round non-negative shares to whole thousandths that sum to 1000, by the largest remainders."""
+    exact = np.asarray(shares, float) / np.sum(shares) * WHOLE
+    whole = np.floor(exact).astype(int)
+    order = np.argsort(whole - exact, kind="stable")
+    whole[order[: WHOLE - whole.sum()]] += 1
+    return tuple(int(value) for value in whole)
+
+
+def blend_maps(maps: Sequence[np.ndarray] | np.ndarray, weights: Sequence[int]) -> np.ndarray:
+    """Weighted mean of uint8 probabilities, halves rounded up.
+
+    Args:
+        maps: One uint8 array per member, all of one shape.
+        weights: Thousandths, summing to 1000.
+
+    Returns:
+        uint8 array of that shape.
+    """
+    total = np.full(maps[0].shape, WHOLE // 2, np.int32)
+    for values, weight in zip(maps, weights, strict=True):
+        if weight:
+            total += np.multiply(values, np.int32(weight), dtype=np.int32)
+    total //= WHOLE
+    return total.astype(np.uint8)
+
+
+def blend_scores(scores: Sequence[np.ndarray] | np.ndarray, weights: Sequence[int]) -> np.ndarray:
+    """Weighted mean of case probabilities, one array per member, as float64."""
+    total = np.zeros(np.shape(scores[0]))
+    for values, weight in zip(scores, weights, strict=True):
+        total += np.asarray(values, float) * weight
+    return total / WHOLE
+
+
+def calls_of(scores: np.ndarray, thresholds: Sequence[int]) -> np.ndarray:
+    """(..., K) bool: which case probabilities reach their threshold on the scale of 0 ... 255, as maps do."""
+    return np.rint(255 * scores) >= np.asarray(thresholds)

@@ -1,0 +1,106 @@
+"""Is what would be used what was validated? Every part of a decision, hashed again and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from heldout import files
+from heldout.blend.decision import Decision
+from heldout.blend.kept import check_predictions
+from heldout.config import load
+from heldout.data.cases import open_dataset
+from heldout.errors import UserError
+from heldout.train.runs import check_identity, fit_folder, read_run
+
+
+def verify(decision: Decision) -> None:
+    """Refuse a decision that is not what was validated.
+
+    A blend must be sealed; an experiment's plain mean has no seal, but its files must be those that training left.
+
+    Raises:
+        UserError: it is not frozen, was edited, or any of its parts changed; lists all changes.
+    """
+    if decision.is_blend and decision.seal is None:
+        raise UserError(f"blend {decision.name} is not frozen: run `python run.py freeze {decision.name}` first")
+    changes = []
+    if decision.seal is not None and decision.compute_seal() != decision.seal:
+        changes.append(f"the decision {decision.name} itself was edited")
+    changes += check_parts(decision)
+    if decision.kept is not None and not changes:
+        changes += check_predictions(decision)
+    refuse_changes(decision, changes)
+
+
+def refuse_changes(decision: Decision, changes: list[str]) -> None:
+    """Raise one error that lists all changes, if any.
+
+    Raises:
+        UserError: something changed.
+    """
+    if changes:
+        raise UserError(
+            f"{decision.name} is not what was validated: {'; '.join(changes)}. Restore these, or blend again under a "
+            "new name"
+        )
+
+
+def check_parts(decision: Decision) -> list[str]:
+    """What changed among settings, fold table, data, weights, out-of-fold predictions and the blend's own tables."""
+    changes = list(_tables(decision))
+    for member in decision.members:
+        config = _tried(changes, load, member["spec"])
+        if config is None or _tried(changes, lambda c=config: check_identity(c) or True) is None:
+            continue
+        if config.tta != member["tta"]:
+            changes.append(f"{member['spec']} has tta = {config.tta!r}, not {member['tta']!r}")
+        if (dataset := _tried(changes, open_dataset, config)) is not None:
+            for name, what in (("fold_hash", "fold table"), ("data_hash", "cases")):
+                if getattr(dataset, name) != getattr(decision, name):
+                    changes.append(f"the {what} in {dataset.folder} changed")
+        for fit in member["folders"]:
+            changes += _tried(changes, lambda s=member["spec"], f=fit: list(_files(s, f))) or []
+    return list(dict.fromkeys(changes))
+
+
+def check_maps(decision: Decision) -> list[str]:
+    """Which out-of-fold maps changed; reads them all."""
+    changes = []
+    for member in decision.members:
+        for fit in member["folders"]:
+            folder = fit_folder(member["spec"], fit["seed"], fit["fold"])
+            for case_id, digest in read_run(folder)["sha256"]["maps"].items():
+                changes += _compare(folder / "oof_maps" / f"{case_id}.b2nd", digest)
+    return changes
+
+
+def _tables(decision: Decision) -> Iterator[str]:
+    for name, digest in decision.tables.items():
+        yield from _compare(decision.folder / f"{name}.parquet", digest)
+
+
+def _files(spec: str, fit: dict[str, Any]) -> Iterator[str]:
+    folder = fit_folder(spec, fit["seed"], fit["fold"])
+    record = read_run(folder)
+    yield from _compare(folder / "weights.safetensors", fit["weights_sha256"])
+    yield from _compare(folder / "oof.parquet", fit["oof_sha256"])
+    if files.sha256_json(record["sha256"]["maps"]) != fit["maps_sha256"]:
+        yield f"{folder / 'run.json'} lists other maps"
+
+
+def _compare(path: Path, digest: str) -> Iterator[str]:
+    if not path.is_file():
+        yield f"{path} is missing"
+    elif files.sha256_file(path) != digest:
+        yield f"{path} changed"
+
+
+def _tried(changes: list[str], function: Callable[..., Any], *arguments: Any) -> Any:
+    """Result of a check that may refuse; a refusal is one more change."""
+    try:
+        return function(*arguments)
+    except UserError as error:
+        changes.append(str(error))
+        return None

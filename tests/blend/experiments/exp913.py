@@ -1,0 +1,8 @@
+"""Lesions whose sizes exclude each other."""
+
+from exps.exp911 import Exp911
+
+
+class Exp913(Exp911):
+    source_options = {"patients": 20, "images_per_patient": 2, "size": 32, "exclusive": True}  # noqa: RUF012
+    seeds = (0,)

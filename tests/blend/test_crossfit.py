@@ -1,0 +1,86 @@
+"""Tuning flatters itself in-sample and is told the truth by cross-fitting; the same seed decides the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from heldout.blend.crossfit import crossfit
+from heldout.blend.objective import LabelObjective
+from heldout.blend.weights import search, weights_of
+from heldout.metrics import score
+
+
+def noise(members=10, cases=120, folds=4, seed=0, metric="roc_auc", signal=0.0):
+    random = np.random.default_rng(seed)
+    truth = random.random(cases) < 0.4
+    frame = pd.DataFrame({"case_id": [f"case{i}" for i in range(cases)], "fold": np.arange(cases) % folds})
+    frame["patient_id"] = frame["case_id"]
+    frame["y_a"] = truth.astype(float)
+    scores = np.clip(random.random((members, cases, 1)) * (1 - signal) + signal * truth[:, None], 0, 1)
+    return LabelObjective(frame, ("a",), metric, scores, False)
+
+
+@pytest.mark.slow
+def test_noise_looks_good_in_sample_and_reads_as_chance_when_cross_fitted():
+    found = [crossfit(noise(seed=seed), trials=60, seed=seed).scores for seed in range(6)]
+    assert np.mean([scores["in_sample"] for scores in found]) > 0.57
+    assert np.mean([scores["cross_fitted"] for scores in found]) == pytest.approx(0.5, abs=0.04)
+    assert np.mean([scores["optimism"] for scores in found]) > 0.05
+
+
+def test_the_same_seed_decides_the_same():
+    first, again, other = (crossfit(noise(members=3), trials=15, seed=seed) for seed in (4, 4, 5))
+    assert first.settings == again.settings
+    assert first.scores == again.scores
+    assert first.settings != other.settings
+
+
+def test_a_fold_is_scored_with_settings_that_never_saw_it():
+    objective = noise(members=3, metric="f1")
+    found = crossfit(objective, trials=15, seed=0)
+    assert sorted(found.by_fold) == [0, 1, 2, 3]
+    fold_of = objective.frame["fold"].to_numpy()
+    spoiled = objective.scores.copy()
+    spoiled[:, fold_of == 2] = 0.99
+    changed = crossfit(LabelObjective(objective.frame, ("a",), "f1", spoiled, False), trials=15, seed=0)
+    assert changed.by_fold[2] == found.by_fold[2]
+    assert sorted(found.cross_fitted["case_id"]) == sorted(objective.frame["case_id"])
+    assert found.scores["cross_fitted"] == pytest.approx(score("f1", found.cross_fitted, ["a"]))
+
+
+def test_one_fold_cannot_be_cross_fitted():
+    found = crossfit(noise(members=2, folds=1), trials=5, seed=0)
+    assert found.cross_fitted is None
+    assert found.scores["cross_fitted"] is None
+    assert found.scores["optimism"] is None
+    assert found.scores["in_sample"] > 0
+
+
+def test_a_single_member_has_its_thresholds_tuned_only():
+    found = crossfit(noise(members=1, metric="f1", signal=0.3), trials=50, seed=0)
+    assert found.settings.weights == (1000,)
+    assert found.scores["optimism"] >= 0
+
+
+def test_the_search_is_never_worse_than_equal_weights_or_one_member():
+    for metric in ("roc_auc", "log_loss"):
+        objective = noise(members=4, cases=60, metric=metric, signal=0.2)
+        value, settings = search(objective, trials=5, seed=0)
+        sign = -1 if metric == "log_loss" else 1
+        for weights in [(250,) * 4, *(tuple(row) for row in 1000 * np.eye(4, dtype=int))]:
+            assert sign * value >= sign * objective.tune(weights)[0] - 1e-12
+        assert sum(settings.weights) == 1000
+
+
+def test_a_useful_member_gets_the_weight():
+    objective = noise(members=3, cases=200)
+    objective.scores[1] = np.clip(objective.scores[1] + 0.6 * objective.frame["y_a"].to_numpy()[:, None], 0, 1)
+    _, settings = search(objective, trials=40, seed=0)
+    assert np.argmax(settings.weights) == 1
+
+
+def test_weights_from_draws():
+    assert weights_of([1.0, 1.0]) == (500, 500)
+    assert weights_of([0.5, 0.5, 1.0]) == (500, 500, 0)

@@ -1,0 +1,256 @@
+"""A frozen decision is what was validated: any changed part is named and refused, and what is shipped is the blend."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from heldout.blend.apply import apply_decision
+from heldout.blend.decision import freeze, load_decision, verify
+from heldout.blend.members import load_member
+from heldout.blend.search import blend
+from heldout.blend.values import blend_maps
+from heldout.blend.verify import check_parts
+from heldout.errors import UserError
+from heldout.metrics import interval, score
+from heldout.predict.prediction import mean_predictions, to_mask
+from heldout.train.runs import fit_folder
+
+TUNED = ["exp911", "exp912"]
+
+
+def make(name="duo", specs=TUNED, trials=12, **options):
+    return blend(specs, name, trials=trials, progress=False, **options)
+
+
+def weights_file(spec="exp911", seed=0, fold=0):
+    return fit_folder(spec, seed, fold) / "weights.safetensors"
+
+
+def test_a_blend_reports_what_it_is_worth_and_can_be_checked_from_its_tables(runs):
+    decision = make()
+    folder = runs / "working" / "blends" / "duo"
+    honest = pd.read_parquet(folder / "oof.parquet")
+    found = interval("dice_all", honest, decision.classes)
+    assert decision.score["cross_fitted"] == pytest.approx(found.value)
+    assert (decision.score["low"], decision.score["high"]) == pytest.approx((found.low, found.high))
+    in_sample = score("dice_all", pd.read_parquet(folder / "in_sample.parquet"), decision.classes)
+    assert decision.score["in_sample"] == pytest.approx(in_sample)
+    assert decision.score["optimism"] == pytest.approx(in_sample - found.value)
+    assert sum(member["weight"] for member in decision.members) == pytest.approx(1)
+    assert sorted(honest["case_id"]) == sorted(load_member("exp911").table["case_id"])
+    assert set(decision.thresholds) == {"small", "large"}
+
+
+def test_the_same_seed_makes_the_same_decision(runs):
+    first, second = make(seed=3), make("again", seed=3)
+    assert (first.members, first.thresholds, first.score) == (second.members, second.thresholds, second.score)
+    assert first.search == second.search
+
+
+def test_one_finished_fold_is_not_cross_fitted(runs):
+    import shutil
+
+    for spec, seeds in (("exp911", 2), ("exp912", 1)):
+        for seed in range(seeds):
+            shutil.rmtree(fit_folder(spec, seed, 1))
+    decision = make()
+    assert decision.score["cross_fitted"] is None
+    assert decision.score["in_sample"] is not None
+    assert not (decision.folder / "oof.parquet").exists()
+
+
+def test_freezing_seals_and_verifies(runs):
+    assert make().seal is None
+    with pytest.raises(UserError, match=r"blend duo is not frozen: run `python run.py freeze duo`"):
+        verify(load_decision("duo"))
+    path = freeze("duo")
+    decision = load_decision("duo")
+    verify(decision)
+    assert decision.seal == json.loads(path.read_text())["seal"]
+    assert {kept["spec"] for kept in decision.kept["cases"]} == set(TUNED)
+    before = path.read_bytes()
+    assert freeze("duo").read_bytes() == before
+    with pytest.raises(UserError, match="blend duo is frozen and stays as it is: choose another --name"):
+        make(trials=4)
+    assert path.read_bytes() == before
+
+
+EDITS = {
+    "weight": lambda d: d["members"][0].update(weight=0.123),
+    "threshold": lambda d: d["thresholds"].update(small=1),
+    "score": lambda d: d["score"].update(cross_fitted=0.999),
+    "date": lambda d: d.update(sealed_at="2001-01-01T00:00:00Z"),
+    "hash": lambda d: d["members"][0]["folders"][0].update(weights_sha256="0" * 64),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_decision_is_refused(runs, edit):
+    make(trials=4)
+    path = freeze("duo")
+    value = json.loads(path.read_text())
+    EDITS[edit](value)
+    path.write_text(json.dumps(value))
+    with pytest.raises(UserError, match=r"blends/duo/decision.json was edited after it was sealed: restore it"):
+        load_decision("duo")
+
+
+def test_all_changes_are_listed_in_one_message(runs):
+    make(trials=4)
+    freeze("duo")
+    decision = load_decision("duo")
+    path = weights_file()
+    save_file({key: value + 1 for key, value in load_file(path).items()}, path)
+    (fit_folder("exp912", 0, 1) / "oof.parquet").unlink()
+    pd.read_parquet(decision.folder / "oof.parquet").iloc[1:].to_parquet(decision.folder / "oof.parquet")
+    with pytest.raises(UserError) as error:
+        verify(decision)
+    for part in (
+        "duo is not what was validated",
+        "exp911/seed0/fold0/weights.safetensors changed",
+        "exp912/seed0/fold1/oof.parquet is missing",
+        "blends/duo/oof.parquet changed",
+        "Restore these",
+    ):
+        assert part in str(error.value)
+
+
+def test_a_changed_map_is_found_when_freezing(runs):
+    make(trials=4)
+    path = next((fit_folder("exp912", 0, 1) / "oof_maps").glob("*.b2nd"))
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(UserError, match=rf"{path.name} changed"):
+        freeze("duo")
+    assert load_decision("duo").seal is None
+
+
+def test_a_patient_moved_across_folds_is_refused(runs):
+    make(trials=4)
+    freeze("duo")
+    decision = load_decision("duo")
+    for path in (runs / "working" / "data").glob("*/folds.csv"):
+        lines = path.read_text().splitlines()
+        lines[1] = lines[1][:-1] + ("1" if lines[1][-1] == "0" else "0")
+        path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match=r"patient p\w+ is in the folds .*folds.csv"):
+        verify(decision)
+
+
+def test_code_that_predicts_otherwise_is_found_by_the_kept_cases(runs, monkeypatch):
+    make(trials=4)
+    freeze("duo")
+    import heldout.blend.apply as apply
+
+    prepare = apply.prepare_image
+    monkeypatch.setattr(apply, "prepare_image", lambda *given: (lambda a, g: (a // 2, g))(*prepare(*given)))
+    with pytest.raises(UserError, match=r"predicts case \w+ of .*seed0/fold0 otherwise than validated \(map off"):
+        verify(load_decision("duo"))
+
+
+def test_changed_code_is_found_when_freezing(runs, monkeypatch):
+    make(trials=4)
+    import heldout.blend.apply as apply
+
+    prepare = apply.prepare_image
+    monkeypatch.setattr(apply, "prepare_image", lambda *given: (lambda a, g: (a // 2, g))(*prepare(*given)))
+    with pytest.raises(UserError, match=r"does not come out as it did after training .*train exp911 again"):
+        freeze("duo")
+
+
+def test_an_experiment_stands_for_the_plain_mean_of_its_fits(runs):
+    decision = load_decision("exp911")
+    assert decision.seal is None
+    verify(decision)
+    assert decision.thresholds == {"small": 128, "large": 128}
+    assert [(fit["seed"], fit["fold"]) for fit in decision.members[0]["folders"]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    weights_file().write_bytes(weights_file().read_bytes() + b"x")
+    assert any("weights.safetensors changed" in change for change in check_parts(decision))
+    with pytest.raises(UserError, match="exp911 is not what was validated"):
+        verify(decision)
+
+
+def predict_by_hand(member, case_id, tta):
+    from heldout.data.prepare import prepare_image
+    from heldout.predict.models import load_model
+    from heldout.predict.run import predict_cases
+
+    dataset, predictions = member.dataset, []
+    for fit in member.fits:
+        model = load_model(member.config, fit.folder / "weights.safetensors", dataset.classes, dataset.exclusive)
+        array, geometry = prepare_image(dataset.read_image(case_id), member.config)
+        cases = [(case_id, array, geometry)]
+        predictions += next(predict_cases(member.config, [model], cases, exclusive=dataset.exclusive, tta=tta))
+    return mean_predictions(predictions)
+
+
+def test_what_is_applied_is_the_blend_of_the_members_means(runs):
+    decision = make(trials=4)
+    shares = (0.4, 0.6)  # whatever was tuned: both members must matter
+    described = [{**member, "weight": w} for member, w in zip(decision.members, shares, strict=True)]
+    decision = replace(decision, members=described)
+    members = [load_member(spec) for spec in TUNED]
+    chosen = list(members[0].dataset.part("test")["case_id"][:3])
+    images = ((case_id, members[0].dataset.read_image(case_id)) for case_id in chosen)
+    results = list(apply_decision(decision, images))
+    assert [result.case_id for result in results] == chosen
+    for result in results:
+        by_hand = [predict_by_hand(m, result.case_id, m.config.tta).map for m in members]
+        expected = blend_maps(by_hand, decision.weights)
+        np.testing.assert_array_equal(result.map, expected)
+        np.testing.assert_array_equal(result.mask, to_mask(expected, list(decision.thresholds.values()), False))
+
+
+def test_images_are_taken_one_at_a_time(runs):
+    decision = load_decision("exp914")
+    dataset = load_member("exp914").dataset
+    taken = []
+
+    def images():
+        for case_id in dataset.part("test")["case_id"]:
+            taken.append(case_id)
+            yield case_id, dataset.read_image(case_id)
+
+    stream = apply_decision(decision, images())
+    result = next(stream)
+    assert taken == [result.case_id]
+    assert result.mask is None
+    assert result.scores.shape == (2,)
+
+
+@pytest.mark.parametrize(("specs", "metric"), [(["exp913"], "dice_all"), (["exp914"], "f1"), (["exp914"], "roc_auc")])
+def test_every_kind_can_be_blended_and_frozen(runs, specs, metric):
+    decision = make("other", specs, trials=4, metric=metric)
+    freeze("other")
+    verify(load_decision("other"))
+    assert decision.thresholds == {} if specs == ["exp913"] else set(decision.thresholds) == {"small", "large"}
+
+
+@pytest.mark.parametrize("name", ["exp042", "a/b", "", "../x", ".hidden"])
+def test_names_that_cannot_name_a_blend_are_refused(runs, name):
+    with pytest.raises(UserError, match="cannot name a blend: use letters"):
+        make(name)
+
+
+def test_unknown_names_are_refused(runs):
+    make(trials=4)
+    with pytest.raises(UserError, match="no blend 'trio': the blends are duo; or name an experiment"):
+        load_decision("trio")
+    with pytest.raises(UserError, match="no blend 'trio': make it with"):
+        freeze("trio")
+    with pytest.raises(UserError, match="dice_all needs masks, and the members classify"):
+        make("labels", ["exp914"], metric="dice_all")
+
+
+def test_a_copied_decision_is_refused(runs):
+    import shutil
+
+    make(trials=4)
+    shutil.copytree(runs / "working/blends/duo", runs / "working/blends/copy")
+    with pytest.raises(UserError, match="belongs to the blend 'duo': a blend cannot be renamed"):
+        load_decision("copy")

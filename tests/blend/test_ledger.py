@@ -1,0 +1,156 @@
+"""Each look at a test part is on record before its score, counted, and cannot be made unseen."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from heldout.blend import chain, ledger
+from heldout.blend.decision import freeze, load_decision
+from heldout.blend.members import load_member
+from heldout.blend.search import blend
+from heldout.data.cases import open_sealed
+from heldout.errors import UserError
+from heldout.metrics import count_errors, score
+from heldout.predict.prediction import to_mask
+from heldout.predict.store import read_map
+
+
+def look(name, **options):
+    return ledger.test(load_decision(name), **options)
+
+
+def lines():
+    return chain.ledger_path().read_text().splitlines()
+
+
+@pytest.fixture
+def looked(runs):
+    """Two decisions tested."""
+    return look("exp911"), look("exp914")
+
+
+def test_a_sealed_blend_is_scored_on_the_test_part(runs):
+    blend(["exp911", "exp912"], "duo", trials=6, progress=False)
+    with pytest.raises(UserError, match="blend duo is not frozen"):
+        look("duo")
+    assert not chain.ledger_path().exists()
+    freeze("duo")
+    result, decision, dataset = look("duo"), load_decision("duo"), load_member("exp911").dataset
+    sealed, classes = open_sealed(dataset), dataset.classes
+    rows = []
+    for case_id in dataset.part("test")["case_id"]:
+        mask = to_mask(read_map(decision.folder, "test", case_id), decision.levels, False)
+        counts = count_errors(mask, sealed.truth(case_id), 2, False)
+        row = {"case_id": case_id}
+        for k, name in enumerate(classes):
+            row |= {f"y_{name}": 0, f"p_{name}": 0}
+            row |= {f"{kind}_{name}": counts[k, i] for i, kind in enumerate(("tp", "fp", "fn"))}
+        rows.append(row)
+    assert result.score == pytest.approx(score("dice_all", pd.DataFrame(rows), classes))
+    assert result.low <= result.score <= result.high
+    stored = pd.read_parquet(result.path)
+    assert stored[["y_small", "y_large"]].isna().all(axis=None), "labels stay sealed"
+    assert ledger.read_ledger()[0]["decision"] == decision.seal
+
+
+def test_looks_are_counted_for_the_decision_and_for_the_test_part(looked):
+    first, second = looked
+    assert (first.looks, first.dataset_looks) == (1, 1)
+    assert (second.looks, second.dataset_looks) == (1, 2)
+    third = look("exp911", look_again="the reader wanted to see it")
+    assert (third.looks, third.dataset_looks) == (2, 3)
+    assert third.score == first.score
+    names = [(entry["name"], entry["score"], entry["look_again"]) for entry in ledger.read_ledger()]
+    assert names == [
+        ("exp911", pytest.approx(first.score), None),
+        ("exp914", pytest.approx(second.score), None),
+        ("exp911", pytest.approx(first.score), "the reader wanted to see it"),
+    ]
+
+
+@pytest.mark.parametrize("reason", [None, "", "  "])
+def test_a_second_look_without_a_reason_is_refused(looked, reason):
+    before = lines()
+    with pytest.raises(UserError, match=r"exp911 was tested on 2\d{3}-.*say why with --look-again"):
+        look("exp911", look_again=reason)
+    assert lines() == before
+
+
+def test_the_look_is_written_before_the_labels_are_opened(runs, monkeypatch):
+    import heldout.data.cases as cases
+
+    seen = []
+
+    def opened(dataset):
+        seen.extend(json.loads(line)["event"] for line in lines())
+        raise UserError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cases, "open_sealed", opened)
+        with pytest.raises(UserError, match="power cut"):
+            look("exp911")
+    assert seen == ["look"]
+    assert ledger.read_ledger()[0]["score"] is None
+    assert look("exp911").looks == 2, "a look that ended before its score may be repeated, and counts"
+
+
+def spoil_first(text):
+    text[0] = text[0].replace("exp911", "exp912")
+    return text
+
+
+TAMPERING = {
+    "edited": (spoil_first, "line 1 was changed"),
+    "first removed": (lambda text: text[1:], "line 1 was changed, or a line before it was removed"),
+    "middle removed": (lambda text: text[:1] + text[2:], "line 2 was changed, or a line before"),
+    "end removed": (lambda text: text[:2], "lines were removed"),
+    "all removed": (lambda text: text[:0], "lines were removed"),
+    "swapped": (lambda text: [text[1], text[0], *text[2:]], "line 1 was changed"),
+}
+
+
+@pytest.mark.parametrize("what", TAMPERING)
+def test_tampering_is_detected(looked, what):
+    change, message = TAMPERING[what]
+    chain.ledger_path().write_text("".join(line + "\n" for line in change(lines())))
+    with pytest.raises(UserError, match=rf"ledger.jsonl .*{message}.*restore the ledger"):
+        ledger.read_ledger()
+    with pytest.raises(UserError, match=r"restore the ledger"):
+        look("exp912")
+
+
+def test_a_torn_last_line_is_named_and_left_alone(looked):
+    path = chain.ledger_path()
+    torn = path.read_bytes()[:-40]
+    path.write_bytes(torn)
+    with pytest.raises(UserError, match=r"ledger.jsonl line 4 is cut off: restore the ledger"):
+        look("exp912")
+    assert path.read_bytes() == torn
+
+
+def test_a_deleted_ledger_is_missed(looked):
+    chain.ledger_path().unlink()
+    with pytest.raises(UserError, match="holds 0 entries and should begin with 4 others"):
+        ledger.read_ledger()
+
+
+def test_a_kill_between_the_two_files_does_no_harm(looked):
+    head = chain.ledger_path().parent / ".ledger" / "head.json"
+    before = head.read_text()
+    look("exp912")
+    head.write_text(before)
+    assert len(ledger.read_ledger()) == 3
+
+
+def test_a_dataset_without_a_test_part_is_refused(runs):
+    from heldout.config import load
+    from heldout.data.cases import open_dataset
+    from heldout.train.fit import fit_fold
+
+    config = load("exp914+test_fraction=0.0,epochs=1")
+    fit_fold(config, open_dataset(config), 0, 0, quiet=True)
+    with pytest.raises(UserError, match="dataset phantom has no test part: set test_fraction above 0"):
+        look(config.spec)

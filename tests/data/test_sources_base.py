@@ -1,0 +1,84 @@
+"""What all sources share: options, ids, natural order, loose folders."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from heldout.data.sources import SOURCES, Source, get_source, natural_key, source_class, unique_ids
+from heldout.errors import UserError
+
+
+def picture(path, value=7, size=(8, 9)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.full(size, value, np.uint8)
+    array[0, 0] = 255 - value
+    Pillow.fromarray(array).save(path)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_can_be_made_and_refuses_unknown_options(tmp_path, name):
+    assert isinstance(get_source(name, tmp_path, {}), Source)
+    with pytest.raises(UserError, match="no option 'colour'"):
+        get_source(name, tmp_path, {"colour": 1})
+
+
+def test_unknown_source_and_option_values(tmp_path):
+    with pytest.raises(UserError, match="did you mean 'fracatlas'"):
+        source_class("fracatlass")
+    with pytest.raises(UserError, match="did you mean 'label_from'"):
+        get_source("fracatlas", tmp_path, {"labels_from": "csv"})
+    with pytest.raises(UserError, match="choose one of 'polygon', 'csv'"):
+        get_source("fracatlas", tmp_path, {"label_from": "folder"})
+    with pytest.raises(UserError, match="must be of type int"):
+        get_source("phantom", tmp_path, {"patients": "many"})
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if name != "phantom"])
+def test_an_empty_folder_is_refused_by_name(tmp_path, name):
+    with pytest.raises(UserError, match=str(tmp_path)):
+        get_source(name, tmp_path, {}).index()
+
+
+def test_ids_are_unique_and_do_not_depend_on_the_other_names():
+    names = ["yes/Y1.jpg", "yes/y1.JPG", "yes/Y1.png", "yes/Y 2.jpg", "a.b.nii.gz", "ä.png"]
+    ids = unique_ids(names)
+    assert len({text.casefold() for text in ids}) == len(names)
+    assert ids[3:] == ["yes_Y_2", "a.b", "case"]
+    assert unique_ids(names[:3])[0] == ids[0]
+
+
+def test_natural_order():
+    assert sorted(["s10", "s9", "S1", "t", "s1_2", "s1_10"], key=natural_key) == [
+        "S1",
+        "s1_2",
+        "s1_10",
+        "s9",
+        "s10",
+        "t",
+    ]
+
+
+def test_loose_files_come_by_content_in_natural_order(tmp_path):
+    for name in ("b/slice10.png", "b/slice9.png", "a.JPG", "a.png", ".hidden/x.png"):
+        picture(tmp_path / name)
+    (tmp_path / "b/slice9.png").rename(tmp_path / "b/slice9.dat")
+    (tmp_path / "b/notes.txt").write_text("notes")
+    (tmp_path / "empty.png").write_bytes(b"")
+    source = get_source("brain_mri", tmp_path / "nowhere", {})
+    loose = source.loose(tmp_path)
+    assert list(loose["name"]) == ["a.JPG", "a.png", "b/slice9.dat", "b/slice10.png", "empty.png"]
+    assert loose["case_id"].is_unique
+    assert source.read_image(loose.iloc[2]).array.shape == (1, 8, 9)
+    with pytest.raises(UserError, match=r"empty\.png"):
+        source.read_image(loose.iloc[4])
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("notes")
+    source = get_source("lgg", tmp_path, {})
+    with pytest.raises(UserError, match="no readable file"):
+        source.loose(tmp_path)
+    with pytest.raises(UserError, match="is no folder"):
+        source.loose(tmp_path / "gone")

@@ -1,0 +1,348 @@
+"""One dataset layout each, with its oddities."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from heldout.data.image import BadFile
+from heldout.data.sources import get_source
+from heldout.errors import UserError
+
+
+def picture(path, array=None, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if array is None:
+        array = np.random.default_rng(len(path.name)).integers(0, 256, (12, 16), np.uint8)
+    Pillow.fromarray(array).save(path, **options)
+
+
+def volume(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([1, 1, 2, 1])), path)
+
+
+# Medical Segmentation Decathlon
+
+
+@pytest.fixture
+def msd(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("h_1", "h_2"):
+        volume(tmp_path / f"imagesTr/{name}.nii.gz", rng.random((4, 5, 6, 2)).astype(np.float32))
+        volume(tmp_path / f"labelsTr/{name}.nii.gz", rng.integers(0, 3, (4, 5, 6)).astype(np.float32))
+    volume(tmp_path / "imagesTs/h_3.nii.gz", rng.random((4, 5, 6, 2)).astype(np.float32))
+    plan = {
+        "labels": {"0": "background", "1": "Anterior", "2": "Whole tumour"},
+        "numTraining": 2,
+        "training": [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in ("h_1", "h_2")],
+        "test": ["./imagesTs/h_3.nii.gz"],
+    }
+    write_plan(tmp_path, plan)
+    return tmp_path, plan
+
+
+def write_plan(folder, plan):
+    (folder / "dataset.json").write_text(json.dumps(plan))
+
+
+def test_msd_index_and_reading(msd):
+    source = get_source("msd", msd[0], {})
+    index = source.index()
+    assert source.classes == ("anterior", "whole_tumour")
+    assert list(index["case_id"]) == ["h_1", "h_2", "h_3"]
+    assert list(index["split"]) == ["", "", "submit"]
+    assert source.read_image(index.iloc[0]).array.shape == (2, 4, 5, 6)
+    assert source.read_mask(index.iloc[0]).shape == (1, 4, 5, 6)
+    assert index["y_anterior"].isna().all()
+    assert source.report() == []
+
+
+def test_msd_names_missing_unlisted_and_miscounted_files(msd):
+    folder, plan = msd
+    (folder / "imagesTr/h_2.nii.gz").unlink()
+    volume(folder / "imagesTr/h_9.nii.gz", np.zeros((2, 2, 2), np.uint8))
+    write_plan(folder, {**plan, "numTraining": 5})
+    source = get_source("msd", folder, {})
+    report = "\n".join(source.report())
+    for words in (
+        "imagesTr/h_2.nii.gz is missing",
+        "h_9.nii.gz is not listed",
+        "counts 5 training volumes but lists 2",
+    ):
+        assert words in report
+    with pytest.raises(BadFile, match=r"h_2\.nii\.gz"):
+        source.read_image(source.index().iloc[1])
+
+
+def test_msd_label_values_with_gaps_are_numbered(msd):
+    folder, plan = msd
+    volume(folder / "labelsTr/h_1.nii.gz", np.array([0, 1, 2, 3, 4, 4], np.float32).reshape(1, 2, 3))
+    write_plan(folder, {**plan, "labels": {"0": "background", "1": "a", "2": "b", "4": "c"}})
+    source = get_source("msd", folder, {})
+    assert source.read_mask(source.index().iloc[0]).ravel().tolist() == [0, 1, 2, 255, 3, 3]
+
+
+def test_msd_file_unpacked_later_is_found(msd):
+    import gzip
+
+    packed = msd[0] / "imagesTr/h_1.nii.gz"
+    packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
+    assert "imagesTr/h_1.nii" in get_source("msd", msd[0], {}).index()["image"][0]
+
+
+def test_msd_loose_leaves_labels_out(msd):
+    assert list(get_source("msd", msd[0], {}).loose(msd[0])["name"]) == [
+        "imagesTr/h_1.nii.gz",
+        "imagesTr/h_2.nii.gz",
+        "imagesTs/h_3.nii.gz",
+    ]
+
+
+# FracAtlas
+
+
+def vgg_entry(name, *polygons):
+    regions = {
+        str(n): {"shape_attributes": {"name": "polygon", "all_points_x": xs, "all_points_y": ys}}
+        for n, (xs, ys) in enumerate(polygons)
+    }
+    return {name: {"filename": name, "regions": regions}}
+
+
+SQUARE = ([2, 6, 6, 2], [1, 1, 4, 4])
+
+
+@pytest.fixture
+def fracatlas(tmp_path):
+    exif = Pillow.Exif()
+    exif[0x0112] = 8
+    picture(tmp_path / "images/Fractured/a.jpg")
+    picture(tmp_path / "images/Fractured/turned.jpg", exif=exif)
+    picture(tmp_path / "images/Fractured/denied.jpg")
+    picture(tmp_path / "images/Non_fractured/b.jpg")
+    rows = ["image_id,hand,fractured", "a.jpg,0,1", "turned.jpg,0,1", "denied.jpg,0,0", "b.jpg,1,0"]
+    (tmp_path / "dataset.csv").write_text("\n".join(rows) + "\n")
+    vgg = (
+        vgg_entry("a.jpg", SQUARE)
+        | vgg_entry("turned.jpg", ([2, 9, 9], [10, 10, 15]))
+        | vgg_entry("denied.jpg", SQUARE)
+    )
+    write_vgg(tmp_path, vgg)
+    return tmp_path, vgg
+
+
+def write_vgg(folder, vgg):
+    path = folder / "Annotations/VGG JSON/VGG_fracture_masks.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(vgg))
+
+
+def rows_by_id(source):
+    return {row["case_id"]: row for row in source.index().to_dict("records")}
+
+
+def test_fracatlas_fills_outlines_in_the_displayed_picture(fracatlas):
+    source = get_source("fracatlas", fracatlas[0], {})
+    rows = rows_by_id(source)
+    mask = source.read_mask(rows["a"])[0]
+    assert mask.shape == (12, 16)
+    assert mask[1:5, 2:7].all()
+    assert mask.sum() == 20
+    turned = source.read_mask(rows["turned"])
+    assert turned.shape[1:] == source.read_image(rows["turned"]).array.shape[1:] == (16, 12)
+    assert turned[0, 11, 5]
+    assert not source.read_mask(rows["b"]).any()
+
+
+@pytest.mark.parametrize(("rule", "label"), [("polygon", 1.0), ("csv", 0.0)])
+def test_fracatlas_conflict_is_decided_by_the_option_and_reported(fracatlas, rule, label):
+    source = get_source("fracatlas", fracatlas[0], {"label_from": rule})
+    row = rows_by_id(source)["denied"]
+    assert row["y_fracture"] == label
+    assert source.read_mask(row).any() == bool(label)
+    (line,) = source.report()
+    assert "denied.jpg lies in Fractured/" in line
+    assert rule in line
+
+
+def test_fracatlas_fracture_without_an_outline(fracatlas):
+    folder, vgg = fracatlas
+    write_vgg(folder, {name: entry for name, entry in vgg.items() if name != "a.jpg"})
+    assert rows_by_id(get_source("fracatlas", folder, {}))["a"]["y_fracture"] == 0
+    source = get_source("fracatlas", folder, {"label_from": "csv"})
+    with pytest.raises(BadFile, match=r"case a .*no outline"):
+        source.read_mask(rows_by_id(source)["a"])
+
+
+def test_fracatlas_takes_outlines_that_only_coco_has(fracatlas):
+    folder = fracatlas[0]
+    flat = [[2, 1, 6, 1, 6, 4, 2, 4], [10, 8, 14, 8, 14, 10]]
+    path = folder / "Annotations/COCO JSON/COCO_fracture_masks.json"
+    path.parent.mkdir()
+    annotations = [{"image_id": 1, "segmentation": [points]} for points in flat]
+    path.write_text(json.dumps({"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": annotations}))
+    source = get_source("fracatlas", folder, {})
+    assert source.read_mask(rows_by_id(source)["a"])[0, 9, 13]
+    assert any("a.jpg: the COCO file has more outlines" in line for line in source.report())
+
+
+def test_fracatlas_outline_outside_its_picture_is_refused(fracatlas):
+    folder, vgg = fracatlas
+    write_vgg(folder, vgg | vgg_entry("a.jpg", ([2, 60, 60], [1, 1, 4])))
+    source = get_source("fracatlas", folder, {})
+    with pytest.raises(BadFile, match=r"a\.jpg: an outline reaches to .*restore"):
+        source.read_mask(rows_by_id(source)["a"])
+
+
+def test_fracatlas_truncated_picture_keeps_a_mask_of_full_size(fracatlas):
+    path = fracatlas[0] / "images/Non_fractured/b.jpg"
+    picture(path, np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8))
+    path.write_bytes(path.read_bytes()[:900])
+    source = get_source("fracatlas", fracatlas[0], {})
+    row = rows_by_id(source)["b"]
+    with pytest.raises(BadFile, match=r"b\.jpg is truncated"):
+        source.read_image(row)
+    assert source.read_image(row, salvage=True).full_shape == source.read_mask(row).shape[1:] == (40, 40)
+
+
+def test_fracatlas_missing_and_unlisted_files(fracatlas):
+    (fracatlas[0] / "images/Non_fractured/b.jpg").rename(fracatlas[0] / "images/Non_fractured/c.jpg")
+    source = get_source("fracatlas", fracatlas[0], {})
+    rows = rows_by_id(source)
+    assert rows["c"]["split"] == "submit"
+    assert "b.jpg is missing, though dataset.csv lists it" in source.report()
+    with pytest.raises(BadFile, match=r"b\.jpg"):
+        source.read_image(rows["b"])
+
+
+def test_fracatlas_images_alone_are_unlabelled(tmp_path):
+    picture(tmp_path / "images/x.jpg")
+    index = get_source("fracatlas", tmp_path, {}).index()
+    assert list(index["split"]) == ["submit"]
+    assert index["y_fracture"].isna().all()
+
+
+def test_fracatlas_repeated_row_is_refused(fracatlas):
+    with open(fracatlas[0] / "dataset.csv", "a") as handle:
+        handle.write("a.jpg,0,1\n")
+    with pytest.raises(UserError, match=r"dataset\.csv row 6 repeats a\.jpg"):
+        get_source("fracatlas", fracatlas[0], {}).index()
+
+
+# LGG
+
+
+@pytest.fixture
+def lgg(tmp_path):
+    colour = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    for patient, numbers in (("TCGA_CS_4941_19960909", (1, 2, 10)), ("TCGA_HT_A5RC_20000101", (1, 2))):
+        for number in numbers:
+            stem = tmp_path / "kaggle_3m" / patient / f"{patient}_{number}"
+            picture(stem.with_name(f"{stem.name}.tif"), np.zeros_like(colour) if number == 1 else colour)
+            picture(stem.with_name(f"{stem.name}_mask.tif"), np.full((8, 8), 255 * (number == 2), np.uint8))
+    (tmp_path / "kaggle_3m/data.csv").write_text("Patient,x\nTCGA_CS_4941,1\nTCGA_CS_4942,1\nTCGA_HT_A5RC,1\n")
+    return tmp_path
+
+
+def test_lgg_slices_sort_naturally_and_gaps_are_named(lgg):
+    source = get_source("lgg", lgg, {})
+    index = source.index()
+    assert [case.rpartition("_")[2] for case in index["case_id"]] == ["1", "2", "10", "1", "2"]
+    assert list(index["patient_id"].unique()) == ["TCGA_CS_4941", "TCGA_HT_A5RC"]
+    assert source.report() == [
+        "TCGA_CS_4941_19960909 lacks 7 of 10 slices: 3, 4, 5, 6, 7, 8, 9",
+        "data.csv lists 1 of 3 patients without slices here",
+    ]
+    assert {source.read_image(row).array.shape for row in index.to_dict("records")} == {(3, 8, 8)}
+    assert [int(source.read_mask(row).max()) for row in index.to_dict("records")] == [0, 1, 0, 0, 1]
+
+
+def test_lgg_missing_mask_is_reported_and_bad(lgg):
+    next(lgg.rglob("TCGA_CS*_2_mask.tif")).unlink()
+    source = get_source("lgg", lgg, {})
+    index = source.index()
+    assert len(index) == 5
+    assert any("4941_19960909_2.tif has no mask" in line for line in source.report())
+    with pytest.raises(BadFile, match=r"_2_mask\.tif"):
+        source.read_mask(index.iloc[1])
+
+
+def test_lgg_loose_knows_masks_and_patients(lgg):
+    loose = get_source("lgg", lgg, {}).loose(lgg / "kaggle_3m")
+    assert len(loose) == 5
+    assert loose["patient_id"].iloc[0] == "TCGA_CS_4941"
+
+
+# Brain MRI
+
+
+def test_brain_mri_labels_by_folder_with_distinct_ids(tmp_path):
+    for name in ("yes/Y1.jpg", "yes/y1.JPG", "yes/Y1.png", "no/1 no.jpeg", "unknown.jpg"):
+        picture(tmp_path / name)
+    (tmp_path / "no/png inside.jpg").write_bytes((tmp_path / "yes/Y1.png").read_bytes())
+    source = get_source("brain_mri", tmp_path, {})
+    index = source.index()
+    assert list(index["y_tumor"].dropna()) == [0, 0, 1, 1, 1]
+    assert list(index["split"]) == [""] * 5 + ["submit"]
+    assert index["case_id"].str.casefold().is_unique
+    assert index["case_id"].str.fullmatch(r"[A-Za-z0-9._-]+").all()
+    assert any("no/png inside.jpg is a PNG file" in line for line in source.report())
+    assert any("file type predicts the label" in line for line in source.caveats)
+
+
+def test_brain_mri_with_one_folder_is_refused(tmp_path):
+    picture(tmp_path / "yes/Y1.jpg")
+    with pytest.raises(UserError, match="only one of the folders"):
+        get_source("brain_mri", tmp_path, {}).index()
+
+
+# MedMNIST
+
+
+def medmnist(folder, labels, **more):
+    arrays = {"train_images": np.arange(5 * 64, dtype=np.uint8).reshape(5, 4, 4, 4), "train_labels": labels}
+    np.savez_compressed(folder / "x.npz", **arrays, **more)
+    return get_source("medmnist3d", folder, {})
+
+
+def test_medmnist_parts(tmp_path):
+    images = np.ones((2, 4, 4, 4), np.uint8)
+    labels = np.array([[0], [1], [0], [1], [1]])
+    source = medmnist(tmp_path, labels, val_images=images, val_labels=labels[:2], test_images=images)
+    index = source.index()
+    assert (source.classes, source.exclusive) == (("positive",), True)
+    assert dict(index["split"].value_counts()) == {"": 7, "submit": 2}
+    assert source.read_image(index.iloc[1]).array.ravel()[0] == 64
+    assert list(index["y_positive"][:5]) == [0, 1, 0, 1, 1]
+    assert len(source.loose(tmp_path)) == 9
+
+
+def test_medmnist_labelled_test_part_is_kept_or_pooled(tmp_path):
+    labels = np.array([[0], [1], [0], [1], [1]])
+    source = medmnist(tmp_path, labels, test_images=np.ones((2, 4, 4, 4), np.uint8), test_labels=labels[:2])
+    assert (source.index()["split"] == "test").sum() == 2
+    assert (get_source("medmnist3d", tmp_path, {"keep_test": False}).index()["split"] == "").all()
+
+
+def test_medmnist_several_classes(tmp_path):
+    source = medmnist(tmp_path, np.array([[0], [2], [1], [1], [0]]))
+    index = source.index()
+    assert source.classes == ("class_0", "class_1", "class_2")
+    assert index[["y_class_0", "y_class_1", "y_class_2"]].to_numpy().argmax(1).tolist() == [0, 2, 1, 1, 0]
+    assert not medmnist(tmp_path, np.array([[0, 1]] * 5)).exclusive
+
+
+def test_medmnist_defects(tmp_path):
+    with pytest.raises(UserError, match=r"x\.npz has 5 train images but 4 labels"):
+        medmnist(tmp_path, np.zeros((4, 1), int)).index()
+    np.savez(tmp_path / "y.npz", a=np.zeros(1))
+    with pytest.raises(UserError, match=r"x\.npz, y\.npz: name it"):
+        get_source("medmnist3d", tmp_path, {}).index()
+    with pytest.raises(UserError, match=r"z\.npz does not exist"):
+        get_source("medmnist3d", tmp_path, {"file": "z.npz"}).index()
