@@ -15,4 +15,8 @@ class Exp020(Classify2D):
     weight_decay = 0.05
     augment = "strong"
     tta = "h"
-    budgets = {"quick": {"epochs": 12, "folds": (0, 1)}}
+    budgets = {
+        "quick": {"epochs": 12, "folds": (0, 1)},
+        "baseline": {"image_size": (224, 224)},
+        "production": {"image_size": (224, 224), "encoder": "resnet50", "epochs": 120, "seeds": (0, 1, 2)},
+    }

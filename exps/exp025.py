@@ -15,6 +15,7 @@ class Exp025(Segment2D):
     positive_fraction = 0.6
     tta = "h"
     budgets = {
-        "quick": {"epochs": 14, "image_size": (128, 128)},
+        "quick": {"epochs": 12, "image_size": (128, 128), "folds": (0, 1)},
+        "baseline": {"epochs": 25},
         "production": {"encoder": "resnet50", "epochs": 80, "seeds": (0, 1, 2)},
     }

@@ -18,5 +18,6 @@ class Exp030(Segment3D):
     predict_batch_size = 4
     budgets = {
         "quick": {"epochs": 15},
+        "baseline": {"folds": (0,)},
         "production": {"filters": (32, 64, 128, 256), "epochs": 200, "seeds": (0, 1, 2)},
     }

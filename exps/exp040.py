@@ -15,6 +15,7 @@ class Exp040(Segment2D):
     positive_fraction = 0.5
     tta = "h"
     budgets = {
-        "quick": {"image_size": (192, 192), "epochs": 8, "steps_per_epoch": 64, "folds": (0, 1)},
+        "quick": {"image_size": (192, 192), "epochs": 6, "steps_per_epoch": 40, "folds": (0, 1)},
+        "baseline": {"image_size": (256, 256), "epochs": 30},
         "production": {"encoder": "resnet50", "epochs": 100, "seeds": (0, 1, 2)},
     }

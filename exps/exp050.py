@@ -15,4 +15,8 @@ class Exp050(Classify3D):
     batch_size = 32
     lr = 1e-3
     augment = "light"
-    budgets = {"quick": {"epochs": 8, "folds": (0, 1)}}
+    budgets = {
+        "quick": {"epochs": 8, "folds": (0, 1)},
+        "baseline": {"epochs": 15},
+        "production": {"width": 1.0, "epochs": 60, "seeds": (0, 1, 2)},
+    }

@@ -153,4 +153,22 @@ def lock(folder: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         handle.truncate()
         handle.write(f"process {os.getpid()} on {socket.gethostname()}, {what}, since {time.strftime('%F %T')}")
         handle.flush()
-        yield
+        _held.add(handle)
+        try:
+            yield
+        finally:
+            _held.discard(handle)
+            fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+_held: set[IO[str]] = set()
+
+
+def _let_go() -> None:
+    """A forked child inherits the lock, and would keep it when its parent is killed."""
+    for handle in _held:
+        handle.close()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -1,0 +1,100 @@
+"""The commands: ``python run.py --help``. Each is a few lines over the rooms; heavy imports happen inside them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from heldout.cli import decisions, reports, training
+from heldout.cli.shared import ReadableGroup
+from heldout.errors import UserError
+
+_UsageError = typer.BadParameter.__bases__[0]  # of the click that typer stands on, its own or the package
+
+_INTERRUPTED = 130
+
+# Read by libraries when they are imported, and therefore set before any is.
+_ENVIRONMENT = {
+    # Both would otherwise ask the network, and wait for it where there is none.
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "HF_HUB_OFFLINE": "1",
+    # Threads that wait give their core to whoever has work: data loading, or another run. Spinning made training on
+    # two busy cores two to three times slower.
+    "OMP_WAIT_POLICY": "passive",
+}
+
+app = typer.Typer(
+    cls=ReadableGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="From a raw medical-image dataset to a sealed decision, a locked test score and a submission.",
+    epilog="`python run.py exp001` is short for `python run.py train exp001`. Start with: python run.py demo",
+)
+for module in (training, decisions, reports):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 2 the user can mend it, 130 interrupted."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; a user's mistake becomes one line on the standard error."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        return execute(arguments)
+    except KeyboardInterrupt:
+        print("interrupted: everything finished is kept, and the same command goes on from there", file=sys.stderr)
+        return _INTERRUPTED
+    except UserError as error:
+        return _complain(str(error))
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _complain("the disk is full: free some space and run the command again; nothing is half-written")
+        raise
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; whatever goes wrong is raised, so that commands can run commands.
+
+    Raises:
+        UserError: a mistake the user can mend, one in the arguments included.
+        KeyboardInterrupt: the user stopped it.
+    """
+    arguments = list(arguments) or ["--help"]
+    if arguments[0].startswith("exp") and arguments[0][3:4].isdigit():
+        arguments.insert(0, "train")
+    try:
+        code = app(arguments, prog_name="python run.py", standalone_mode=False)
+    except typer.Abort:
+        code = _INTERRUPTED
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except _UsageError as error:
+        raise UserError(_usage(error)) from None
+    if code == _INTERRUPTED:
+        raise KeyboardInterrupt
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: Exception) -> str:
+    """One sentence for a mistake in the arguments."""
+    command = getattr(getattr(error, "ctx", None), "command_path", "python run.py")
+    text = error.format_message().strip().rstrip(".")
+    return f"{text[0].lower()}{text[1:]}: see `{command} --help`"
+
+
+def _complain(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,102 @@
+"""What the commands share: their options, how they load an experiment, and how they end."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from heldout.config import BaseConfig
+
+Experiment = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="exp042, exp042@quick or exp042+lr=0.001")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="a blend, or an experiment for the mean of its fits")]
+Budget = Annotated[
+    str | None, typer.Option(metavar="NAME", help="a scaled-down way to run that the experiment declares")
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="override a field; may be repeated")
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="set unreadable cases aside, in a list with reasons")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+
+
+class ReadableGroup(TyperGroup):
+    """A group of commands that knows what an unknown command was meant to be."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command, or say which one is nearest."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], self.commands, n=1)
+            hint = f"did you mean `{close[0]}`?" if close else f"the commands are {', '.join(self.commands)}"
+            raise UserError(f"there is no command {args[0]!r}: {hint}")
+        return super().resolve_command(ctx, args)
+
+
+def command(
+    app: typer.Typer, example: str, name: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command, by its own name unless told otherwise, with an example in its help."""
+    return app.command(name, epilog=f"Example: {example}")
+
+
+def console() -> Console:
+    """A console as wide as the terminal; tables written to a file or a pipe get 110 columns."""
+    from rich.console import Console
+
+    plain = Console(highlight=False, soft_wrap=False)
+    return plain if plain.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=110)
+
+
+def configure(spec: str, budget: str | None, settings: Sequence[str] | None, skip_bad: bool) -> BaseConfig:
+    """Load an experiment as the command line asks for it.
+
+    Raises:
+        UserError: the experiment, the budget or a field does not exist, or a value does not fit.
+    """
+    from heldout.config import load
+
+    config = load(spec, budget, list(settings or []))
+    if skip_bad and not config.skip_bad:
+        # As an override it is part of the run's name, so that nobody mistakes one set of cases for the other.
+        config = load(spec, budget, [*(settings or []), "skip_bad=True"])
+    return config
+
+
+def choose(asked: list[int] | None, available: Sequence[int], what: str, spec: str) -> list[int]:
+    """The folds or seeds to run: those asked for, or all.
+
+    Raises:
+        UserError: one of them is not the experiment's.
+    """
+    for number in asked or []:
+        if number not in available:
+            raise UserError(f"{spec} has no {what} {number}: it has {', '.join(map(str, available))}")
+    return list(dict.fromkeys(asked)) if asked else list(available)
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be typed from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def finish(wrote: Path | str, next_command: str | None = None) -> None:
+    """End a command: what it wrote, where, and what comes next."""
+    print(f"Wrote {shown(wrote) if isinstance(wrote, Path) else wrote}")
+    if next_command:
+        print(f"Next: python run.py {next_command}")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, and nothing else."""
+    print(json.dumps(value, indent=2, allow_nan=False))

@@ -1,0 +1,166 @@
+"""Commands up to out-of-fold predictions: experiments, folds, train."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from heldout.cli.shared import (
+    AsJson,
+    Budget,
+    Experiment,
+    Settings,
+    SkipBad,
+    choose,
+    command,
+    configure,
+    console,
+    finish,
+    print_json,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from heldout.config import BaseConfig
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "python run.py train exp042 --fold 0 --set lr=1e-4")(train)
+    command(app, "python run.py folds exp042")(folds)
+    command(app, "python run.py experiments")(experiments)
+
+
+def train(
+    experiment: Experiment,
+    fold: Annotated[list[int] | None, typer.Option(help="a fold to train; may be repeated; all by default")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="a seed to train; may be repeated; all by default")] = None,
+    budget: Budget = None,
+    settings: Settings = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Train what is missing of an experiment's folds and seeds, and predict each held-out fold."""
+    config = configure(experiment, budget, settings, skip_bad)
+    chosen_folds = choose(fold, config.fold_list, "fold", config.spec)
+    chosen_seeds = choose(seed, config.seeds, "seed", config.spec)
+
+    from heldout.train.experiment import run_experiment
+
+    done = run_experiment(config, chosen_folds, chosen_seeds)
+    next_command = _summary(config)
+    finish(done[0].parents[1] if len(done) > 1 else done[0], next_command)
+
+
+def folds(
+    experiment: Experiment,
+    budget: Budget = None,
+    settings: Settings = None,
+    skip_bad: SkipBad = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check every case of a dataset, look for leaks, lock the test part away and make the folds."""
+    config = configure(experiment, budget, settings, skip_bad)
+
+    from heldout.data.cases import leak_report, open_dataset
+
+    dataset = open_dataset(config)
+    report = leak_report(dataset)
+    if as_json:
+        print_json(report)
+        return
+    _print_report(config, report)
+    finish(f"{shown(dataset.folder)}/ (cases.parquet, folds.csv, leaks.json, skipped.csv)", f"{config.spec}")
+
+
+def experiments(as_json: AsJson = False) -> None:
+    """List the experiments: title, parent and what each changes."""
+    from heldout.config import names
+
+    rows = [_describe(name) for name in names()]
+    if as_json:
+        print_json(rows)
+        return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("name", "dataset", "title and changes", "budgets"):
+        table.add_column(name, vertical="top", max_width=22 if name == "dataset" else None)
+    for row in rows:
+        text = Text(row["error"] or row["title"], style="red" if row["error"] else "")
+        if row["parent"]:
+            text.append(f"\n{row['parent']} + {', '.join(row['changed'])}", style="dim")
+        table.add_row(Text(row["name"], style="bold"), row["dataset"], text, ", ".join(row["budgets"]))
+    console().print(table)
+    print("Add one: copy a file in exps/ (docs/new-competition.md). Next: python run.py folds exp001")
+
+
+def _describe(name: str) -> dict[str, Any]:
+    from heldout.config import load
+    from heldout.deliver.board import changes
+    from heldout.errors import UserError
+
+    row: dict[str, Any] = {"name": name, "title": "", "dataset": "", "parent": None, "changed": [], "budgets": []}
+    try:
+        config = load(name)
+    except UserError as error:
+        return {**row, "error": str(error)}
+    row |= {"title": config.title, "dataset": config.dataset, "parent": config.parent_name(), "metric": config.metric}
+    if row["parent"]:
+        row["changed"] = changes(load(row["parent"]).identity(), config.identity())
+    return {**row, "budgets": list(config.budgets), "error": None}
+
+
+def _summary(config: BaseConfig) -> str:
+    """Print the scores of the finished fits; returns the command that comes next."""
+    from heldout.deliver.board import run_row
+    from heldout.deliver.leaderboard import duration, interval_text, number
+
+    row = run_row(config.spec)
+    for fit in row.fits:
+        score = number(fit["score"])
+        print(f"  seed {fit['seed']} fold {fit['fold']}  {row.metric} {score}  {duration(fit['train_seconds'])}")
+    print(f"{row.name}: {row.done} of {row.planned} fits finished")
+    if row.complete and row.score is not None:
+        print(f"out-of-fold {row.metric} {interval_text(row)} over {row.cases} cases of {row.patients} patients")
+    return config.spec if row.done < row.planned else f"blend {config.spec} --name NAME"
+
+
+def _print_report(config: BaseConfig, report: dict[str, Any]) -> None:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    out = console()
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=f"{config.dataset}: cases per part", title_justify="left"
+    )
+    for column in report["columns"]:
+        table.add_column(escape(column), justify="left" if column == "part" else "right")
+    for row in report["rows"]:
+        if row["part"] == "train":
+            table.add_section()
+        table.add_row(*("" if row[column] is None else str(row[column]) for column in report["columns"]))
+    out.print(table)
+    kinds = {
+        "exact": "exact duplicates",
+        "near": "near duplicates",
+        "conflicts": "duplicates with unlike labels",
+    }
+    out.print("[bold]Leak report[/bold]: no patient and no duplicate lies in two folds, or in train and test")
+    for key, what in kinds.items():
+        sets = report[key]
+        example = f", such as {escape(', '.join(sets[0][:3]))}" if sets else ""
+        out.print(f"  {len(sets)} sets of {what}{example}")
+    out.print(f"  {len(report['skipped'])} cases set aside")
+    for line in _shortened([f"{case['case_id']}: {case['reason']}" for case in report["skipped"]], 5, "skipped.csv"):
+        out.print(f"    {escape(line)}")
+    for line in [*report["caveats"], *_shortened(report["found"], 10, "leaks.json")]:
+        out.print(f"  note: {escape(line)}")
+
+
+def _shortened(lines: list[str], most: int, file: str) -> list[str]:
+    """The first lines, and how many more there are in a file."""
+    return lines if len(lines) <= most else [*lines[:most], f"{len(lines) - most} more in {file}"]

@@ -1,0 +1,1 @@
+"""What people use: submissions, predictions for new patients, leaderboard, results, figures and the demo."""

@@ -1,0 +1,68 @@
+"""The whole journey on phantoms, in a home of its own, through the same commands a user types."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from heldout import files
+
+STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Check every case, look for leaks, lock a test part away, make the folds", ("folds exp001",)),
+    ("Train two experiments, 2 folds x 2 seeds each; every case is predicted while held out", ("exp001", "exp002")),
+    ("Tune a blend on those out-of-fold predictions, and score it honestly", ("blend exp001 exp002 --name demo",)),
+    ("Seal it: from here on, changed weights, folds or data are refused", ("freeze demo",)),
+    ("Look at the locked test part, once, on record", ("test demo",)),
+    ("Write the file a competition asks for", ("submit demo",)),
+    ("See where it errs", ("overlay demo",)),
+    ("Rank everything", ("leaderboard",)),
+)
+
+
+def run_demo(execute: Callable[[Sequence[str]], object]) -> Path:
+    """Run every step.
+
+    Args:
+        execute: Runs one command, given as its words, and raises what goes wrong.
+
+    Returns:
+        The leaderboard's file.
+    """
+    home = files.home() / "working" / "demo"
+    start = time.monotonic()
+    with files.lock(home, "running the demo"), _fresh_home(home):
+        for number, (what, commands) in enumerate(STEPS, start=1):
+            print(f"\n{_bold(f'[{number}/{len(STEPS)}] {what}')}")
+            for words in commands:
+                print(f"$ python run.py {words}", flush=True)
+                execute(words.split())
+    print(f"\nThe whole journey took {(time.monotonic() - start) / 60:.1f} minutes; its files are in {home}")
+    return home / "working" / "leaderboard.md"
+
+
+@contextmanager
+def _fresh_home(home: Path) -> Iterator[None]:
+    """Empty the demo's folder and make it ``HELDOUT_HOME`` for a while, so that no other work is touched."""
+    for entry in home.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != ".lock":
+            entry.unlink()
+    before = os.environ.get("HELDOUT_HOME")
+    os.environ["HELDOUT_HOME"] = str(home)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HELDOUT_HOME"]
+        else:
+            os.environ["HELDOUT_HOME"] = before
+
+
+def _bold(text: str) -> str:
+    return f"\033[1m{text}\033[0m" if sys.stdout.isatty() else text

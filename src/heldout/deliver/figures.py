@@ -1,0 +1,167 @@
+"""Overlay pictures: what the network saw, what is true, what it said, and where the two differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from heldout import files
+
+CLASS_COLOURS = ("#2ec4b6", "#ff9f1c", "#c77dff", "#ffd60a", "#4cc9f0", "#f72585")
+HIT, EXTRA, MISSED = "#06d6a0", "#ef476f", "#4d96ff"
+INK, PAPER = "#e8eaed", "#14161a"
+PANEL_INCHES = 2.6
+
+
+@dataclass(frozen=True)
+class SegmentedCase:
+    """A case to draw.
+
+    Attributes:
+        case_id: Its name.
+        image: Values (C, *spatial).
+        truth: True mask of every class (K, *spatial), bool.
+        predicted: Predicted mask of every class (K, *spatial), bool.
+    """
+
+    case_id: str
+    image: np.ndarray
+    truth: np.ndarray
+    predicted: np.ndarray
+
+    @property
+    def dice(self) -> float:
+        """Dice of all classes together; 1 where both masks are empty."""
+        total = self.truth.sum() + self.predicted.sum()
+        return 1.0 if total == 0 else float(2 * (self.truth & self.predicted).sum() / total)
+
+
+@dataclass(frozen=True)
+class ClassifiedCase:
+    """A case to draw: name, values (C, *spatial), the names of its classes, and a probability per class."""
+
+    case_id: str
+    image: np.ndarray
+    truth: tuple[str, ...]
+    scores: dict[str, float]
+
+
+def draw_segmentation(cases: Sequence[SegmentedCase], classes: Sequence[str], title: str, path: Path) -> None:
+    """Draw one row per case: image, truth, prediction, errors; of volumes the slice with most foreground."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    names = ("image", "truth", "prediction", "errors")
+    height, width = planar(cases[0])[0].shape[:2]
+    row_inches = PANEL_INCHES * min(max(height / width, 0.5), 1.6) + 0.1
+    figure = Figure(figsize=(len(names) * PANEL_INCHES, len(cases) * row_inches + 1.1), facecolor=PAPER)
+    axes = figure.subplots(len(cases), len(names), squeeze=False)
+    for row, case in zip(axes, cases, strict=True):
+        picture, truth, predicted = planar(case)
+        for axis, name in zip(row, names, strict=True):
+            _bare(axis)
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            if axis in axes[0]:
+                axis.set_title(name, color=INK, fontsize=10)
+        row[0].set_ylabel(f"{_short(case.case_id)}\nDice {case.dice:.2f}", color=INK, fontsize=8)
+        for colour, true, said in zip(_colours(len(truth)), truth, predicted, strict=True):
+            _paint(row[1], true, colour)
+            _paint(row[2], said, colour)
+        for colour, area in zip((HIT, EXTRA, MISSED), error_areas(truth, predicted), strict=True):
+            _paint(row[3], area, colour, outline=False)
+    handles = [Patch(color=colour, label=name) for colour, name in zip(_colours(len(classes)), classes, strict=True)]
+    handles += [
+        Patch(color=colour, label=name)
+        for colour, name in ((HIT, "found"), (EXTRA, "invented or wrong class"), (MISSED, "missed"))
+    ]
+    figure.legend(
+        handles=handles,
+        loc="lower center",
+        ncols=len(handles),
+        frameon=False,
+        labelcolor=INK,
+        fontsize=9,
+        handlelength=1,
+    )
+    _finish(figure, title, path)
+
+
+def draw_classification(cases: Sequence[ClassifiedCase], title: str, path: Path) -> None:
+    """Draw a grid of cases with their true class and probabilities; a red frame marks a wrong call at 0.5."""
+    from matplotlib.figure import Figure
+
+    columns = min(4, len(cases))
+    rows = -(-len(cases) // columns)
+    figure = Figure(figsize=(columns * PANEL_INCHES, rows * (PANEL_INCHES + 0.55) + 0.6), facecolor=PAPER)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        _bare(axis)
+    for axis, case in zip(axes, cases, strict=False):
+        middle = case.image if case.image.ndim == 3 else case.image[..., case.image.shape[-1] // 2]
+        axis.imshow(_picture(middle, case.image), cmap="gray", vmin=0, vmax=1)
+        called = {name for name, score in case.scores.items() if score >= 0.5}
+        colour = HIT if called == set(case.truth) else EXTRA
+        for spine in axis.spines.values():
+            spine.set(visible=True, color=colour, linewidth=2)
+        scores = ", ".join(f"{name} {score:.2f}" for name, score in case.scores.items())
+        truth = ", ".join(case.truth) or "none"
+        axis.set_title(f"{_short(case.case_id)}\ntruth: {truth}\n{scores}", color=INK, fontsize=8)
+    _finish(figure, title, path)
+
+
+def planar(case: SegmentedCase) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Picture (H, W) or (H, W, 3) and the masks (K, H, W) to draw; of a volume the slice with most foreground."""
+    if case.truth.ndim == 3:
+        return _picture(case.image, case.image), case.truth, case.predicted
+    foreground = (case.truth | case.predicted).sum(axis=(0, 1, 2))
+    index = int(foreground.argmax()) if foreground.any() else case.truth.shape[-1] // 2
+    # Voxel axes run to the right and up on the page.
+    turned = [np.rot90(array[..., index], axes=(1, 2)) for array in (case.image, case.truth, case.predicted)]
+    return _picture(turned[0], case.image), turned[1], turned[2]
+
+
+def error_areas(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels found, invented (or called by a wrong class) and missed, from masks (K, H, W)."""
+    extra, missed = (predicted & ~truth).any(0), (truth & ~predicted).any(0)
+    return (truth & predicted).any(0) & ~extra & ~missed, extra, missed & ~extra
+
+
+def _picture(array: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Scale values (C, H, W) to 0 ... 1 by percentiles of the whole case; three channels become colours."""
+    values = whole.astype(np.float32)
+    low, high = np.percentile(values, [0.5, 99.5])
+    scaled = np.clip((array.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
+    return np.moveaxis(scaled, 0, -1) if len(scaled) == 3 else scaled[0]
+
+
+def _paint(axis: object, mask: np.ndarray, colour: str, *, outline: bool = True) -> None:
+    from matplotlib.colors import to_rgba
+
+    if not mask.any():
+        return
+    axis.imshow(np.where(mask[..., None], to_rgba(colour, 0.45 if outline else 0.75), 0), interpolation="nearest")
+    if outline:
+        axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1.2)
+
+
+def _colours(count: int) -> list[str]:
+    return [CLASS_COLOURS[index % len(CLASS_COLOURS)] for index in range(count)]
+
+
+def _short(case_id: str) -> str:
+    return case_id if len(case_id) <= 30 else f"{case_id[:14]}…{case_id[-14:]}"
+
+
+def _bare(axis: object) -> None:
+    axis.set(xticks=[], yticks=[], facecolor=PAPER)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def _finish(figure: object, title: str, path: Path) -> None:
+    figure.suptitle(title, color=INK, fontsize=12, x=0.02, ha="left")
+    figure.tight_layout(rect=(0, 0.5 / figure.get_figheight(), 1, 1 - 0.1 / figure.get_figheight()))
+    files.write_with(path, lambda temporary: figure.savefig(temporary, dpi=130, facecolor=PAPER))

@@ -1,0 +1,141 @@
+"""A folder of new files in, masks and probabilities out."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from heldout import files
+from heldout.blend.decision import Decision
+from heldout.config import load
+from heldout.data.image import Image
+from heldout.data.sources import Source
+from heldout.deliver.masks import mask_files
+from heldout.deliver.submission import nifti_path
+from heldout.errors import UserError
+
+
+@dataclass
+class Outcome:
+    """What ``predict`` did: the table it wrote, and how many files went which way."""
+
+    table: Path
+    counts: Counter[str] = field(default_factory=Counter)
+    masks: int = 0
+
+
+def predict_folder(decision: Decision, folder: Path, output: Path, *, skip_bad: bool, force: bool) -> Outcome:
+    """Predict every case of a folder.
+
+    Args:
+        decision: A verified decision.
+        folder: New files, in the dataset's own layout or loose.
+        output: Folder to write: one mask per case under the input's name, and ``predictions.csv``, written last.
+        skip_bad: Predict files that are damaged but readable in part, list the unreadable ones, and go on.
+        force: Replace files of the same name in an output folder that is not empty.
+
+    Raises:
+        UserError: nothing to predict, an unreadable file, or an output folder that must not be written to.
+    """
+    from heldout.blend.apply import apply_decision
+    from heldout.data.cases import open_dataset
+
+    folder, output = folder.resolve(), output.resolve()
+    check_folders(folder, output, force=force)
+    source = open_dataset(load(decision.members[0]["spec"])).source
+    rows = {row["case_id"]: row for row in source.loose(folder).to_dict("records")}
+    notes = {case_id: examine(source, row, skip_bad=skip_bad) for case_id, row in rows.items()}
+    good = [case_id for case_id, (status, _) in notes.items() if status != "skipped"]
+    stems = output_stems({case_id: rows[case_id]["name"] for case_id in good})
+    waiting: dict[str, Image] = {}
+
+    def images() -> Iterator[tuple[str, Image]]:
+        for case_id in good:
+            waiting[case_id] = source.read_image(rows[case_id], salvage=notes[case_id][0] == "salvaged")
+            yield case_id, waiting[case_id]
+
+    outcome = Outcome(output / "predictions.csv", Counter(status for status, _ in notes.values()))
+    scores: dict[str, Any] = {}
+    for result in apply_decision(decision, images()):
+        case_id, image = result.case_id, waiting.pop(result.case_id)
+        scores[case_id] = result.scores
+        if result.mask is None:
+            continue
+        like = nifti_path(folder, rows[case_id]["image"])
+        for name, content in mask_files(stems[case_id], result.mask, source.classes, affine=image.affine, like=like):
+            files.write_bytes(output / name, content)
+            outcome.masks += 1
+    write_table(outcome.table, rows, scores, notes, source.classes)
+    return outcome
+
+
+def check_folders(folder: Path, output: Path, *, force: bool) -> None:
+    """Refuse output folders that could hurt the input or an earlier prediction.
+
+    Raises:
+        UserError: no such input, the two folders hold one another, or the output is not empty and ``force`` is off.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--input {folder} is no folder: give the folder that holds the new files")
+    if output.is_relative_to(folder) or folder.is_relative_to(output):
+        raise UserError(f"--output {output} and --input {folder} hold one another: choose an output folder elsewhere")
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output {output} is a file: give a folder")
+    if output.is_dir() and any(output.iterdir()) and not force:
+        raise UserError(f"--output {output} is not empty: choose another, or add --force to replace files in it")
+
+
+def examine(source: Source, row: Mapping[str, Any], *, skip_bad: bool) -> tuple[str, str]:
+    """Read a case once before anything is predicted: (``ok`` | ``salvaged`` | ``skipped``, note).
+
+    Raises:
+        UserError: the file is bad and ``skip_bad`` is off.
+    """
+    try:
+        source.read_image(row)
+        return "ok", ""
+    except UserError as error:
+        if not skip_bad:
+            hint = "" if "--skip-bad" in str(error) else " (--skip-bad sets such files aside)"
+            raise UserError(f"{error}{hint}") from None
+        reason = str(error)
+    try:
+        source.read_image(row, salvage=True)
+        return "salvaged", f"damaged, predicted from what could be read: {reason}"
+    except UserError:
+        return "skipped", reason
+
+
+def output_stems(names: dict[str, str]) -> dict[str, str]:
+    """Output names without ending: the input's, or its full name where two inputs differ by their ending only."""
+    short = {case_id: _stem(name) for case_id, name in names.items()}
+    taken = Counter(short.values())
+    return {case_id: stem if taken[stem] == 1 else names[case_id] for case_id, stem in short.items()}
+
+
+def _stem(name: str) -> str:
+    path = Path(name)
+    ending = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
+    return str(path.with_name(path.name.removesuffix(ending)))
+
+
+def write_table(
+    path: Path,
+    rows: dict[str, Mapping[str, Any]],
+    scores: dict[str, Any],
+    notes: dict[str, tuple[str, str]],
+    classes: tuple[str, ...],
+) -> None:
+    """Write ``predictions.csv``: name, the probability of every class, status and note, in the folder's order."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["name", *(f"p_{label}" for label in classes), "status", "note"])
+    for case_id, row in rows.items():
+        values = [f"{float(value):.6f}" for value in scores[case_id]] if case_id in scores else [""] * len(classes)
+        writer.writerow([row["name"], *values, *notes[case_id]])
+    files.write_text(path, text.getvalue())

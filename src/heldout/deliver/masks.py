@@ -1,0 +1,73 @@
+"""Masks as files: NIfTI on the volume's own grid, PNG at the image's own size."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from heldout.errors import UserError
+
+
+def mask_files(
+    stem: str,
+    mask: np.ndarray,
+    classes: tuple[str, ...],
+    *,
+    affine: np.ndarray | None = None,
+    like: Path | None = None,
+) -> Iterator[tuple[str, bytes]]:
+    """Encode a case's mask as one file, or as one per class where classes may overlap.
+
+    Args:
+        stem: File name without its ending.
+        mask: Array (M, *spatial) uint8: a label map (M = 1), or one binary channel per class.
+        classes: Names of the foreground classes.
+        affine: (4, 4) voxel to mm, of a volume.
+        like: The volume's own NIfTI file, whose header (units, codes of its transforms) is kept.
+
+    Yields:
+        File name and content. NIfTI masks hold label values. PNG masks hold 0 and 255 where there is one class or
+        a file per class, and label values (0, 1, 2, ...) where one file holds several.
+    """
+    overlapping = len(mask) > 1
+    for channel, array in enumerate(mask):
+        name = f"{stem}_{classes[channel]}" if overlapping else stem
+        if array.ndim == 3:
+            yield f"{name}.nii.gz", gzip.compress(nifti_bytes(array, affine, like), compresslevel=6, mtime=0)
+        else:
+            yield f"{name}.png", png_bytes(array * 255 if overlapping or len(classes) == 1 else array)
+
+
+def nifti_bytes(array: np.ndarray, affine: np.ndarray | None, like: Path | None = None) -> bytes:
+    """Encode a label map (X, Y, Z) as an uncompressed NIfTI file on the grid of ``like``.
+
+    Raises:
+        UserError: ``like`` has another shape than the mask.
+    """
+    import nibabel
+
+    if like is None:
+        image = nibabel.Nifti1Image(array.astype(np.uint8), np.eye(4) if affine is None else affine)
+        image.header.set_xyzt_units("mm")
+        return image.to_bytes()
+    source = nibabel.load(like)
+    if source.shape[:3] != array.shape:
+        raise UserError(f"{like} has shape {source.shape[:3]} but its mask {array.shape}: the file changed meanwhile")
+    # The header itself is kept: both transforms with their codes, so that every viewer agrees with the input.
+    header = source.header.copy()
+    header.extensions.clear()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape(array.shape)
+    for name in ("cal_min", "cal_max", "toffset"):
+        header[name] = 0
+    return type(source)(array.astype(np.uint8), None, header).to_bytes()
+
+
+def png_bytes(array: np.ndarray) -> bytes:
+    """Encode an array (H, W) uint8 as PNG."""
+    import cv2
+
+    return cv2.imencode(".png", np.ascontiguousarray(array, dtype=np.uint8))[1].tobytes()

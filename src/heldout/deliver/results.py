@@ -1,0 +1,78 @@
+"""RESULTS.md: what was run, on which part, with which budget and machine; written from the run folders alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from heldout import files
+from heldout.deliver.board import Row
+from heldout.deliver.leaderboard import duration, interval_text, lineage, number
+from heldout.errors import UserError
+
+_HEAD = """# Results
+
+Written by `python run.py results` from the run folders; change nothing here by hand. Scores stand on out-of-fold
+predictions of the train part: every case was predicted by networks that never saw its patient. Intervals are 95 %
+bootstrap intervals over patients. A budget is a scaled-down way to run that the experiment itself declares.
+"""
+
+
+def write_results(rows: list[Row]) -> Path:
+    """Write ``RESULTS.md`` beside ``working/``.
+
+    Raises:
+        UserError: there are no runs; an existing file stays as it is.
+    """
+    if not rows:
+        raise UserError(f"{files.home() / 'working'} holds no finished run: train first, `python run.py exp001`")
+    datasets: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        datasets[row.dataset].append(row)
+    parts = [_HEAD, *(_dataset(name, datasets[name]) for name in sorted(datasets))]
+    path = files.home() / "RESULTS.md"
+    files.write_text(path, "\n".join(parts))
+    return path
+
+
+def _dataset(name: str, rows: list[Row]) -> str:
+    lines = [f"## {name}", ""]
+    lines += ["| name | metric | out-of-fold score | scored on | folds | seeds | budget | trained | test part |"]
+    lines += ["|" + "---|" * 9]
+    lines += [_line(row) for row in rows]
+    return "\n".join([*lines, "", *(_detail(row) for row in rows)])
+
+
+def _line(row: Row) -> str:
+    on = "-" if row.cases is None else f"{row.cases} cases of {row.patients} patients"
+    folds, seeds = (sorted({fit[key] for fit in row.fits}) for key in ("fold", "seed"))
+    test = f"{number(row.test_score)}, {row.looks} look{'s' if row.looks > 1 else ''}" if row.looks else "not looked at"
+    cells = [
+        row.name,
+        row.metric + (", best checkpoint*" if row.checkpoint == "best" else ""),
+        interval_text(row),
+        on,
+        _list(folds) or f"{row.done} networks",
+        _list(seeds) or "-",
+        row.budget or "full",
+        duration(row.seconds),
+        test,
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _detail(row: Row) -> str:
+    origin = f" ({lineage(row)})" if lineage(row) else ""
+    text = f"**{row.name}**: {row.title.rstrip('.')}{origin}."
+    if row.in_sample is not None:
+        text += f" In-sample {number(row.in_sample)}, cross-fitted {number(row.score)}."
+    if not row.fits:
+        return text + "\n"
+    fits = [f"seed {fit['seed']} fold {fit['fold']} {number(fit['score'])}" for fit in row.fits]
+    where = sorted({f"{fit['machine']}, torch {fit['torch']}" for fit in row.fits})
+    epochs = sorted({fit["epochs"] for fit in row.fits})
+    return f"{text} {_list(epochs)} epochs; {'; '.join(fits)}. On {'; '.join(where)}.\n"
+
+
+def _list(values: list[int]) -> str:
+    return ", ".join(str(value) for value in values)

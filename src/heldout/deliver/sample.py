@@ -1,0 +1,165 @@
+"""The sample submission of a competition: read, matched with the cases, and held against what is to be written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from heldout.data.sources import identifier
+from heldout.errors import UserError
+
+
+def read_sample(path: Path) -> pd.DataFrame:
+    """Read a sample submission as text, so that an id ``001`` stays ``001``.
+
+    Raises:
+        UserError: the file is missing, empty or repeats a row.
+    """
+    try:
+        sample = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise UserError(f"sample submission {path} does not exist: mend sample_submission, or set it to None") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"sample submission {path} is no CSV table ({str(error).strip()}): download it again") from None
+    if sample.empty or len(sample.columns) < 2:
+        raise UserError(f"sample submission {path} needs an id column, a value column and rows: download it again")
+    keys = list(sample.columns[: 2 if has_class_column(sample) else 1])
+    repeated = sample[keys].duplicated()
+    if repeated.any():
+        raise UserError(f"sample submission {path} repeats id {sample[keys[0]][repeated].iloc[0]!r}: download it again")
+    return sample
+
+
+def case_names(cases: pd.DataFrame, sample: pd.DataFrame | None, classes: tuple[str, ...]) -> dict[str, str]:
+    """Map the names a competition uses for its cases to case ids.
+
+    A sample submission may name a case by its id, by its file, or by its file without the ending, and may append
+    ``_<class>``.
+
+    Raises:
+        UserError: the sample's ids are not those of the cases.
+    """
+    if sample is None:
+        return dict(zip(cases.case_id, cases.case_id, strict=True))
+    ids = set(sample.iloc[:, 0])
+    paths = [Path(image_paths(text)[0]) for text in cases.image]
+    spelled = {identifier(name): name for name in ids}  # a case id is an id without characters that files cannot bear
+    ways = [
+        [spelled.get(case, case) for case in cases.case_id],
+        [path.name for path in paths],
+        [path.name.partition(".")[0] for path in paths],
+    ]
+    ways = [names for names in ways if len(set(names)) == len(names)]
+    expected = [ids_of(names, sample, classes) for names in ways]
+    best = max(range(len(ways)), key=lambda way: len(ids & expected[way]))
+    unknown, missing = sorted(ids - expected[best]), sorted(expected[best] - ids)
+    if unknown:
+        raise UserError(
+            f"the sample submission asks for id {unknown[0]!r} ({len(unknown)} of {len(ids)} ids have no case): "
+            f"add that case to the dataset or mend sample_submission"
+        )
+    if missing:
+        raise UserError(f"the sample submission lacks id {missing[0]!r} ({len(missing)} in all): mend it")
+    return dict(zip(ways[best], cases.case_id, strict=True))
+
+
+def ids_of(names: Iterable[str], sample: pd.DataFrame, classes: tuple[str, ...]) -> set[str]:
+    """Entries that the sample's first column should hold for these case names."""
+    if _has_class_suffix(sample, classes):
+        return {f"{name}_{label}" for name in names for label in classes}
+    return set(names)
+
+
+def arrange(
+    values: dict[str, dict[str, Any]],
+    names: dict[str, str],
+    classes: tuple[str, ...],
+    sample: pd.DataFrame | None,
+    kind: str,
+) -> pd.DataFrame:
+    """Lay values out in the sample's columns and order.
+
+    Args:
+        values: For each case id, its value (probability or run-length text) of every class.
+        names: The competition's case names and their case ids.
+        classes: Names of the classes.
+        sample: Sample submission: an id column and either one column per class, or one value column with a row per
+            case and class (``<case>_<class>`` as id, or a class column in between). None: own layout.
+        kind: ``csv`` (probabilities) or ``rle``.
+
+    Raises:
+        UserError: the sample's columns fit none of these layouts, or it names an unknown class.
+    """
+    if sample is None and (kind == "csv" or len(classes) == 1):
+        columns = classes if kind == "csv" else ("rle",)
+        rows = [[name, *(values[case][label] for label in classes)] for name, case in names.items()]
+        return pd.DataFrame(rows, columns=["id", *columns])
+    if sample is None:
+        rows = [[name, label, values[case][label]] for name, case in names.items() for label in classes]
+        return pd.DataFrame(rows, columns=["id", "class", "rle"])
+
+    key, *columns = sample.columns
+    if set(columns) == set(classes) or (len(columns) == 1 and len(classes) == 1):
+        order = columns if set(columns) == set(classes) else classes
+        rows = [[name, *(values[names[name]][label] for label in order)] for name in sample[key]]
+    elif _has_class_suffix(sample, classes):
+        keys = {f"{name}_{label}": values[case][label] for name, case in names.items() for label in classes}
+        rows = [[entry, keys[entry]] for entry in sample[key]]
+    elif has_class_column(sample) and set(sample[columns[0]]) == set(classes):
+        pairs = zip(sample[key], sample[columns[0]], strict=True)
+        rows = [[name, label, values[names[name]][label]] for name, label in pairs]
+    else:
+        raise UserError(
+            f"the sample submission's columns {', '.join(columns)} do not fit the classes {', '.join(classes)}: "
+            f"name the source's classes after them"
+        )
+    return pd.DataFrame(rows, columns=list(sample.columns))
+
+
+def check(table: pd.DataFrame, sample: pd.DataFrame | None, kind: str) -> None:
+    """Refuse a table that a competition would not score as meant.
+
+    Raises:
+        UserError: other columns, ids or order than the sample; a repeated id; a probability that is NaN or outside
+            0 ... 1; a run-length text that is none.
+    """
+    keys = [name for name in table.columns[:2] if name in ("id", "class")] if sample is None else []
+    if sample is not None:
+        if list(table.columns) != list(sample.columns):
+            raise UserError(f"the submission has columns {list(table.columns)}, the sample {list(sample.columns)}")
+        keys = list(sample.columns[: 2 if has_class_column(sample) else 1])
+    repeated = table[keys].duplicated()
+    if repeated.any():
+        raise UserError(f"the submission repeats id {table[keys[0]][repeated].iloc[0]!r}: every id may occur once")
+    if sample is not None and not table[keys].astype(str).equals(sample[keys]):
+        raise UserError("the submission's ids or their order differ from the sample's: write it again with `submit`")
+    for column in table.columns.difference(keys):
+        for name, value in zip(table[keys[0]], table[column], strict=True):
+            if kind == "csv" and not (np.isfinite(value) and 0 <= value <= 1):
+                raise UserError(f"id {name!r}, column {column}: probability {value} lies outside 0 ... 1")
+            if kind == "rle" and not (value == "-1" or set(str(value)) <= set("0123456789 ")):
+                raise UserError(f"id {name!r}, column {column}: {value!r} is no run-length text")
+
+
+def image_paths(text: str) -> list[str]:
+    """Paths of a case's images, from the ``image`` column of the case table."""
+    return json.loads(text) if text.startswith("[") else [text]
+
+
+def empty_text(sample: pd.DataFrame | None) -> str:
+    """How the competition writes an empty mask: ``-1`` where its sample holds nothing else, or empty text."""
+    return "-1" if sample is not None and set(sample.iloc[:, -1]) == {"-1"} else ""
+
+
+def has_class_column(sample: pd.DataFrame) -> bool:
+    """Whether each row of the sample is one case and class: id, class, value."""
+    return len(sample.columns) == 3 and sample.iloc[:, 0].duplicated().any()
+
+
+def _has_class_suffix(sample: pd.DataFrame, classes: tuple[str, ...]) -> bool:
+    return len(sample.columns) == 2 and len(classes) > 1

@@ -1,0 +1,84 @@
+"""Out-of-fold scores with their intervals, remembered by the hashes of the predictions they were computed from."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from heldout import files
+from heldout.errors import UserError
+
+_SCHEMA = 1
+
+
+class ScoreCache:
+    """Scores in a JSON file, which may be deleted at any time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._changed = False
+        try:
+            stored = files.read_json(path)
+        except UserError:
+            stored = {}
+        self._scores: dict[str, Any] = stored["scores"] if stored.get("schema") == _SCHEMA else {}
+
+    def of_run(self, spec: str, metric: str, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """Score of a run's out-of-fold predictions, seeds averaged.
+
+        Args:
+            spec: Name of the run.
+            metric: Name of the score.
+            records: Contents of the ``run.json`` of its finished fits.
+
+        Returns:
+            ``score``, ``low``, ``high`` (None where undefined), ``higher_is_better``, ``cases``, ``patients``, and
+            the ``identity`` by which the ledger knows the run.
+
+        Raises:
+            UserError: the predictions cannot be read.
+        """
+        parts = sorted([record["seed"], record["fold"], record["sha256"]["oof"]] for record in records)
+        key = files.sha256_json([spec, metric, parts])
+        if key not in self._scores:
+            self._scores[key] = _compute(spec, metric)
+            self._changed = True
+        return self._scores[key]
+
+    def direction(self, metric: str) -> bool:
+        """Whether a higher value of the metric is better."""
+        for score in self._scores.values():
+            if score["metric"] == metric:
+                return score["higher_is_better"]
+        from heldout.metrics import get_metric
+
+        return get_metric(metric).higher_is_better
+
+    def save(self) -> None:
+        """Write the file, if anything was computed."""
+        if self._changed:
+            files.write_json(self._path, {"schema": _SCHEMA, "scores": self._scores})
+
+
+def _compute(spec: str, metric: str) -> dict[str, Any]:
+    from heldout.blend.decision import load_decision
+    from heldout.blend.members import load_member
+    from heldout.metrics import get_metric, interval
+
+    member = load_member(spec)
+    result = interval(metric, member.table, member.dataset.classes)
+    return {
+        "metric": metric,
+        "score": _finite(result.value),
+        "low": _finite(result.low),
+        "high": _finite(result.high),
+        "higher_is_better": get_metric(metric).higher_is_better,
+        "cases": len(member.table),
+        "patients": int(member.table["patient_id"].nunique()),
+        "identity": load_decision(spec).identity,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,188 @@
+"""The fold loop: train on all folds but one, predict that one, and leave a folder that proves what was done.
+
+Every random number of epoch e is a function of (seed, fold, e, position in the epoch), so nothing about the generators
+has to be stored: a run killed at any moment goes on after its last finished epoch and ends, on a CPU, with bitwise the
+weights of a run that was never killed. On CUDA some backward passes (interpolation, pooling in 3D, reflection padding)
+add in no fixed order, so that there even two uninterrupted runs differ in the last bits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from heldout import files
+from heldout.data.dataset import Dataset
+from heldout.data.prepare import open_prepared
+from heldout.errors import UserError
+from heldout.metrics.registry import get_metric
+from heldout.tasks import Task
+from heldout.train import checkpoint, history, runs
+from heldout.train.checkpoint import Progress
+from heldout.train.display import Display
+from heldout.train.failures import explained
+from heldout.train.held_out import HeldOut
+from heldout.train.loader import Batches
+from heldout.train.parts import Parts, build_parts, seed_everything
+from heldout.train.record import write_results
+
+CHECK_EVERY = 16  # batches between looks at the loss: every look makes a GPU wait
+DRAW_EVERY = 60.0  # seconds between pictures of the curves
+
+
+@dataclass(eq=False)
+class Fold:
+    """A fold at work: what to train, on what, with what, and how far it has come."""
+
+    config: Task
+    key: tuple[int, int]  # seed and fold
+    folder: Path
+    batches: Batches
+    parts: Parts
+    held_out: HeldOut
+    progress: Progress
+    display: Display
+
+
+def fit_fold(config: Task, dataset: Dataset, fold: int, seed: int, *, quiet: bool = False) -> Path:
+    """Train one fold of one seed and predict the cases it held out, or go on where that stopped.
+
+    Args:
+        config: The experiment.
+        dataset: The checked dataset.
+        fold: The fold to hold out.
+        seed: Seed of the run.
+        quiet: Show no progress.
+
+    Returns:
+        The fold's folder; at once where the fold is finished.
+
+    Raises:
+        UserError: the run was begun with other settings or data, another process trains this fold, the loss is not
+            finite, or the disk is full.
+    """
+    folder = runs.fit_folder(config.spec, seed, fold)
+    runs.check_identity(config, dataset)
+    if not runs.is_finished(folder):
+        what = f"training {config.spec} seed {seed} fold {fold}"
+        with files.lock(folder, what), explained(folder):
+            if not runs.is_finished(folder):  # another process may have finished it a moment ago
+                for rest in folder.rglob(".*.part"):  # what a killed run was writing
+                    rest.unlink()
+                runs.write_config(config, dataset, folder)
+                _fit(config, dataset, (seed, fold), folder, quiet)
+    (folder / "state.pt").unlink(missing_ok=True)
+    return folder
+
+
+def _fit(config: Task, dataset: Dataset, key: tuple[int, int], folder: Path, quiet: bool) -> None:
+    training, validation = dataset.fold_cases(key[1], config.case_fraction)
+    prepared = open_prepared(dataset, config, progress=not quiet)
+    batches = Batches(config, dataset, prepared, training, key, pin_memory=torch.cuda.is_available())
+    parts = build_parts(config, dataset, batches.labels, key, len(batches))
+    held_out = HeldOut(config, dataset, prepared, validation.assign(fold=key[1]), parts.fabric.device)
+    progress = checkpoint.load(folder / "state.pt", parts.stateful)
+    label = f"{config.spec} seed {key[0]} fold {key[1]}"
+    with Display(label, config.epochs, len(batches), progress.epoch, quiet) as display:
+        _train(Fold(config, key, folder, batches, parts, held_out, progress, display))
+        batches.close()
+        history.draw_curves(folder, progress.rows, label, config.metric, progress.best_epoch)
+        write_results(folder, key, parts, held_out, progress, display)
+
+
+def _train(fold: Fold) -> None:
+    """Run the epochs that are missing; after each, everything the next one needs is on the disk."""
+    config, parts, progress = fold.config, fold.parts, fold.progress
+    drawn = time.monotonic()
+    if progress.rows:
+        _write_history(fold)  # a kill may have come between the state and these
+    while progress.epoch < config.epochs and not _stops_early(fold):
+        started = time.perf_counter()
+        loss, lr = _run_epoch(fold)
+        progress.epoch += 1
+        score = None
+        if config.validate_every and (progress.epoch % config.validate_every == 0 or progress.epoch == config.epochs):
+            score = fold.held_out.score(parts.average.module)
+            better = progress.add_score(score, progress.epoch, get_metric(config.metric).higher_is_better)
+            if better and config.checkpoint == "best":
+                progress.best = {name: value.cpu().clone() for name, value in parts.average.module.state_dict().items()}
+        row = {
+            "epoch": progress.epoch,
+            "train_loss": loss,
+            "lr": lr,
+            "seconds": round(time.perf_counter() - started, 3),
+            f"val_{config.metric}": None if score is None or math.isnan(score) else score,
+            "wall_time": round(time.time(), 3),
+        }
+        progress.rows.append(row)
+        checkpoint.save(fold.folder / "state.pt", progress, parts.stateful)
+        _write_history(fold)
+        fold.display.epoch(row)
+        if time.monotonic() - drawn > DRAW_EVERY:
+            history.draw_curves(fold.folder, progress.rows, fold.display.label, config.metric, progress.best_epoch)
+            drawn = time.monotonic()
+
+
+def _run_epoch(fold: Fold) -> tuple[float, float]:
+    """Train on every batch of an epoch once; returns the mean loss and the last learning rate."""
+    config, parts, epoch, length = fold.config, fold.parts, fold.progress.epoch, len(fold.batches)
+    parts.network.train()
+    total, lr = 0.0, math.nan
+    unseen: list[Tensor] = []
+    for step, samples in enumerate(fold.batches.epoch(epoch)):
+        # seeded after the samples came, so that it does not matter which process made them
+        batch = parts.to_device(samples, seed_everything(*fold.key, epoch, "step", step))
+        first = step - step % config.accumulate
+        group = min(config.accumulate, length - first)
+        with parts.forward_guard():
+            outputs = parts.model(batch["image"])
+        loss = parts.loss(outputs, batch)
+        parts.fabric.backward(loss / group)
+        unseen.append(loss.detach())
+        if step + 1 == first + group:
+            if config.gradient_clip is not None:
+                # float16 overflows now and then: its scaler skips such a step
+                parts.fabric.clip_gradients(
+                    parts.model, parts.optimizer, max_norm=config.gradient_clip, error_if_nonfinite=False
+                )
+            lr = parts.schedule.get_last_lr()[0]
+            parts.optimizer.step()
+            parts.optimizer.zero_grad()
+            parts.schedule.step()
+            parts.average.update()
+        if len(unseen) == CHECK_EVERY or step + 1 == length:
+            total += _finite_sum(unseen, epoch, step + 1 - len(unseen))
+            unseen.clear()
+        fold.display.step()
+    if not parts.is_finite():
+        raise _diverged(f"the weights are not finite after epoch {epoch + 1}")
+    return total / length, lr
+
+
+def _finite_sum(losses: list[Tensor], epoch: int, first: int) -> float:
+    values = torch.stack(losses).double().tolist()
+    for step, value in enumerate(values, start=first):
+        if not math.isfinite(value):
+            raise _diverged(f"the loss is {value} in epoch {epoch + 1}, step {step + 1}")
+    return math.fsum(values)
+
+
+def _diverged(what: str) -> UserError:
+    return UserError(
+        f"{what}: lower lr, or set precision = '32-true', in a new experiment or with --set (the state before this "
+        "epoch is kept)"
+    )
+
+
+def _stops_early(fold: Fold) -> bool:
+    return fold.config.early_stopping is not None and fold.progress.stale >= fold.config.early_stopping
+
+
+def _write_history(fold: Fold) -> None:
+    history.write_metrics(fold.folder, fold.progress.rows)
+    history.write_tensorboard(fold.folder, fold.progress.rows)

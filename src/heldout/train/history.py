@@ -1,0 +1,79 @@
+"""What a fold's epochs looked like: ``metrics.csv``, TensorBoard and a picture, each written anew from the same rows.
+
+Writing them anew instead of appending means that a resumed run neither repeats nor loses an epoch.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from heldout import files
+
+Rows = Sequence[dict[str, Any]]
+HIDDEN = ("wall_time",)
+LOSS_COLOUR, SCORE_COLOUR, RATE_COLOUR = "#1f5fa8", "#c2571a", "#7a7a7a"
+
+
+def write_metrics(folder: Path, rows: Rows) -> None:
+    """Write ``metrics.csv``: epoch, train_loss, lr, seconds, val_<metric>; empty where there was no validation."""
+    columns = [name for name in rows[0] if name not in HIDDEN]
+    lines = [",".join(columns)]
+    lines += [",".join("" if row[name] is None else repr(row[name]) for name in columns) for row in rows]
+    files.write_text(folder / "metrics.csv", "\n".join(lines) + "\n")
+
+
+def write_tensorboard(folder: Path, rows: Rows) -> None:
+    """Write ``tensorboard/events.out.tfevents.heldout``, of which an earlier one is always the beginning."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    buffer = io.BytesIO()
+    writer = RecordWriter(buffer)
+    writer.write(Event(wall_time=rows[0]["wall_time"], file_version="brain.Event:2").SerializeToString())
+    for row in rows:
+        values = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in row.items()
+            if name not in ("epoch", *HIDDEN) and value is not None
+        ]
+        event = Event(wall_time=row["wall_time"], step=row["epoch"], summary=Summary(value=values))
+        writer.write(event.SerializeToString())
+    files.write_bytes(folder / "tensorboard" / "events.out.tfevents.heldout", buffer.getvalue())
+
+
+def draw_curves(folder: Path, rows: Rows, title: str, metric: str, best_epoch: int | None = None) -> None:
+    """Draw ``curves.png``: training loss and validation score above, learning rate below."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    epochs = [row["epoch"] for row in rows]
+    marker = "o" if len(rows) < 40 else None
+    above.plot(epochs, [row["train_loss"] for row in rows], color=LOSS_COLOUR, marker=marker, ms=3.5, lw=1.8)
+    above.set_ylabel("training loss", color=LOSS_COLOUR)
+    scored = [(row["epoch"], row[f"val_{metric}"]) for row in rows if row[f"val_{metric}"] is not None]
+    if scored:
+        right = above.twinx()
+        right.plot(*zip(*scored, strict=True), color=SCORE_COLOUR, marker="s", ms=3.5, lw=1.8)
+        right.set_ylabel(f"held-out {metric}", color=SCORE_COLOUR)
+        right.spines[["top", "left"]].set_visible(False)
+        if best_epoch is not None:
+            right.axvline(best_epoch, color=SCORE_COLOUR, lw=1, ls=":", alpha=0.8)
+    below.plot(epochs, [row["lr"] for row in rows], color=RATE_COLOUR, lw=1.8)
+    below.fill_between(epochs, [row["lr"] for row in rows], color=RATE_COLOUR, alpha=0.15)
+    below.set(ylabel="learning rate", xlabel="epoch", ylim=(0, None))
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (above, below):
+        axes.grid(alpha=0.25, lw=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=11)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    files.write_bytes(folder / "curves.png", buffer.getvalue())

@@ -1,0 +1,170 @@
+"""Training samples in batches, the same whatever the number of loading processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from heldout.data.dataset import Dataset
+from heldout.data.prepare import Prepared, to_float
+from heldout.errors import UserError
+from heldout.tasks import Task
+from heldout.train.sampling import cut_patch, derive_seed, draw_cases, draw_patch, epoch_length, seed_globals
+
+Place = tuple[int, int, int]  # epoch, position in the epoch, index of the case
+
+
+class TrainingSamples(TorchDataset[dict[str, Tensor]]):
+    """Samples of a fold's training cases, read from the disk when asked for and never kept.
+
+    Args:
+        config: The experiment.
+        prepared: Prepared arrays.
+        cases: Rows of the training cases.
+        classes: Names of the classes.
+        key: What is constant about the run, such as its seed and fold; with the place in an epoch it decides a sample.
+    """
+
+    def __init__(
+        self, config: Task, prepared: Prepared, cases: pd.DataFrame, classes: tuple[str, ...], key: tuple[int, ...]
+    ) -> None:
+        self.config = config
+        self.prepared = prepared
+        # arrays, not lists: loading processes would copy page after page of the counted references of a list
+        self.case_ids = np.array(cases["case_id"].to_list(), dtype=np.str_)
+        self.labels = cases[[f"y_{name}" for name in classes]].to_numpy(np.float32, copy=True)
+        self.key = key
+        self.with_mask = config.kind == "segmentation"
+        self.augment = config.build_augment() if config.dimensions == 2 else None
+
+    def __len__(self) -> int:
+        return len(self.case_ids)
+
+    def __getitem__(self, place: Place) -> dict[str, Tensor]:
+        """Image (C, *S) float32, label (K,) float32 and, for segmentation, mask (M, *S) uint8."""
+        epoch, position, index = place
+        seed = derive_seed(*self.key, epoch, position)
+        seed_globals(seed)
+        torch.manual_seed(seed)
+        image, mask = self._read(str(self.case_ids[index]), np.random.default_rng(seed))
+        if self.augment is not None:
+            from heldout.tasks.augment.image import augment_sample
+
+            image, mask = augment_sample(self.augment, image, mask, seed % 2**32)
+        sample = {"image": torch.from_numpy(to_float(image)), "label": torch.from_numpy(self.labels[index])}
+        if mask is not None:
+            sample["mask"] = torch.from_numpy(mask)
+        return sample
+
+    def _read(self, case_id: str, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+        config, stored = self.config, self.prepared.image(case_id)
+        patch, start = stored.shape[1:], (0,) * (stored.ndim - 1)
+        if config.patch_size is not None:
+            patch, foreground = config.patch_size, None
+            if self.with_mask and generator.random() < config.foreground_fraction:
+                foreground = self.prepared.foreground(case_id)
+            start = draw_patch(stored.shape[1:], patch, foreground, generator)
+        image = cut_patch(stored, start, patch)
+        return image, cut_patch(self.prepared.mask(case_id), start, patch) if self.with_mask else None
+
+
+class EpochSampler(Sampler[Place]):
+    """Places of one epoch's samples; each carries the epoch, so that long-lived processes need not be told of it."""
+
+    def __init__(self, positive: np.ndarray, count: int, share: float | None, key: tuple[int, ...]) -> None:
+        self.positive = positive
+        self.count = count
+        self.share = share
+        self.key = key
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Place]:
+        generator = np.random.default_rng(derive_seed(*self.key, self.epoch, "cases"))
+        drawn = draw_cases(self.positive, self.count, self.share, generator)
+        return iter([(self.epoch, position, int(index)) for position, index in enumerate(drawn)])
+
+
+class Batches:
+    """Batches of a fold, epoch by epoch: a pure function of (seed, fold, epoch), whatever ``config.workers`` is.
+
+    Args:
+        config: The experiment.
+        dataset: The checked dataset.
+        prepared: Its prepared arrays.
+        cases: Rows of the training cases.
+        key: Seed and fold.
+        pin_memory: Whether batches go to a GPU.
+
+    Raises:
+        UserError: no cases, or cases of different shapes with nothing that makes them equal.
+    """
+
+    def __init__(
+        self,
+        config: Task,
+        dataset: Dataset,
+        prepared: Prepared,
+        cases: pd.DataFrame,
+        key: tuple[int, ...],
+        pin_memory: bool = False,
+    ) -> None:
+        _check_shapes(config, prepared, cases)
+        samples = TrainingSamples(config, prepared, cases, dataset.classes, key)
+        count = epoch_length(len(samples), config.batch_size, config.steps_per_epoch)
+        self.labels = samples.labels
+        self.sampler = EpochSampler((samples.labels > 0).any(axis=1), count, config.positive_fraction, key)
+        self.loader = DataLoader(
+            samples,
+            batch_size=config.batch_size,
+            sampler=self.sampler,
+            num_workers=config.workers,
+            persistent_workers=config.workers > 0,
+            worker_init_fn=_one_thread,
+            pin_memory=pin_memory,
+            # the loader draws a base seed: not from the global generator, whose state must not depend on it
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def epoch(self, number: int) -> Iterator[dict[str, Tensor]]:
+        """Batches of one epoch: image (B, C, *S), label (B, K) and perhaps mask (B, M, *S)."""
+        self.sampler.epoch = number
+        return iter(self.loader)
+
+    def close(self) -> None:
+        """End the loading processes."""
+        del self.loader
+
+
+def _one_thread(worker: int) -> None:  # noqa: ARG001 - torch passes the number of the process
+    """Keep OpenCV from starting a thread per core in every loading process."""
+    import cv2
+
+    cv2.setNumThreads(0)
+
+
+def _check_shapes(config: Task, prepared: Prepared, cases: pd.DataFrame) -> None:
+    if len(cases) == 0:
+        raise UserError(f"{config.spec} has no training cases left: raise case_fraction or lower fold_count")
+    if config.patch_size is not None or config.image_size is not None or config.batch_size == 1:
+        return
+    shapes: dict[tuple[int, ...], str] = {}
+    for case_id in cases["case_id"]:
+        shapes.setdefault(prepared.geometry(case_id).prepared, case_id)
+        if len(shapes) > 1:
+            (one, first), (two, second) = shapes.items()
+            raise UserError(
+                f"cases {first} {one} and {second} {two} cannot share a batch: set patch_size or image_size, or "
+                "batch_size = 1"
+            )

@@ -1,0 +1,171 @@
+"""Run folders: where they lie, what is in them, and whether they belong to today's experiment. Free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heldout import files
+from heldout.config import BaseConfig, difference
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    from heldout.data.dataset import Dataset
+
+RECORD_KEYS = {
+    *("schema", "spec", "budget", "seed", "fold", "metric", "score", "checkpoint", "epochs", "best_epoch"),
+    *("parameters", "precision", "train_seconds", "machine", "torch", "fold_hash", "data_hash", "sha256"),
+}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One finished fold of one seed.
+
+    Attributes:
+        seed: Its seed.
+        fold: The fold held out.
+        folder: Where its files lie.
+        record: Its ``run.json``.
+    """
+
+    seed: int
+    fold: int
+    folder: Path
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A run: the finished fits of one spec.
+
+    Attributes:
+        spec: Name of the experiment, with budget and overrides.
+        folder: Where the run lies.
+        config: Its ``config.json``.
+        fits: By seed, then fold.
+    """
+
+    spec: str
+    folder: Path
+    config: dict[str, Any]
+    fits: tuple[Fit, ...]
+
+
+def run_folder(spec: str) -> Path:
+    """Folder of all seeds and folds of a spec."""
+    return files.home() / "working" / "runs" / spec
+
+
+def fit_folder(spec: str, seed: int, fold: int) -> Path:
+    """Folder of one fold of one seed."""
+    return run_folder(spec) / f"seed{seed}" / f"fold{fold}"
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a fold is done: its record is written last."""
+    return (folder / "run.json").exists()
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """The record of a finished fold.
+
+    Raises:
+        UserError: it is missing, or not such a record.
+    """
+    path = folder / "run.json"
+    record = files.read_json(path)
+    missing = RECORD_KEYS - (set(record) if isinstance(record, dict) else set())
+    if missing or record["schema"] != 1:
+        what = f"lacks {', '.join(sorted(missing))}" if missing else f"has schema {record['schema']}"
+        raise UserError(f"{path} {what}: delete the folder {folder} and train it again")
+    return record
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The ``config.json`` of a fold.
+
+    Raises:
+        UserError: it is missing, or not such a file.
+    """
+    path = folder / "config.json"
+    stored = files.read_json(path)
+    if not isinstance(stored, dict) or stored.get("schema") != 1 or "identity" not in stored:
+        raise UserError(f"{path} is no configuration of a run: delete the folder {folder} and train it again")
+    return stored
+
+
+def find_runs() -> list[RunInfo]:
+    """Every run with at least one finished fold, sorted by spec.
+
+    Raises:
+        UserError: a record is damaged.
+    """
+    found = []
+    for folder in sorted((files.home() / "working" / "runs").glob("exp*")):
+        fits = tuple(_fits(folder))
+        if fits:
+            found.append(RunInfo(folder.name, folder, read_config(fits[0].folder), fits))
+    return found
+
+
+def finished(config: BaseConfig) -> list[tuple[int, int, Path]]:
+    """Seed, fold and folder of every finished fold of an experiment, sorted.
+
+    Raises:
+        UserError: they were trained with other settings.
+    """
+    folder = run_folder(config.spec)
+    check_identity(config)
+    return [(fit.seed, fit.fold, fit.folder) for fit in _fits(folder)]
+
+
+def _fits(folder: Path) -> Iterator[Fit]:
+    records = [(path.parent, read_run(path.parent)) for path in folder.glob("seed*/fold*/run.json")]
+    for path, record in sorted(records, key=lambda pair: (pair[1]["seed"], pair[1]["fold"])):
+        yield Fit(record["seed"], record["fold"], path, record)
+
+
+def check_identity(config: BaseConfig, dataset: Dataset | None = None) -> None:
+    """Refuse to mix settings or data within a run: all its folds count as one experiment.
+
+    Raises:
+        UserError: a fold of the run was begun with other settings, or on other cases or folds.
+    """
+    identity = config.identity()
+    for path in sorted(run_folder(config.spec).glob("seed*/fold*/config.json")):
+        stored = read_config(path.parent)
+        changed = difference(stored["identity"], identity)
+        if changed:
+            raise UserError(
+                f"{path.parent} was trained with other settings ({'; '.join(changed)}): keep both by making a new "
+                f"experiment file or with --set, or delete {run_folder(config.spec)} to start anew"
+            )
+        for name, what in (("data_hash", "cases"), ("fold_hash", "folds")):
+            if dataset is not None and stored[name] != getattr(dataset, name):
+                raise UserError(
+                    f"{path.parent} was trained on other {what} than those in {dataset.folder} ({name} differs): "
+                    f"restore them, or delete {run_folder(config.spec)} to start anew"
+                )
+
+
+def write_config(config: BaseConfig, dataset: Dataset, folder: Path) -> None:
+    """Write what a fold is trained with, unless it was begun before."""
+    if (folder / "config.json").exists():
+        return
+    value = {
+        "schema": 1,
+        "spec": config.spec,
+        "title": config.title,
+        "parent": config.parent_name(),
+        "identity": config.identity(),
+        "fingerprint": config.fingerprint(),
+        "config": config.model_dump(mode="json"),
+        "classes": list(dataset.classes),
+        "exclusive": dataset.exclusive,
+        "fold_hash": dataset.fold_hash,
+        "data_hash": dataset.data_hash,
+    }
+    files.write_json(folder / "config.json", value)

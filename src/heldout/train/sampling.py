@@ -1,0 +1,116 @@
+"""Which cases an epoch shows, and which patch of each: pure functions of seeds, free of torch."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+
+import numpy as np
+
+from heldout.errors import UserError
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A 64-bit seed for a place in a run, such as ``(seed, fold, epoch, position)``.
+
+    Hashing, unlike adding, gives neighbouring places unrelated seeds, and takes any number of parts.
+    """
+    text = "/".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def seed_globals(seed: int) -> None:
+    """Seed the global generators of Python and numpy, for code of an experiment that draws from them."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+def epoch_length(cases: int, batch_size: int, steps: int | None) -> int:
+    """Samples of an epoch: full batches only, enough of them to see every case once where ``steps`` is None."""
+    return batch_size * (steps or -(-cases // batch_size))
+
+
+def draw_cases(positive: np.ndarray, count: int, share: float | None, generator: np.random.Generator) -> np.ndarray:
+    """Draw the cases of one epoch, each as often as the others of its kind, give or take one.
+
+    Args:
+        positive: (cases,) bool, whether a case shows any class.
+        count: Samples wanted.
+        share: Expected share of samples from positive cases; None draws all cases alike.
+        generator: Source of the draws.
+
+    Returns:
+        (count,) indices of cases, in random order.
+
+    Raises:
+        UserError: a share is wanted where all cases are of one kind.
+    """
+    everything = np.arange(len(positive))
+    if share is None:
+        return _repeated(everything, count, generator)
+    if positive.all() or not positive.any():
+        kind = "positive" if positive.all() else "negative"
+        raise UserError(f"positive_fraction = {share} needs positive and negative cases, but all are {kind}: unset it")
+    # the fraction of a sample that is left over is drawn, so that the expectation is exact
+    wanted = int(np.floor(share * count + generator.random()))
+    drawn = np.concatenate(
+        [
+            _repeated(everything[positive], wanted, generator),
+            _repeated(everything[~positive], count - wanted, generator),
+        ]
+    )
+    return generator.permutation(drawn)
+
+
+def _repeated(items: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    rounds = -(-count // len(items))
+    return np.concatenate([generator.permutation(items) for _ in range(max(rounds, 1))])[:count]
+
+
+def draw_patch(
+    size: Sequence[int],
+    patch: Sequence[int],
+    foreground: np.ndarray | None,
+    generator: np.random.Generator,
+) -> tuple[int, ...]:
+    """Draw where a patch begins.
+
+    Args:
+        size: Spatial shape of the case.
+        patch: Shape of the patch.
+        foreground: (N, 1 + dimensions) class index and position of known foreground voxels: the patch is centred
+            near one of them, of a class drawn first, so that small classes are seen as often as large ones. None or
+            empty draws uniformly among all patches inside the case.
+        generator: Source of the draws.
+
+    Returns:
+        First voxel on each axis; negative where the case is smaller than the patch, which then surrounds it evenly.
+    """
+    room = [length - wanted for length, wanted in zip(size, patch, strict=True)]
+    if foreground is None or len(foreground) == 0:
+        wish = [int(generator.integers(0, max(free, 0) + 1)) for free in room]
+    else:
+        kinds = np.unique(foreground[:, 0])
+        voxels = foreground[foreground[:, 0] == generator.choice(kinds), 1:]
+        voxel = voxels[generator.integers(len(voxels))]
+        # up to a quarter off the centre, lest the network learn that the middle is always foreground
+        shift = [int(generator.integers(-(wanted // 4), wanted // 4 + 1)) for wanted in patch]
+        wish = [int(at) - wanted // 2 + by for at, wanted, by in zip(voxel, patch, shift, strict=True)]
+    return tuple(
+        -(-free // 2) if free < 0 else min(max(start, 0), free) for start, free in zip(wish, room, strict=True)
+    )
+
+
+def cut_patch(array: np.ndarray, start: Sequence[int], patch: Sequence[int]) -> np.ndarray:
+    """Copy a patch of (C, *S), reading nothing else; what lies outside the case is 0."""
+    inside, target = [slice(None)], [slice(None)]
+    for first, wanted, length in zip(start, patch, array.shape[1:], strict=True):
+        low, high = max(first, 0), min(first + wanted, length)
+        inside.append(slice(low, high))
+        target.append(slice(low - first, high - first))
+    if all(part.stop - part.start == wanted for part, wanted in zip(target[1:], patch, strict=True)):
+        return np.array(array[tuple(inside)])
+    result = np.zeros((len(array), *patch), array.dtype)
+    result[tuple(target)] = array[tuple(inside)]
+    return result

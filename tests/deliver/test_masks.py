@@ -1,0 +1,70 @@
+"""Masks keep the grid of what they were predicted from."""
+
+from __future__ import annotations
+
+import gzip
+
+import cv2
+import nibabel
+import numpy as np
+import pytest
+
+from heldout.deliver.masks import mask_files
+from heldout.errors import UserError
+
+OBLIQUE = np.array([[-0.9, 0.1, 0, 30], [0.1, 1.9, 0.3, -20], [0, -0.2, 3.1, 5], [0, 0, 0, 1]])
+
+
+def saved(tmp_path, array, *, sform=1, qform=0):
+    image = nibabel.Nifti1Image(array, None)
+    image.set_sform(OBLIQUE, sform)
+    if qform:
+        image.set_qform(OBLIQUE, qform, strip_shears=True)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, tmp_path / "scan.nii.gz")
+    return tmp_path / "scan.nii.gz"
+
+
+def back(content: bytes):
+    return nibabel.Nifti1Image.from_bytes(gzip.decompress(content))
+
+
+@pytest.mark.parametrize(("sform", "qform"), [(1, 0), (0, 1), (4, 1)])
+def test_a_volumes_mask_has_its_affine_and_transform_codes(tmp_path, sform, qform):
+    path = saved(tmp_path, np.zeros((4, 5, 6), np.int16), sform=sform, qform=qform)
+    mask = np.random.default_rng(0).integers(0, 3, (1, 4, 5, 6)).astype(np.uint8)
+    [(name, content)] = mask_files("scan", mask, ("small", "large"), affine=OBLIQUE, like=path)
+    read, source = back(content), nibabel.load(path)
+    assert name == "scan.nii.gz"
+    assert np.array_equal(np.asarray(read.dataobj), mask[0])
+    assert read.get_data_dtype() == np.uint8
+    np.testing.assert_allclose(read.affine, source.affine, atol=1e-4)
+    for code in ("sform_code", "qform_code", "xyzt_units"):
+        assert read.header[code] == source.header[code]
+    np.testing.assert_allclose(read.header.get_zooms(), source.header.get_zooms(), rtol=1e-5)
+
+
+def test_without_a_nifti_file_the_affine_is_used():
+    [(_, content)] = mask_files("scan", np.ones((1, 2, 2, 2), np.uint8), ("tumour",), affine=OBLIQUE)
+    np.testing.assert_allclose(back(content).affine, OBLIQUE, atol=1e-4)
+
+
+def test_a_file_that_changed_shape_meanwhile_is_named(tmp_path):
+    path = saved(tmp_path, np.zeros((4, 5, 6), np.int16))
+    with pytest.raises(UserError, match=r"scan\.nii\.gz has shape"):
+        list(mask_files("scan", np.ones((1, 4, 5, 7), np.uint8), ("tumour",), like=path))
+
+
+def test_pictures_are_black_and_white_for_one_class_and_label_values_for_several():
+    mask = np.array([[[0, 1], [2, 1]]], np.uint8)
+    pixels = {
+        name: cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED).tolist()
+        for classes, stem in ((("tumour",), "one"), (("small", "large"), "two"))
+        for name, content in mask_files(stem, np.minimum(mask, len(classes)), classes)
+    }
+    assert pixels == {"one.png": [[0, 255], [255, 255]], "two.png": [[0, 1], [2, 1]]}
+
+
+def test_overlapping_classes_have_a_file_each():
+    mask = np.array([[[0, 1]], [[1, 1]]], np.uint8)
+    assert [name for name, _ in mask_files("x", mask, ("small", "large"))] == ["x_small.png", "x_large.png"]

@@ -1,0 +1,71 @@
+"""docs/new-competition.md, followed to the letter: its CSV layout, its experiments, its commands."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from heldout.files import REPOSITORY
+
+DOCUMENT = (REPOSITORY / "docs" / "new-competition.md").read_text(encoding="utf-8")
+FASTER = {"epochs = 30": "epochs = 2", "image_size = (96, 96)": "image_size = (32, 32)"}
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+
+
+def write_dataset(folder, header: str) -> None:
+    """24 patients with two pictures each; a shadow is a dark disc; the last four patients are unlabelled."""
+    random = np.random.default_rng(0)
+    rows = []
+    (folder / "images").mkdir(parents=True)
+    for number in range(48):
+        patient, positive = number // 2, number % 3 == 0
+        picture = random.normal(150, 20, (64, 64))
+        if positive:
+            y, x = random.integers(16, 48, 2)
+            rows_, columns = np.ogrid[:64, :64]
+            picture[(rows_ - y) ** 2 + (columns - x) ** 2 < 100] -= 90
+        name = f"{number + 1:04d}"
+        cv2.imwrite(str(folder / "images" / f"{name}.png"), picture.clip(0, 255).astype(np.uint8))
+        rows.append([name, f"p{patient:02d}", f"images/{name}.png", "" if patient >= 20 else str(int(positive))])
+    table = pd.DataFrame(rows, columns=header.split(","))
+    table.to_csv(folder / "cases.csv", index=False)
+    sample = table[table["label_shadow"] == ""][["id"]].assign(label_shadow=0.5)[::-1]
+    sample.to_csv(folder / "sample_submission.csv", index=False)
+
+
+@pytest.mark.slow
+def test_a_reader_gets_from_images_to_a_submission(tmp_path):
+    for name in ("run.py", "src", "exps"):
+        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
+        copy(REPOSITORY / name, tmp_path / name)
+    write_dataset(tmp_path / "input" / "shadows", blocks("csv")[0].splitlines()[0])
+    for text in blocks("python"):
+        for slow, fast in FASTER.items():
+            text = text.replace(slow, fast)
+        (tmp_path / "exps" / f"{re.search(r'class (Exp[0-9]+)', text)[1].lower()}.py").write_text(text)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HELDOUT")}
+
+    printed = {}
+    for line in re.findall(r"^python run\.py (.+)$", DOCUMENT, re.MULTILINE):
+        command = [sys.executable, "run.py", *line.split()]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        printed[line] = done.stdout
+
+    assert "fold 2" in printed["folds exp100"]
+    board = (tmp_path / "working" / "leaderboard.md").read_text()
+    assert board.index("exp101") < board.index("Not ranked") < board.index("exp100@quick")
+    submitted = pd.read_csv(tmp_path / "submissions" / "first.csv", dtype=str)
+    assert submitted["id"].tolist() == [f"{number:04d}" for number in range(48, 40, -1)]
+    assert submitted["label_shadow"].astype(float).between(0, 1).all()

@@ -1,0 +1,124 @@
+"""A submission takes the sample's columns and order, and what would be scored wrongly is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from heldout.deliver.sample import arrange, case_names, check, empty_text, read_sample
+from heldout.errors import UserError
+
+ONE, TWO = ("tumour",), ("small", "large")
+
+
+def cases(*ids: str) -> pd.DataFrame:
+    return pd.DataFrame({"case_id": ids, "image": [json.dumps([f"images/{name}_scan.jpg"]) for name in ids]})
+
+
+def sample(**columns) -> pd.DataFrame:
+    return pd.DataFrame(columns, dtype=str)
+
+
+def laid_out(values, sample, classes, kind="csv", ids=("a", "b")):
+    table = arrange(values, case_names(cases(*ids), sample, classes), classes, sample, kind)
+    check(table, sample, kind)
+    return table
+
+
+@pytest.fixture
+def values():
+    return {"a": {"small": 0.25, "large": 0.5}, "b": {"small": 1.0, "large": 0.0}}
+
+
+def test_without_a_sample_there_is_an_id_and_a_column_per_class(values):
+    assert laid_out(values, None, TWO).to_dict("list") == {"id": ["a", "b"], "small": [0.25, 1.0], "large": [0.5, 0.0]}
+
+
+def test_masks_without_a_sample_have_a_row_per_case_and_class():
+    texts = {"a": {"small": "1 2", "large": ""}, "b": {"small": "", "large": "3 1"}}
+    table = laid_out(texts, None, TWO, "rle")
+    assert table.to_numpy().tolist() == [
+        ["a", "small", "1 2"],
+        ["a", "large", ""],
+        ["b", "small", ""],
+        ["b", "large", "3 1"],
+    ]
+    assert list(laid_out({"a": {"tumour": ""}}, None, ONE, "rle", ids=("a",)).columns) == ["id", "rle"]
+
+
+def test_the_samples_order_of_rows_and_columns_is_kept(values):
+    table = laid_out(values, sample(img=["b", "a"], large="0", small="0"), TWO)
+    assert table.to_dict("list") == {"img": ["b", "a"], "large": [0.0, 0.5], "small": [1.0, 0.25]}
+
+
+def test_a_single_column_of_any_name_takes_a_single_class():
+    table = laid_out({"a": {"tumour": 0.5}, "b": {"tumour": 0.1}}, sample(id=["b", "a"], target="0"), ONE)
+    assert table["target"].tolist() == [0.1, 0.5]
+
+
+def test_a_class_may_be_appended_to_the_id_or_have_a_column(values):
+    table = laid_out(values, sample(id=["b_large", "a_small", "a_large", "b_small"], p="0"), TWO)
+    assert table["p"].tolist() == [0.0, 0.25, 0.5, 1.0]
+    table = laid_out(values, sample(id=["b", "a", "b", "a"], finding=["small", "small", "large", "large"], p="0"), TWO)
+    assert table["p"].tolist() == [1.0, 0.25, 0.0, 0.5]
+
+
+@pytest.mark.parametrize("ids", [["a_scan.jpg", "b_scan.jpg"], ["a_scan", "b_scan"]])
+def test_a_sample_may_name_cases_by_file(values, ids):
+    assert laid_out(values, sample(id=ids, small="0", large="0"), TWO)["small"].tolist() == [0.25, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (sample(id=["a", "b", "zz"], small="0", large="0"), "asks for id 'zz'"),
+        (sample(id=["a"], small="0", large="0"), "lacks id 'b'"),
+        (sample(id=["a", "b"], tiny="0", large="0"), "tiny, large do not fit the classes small, large"),
+    ],
+)
+def test_a_sample_of_another_dataset_is_refused(values, given, message):
+    with pytest.raises(UserError, match=message):
+        laid_out(values, given, TWO)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), 1.5, -0.1])
+def test_a_value_that_is_no_probability_is_refused_by_case_and_column(values, wrong):
+    values["b"]["large"] = wrong
+    with pytest.raises(UserError, match="id 'b', column large"):
+        laid_out(values, None, TWO)
+
+
+def test_a_table_that_disagrees_with_the_sample_is_refused():
+    given = sample(id=["a", "b"], p="0")
+    with pytest.raises(UserError, match="order"):
+        check(pd.DataFrame({"id": ["b", "a"], "p": [0.1, 0.2]}), given, "csv")
+    with pytest.raises(UserError, match="columns"):
+        check(pd.DataFrame({"id": ["a", "b"], "q": [0.1, 0.2]}), given, "csv")
+    with pytest.raises(UserError, match="repeats id 'a'"):
+        check(pd.DataFrame({"id": ["a", "a"], "p": [0.1, 0.2]}), given, "csv")
+
+
+def test_ids_in_a_sample_stay_text(tmp_path):
+    (tmp_path / "s.csv").write_text("id,p\n001,0\nNA,0\n1e5,0\n")
+    assert read_sample(tmp_path / "s.csv")["id"].tolist() == ["001", "NA", "1e5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "no CSV table"), ("id,p\n", "rows"), ("id\n1\n", "value column"), ("id,p\nx,0\nx,1\n", "repeats id 'x'")],
+)
+def test_a_broken_sample_is_named(tmp_path, text, message):
+    (tmp_path / "s.csv").write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        read_sample(tmp_path / "s.csv")
+    assert "s.csv" in str(error.value)
+    with pytest.raises(UserError, match=r"missing\.csv does not exist"):
+        read_sample(tmp_path / "missing.csv")
+
+
+def test_empty_masks_follow_the_sample():
+    assert empty_text(None) == ""
+    assert empty_text(sample(id=["a", "b"], rle=["-1", "-1"])) == "-1"
+    assert empty_text(sample(id=["a", "b"], rle=["-1", "1 2"])) == ""

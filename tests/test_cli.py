@@ -1,0 +1,138 @@
+"""The command line: help with an example, one sentence for a mistake, and commands that the documents name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from heldout.cli import app, run
+from heldout.files import REPOSITORY
+
+COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
+DOCUMENTS = ["README.md", *(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command, capsys):
+    assert run([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "Example: python run.py" in text
+    assert command in text
+
+
+def test_without_words_there_is_help(capsys):
+    assert run([]) == 0
+    assert "leaderboard" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["foldz"], "did you mean `folds`"),
+        (["nonsense"], "the commands are"),
+        (["--nonsense"], "no such option: --nonsense"),
+        (["train"], "missing argument 'EXPERIMENT'"),
+        (["folds", "exp001", "--budgett", "quick"], "--budget"),
+        (["exp999"], "exps/exp999.py does not exist"),
+        (["exp001", "--fold", "9"], "exp001 has no fold 9: it has 0, 1"),
+        (["exp001", "--fold", "x"], "invalid value for '--fold'"),
+        (["exp001", "--seed", "5"], "exp001 has no seed 5"),
+        (["exp001", "--budget", "huge"], "no budget 'huge'"),
+        (["exp001", "--set", "lrr=1"], "unknown field 'lrr'; did you mean 'lr'"),
+        (["exp001", "--set", "lr"], "write field=value"),
+        (["exp001", "--set", "lr=-1"], "lr = -1"),
+        (["predict", "exp001", "--output", "x"], "missing option '--input'"),
+        (["results"], "holds no finished run"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_gets_one_sentence_and_exit_code_2(home, capsys, words, message):
+    assert run(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+
+
+def test_results_without_runs_leave_an_existing_file_alone(home):
+    (home / "RESULTS.md").write_text("scores")
+    assert run(["results"]) == 2
+    assert (home / "RESULTS.md").read_text() == "scores"
+
+
+def test_predict_refuses_folders_that_could_hurt_the_input(home, tmp_path, capsys):
+    new, full = tmp_path / "new", tmp_path / "full"
+    for folder in (new, full):
+        folder.mkdir()
+        (folder / "a.png").write_bytes(b"x")
+    for output, message in ((new / "out", "hold one another"), (tmp_path, "hold one another"), (full, "not empty")):
+        assert run(["predict", "exp001", "--input", str(new), "--output", str(output)]) == 2
+        assert message in capsys.readouterr().err
+    assert run(["predict", "exp001", "--input", str(tmp_path / "none"), "--output", str(tmp_path / "o")]) == 2
+    assert "no folder" in capsys.readouterr().err
+
+
+def test_listings_print_json_and_nothing_else(home, capsys):
+    assert run(["leaderboard", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert run(["experiments", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["exp002"]["parent"] == "exp001"
+    assert "patch_size = [64, 64]" in rows["exp002"]["changed"]
+    assert all(row["error"] is None for row in rows.values())
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_and_options_in_the_documents_exist(document, capsys):
+    text = (REPOSITORY / document).read_text(encoding="utf-8")
+    for words in re.findall(r"python run\.py ([^\n`#|]+)", text):
+        command = "train" if words.startswith("exp") and words[3:4].isdigit() else words.split()[0]
+        if command.startswith("-"):
+            continue
+        assert command in COMMANDS, f"{document}: python run.py {words}"
+        run([command, "--help"])
+        known = capsys.readouterr().out
+        for option in re.findall(r"--[a-z-]+", words):
+            assert option in known, f"{document}: {command} has no {option}"
+
+
+def test_make_targets_in_the_documents_exist():
+    targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    for document in DOCUMENTS:
+        text = (REPOSITORY / document).read_text(encoding="utf-8")
+        assert set(re.findall(r"`?make ([a-z]+)", text)) <= targets | {"folds"}, document
+
+
+def test_links_in_the_documents_lead_somewhere():
+    for document in DOCUMENTS:
+        path = REPOSITORY / document
+        for link in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+            assert link.startswith("http") or (path.parent / link).exists(), f"{document}: {link}"
+
+
+@pytest.mark.slow
+def test_an_interrupt_is_one_line_and_exit_code_130(home):
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "run.py", "exp001"],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(4)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted: " in err
+    assert "Traceback" not in err

@@ -1,0 +1,74 @@
+"""The house rules: rooms import one way only, help comes without heavy imports, files stay short."""
+
+from __future__ import annotations
+
+import ast
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heldout.files import REPOSITORY
+
+SOURCE = REPOSITORY / "src" / "heldout"
+ROOMS = ("errors", "files", "config", "metrics", "data", "tasks", "predict", "train", "blend", "deliver", "cli")
+HEAVY = ("torch", "pandas", "numpy", "monai", "scipy", "sklearn", "matplotlib", "optuna", "albumentations", "lightning")
+LONGEST = 300
+ALLOWED_LONGER = {
+    "config.py": "fields, their checks and the naming of runs belong together: one file to read for 'what can I set'",
+}
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms a file imports from, inside functions too."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write the full name instead of a relative import"
+            names += [node.module] if node.module != "heldout" else [f"heldout.{alias.name}" for alias in node.names]
+    return {name.split(".")[1] for name in names if name.startswith("heldout.")} & set(ROOMS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_room_imports_only_from_the_rooms_before_it(path):
+    if room_of(path) == "__init__":
+        return
+    assert room_of(path) in ROOMS, f"{path} belongs to no room"
+    allowed = ROOMS[: ROOMS.index(room_of(path)) + 1]
+    assert imported_rooms(path) <= set(allowed), f"{room_of(path)} imports from a later room"
+
+
+def test_experiments_import_tasks_and_experiments_only():
+    for path in (REPOSITORY / "exps").glob("*.py"):
+        assert imported_rooms(path) <= {"tasks", "config"}, path
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["leaderboard"], ["experiments"]], ids=lambda words: " ".join(words)
+)
+def test_light_commands_import_nothing_heavy(arguments, tmp_path):
+    code = (
+        f"import sys; from heldout.cli import run; code = run({arguments!r}); "
+        f"heavy = [name for name in {HEAVY!r} if name in sys.modules]; "
+        "sys.exit(f'imports {heavy}' if heavy else code)"
+    )
+    environment = {**os.environ, "HELDOUT_HOME": str(tmp_path), "PYTHONPATH": f"{REPOSITORY / 'src'}:{REPOSITORY}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_files_are_short():
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    too_long = {str(p.relative_to(SOURCE)) for p, n in lengths.items() if n > LONGEST}
+    assert too_long <= set(ALLOWED_LONGER), "split them, or add a reason to ALLOWED_LONGER"
+    assert statistics.median(n for p, n in lengths.items() if p.name != "__init__.py") <= 130
