@@ -33,7 +33,7 @@ demo: $(INSTALLED)
 	$(QUIET) $(BIN)/python run.py demo
 
 test: $(INSTALLED)
-	$(QUIET) $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist worksteal --durations 5
+	$(QUIET) $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadscope --durations 5
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

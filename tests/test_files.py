@@ -17,9 +17,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     files.write_json(path, {"dice": 0.5})
     with pytest.raises(ValueError, match="JSON compliant"):
         files.write_json(path, {"dice": float("nan")})
-    with pytest.raises(RuntimeError, match="stop"), files.atomic(path) as handle:
-        handle.write(b"half")
-        raise RuntimeError("stop")
+
+    def stop_halfway():
+        with files.atomic(path) as handle:
+            handle.write(b"half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        stop_halfway()
     assert files.read_json(path) == {"dice": 0.5}
     assert [entry.name for entry in tmp_path.iterdir()] == ["scores.json"]
 
