@@ -46,7 +46,7 @@ class Exp901(Segment2D):
     workers = 0
     validate_every = 2
     metric = "dice_all"
-    budgets = {"quick": {"epochs": 1}}  # noqa: RUF012 - a field
+    budgets = {"quick": {"epochs": 1}}
 
     def build_model(self, classes: int, exclusive: bool) -> nn.Module:
         return TinyNetwork(classes)

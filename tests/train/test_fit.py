@@ -240,7 +240,7 @@ def test_accumulated_batches_step_the_schedule_once(squares):
 class Lesion3D(Segment3D):
     dataset = "volumes"
     source = "toy"
-    source_options = {"dimensions": 3}  # noqa: RUF012 - a field
+    source_options = {"dimensions": 3}
     test_fraction = 0.2
     fold_count = 2
     near_duplicates = False
@@ -255,7 +255,7 @@ class Lesion3D(Segment3D):
 class Adrenal3D(Classify3D):
     dataset = "volumes"
     source = "toy"
-    source_options = {"dimensions": 3, "kind": "classification"}  # noqa: RUF012 - a field
+    source_options = {"dimensions": 3, "kind": "classification"}
     test_fraction = 0.2
     fold_count = 2
     near_duplicates = False

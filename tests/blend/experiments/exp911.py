@@ -18,7 +18,7 @@ class Small(nn.Module):
 class Exp911(Segment2D):
     dataset = "phantom"
     source = "phantom"
-    source_options = {"patients": 20, "images_per_patient": 2, "size": 32}  # noqa: RUF012
+    source_options = {"patients": 20, "images_per_patient": 2, "size": 32}
     fold_count = 2
     seeds = (0, 1)
     near_duplicates = False

@@ -19,7 +19,7 @@ class Small(nn.Module):
 class Exp914(Classify2D):
     dataset = "phantom"
     source = "phantom"
-    source_options = {"patients": 20, "images_per_patient": 2, "size": 32}  # noqa: RUF012
+    source_options = {"patients": 20, "images_per_patient": 2, "size": 32}
     fold_count = 2
     near_duplicates = False
     normalise = "unit"
