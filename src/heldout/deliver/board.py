@@ -35,6 +35,8 @@ class Row:
         higher_is_better: Direction of the score.
         score: Out-of-fold score, cross-fitted where anything was tuned on it; None while it cannot be computed.
         low, high: 95 % interval over patients.
+        by_class: Score of each class, where there are several.
+        also: Values of other metrics.
         in_sample: Score of a blend on the very predictions it was tuned on.
         cases, patients: How many the score stands on.
         done, planned: Fits (folds x seeds) finished and asked for.
@@ -64,6 +66,8 @@ class Row:
     score: float | None = None
     low: float | None = None
     high: float | None = None
+    by_class: dict[str, float] = field(default_factory=dict)
+    also: dict[str, float] = field(default_factory=dict)
     in_sample: float | None = None
     cases: int | None = None
     patients: int | None = None
@@ -161,7 +165,7 @@ def _run(info: RunInfo, cache: ScoreCache) -> Row:
 
 
 def _fill(row: Row, score: dict[str, Any]) -> None:
-    for key in ("score", "low", "high", "higher_is_better", "cases", "patients", "identity"):
+    for key in ("score", "low", "high", "higher_is_better", "cases", "patients", "identity", "by_class", "also"):
         setattr(row, key, score[key])
 
 

@@ -68,6 +68,9 @@ def _detail(row: Row) -> str:
         text += f" In-sample {number(row.in_sample)}, cross-fitted {number(row.score)}."
     if not row.fits:
         return text + "\n"
+    for values in (row.by_class, row.also):
+        if values:
+            text += " " + ", ".join(f"{name} {number(value)}" for name, value in values.items()) + "."
     fits = [f"seed {fit['seed']} fold {fit['fold']} {number(fit['score'])}" for fit in row.fits]
     where = sorted({f"{fit['machine']}, torch {fit['torch']}" for fit in row.fits})
     epochs = sorted({fit["epochs"] for fit in row.fits})

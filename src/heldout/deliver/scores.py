@@ -9,7 +9,11 @@ from typing import Any
 from heldout import files
 from heldout.errors import UserError
 
-_SCHEMA = 1
+_SCHEMA = 2
+_ALSO = {
+    "classification": ("roc_auc", "average_precision", "accuracy", "sensitivity", "specificity", "log_loss", "ece"),
+    "segmentation": ("dice_pos", "iou_pos", "dice_all", "roc_auc", "average_precision"),
+}
 
 
 class ScoreCache:
@@ -33,8 +37,8 @@ class ScoreCache:
             records: Contents of the ``run.json`` of its finished fits.
 
         Returns:
-            ``score``, ``low``, ``high`` (None where undefined), ``higher_is_better``, ``cases``, ``patients``, and
-            the ``identity`` by which the ledger knows the run.
+            ``score``, ``low``, ``high`` (None where undefined), ``higher_is_better``, ``cases``, ``patients``, the
+            ``identity`` by which the ledger knows the run, ``by_class`` and the values of ``also``, other metrics.
 
         Raises:
             UserError: the predictions cannot be read.
@@ -64,10 +68,13 @@ class ScoreCache:
 def _compute(spec: str, metric: str) -> dict[str, Any]:
     from heldout.blend.decision import load_decision
     from heldout.blend.members import load_member
-    from heldout.metrics import get_metric, interval
+    from heldout.metrics import get_metric, interval, score
 
     member = load_member(spec)
-    result = interval(metric, member.table, member.dataset.classes)
+    classes = member.dataset.classes
+    result = interval(metric, member.table, classes)
+    by_class = {name: _finite(score(metric, member.table, [name])) for name in classes} if len(classes) > 1 else {}
+    also = {name: _finite(score(name, member.table, classes)) for name in _ALSO[member.kind] if name != metric}
     return {
         "metric": metric,
         "score": _finite(result.value),
@@ -77,6 +84,8 @@ def _compute(spec: str, metric: str) -> dict[str, Any]:
         "cases": len(member.table),
         "patients": int(member.table["patient_id"].nunique()),
         "identity": load_decision(spec).identity,
+        "by_class": {name: value for name, value in by_class.items() if value is not None},
+        "also": {name: value for name, value in also.items() if value is not None},
     }
 
 
