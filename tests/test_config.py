@@ -120,12 +120,20 @@ def test_budget_and_overrides_make_a_way_to_run_of_their_own(write):
         ("exp900", ["lr"], "write field=value"),
         ("exp900", ["lrr=1"], "did you mean 'lr'"),
         ("exp900", ["epochs=many"], "epochs = 'many'"),
+        ("exp900", ["dataset=a/b"], "make an experiment file"),
+        ("exp900", ["dataset=" + 200 * "a"], "200 bytes"),
     ],
 )
 def test_a_wrong_call_names_the_remedy(write, spec, overrides, message):
     with pytest.raises(UserError) as caught:
         configuration.load(spec, overrides=overrides)
     assert message in str(caught.value)
+
+
+def test_two_budgets_contradict_each_other(write):
+    assert configuration.load("exp900@quick", budget="quick").epochs == 2
+    with pytest.raises(UserError, match="already names the budget quick: leave out --budget nope"):
+        configuration.load("exp900@quick", budget="nope")
 
 
 def test_difference_lists_what_changed():

@@ -22,6 +22,7 @@ from heldout.errors import UserError
 from heldout.files import REPOSITORY, sha256_json
 
 _SPEC = re.compile(r"(?P<name>exp\d{3}\w*)(@(?P<budget>\w+))?(\+(?P<overrides>.+))?")
+LONGEST_NAME = 200  # bytes: a run's name is the name of its folder
 _NOT_DATA = (classmethod, staticmethod, property)
 
 
@@ -183,7 +184,17 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
             raise UserError(f"{cls.__module__}: {_first_error(error)}") from None
         config._budget = budget
         config._overrides = tuple(sorted((overrides or {}).items()))
+        config._check_name()
         return config
+
+    def _check_name(self) -> None:
+        """Refuse overrides that the run's name cannot carry, as the run could not be found again by it."""
+        name, _, text = self.spec.partition("+")
+        if len(self.spec.encode()) > LONGEST_NAME or dict(map(_parse, _split(text))) != dict(self._overrides):
+            raise UserError(
+                f"the overrides {text} cannot be part of the name of a run (no '/', no blanks, {LONGEST_NAME} bytes at "
+                f"most): make an experiment file exps/exp*.py that changes {name} instead"
+            )
 
     @property
     def spec(self) -> str:
@@ -260,6 +271,8 @@ def load(spec: str, budget: str | None = None, overrides: list[str] | tuple[str,
     match = _SPEC.fullmatch(spec)
     if match is None:
         raise UserError(f"{spec!r} is no experiment: write exp040, exp040@quick or exp040+lr=0.001")
+    if budget is not None and match["budget"] not in (None, budget):
+        raise UserError(f"{spec} already names the budget {match['budget']}: leave out --budget {budget}")
     name = match["name"]
     try:
         module = importlib.import_module(f"exps.{name}")

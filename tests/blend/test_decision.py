@@ -90,6 +90,16 @@ EDITS = {
 }
 
 
+def test_a_decision_edited_before_it_is_frozen_is_refused(runs):
+    make("draft")
+    path = runs / "working" / "blends" / "draft" / "decision.json"
+    stored = json.loads(path.read_text())
+    stored["score"]["cross_fitted"] = 0.99
+    path.write_text(json.dumps(stored))
+    with pytest.raises(UserError, match=r"draft/decision.json was edited after it was written: restore it"):
+        freeze("draft")
+
+
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edited_decision_is_refused(runs, edit):
     make(trials=4)

@@ -125,8 +125,14 @@ def test_a_whole_patient_moved_to_another_fold_by_hand_is_refused(dataset):
 )
 def test_an_edited_fold_table_is_refused(dataset, change, words):
     edit_csv(dataset.folder / "folds.csv", change)
-    with pytest.raises(UserError, match=f"{words}.*undo the change, or run the folds command"):
+    with pytest.raises(UserError, match=f"{words}.*undo the change, or run `folds --rebuild`"):
         room.open_dataset(toy.toy_config())
+
+
+def test_indexing_again_makes_an_edited_fold_table_anew(dataset):
+    edit_csv(dataset.folder / "folds.csv", lambda table: table.iloc[1:])
+    again = room.index_dataset(toy.toy_config(), progress=False)
+    assert again.fold_hash == dataset.fold_hash
 
 
 @pytest.mark.parametrize("name", ["cases.parquet", "sealed.parquet"])

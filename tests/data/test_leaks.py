@@ -122,6 +122,6 @@ def test_four_thousand_images_take_seconds():
     frame = pd.DataFrame({"case_id": [f"c{i}" for i in range(4000)], "content_hash": np.arange(4000).astype(str)})
     frame["patient_id"] = frame["case_id"]
     frame["y_x"] = 0.0
-    begin = time.perf_counter()
+    begin = time.process_time()  # of this process: the machine may be busy with others
     assert find_duplicates(frame, prints, 2).near == []
-    assert time.perf_counter() - begin < 15
+    assert time.process_time() - begin < 15

@@ -35,6 +35,7 @@ class Decision:
         data_hash: SHA-256 of what the cases are.
         search: ``trials``, ``seed``, ``sampler``; and ``by_fold``, the settings behind the cross-fitted score.
         tables: SHA-256 of the blend's own tables.
+        digest: SHA-256 of all of the above, as blending wrote it.
         kept: Out-of-fold predictions to be repeated: ``cases`` and ``sha256`` of their arrays; None until frozen.
         sealed_at: When it was frozen, UTC.
         seal: SHA-256 of all the rest; None until frozen.
@@ -54,6 +55,7 @@ class Decision:
     score: dict[str, float | None] = field(default_factory=dict)
     search: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
+    digest: str | None = None
     kept: dict[str, Any] | None = None
     sealed_at: str | None = None
     seal: str | None = None
@@ -90,6 +92,11 @@ class Decision:
         """Plain values, as ``decision.json`` holds them."""
         return {"schema": 1, **asdict(self), "classes": list(self.classes)}
 
+    def compute_digest(self) -> str:
+        """SHA-256 of what blending decided: every field but those that freezing fills."""
+        later = ("digest", "kept", "sealed_at", "seal")
+        return files.sha256_json({key: value for key, value in self.to_dict().items() if key not in later})
+
     def compute_seal(self) -> str:
         """SHA-256 of every field but the seal."""
         return files.sha256_json({key: value for key, value in self.to_dict().items() if key != "seal"})
@@ -114,6 +121,8 @@ def check_name(name: str) -> None:
 
 def save_decision(decision: Decision) -> Path:
     """Write ``decision.json``."""
+    if decision.seal is None:
+        decision = replace(decision, digest=decision.compute_digest())
     path = blend_folder(decision.name) / "decision.json"
     files.write_json(path, decision.to_dict())
     return path
@@ -132,8 +141,10 @@ def read_decision(name: str) -> Decision:
         raise UserError(f"{path} is not a decision as heldout writes it: restore it, or blend again under a new name")
     decision = Decision(**{key: value for key, value in stored.items() if key != "schema"})
     decision = replace(decision, classes=tuple(decision.classes))
-    if decision.seal is not None and decision.compute_seal() != decision.seal:
-        raise UserError(f"{path} was edited after it was sealed: restore it, or blend again under a new name")
+    sealed = decision.seal is not None
+    if decision.compute_digest() != decision.digest or (sealed and decision.compute_seal() != decision.seal):
+        when = "sealed" if sealed else "written"
+        raise UserError(f"{path} was edited after it was {when}: restore it, or blend again under a new name")
     if decision.name != name:
         raise UserError(f"{path} belongs to the blend {decision.name!r}: a blend cannot be renamed or copied")
     return decision

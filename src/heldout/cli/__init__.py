@@ -26,6 +26,7 @@ _ENVIRONMENT = {
     # two busy cores two to three times slower.
     "OMP_WAIT_POLICY": "passive",
 }
+_MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG}
 
 app = typer.Typer(
     cls=ReadableGroup,
@@ -62,6 +63,8 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _complain("the disk is full: free some space and run the command again; nothing is half-written")
+        if error.filename is not None and error.errno in _MENDABLE:
+            return _complain(f"{error.filename}: {os.strerror(error.errno)}; check the path and its permissions")
         raise
 
 

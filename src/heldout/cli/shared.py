@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -94,7 +95,7 @@ def finish(wrote: Path | str, next_command: str | None = None) -> None:
     """End a command: what it wrote, where, and what comes next."""
     print(f"Wrote {shown(wrote) if isinstance(wrote, Path) else wrote}")
     if next_command:
-        print(f"Next: python run.py {next_command}")
+        print(f"Next: python run.py {' '.join(shlex.quote(word) for word in next_command.split())}")
 
 
 def print_json(value: Any) -> None:

@@ -57,14 +57,15 @@ def folds(
     budget: Budget = None,
     settings: Settings = None,
     skip_bad: SkipBad = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="check and split anew after the raw data changed")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check every case of a dataset, look for leaks, lock the test part away and make the folds."""
     config = configure(experiment, budget, settings, skip_bad)
 
-    from heldout.data.cases import leak_report, open_dataset
+    from heldout.data.cases import index_dataset, leak_report, open_dataset
 
-    dataset = open_dataset(config)
+    dataset = index_dataset(config, progress=not as_json) if rebuild else open_dataset(config)
     report = leak_report(dataset)
     if as_json:
         print_json(report)

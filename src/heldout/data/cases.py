@@ -47,11 +47,12 @@ def open_dataset(config: BaseConfig, *, skip_bad: bool | None = None) -> Dataset
     """
     skip = config.skip_bad if skip_bad is None else skip_bad
     folder = dataset_folder(config, skip)
+    source = _source(config)
     if not (folder / "index.json").exists():
         with files.lock(folder, "checking the dataset", wait=True):
             if not (folder / "index.json").exists():  # another process may have done it while this one waited
-                _build(config, _source(config), folder, skip, progress=True)
-    return load(folder, _source(config))
+                _build(config, source, folder, skip, progress=True)
+    return load(folder, source)
 
 
 def index_dataset(config: BaseConfig, *, skip_bad: bool = False, progress: bool = True) -> Dataset:

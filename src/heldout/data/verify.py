@@ -156,4 +156,4 @@ def _read_folds(folder: Path, cases: pd.DataFrame) -> pd.Series:
 
 
 def _remedy(folder: Path) -> str:
-    return f"undo the change, or run the folds command to make {folder} anew"
+    return f"undo the change, or run `folds --rebuild` to make {folder} anew"

@@ -100,7 +100,8 @@ def collect() -> list[Row]:
     blends = [_blend(path, by_name, cache) for path in sorted((working / "blends").glob("*/decision.json"))]
     cache.save()
     rows = runs + blends
-    _add_looks(rows, working / "ledger.jsonl")
+    if (working / "ledger.jsonl").exists() or (working / ".ledger").exists():
+        _add_looks(rows)
     return sorted(rows, key=_order)
 
 
@@ -170,7 +171,12 @@ def _fill(row: Row, score: dict[str, Any]) -> None:
 
 
 def _blend(path: Path, runs: dict[str, Row], cache: ScoreCache) -> Row:
-    decision = files.read_json(path)
+    from heldout.blend.decision import read_decision
+
+    try:
+        decision = read_decision(path.parent.name).to_dict()
+    except UserError as error:
+        return Row(name=path.parent.name, kind="blend", title="Damaged blend", note=str(error))
     members = [runs[member["spec"]] for member in decision["members"] if member["spec"] in runs]
     weights = [f"{member['weight']:.2f} {member['spec']}" for member in decision["members"]]
     fits = [folder for member in decision["members"] for folder in member["folders"]]
@@ -229,10 +235,8 @@ def _compact(line: str) -> str:
     return f"{key.removeprefix('hooks.')}()" if key.startswith("hooks.") else f"{key} = {new}"
 
 
-def _add_looks(rows: list[Row], ledger: Path) -> None:
+def _add_looks(rows: list[Row]) -> None:
     """Note the looks at a test part under each name, and the score of the last look at what stands there now."""
-    if not ledger.exists():
-        return
     from heldout.blend.ledger import read_ledger
 
     for entry in read_ledger():

@@ -181,7 +181,7 @@ def read_map(folder: Path, name: str, case_id: str, sha256: str | None = None) -
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: predict case {case_id} again, or restore the file") from None
+        raise UserError(f"{path} does not exist: restore it, or delete {folder} and train again") from None
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise UserError(f"{path} is not the file that was written: restore it or predict case {case_id} again")
     try:

@@ -55,7 +55,9 @@ class Msd(Source):
             }
         for key, name in (("numTraining", "training"), ("numTest", "test")):
             if key in self._plan and self._plan[key] != len(self._plan.get(name, [])):
-                found.append(f"dataset.json counts {self._plan[key]} {name} volumes but lists {len(self._plan[name])}")
+                found.append(
+                    f"dataset.json counts {self._plan[key]} {name} volumes but lists {len(self._plan.get(name, []))}"
+                )
         listed = {image for image, _, _ in cases}
         volumes = self.image_files(self._folder)
         present = [self._relative(path) for path in volumes if not self._is_mask(path.relative_to(self._folder))]
@@ -65,6 +67,8 @@ class Msd(Source):
         """Image and mask of an entry, which is a dictionary or, in the test list, often a bare path."""
         if isinstance(entry, str):
             return self._path(entry), ""
+        if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
+            raise UserError(f'{self._folder / "dataset.json"} has the entry {entry}: give it an "image"')
         return self._path(entry["image"]), self._path(entry["label"]) if entry.get("label") else ""
 
     def _path(self, name: str) -> str:
