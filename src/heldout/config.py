@@ -184,11 +184,14 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
             raise UserError(f"{cls.__module__}: {_first_error(error)}") from None
         config._budget = budget
         config._overrides = tuple(sorted((overrides or {}).items()))
-        config._check_name()
         return config
 
-    def _check_name(self) -> None:
-        """Refuse overrides that the run's name cannot carry, as the run could not be found again by it."""
+    def check_name(self) -> None:
+        """Refuse overrides that the run's name cannot carry, as the run could not be found again by it.
+
+        Raises:
+            UserError: one of them holds a '/' or a blank, or they are too long for a folder's name.
+        """
         name, _, text = self.spec.partition("+")
         if len(self.spec.encode()) > LONGEST_NAME or dict(map(_parse, _split(text))) != dict(self._overrides):
             raise UserError(
@@ -287,7 +290,9 @@ def load(spec: str, budget: str | None = None, overrides: list[str] | tuple[str,
     if cls is None:
         raise UserError(f"exps/{name}.py defines no experiment: subclass a task or another experiment there")
     texts = _split(match["overrides"] or "") + list(overrides)
-    return cls.create(match["budget"] or budget, dict(_parse(text) for text in texts))
+    config = cls.create(match["budget"] or budget, dict(_parse(text) for text in texts))
+    config.check_name()
+    return config
 
 
 def names() -> list[str]:

@@ -128,5 +128,5 @@ def test_a_truncated_map_is_named_even_without_its_hash(tmp_path):
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(UserError, match=r"oof.parquet does not exist"):
         read_table(tmp_path, "oof")
-    with pytest.raises(UserError, match=r"a.b2nd does not exist: predict case a again"):
+    with pytest.raises(UserError, match=r"a.b2nd does not exist: restore it, or delete"):
         read_map(tmp_path, "oof", "a")
