@@ -28,6 +28,7 @@ class Row:
         parent: Experiment it differs from, or None.
         changed: The fields and hooks in which it differs from its parent.
         budget: Name of the budget, or None for the experiment as it stands.
+        scaled: What the budget changes.
         dataset: Name of the dataset.
         data_hash: Hash of the cases and parts; scores of different hashes do not compare.
         fold_hash: Hash of the fold table.
@@ -60,6 +61,7 @@ class Row:
     parent: str | None = None
     changed: list[str] = field(default_factory=list)
     budget: str | None = None
+    scaled: list[str] = field(default_factory=list)
     data_hash: str = ""
     fold_hash: str = ""
     higher_is_better: bool = True
@@ -147,6 +149,7 @@ def _run(info: RunInfo, cache: ScoreCache) -> Row:
         dataset=config["dataset"],
         metric=records[0]["metric"],
         budget=records[0]["budget"],
+        scaled=[f"{key} = {value}" for key, value in config["budgets"].get(records[0]["budget"], {}).items()],
         data_hash=records[0]["data_hash"],
         fold_hash=records[0]["fold_hash"],
         done=len(records),

@@ -64,6 +64,8 @@ def _line(row: Row) -> str:
 def _detail(row: Row) -> str:
     origin = f" ({lineage(row)})" if lineage(row) else ""
     text = f"**{row.name}**: {row.title.rstrip('.')}{origin}."
+    if row.scaled:
+        text += f" Budget {row.budget}: {', '.join(row.scaled)}."
     if row.in_sample is not None:
         text += f" In-sample {number(row.in_sample)}, cross-fitted {number(row.score)}."
     if not row.fits:
