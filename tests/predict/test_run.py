@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from heldout.data.geometry import Geometry
+from heldout.data.patches import cut_patch
 from heldout.errors import UserError
 from heldout.predict.run import predict_cases
 from heldout.tasks import Classify2D, Segment2D, Segment3D
+from heldout.train.sampling import draw_patch
 
 RANDOM = np.random.default_rng(0)
 
@@ -90,7 +92,7 @@ def test_windows_and_flips_of_a_volume_change_nothing_for_a_pointwise_network(tt
 
 @pytest.mark.parametrize(
     ("shape", "seen"),
-    [((20, 16), {(20, 16)}), ((21, 16), {(16, 16)}), ((40, 9), {(16, 9)}), ((5, 7), {(5, 7)})],
+    [((20, 16), {(20, 16)}), ((21, 16), {(16, 16)}), ((40, 9), {(16, 16)}), ((5, 7), {(16, 16)})],
     ids=str,
 )
 def test_windows_have_the_size_of_the_patch_and_begin_a_quarter_beyond_it(shape, seen):
@@ -103,6 +105,20 @@ def test_windows_have_the_size_of_the_patch_and_begin_a_quarter_beyond_it(shape,
 
     run(Segment2D.create(overrides={"patch_size": (16, 16)}), Watched(2), images(shape))
     assert sizes == seen
+
+
+def test_a_case_smaller_than_the_patch_is_seen_as_in_training():
+    seen = []
+
+    class Watched(Pointwise):
+        def forward(self, image):
+            seen.append(image[0].numpy())
+            return super().forward(image)
+
+    (array,) = volumes((5, 9, 4))
+    run(Segment3D.create(overrides={"patch_size": (8, 8, 8)}), Watched(3), [array], tta="")
+    start = draw_patch(array.shape[1:], (8, 9, 8), None, np.random.default_rng(0))
+    np.testing.assert_array_equal(seen[0], cut_patch(array, start, (8, 9, 8)).astype(np.float32))
 
 
 @pytest.mark.parametrize(("letter", "axis"), [("v", 1), ("h", 2)])

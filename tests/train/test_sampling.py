@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from heldout.data.patches import cut_patch
 from heldout.errors import UserError
-from heldout.train.sampling import cut_patch, derive_seed, draw_cases, draw_patch, epoch_length
+from heldout.train.sampling import derive_seed, draw_cases, draw_patch, epoch_length
 
 
 def test_neighbouring_places_have_unrelated_seeds():

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import chain, combinations
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from heldout.data.geometry import Geometry, restore
 from heldout.data.normalise import to_float
+from heldout.data.patches import centre, cut_patch
 from heldout.errors import UserError
 from heldout.predict.prediction import Prediction, mean_predictions, presence
 from heldout.tasks import Task
@@ -42,9 +44,11 @@ def predict_cases(
 ) -> Iterator[list[Prediction]]:
     """Predict cases with several networks of one experiment, in float32.
 
-    Consecutive cases of equal shape share a batch of at most ``predict_batch_size``. A case that exceeds
-    the training patch by more than a quarter along an axis is covered by sliding windows with Gaussian weights;
-    everything else is predicted whole. Only the batches at work are held in memory.
+    A case smaller than the training patch is surrounded by zeros up to its size, as in training: networks that
+    normalise by instance see shifted intensities otherwise. Consecutive cases of equal shape then share a batch of at
+    most ``predict_batch_size``. A case that exceeds the training patch by more than a quarter along an axis is covered
+    by sliding windows with Gaussian weights; everything else is predicted whole. Only the batches at work are held in
+    memory.
 
     Args:
         config: The experiment of all the networks.
@@ -70,12 +74,12 @@ def predict_cases(
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting: deque[Future[list[Prediction]]] = deque()
         for batch in _batches(config, cases):
-            images = np.stack([to_float(array) for _, array, _ in batch])
+            images = np.stack([to_float(case.image) for case in batch])
             probabilities = [_probabilities(config, model, images, exclusive, flips) for model in models]
             ready = len(waiting)
-            for position, (case_id, _, geometry) in enumerate(batch):
+            for position, case in enumerate(batch):
                 answers = [values[position] for values in probabilities]
-                waiting.append(pool.submit(_finish, case_id, geometry, answers))
+                waiting.append(pool.submit(_finish, case, answers))
             # while this batch is brought back to its grids, the next one is computed
             for _ in range(ready):
                 yield waiting.popleft().result()
@@ -83,12 +87,31 @@ def predict_cases(
             yield waiting.popleft().result()
 
 
-def _batches(config: Task, cases: Iterable[Case]) -> Iterator[list[Case]]:
-    batch: list[Case] = []
-    for case in cases:
-        shape = case[1].shape
+@dataclass(frozen=True, eq=False)
+class _Padded:
+    """A case whose image (C, *S) is at least as large as the patch, and where in it the case itself lies."""
+
+    case_id: str
+    image: np.ndarray
+    inside: tuple[slice, ...]
+    geometry: Geometry | None
+
+
+def _padded(config: Task, case: Case) -> _Padded:
+    case_id, array, geometry = case
+    size = array.shape[1:]
+    padded = size if config.patch_size is None else tuple(map(max, size, config.patch_size))
+    start = centre(size, padded)
+    inside = tuple(slice(-first, -first + length) for first, length in zip(start, size, strict=True))
+    return _Padded(case_id, cut_patch(array, start, padded), inside, geometry)
+
+
+def _batches(config: Task, cases: Iterable[Case]) -> Iterator[list[_Padded]]:
+    batch: list[_Padded] = []
+    for case in (_padded(config, case) for case in cases):
+        shape = case.image.shape
         full = len(batch) == config.predict_batch_size or (batch and _window(config, shape[1:]) is not None)
-        if batch and (full or batch[0][1].shape != shape):
+        if batch and (full or batch[0].image.shape != shape):
             yield batch
             batch = []
         batch.append(case)
@@ -100,7 +123,7 @@ def _window(config: Task, size: Sequence[int]) -> tuple[int, ...] | None:
     """The sliding window for a case, or None where the case is predicted whole."""
     if config.patch_size is None or all(n <= WHOLE * patch for n, patch in zip(size, config.patch_size, strict=True)):
         return None
-    return tuple(min(n, patch) for n, patch in zip(size, config.patch_size, strict=True))
+    return config.patch_size
 
 
 def _flip_sets(config: Task, tta: str) -> list[tuple[int, ...]]:
@@ -152,19 +175,19 @@ def _tiled(config: Task, image: Tensor, forward: Any) -> Tensor:
     )
 
 
-def _finish(case_id: str, geometry: Geometry | None, answers: list[np.ndarray]) -> list[Prediction]:
-    return [_to_prediction(case_id, geometry, answer) for answer in answers]
+def _finish(case: _Padded, answers: list[np.ndarray]) -> list[Prediction]:
+    return [_to_prediction(case, answer) for answer in answers]
 
 
-def _to_prediction(case_id: str, geometry: Geometry | None, probability: np.ndarray) -> Prediction:
+def _to_prediction(case: _Padded, probability: np.ndarray) -> Prediction:
     if not np.isfinite(probability).all():
         raise UserError(
-            f"the prediction of case {case_id} is not finite, so the network is broken: train again with a lower lr"
+            f"the prediction of case {case.case_id} is not finite, so the network is broken: lower lr and train again"
         )
     if probability.ndim == 1:
-        return Prediction(case_id, np.clip(probability, 0, 1).astype(np.float32))
-    if geometry is None:
-        raise ValueError(f"case {case_id} needs its geometry to be brought back to its own grid")
-    restored = np.clip(restore(probability, geometry), 0, 1)
+        return Prediction(case.case_id, np.clip(probability, 0, 1).astype(np.float32))
+    if case.geometry is None:
+        raise ValueError(f"case {case.case_id} needs its geometry to be brought back to its own grid")
+    restored = np.clip(restore(probability[:, *case.inside], case.geometry), 0, 1)
     values = np.rint(restored * 255).astype(np.uint8)
-    return Prediction(case_id, presence(values), values)
+    return Prediction(case.case_id, presence(values), values)

@@ -12,10 +12,11 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from heldout.data.dataset import Dataset
+from heldout.data.patches import cut_patch
 from heldout.data.prepare import Prepared, to_float
 from heldout.errors import UserError
 from heldout.tasks import Task
-from heldout.train.sampling import cut_patch, derive_seed, draw_cases, draw_patch, epoch_length, seed_globals
+from heldout.train.sampling import derive_seed, draw_cases, draw_patch, epoch_length, seed_globals
 
 Place = tuple[int, int, int]  # epoch, position in the epoch, index of the case
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from heldout.data.patches import centre
 from heldout.errors import UserError
 
 
@@ -97,20 +98,7 @@ def draw_patch(
         # up to a quarter off the centre, lest the network learn that the middle is always foreground
         shift = [int(generator.integers(-(wanted // 4), wanted // 4 + 1)) for wanted in patch]
         wish = [int(at) - wanted // 2 + by for at, wanted, by in zip(voxel, patch, shift, strict=True)]
+    middle = centre(size, patch)
     return tuple(
-        -(-free // 2) if free < 0 else min(max(start, 0), free) for start, free in zip(wish, room, strict=True)
+        even if free < 0 else min(max(start, 0), free) for start, free, even in zip(wish, room, middle, strict=True)
     )
-
-
-def cut_patch(array: np.ndarray, start: Sequence[int], patch: Sequence[int]) -> np.ndarray:
-    """Copy a patch of (C, *S), reading nothing else; what lies outside the case is 0."""
-    inside, target = [slice(None)], [slice(None)]
-    for first, wanted, length in zip(start, patch, array.shape[1:], strict=True):
-        low, high = max(first, 0), min(first + wanted, length)
-        inside.append(slice(low, high))
-        target.append(slice(low - first, high - first))
-    if all(part.stop - part.start == wanted for part, wanted in zip(target[1:], patch, strict=True)):
-        return np.array(array[tuple(inside)])
-    result = np.zeros((len(array), *patch), array.dtype)
-    result[tuple(target)] = array[tuple(inside)]
-    return result
