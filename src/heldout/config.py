@@ -282,7 +282,8 @@ def load(spec: str, budget: str | None = None, overrides: list[str] | tuple[str,
     except ModuleNotFoundError as error:
         if error.name not in (f"exps.{name}", "exps"):
             raise
-        raise UserError(f"exps/{name}.py does not exist{_nearest(name, names())}") from None
+        known = _nearest(name, names()) or f": there are {', '.join(names()) or 'none yet'}"
+        raise UserError(f"exps/{name}.py does not exist{known}") from None
     cls = next(
         (v for v in vars(module).values() if isinstance(v, ExperimentMeta) and v.__module__ == module.__name__),
         None,

@@ -160,6 +160,12 @@ def test_a_changed_raw_file_is_named(dataset, raw, part, name):
         room.open_dataset(toy.toy_config())
 
 
+def test_an_edited_index_of_the_raw_data_is_refused(dataset, raw):
+    edit_csv(raw / "index.csv", lambda table: table.assign(patient_id="p00"))
+    with pytest.raises(UserError, match=r"index\.csv changed after it was indexed.*folds --rebuild"):
+        room.open_dataset(toy.toy_config())
+
+
 def test_a_fresh_copy_of_the_raw_data_is_accepted(dataset, raw, tmp_path):
     shutil.copytree(raw, tmp_path / "copy")
     shutil.rmtree(raw)

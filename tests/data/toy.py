@@ -26,6 +26,9 @@ class Toy(Source):
         self.exclusive = self.options["exclusive"]
         self.dimensions = self.options["dimensions"]
 
+    def tables(self):
+        return [self.root / "index.csv"]
+
     def _rows(self, found):
         found.append("toy line")
         text = ["case_id", "patient_id", "image", "mask", "split"]

@@ -155,6 +155,29 @@ def test_a_finished_fold_returns_at_once(squares, monkeypatch):
     assert fit(epochs=1) == folder
 
 
+@pytest.mark.parametrize("damage", ["missing", "changed"])
+def test_a_finished_fold_without_its_weights_is_refused(squares, damage):
+    path = fit(epochs=1) / "weights.safetensors"
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match=rf"weights\.safetensors .*{damage}.*restore it, or delete the folder"):
+        fit(epochs=1)
+
+
+def test_a_patient_moved_to_another_fold_by_hand_is_not_trained_on(squares):
+    config = Exp901.create(overrides={"epochs": 1})
+    dataset = open_dataset(config)
+    table = pd.read_csv(dataset.folder / "folds.csv", dtype=str)
+    moved = table["patient_id"][0]
+    table.loc[0, "fold"] = str(1 - int(table["fold"][0]))
+    table.to_csv(dataset.folder / "folds.csv", index=False)
+    with pytest.raises(UserError, match=rf"patient {moved} .*folds\.csv.*undo the change, or run `folds --rebuild`"):
+        run_experiment(config, quiet=True)
+    assert not runs.run_folder(config.spec).exists()
+
+
 def test_only_what_is_missing_is_trained(squares):
     config = Exp901.create(overrides={"epochs": 1, "seeds": (0, 1)})
     first = fit_fold(config, open_dataset(config), 1, 1, quiet=True)

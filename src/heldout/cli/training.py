@@ -150,7 +150,11 @@ def _print_report(config: BaseConfig, report: dict[str, Any]) -> None:
         "near": "near duplicates",
         "conflicts": "duplicates with unlike labels",
     }
-    out.print("[bold]Leak report[/bold]: no patient and no duplicate lies in two folds, or in train and test")
+    kept_apart = "duplicate" if config.near_duplicates else "exact duplicate"
+    out.print(f"[bold]Leak report[/bold]: no patient and no {kept_apart} lies in two folds, or in train and test")
+    if not config.near_duplicates:
+        out.print("  near duplicates were not looked for: near_duplicates = False")
+        del kinds["near"]
     for key, what in kinds.items():
         sets = report[key]
         example = f", such as {escape(', '.join(sets[0][:3]))}" if sets else ""

@@ -17,7 +17,7 @@ from heldout.data.leaks import Duplicates, find_duplicates, group_ids
 from heldout.data.report import leak_report
 from heldout.data.sealed import open_sealed
 from heldout.data.sources import Source, source_class
-from heldout.data.verify import load, raw_files
+from heldout.data.verify import index_hash, load, raw_files
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _build(config: BaseConfig, source: Source, folder: Path, skip_bad: bool, pro
         raise UserError(f"{source.root} holds no labelled case to train on: check the split column of its index")
     one_class = source.kind == "classification" and len(source.classes) == 1
     folds = make_folds(train, config.fold_count, config.fold_seed, needs_negatives=one_class)
-    _write(config, source, folder, cases, folds, problems + crossing, duplicates)
+    _write(config, source, folder, index, cases, folds, problems + crossing, duplicates)
 
 
 def _with_results(index: pd.DataFrame, checked: list[Checked]) -> pd.DataFrame:
@@ -145,6 +145,7 @@ def _write(
     config: BaseConfig,
     source: Source,
     folder: Path,
+    index: pd.DataFrame,
     cases: pd.DataFrame,
     folds: pd.Series,
     problems: list[Problem],
@@ -196,6 +197,7 @@ def _write(
             "exclusive": source.exclusive,
             "fold_hash": hashes["folds.csv"],
             "data_hash": data_hash,
+            "index_hash": index_hash(index),
             "files": hashes,
         },
     )

@@ -24,15 +24,19 @@ def load(folder: Path, source: Source) -> Dataset:
         UserError: something does not fit; the message names the patient or the file.
     """
     index = files.read_json(folder / "index.json")
-    if index.get("schema") != 1 or index.get("classes") != list(source.classes):
-        raise UserError(f"{folder} was made by another version of heldout: {_remedy(folder)}")
+    if index.get("schema") != 1 or "index_hash" not in index:
+        raise UserError(f"{folder} was made by another version of heldout: run `folds --rebuild` to make it anew")
+    if index["classes"] != list(source.classes):
+        raise UserError(
+            f"{source.root} has the classes {list(source.classes)}, {folder} {index['classes']}: {_remedy(folder)}"
+        )
     cases = _read_cases(folder, index)
     folds = _read_folds(folder, cases)
     if files.sha256_file(folder / "folds.csv") != index["fold_hash"]:
         raise UserError(f"{folder / 'folds.csv'} was changed after the folds were made: {_remedy(folder)}")
     if files.sha256_file(folder / "sealed.parquet") != index["files"]["sealed.parquet"]:
         raise UserError(f"{folder / 'sealed.parquet'} was changed: {_remedy(folder)}")
-    verify_raw(folder, source, cases)
+    verify_raw(folder, source, cases, index["index_hash"])
     labels = [f"y_{name}" for name in source.classes]
     return Dataset(
         folder,
@@ -48,18 +52,24 @@ def load(folder: Path, source: Source) -> Dataset:
 
 
 def raw_files(source: Source, cases: pd.DataFrame) -> pd.DataFrame:
-    """Path below the root, size in bytes and time of change (ns) of every raw file that a case is made of."""
-    paths = sorted({path for row in cases.to_dict("records") for path in _case_files(source, row)})
+    """Path below the root, size in bytes and time of change (ns) of every raw file that the cases are made of."""
+    of_cases = {path for row in cases.to_dict("records") for path in _case_files(source, row)}
+    paths = sorted(of_cases | {_relative(source, path) for path in source.tables()})
     stats = [(source.root / path).stat() for path in paths]
     sizes, times = [stat.st_size for stat in stats], [stat.st_mtime_ns for stat in stats]
     return pd.DataFrame({"path": paths, "size": sizes, "mtime_ns": times})
 
 
-def verify_raw(folder: Path, source: Source, cases: pd.DataFrame) -> None:
+def index_hash(index: pd.DataFrame) -> str:
+    """SHA-256 of what a source lists: ids, patients, files, parts and labels."""
+    return files.sha256_json(index.astype(object).where(index.notna(), None).to_numpy().tolist())
+
+
+def verify_raw(folder: Path, source: Source, cases: pd.DataFrame, indexed: str) -> None:
     """Check that the raw files are those that were indexed, by size and time; read again only what looks changed.
 
     Raises:
-        UserError: a file is missing, or holds other pixels than when it was indexed.
+        UserError: a file is missing, or holds other pixels, labels or patients than when it was indexed.
     """
     table = pd.read_csv(folder / "raw_files.csv", dtype={"path": str}, keep_default_na=False)
     touched = set()
@@ -72,6 +82,11 @@ def verify_raw(folder: Path, source: Source, cases: pd.DataFrame) -> None:
             touched.add(path)
     if not touched:
         return
+    if index_hash(source.index()) != indexed:
+        raise UserError(
+            f"{source.root / min(touched)} changed after it was indexed, and with it the list of cases, their patients "
+            f"or labels: {_remedy(folder)}"
+        )
     rows = pd.concat([cases[cases["split"] != "test"], read_sealed(folder)], ignore_index=True)
     for row in rows.to_dict("records"):
         changed = touched.intersection(_case_files(source, row))
@@ -104,9 +119,12 @@ def _case_files(source: Source, row: dict[str, Any]) -> list[str]:
     found = []
     for text in (row["image"], row["mask"]):
         for path in source.paths(text) if text else []:
-            file = path if path.exists() else Path(str(path).partition("#")[0])
-            found.append(str(file.relative_to(source.root)) if file.is_relative_to(source.root) else str(file))
+            found.append(_relative(source, path if path.exists() else Path(str(path).partition("#")[0])))
     return found
+
+
+def _relative(source: Source, path: Path) -> str:
+    return str(path.relative_to(source.root)) if path.is_relative_to(source.root) else str(path)
 
 
 def _read_cases(folder: Path, index: dict[str, Any]) -> pd.DataFrame:

@@ -76,6 +76,7 @@ def fit_fold(config: Task, dataset: Dataset, fold: int, seed: int, *, quiet: boo
                     rest.unlink()
                 runs.write_config(config, dataset, folder)
                 _fit(config, dataset, (seed, fold), folder, quiet)
+    runs.check_weights(folder)
     (folder / "state.pt").unlink(missing_ok=True)
     return folder
 

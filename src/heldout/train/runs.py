@@ -21,7 +21,7 @@ RECORD_KEYS = {
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitRecord:
     """One finished fold of one seed.
 
     Attributes:
@@ -51,7 +51,7 @@ class RunInfo:
     spec: str
     folder: Path
     config: dict[str, Any]
-    fits: tuple[Fit, ...]
+    fits: tuple[FitRecord, ...]
 
 
 def run_folder(spec: str) -> Path:
@@ -67,6 +67,18 @@ def fit_folder(spec: str, seed: int, fold: int) -> Path:
 def is_finished(folder: Path) -> bool:
     """Whether a fold is done: its record is written last."""
     return (folder / "run.json").exists()
+
+
+def check_weights(folder: Path) -> None:
+    """Refuse a finished fold without the weights that it recorded.
+
+    Raises:
+        UserError: the file is missing, or was changed after training.
+    """
+    path, record = folder / "weights.safetensors", read_run(folder)
+    if not path.is_file() or files.sha256_file(path) != record["sha256"]["weights"]:
+        what = "was changed after training" if path.is_file() else "is missing"
+        raise UserError(f"{path} {what}: restore it, or delete the folder {folder} and run the command again")
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -122,10 +134,10 @@ def finished(config: BaseConfig) -> list[tuple[int, int, Path]]:
     return [(fit.seed, fit.fold, fit.folder) for fit in _fits(folder)]
 
 
-def _fits(folder: Path) -> Iterator[Fit]:
+def _fits(folder: Path) -> Iterator[FitRecord]:
     records = [(path.parent, read_run(path.parent)) for path in folder.glob("seed*/fold*/run.json")]
     for path, record in sorted(records, key=lambda pair: (pair[1]["seed"], pair[1]["fold"])):
-        yield Fit(record["seed"], record["fold"], path, record)
+        yield FitRecord(record["seed"], record["fold"], path, record)
 
 
 def check_identity(config: BaseConfig, dataset: Dataset | None = None) -> None:

@@ -107,6 +107,10 @@ class Source(ABC):
         text = frame[columns].astype(object).where(frame[columns].notna(), "")
         return pd.concat([text, frame[frame.columns[len(columns) :]].astype("float64")], axis=1)
 
+    def tables(self) -> list[Path]:
+        """Files besides images and masks that :meth:`index` reads, such as the table of labels."""
+        return []
+
     def report(self) -> list[str]:
         """Lines about conflicts, missing files and odd things, found by :meth:`index`."""
         if self._found is None:

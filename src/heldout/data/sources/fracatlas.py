@@ -66,6 +66,10 @@ class FracAtlas(Source):
             cv2.fillPoly(mask, [fixed], 1, shift=_SUBPIXEL_BITS)
         return mask[None]
 
+    def tables(self) -> list[Path]:
+        """``dataset.csv`` and the outlines."""
+        return [path for name in ("dataset.csv", _VGG, _COCO) if (path := self._folder / name).is_file()]
+
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
         present = defaultdict(list)
         for path in self.image_files(self._folder / "images"):

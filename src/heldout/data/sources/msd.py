@@ -39,6 +39,10 @@ class Msd(Source):
             table[value] = number
         return table[mask]
 
+    def tables(self) -> list[Path]:
+        """``dataset.json``."""
+        return [self._folder / "dataset.json"]
+
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
         cases = [(*self._case(entry), "") for entry in self._plan.get("training", [])]
         cases += [(*self._case(entry), "submit") for entry in self._plan.get("test", [])]

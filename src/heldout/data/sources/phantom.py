@@ -101,6 +101,10 @@ class Phantom(Source):
             return mask
         return np.concatenate([(mask == value).astype(np.uint8) for value in range(1, len(self.classes) + 1)])
 
+    def tables(self) -> list[Path]:
+        """``cases.csv``."""
+        return [self.root / "cases.csv"]
+
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - nothing odd in a made dataset
         path = self.root / "cases.csv"
         if not path.is_file():

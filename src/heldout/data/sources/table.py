@@ -72,6 +72,10 @@ class Table(Source):
             return ()
         return (f"{self._csv.name} has no patient column: every case is taken to be of another patient.",)
 
+    def tables(self) -> list[Path]:
+        """The CSV."""
+        return [self._csv]
+
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
         ids, patient, mask = self.options["id"], self._column("patient"), self._column("mask")
         seen: dict[str, int] = {}
