@@ -68,7 +68,7 @@ def record(name: str, measurements: Sequence[Measurement]) -> int:
     ]
     for one in measurements:
         bar = "" if one.bar is None else f"{'>=' if one.at_least else '<='} {one.bar:g} {one.unit}"
-        lines.append(f"| {one.what} | {one.value:.3g} {one.unit} | {bar} | {'kept' if one.kept else '**missed**'} |")
+        lines.append(f"| {one.what} | {one.value:.4g} {one.unit} | {bar} | {'kept' if one.kept else '**missed**'} |")
     text = "\n".join(lines) + "\n"
     (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
     print(text, file=sys.stdout)

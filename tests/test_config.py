@@ -149,3 +149,18 @@ def test_dimensions_decide_the_flip_axes():
         dimensions: ClassVar[int] = 3
 
     assert (Flat().flip_axes, Deep().flip_axes) == ("vh", "xyz")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\nundefined_name\n", r"exps/exp901\.py line 2 fails with NameError"),
+        ("def broken(:\n", r"exps/exp901\.py line 1 fails with SyntaxError"),
+        ("import no_such_package\n", r"exps/exp901\.py imports no_such_package, which does not exist"),
+    ],
+    ids=["name", "syntax", "import"],
+)
+def test_a_broken_experiment_file_is_named_with_its_line(write, text, message):
+    write("exp901", text)
+    with pytest.raises(UserError, match=message):
+        configuration.load("exp901")

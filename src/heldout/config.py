@@ -14,6 +14,8 @@ import importlib
 import inspect
 import re
 import textwrap
+import traceback
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
@@ -277,13 +279,7 @@ def load(spec: str, budget: str | None = None, overrides: list[str] | tuple[str,
     if budget is not None and match["budget"] not in (None, budget):
         raise UserError(f"{spec} already names the budget {match['budget']}: leave out --budget {budget}")
     name = match["name"]
-    try:
-        module = importlib.import_module(f"exps.{name}")
-    except ModuleNotFoundError as error:
-        if error.name not in (f"exps.{name}", "exps"):
-            raise
-        known = _nearest(name, names()) or f": there are {', '.join(names()) or 'none yet'}"
-        raise UserError(f"exps/{name}.py does not exist{known}") from None
+    module = _import(name)
     cls = next(
         (v for v in vars(module).values() if isinstance(v, ExperimentMeta) and v.__module__ == module.__name__),
         None,
@@ -294,6 +290,24 @@ def load(spec: str, budget: str | None = None, overrides: list[str] | tuple[str,
     config = cls.create(match["budget"] or budget, dict(_parse(text) for text in texts))
     config.check_name()
     return config
+
+
+def _import(name: str) -> Any:
+    """The module of an experiment; whatever goes wrong in the user's file is told with its line."""
+    try:
+        return importlib.import_module(f"exps.{name}")
+    except UserError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name not in (f"exps.{name}", "exps"):
+            raise UserError(f"exps/{name}.py imports {error.name}, which does not exist: correct its name") from None
+        known = _nearest(name, names()) or f": there are {', '.join(names()) or 'none yet'}"
+        raise UserError(f"exps/{name}.py does not exist{known}") from None
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename).stem == name]
+        line = lines[-1] if lines else getattr(error, "lineno", "?")
+        raise UserError(f"exps/{name}.py line {line} fails with {type(error).__name__}: {error}; correct it") from error
 
 
 def names() -> list[str]:
