@@ -19,19 +19,19 @@ from record import Measurement, record
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TIMES = 10
-# large enough that arrays which were kept in memory would break the bar
+# arrays large enough that keeping them in memory would break the bar
 PROGRAM = """
 import sys
-SIZES, PATCHES = {2: 384, 3: 0}, {2: (192, 192), 3: (32, 32, 16)}
 from heldout.data.cases import open_dataset
 from heldout.data.prepare import open_prepared
 from heldout.config import load
 from heldout.train.fit import fit_fold
 base = load(sys.argv[1])
+size, patch = (384, (192, 192)) if base.dimensions == 2 else (0, (32, 32, 16))
 config = base.create(overrides={
     "dataset": f"phantom{sys.argv[2]}",
-    "source_options": {**base.source_options, "patients": int(sys.argv[2]), "size": SIZES[base.dimensions]},
-    "patch_size": PATCHES[base.dimensions], "fold_count": 5, "batch_size": 4,
+    "source_options": {**base.source_options, "patients": int(sys.argv[2]), "size": size},
+    "patch_size": patch, "fold_count": 5, "batch_size": 4,
     "steps_per_epoch": int(sys.argv[3]), "epochs": 2, "workers": 2, "seeds": (0,),
 })
 dataset = open_dataset(config)
@@ -90,7 +90,7 @@ def main() -> int:
     steps = parser.parse_args().steps
     measurements = []
     with tempfile.TemporaryDirectory() as temporary:
-        for spec, patients in (("exp002", 40), ("exp003", 20)):
+        for spec, patients in (("exp002", 40), ("exp003", 40)):
             small = train(Path(temporary) / spec, spec, patients, steps)
             large = train(Path(temporary) / spec, spec, TIMES * patients, steps)
             for cases, size, largest in (small, large):

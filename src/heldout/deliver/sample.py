@@ -68,6 +68,15 @@ def case_names(cases: pd.DataFrame, sample: pd.DataFrame | None, classes: tuple[
     return dict(zip(ways[best], cases.case_id, strict=True))
 
 
+def asked_for(cases: pd.DataFrame, sample: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """The cases that a sample submission names; all where it names none, so that :func:`case_names` can say so."""
+    ids = set(sample.iloc[:, 0])
+    paths = [Path(image_paths(text)[0]) for text in cases.image]
+    ways = zip(cases.case_id, (p.name for p in paths), (p.name.partition(".")[0] for p in paths), strict=True)
+    named = [bool(ids & ids_of(names, sample, classes)) for names in ways]
+    return cases[named].reset_index(drop=True) if any(named) else cases
+
+
 def ids_of(names: Iterable[str], sample: pd.DataFrame, classes: tuple[str, ...]) -> set[str]:
     """Entries that the sample's first column should hold for these case names."""
     if _has_class_suffix(sample, classes):

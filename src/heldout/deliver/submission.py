@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,8 +15,13 @@ from heldout.config import load
 from heldout.data.image import Image
 from heldout.deliver import rle
 from heldout.deliver.masks import mask_files
-from heldout.deliver.sample import arrange, case_names, check, empty_text, image_paths, read_sample
+from heldout.deliver.sample import arrange, asked_for, case_names, check, empty_text, image_paths, read_sample
 from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from heldout.blend.apply import Blended
 
 
 def submit(decision: Decision) -> Path:
@@ -42,47 +48,70 @@ def submit(decision: Decision) -> Path:
             f"dataset {config.dataset} has no cases to submit, none without a label: for a folder of new files "
             f"use `python run.py predict {decision.name} --input DIR --output DIR`"
         )
-    if config.submission == "rle" and dataset.dimensions != 2:
-        raise UserError(f"{config.spec}: submission = 'rle' is for images; write submission = 'masks' for volumes")
-    if config.submission != "csv" and config.kind != "segmentation":
-        raise UserError(f"{config.spec}: submission = {config.submission!r} needs a segmentation; write 'csv'")
-    root = dataset.source.root
-    sample = None if config.sample_submission is None else read_sample(root / config.sample_submission)
-    names = case_names(cases, sample, dataset.classes)
+    writer = SubmissionWriter(decision, cases, dataset.source.root)
+    images = writer.watch((case_id, dataset.read_image(case_id)) for case_id in cases.case_id)
+    return writer.write(apply_decision(decision, images), files.home() / "submissions" / decision.name)
 
-    affines: dict[str, np.ndarray | None] = {}
 
-    def images() -> Iterator[tuple[str, Image]]:
-        for case_id in cases.case_id:
-            image = dataset.read_image(case_id)
-            affines[case_id] = image.affine
+class SubmissionWriter:
+    """Lays predictions out as a competition wants them; everything about the form is checked before predicting.
+
+    Args:
+        decision: What predicts.
+        cases: case_id and image of the cases; where there is a sample submission, those it names are to be submitted,
+            :attr:`cases`.
+        root: Folder below which the images and the sample submission lie.
+
+    Raises:
+        UserError: the form does not fit the task, or the sample submission does not fit the cases.
+    """
+
+    def __init__(self, decision: Decision, cases: pd.DataFrame, root: Path) -> None:
+        config = load(decision.members[0]["spec"])
+        if config.submission == "rle" and config.dimensions != 2:
+            raise UserError(f"{config.spec}: submission = 'rle' is for images; write submission = 'masks' for volumes")
+        if config.submission != "csv" and config.kind != "segmentation":
+            raise UserError(f"{config.spec}: submission = {config.submission!r} needs a segmentation; write 'csv'")
+        self.form, self.classes = config.submission, decision.classes
+        self.sample = None if config.sample_submission is None else read_sample(root / config.sample_submission)
+        self.cases = cases if self.sample is None else asked_for(cases, self.sample, self.classes)
+        self.names = case_names(self.cases, self.sample, self.classes)
+        self._like = {row.case_id: nifti_path(root, row.image) for row in self.cases.itertuples()}
+        self._affines: dict[str, np.ndarray | None] = {}
+
+    def watch(self, images: Iterable[tuple[str, Image]]) -> Iterator[tuple[str, Image]]:
+        """Pass images on, and remember where in space they lie."""
+        for case_id, image in images:
+            self._affines[case_id] = image.affine
             yield case_id, image
 
-    results = apply_decision(decision, images())
-    folder = files.home() / "submissions"
-    if config.submission == "masks":
-        shown = {case_id: name for name, case_id in names.items()}
-        like = {row.case_id: nifti_path(root, row.image) for row in cases.itertuples()}
+    def write(self, results: Iterable[Blended], stem: Path) -> Path:
+        """Write the file ``stem`` with the ending of its form.
 
-        def contents() -> Iterator[tuple[str, bytes]]:
-            for result in results:
-                case_id = result.case_id
-                stem, affine = shown[case_id].partition(".nii")[0], affines[case_id]
-                yield from mask_files(stem, result.mask, dataset.classes, affine=affine, like=like[case_id])
+        Raises:
+            UserError: a value is out of range, or the table is not what the sample asks for; nothing is written.
+        """
+        if self.form == "masks":
+            write_zip(stem.with_name(f"{stem.name}.zip"), self._masks(results))
+            return stem.with_name(f"{stem.name}.zip")
+        values = {result.case_id: self._values(result) for result in results}
+        table = arrange(values, self.names, self.classes, self.sample, self.form)
+        check(table, self.sample, self.form)
+        path = stem.with_name(f"{stem.name}.csv")
+        files.write_text(path, table.to_csv(index=False, lineterminator="\n"))
+        return path
 
-        write_zip(folder / f"{decision.name}.zip", contents())
-        return folder / f"{decision.name}.zip"
+    def _values(self, result: Blended) -> dict[str, float] | dict[str, str]:
+        if self.form == "rle":
+            return mask_texts(result.mask, self.classes, empty_text(self.sample))
+        return probabilities(result.scores, self.classes)
 
-    values = {}
-    for result in results:
-        if config.submission == "rle":
-            values[result.case_id] = mask_texts(result.mask, dataset.classes, empty_text(sample))
-        else:
-            values[result.case_id] = probabilities(result.scores, dataset.classes)
-    table = arrange(values, names, dataset.classes, sample, config.submission)
-    check(table, sample, config.submission)
-    files.write_text(folder / f"{decision.name}.csv", table.to_csv(index=False, lineterminator="\n"))
-    return folder / f"{decision.name}.csv"
+    def _masks(self, results: Iterable[Blended]) -> Iterator[tuple[str, bytes]]:
+        shown = {case_id: name for name, case_id in self.names.items()}
+        for result in results:
+            case_id = result.case_id
+            stem, affine = shown[case_id].partition(".nii")[0], self._affines[case_id]
+            yield from mask_files(stem, result.mask, self.classes, affine=affine, like=self._like[case_id])
 
 
 def probabilities(scores: np.ndarray, classes: tuple[str, ...]) -> dict[str, float]:

@@ -1,0 +1,129 @@
+"""The bundle: weights, decision, experiments and wheels, as a dataset that a kernel reads."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from heldout import files
+from heldout.blend.decision import Decision
+from heldout.config import load
+from heldout.data.cases import open_dataset
+from heldout.errors import UserError
+from heldout.train.runs import fit_folder
+
+MANIFEST = "bundle.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a kernel knows of the decision that it carries.
+
+    Attributes:
+        folder: Where the bundle lies.
+        decision: What predicts.
+        prior: Share of positive cases of every class, out of fold: what a case that cannot be read gets.
+        hashes: SHA-256 of every other file, by its path in the bundle.
+    """
+
+    folder: Path
+    decision: Decision
+    prior: dict[str, float]
+    hashes: dict[str, str]
+
+
+def write_bundle(decision: Decision, folder: Path) -> Bundle:
+    """Write a verified decision and everything it needs, so that neither repository nor training data are wanted.
+
+    Raises:
+        UserError: the package cannot be built.
+    """
+    for member in decision.members:
+        for fit in member["folders"]:
+            source = fit_folder(member["spec"], fit["seed"], fit["fold"]) / "weights.safetensors"
+            target = folder / source.relative_to(files.home())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    (folder / "exps").mkdir(parents=True, exist_ok=True)
+    files.write_text(folder / "exps" / "__init__.py", "")
+    for path in experiment_files(decision):
+        shutil.copyfile(path, folder / "exps" / path.name)
+    build_wheel(folder / "wheels")
+    hashes = {
+        path.relative_to(folder).as_posix(): files.sha256_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in (MANIFEST, "dataset-metadata.json")
+    }
+    prior = class_prior(decision)
+    files.write_json(
+        folder / MANIFEST, {"schema": SCHEMA, "decision": decision.to_dict(), "prior": prior, "files": hashes}
+    )
+    return Bundle(folder, decision, prior, hashes)
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read a bundle and refuse it where any of its files is not the one that was written.
+
+    Raises:
+        UserError: it is missing, damaged or was changed.
+    """
+    manifest = files.read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise UserError(f"{folder / MANIFEST} is no bundle of this version: write the kernel again")
+    for name, digest in manifest["files"].items():
+        if not (folder / name).is_file() or files.sha256_file(folder / name) != digest:
+            raise UserError(f"{folder / name} is missing or changed: upload the dataset again")
+    stored: dict[str, Any] = {key: value for key, value in manifest["decision"].items() if key != "schema"}
+    decision = Decision(**{**stored, "classes": tuple(stored["classes"])})
+    if decision.seal is not None and decision.compute_seal() != decision.seal:
+        raise UserError(f"the decision in {folder / MANIFEST} was edited after it was sealed: write the kernel again")
+    for member in decision.members:
+        for fit in member["folders"]:
+            name = (Path("working/runs") / member["spec"] / f"seed{fit['seed']}" / f"fold{fit['fold']}").as_posix()
+            if manifest["files"].get(f"{name}/weights.safetensors") != fit["weights_sha256"]:
+                raise UserError(f"{folder / name} does not hold the weights that were sealed: write the kernel again")
+    return Bundle(folder, decision, manifest["prior"], manifest["files"])
+
+
+def experiment_files(decision: Decision) -> list[Path]:
+    """Files of the members' experiments and of their parents."""
+    classes = [cls for member in decision.members for cls in type(load(member["spec"])).__mro__]
+    return sorted({Path(inspect.getfile(cls)) for cls in classes if cls.__module__.startswith("exps.")})
+
+
+def class_prior(decision: Decision) -> dict[str, float]:
+    """Share of the training cases that show each class."""
+    cases: pd.DataFrame = open_dataset(load(decision.members[0]["spec"])).part("train")
+    return {name: float(cases[f"y_{name}"].mean()) for name in decision.classes}
+
+
+def build_wheel(folder: Path) -> Path:
+    """Build this package as a wheel; the sources are copied first, so that the repository stays as it is.
+
+    Raises:
+        UserError: it fails, or this is no repository.
+    """
+    import tempfile
+
+    needed = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE")
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in needed:
+            if not (files.REPOSITORY / name).is_file():
+                raise UserError(f"{files.REPOSITORY / name} is missing: kernels are written from a clone of heldout")
+            shutil.copyfile(files.REPOSITORY / name, Path(temporary) / name)
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(files.REPOSITORY / "src", Path(temporary) / "src", ignore=ignored)
+        options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
+        command = [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", str(folder), temporary]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"the package cannot be built as a wheel ({done.stderr.strip()[-300:]}): mend pyproject.toml")
+    return next(folder.glob("heldout-*.whl"))

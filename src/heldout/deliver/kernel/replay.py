@@ -1,0 +1,133 @@
+"""The proof: the kernel's own script, run as Kaggle would run it, must say what the local prediction says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from heldout import files
+from heldout.errors import UserError
+
+TOLERANCE = 1e-5
+
+# Put before the script: every way to another machine is closed, so that a kernel that needs one fails here.
+OFFLINE = """
+import runpy, socket, sys
+def refuse(*arguments, **options):
+    raise OSError("there is no network in a kernel")
+socket.socket.connect = socket.socket.connect_ex = refuse
+socket.create_connection = socket.getaddrinfo = refuse
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a replay showed.
+
+    Attributes:
+        cases: How many cases were predicted.
+        difference: Largest difference of a probability; 0 where the files are equal byte by byte.
+        seconds_per_case: Time of the kernel for a case, start included.
+    """
+
+    cases: int
+    difference: float
+    seconds_per_case: float
+
+
+def replay(script: Path, bundle: Path, cases: Path, expected: Path) -> Replay:
+    """Run a kernel's script in a copy of Kaggle's folders and compare its submission with the local one.
+
+    Args:
+        script: The kernel's script.
+        bundle: The bundle.
+        cases: Folder of test cases.
+        expected: Submission file made from the same cases by the local pipeline.
+
+    Raises:
+        UserError: the kernel fails, or its submission differs.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        kaggle = Path(temporary) / "kaggle"
+        inputs = {"bundle": kaggle / "input" / "bundle", "cases": kaggle / "input" / "cases"}
+        shutil.copytree(bundle, inputs["bundle"])
+        shutil.copytree(cases, inputs["cases"])
+        working = kaggle / "working"
+        working.mkdir()
+        _set_writable(kaggle / "input", False)
+        try:
+            _run(script, inputs["bundle"], inputs["cases"], working)
+            log = files.read_json(working / "kernel_log.json")
+            if log["failures"]:
+                case_id, reason = next(iter(log["failures"].items()))
+                raise UserError(f"the kernel gave {len(log['failures'])} cases the prior, first {case_id}: {reason}")
+            difference = compare(expected, working / expected.with_stem("submission").name)
+            return Replay(log["cases"], difference, log["seconds_per_case"])
+        finally:
+            _set_writable(kaggle / "input", True)
+
+
+def compare(expected: Path, found: Path) -> float:
+    """Largest difference of two submissions' numbers.
+
+    Raises:
+        UserError: they differ in anything else, or by more than rounding.
+    """
+    if not found.is_file():
+        raise UserError(f"the kernel wrote no {found.name}: see what it printed")
+    if expected.suffix == ".zip":
+        with zipfile.ZipFile(expected) as one, zipfile.ZipFile(found) as other:
+            differing = set(one.namelist()) ^ set(other.namelist())
+            differing |= {
+                name for name in one.namelist() if name not in differing and one.read(name) != other.read(name)
+            }
+        if differing:
+            raise UserError(f"the kernel's mask {min(differing)} differs from the local one: do not submit it")
+        return 0.0
+    one, other = (pd.read_csv(path, keep_default_na=False) for path in (expected, found))
+    if list(one.columns) != list(other.columns) or len(one) != len(other):
+        raise UserError("the kernel's submission has other columns or rows than the local one: do not submit it")
+    largest = 0.0
+    for column in one.columns:
+        if pd.api.types.is_float_dtype(one[column]) and pd.api.types.is_float_dtype(other[column]):
+            largest = max(largest, float((one[column] - other[column]).abs().max()))
+        elif not one[column].equals(other[column]):
+            raise UserError(f"the kernel's column {column} differs from the local one: do not submit it")
+    if largest > TOLERANCE:
+        raise UserError(f"the kernel's probabilities are off the local ones by up to {largest:.2g}: do not submit it")
+    return largest
+
+
+def _run(script: Path, bundle: Path, cases: Path, working: Path) -> None:
+    kept = ("PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "CUDA_VISIBLE_DEVICES", "TMPDIR")
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment |= {
+        "HOME": str(working),
+        "HELDOUT_BUNDLE": str(bundle),
+        "HELDOUT_TEST_CASES": str(cases),
+        "HELDOUT_WORKING": str(working),
+        "HF_HUB_OFFLINE": "1",
+        "NO_ALBUMENTATIONS_UPDATE": "1",
+        "PIP_NO_INDEX": "1",
+    }
+    command = [sys.executable, "-P", "-c", OFFLINE, str(script)]
+    done = subprocess.run(command, cwd=working, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no message"]
+        raise UserError(f"the kernel fails when it is replayed: {lines[-1]}")
+
+
+def _set_writable(folder: Path, writable: bool) -> None:
+    for path in [folder, *folder.rglob("*")]:
+        mode = path.stat().st_mode
+        path.chmod(mode | stat.S_IWUSR if writable else mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))

@@ -1,0 +1,163 @@
+"""Kernels: what is exported predicts the same offline, survives a bad case, and refuses what was changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from heldout import files
+from heldout.blend.decision import load_decision
+from heldout.cli import run
+from heldout.config import load
+from heldout.data.cases import open_dataset
+from heldout.data.sources import source_class
+from heldout.deliver.kernel.bundle import read_bundle
+from heldout.deliver.kernel.notebook import slug_of
+from heldout.deliver.kernel.replay import OFFLINE, compare, replay
+from heldout.deliver.kernel.runtime import FailSafe
+from heldout.deliver.kernel.runtime import run as run_kernel
+from heldout.errors import UserError
+
+pytestmark = pytest.mark.slow
+
+SPEC = "exp001+dataset=tiny,epochs=1,seeds=(0,),source_options={'patients':14,'size':48},steps_per_epoch=2"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A home with one trained fold and its kernel."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HELDOUT_HOME", str(home))
+        assert run([SPEC, "--fold", "0"]) == 0
+        assert run(["kernel", SPEC, "--user", "ada", "--competition", "lesions"]) == 0
+        yield home
+
+
+@pytest.fixture
+def kernel(exported):
+    return exported / "kaggle_kernels" / SPEC
+
+
+@pytest.fixture
+def cases(exported, tmp_path):
+    """The unlabelled images with their sample submission, in a folder of their own."""
+    shutil.copytree(exported / "input" / "tiny" / "submit", tmp_path / "cases" / "submit")
+    shutil.copy(exported / "input" / "tiny" / "sample_submission.csv", tmp_path / "cases")
+    return tmp_path / "cases"
+
+
+@pytest.fixture
+def in_bundle(kernel, monkeypatch):
+    """What a kernel changes for its process, put back afterwards."""
+    monkeypatch.setenv("HELDOUT_HOME", str(kernel / "dataset"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return kernel / "dataset"
+
+
+def test_notebook_and_script_say_the_same_and_ask_for_no_network(kernel):
+    slug = slug_of(SPEC)
+    notebook = json.loads((kernel / "notebook" / f"{slug}.ipynb").read_text())
+    text = "\n\n".join("".join(cell["source"]) for cell in notebook["cells"])
+    assert text.split() == (kernel / "notebook" / f"{slug}.py").read_text().split()
+    metadata = json.loads((kernel / "notebook" / "kernel-metadata.json").read_text())
+    assert metadata["enable_internet"] is False
+    assert metadata["dataset_sources"] == [f"ada/{slug}"]
+    assert metadata["competition_sources"] == ["lesions"]
+    assert json.loads((kernel / "dataset" / "dataset-metadata.json").read_text())["id"] == f"ada/{slug}"
+
+
+def test_the_kernel_writes_what_submit_writes(exported, kernel, cases, tmp_path):
+    assert run(["submit", SPEC]) == 0
+    expected = exported / "submissions" / f"{SPEC}.csv"
+    shown = replay(kernel / "notebook" / f"{slug_of(SPEC)}.py", kernel / "dataset", cases, expected)
+    assert shown.difference == 0
+    assert shown.cases == len(pd.read_csv(cases / "sample_submission.csv").iloc[:, 0].unique())
+
+
+def test_a_replay_has_no_network(tmp_path):
+    script = tmp_path / "asks.py"
+    script.write_text("import urllib.request\nurllib.request.urlopen('http://127.0.0.1:9')\n")
+    done = subprocess.run([sys.executable, "-c", OFFLINE, str(script)], capture_output=True, text=True, check=False)
+    assert "there is no network in a kernel" in done.stderr
+
+
+def test_a_bad_case_gets_the_prior_and_is_on_record(in_bundle, cases, tmp_path, capsys):
+    bad = sorted(cases.rglob("*.png"))[0]
+    bad.write_bytes(bad.read_bytes()[:40])
+    path = run_kernel(in_bundle, cases, tmp_path / "working", most_failures=0.5)
+    table = pd.read_csv(path)
+    assert len(table) == len(pd.read_csv(cases / "sample_submission.csv"))
+    log = json.loads((tmp_path / "working" / "kernel_log.json").read_text())
+    assert [case_id.removeprefix("submit_") for case_id in log["failures"]] == [bad.stem]
+    row = table[table.iloc[:, 0].astype(str).str.startswith(bad.stem)]
+    assert row.iloc[:, -1].isna().all()  # an empty mask
+    assert "gets the prior" in capsys.readouterr().out
+
+
+def test_the_prior_is_the_share_of_positive_training_cases(in_bundle, exported, monkeypatch):
+    bundle = read_bundle(in_bundle)
+    source = source_class("phantom")(exported / "nowhere")
+    safe = FailSafe(bundle, source, [{"case_id": "lost", "image": "lost.png"}], iter, most=1)
+    (result,) = safe.predict()
+    monkeypatch.setenv("HELDOUT_HOME", str(exported))
+    train = open_dataset(load(SPEC)).part("train")
+    assert result.scores == pytest.approx([train[f"y_{name}"].mean() for name in bundle.decision.classes])
+    assert not result.mask.any()
+
+
+def test_too_many_bad_cases_end_the_kernel_without_a_submission(in_bundle, cases, tmp_path):
+    for path in cases.rglob("*.png"):
+        path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(UserError, match=r"cases fail, more than the \d+ that may.*mend the kernel"):
+        run_kernel(in_bundle, cases, tmp_path / "working")
+    assert not (tmp_path / "working" / "submission.csv").exists()
+
+
+@pytest.mark.parametrize("damage", ["weights", "manifest"])
+def test_a_changed_bundle_is_refused(kernel, tmp_path, damage):
+    bundle = shutil.copytree(kernel / "dataset", tmp_path / "bundle")
+    if damage == "weights":
+        path = next(bundle.rglob("weights.safetensors"))
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        message = r"weights\.safetensors is missing or changed: upload the dataset again"
+    else:
+        manifest = files.read_json(bundle / "bundle.json")
+        manifest["decision"]["members"][0]["folders"][0]["weights_sha256"] = "0" * 64
+        files.write_json(bundle / "bundle.json", manifest)
+        message = "does not hold the weights that were sealed: write the kernel again"
+    with pytest.raises(UserError, match=message):
+        read_bundle(bundle)
+
+
+def test_a_kernel_that_differs_is_not_kept(exported, cases, monkeypatch, capsys, tmp_path):
+    before = (exported / "kaggle_kernels" / SPEC / "dataset" / "bundle.json").read_bytes()
+    shutil.rmtree(cases / "submit")
+    assert run(["kernel", SPEC, "--cases", str(cases)]) == 2
+    assert "holds no readable file" in capsys.readouterr().err
+    assert (exported / "kaggle_kernels" / SPEC / "dataset" / "bundle.json").read_bytes() == before
+    assert not list((exported / "kaggle_kernels").glob(".*"))
+
+
+def test_submissions_are_compared_number_by_number(tmp_path):
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    one.write_text("id,p\na,0.5\nb,0.25\n")
+    other.write_text("id,p\na,0.500001\nb,0.25\n")
+    assert compare(one, other) == pytest.approx(1e-6)
+    other.write_text("id,p\na,0.6\nb,0.25\n")
+    with pytest.raises(UserError, match=r"off the local ones by up to 0\.1: do not submit it"):
+        compare(one, other)
+    other.write_text("id,p\na,0.5\nc,0.25\n")
+    with pytest.raises(UserError, match="column id differs from the local one"):
+        compare(one, other)
+
+
+def test_the_decision_in_the_bundle_is_the_local_one(exported, in_bundle, monkeypatch):
+    bundled = read_bundle(in_bundle).decision
+    monkeypatch.setenv("HELDOUT_HOME", str(exported))
+    assert bundled == load_decision(SPEC)
