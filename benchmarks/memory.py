@@ -2,7 +2,7 @@
 
 Both trainings take the same number of steps, long enough for every loading process to read many cases, on phantoms that
 differ in the number of patients only. A process outside samples the memory of the training and of its loading
-processes: proportional set size (PSS), which counts a page shared by several processes once.
+processes.
 """
 
 from __future__ import annotations
@@ -56,17 +56,23 @@ def command(home: Path, spec: str, patients: int, steps: int, what: str) -> subp
     return subprocess.Popen(words, env=environment, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
 
 
-def memory(process: int) -> int:
-    """Bytes of a process and its children; 0 for one that is gone."""
+def memory(process: int, children_only: bool = False) -> int:
+    """Bytes of a process and its children; 0 for one that is gone.
+
+    Pages that several of them share count once. Pages of files, such as libraries and mapped arrays, count where the
+    process itself has them resident, whatever other programs share them.
+    """
     total = 0
     try:
-        for line in Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
+        sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+        total += sizes["Pss_Anon"] + sizes["Pss_Shmem"]
+        if not children_only:
+            total += sizes["Rss"] - sizes["Anonymous"] - sizes["Pss_Shmem"]
         children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split()
     except (FileNotFoundError, ProcessLookupError):
         return total
-    return total + sum(memory(int(child)) for child in children)
+    return total + sum(memory(int(child), children_only=True) for child in children)
 
 
 def train(home: Path, spec: str, patients: int, steps: int) -> tuple[int, int, int]:

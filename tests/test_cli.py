@@ -132,7 +132,7 @@ def test_an_interrupt_is_one_line_and_exit_code_130(home):
     )
     time.sleep(4)
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "interrupted: " in err
     assert "Traceback" not in err

@@ -8,7 +8,8 @@ import pytest
 
 from heldout.blend.crossfit import crossfit
 from heldout.blend.objective import LabelObjective
-from heldout.blend.weights import search, weights_of
+from heldout.blend.study import Plan, weights_of
+from heldout.blend.weights import search
 from heldout.metrics import score
 
 
@@ -24,34 +25,55 @@ def noise(members=10, cases=120, folds=4, seed=0, metric="roc_auc", signal=0.0):
 
 @pytest.mark.slow
 def test_noise_looks_good_in_sample_and_reads_as_chance_when_cross_fitted():
-    found = [crossfit(noise(seed=seed), trials=60, seed=seed).scores for seed in range(6)]
-    assert np.mean([scores["in_sample"] for scores in found]) > 0.57
+    # Few repeats scatter; the mean of twenty is held to its bar by benchmarks/optimism.py.
+    found = [crossfit(noise(cases=240, seed=seed), Plan(trials=150, seed=seed)).scores for seed in range(4)]
+    assert np.mean([scores["in_sample"] for scores in found]) > 0.55
     assert np.mean([scores["cross_fitted"] for scores in found]) == pytest.approx(0.5, abs=0.04)
-    assert np.mean([scores["optimism"] for scores in found]) > 0.05
+    assert np.mean([scores["optimism"] for scores in found]) > 0.04
 
 
 def test_the_same_seed_decides_the_same():
-    first, again, other = (crossfit(noise(members=3), trials=15, seed=seed) for seed in (4, 4, 5))
+    objective = noise(members=4, signal=0.1)
+    first, again = (crossfit(objective, Plan(trials=20, seed=4)) for _ in range(2))
     assert first.settings == again.settings
+    assert first.by_fold == again.by_fold
     assert first.scores == again.scores
-    assert first.settings != other.settings
+    assert first.baselines == again.baselines
+
+
+def test_what_is_simpler_is_reported_beside_the_tuned_weights():
+    objective = noise(members=3, metric="f1", signal=0.2)
+    found = crossfit(objective, Plan(trials=15), names=["exp001", "exp002", "exp003"])
+    assert list(found.baselines) == ["exp001", "exp002", "exp003", "equal weights", "greedy", "tuned"]
+    tuned = found.baselines["tuned"]
+    assert tuned["in_sample"] == pytest.approx(found.scores["in_sample"])
+    assert tuned["cross_fitted"] == pytest.approx(found.scores["cross_fitted"])
+    assert tuned["in_sample"] >= max(row["in_sample"] for row in found.baselines.values()) - 1e-12
+    assert found.baselines["exp002"]["weights"] == [0, 1000, 0]
+    fold_of = objective.frame["fold"].to_numpy()
+    parts = []
+    for fold in range(4):
+        _, settings = objective.select(fold_of != fold).tune((0, 1000, 0))
+        parts.append(objective.select(fold_of == fold).table(settings))
+    alone = score("f1", pd.concat(parts, ignore_index=True), ["a"])
+    assert found.baselines["exp002"]["cross_fitted"] == pytest.approx(alone)
 
 
 def test_a_fold_is_scored_with_settings_that_never_saw_it():
     objective = noise(members=3, metric="f1")
-    found = crossfit(objective, trials=15, seed=0)
+    found = crossfit(objective, Plan(trials=15, seed=0))
     assert sorted(found.by_fold) == [0, 1, 2, 3]
     fold_of = objective.frame["fold"].to_numpy()
     spoiled = objective.scores.copy()
     spoiled[:, fold_of == 2] = 0.99
-    changed = crossfit(LabelObjective(objective.frame, ("a",), "f1", spoiled, False), trials=15, seed=0)
+    changed = crossfit(LabelObjective(objective.frame, ("a",), "f1", spoiled, False), Plan(trials=15, seed=0))
     assert changed.by_fold[2] == found.by_fold[2]
     assert sorted(found.cross_fitted["case_id"]) == sorted(objective.frame["case_id"])
     assert found.scores["cross_fitted"] == pytest.approx(score("f1", found.cross_fitted, ["a"]))
 
 
 def test_one_fold_cannot_be_cross_fitted():
-    found = crossfit(noise(members=2, folds=1), trials=5, seed=0)
+    found = crossfit(noise(members=2, folds=1), Plan(trials=5, seed=0))
     assert found.cross_fitted is None
     assert found.scores["cross_fitted"] is None
     assert found.scores["optimism"] is None
@@ -59,7 +81,7 @@ def test_one_fold_cannot_be_cross_fitted():
 
 
 def test_a_single_member_has_its_thresholds_tuned_only():
-    found = crossfit(noise(members=1, metric="f1", signal=0.3), trials=50, seed=0)
+    found = crossfit(noise(members=1, metric="f1", signal=0.3), Plan(trials=50, seed=0))
     assert found.settings.weights == (1000,)
     assert found.scores["optimism"] >= 0
 
@@ -67,7 +89,7 @@ def test_a_single_member_has_its_thresholds_tuned_only():
 def test_the_search_is_never_worse_than_equal_weights_or_one_member():
     for metric in ("roc_auc", "log_loss"):
         objective = noise(members=4, cases=60, metric=metric, signal=0.2)
-        value, settings = search(objective, trials=5, seed=0)
+        value, settings = search(objective, Plan(trials=5, seed=0))
         sign = -1 if metric == "log_loss" else 1
         for weights in [(250,) * 4, *(tuple(row) for row in 1000 * np.eye(4, dtype=int))]:
             assert sign * value >= sign * objective.tune(weights)[0] - 1e-12
@@ -77,7 +99,7 @@ def test_the_search_is_never_worse_than_equal_weights_or_one_member():
 def test_a_useful_member_gets_the_weight():
     objective = noise(members=3, cases=200)
     objective.scores[1] = np.clip(objective.scores[1] + 0.6 * objective.frame["y_a"].to_numpy()[:, None], 0, 1)
-    _, settings = search(objective, trials=40, seed=0)
+    _, settings = search(objective, Plan(trials=40, seed=0))
     assert np.argmax(settings.weights) == 1
 
 

@@ -11,11 +11,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from heldout.blend.apply import apply_decision
-from heldout.blend.decision import freeze, load_decision, verify
+from heldout.blend.decision import load_decision
+from heldout.blend.freeze import freeze
 from heldout.blend.members import load_member
 from heldout.blend.search import blend
 from heldout.blend.values import blend_maps
-from heldout.blend.verify import check_parts
+from heldout.blend.verify import check_parts, verify
+from heldout.blend.verify import verify as verify_parts
 from heldout.errors import UserError
 from heldout.metrics import interval, score
 from heldout.predict.prediction import mean_predictions, to_mask
@@ -73,7 +75,7 @@ def test_freezing_seals_and_verifies(runs):
     decision = load_decision("duo")
     verify(decision)
     assert decision.seal == json.loads(path.read_text())["seal"]
-    assert {kept["spec"] for kept in decision.kept["cases"]} == set(TUNED)
+    assert {kept["member"] for kept in decision.kept["cases"]} == set(TUNED)
     before = path.read_bytes()
     assert freeze("duo").read_bytes() == before
     with pytest.raises(UserError, match="blend duo is frozen and stays as it is: choose another --name"):
@@ -264,3 +266,36 @@ def test_a_copied_decision_is_refused(runs):
     shutil.copytree(runs / "working/blends/duo", runs / "working/blends/copy")
     with pytest.raises(UserError, match="belongs to the blend 'duo': a blend cannot be renamed"):
         load_decision("copy")
+
+
+def test_seeds_and_flips_are_sealed_as_they_were_chosen(runs):
+    decision = make("chosen", ["exp911/seed1", "exp911/seed0/tta=h"], trials=4)
+    described = [(m["name"], m["spec"], m["seeds"], m["tta"]) for m in decision.members]
+    assert described == [("exp911/seed1", "exp911", [1], ""), ("exp911/seed0/tta=h", "exp911", [0], "h")]
+    freeze("chosen")
+    verify(load_decision("chosen"))
+    shares = [{**member, "weight": weight} for member, weight in zip(decision.members, (0.3, 0.7), strict=True)]
+    member = load_member("exp911")
+    case_id = member.dataset.part("test")["case_id"].iloc[0]
+    (result,) = apply_decision(replace(decision, members=shares), [(case_id, member.dataset.read_image(case_id))])
+    parts = [load_member(chosen["name"]) for chosen in decision.members]
+    by_hand = [predict_by_hand(part, case_id, part.tta).map for part in parts]
+    np.testing.assert_array_equal(result.map, blend_maps(by_hand, (300, 700)))
+    path = next((fit_folder("exp911", 0, 1) / "tta-h" / "oof_maps").glob("*.b2nd"))
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(UserError, match=rf"tta-h/oof_maps/{path.name} changed"):
+        verify_parts(load_decision("chosen"), maps=True)
+
+
+def test_missing_seeds_are_noted_in_the_decision(runs):
+    import shutil
+
+    shutil.rmtree(fit_folder("exp911", 1, 0))
+    assert make().notes == ["exp911: seed 1 is missing in fold 0"]
+    assert load_decision("exp911").notes == ["exp911: seed 1 is missing in fold 0"]
+
+
+def test_one_seed_of_an_experiment_can_stand_alone(runs):
+    decision = load_decision("exp911/seed1")
+    assert (decision.name, [fit["seed"] for fit in decision.members[0]["folders"]]) == ("exp911/seed1", [1, 1])
+    verify(decision)

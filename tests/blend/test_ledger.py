@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from heldout.blend import chain, ledger
-from heldout.blend.decision import freeze, load_decision
+from heldout.blend import calibrate, chain, ledger
+from heldout.blend.decision import load_decision
+from heldout.blend.freeze import freeze
 from heldout.blend.members import load_member
 from heldout.blend.search import blend
 from heldout.data.cases import open_sealed
@@ -50,7 +52,7 @@ def test_a_sealed_blend_is_scored_on_the_test_part(runs):
             row |= {f"{kind}_{name}": counts[k, i] for i, kind in enumerate(("tp", "fp", "fn"))}
         rows.append(row)
     assert result.score == pytest.approx(score("dice_all", pd.DataFrame(rows), classes))
-    assert result.low <= result.score <= result.high
+    assert np.isnan([result.low, result.high]).all(), "three patients say nothing about others"
     stored = pd.read_parquet(result.path)
     assert stored[["y_small", "y_large"]].isna().all(axis=None), "labels stay sealed"
     assert ledger.read_ledger()[0]["decision"] == decision.seal
@@ -154,3 +156,24 @@ def test_a_dataset_without_a_test_part_is_refused(runs):
     fit_fold(config, open_dataset(config), 0, 0, quiet=True)
     with pytest.raises(UserError, match="dataset phantom has no test part: set test_fraction above 0"):
         look(config.spec)
+
+
+def test_a_look_reads_every_out_of_fold_map_again(runs):
+    path = next((load_member("exp911").fits[0].folder / "oof_maps").glob("*.b2nd"))
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(UserError, match=rf"exp911 is not what was validated: .*{path.name} changed"):
+        look("exp911")
+    assert not chain.ledger_path().exists()
+
+
+def test_calibrated_scores_are_scored_on_the_test_part(runs, monkeypatch):
+    monkeypatch.setattr(calibrate, "FEWEST_CASES", 1)  # the phantoms are too few to calibrate anything by
+    decision = blend(["exp914"], "labels", trials=4, calibrate="temperature", progress=False)
+    freeze("labels")
+    result = look("labels")
+    table = pd.read_parquet(result.path)
+    labels = open_sealed(load_member("exp914").dataset).labels.set_index("case_id").loc[table["case_id"]].reset_index()
+    scored = table.assign(**{f"y_{name}": labels[f"y_{name}"] for name in decision.classes})
+    assert result.metric == decision.metric
+    found = score(decision.metric, scored, decision.classes)
+    assert result.score == pytest.approx(found, nan_ok=True)

@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from heldout.blend.apply import predict_case
 from heldout.blend.cases import build_objective
-from heldout.blend.members import check_together, load_member
+from heldout.blend.members import check_together, load_member, split_members
 from heldout.blend.objective import Settings
 from heldout.blend.values import blend_maps
 from heldout.errors import UserError
 from heldout.metrics import count_errors
+from heldout.predict.models import load_model
 from heldout.predict.prediction import mean_predictions, presence, to_mask
 from heldout.predict.store import read_map
 
@@ -129,9 +131,10 @@ def test_an_untrained_experiment_is_refused(runs):
 
 
 PAIRS = {
-    ("exp911", "exp914"): "one is a segmentation, the other a classification",
     ("exp911", "exp913"): "their classes differ",
     ("exp911", "exp911"): "exp911 is named twice",
+    ("exp912", "exp912/seed0"): "exp912 is named twice",
+    ("exp912/tta=h", "exp912"): "exp912 is named twice",
 }
 
 
@@ -153,3 +156,88 @@ def test_members_with_other_finished_folds_are_refused(runs):
     shutil.rmtree(fit_folder(runs, "exp912", fold=1))
     with pytest.raises(UserError, match=r"exp911 and exp912 .* folds \[0, 1\] and \[0\]; train the missing"):
         check_together([load_member("exp911"), load_member("exp912")])
+
+
+def test_segmentations_and_classifications_of_one_dataset_go_together(runs):
+    members = [load_member(spec) for spec in ("exp914", "exp911", "exp912")]
+    check_together(members)
+    weighted, labels = split_members(members)
+    assert [member.name for member in weighted] == ["exp911", "exp912"]
+    assert [member.name for member in labels] == ["exp914"]
+    assert split_members(members[:1]) == (members[:1], [])
+
+
+def test_a_seed_is_a_member(runs):
+    member = load_member("exp911/seed1")
+    assert (member.name, member.spec, {fit.seed for fit in member.fits}) == ("exp911/seed1", "exp911", {1})
+    case_id = member.table["case_id"].iloc[3]
+    fold = member.dataset.folds[case_id]
+    np.testing.assert_array_equal(member.map(case_id), read_map(fit_folder(runs, seed=1, fold=fold), "oof", case_id))
+    check_together([load_member("exp911/seed0"), member])
+    assert load_member("exp911/seed1/seed0").table.equals(load_member("exp911").table)
+
+
+@pytest.mark.parametrize(("text", "tta", "folder"), [("exp911/tta=h", "h", "tta-h"), ("exp912/tta=", "", "tta-none")])
+def test_other_flips_are_predicted_once_for_the_cases_each_fold_held_out(runs, monkeypatch, text, tta, folder):
+    member = load_member(text)
+    plain = load_member(member.spec)
+    assert (member.name, member.tta) == (text, tta)
+    check_together([plain, member])
+    case_id = member.cases["case_id"].iloc[5]
+    fit = next(fit for fit in member.fits if fit.fold == member.dataset.folds[case_id])
+    assert fit.predictions == fit.folder / folder
+    model = load_model(member.config, fit.folder / "weights.safetensors", member.dataset.classes, False)
+    image = member.dataset.read_image(case_id)
+    expected = predict_case(member.config, [model], case_id, image, exclusive=False, tta=tta)[0].map
+    found = read_map(fit.predictions, "oof", case_id, fit.hashes["maps"][case_id])
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert not np.array_equal(found, plain.map(case_id))
+    assert sorted(member.table["case_id"]) == sorted(plain.table["case_id"])
+    record = json.loads((fit.predictions / "predictions.json").read_text())
+    assert record["sha256"]["weights"] == fit.record["sha256"]["weights"]
+    monkeypatch.setattr("heldout.blend.flips._predict", None)
+    pd.testing.assert_frame_equal(load_member(text).table, member.table)
+
+
+def test_flips_of_changed_weights_are_refused(runs):
+    path = fit_folder(runs) / "weights.safetensors"
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(UserError, match=r"seed0/fold0/weights.safetensors was changed after training"):
+        load_member("exp911/tta=h")
+
+
+def test_a_changed_table_of_other_flips_is_refused(runs):
+    load_member("exp911/tta=h")
+    path = fit_folder(runs) / "tta-h" / "oof.parquet"
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(UserError, match=r"tta-h/oof.parquet was changed .* delete .*tta-h and run the command again"):
+        load_member("exp911/tta=h")
+
+
+def test_the_experiments_own_flips_need_no_folder(runs):
+    assert load_member("exp912/tta=h").name == "exp912"
+    assert not list(runs.rglob("tta-*"))
+
+
+NO_MEMBERS = {
+    "exp911/tta=z": r"exp911/tta=z may name each of the axes v, h once",
+    "exp911/tta=hh": r"exp911/tta=hh may name each of the axes v, h once",
+    "exp911/seed7": r"exp911 has no finished seed 7: it has 0, 1",
+    "exp911/fold1": r"'exp911/fold1' is no member: write exp040, exp040/seed1",
+    "exp911/seed1/seed1": r"is no member: write exp040, exp040/seed1",
+}
+
+
+@pytest.mark.parametrize("text", NO_MEMBERS)
+def test_what_is_no_member_is_refused(runs, text):
+    with pytest.raises(UserError, match=NO_MEMBERS[text]):
+        load_member(text)
+
+
+def test_missing_seeds_are_told(runs):
+    assert load_member("exp911").notes == []
+    shutil.rmtree(fit_folder(runs, seed=1, fold=1))
+    assert load_member("exp911").notes == ["exp911: seed 1 is missing in fold 1"]
+    assert load_member("exp911/seed0").notes == []
+    with pytest.raises(UserError, match=r"folds \[0, 1\] and \[0\]"):
+        check_together([load_member("exp911/seed0"), load_member("exp911/seed1")])

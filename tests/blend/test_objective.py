@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heldout.blend.histogram import distinct_voxels, join, presence_of_levels
+from heldout.blend.distinct import distinct_voxels
+from heldout.blend.histogram import join, presence_of_levels
 from heldout.blend.objective import LabelObjective, MaskObjective, Settings
 from heldout.blend.values import blend_maps, blend_scores, to_thousandths
 from heldout.errors import UserError
@@ -170,12 +171,7 @@ def test_scores_are_blended_as_a_weighted_mean():
 
 
 def test_an_undefined_score_says_what_is_missing():
-    objective, *_ = mask_objective()
-    empty = objective.histograms[0].__class__(
-        objective.histograms[0].values,
-        objective.histograms[0].truth * 0,
-        objective.histograms[0].voxels,
-        objective.histograms[0].starts,
-    )
+    objective, maps, truth = mask_objective()
+    empty = (histogram(maps, truth * 0),)
     with pytest.raises(UserError, match=r"dice_pos is undefined for a .*lacks positive"):
-        MaskObjective(objective.frame, ("a",), "dice_pos", (empty,)).tune((1000, 0, 0))
+        MaskObjective(objective.frame, ("a",), "dice_pos", empty).tune((1000, 0, 0))

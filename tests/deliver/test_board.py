@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rich.console import Console
 
-from heldout.deliver.board import Row, changes, groups, ranked
-from heldout.deliver.leaderboard import duration, show, write_markdown
+from heldout.deliver.leaderboard import show, write_markdown
+from heldout.deliver.lineage import changes
 from heldout.deliver.results import write_results
+from heldout.deliver.row import Row, groups, ranked
+from heldout.deliver.texts import duration, looks_text
 
 
 def fit(fold: int, **values) -> dict:
@@ -29,7 +33,17 @@ def row(name: str, score: float, **values) -> Row:
 
 
 ROWS = [
-    row("mix", 0.81, kind="blend", in_sample=0.9, sealed=True, fits=[], test_score=0.7, looks=2, parameters=None),
+    row(
+        "mix",
+        0.81,
+        kind="blend",
+        **{"in_sample": 0.9, "optimism": 0.09, "sealed": True, "fits": [], "parameters": None},
+        **{"test_score": 0.7, "looks": 2, "looks_by_name": 3, "dataset_looks": 5},
+        baselines={
+            "exp002": {"in_sample": 0.8, "cross_fitted": 0.79},
+            "tuned": {"in_sample": 0.9, "cross_fitted": 0.81},
+        },
+    ),
     row("exp002", 0.8, parent="exp001", changed=["lr = 0.1", "build_loss()"], checkpoint="best"),
     row("exp001@quick", 0.99, budget="quick"),
     row("exp001", 0.7, done=1, complete=False),
@@ -49,7 +63,8 @@ def test_the_markdown_names_everything_a_score_needs(home):
         "0.9000",
         "exp001 + lr = 0.1, build_loss()",
         "best*",
-        "0.7000, 2 looks",
+        "+0.0900",
+        "0.7000 | 2 looks (+ 1 at earlier versions), 5 at this test part in all",
         "1.4 M",
     ):
         assert needed in ranked_part
@@ -61,7 +76,7 @@ def test_the_terminal_shows_the_same_within_eighty_columns(home):
     console = Console(width=80, record=True)
     show(ROWS, console)
     text = console.export_text()
-    for needed in ("exp002", "0.8000", "[0.700,", "@quick", "best*", "2 looks", "sealed"):
+    for needed in ("exp002", "0.8000", "[0.700,", "@quick", "best*", "2 looks", "5 in all", "sealed", "+0.0900"):
         assert needed in text
     assert max(map(len, text.splitlines())) <= 80
 
@@ -84,8 +99,27 @@ def test_results_name_part_budget_folds_machine_and_tests(home):
     text = write_results(ROWS).read_text()
     assert "| exp001@quick | dice_pos | 0.9900 [0.890, 1.090] | 20 cases of 9 patients | 0, 1 | 0 | quick |" in text
     assert "a processor, 2 cores, torch 2.9" in text
-    assert "0.7000, 2 looks" in text
+    assert "0.7000, 2 looks (+ 1 at earlier versions), 5 at this test part in all" in text
     assert "cross-fitted 0.8100" in text
+    assert "| exp002 | 0.8000 | 0.7900 | +0.0100 |" in text
+    assert "| tuned | 0.9000 | 0.8100 | +0.0900 |" in text
+
+
+def test_results_name_the_tuned_blend_where_nothing_simpler_was_kept(home):
+    assert (
+        "| mix, as tuned | 0.9000 | 0.8100 | +0.0900 |" in write_results([replace(ROWS[0], baselines={})]).read_text()
+    )
+
+
+def test_markdown_cannot_be_broken_by_a_title(home):
+    text = write_markdown([row("exp001", 0.7, title="a | b <img src=x> \n# c")]).read_text()
+    assert "a \\| b &lt;img src=x> # c" in text
+
+
+def test_looks_are_counted_here_and_in_all():
+    assert looks_text(row("exp001", 0.7, dataset_looks=3)) == ""
+    shown = looks_text(row("exp001", 0.7, looks=1, looks_by_name=1, dataset_looks=3))
+    assert shown == "1 look, 3 at this test part in all"
 
 
 def test_durations_read_easily():

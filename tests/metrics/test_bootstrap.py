@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from heldout.errors import UserError
-from heldout.metrics import compare, interval
+from heldout.metrics import compare, interval, intervals, score
 from heldout.metrics.bootstrap import patient_weights
 
 
@@ -81,3 +81,68 @@ def test_ten_thousand_draws_take_about_a_second():
     start = time.perf_counter()
     interval("roc_auc", table(patients=1000), ["a"], draws=10_000)
     assert time.perf_counter() - start < 5
+
+
+def masks(**options):
+    """A table with voxel counts, whose lesions are found in part."""
+    frame, random = table(**options), np.random.default_rng(1)
+    lesion = np.where(frame["y_a"] > 0, random.integers(1, 50, len(frame)), 0)
+    hit = (lesion * random.random(len(frame))).astype(int)
+    return frame.assign(tp_a=hit, fn_a=lesion - hit, fp_a=random.integers(0, 9, len(frame)))
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision", "dice_pos", "dice_all", "log_loss", "mce"])
+def test_intervals_are_percentiles_of_redrawn_tables(name):
+    frame = masks(patients=40, cases_each=2, noise=2.0)
+    found = interval(name, frame, ["a"], draws=60)
+    scores = []
+    for weights in np.concatenate(list(patient_weights(frame["patient_id"], 60, seed=0))).astype(int):
+        redrawn = frame.loc[np.repeat(frame.index, weights)].copy()
+        redrawn["case_id"] = [f"copy{i}" for i in range(len(redrawn))]
+        scores.append(score(name, redrawn, ["a"]))
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(scores, [2.5, 97.5])), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "dice_pos", "log_loss"])
+def test_many_tables_share_their_draws(name):
+    frames = [
+        masks(patients=30, noise=noise, seed=seed).sample(frac=1, random_state=seed) for seed, noise in ((0, 1), (1, 2))
+    ]
+    for frame, found in zip(frames, intervals(name, frames, ["a"], draws=300), strict=True):
+        alone = interval(name, frame, ["a"], draws=300)
+        assert (found.value, found.low, found.high) == pytest.approx((alone.value, alone.low, alone.high), abs=1e-9)
+    with pytest.raises(UserError, match="same cases, patients and labels"):
+        intervals(name, [frames[0], frames[1].assign(y_a=1.0)], ["a"])
+
+
+SIDES = {  # patients without whom the score says nothing
+    "positive": ["roc_auc", "average_precision", "f1", "sensitivity", "balanced_accuracy", "dice_pos", "iou_pos"],
+    "negative": ["roc_auc", "average_precision", "specificity", "balanced_accuracy"],
+}
+
+
+@pytest.mark.parametrize(("side", "name"), [(side, name) for side, names in SIDES.items() for name in names])
+def test_a_score_on_fewer_than_five_patients_of_a_kind_has_no_interval(side, name):
+    for patients, known in ((4, False), (5, True)):
+        frame = masks(patients=40, cases_each=2)
+        few = np.repeat(np.arange(40) < patients, 2)
+        frame["y_a"] = (few if side == "positive" else ~few).astype(float)
+        frame["p_a"] = 0.25 + 0.5 * frame["y_a"]
+        frame["tp_a"], frame["fn_a"] = 9 * frame["y_a"], frame["y_a"]
+        found = interval(name, frame, ["a"], draws=200)
+        assert np.isfinite(found.value)
+        assert np.isfinite([found.low, found.high]).all() == known
+        difference = compare(name, frame, frame.assign(p_a=0.5), ["a"], draws=200)
+        assert np.isfinite([difference.low, difference.high, difference.probability_better]).all() == known
+
+
+def test_every_class_needs_its_patients():
+    frame = table(patients=40).assign(y_b=0.0, p_b=0.5)
+    frame.loc[:3, "y_b"] = 1.0
+    assert np.isfinite(interval("roc_auc", frame, ["a"], draws=50).low)
+    assert np.isnan(interval("roc_auc", frame, ["a", "b"], draws=50).low)
+
+
+def test_four_patients_have_no_interval_whatever_the_score():
+    frame = table(patients=4, cases_each=20)
+    assert np.isnan(interval("log_loss", frame, ["a"], draws=50).low)

@@ -35,6 +35,8 @@ def test_auc_counts_pairs(cases):
             wins += pair * ((score[i] > score[j]) + 0.5 * (score[i] == score[j]))
     expected = wins / pairs if pairs else np.nan
     np.testing.assert_allclose(roc_auc(truth, score, weights), [expected], atol=1e-12)
+    draws = np.concatenate([weights, 0 * weights, 2 * weights]).astype(np.float32)
+    np.testing.assert_allclose(roc_auc(truth, score, draws), [expected, np.nan, expected], atol=1e-12)
 
 
 @settings(max_examples=100, deadline=None)

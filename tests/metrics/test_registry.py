@@ -8,7 +8,7 @@ import pytest
 import sklearn.metrics as reference
 
 from heldout.errors import UserError
-from heldout.metrics import METRICS, check_cases, score
+from heldout.metrics import METRICS, check_cases, get_metric, interval, score
 
 
 def table(classes=("a",), count=60, seed=0, exclusive=False, masks=False):
@@ -83,9 +83,9 @@ def test_the_name_says_what_empty_masks_score():
     assert score("iou_all", frame, ["a"]) == pytest.approx((0.6 + 1 + 0) / 3)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", [*METRICS, "weighted_auc:a"])
 def test_many_weightings_at_once_equal_repeated_rows(name):
-    frame = table(("a", "b"), count=30, masks=METRICS[name].kind == "segmentation")
+    frame = table(("a", "b"), count=30, masks=get_metric(name).kind == "segmentation")
     weights = np.random.default_rng(1).integers(0, 3, (4, 30))
     scores = score(name, frame, ["a", "b"], weights)
     for row, value in zip(weights, scores, strict=True):
@@ -139,3 +139,39 @@ def test_an_unknown_metric_and_a_mask_metric_without_masks_are_refused():
         score("dice", table(), ["a"])
     with pytest.raises(UserError, match="dice_pos needs masks"):
         score("dice_pos", table(), ["a"])
+
+
+def test_the_weighted_auc_is_half_the_presence_and_half_the_mean_of_the_places():
+    classes = ["left", "present", "right", "middle"]
+    frame = table(classes)
+    single = {name: reference.roc_auc_score(frame[f"y_{name}"], frame[f"p_{name}"]) for name in classes}
+    places = np.mean([single[name] for name in classes if name != "present"])
+    expected = (single["present"] + places) / 2
+    assert score("weighted_auc:present", frame, classes) == pytest.approx(expected)
+    # as the challenge states it: the presence weighs as much as the thirteen (here three) places together
+    challenge = np.average([single[name] for name in classes], weights=[1, 3, 1, 1])
+    assert expected == pytest.approx(challenge)
+    assert score("weighted_auc:present", frame, ["left"]) == pytest.approx(single["left"])
+
+
+def test_a_weighted_auc_without_a_presence_class_is_refused():
+    with pytest.raises(UserError, match=r"'weighted_auc' does not exist: .*or weighted_auc:CLASS, where CLASS says"):
+        score("weighted_auc", table(), ["a"])
+    with pytest.raises(UserError, match=r"weighted_auc:c: there is no class 'c', the classes are a, b"):
+        score("weighted_auc:c", table(("a", "b")), ["a", "b"])
+
+
+def test_maximum_calibration_error_by_hand():
+    frame = table(count=4)
+    frame["p_a"], frame["y_a"] = [0.05, 0.06, 0.99, 0.97], [0, 1, 1, 0]
+    assert score("mce", frame, ["a"]) == pytest.approx(max(abs(0.055 - 0.5), abs(0.98 - 0.5)))
+    assert score("mce", frame, ["a"], np.array([0, 0, 1, 0])) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+def test_ranking_looks_behind_a_calibration_and_nothing_else_does(name):
+    plain = table(masks=True)
+    calibrated = plain.assign(uncalibrated_a=plain["p_a"], p_a=(plain["p_a"] + plain.index % 2) / 2)
+    expected = plain if name in ("roc_auc", "average_precision") else calibrated.drop(columns="uncalibrated_a")
+    assert score(name, calibrated, ["a"]) == pytest.approx(score(name, expected, ["a"]), nan_ok=True)
+    assert interval(name, calibrated, ["a"], 50) == interval(name, expected, ["a"], 50)

@@ -71,7 +71,9 @@ def test_table_counts_voxels_in_the_order_of_the_cases():
 
 
 def test_thresholds_change_the_counts():
-    table = build_table(ROWS, predictions(), truth, exclusive=False, thresholds=(101, 101))
+    table = build_table(
+        ROWS, predictions(), truth, exclusive=False, cut=lambda values: (values >= 101).astype(np.uint8)
+    )
     assert table[["fp_lump", "fn_lump", "fp_rim", "fn_rim"]].to_numpy().sum() == 0
 
 

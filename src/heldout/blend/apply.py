@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout.blend.calibrate import apply_calibration
 from heldout.blend.decision import Decision
+from heldout.blend.presence import fuse, levels_of_map, map_scores
+from heldout.blend.spatial import Spatial, spatial_mask
 from heldout.blend.values import blend_maps, blend_scores
 from heldout.config import load
 from heldout.data.image import BadFile, Image
 from heldout.data.transform import prepare_image
 from heldout.predict.models import load_model
-from heldout.predict.prediction import Prediction, mean_predictions, presence, to_mask
+from heldout.predict.prediction import Prediction, mean_predictions, presence
 from heldout.predict.run import predict_cases
 from heldout.train.runs import fit_folder
 
@@ -30,7 +33,8 @@ class Blended:
 
     Attributes:
         case_id: The case.
-        scores: (K,) float32: probability of each class; of a segmentation, its presence score.
+        scores: (K,) float32: probability of each class; of a segmentation, its presence score; calibrated, where the
+            decision says so.
         map: (K, *spatial) uint8 blended probabilities on the image's own grid; None for classification.
         mask: (M, *spatial) uint8; None for classification.
     """
@@ -66,14 +70,26 @@ def apply_decision(decision: Decision, cases: Iterable[tuple[str, Image]]) -> It
 
 
 def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
-    """Put one case's member predictions together as the decision says."""
-    case_id = members[0].case_id
+    """Put one case's member predictions, in the order of the decision's members, together as it says."""
+    case_id, weights = members[0].case_id, decision.weights
+    weighted, labels = members[: len(weights)], members[len(weights) :]
     if decision.kind == "classification":
-        scores = blend_scores([member.scores for member in members], decision.weights)
-        return Blended(case_id, scores.astype(np.float32), None, None)
-    blended = blend_maps([member.map for member in members], decision.weights)
-    mask = to_mask(blended, decision.levels or None, decision.exclusive)
-    return Blended(case_id, presence(blended), blended, mask)
+        scores, blended, mask = blend_scores([member.scores for member in weighted], weights), None, None
+    else:
+        blended = blend_maps([member.map for member in weighted], weights)
+        mask = mask_of(decision, blended)
+        scores = presence(blended)
+        if decision.presence:
+            of_map = map_scores(levels_of_map(blended), decision.levels)
+            scores = fuse(of_map, np.array([member.scores for member in labels], float), decision.shares)
+    scores = apply_calibration(decision.calibration, scores).astype(np.float32)
+    return Blended(case_id, scores, blended, mask)
+
+
+def mask_of(decision: Decision, blended: np.ndarray) -> np.ndarray:
+    """Mask (M, *spatial) uint8 that a decision makes of a blended map (K, *spatial) uint8."""
+    spatial = [Spatial(**decision.spatial[name]) for name in decision.classes] if decision.spatial else []
+    return spatial_mask(blended, decision.levels or None, spatial, decision.exclusive)
 
 
 def predict_case(

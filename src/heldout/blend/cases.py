@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from heldout.blend.histogram import distinct_voxels, join
+from heldout.blend.distinct import distinct_voxels
+from heldout.blend.histogram import join
 from heldout.blend.members import Member
 from heldout.blend.objective import LabelObjective, MaskObjective
 from heldout.data.parallel import map_cases
@@ -18,6 +19,7 @@ from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.predict.store import read_map
 
 Reduced = tuple[np.ndarray, np.ndarray, np.ndarray]
+Work = tuple[dict[str, Any], list[list[tuple[Path, str]]]]  # a case's row; for each member its maps with their hashes
 
 
 def build_objective(members: Sequence[Member], metric: str, *, progress: bool = True) -> LabelObjective | MaskObjective:
@@ -36,24 +38,26 @@ def build_objective(members: Sequence[Member], metric: str, *, progress: bool = 
     if first.kind == "classification":
         predicted = [[member.prediction(case_id).scores for case_id in first.frame["case_id"]] for member in members]
         return LabelObjective(first.frame, classes, metric, np.array(predicted, float), exclusive)
-    work = [
-        (row, [member.map_files(row["fold"], row["case_id"]) for member in members])
-        for row in first.cases.to_dict("records")
-    ]
     together = exclusive and len(classes) > 1
     shared = (first.dataset.source, together)
-    reduced = list(map_cases(_reduce, shared, work, "Reading out-of-fold maps", progress=progress))
+    reduced = list(map_cases(_reduce, shared, map_work(members), "Reading out-of-fold maps", progress=progress))
     histograms = tuple(join(parts) for parts in zip(*reduced, strict=True))
     return MaskObjective(first.frame, classes, metric, histograms)
 
 
-def _reduce(
-    source: Source, together: bool, work: list[tuple[dict[str, Any], list[list[tuple[Path, str]]]]]
-) -> list[list[Reduced]]:
+def map_work(members: Sequence[Member]) -> list[Work]:
+    """Every case of the members with the files of its maps."""
+    return [
+        (row, [member.map_files(row["fold"], row["case_id"]) for member in members])
+        for row in members[0].cases.to_dict("records")
+    ]
+
+
+def _reduce(source: Source, together: bool, work: list[Work]) -> list[list[Reduced]]:
     """Distinct voxels of some cases: once for all classes where they compete, else of every class."""
     found = []
     for row, member_files in work:
-        maps = np.stack([_mean_map(row["case_id"], paths) for paths in member_files])
+        maps = np.stack([mean_map(row["case_id"], paths) for paths in member_files])
         truth = source.read_mask(row)
         if maps.shape[2:] != truth.shape[1:]:
             raise UserError(
@@ -65,7 +69,12 @@ def _reduce(
     return found
 
 
-def _mean_map(case_id: str, paths: list[tuple[Path, str]]) -> np.ndarray:
+def mean_map(case_id: str, paths: list[tuple[Path, str]]) -> np.ndarray:
+    """Map (K, *S) uint8 of one member, its seeds averaged.
+
+    Raises:
+        UserError: a map is missing or was changed.
+    """
     no_scores = np.empty(0, np.float32)
     seeds = [Prediction(case_id, no_scores, read_map(folder, "oof", case_id, digest)) for folder, digest in paths]
     return mean_predictions(seeds).map

@@ -1,15 +1,31 @@
-"""Tuned numbers that are honest: each fold is scored with settings tuned on the other folds."""
+"""Tuned numbers that are honest: each fold is scored with settings tuned on the other folds.
+
+The folds' tables are put together and scored once, which compares cases that were predicted with different settings.
+For scores of ranking that is fair as long as the settings do not follow how common the class is: a fold with many
+positive cases leaves few to the folds it is tuned on, so settings that adapt to their number (as a calibration's
+intercept does, or weights tuned for log-loss among members on different levels) put that fold's cases lower than the
+others', and pooled ranking falls below chance (Airola et al. 2009; Forman and Scholz 2010). Weights tuned for ranking
+do not see the level at all; ``benchmarks/optimism.py`` measures them, on pooled pairs and on pairs within a fold. A
+calibration does, and orders nothing anew: cross-fitted ranking is scored on the probabilities before it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from heldout.blend.journal import Journal
 from heldout.blend.objective import Objective, Settings
-from heldout.blend.weights import search
+from heldout.blend.stages import finish
+from heldout.blend.study import Plan
+from heldout.blend.weights import Tuned, baselines, search
 from heldout.metrics import get_metric, interval, score
+
+TUNED = "tuned"
 
 
 @dataclass(frozen=True)
@@ -24,6 +40,8 @@ class CrossFit:
         by_fold: The settings that each fold was scored with.
         scores: ``in_sample``, ``cross_fitted``, ``optimism`` (how much better in-sample is) and ``low``, ``high``
             (95 % over patients, of the cross-fitted score); None where undefined.
+        baselines: ``in_sample``, ``cross_fitted`` and ``weights`` of every single member, of equal weights, of the
+            greedy selection and of the tuned weights; each has its thresholds tuned, cross-fitted on the other folds.
     """
 
     settings: Settings
@@ -31,27 +49,73 @@ class CrossFit:
     cross_fitted: pd.DataFrame | None
     by_fold: dict[int, Settings]
     scores: dict[str, float | None]
+    baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def crossfit(objective: Objective, *, trials: int, seed: int) -> CrossFit:
+def crossfit(
+    objective: Objective,
+    plan: Plan,
+    *,
+    journal: Journal | None = None,
+    names: Sequence[str] | None = None,
+    progress: bool = False,
+) -> CrossFit:
     """Tune on all folds for use, and on all but one at a time for the score.
 
+    Args:
+        objective: All cases.
+        plan: How to search.
+        journal: Where trials are kept and found; None keeps nothing.
+        names: Names of the members, for the baselines.
+        progress: Show a progress bar on the error stream.
+
     Raises:
-        UserError: the score is undefined on the cases to tune on.
+        UserError: the score is undefined on the cases to tune on, or the journal is damaged.
     """
-    _, settings = search(objective, trials, seed)
-    in_sample = objective.table(settings)
+    from rich.console import Console
+    from rich.progress import Progress
+
     fold_of = objective.frame["fold"].to_numpy()
-    folds = [int(fold) for fold in np.unique(fold_of)]
+    folds = [int(fold) for fold in np.unique(fold_of)] if len(np.unique(fold_of)) > 1 else []
     by_fold: dict[int, Settings] = {}
-    parts: list[pd.DataFrame] = []
-    if len(folds) > 1:
+    tables: dict[str, list[pd.DataFrame]] = {}
+    with Progress(console=Console(stderr=True), disable=not progress) as bar:
+        task = bar.add_task("Searching weights", total=1 + len(folds))
+        found = _methods(objective, plan, journal, "all")
+        bar.advance(task)
         for fold in folds:
-            _, by_fold[fold] = search(objective.select(fold_of != fold), trials, seed)
-            parts.append(objective.select(fold_of == fold).table(by_fold[fold]))
-    table = pd.concat(parts, ignore_index=True) if parts else None
-    scores = _scores(objective, in_sample, table)
-    return CrossFit(settings, in_sample, table, by_fold, scores)
+            others = _methods(objective.select(fold_of != fold), plan, journal, f"without fold {fold}")
+            held_out = objective.select(fold_of == fold)
+            by_fold[fold] = others[TUNED][1]
+            for method, (_, settings) in others.items():
+                tables.setdefault(method, []).append(held_out.table(settings))
+            bar.advance(task)
+    settings = found[TUNED][1]
+    in_sample = objective.table(settings)
+    cross_fitted = {method: pd.concat(parts, ignore_index=True) for method, parts in tables.items()}
+    scores = _scores(objective, in_sample, cross_fitted.get(TUNED))
+    rows = {
+        _named(method, names): {
+            "in_sample": _finite(value),
+            "cross_fitted": _finite(score(objective.metric, cross_fitted[method], objective.classes))
+            if folds
+            else None,
+            "weights": list(one.weights),
+        }
+        for method, (value, one) in found.items()
+    }
+    return CrossFit(settings, in_sample, cross_fitted.get(TUNED), by_fold, scores, rows)
+
+
+def _methods(objective: Objective, plan: Plan, journal: Journal | None, part: str) -> dict[str, Tuned]:
+    """Everything that is compared, tuned on one part of the cases."""
+    found = baselines(objective)
+    return {**found, TUNED: finish(objective, search(objective, plan, starts=found, journal=journal, part=part))}
+
+
+def _named(method: str, names: Sequence[str] | None) -> str:
+    kind, _, number = method.partition(" ")
+    return names[int(number)] if kind == "member" and names is not None else method
 
 
 def _scores(objective: Objective, in_sample: pd.DataFrame, table: pd.DataFrame | None) -> dict[str, float | None]:
@@ -62,4 +126,8 @@ def _scores(objective: Objective, in_sample: pd.DataFrame, table: pd.DataFrame |
         scores |= {"cross_fitted": honest.value, "low": honest.low, "high": honest.high}
         sign = 1 if get_metric(objective.metric).higher_is_better else -1
         scores["optimism"] = sign * (flattered - honest.value)
-    return {key: float(value) if value is not None and np.isfinite(value) else None for key, value in scores.items()}
+    return {key: _finite(value) for key, value in scores.items()}
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and np.isfinite(value) else None

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
-import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heldout import files
+from heldout.blend.presence import OF_MAP
 from heldout.blend.values import WHOLE
 from heldout.errors import UserError
 from heldout.predict.prediction import HALF
+
+if TYPE_CHECKING:
+    from heldout.blend.members import Member
+
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -24,11 +30,19 @@ class Decision:
         classes: Names of the classes.
         exclusive: Classes exclude each other.
         metric: Name of the score.
-        members: For each ``spec``, ``weight`` (in thousandths of 1), ``tta`` and ``folders``: its fits with ``seed``,
-            ``fold``, ``weights_sha256``, ``oof_sha256`` and ``maps_sha256``.
-        thresholds: Smallest value 0 ... 255 that counts as a class: of a voxel's probability, or of the case's; empty
-            where several exclusive classes compete.
+        members: For each ``name`` (as it was asked for), ``spec``, ``seeds``, ``tta``, ``weight`` (in thousandths of 1;
+            None of a classification beside segmentations, which counts for presence alone) and ``folders``: its fits
+            with ``seed``, ``fold``, ``weights_sha256``, ``oof_sha256`` and ``maps_sha256``.
+        thresholds: Smallest value 0 ... 255 that counts as a class: of a voxel's probability, or of the case's,
+            calibrated; empty where several exclusive classes compete.
         score: ``in_sample``, ``cross_fitted``, ``optimism``, ``low``, ``high``; empty for an experiment's plain mean.
+        spatial: For each class ``low``, ``high``, ``least`` and ``fill``, see :class:`heldout.blend.spatial.Spatial`;
+            empty where the thresholds alone make the mask.
+        presence: How the case scores of a segmentation are mixed: ``shares`` by source, the ``metric`` they were tuned
+            for and its ``scores`` before and after; empty where the most probable voxels alone say it.
+        calibration: As :mod:`heldout.blend.calibrate` describes, with what was ``asked`` for and the ``scores`` before
+            and after; empty where there is none.
+        notes: What a reader of the score should know, such as seeds that are missing.
         folds: Finished folds it stands on.
         dataset: Name of the dataset.
         fold_hash: SHA-256 of the fold table.
@@ -36,7 +50,8 @@ class Decision:
         search: ``trials``, ``seed``, ``sampler``; and ``by_fold``, the settings behind the cross-fitted score.
         tables: SHA-256 of the blend's own tables.
         digest: SHA-256 of all of the above, as blending wrote it.
-        kept: Out-of-fold predictions to be repeated: ``cases`` and ``sha256`` of their arrays; None until frozen.
+        kept: Out-of-fold predictions to be repeated: ``cases``, ``sha256`` of their arrays, and ``blended``, the
+            scores that come of putting them together; None until frozen.
         sealed_at: When it was frozen, UTC.
         seal: SHA-256 of all the rest; None until frozen.
     """
@@ -53,6 +68,10 @@ class Decision:
     fold_hash: str
     data_hash: str
     score: dict[str, float | None] = field(default_factory=dict)
+    spatial: dict[str, dict[str, Any]] = field(default_factory=dict)
+    presence: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     search: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
     digest: str | None = None
@@ -72,8 +91,23 @@ class Decision:
 
     @property
     def weights(self) -> tuple[int, ...]:
-        """Thousandth of every member."""
-        return tuple(round(member["weight"] * WHOLE) for member in self.members)
+        """Thousandth of every member that has a weight."""
+        return tuple(round(member["weight"] * WHOLE) for member in self.members if member["weight"] is not None)
+
+    @property
+    def shares(self) -> tuple[int, ...]:
+        """Thousandth of every presence score: those of the map, then of each classification; empty where not mixed."""
+        if not self.presence:
+            return ()
+        labels = [member["name"] for member in self.members if member["weight"] is None]
+        return tuple(round(self.presence["shares"][name] * WHOLE) for name in (*OF_MAP, *labels))
+
+    @property
+    def composition(self) -> str:
+        """The members in words: ``0.40 exp911 + 0.60 exp912, presence with exp914``."""
+        weighted = [f"{m['weight']:.2f} {m['name']}" for m in self.members if m["weight"] is not None]
+        labels = [member["name"] for member in self.members if member["weight"] is None]
+        return " + ".join(weighted) + (f", presence with {', '.join(labels)}" if labels else "")
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -85,12 +119,12 @@ class Decision:
         """SHA-256 of what decides about predictions and what they stand on: the seal of a blend."""
         if self.seal is not None:
             return self.seal
-        names = ("name", "members", "thresholds", "metric", "fold_hash", "data_hash")
+        names = ("name", "members", "thresholds", "spatial", "metric", "fold_hash", "data_hash")
         return files.sha256_json({name: getattr(self, name) for name in names})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``decision.json`` holds them."""
-        return {"schema": 1, **asdict(self), "classes": list(self.classes)}
+        return {"schema": SCHEMA, **asdict(self), "classes": list(self.classes)}
 
     def compute_digest(self) -> str:
         """SHA-256 of what blending decided: every field but those that freezing fills."""
@@ -137,7 +171,7 @@ def read_decision(name: str) -> Decision:
     path = blend_folder(name) / "decision.json"
     stored = files.read_json(path)
     known = {part.name for part in fields(Decision)} | {"schema"}
-    if not isinstance(stored, dict) or set(stored) != known or stored["schema"] != 1:
+    if not isinstance(stored, dict) or set(stored) != known or stored["schema"] != SCHEMA:
         raise UserError(f"{path} is not a decision as heldout writes it: restore it, or blend again under a new name")
     decision = Decision(**{key: value for key, value in stored.items() if key != "schema"})
     decision = replace(decision, classes=tuple(decision.classes))
@@ -170,13 +204,28 @@ def load_decision(name: str) -> Decision:
     member = load_member(name)
     competing = member.dataset.exclusive and len(member.dataset.classes) > 1
     thresholds = {} if competing else dict.fromkeys(member.dataset.classes, HALF)
-    return decision_of([member], [WHOLE], thresholds, name=member.spec, metric=member.config.metric)
+    return decision_of([member], [WHOLE], thresholds, name=member.name, metric=member.config.metric)
 
 
 def decision_of(
-    members: list[Any], weights: list[int] | tuple[int, ...], thresholds: dict[str, int], *, name: str, metric: str
+    members: Sequence[Member],
+    weights: Sequence[int],
+    thresholds: dict[str, int],
+    *,
+    name: str,
+    metric: str,
+    labels: Sequence[Member] = (),
 ) -> Decision:
-    """Decision over opened members, with the hashes of all their parts."""
+    """Decision over opened members, with the hashes of all their parts.
+
+    Args:
+        members: What is blended.
+        weights: Their thousandths.
+        thresholds: Threshold of each class.
+        name: Name of the decision.
+        metric: Name of the score.
+        labels: Classifications beside segmentations, for presence alone.
+    """
     first = members[0]
     return Decision(
         name=name,
@@ -184,58 +233,35 @@ def decision_of(
         classes=first.dataset.classes,
         exclusive=first.dataset.exclusive,
         metric=metric,
-        members=[_describe(member, weight) for member, weight in zip(members, weights, strict=True)],
+        members=[
+            *(_describe(member, weight) for member, weight in zip(members, weights, strict=True)),
+            *(_describe(member, None) for member in labels),
+        ],
         thresholds=thresholds,
         folds=list(first.folds),
         dataset=first.config.dataset or first.config.source,
         fold_hash=first.dataset.fold_hash,
         data_hash=first.dataset.data_hash,
+        notes=[note for member in (*members, *labels) for note in member.notes],
     )
 
 
-def freeze(name: str) -> Path:
-    """Seal a blend: verify all its parts, keep a few predictions to prove it by, and close the file.
-
-    Freezing a sealed blend again only verifies it.
-
-    Returns:
-        Path of ``decision.json``.
-
-    Raises:
-        UserError: there is no such blend, a part changed, or today's code predicts something else.
-    """
-    from heldout.blend.kept import keep_predictions
-    from heldout.blend.verify import check_maps, check_parts, refuse_changes, verify
-
-    if not (blend_folder(name) / "decision.json").exists():
-        raise UserError(f"there is no blend {name!r}: make it with `python run.py blend EXPERIMENT... --name {name}`")
-    with files.lock(blend_folder(name), "freezing"):
-        decision = read_decision(name)
-        if decision.seal is not None:
-            verify(decision)
-            return blend_folder(name) / "decision.json"
-        refuse_changes(decision, [*check_parts(decision), *check_maps(decision)])
-        decision = replace(decision, kept=keep_predictions(decision))
-        decision = replace(decision, sealed_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-        return save_decision(replace(decision, seal=decision.compute_seal()))
-
-
-def verify(decision: Decision) -> None:
-    """Check that a decision is sealed and that nothing it stands on changed; see :mod:`heldout.blend.verify`."""
-    from heldout.blend.verify import verify as check
-
-    check(decision)
-
-
-def _describe(member: Any, weight: int) -> dict[str, Any]:
+def _describe(member: Member, weight: int | None) -> dict[str, Any]:
     folders = [
         {
             "seed": fit.seed,
             "fold": fit.fold,
-            "weights_sha256": fit.record["sha256"]["weights"],
-            "oof_sha256": fit.record["sha256"]["oof"],
-            "maps_sha256": files.sha256_json(fit.record["sha256"]["maps"]),
+            "weights_sha256": fit.hashes["weights"],
+            "oof_sha256": fit.hashes["oof"],
+            "maps_sha256": files.sha256_json(fit.hashes["maps"]),
         }
         for fit in member.fits
     ]
-    return {"spec": member.spec, "weight": weight / WHOLE, "tta": member.config.tta, "folders": folders}
+    return {
+        "name": member.name,
+        "spec": member.spec,
+        "seeds": sorted({fit.seed for fit in member.fits}),
+        "tta": member.tta,
+        "weight": None if weight is None else weight / WHOLE,
+        "folders": folders,
+    }

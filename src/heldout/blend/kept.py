@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from heldout import files
-from heldout.blend.apply import predict_case
+from heldout.blend.apply import blend_case, predict_case
 from heldout.blend.decision import Decision
 from heldout.blend.members import Fit, Member, load_member, stored_prediction
 from heldout.errors import UserError
 from heldout.predict.models import load_model
 from heldout.predict.prediction import Prediction
+from heldout.predict.store import read_table
 
 CASES = 2  # per member
 # On one machine predictions repeat bit for bit but for the batch they were in; another processor adds in other orders.
@@ -29,14 +30,17 @@ def keep_predictions(decision: Decision) -> dict[str, Any]:
     """Predict a few held-out cases again, compare them with what training stored, and write that to ``kept.npz``.
 
     Returns:
-        ``cases`` (spec, seed, fold, case_id of each) and the ``sha256`` of the file.
+        ``cases`` (member, seed, fold, case_id of each), the ``sha256`` of the file, and ``blended``: the scores that
+        come of putting the kept predictions of a case together.
 
     Raises:
-        UserError: today's code predicts something else than training did.
+        UserError: today's code predicts something else than training did, or puts predictions together otherwise than
+            blending did.
     """
     cases, arrays = [], {}
-    for described in decision.members:
-        member = load_member(described["spec"])
+    kept: dict[str, list[Prediction]] = {}
+    members = [load_member(described["name"]) for described in decision.members]
+    for member, described in zip(members, decision.members, strict=True):
         first = described["folders"][0]
         fit = next(fit for fit in member.fits if (fit.seed, fit.fold) == (first["seed"], first["fold"]))
         for case_id in choose_cases(member, fit):
@@ -49,11 +53,17 @@ def keep_predictions(decision: Decision) -> dict[str, Any]:
             arrays[f"{len(cases)}.scores"] = stored.scores
             if stored.map is not None:
                 arrays[f"{len(cases)}.map"] = stored.map
-            cases.append({"spec": member.spec, "seed": fit.seed, "fold": fit.fold, "case_id": case_id})
+            kept.setdefault(case_id, []).append(stored)
+            cases.append({"member": member.name, "seed": fit.seed, "fold": fit.fold, "case_id": case_id})
+    _check_blend(decision, members, list(kept))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     files.write_bytes(decision.folder / "kept.npz", buffer.getvalue())
-    return {"cases": cases, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
+    blended = {
+        case_id: [float(score) for score in blend_case(decision, predictions).scores]
+        for case_id, predictions in kept.items()
+    }
+    return {"cases": cases, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(), "blended": blended}
 
 
 def check_predictions(decision: Decision) -> list[str]:
@@ -64,17 +74,23 @@ def check_predictions(decision: Decision) -> list[str]:
     if files.sha256_file(path) != decision.kept["sha256"]:
         return [f"{path} changed"]
     changes = []
-    members = {member["spec"]: load_member(member["spec"]) for member in decision.members}
+    members = {member["name"]: load_member(member["name"]) for member in decision.members}
+    predictions: dict[str, list[Prediction]] = {}
     with np.load(path) as arrays:
         for number, kept in enumerate(decision.kept["cases"]):
-            member = members[kept["spec"]]
+            member = members[kept["member"]]
             fit = next(f for f in member.fits if (f.seed, f.fold) == (kept["seed"], kept["fold"]))
             pixels = arrays.get(f"{number}.map")
             stored = Prediction(kept["case_id"], arrays[f"{number}.scores"], pixels)
+            predictions.setdefault(kept["case_id"], []).append(stored)
             if difference := compare(stored, _predict(member, fit, kept["case_id"])):
                 changes.append(
                     f"the code predicts case {kept['case_id']} of {fit.folder} otherwise than validated ({difference})"
                 )
+    for case_id, scores in decision.kept["blended"].items():
+        found = blend_case(decision, predictions[case_id])
+        if difference := _gap(np.array(scores), found.scores):
+            changes.append(f"the code blends the members' predictions of case {case_id} otherwise ({difference})")
     return changes
 
 
@@ -91,8 +107,7 @@ def choose_cases(member: Member, fit: Fit) -> list[str]:
 def compare(stored: Prediction, fresh: Prediction) -> str:
     """How two predictions of a case differ by more than machines do; empty where they agree."""
     if stored.map is None:
-        gap = float(np.abs(stored.scores - fresh.scores).max())
-        return f"probability off by {gap:.2g}" if not gap <= SCORE_TOLERANCE else ""
+        return _gap(stored.scores, fresh.scores)
     if fresh.map is None or stored.map.shape != fresh.map.shape:
         return "another shape"
     step = int(np.abs(stored.map.astype(np.int16) - fresh.map).max())
@@ -103,4 +118,23 @@ def _predict(member: Member, fit: Fit, case_id: str) -> Prediction:
     dataset = member.dataset
     model = load_model(member.config, fit.folder / "weights.safetensors", dataset.classes, dataset.exclusive)
     image = dataset.read_image(case_id)
-    return predict_case(member.config, [model], case_id, image, exclusive=dataset.exclusive)[0]
+    return predict_case(member.config, [model], case_id, image, exclusive=dataset.exclusive, tta=member.tta)[0]
+
+
+def _check_blend(decision: Decision, members: list[Member], case_ids: list[str]) -> None:
+    """Refuse a blend whose out-of-fold scores, put together as new images are, differ from those that were scored."""
+    table = read_table(decision.folder, "in_sample").set_index("case_id")
+    for case_id in case_ids:
+        found = blend_case(decision, [member.prediction(case_id) for member in members])
+        scored = table.loc[case_id, [f"p_{name}" for name in decision.classes]].to_numpy(float)
+        if difference := _gap(scored, found.scores):
+            raise UserError(
+                f"{decision.name}: the blend of case {case_id} does not come out as it was scored ({difference}), so "
+                "the code changed since: undo that, or blend again under a new name"
+            )
+
+
+def _gap(stored: np.ndarray, fresh: np.ndarray) -> str:
+    """How far scores are off by more than machines differ; empty where they agree."""
+    gap = float(np.abs(stored - fresh).max())
+    return f"probability off by {gap:.2g}" if not gap <= SCORE_TOLERANCE else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Iterator
@@ -77,7 +78,7 @@ def test(decision: Decision, look_again: str | None = None) -> TestResult:  # no
     from heldout.metrics import interval
 
     _permit(read_entries(), decision, look_again)
-    verify(decision)
+    verify(decision, maps=True)
     dataset = open_dataset(load(decision.members[0]["spec"]))
     if dataset.part("test").empty:
         raise UserError(f"dataset {decision.dataset} has no test part: set test_fraction above 0 and train again")
@@ -149,6 +150,7 @@ def _predict(decision: Decision, dataset: Dataset) -> Any:
 
 def _score_table(decision: Decision, dataset: Dataset, predicted: pd.DataFrame) -> pd.DataFrame:
     """The stored test predictions beside the labels, which are opened here and nowhere else."""
+    from heldout.blend.apply import mask_of
     from heldout.blend.values import calls_of
     from heldout.data.cases import open_sealed
     from heldout.predict.prediction import Prediction
@@ -167,7 +169,7 @@ def _score_table(decision: Decision, dataset: Dataset, predicted: pd.DataFrame) 
         predictions,
         sealed.truth if masks else None,
         exclusive=decision.exclusive,
-        thresholds=decision.levels or None,
+        cut=functools.partial(mask_of, decision),
     )
     if not masks and decision.levels:
         called = calls_of(table[names].to_numpy(), decision.levels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from heldout import files
+from heldout.blend.flips import check_flips, predict_flips, predictions_folder, read_hashes
 from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.data.dataset import Dataset
@@ -35,6 +37,8 @@ class Fit:
         folder: Where it lies.
         record: Its ``run.json``.
         table: Its out-of-fold table, indexed by case.
+        predictions: Where that table and its maps lie: ``folder``, or a folder in it for other flips.
+        hashes: SHA-256 of ``weights``, ``oof`` and, by case, ``maps``.
     """
 
     seed: int
@@ -42,22 +46,30 @@ class Fit:
     folder: Path
     record: dict[str, Any]
     table: pd.DataFrame
+    predictions: Path
+    hashes: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """An experiment's finished folds and seeds.
+    """An experiment's finished folds, and all of its seeds or some.
 
     Attributes:
-        spec: Its name.
+        name: As :func:`load_member` takes it: the experiment, and the seeds and flips where they were chosen.
+        spec: The experiment.
         config: The experiment.
+        tta: Axes flipped in its predictions.
+        planned: Seeds that every finished fold should have.
         dataset: The checked dataset.
         fits: Finished fits, by seed, then fold.
         cases: Rows of the dataset's cases in the finished folds, with the column ``fold``.
     """
 
+    name: str
     spec: str
     config: Task
+    tta: str
+    planned: tuple[int, ...]
     dataset: Dataset
     fits: tuple[Fit, ...]
     cases: pd.DataFrame
@@ -72,9 +84,16 @@ class Member:
         """``classification`` or ``segmentation``."""
         return self.config.kind
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of its score should know: the seeds that finished folds lack."""
+        have = {(fit.seed, fit.fold) for fit in self.fits}
+        missing = [(seed, fold) for fold in self.folds for seed in self.planned if (seed, fold) not in have]
+        return [f"{self.name}: seed {seed} is missing in fold {fold}" for seed, fold in missing]
+
     def map_files(self, fold: int, case_id: str) -> list[tuple[Path, str]]:
         """Folder and SHA-256 of a case's map in every seed of its fold."""
-        return [(fit.folder, fit.record["sha256"]["maps"][case_id]) for fit in self.fits if fit.fold == fold]
+        return [(fit.predictions, fit.hashes["maps"][case_id]) for fit in self.fits if fit.fold == fold]
 
     def prediction(self, case_id: str) -> Prediction:
         """The case's out-of-fold prediction, seeds averaged.
@@ -115,38 +134,53 @@ class Member:
         return [fit for fit in self.fits if fit.fold == self._fold_of[case_id]]
 
 
-def load_member(spec: str) -> Member:
-    """Open the finished folds and seeds of an experiment.
+def load_member(text: str) -> Member:
+    """Open the finished folds of an experiment.
+
+    Args:
+        text: ``exp040``; ``exp040/seed1`` for that seed of it; ``exp040/tta=hv`` (``exp040/tta=`` for none) for
+            predictions with other flips than the experiment's own, which are made where they are missing. Seeds and
+            flips may be chosen together.
 
     Raises:
         UserError: nothing is finished, a file changed after training, the folds or the data are others than those
             trained on, or a case is missing, repeated or not finite.
     """
+    spec, seeds, flips = parse_member(text)
     config = load(spec)
+    tta = check_flips(config, config.tta if flips is None else flips)
     dataset = open_dataset(config)
-    fits = tuple(_open_fit(config, dataset, *found) for found in finished(config))
-    if not fits:
+    found = finished(config)
+    if not found:
         raise UserError(f"{spec} has no finished fold: train it first with `python run.py {spec}`")
+    trained = sorted({seed for seed, _, _ in found})
+    if unknown := [seed for seed in seeds if seed not in trained]:
+        raise UserError(f"{spec} has no finished seed {unknown[0]}: it has {', '.join(map(str, trained))}")
+    fits = tuple(_open_fit(config, dataset, *fit, tta) for fit in found if not seeds or fit[0] in seeds)
     cases = dataset.part("train")
     cases = cases.assign(fold=cases["case_id"].map(dataset.folds).astype(int))
     cases = cases[cases["fold"].isin({fit.fold for fit in fits})].reset_index(drop=True)
-    return Member(config.spec, config, dataset, fits, cases)
+    name = (
+        config.spec + "".join(f"/seed{seed}" for seed in seeds) + (f"/tta={tta}" if set(tta) != set(config.tta) else "")
+    )
+    return Member(name, config.spec, config, tta, seeds or config.seeds, dataset, fits, cases)
 
 
 def check_together(members: Sequence[Member]) -> None:
     """Refuse members whose predictions do not belong together.
 
+    Segmentations are blended voxel by voxel. Classifications beside them take no part in that: they say whether a
+    class is present, and are mixed with what the blended map says of it.
+
     Raises:
-        UserError: a member is named twice, or two differ in kind, classes, data, fold table or finished folds.
+        UserError: a member is named twice, or two differ in classes, data, fold table or finished folds.
     """
     first = members[0]
-    specs = [member.spec for member in members]
-    if repeated := {spec for spec in specs if specs.count(spec) > 1}:
+    chosen = [(m.spec, tuple(sorted({fit.seed for fit in m.fits})), m.tta) for m in members]
+    if repeated := [m.name for m, one in zip(members, chosen, strict=True) if chosen.count(one) > 1]:
         raise UserError(f"{min(repeated)} is named twice: name every member of a blend once")
     for other in members[1:]:
-        pair = f"{first.spec} and {other.spec}"
-        if first.kind != other.kind:
-            raise UserError(f"{pair} cannot be blended: one is a {first.kind}, the other a {other.kind}")
+        pair = f"{first.name} and {other.name}"
         if (first.dataset.classes, first.dataset.exclusive) != (other.dataset.classes, other.dataset.exclusive):
             raise UserError(f"{pair} cannot be blended: their classes differ; blend members of one label set")
         if first.dataset.fold_hash != other.dataset.fold_hash:
@@ -163,6 +197,12 @@ def check_together(members: Sequence[Member]) -> None:
             )
 
 
+def split_members(members: Sequence[Member]) -> tuple[list[Member], list[Member]]:
+    """Members whose predictions are blended, and classifications beside segmentations, for presence alone."""
+    maps = [member for member in members if member.kind == "segmentation"]
+    return (maps, [member for member in members if member not in maps]) if maps else (list(members), [])
+
+
 def stored_prediction(member: Member, fit: Fit, case_id: str) -> Prediction:
     """What one fit stored for a case that it held out.
 
@@ -173,10 +213,28 @@ def stored_prediction(member: Member, fit: Fit, case_id: str) -> Prediction:
     scores = fit.table.loc[case_id, columns].to_numpy(np.float32)
     if member.kind == "classification":
         return Prediction(case_id, scores)
-    return Prediction(case_id, scores, read_map(fit.folder, "oof", case_id, fit.record["sha256"]["maps"][case_id]))
+    return Prediction(case_id, scores, read_map(fit.predictions, "oof", case_id, fit.hashes["maps"][case_id]))
 
 
-def _open_fit(config: Task, dataset: Dataset, seed: int, fold: int, folder: Path) -> Fit:
+def parse_member(text: str) -> tuple[str, tuple[int, ...], str | None]:
+    """Spec, seeds (none named: all) and flips (None: the experiment's own) of a member as it is typed.
+
+    Raises:
+        UserError: a part is neither ``seed<number>`` nor ``tta=<axes>``, or is named twice.
+    """
+    spec, *parts = text.split("/")
+    seeds, tta = [], None
+    for part in parts:
+        if (match := re.fullmatch(r"seed(\d+)", part)) and int(match[1]) not in seeds:
+            seeds.append(int(match[1]))
+        elif part.startswith("tta=") and tta is None:
+            tta = part.removeprefix("tta=")
+        else:
+            raise UserError(f"{text!r} is no member: write exp040, exp040/seed1, exp040/tta=hv or exp040/seed1/tta=")
+    return spec, tuple(sorted(seeds)), tta
+
+
+def _open_fit(config: Task, dataset: Dataset, seed: int, fold: int, folder: Path, tta: str) -> Fit:
     record = read_run(folder)
     for name, what in (("fold_hash", "fold table"), ("data_hash", "cases")):
         if record[name] != getattr(dataset, name):
@@ -184,16 +242,19 @@ def _open_fit(config: Task, dataset: Dataset, seed: int, fold: int, folder: Path
                 f"{folder} was trained with another {what} than {dataset.folder} holds now: restore it, or delete the "
                 f"run and train {config.spec} again"
             )
-    path = folder / "oof.parquet"
-    if path.is_file() and files.sha256_file(path) != record["sha256"]["oof"]:
-        raise UserError(f"{path} was changed after training: restore it, or delete {folder} and train again")
-    table = read_table(folder, "oof")
+    predict_flips(config, dataset, folder, fold, tta)
+    predictions, hashes = predictions_folder(config, folder, tta), read_hashes(config, folder, tta)
+    path = predictions / "oof.parquet"
+    if path.is_file() and files.sha256_file(path) != hashes["oof"]:
+        remedy = "train again" if predictions == folder else "run the command again"
+        raise UserError(f"{path} was changed after training: restore it, or delete {predictions} and {remedy}")
+    table = read_table(predictions, "oof")
     _, held_out = dataset.fold_cases(fold)
     try:
         check_cases(table, held_out["case_id"])
         columns_of(table, dataset.classes)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    if config.kind == "segmentation" and (lost := sorted(set(table["case_id"]) - set(record["sha256"]["maps"]))):
+    if config.kind == "segmentation" and (lost := sorted(set(table["case_id"]) - set(hashes["maps"]))):
         raise UserError(f"{folder / 'run.json'} lists no map of case {lost[0]}: delete {folder} and train again")
-    return Fit(seed, fold, folder, record, table.set_index("case_id"))
+    return Fit(seed, fold, folder, record, table.set_index("case_id"), predictions, hashes)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
 
 from heldout.blend.histogram import JointHistogram, presence_of_levels
+from heldout.blend.spatial import Spatial
+from heldout.blend.trial import LabelTrial, PresenceTrial, ThresholdTrial
 from heldout.blend.values import LEVELS, blend_scores, calls_of
 from heldout.errors import UserError
 from heldout.metrics.registry import Metric, get_metric, score
@@ -24,10 +27,16 @@ class Settings:
     Attributes:
         weights: Thousandth of every member, summing to 1000.
         thresholds: Threshold 0 ... 255 of every class; empty where exclusive classes compete.
+        spatial: What makes masks of maps after the thresholds; empty where nothing does.
+        presence: Thousandth of every presence score; empty where presence is not mixed.
+        calibration: As :mod:`heldout.blend.calibrate` describes; empty where there is none.
     """
 
     weights: tuple[int, ...]
     thresholds: tuple[int, ...]
+    spatial: tuple[Spatial, ...] = ()
+    presence: tuple[int, ...] = ()
+    calibration: dict[str, Any] = field(default_factory=dict)
 
 
 class Objective(Protocol):
@@ -87,7 +96,7 @@ class LabelObjective:
         if thresholds and metric.uses == "call":
             scores = np.stack([_by_threshold(metric, y, p) for y, p in zip(truth.T, blended.T, strict=True)])
             return _best(metric, scores, weights, self.classes)
-        table = Columns(truth, blended, self._called(blended, thresholds), None, not thresholds)
+        table = Columns(truth, blended, self._called(blended, thresholds), None, not thresholds, self.classes)
         value = float(metric.evaluate(table, np.ones((1, len(truth))))[0])
         return _defined(value, metric, self.classes), Settings(tuple(weights), thresholds)
 
@@ -135,17 +144,18 @@ class MaskObjective:
     def tune(self, weights: Sequence[int]) -> tuple[float, Settings]:
         """Score of a weighting with its best thresholds, and those; see :class:`Objective`."""
         metric = get_metric(self.metric)
-        ones = np.ones((1, len(self.frame)))
         thresholds = () if self.competing else (HALF,) * len(self.classes)
         if metric.uses != "counts":
-            value = score(self.metric, self._with_presence(weights), self.classes)
+            presence = np.concatenate([part.presence(weights) for part in self._presence_trials], 1)
+            value = score(self.metric, self._with_presence(presence), self.classes)
             return _defined(value, metric, self.classes), Settings(tuple(weights), thresholds)
         if self.competing:
-            counts = self.histograms[0].counts_by_label(weights)
-            value = float(np.mean([metric.one_class(c, ones)[0] for c in counts.swapaxes(0, 1)]))
+            counts = self._label_trial.counts(weights)
+            once = np.ones((1, len(counts)))
+            value = float(np.mean([metric.one_class(c, once)[0] for c in counts.swapaxes(0, 1)]))
             return _defined(value, metric, self.classes), Settings(tuple(weights), ())
-        scores = [metric.one_class(part.counts_by_threshold(weights), ones)[0] for part in self.histograms]
-        return _best(metric, np.stack(scores), weights, self.classes)
+        scores = np.stack([part.scores(weights) for part in self._threshold_trials])
+        return _best(metric, scores, weights, self.classes)
 
     def table(self, settings: Settings) -> pd.DataFrame:
         """The cases with p_, tp_, fp_ and fn_<class>; see :class:`Objective`."""
@@ -159,16 +169,28 @@ class MaskObjective:
             for k, name in enumerate(self.classes)
             for i, kind in enumerate(("tp", "fp", "fn"))
         }
-        return self._with_presence(settings.weights).assign(**new)
+        presence = np.concatenate([presence_of_levels(part.levels(settings.weights)) for part in self.histograms], 1)
+        return self._with_presence(presence).assign(**new)
 
     def select(self, chosen: np.ndarray) -> MaskObjective:
         """The objective of the chosen cases; see :class:`Objective`."""
         histograms = tuple(part.select(chosen) for part in self.histograms)
         return replace(self, frame=self.frame[chosen].reset_index(drop=True), histograms=histograms)
 
-    def _with_presence(self, weights: Sequence[int]) -> pd.DataFrame:
-        presence = np.concatenate([presence_of_levels(part.levels(weights)) for part in self.histograms], 1)
+    def _with_presence(self, presence: np.ndarray) -> pd.DataFrame:
         return self.frame.assign(**{f"p_{name}": presence[:, k] for k, name in enumerate(self.classes)})
+
+    @cached_property
+    def _threshold_trials(self) -> list[ThresholdTrial]:
+        return [ThresholdTrial(part, get_metric(self.metric)) for part in self.histograms]
+
+    @cached_property
+    def _label_trial(self) -> LabelTrial:
+        return LabelTrial(self.histograms[0])
+
+    @cached_property
+    def _presence_trials(self) -> list[PresenceTrial]:
+        return [PresenceTrial(part) for part in self.histograms]
 
 
 def check_metric(name: str, kind: str) -> Metric:
@@ -184,10 +206,15 @@ def check_metric(name: str, kind: str) -> Metric:
 
 
 def _by_threshold(metric: Metric, truth: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """(256,) scores of one class's calls at every threshold."""
-    once = np.ones((1, len(truth)))
-    level = np.rint(255 * score)
-    return np.array([metric.one_class(truth, level >= threshold, once)[0] for threshold in range(LEVELS)])
+    """(256,) scores of one class's calls at every threshold.
+
+    Calls and truth come in four pairs; a threshold only changes how many cases each of them has.
+    """
+    level = np.rint(255 * score).astype(int)
+    reached = [np.flip(np.flip(np.bincount(level[chosen], minlength=LEVELS)).cumsum()) for chosen in (truth, ~truth)]
+    hits, alarms = reached
+    cases = np.stack([hits, hits[0] - hits, alarms, alarms[0] - alarms], 1).astype(float)
+    return metric.one_class(np.array([True, True, False, False]), np.array([True, False, True, False]), cases)
 
 
 def _best(

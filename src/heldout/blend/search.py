@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
-
-import pandas as pd
 
 from heldout import files
-from heldout.blend.cases import build_objective
+from heldout.blend.cases import build_objective, map_work
 from heldout.blend.crossfit import CrossFit, crossfit
 from heldout.blend.decision import Decision, blend_folder, check_name, decision_of, read_decision, save_decision
-from heldout.blend.members import check_together, load_member
+from heldout.blend.journal import Journal
+from heldout.blend.members import Member, check_together, load_member, split_members
 from heldout.blend.objective import check_metric
+from heldout.blend.second_stage import SecondStage
+from heldout.blend.stages import Stages, add_stages, describe_stages
+from heldout.blend.study import Plan
 from heldout.errors import UserError
 
 
@@ -21,65 +26,97 @@ def blend(
     specs: Sequence[str],
     name: str,
     *,
+    sampler: str = "tpe",
     trials: int = 200,
     seed: int = 0,
+    processes: int = 1,
     metric: str | None = None,
+    spatial: bool = False,
+    presence_metric: str | None = None,
+    calibrate: str = "none",
     progress: bool = True,
 ) -> Decision:
     """Tune the weights of members and the thresholds of their blend.
 
+    Finished trials are kept in ``study.journal``, so that the same command goes on where an earlier one was stopped.
+
     Args:
-        specs: Finished experiments.
+        specs: Finished experiments, or some seeds or other flips of them; see
+            :func:`heldout.blend.members.load_member`. Classifications among segmentations count for presence alone.
         name: Name of the blend. An earlier blend of that name is replaced unless it was frozen.
+        sampler: How weights are searched; see :class:`heldout.blend.study.Plan`.
         trials: Weightings to try, for use and again for each fold that is scored.
         seed: Seed of the search.
+        processes: Processes that share the trials of a search.
         metric: Score to tune; None is the first member's.
-        progress: Show a progress bar where maps are read.
+        spatial: Give masks a second stage; see :mod:`heldout.blend.spatial`.
+        presence_metric: Score to tune the presence mix of segmentations for; see :class:`heldout.blend.stages.Stages`.
+        calibrate: How case scores are calibrated; see :func:`heldout.blend.calibrate.fit_calibration`.
+        progress: Show progress bars.
 
     Returns:
         The decision, written with its tables to ``working/blends/<name>/``: ``oof.parquet``, cross-fitted (absent
         with one finished fold, where nothing can be), and ``in_sample.parquet``.
 
     Raises:
-        UserError: the members do not belong together, a file changed, the score is undefined, or a frozen blend has
-            this name.
+        UserError: the members do not belong together, a file changed, the score is undefined, the journal is damaged,
+            another process makes this blend, or a frozen blend has this name.
     """
     check_name(name)
+    plan = Plan(sampler, trials, seed, processes)
     _refuse_sealed(name)
+    stages = Stages(spatial, presence_metric, calibrate, replace(plan, processes=1))
     members = [load_member(spec) for spec in specs]
     check_together(members)
+    members, labels = split_members(members)
     metric = metric or members[0].config.metric
     check_metric(metric, members[0].kind)
-    objective = build_objective(members, metric, progress=progress)
-    found = crossfit(objective, trials=trials, seed=seed)
-    classes = objective.classes
-    thresholds = dict(zip(classes, found.settings.thresholds, strict=True)) if found.settings.thresholds else {}
-    decision = decision_of(members, found.settings.weights, thresholds, name=name, metric=metric)
-    sampler = "TPESampler" if len(members) > 1 else "none"
-    by_fold = {str(fold): asdict(settings) for fold, settings in found.by_fold.items()}
-    search = {"trials": trials, "seed": seed, "sampler": sampler, "by_fold": by_fold}
+    dataset = members[0].dataset
+    maps = SecondStage(dataset.source, tuple(map_work(members)), dataset.exclusive, progress) if spatial else None
+    objective = add_stages(build_objective(members, metric, progress=progress), labels, stages, maps)
     with files.lock(blend_folder(name), "blending"):
         _refuse_sealed(name)
-        return _write(replace(decision, score=found.scores, search=search), found)
+        journal = Journal(blend_folder(name) / "study.journal", _identity(members, metric, plan))
+        found = crossfit(objective, plan, journal=journal, names=[member.name for member in members], progress=progress)
+        classes = objective.classes
+        thresholds = dict(zip(classes, found.settings.thresholds, strict=True)) if found.settings.thresholds else {}
+        decision = decision_of(members, found.settings.weights, thresholds, name=name, metric=metric, labels=labels)
+        tables = found.in_sample, found.cross_fitted
+        described = describe_stages(objective, found.settings, *tables, [member.name for member in labels])
+        by_fold = {str(fold): asdict(settings) for fold, settings in found.by_fold.items()}
+        search = {**asdict(plan), "by_fold": by_fold, "baselines": found.baselines}
+        return _write(replace(decision, score=found.scores, search=search, **described), found)
+
+
+def _identity(members: Sequence[Member], metric: str, plan: Plan) -> str:
+    """SHA-256 of what a trial's score and the choice of the next one depend on; the number of trials is not of it."""
+    fits = [[member.name, *([fit.seed, fit.fold, fit.hashes["oof"]] for fit in member.fits)] for member in members]
+    maps = [[fit.hashes["maps"] for fit in member.fits] for member in members]
+    data = [[member.dataset.fold_hash, member.dataset.data_hash] for member in members]
+    shared = plan.processes > 1  # trials that depended on timing do not become those of a search that does not
+    return files.sha256_json([1, fits, maps, data, metric, plan.sampler, plan.seed, shared])
 
 
 def _write(decision: Decision, found: CrossFit) -> Decision:
+    """Write tables and decision. All bytes are on the disk before the first file of an earlier blend is replaced."""
     tables = {"in_sample": found.in_sample, "oof": found.cross_fitted}
-    hashes = {}
+    contents = {}
     for name, table in tables.items():
-        path = decision.folder / f"{name}.parquet"
-        if table is None:
-            path.unlink(missing_ok=True)
-        else:
-            _write_table(path, table)
-            hashes[name] = files.sha256_file(path)
-    decision = replace(decision, tables=hashes)
-    save_decision(decision)
+        if table is not None:
+            buffer = io.BytesIO()
+            table.to_parquet(buffer, index=False)
+            contents[name] = buffer.getvalue()
+    decision = replace(decision, tables={name: hashlib.sha256(data).hexdigest() for name, data in contents.items()})
+    with contextlib.ExitStack() as stack:
+        for name, data in contents.items():
+            handle = stack.enter_context(files.atomic(decision.folder / f"{name}.parquet"))
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        save_decision(decision)
+    if found.cross_fitted is None:
+        (decision.folder / "oof.parquet").unlink(missing_ok=True)
     return read_decision(decision.name)
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    files.write_with(path, lambda temporary: table.to_parquet(temporary, index=False))
 
 
 def _refuse_sealed(name: str) -> None:

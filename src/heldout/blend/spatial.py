@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from heldout.metrics.registry import Metric
+from heldout.predict.prediction import to_mask
 
 MILLION = 1_000_000
 LOWS = 12  # levels at which components may begin, up to the threshold
@@ -55,6 +56,42 @@ class Components:
     hits: np.ndarray
     truth: int
     voxels: int
+
+
+def spatial_mask(
+    blended: np.ndarray, thresholds: Sequence[int] | None, spatial: Sequence[Spatial], exclusive: bool
+) -> np.ndarray:
+    """Mask of a case after the second stage.
+
+    Args:
+        blended: Map (K, *S) uint8.
+        thresholds: (K,) thresholds; None where classes compete.
+        spatial: Settings of every class; empty leaves the mask as the thresholds make it.
+        exclusive: Classes exclude each other.
+
+    Returns:
+        (M, *S) uint8, as :func:`heldout.predict.prediction.to_mask`. Of competing classes a filled hole takes
+        background only.
+    """
+    if not spatial:
+        return to_mask(blended, thresholds, exclusive)
+    values, _ = class_values(blended, exclusive)
+    masks = [apply_spatial(one, settings) for one, settings in zip(values, spatial, strict=True)]
+    if not (exclusive and len(blended) > 1):
+        return np.stack(masks).astype(np.uint8)
+    labels = np.zeros(blended.shape[1:], np.uint8)
+    for number, (mask, one) in enumerate(zip(masks, values, strict=True), start=1):
+        labels[mask & ((labels == 0) | (one > 0))] = number
+    return labels[None]
+
+
+def class_values(blended: np.ndarray, exclusive: bool) -> tuple[np.ndarray, bool]:
+    """(K, *S) uint8 maps of single classes, and whether classes compete: then a map is 255 where its class wins."""
+    if not (exclusive and len(blended) > 1):
+        return blended, False
+    labels = to_mask(blended, None, True)[0]
+    numbers = np.arange(1, len(blended) + 1).reshape(-1, *[1] * labels.ndim)
+    return np.where(labels == numbers, 255, 0).astype(np.uint8), True
 
 
 def apply_spatial(values: np.ndarray, spatial: Spatial) -> np.ndarray:
@@ -151,9 +188,9 @@ def _counts(cases: Sequence[Components], index: int, trials: Sequence[Spatial]) 
 
 def _label(values: np.ndarray, low: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Component of every voxel (0 is none), and each component's peak and size; diagonal neighbours belong together."""
-    import cc3d
+    from scipy.ndimage import label
 
-    labels, count = cc3d.connected_components(values >= low, connectivity=8 if values.ndim == 2 else 26, return_N=True)
+    labels, count = label(values >= low, np.ones((3,) * values.ndim))
     inside = labels > 0
     peak = np.zeros(count + 1, np.int64)
     np.maximum.at(peak, labels[inside], values[inside])

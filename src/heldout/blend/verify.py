@@ -8,17 +8,22 @@ from typing import Any
 
 from heldout import files
 from heldout.blend.decision import Decision
+from heldout.blend.flips import predictions_folder, read_hashes
 from heldout.blend.kept import check_predictions
-from heldout.config import load
+from heldout.config import BaseConfig, load
 from heldout.data.cases import open_dataset
 from heldout.errors import UserError
-from heldout.train.runs import check_identity, fit_folder, read_run
+from heldout.train.runs import check_identity, fit_folder
 
 
-def verify(decision: Decision) -> None:
+def verify(decision: Decision, *, maps: bool = False) -> None:
     """Refuse a decision that is not what was validated.
 
     A blend must be sealed; an experiment's plain mean has no seal, but its files must be those that training left.
+
+    Args:
+        decision: The decision.
+        maps: Also read every out-of-fold map, which takes as long as reading so many files does.
 
     Raises:
         UserError: it is not frozen, was edited, or any of its parts changed; lists all changes.
@@ -29,6 +34,8 @@ def verify(decision: Decision) -> None:
     if decision.seal is not None and decision.compute_seal() != decision.seal:
         changes.append(f"the decision {decision.name} itself was edited")
     changes += check_parts(decision)
+    if maps and not changes:
+        changes += check_maps(decision)
     if decision.kept is not None and not changes:
         changes += check_predictions(decision)
     refuse_changes(decision, changes)
@@ -54,14 +61,12 @@ def check_parts(decision: Decision) -> list[str]:
         config = _tried(changes, load, member["spec"])
         if config is None or _tried(changes, lambda c=config: check_identity(c) or True) is None:
             continue
-        if config.tta != member["tta"]:
-            changes.append(f"{member['spec']} has tta = {config.tta!r}, not {member['tta']!r}")
         if (dataset := _tried(changes, open_dataset, config)) is not None:
             for name, what in (("fold_hash", "fold table"), ("data_hash", "cases")):
                 if getattr(dataset, name) != getattr(decision, name):
                     changes.append(f"the {what} in {dataset.folder} changed")
         for fit in member["folders"]:
-            changes += _tried(changes, lambda s=member["spec"], f=fit: list(_files(s, f))) or []
+            changes += _tried(changes, lambda c=config, f=fit, tta=member["tta"]: list(_files(c, f, tta))) or []
     return list(dict.fromkeys(changes))
 
 
@@ -69,10 +74,12 @@ def check_maps(decision: Decision) -> list[str]:
     """Which out-of-fold maps changed; reads them all."""
     changes = []
     for member in decision.members:
+        config = load(member["spec"])
         for fit in member["folders"]:
             folder = fit_folder(member["spec"], fit["seed"], fit["fold"])
-            for case_id, digest in read_run(folder)["sha256"]["maps"].items():
-                changes += _compare(folder / "oof_maps" / f"{case_id}.b2nd", digest)
+            maps = predictions_folder(config, folder, member["tta"]) / "oof_maps"
+            for case_id, digest in read_hashes(config, folder, member["tta"])["maps"].items():
+                changes += _compare(maps / f"{case_id}.b2nd", digest)
     return changes
 
 
@@ -81,13 +88,13 @@ def _tables(decision: Decision) -> Iterator[str]:
         yield from _compare(decision.folder / f"{name}.parquet", digest)
 
 
-def _files(spec: str, fit: dict[str, Any]) -> Iterator[str]:
-    folder = fit_folder(spec, fit["seed"], fit["fold"])
-    record = read_run(folder)
+def _files(config: BaseConfig, fit: dict[str, Any], tta: str) -> Iterator[str]:
+    folder = fit_folder(config.spec, fit["seed"], fit["fold"])
+    predictions, hashes = predictions_folder(config, folder, tta), read_hashes(config, folder, tta)
     yield from _compare(folder / "weights.safetensors", fit["weights_sha256"])
-    yield from _compare(folder / "oof.parquet", fit["oof_sha256"])
-    if files.sha256_json(record["sha256"]["maps"]) != fit["maps_sha256"]:
-        yield f"{folder / 'run.json'} lists other maps"
+    yield from _compare(predictions / "oof.parquet", fit["oof_sha256"])
+    if files.sha256_json(hashes["maps"]) != fit["maps_sha256"]:
+        yield f"the record in {predictions} lists other maps"
 
 
 def _compare(path: Path, digest: str) -> Iterator[str]:

@@ -2,69 +2,78 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+import functools
 
 import numpy as np
 
+from heldout.blend.greedy import climb
+from heldout.blend.journal import Journal
 from heldout.blend.objective import Objective, Settings
+from heldout.blend.study import Plan, best_of_trials
 from heldout.blend.values import to_thousandths
+from heldout.errors import UserError
 from heldout.metrics.registry import get_metric
 
-_LEAST = 1e-6  # -log of it is a member's largest share before they are made to sum to one
+__all__ = ["EQUAL", "GREEDY", "Plan", "Tuned", "baselines", "search"]
+
+EQUAL, GREEDY = "equal weights", "greedy"
+_WITHOUT_TRIALS = {"greedy": GREEDY, "equal": EQUAL}
+_SAME = 1e-9
+
+Tuned = tuple[float, Settings]
 
 
-def search(objective: Objective, trials: int, seed: int) -> tuple[float, Settings]:
-    """Find the best weights with Optuna's tree-structured Parzen estimator (Bergstra 2011).
-
-    Equal weights and every single member are tried first, so that the result is never worse than either on the cases
-    it was tuned on. The same seed gives the same result.
-
-    Args:
-        objective: Cases to tune on.
-        trials: Number of weightings to try.
-        seed: Seed of the sampler.
-
-    Returns:
-        Score on the tuning cases, and the settings.
+def baselines(objective: Objective) -> dict[str, Tuned]:
+    """What a search has to beat, each with its best thresholds: ``member 0`` ..., equal weights, and greedy ones.
 
     Raises:
         UserError: the score is undefined on these cases.
     """
     members = objective.members
-    if members == 1:
-        return objective.tune(to_thousandths([1.0]))
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True)
-    higher = get_metric(objective.metric).higher_is_better
-    study = optuna.create_study(direction="maximize" if higher else "minimize", sampler=sampler)
-    for shares in [np.ones(members), *np.eye(members)]:
-        study.enqueue_trial({_name(i): _LEAST ** float(share) for i, share in enumerate(shares)})
-    known: dict[tuple[int, ...], tuple[float, Settings]] = {}
-
-    def score(trial: optuna.Trial) -> float:
-        draws = [trial.suggest_float(_name(i), _LEAST, 1.0) for i in range(members)]
-        weights = weights_of(draws)
-        if weights not in known:
-            known[weights] = objective.tune(weights)
-        return known[weights][0]
-
-    study.optimize(score, n_trials=max(trials, members + 1))
-    return known[weights_of([study.best_trial.params[_name(i)] for i in range(members)])]
+    found = {f"member {i}": to_thousandths(row) for i, row in enumerate(np.eye(members))}
+    tune = functools.cache(objective.tune)
+    sign = 1 if get_metric(objective.metric).higher_is_better else -1
+    if members > 1:
+        found[EQUAL] = to_thousandths(np.ones(members))
+        found[GREEDY] = climb(lambda weights: sign * tune(weights)[0], members)
+    return {name: tune(weights) for name, weights in found.items()}
 
 
-def weights_of(draws: Sequence[float]) -> tuple[int, ...]:
-    """Thousandths from one number in 0 ... 1 per member; uniform numbers give uniform weights on the simplex.
+def search(
+    objective: Objective,
+    plan: Plan,
+    *,
+    starts: dict[str, Tuned] | None = None,
+    journal: Journal | None = None,
+    part: str = "all",
+) -> Tuned:
+    """Find the best weights.
 
-    Normalised negative logarithms of uniform draws are a flat Dirichlet draw (Devroye 1986, chapter V).
+    Equal weights, every single member and the greedy selection are tried first, so that the result is never worse
+    than these on the cases it was tuned on. The same plan gives the same result, also when the search was stopped
+    and taken up again, or goes on from a shorter one.
+
+    Args:
+        objective: Cases to tune on.
+        plan: How to search.
+        starts: Their :func:`baselines`, if known.
+        journal: Where finished trials are kept and found; None keeps nothing.
+        part: Name of these cases in the journal.
+
+    Returns:
+        Score on the tuning cases, and the settings.
+
+    Raises:
+        UserError: the score is undefined on these cases, or the journal is damaged.
     """
-    shares = -np.log(np.asarray(draws, float))
-    return to_thousandths(shares) if shares.sum() > 0 else to_thousandths(np.ones(len(shares)))
-
-
-def _name(member: int) -> str:
-    return f"member{member}"
+    starts = baselines(objective) if starts is None else starts
+    if objective.members == 1:
+        return starts["member 0"]
+    if plan.sampler in _WITHOUT_TRIALS:
+        return starts[_WITHOUT_TRIALS[plan.sampler]]
+    first = [settings.weights for _, settings in starts.values()]
+    weights, value = best_of_trials(objective, plan, first, journal, part)
+    found = objective.tune(weights)
+    if abs(found[0] - value) > _SAME:
+        raise UserError(f"{journal.path} holds other scores than these predictions have: delete it and blend again")
+    return found

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heldout.cli.shared import Name, command, finish, shown
+from heldout.cli.shared import Name, command, console, finish, shown
+
+if TYPE_CHECKING:
+    from heldout.blend.decision import Decision
 
 
 def register(app: typer.Typer) -> None:
@@ -23,19 +26,50 @@ def register(app: typer.Typer) -> None:
 def blend(
     experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="members: exp040 exp042@quick ...")],
     name: Annotated[str, typer.Option(help="name of the decision")],
+    sampler: Annotated[str, typer.Option(help="tpe or cmaes (Optuna), greedy or equal (no trials)")] = "tpe",
     trials: Annotated[int, typer.Option(min=1, help="weightings that Optuna tries")] = 200,
     seed: Annotated[int, typer.Option(help="seed of the search")] = 0,
+    processes: Annotated[
+        int, typer.Option(min=1, help="share the trials; with several, what is tried depends on their timing")
+    ] = 1,
     metric: Annotated[str | None, typer.Option(help="score to tune; the first member's by default")] = None,
+    spatial: Annotated[
+        bool, typer.Option("--spatial", help="second stage of masks: hysteresis, smallest component, filled holes")
+    ] = False,
+    presence_metric: Annotated[
+        str | None,
+        typer.Option(help="mix what says whether a segmented class is there, tuned for this score"),
+    ] = None,
+    calibrate: Annotated[
+        str, typer.Option(help="make probabilities true to their word: temperature, platt, isotonic or auto")
+    ] = "none",
 ) -> None:
-    """Tune weights and thresholds on out-of-fold predictions, and score them in-sample and cross-fitted."""
+    """Tune weights and thresholds on out-of-fold predictions, and score them in-sample and cross-fitted.
+
+    Finished trials are kept: the same command goes on where it was stopped.
+    """
     from heldout.blend.search import blend as search
 
-    decision = search(experiments, name, trials=trials, seed=seed, metric=metric)
+    decision = search(
+        experiments,
+        name,
+        sampler=sampler,
+        trials=trials,
+        seed=seed,
+        processes=processes,
+        metric=metric,
+        spatial=spatial,
+        presence_metric=presence_metric,
+        calibrate=calibrate,
+    )
+    _print_baselines(decision)
     for member in decision.members:
-        print(f"  {member['weight']:.3f}  {member['spec']}")
+        if member["weight"] is not None:
+            print(f"  {member['weight']:.3f}  {member['name']}")
     if decision.thresholds:
         cuts = ", ".join(f"{label} {level / 255:.2f}" for label, level in decision.thresholds.items())
         print(f"  thresholds: {cuts}")
+    _print_stages(decision)
     score = decision.score
     print(f"{decision.metric} in-sample {_number(score['in_sample'])}, tuned and scored on the same cases")
     interval = f"[{_number(score['low'])}, {_number(score['high'])}]"
@@ -43,9 +77,47 @@ def blend(
     finish(decision.folder / "decision.json", f"freeze {name}")
 
 
+def _print_stages(decision: Decision) -> None:
+    """How presence is mixed and probabilities are calibrated, and what either changes; draws the diagram."""
+    from heldout.deliver.reliability import draw_reliability
+
+    for note in decision.notes:
+        print(f"  note: {note}")
+    for label, one in decision.spatial.items():
+        holes = ", holes filled" if one["fill"] else ""
+        print(
+            f"  {label}: components of {one['low'] / 255:.2f} and above whose peak reaches {one['high'] / 255:.2f} and "
+            f"that cover {one['least']} millionths of the image{holes}"
+        )
+    if decision.presence:
+        print("  presence: " + ", ".join(f"{share:.3f} {name}" for name, share in decision.presence["shares"].items()))
+    if decision.calibration:
+        print(f"  calibration: {decision.calibration['method']}")
+    for stage in (decision.presence, decision.calibration):
+        for what, scores in stage.get("scores", {}).items():
+            for metric, value in (scores or {}).items():
+                change = f"{_number(value['before'])} -> {_number(value['after'])}"
+                print(f"  {metric} of the case scores, {what.replace('_', '-')}: {change}")
+    if path := draw_reliability(decision):
+        print(f"  reliability diagram: {shown(path)}")
+
+
+def _print_baselines(decision: Decision) -> None:
+    """Tuned weights beside what is simpler; all with tuned thresholds."""
+    from rich.table import Table
+
+    table = Table(title=f"{decision.metric} of {decision.name}", title_justify="left")
+    table.add_column("weights")
+    table.add_column("in-sample", justify="right")
+    table.add_column("cross-fitted", justify="right")
+    for what, row in decision.search["baselines"].items():
+        table.add_row(what, _number(row["in_sample"]), _number(row["cross_fitted"]))
+    console().print(table)
+
+
 def freeze(name: Annotated[str, typer.Argument(metavar="NAME", help="a blend")]) -> None:
     """Seal a decision: hashes of every weight file, of folds and data, and a few predictions to prove it by."""
-    from heldout.blend.decision import freeze as seal
+    from heldout.blend.freeze import freeze as seal
 
     finish(seal(name), f"test {name}")
 
@@ -68,7 +140,8 @@ def look(
 
 def submit(name: Name) -> None:
     """Write the competition's file for the unlabelled cases, checked against its sample submission."""
-    from heldout.blend.decision import load_decision, verify
+    from heldout.blend.decision import load_decision
+    from heldout.blend.verify import verify
     from heldout.deliver.submission import submit as write
 
     decision = load_decision(name)
@@ -90,7 +163,8 @@ def predict(
 
     check_folders(folder.resolve(), output.resolve(), force=force)
 
-    from heldout.blend.decision import load_decision, verify
+    from heldout.blend.decision import load_decision
+    from heldout.blend.verify import verify
 
     decision = load_decision(name)
     verify(decision)

@@ -31,7 +31,8 @@ def kernel(
     ] = None,
 ) -> None:
     """Write an offline notebook with its weights, and prove that it predicts what the local pipeline predicts."""
-    from heldout.blend.decision import load_decision, verify
+    from heldout.blend.decision import load_decision
+    from heldout.blend.verify import verify
     from heldout.deliver.kernel.export import export
 
     decision = load_decision(name)

@@ -1,23 +1,34 @@
-"""Commands about everything so far: leaderboard, results, and the demo that shows the whole journey."""
+"""Commands about everything so far: leaderboard, lb, results, and the demo that shows the whole journey."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from heldout.cli.shared import AsJson, command, console, finish, print_json, shown
+from heldout.cli.shared import AsJson, Name, command, console, finish, print_json, shown
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    command(app, "python run.py leaderboard --json")(leaderboard)
+    command(app, "python run.py leaderboard --compare exp040 exp042")(leaderboard)
+    command(app, "python run.py lb exp042 --public 0.81")(lb)
     command(app, "python run.py results")(results)
     command(app, "python run.py demo")(demo)
 
 
-def leaderboard(as_json: AsJson = False) -> None:
-    """Rank all runs and blends by their held-out scores, with confidence intervals."""
+def leaderboard(
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="NAME NAME", help="say which of two runs or blends is better, and how surely"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rank all runs and blends by their held-out scores, with confidence intervals; as Markdown and a page too."""
+    if compare:
+        _compare(*compare, as_json=as_json)
+        return
     from heldout.deliver.board import collect
-    from heldout.deliver.leaderboard import show, write_markdown
 
     rows = collect()
     if as_json:
@@ -26,8 +37,42 @@ def leaderboard(as_json: AsJson = False) -> None:
     if not rows:
         print("No finished run yet. Next: python run.py experiments")
         return
+    from heldout.deliver.leaderboard import show, write_markdown
+    from heldout.deliver.page import write_page
+
     show(rows, console())
-    finish(write_markdown(rows))
+    finish(f"{shown(write_markdown(rows))} and, to sort and to look at, {shown(write_page(rows))}")
+
+
+def _compare(first: str, second: str, *, as_json: bool) -> None:
+    from heldout.deliver.compare import compare_rows
+
+    verdict = compare_rows(first, second)
+    if as_json:
+        print_json(verdict.to_dict())
+        return
+    print(verdict.sentence)
+    for note in verdict.notes:
+        print(f"  note: {note}")
+
+
+def lb(
+    name: Name,
+    public: Annotated[float | None, typer.Option(help="score on the public part of the test set")] = None,
+    private: Annotated[float | None, typer.Option(help="score on the private part")] = None,
+    note: Annotated[str | None, typer.Option(help="free text to keep with it")] = None,
+) -> None:
+    """Note the score that a competition showed, to see how well out-of-fold scores foretell it."""
+    from heldout.deliver.board import find_row
+    from heldout.deliver.public_scores import note_score, public_scores_path
+    from heldout.deliver.texts import number
+
+    entry = note_score(find_row(name), public, private, note)
+    shows = ", ".join(f"{part} {entry[part]:g}" for part in ("public", "private") if entry[part] is not None)
+    print(f"{name}: {shows}; out-of-fold {entry['metric']} {number(entry['score'])}")
+    if entry["submission"] is None:
+        print(f"  note: there is no submissions/{name}.csv or .zip; the score is noted all the same")
+    finish(public_scores_path(), "leaderboard")
 
 
 def results() -> None:

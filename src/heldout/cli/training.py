@@ -100,7 +100,7 @@ def experiments(as_json: AsJson = False) -> None:
 
 def _describe(name: str) -> dict[str, Any]:
     from heldout.config import load
-    from heldout.deliver.board import changes
+    from heldout.deliver.lineage import changes
     from heldout.errors import UserError
 
     row: dict[str, Any] = {"name": name, "title": "", "dataset": "", "parent": None, "changed": [], "budgets": []}
@@ -117,7 +117,7 @@ def _describe(name: str) -> dict[str, Any]:
 def _summary(config: BaseConfig) -> str:
     """Print the scores of the finished fits; returns the command that comes next."""
     from heldout.deliver.board import run_row
-    from heldout.deliver.leaderboard import duration, interval_text, number
+    from heldout.deliver.texts import duration, interval_text, number
 
     row = run_row(config.spec)
     for fit in row.fits:

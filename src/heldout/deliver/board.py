@@ -5,245 +5,219 @@ Only small JSON files are read where the scores are known from an earlier call, 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import asdict, dataclass, field
+import difflib
+import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from heldout import files
-from heldout.config import difference, load
-from heldout.deliver.scores import ScoreCache
+from heldout.deliver.lineage import lineage_of, missing_text, plan_of
+from heldout.deliver.public_scores import add_public_scores
+from heldout.deliver.row import Row, order
+from heldout.deliver.scores import ScoreCache, fold_scores, spread
 from heldout.errors import UserError
-from heldout.train.runs import RunInfo, find_runs
-
-
-@dataclass
-class Row:
-    """One experiment's run, or one blend.
-
-    Attributes:
-        name: Spec of the run, or name of the blend.
-        kind: ``run`` or ``blend``.
-        title: What the experiment says of itself, or the blend's members.
-        parent: Experiment it differs from, or None.
-        changed: The fields and hooks in which it differs from its parent.
-        budget: Name of the budget, or None for the experiment as it stands.
-        scaled: What the budget changes.
-        dataset: Name of the dataset.
-        data_hash: Hash of the cases and parts; scores of different hashes do not compare.
-        fold_hash: Hash of the fold table.
-        metric: Name of the score.
-        higher_is_better: Direction of the score.
-        score: Out-of-fold score, cross-fitted where anything was tuned on it; None while it cannot be computed.
-        low, high: 95 % interval over patients.
-        by_class: Score of each class, where there are several.
-        also: Values of other metrics.
-        in_sample: Score of a blend on the very predictions it was tuned on.
-        cases, patients: How many the score stands on.
-        done, planned: Fits (folds x seeds) finished and asked for.
-        complete: Whether every fold of the dataset was held out once, so that the score covers all cases.
-        checkpoint: ``last``, or ``best`` where the fold's own score chose it.
-        sealed: Whether a blend is frozen.
-        seconds: Training time of all its fits.
-        parameters: Of one network.
-        test_score: Score on the locked test part, None before the first look.
-        looks: Looks at the test part on record.
-        identity: By which the ledger knows it; changes with any of its parts.
-        note: Why something is missing.
-        fits: The run records it stands on.
-    """
-
-    name: str
-    kind: str
-    title: str
-    dataset: str = ""
-    metric: str = ""
-    parent: str | None = None
-    changed: list[str] = field(default_factory=list)
-    budget: str | None = None
-    scaled: list[str] = field(default_factory=list)
-    data_hash: str = ""
-    fold_hash: str = ""
-    higher_is_better: bool = True
-    score: float | None = None
-    low: float | None = None
-    high: float | None = None
-    by_class: dict[str, float] = field(default_factory=dict)
-    also: dict[str, float] = field(default_factory=dict)
-    in_sample: float | None = None
-    cases: int | None = None
-    patients: int | None = None
-    done: int = 0
-    planned: int = 0
-    complete: bool = False
-    checkpoint: str = "last"
-    sealed: bool | None = None
-    seconds: float = 0.0
-    parameters: int | None = None
-    test_score: float | None = None
-    looks: int = 0
-    identity: str = ""
-    note: str = ""
-    fits: list[dict[str, Any]] = field(default_factory=list, repr=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain dictionary, for JSON."""
-        values = asdict(self)
-        del values["fits"]
-        return values
+from heldout.train.runs import RunInfo, read_info, run_folder, run_folders
 
 
 def collect() -> list[Row]:
-    """Every run with at least one finished fit, and every blend, best first within its group."""
+    """Every run with at least one finished fit, and every blend, best first within its group.
+
+    A folder that cannot be read becomes a row with a note, and hides no other.
+
+    Raises:
+        UserError: the ledger of looks, or the file of competition scores, is damaged.
+    """
     working = files.home() / "working"
-    cache = ScoreCache(working / "cache" / "scores.json")
-    runs = [_run(info, cache) for info in find_runs()]
-    by_name = {row.name: row for row in runs}
-    blends = [_blend(path, by_name, cache) for path in sorted((working / "blends").glob("*/decision.json"))]
-    cache.save()
-    rows = runs + blends
+    rows = _read_all()
     if (working / "ledger.jsonl").exists() or (working / ".ledger").exists():
         _add_looks(rows)
-    return sorted(rows, key=_order)
-
-
-def groups(rows: list[Row]) -> dict[tuple[str, str, str], list[Row]]:
-    """Rows whose scores compare: same dataset, same cases and same metric."""
-    found: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        found[row.dataset, row.metric, row.data_hash].append(row)
-    return dict(found)
-
-
-def ranked(row: Row) -> bool:
-    """Whether a row takes part in the ranking: full budget, and every case predicted while held out."""
-    return row.budget is None and row.complete and row.score is not None
-
-
-def _order(row: Row) -> tuple[Any, ...]:
-    score = float("-inf") if row.score is None else row.score * (1 if row.higher_is_better else -1)
-    return row.dataset, row.metric, row.data_hash, not ranked(row), -score, row.name
+        row.submission = _submission(row.name)
+    add_public_scores(rows)
+    return sorted(rows, key=order)
 
 
 def run_row(spec: str) -> Row | None:
-    """The row of one run; None while none of its fits is finished."""
-    working = files.home() / "working"
-    cache = ScoreCache(working / "cache" / "scores.json")
-    found = [_run(info, cache) for info in find_runs() if info.spec == spec]
+    """The row of one run, whatever state the others are in; None while none of its fits is finished.
+
+    Raises:
+        UserError: one of its records is damaged.
+    """
+    info = read_info(run_folder(spec))
+    if info is None:
+        return None
+    cache = _cache()
+    row = _run(info, cache)
     cache.save()
-    return found[0] if found else None
+    return row
 
 
-def changes(parent: dict[str, Any], child: dict[str, Any]) -> list[str]:
-    """What differs between two identities: ``lr = 0.0003`` for a field, ``build_loss()`` for a method."""
-    return [_compact(line) for line in difference(parent, child)]
+def find_row(name: str) -> Row:
+    """The row of one run or blend.
+
+    Raises:
+        UserError: there is none of that name, or it is damaged.
+    """
+    runs, blends = [folder.name for folder in run_folders()], [path.parent.name for path in _decisions()]
+    row = None
+    if name in blends:
+        row = next(row for row in _read_all() if row.kind == "blend" and row.name == name)
+    elif name in runs:
+        row = run_row(name)
+    if row is None:
+        known = [*runs, *blends]
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or 'none yet'}"
+        raise UserError(f"{name!r} is no run with a finished fold and no blend: {hint}")
+    if not row.dataset:
+        raise UserError(row.note)
+    row.submission = _submission(name)
+    return row
+
+
+def _read_all() -> list[Row]:
+    cache = _cache()
+    found = (_foreign_run(folder, cache) for folder in run_folders())
+    runs = {row.name: row for row in found if row is not None}
+    blends = [_blend(path.parent.name, runs, cache) for path in _decisions()]
+    cache.save()
+    return [*runs.values(), *blends]
+
+
+def _cache() -> ScoreCache:
+    return ScoreCache(files.home() / "working" / "cache" / "scores.json")
+
+
+def _decisions() -> list[Path]:
+    return sorted((files.home() / "working" / "blends").glob("*/decision.json"))
+
+
+def _foreign_run(folder: Path, cache: ScoreCache) -> Row | None:
+    """The row of a run of which nothing is known yet, not even whether its files are what they should be."""
+    try:
+        info = read_info(folder)
+        return None if info is None else _run(info, cache)
+    except UserError as error:
+        note = str(error)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        note = f"{folder} holds no run as heldout writes it ({type(error).__name__}: {error}): restore or delete it"
+    return Row(name=folder.name, kind="run", title="Damaged run", note=note)
 
 
 def _run(info: RunInfo, cache: ScoreCache) -> Row:
-    records, config = [fit.record for fit in info.fits], info.config["config"]
-    folds = config["folds"] if config["folds"] is not None else range(config["fold_count"])
+    records, config, plan = [fit.record for fit in info.fits], info.config["config"], plan_of(info)
+    missing = plan.missing({(record["seed"], record["fold"]) for record in records})
+    by_fold, alike = fold_scores(records)
     row = Row(
         name=info.spec,
         kind="run",
         title=info.config["title"],
-        dataset=config["dataset"],
+        dataset=config["dataset"] or config["source"],
         metric=records[0]["metric"],
         budget=records[0]["budget"],
         scaled=[f"{key} = {value}" for key, value in config["budgets"].get(records[0]["budget"], {}).items()],
         data_hash=records[0]["data_hash"],
         fold_hash=records[0]["fold_hash"],
         done=len(records),
-        planned=len(folds) * len(config["seeds"]),
-        complete={record["fold"] for record in records} == set(range(config["fold_count"])),
+        planned=len(plan.folds) * len(plan.seeds),
+        missing=missing,
+        complete=not missing,
+        fold_scores=by_fold,
+        fold_spread=spread(by_fold) if alike else None,
         checkpoint=config["checkpoint"],
         seconds=sum(record["train_seconds"] for record in records),
         parameters=records[0]["parameters"],
         fits=records,
+        plan=plan,
     )
-    row.parent, row.changed = _lineage(info)
+    row.parent, row.changed = lineage_of(info)
+    lacks = missing_text(plan, missing)
+    row.note = f"missing: {lacks}" if lacks else ""
     try:
-        _fill(row, cache.of_run(row.name, row.metric, records))
+        score = cache.of_run(row.name, row.metric, records)
     except UserError as error:
         row.note = str(error)
+        return row
+    for key in ("score", "low", "high", "higher_is_better", "cases", "patients", "identity", "by_class", "also"):
+        setattr(row, key, score[key])
+    row.seed_scores = dict(score["seed_scores"])
+    row.seed_spread = spread(row.seed_scores)
     return row
 
 
-def _fill(row: Row, score: dict[str, Any]) -> None:
-    for key in ("score", "low", "high", "higher_is_better", "cases", "patients", "identity", "by_class", "also"):
-        setattr(row, key, score[key])
-
-
-def _blend(path: Path, runs: dict[str, Row], cache: ScoreCache) -> Row:
+def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
     from heldout.blend.decision import read_decision
 
     try:
-        decision = read_decision(path.parent.name).to_dict()
+        decision = read_decision(name)
     except UserError as error:
-        return Row(name=path.parent.name, kind="blend", title="Damaged blend", note=str(error))
-    members = [runs[member["spec"]] for member in decision["members"] if member["spec"] in runs]
-    weights = [f"{member['weight']:.2f} {member['spec']}" for member in decision["members"]]
-    fits = [folder for member in decision["members"] for folder in member["folders"]]
-    score = decision["score"]
+        return Row(name=name, kind="blend", title="Damaged blend", note=str(error))
+    specs = [member["spec"] for member in decision.members]
+    known = [runs[spec] for spec in specs if spec in runs and runs[spec].plan is not None]
+    fits = sum(len(member["folders"]) for member in decision.members)
+    score = decision.score
     row = Row(
-        name=decision["name"],
+        name=name,
         kind="blend",
-        title="Blend of " + " + ".join(weights),
-        dataset=decision["dataset"],
-        metric=decision["metric"],
-        budget=next((member.budget for member in members if member.budget), None),
-        data_hash=decision["data_hash"],
-        fold_hash=decision["fold_hash"],
+        title=f"Blend of {decision.composition}",
+        dataset=decision.dataset,
+        metric=decision.metric,
+        budget=next((member.budget for member in known if member.budget), None),
+        data_hash=decision.data_hash,
+        fold_hash=decision.fold_hash,
         score=score["cross_fitted"],
         low=score["low"],
         high=score["high"],
         in_sample=score["in_sample"],
-        done=len(fits),
-        planned=len(fits),
-        complete=all(member.complete for member in members),
-        checkpoint="best" if any(member.checkpoint == "best" for member in members) else "last",
-        sealed=decision["seal"] is not None,
-        identity=decision["seal"] or "",
-        seconds=sum(member.seconds for member in members),
-        higher_is_better=members[0].higher_is_better if members else True,
-        cases=members[0].cases if members else None,
-        patients=members[0].patients if members else None,
+        optimism=score.get("optimism"),
+        baselines=decision.search.get("baselines", {}),
+        done=fits,
+        planned=fits,
+        checkpoint="best" if any(member.checkpoint == "best" for member in known) else "last",
+        sealed=decision.seal is not None,
+        identity=decision.identity,
+        seconds=sum(member.seconds for member in known),
     )
-    if len(members) < len(decision["members"]):
-        row.note = "a member's run folder is gone"
-    elif members[0].metric != row.metric:
-        row.higher_is_better = cache.direction(row.metric)
+    lacking = []
+    for member in decision.members:  # as blended then: what its members finished since is not in it
+        plan = runs[member["spec"]].plan if member["spec"] in runs else None
+        if plan is None:
+            lacking.append(f"the run folder of {member['spec']} is gone or damaged")
+            continue
+        if chosen := re.findall(r"/seed(\d+)", member["name"]):
+            plan = replace(plan, seeds=tuple(int(seed) for seed in chosen))
+        missing = plan.missing({(fit["seed"], fit["fold"]) for fit in member["folders"]})
+        row.missing += [fit for fit in missing if fit not in row.missing]
+        if missing:
+            lacking.append(f"blended without {member['name']}'s {missing_text(plan, missing)}")
+    row.complete, row.note = not lacking, "; ".join(lacking)
+    try:
+        about = cache.of_blend(decision)
+    except UserError as error:
+        row.note = str(error)
+        return row
+    for key in ("higher_is_better", "cases", "patients", "by_class", "also"):
+        setattr(row, key, about[key])
+    row.fold_scores = dict(about["fold_scores"])
+    row.fold_spread = spread(row.fold_scores)
     return row
 
 
-def _lineage(info: RunInfo) -> tuple[str | None, list[str]]:
-    """Name of the parent and the changed fields; a run with overrides is a child of the plain one."""
-    spec, _, overrides = info.spec.partition("+")
-    name, _, budget = spec.partition("@")
-    parent = name if overrides else info.config["parent"]
-    if parent is None:
-        return None, []
-    try:
-        try:
-            config = load(parent, budget or None)
-        except UserError:
-            config = load(parent)
-    except UserError:  # the parent's file is gone: its changes cannot be told
-        return parent, []
-    return parent, changes(config.identity(), info.config["identity"])
-
-
-def _compact(line: str) -> str:
-    key, _, values = line.partition(": ")
-    new = values.rpartition(" -> ")[2]
-    return f"{key.removeprefix('hooks.')}()" if key.startswith("hooks.") else f"{key} = {new}"
+def _submission(name: str) -> str | None:
+    """The file that ``submit`` wrote under a name, as a path below the home; the newer of two kinds."""
+    paths = [path for end in ("csv", "zip") if (path := files.home() / "submissions" / f"{name}.{end}").is_file()]
+    return f"submissions/{max(paths, key=lambda path: path.stat().st_mtime).name}" if paths else None
 
 
 def _add_looks(rows: list[Row]) -> None:
-    """Note the looks at a test part under each name, and the score of the last look at what stands there now."""
+    """Count the looks at the test parts, and show the score of the last one at what stands there now."""
     from heldout.blend.ledger import read_ledger
 
-    for entry in read_ledger():
-        for row in rows:
-            if row.name == entry["name"]:
-                row.looks += 1
-                row.test_score = entry["score"] if entry["decision"] == row.identity else None
+    entries = read_ledger()
+    for row in rows:
+        row.dataset_looks = sum(entry["dataset"] == row.dataset for entry in entries)
+        row.looks_by_name = sum(entry["name"] == row.name for entry in entries)
+        mine = [entry for entry in entries if entry["name"] == row.name and entry["decision"] == row.identity]
+        row.looks = len(mine)
+        if scored := [entry for entry in mine if entry["score"] is not None]:
+            row.test_score, row.test_low, row.test_high = (scored[-1][key] for key in ("score", "low", "high"))

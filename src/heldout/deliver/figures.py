@@ -86,7 +86,7 @@ def draw_segmentation(cases: Sequence[SegmentedCase], classes: Sequence[str], ti
         fontsize=9,
         handlelength=1,
     )
-    _finish(figure, title, path)
+    finish_figure(figure, title, path)
 
 
 def draw_classification(cases: Sequence[ClassifiedCase], title: str, path: Path) -> None:
@@ -109,7 +109,7 @@ def draw_classification(cases: Sequence[ClassifiedCase], title: str, path: Path)
         scores = ", ".join(f"{name} {score:.2f}" for name, score in case.scores.items())
         truth = ", ".join(case.truth) or "none"
         axis.set_title(f"{_short(case.case_id)}\ntruth: {truth}\n{scores}", color=INK, fontsize=8)
-    _finish(figure, title, path)
+    finish_figure(figure, title, path)
 
 
 def planar(case: SegmentedCase) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -161,7 +161,8 @@ def _bare(axis: object) -> None:
         spine.set_visible(False)
 
 
-def _finish(figure: object, title: str, path: Path) -> None:
+def finish_figure(figure: object, title: str, path: Path) -> None:
+    """Give a figure its title and write it."""
     figure.suptitle(title, color=INK, fontsize=12, x=0.02, ha="left")
     figure.tight_layout(rect=(0, 0.5 / figure.get_figheight(), 1, 1 - 0.1 / figure.get_figheight()))
     files.write_with(path, lambda temporary: figure.savefig(temporary, dpi=130, facecolor=PAPER))

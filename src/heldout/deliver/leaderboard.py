@@ -6,22 +6,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heldout import files
-from heldout.deliver.board import Row, groups, ranked
+from heldout.deliver.row import Row, groups, split
+from heldout.deliver.texts import (
+    LEGEND,
+    UNRANKED,
+    agreement_text,
+    bounds,
+    checkpoint_text,
+    duration,
+    fits_text,
+    folds_text,
+    heading,
+    interval_text,
+    lineage,
+    looks_text,
+    number,
+    parameters,
+    signed,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-NOTES = (
-    "Score: on out-of-fold predictions, cross-fitted for blends, with the 95 % bootstrap interval over patients. "
-    "In-sample: the same score on the predictions it was tuned on. Fits: folds x seeds finished of those asked for. "
-    "Best*: each fold's checkpoint was chosen by its own score, which flatters it. "
-    "Test: the locked part, with the number of looks on record."
+_SHORT = (
+    "Score: out-of-fold, cross-fitted for blends, with the 95 % interval over patients. In-sample: on the predictions "
+    "tuned on, and how much that flatters. Spread: standard deviation over folds, and over seeds with all folds "
+    "pooled. Best*: each fold's checkpoint was chosen by its own score. Test: the locked part, looks with this "
+    "decision and at this test part in all. LB: public and private score noted with `lb`."
 )
 _COLUMNS = (
-    *("#", "name", "title", "parent, changes", "score [95 % interval]", "in-sample", "fits", "checkpoint", "test"),
-    *("trained", "params"),
+    *("#", "name", "title", "parent, changes", "score [95 % interval]", "in-sample", "optimism", "folds"),
+    *("fold spread", "seed spread", "fits", "checkpoint", "trained", "params", "test [95 % interval]", "looks"),
+    *("submission", "public", "private", "note"),
 )
-_SECTIONS = ("", "not ranked: a budget, or folds missing")
 
 
 def show(rows: list[Row], console: Console) -> None:
@@ -33,118 +50,112 @@ def show(rows: list[Row], console: Console) -> None:
     for key, members in groups(rows).items():
         table = Table(
             box=box.SIMPLE_HEAD,
-            title=_heading(key, rows),
+            title=heading(key, rows),
             title_justify="left",
             title_style="bold",
             padding=(0, 1, 0, 0),
         )
         for name, justify in (("#", "right"), ("name", "left"), ("score", "left"), ("in-sample", "right")):
             table.add_column(name, justify=justify, vertical="top", ratio=1 if name == "name" else None)
-        for name in ("fits", "test", "trained", "params"):
+        shown = any(row.public is not None or row.private is not None for row in members)
+        for name in ("fits", "test", *(("LB",) if shown else ()), "trained", "params"):
             table.add_column(name, justify="right")
-        for section, chosen in enumerate(_split(members)):
+        for section, chosen in enumerate(split(members)):
             if chosen and section == 1:
                 table.add_section()
-                table.add_row("", Text(_SECTIONS[1], style="italic dim"))
+                table.add_row("", Text(UNRANKED, style="italic dim"))
             for rank, row in enumerate(chosen, start=1):
                 label = Text(row.name, style="bold cyan" if row.kind == "blend" else "bold")
                 label.append(f"\n{row.title}", style="not bold default")
-                if (line := lineage(row)) or row.note:
-                    label.append(f"\n{line or row.note}", style="not bold dim")
-                cells = [number(row.in_sample), _fits(row), looks(row), duration(row.seconds), parameters(row)]
-                table.add_row(str(rank) if section == 0 else "", label, interval_text(row, "\n"), *cells)
+                for line in _details(row):
+                    label.append(f"\n{line}", style="not bold dim")
+                tuned = number(row.in_sample) + ("" if row.optimism is None else f"\n{signed(row.optimism)}")
+                cells = [interval_text(row, "\n"), tuned, _fits(row), _test(row)]
+                cells += [f"{number(row.public)}\n{number(row.private)}"] if shown else []
+                table.add_row(str(rank) if section == 0 else "", label, *cells, duration(row.seconds), parameters(row))
         console.print(table)
-    console.print(Text(NOTES, style="dim"))
+        for part in ("public", "private"):
+            if text := agreement_text(members, part):
+                console.print(Text(text))
+    console.print(Text(_SHORT, style="dim"))
 
 
 def write_markdown(rows: list[Row]) -> Path:
     """Write ``working/leaderboard.md``."""
     lines = ["# Leaderboard", ""]
     for key, members in groups(rows).items():
-        lines += [f"## {_heading(key, rows)}", ""]
-        for section, chosen in enumerate(_split(members)):
+        lines += [f"## {_plain(heading(key, rows))}", ""]
+        for section, chosen in enumerate(split(members)):
             if chosen:
-                lines += ([f"### {_SECTIONS[section].capitalize()}", ""] if section else []) + [
-                    *_table(chosen, section),
-                    "",
-                ]
+                lines += ([f"### {UNRANKED.capitalize()}", ""] if section else []) + [*_table(chosen, section), ""]
+        texts = [agreement_text(members, part) for part in ("public", "private")]
+        lines += [line for text in texts if text for line in (text, "")]
+    lines += ["## What the columns say", "", *(f"- **{name}**: {text}." for name, text in LEGEND.items())]
     path = files.home() / "working" / "leaderboard.md"
-    files.write_text(path, "\n".join([*lines, NOTES, ""]))
+    files.write_text(path, "\n".join([*lines, ""]))
     return path
 
 
 def _table(rows: list[Row], section: int) -> list[str]:
     lines = [f"| {' | '.join(_COLUMNS)} |", "|" + "---|" * len(_COLUMNS)]
     for rank, row in enumerate(rows, start=1):
+        test = bounds(row.test_low, row.test_high)
         cells = [
             str(rank) if section == 0 else "",
-            f"**{row.name}**",
-            row.title,
-            lineage(row) or row.note,
+            f"**{_plain(row.name)}**",
+            *(_plain(text) for text in (row.title, lineage(row))),
             interval_text(row),
             number(row.in_sample),
-            _fits(row).replace("\n", ", "),
-            "best*" if row.checkpoint == "best" else row.checkpoint,
-            looks(row).replace("\n", ", "),
+            signed(row.optimism),
+            folds_text(row),
+            number(row.fold_spread),
+            number(row.seed_spread),
+            _fits(row, checkpoint=False).replace("\n", ", "),
+            checkpoint_text(row),
             duration(row.seconds),
             parameters(row),
+            number(row.test_score) + (f" {test}" if test else ""),
+            looks_text(row) or "-",
+            _plain(row.submission or "-"),
+            number(row.public),
+            number(row.private),
+            _plain("; ".join(note for note in (row.note, row.public_note) if note)),
         ]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
-def _heading(key: tuple[str, str, str], rows: list[Row]) -> str:
-    dataset, metric, data_hash = key
-    versions = {row.data_hash for row in rows if row.dataset == dataset}
-    arrow = "higher is better" if next(r for r in rows if r.metric == metric).higher_is_better else "lower is better"
-    version = f", data {data_hash[:8]}" if len(versions) > 1 else ""
-    return f"{dataset}: {metric} ({arrow}{version})"
+def _plain(text: str) -> str:
+    """Text of the user's own, so that it can neither break a table nor be taken for HTML."""
+    safe = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return safe.replace("|", "\\|")
 
 
-def _split(rows: list[Row]) -> tuple[list[Row], list[Row]]:
-    return [row for row in rows if ranked(row)], [row for row in rows if not ranked(row)]
+def _details(row: Row) -> list[str]:
+    """Lines under a title in the terminal."""
+    lines = [lineage(row)]
+    if len(row.fold_scores) > 1:
+        lines.append(
+            f"folds {folds_text(row)}" + (f", spread {number(row.fold_spread)}" if row.fold_spread is not None else "")
+        )
+    if row.seed_spread is not None:
+        lines.append(f"spread over {len(row.seed_scores)} seeds {number(row.seed_spread)}")
+    lines += [row.submission or "", row.note]
+    if row.public_outdated:
+        lines.append("the competition's score was of an earlier version")
+    return [line for line in lines if line]
 
 
-def lineage(row: Row) -> str:
-    """``exp001 + lr = 0.01``: parent and changes in one line; empty for the first of a family."""
-    return " + ".join([row.parent, ", ".join(row.changed) or "nothing changed"]) if row.parent else ""
-
-
-def number(value: float | None) -> str:
-    """A score with four digits, or a dash."""
-    return "-" if value is None else f"{value:.4f}"
-
-
-def interval_text(row: Row, between: str = " ") -> str:
-    """Score with its interval: ``0.8123 [0.790, 0.831]``."""
-    known = row.low is not None and row.high is not None
-    return number(row.score) + (f"{between}[{row.low:.3f}, {row.high:.3f}]" if known else "")
-
-
-def _fits(row: Row) -> str:
-    text = f"{row.done}/{row.planned}"
-    if row.kind == "blend":
-        text = f"{row.done}"
+def _fits(row: Row, *, checkpoint: bool = True) -> str:
     marks = [f"@{row.budget}"] if row.budget else []
-    marks += ["best*"] if row.checkpoint == "best" else []
+    marks += ["best*"] if checkpoint and row.checkpoint == "best" else []
     marks += ["sealed"] if row.sealed else []
-    return "\n".join([text, *marks])
+    return "\n".join([fits_text(row), *marks])
 
 
-def looks(row: Row) -> str:
-    """Test score and how often the test part was looked at."""
-    if not row.looks:
+def _test(row: Row) -> str:
+    """Test score, looks with this decision and in all, one below the other."""
+    if not row.looks_by_name:
         return "-"
-    return f"{number(row.test_score)}\n{row.looks} look{'s' if row.looks > 1 else ''}"
-
-
-def duration(seconds: float) -> str:
-    """``52 s``, ``3.4 min`` or ``7.1 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def parameters(row: Row) -> str:
-    """Parameters of one network: ``1.4 M``."""
-    return "-" if row.parameters is None else f"{row.parameters / 1e6:.1f} M"
+    looks = f"{row.looks} look{'' if row.looks == 1 else 's'}"
+    return f"{number(row.test_score)}\n{looks}\n{row.dataset_looks} in all"

@@ -31,7 +31,7 @@ def overlay(name: str, case_id: str | None = None) -> Path:
         UserError: there is no such run, or it has not predicted the case.
     """
     decision = load_decision(name)
-    members = [load_member(member["spec"]) for member in decision.members]
+    members = [load_member(member["name"]) for member in decision.members]
     table = members[0].table
     if case_id is not None and case_id not in set(table["case_id"]):
         raise UserError(f"{name} has no out-of-fold prediction of case {case_id!r}: choose a case of the train part")

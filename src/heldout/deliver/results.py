@@ -1,4 +1,4 @@
-"""RESULTS.md: what was run, on which part, with which budget and machine; written from the run folders alone."""
+"""RESULTS.md: what was run, on which part, with which budget and machine; written from what lies in working/."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from heldout import files
-from heldout.deliver.board import Row
-from heldout.deliver.leaderboard import duration, interval_text, lineage, number
+from heldout.deliver.row import Row
+from heldout.deliver.texts import bounds, duration, interval_text, lineage, looks_text, number, signed
 from heldout.errors import UserError
 
 _HEAD = """# Results
@@ -40,13 +40,14 @@ def _dataset(name: str, rows: list[Row]) -> str:
     lines += ["| name | metric | out-of-fold score | scored on | folds | seeds | budget | trained | test part |"]
     lines += ["|" + "---|" * 9]
     lines += [_line(row) for row in rows]
-    return "\n".join([*lines, "", *(_detail(row) for row in rows)])
+    return "\n".join([*lines, "", *(_detail(row) + _alternatives(row) for row in rows)])
 
 
 def _line(row: Row) -> str:
     on = "-" if row.cases is None else f"{row.cases} cases of {row.patients} patients"
     folds, seeds = (sorted({fit[key] for fit in row.fits}) for key in ("fold", "seed"))
-    test = f"{number(row.test_score)}, {row.looks} look{'s' if row.looks > 1 else ''}" if row.looks else "not looked at"
+    test = bounds(row.test_low, row.test_high)
+    test = ", ".join(filter(None, [f"{number(row.test_score)} {test}".strip(), looks_text(row)]))
     cells = [
         row.name,
         row.metric + (", best checkpoint*" if row.checkpoint == "best" else ""),
@@ -56,7 +57,7 @@ def _line(row: Row) -> str:
         _list(seeds) or "-",
         row.budget or "full",
         duration(row.seconds),
-        test,
+        test if row.looks_by_name else "not looked at",
     ]
     return "| " + " | ".join(cells) + " |"
 
@@ -68,6 +69,11 @@ def _detail(row: Row) -> str:
         text += f" Budget {row.budget}: {', '.join(row.scaled)}."
     if row.in_sample is not None:
         text += f" In-sample {number(row.in_sample)}, cross-fitted {number(row.score)}."
+    for what, spread in (("folds", row.fold_spread), ("seeds, all folds pooled", row.seed_spread)):
+        if spread is not None:
+            text += f" Standard deviation over {what}: {number(spread)}."
+    if row.note:
+        text += f" {row.note[0].upper()}{row.note[1:]}."
     if not row.fits:
         return text + "\n"
     for values in (row.by_class, row.also):
@@ -77,6 +83,21 @@ def _detail(row: Row) -> str:
     where = sorted({f"{fit['machine']}, torch {fit['torch']}" for fit in row.fits})
     epochs = sorted({fit["epochs"] for fit in row.fits})
     return f"{text} {_list(epochs)} epochs; {'; '.join(fits)}. On {'; '.join(where)}.\n"
+
+
+def _alternatives(row: Row) -> str:
+    """Of a blend, what simpler choices from the same members score; empty for a run."""
+    if row.kind != "blend" or row.in_sample is None:
+        return ""
+    tuned = {"in_sample": row.in_sample, "cross_fitted": row.score}
+    listed = dict(row.baselines) or {f"{row.name}, as tuned": tuned}
+    lines = ["", f"| {row.name}: {row.metric} | in-sample | cross-fitted | optimism |", "|---|---|---|---|"]
+    for name, scores in listed.items():
+        in_sample, honest = scores.get("in_sample"), scores.get("cross_fitted")
+        gap = None if in_sample is None or honest is None else in_sample - honest
+        gap = gap if gap is None or row.higher_is_better else -gap
+        lines.append(f"| {name} | {number(in_sample)} | {number(honest)} | {signed(gap)} |")
+    return "\n".join([*lines, "", ""])
 
 
 def _list(values: list[int]) -> str:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heldout import files
 from heldout.errors import UserError
 
-_SCHEMA = 2
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from heldout.blend.decision import Decision
+
+_SCHEMA = 3
 _ALSO = {
     "classification": ("roc_auc", "average_precision", "accuracy", "sensitivity", "specificity", "log_loss", "ece"),
     "segmentation": ("dice_pos", "iou_pos", "dice_all", "roc_auc", "average_precision"),
@@ -26,7 +33,8 @@ class ScoreCache:
             stored = files.read_json(path)
         except UserError:
             stored = {}
-        self._scores: dict[str, Any] = stored["scores"] if stored.get("schema") == _SCHEMA else {}
+        usable = isinstance(stored, dict) and stored.get("schema") == _SCHEMA
+        self._scores: dict[str, Any] = stored["scores"] if usable else {}
 
     def of_run(self, spec: str, metric: str, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Score of a run's out-of-fold predictions, seeds averaged.
@@ -38,7 +46,8 @@ class ScoreCache:
 
         Returns:
             ``score``, ``low``, ``high`` (None where undefined), ``higher_is_better``, ``cases``, ``patients``, the
-            ``identity`` by which the ledger knows the run, ``by_class`` and the values of ``also``, other metrics.
+            ``identity`` by which the ledger knows the run, ``by_class``, the values of ``also``, other metrics, and
+            ``seed_scores``, a list of seed and score over all finished folds; empty for a single seed.
 
         Raises:
             UserError: the predictions cannot be read.
@@ -46,44 +55,130 @@ class ScoreCache:
         parts = sorted([record["seed"], record["fold"], record["sha256"]["oof"]] for record in records)
         key = files.sha256_json([spec, metric, parts])
         if key not in self._scores:
-            self._scores[key] = _compute(spec, metric)
-            self._changed = True
+            self._keep(key, _of_run(spec, metric, seeds_of_every_fold(records)))
         return self._scores[key]
 
-    def direction(self, metric: str) -> bool:
-        """Whether a higher value of the metric is better."""
-        for score in self._scores.values():
-            if score["metric"] == metric:
-                return score["higher_is_better"]
-        from heldout.metrics import get_metric
+    def of_blend(self, decision: Decision) -> dict[str, Any]:
+        """What a blend's cross-fitted table says beside the score that its decision holds.
 
-        return get_metric(metric).higher_is_better
+        Returns:
+            ``higher_is_better``, ``cases``, ``patients``, ``by_class``, ``also``, and ``fold_scores``, a list of fold
+            and score; all but the first None or empty where nothing could be cross-fitted.
+
+        Raises:
+            UserError: the table is missing or was changed.
+        """
+        key = files.sha256_json([decision.name, decision.metric, decision.digest, decision.tables])
+        if key not in self._scores:
+            self._keep(key, _of_blend(decision))
+        return self._scores[key]
 
     def save(self) -> None:
         """Write the file, if anything was computed."""
         if self._changed:
             files.write_json(self._path, {"schema": _SCHEMA, "scores": self._scores})
 
+    def _keep(self, key: str, score: dict[str, Any]) -> None:
+        self._scores[key], self._changed = score, True
 
-def _compute(spec: str, metric: str) -> dict[str, Any]:
+
+def seeds_of_every_fold(records: list[dict[str, Any]]) -> list[int]:
+    """The seeds that finished every fold which any of them finished, sorted."""
+    folds = {record["fold"] for record in records}
+    by_seed = {seed: {r["fold"] for r in records if r["seed"] == seed} for seed in {r["seed"] for r in records}}
+    return sorted(seed for seed, done in by_seed.items() if done == folds)
+
+
+def fold_scores(records: list[dict[str, Any]]) -> tuple[dict[int, float | None], bool]:
+    """Score of each fold, its seeds averaged, and whether the same seeds stand behind every fold.
+
+    Args:
+        records: Contents of the ``run.json`` of finished fits.
+
+    Returns:
+        Mean score by fold over the seeds that finished every fold, or, where none did, over all finished seeds; None
+        where a score is undefined.
+    """
+    seeds = seeds_of_every_fold(records)
+    used = [record for record in records if record["seed"] in seeds] or records
+    found: dict[int, float | None] = {}
+    for fold in sorted({record["fold"] for record in used}):
+        scores = [record["score"] for record in used if record["fold"] == fold]
+        found[fold] = None if None in scores else math.fsum(scores) / len(scores)
+    return found, bool(seeds)
+
+
+def spread(scores: dict[int, float | None]) -> float | None:
+    """Sample standard deviation of scores; None of fewer than two, or where one is undefined."""
+    values = list(scores.values())
+    if len(values) < 2 or None in values:
+        return None
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def cross_fitted_table(decision: Decision) -> pd.DataFrame | None:
+    """A blend's table in which every case is predicted with settings tuned on the other folds; None with one fold.
+
+    Raises:
+        UserError: the file is missing or is not the one that blending wrote.
+    """
+    from heldout.predict.store import read_table
+
+    if "oof" not in decision.tables:
+        return None
+    path = decision.folder / "oof.parquet"
+    if path.is_file() and files.sha256_file(path) != decision.tables["oof"]:
+        raise UserError(f"{path} was changed after blending: restore it, or blend again under a new name")
+    return read_table(decision.folder, "oof")
+
+
+def _of_run(spec: str, metric: str, seeds: list[int]) -> dict[str, Any]:
+    import pandas as pd
+
     from heldout.blend.decision import load_decision
     from heldout.blend.members import load_member
-    from heldout.metrics import get_metric, interval, score
+    from heldout.metrics import interval, score
 
     member = load_member(spec)
     classes = member.dataset.classes
     result = interval(metric, member.table, classes)
-    by_class = {name: _finite(score(metric, member.table, [name])) for name in classes} if len(classes) > 1 else {}
-    also = {name: _finite(score(name, member.table, classes)) for name in _ALSO[member.kind] if name != metric}
+    by_seed = {}
+    for seed in seeds if len(seeds) > 1 else ():
+        table = pd.concat([fit.table for fit in member.fits if fit.seed == seed]).reset_index()
+        by_seed[seed] = _finite(score(metric, table, classes))
     return {
-        "metric": metric,
+        **_about(metric, member.kind, member.table, classes),
         "score": _finite(result.value),
         "low": _finite(result.low),
         "high": _finite(result.high),
-        "higher_is_better": get_metric(metric).higher_is_better,
-        "cases": len(member.table),
-        "patients": int(member.table["patient_id"].nunique()),
         "identity": load_decision(spec).identity,
+        "seed_scores": list(by_seed.items()),
+    }
+
+
+def _of_blend(decision: Decision) -> dict[str, Any]:
+    from heldout.metrics import get_metric, score
+
+    table = cross_fitted_table(decision)
+    if table is None:
+        nothing = {"cases": None, "patients": None, "by_class": {}, "also": {}, "fold_scores": []}
+        return {"higher_is_better": get_metric(decision.metric).higher_is_better, **nothing}
+    by_fold = [
+        (int(fold), _finite(score(decision.metric, part, decision.classes))) for fold, part in table.groupby("fold")
+    ]
+    return {**_about(decision.metric, decision.kind, table, decision.classes), "fold_scores": by_fold}
+
+
+def _about(metric: str, kind: str, table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+    from heldout.metrics import get_metric, score
+
+    by_class = {name: _finite(score(metric, table, [name])) for name in classes} if len(classes) > 1 else {}
+    also = {name: _finite(score(name, table, classes)) for name in _ALSO[kind] if name != metric}
+    return {
+        "higher_is_better": get_metric(metric).higher_is_better,
+        "cases": len(table),
+        "patients": int(table["patient_id"].nunique()),
         "by_class": {name: value for name, value in by_class.items() if value is not None},
         "also": {name: value for name, value in also.items() if value is not None},
     }

@@ -1,6 +1,6 @@
 """Scores of held-out predictions: pure functions of arrays and of the table, without any other room."""
 
-from heldout.metrics.bootstrap import Difference, Interval, compare, interval
+from heldout.metrics.bootstrap import Difference, Interval, compare, interval, intervals
 from heldout.metrics.overlap import count_errors
 from heldout.metrics.registry import METRICS, Metric, get_metric, score
 from heldout.metrics.tables import check_cases
@@ -15,5 +15,6 @@ __all__ = [
     "count_errors",
     "get_metric",
     "interval",
+    "intervals",
     "score",
 ]

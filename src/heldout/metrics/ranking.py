@@ -8,30 +8,39 @@ from __future__ import annotations
 
 import numpy as np
 
+_EXACT = 64  # steps whose pairs are counted in float32 before they are added up in float64
+
 
 def roc_auc(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Area under the ROC curve: the chance that a positive case scores above a negative one, ties counting half.
 
-    Mann and Whitney's statistic (Hanley and McNeil 1982).
+    Mann and Whitney's statistic (Hanley and McNeil 1982). What the negatives between one positive score and the next
+    weigh is one sparse product for all draws; from there on only the positive scores are walked through.
 
     Args:
         truth: (n,) bool.
         score: (n,) float, higher is more positive.
-        weights: (draws, n) multiplicities, not negative.
+        weights: (draws, n) multiplicities, not negative. float32 halves the work, and is exact for a bootstrap's small
+            whole numbers.
 
     Returns:
         (draws,) float64 in 0 ... 1, nan where a draw holds one class only.
     """
-    order = np.argsort(score[~truth], kind="stable")
-    negative_scores = score[~truth][order]
-    below = np.zeros((len(order) + 1, len(weights)))
-    np.cumsum(weights[:, ~truth].T[order], axis=0, out=below[1:])
-    positive = weights[:, truth].T.astype(float)
-    lower = np.searchsorted(negative_scores, score[truth], "left")
-    upper = np.searchsorted(negative_scores, score[truth], "right")
-    wins = np.einsum("pd,pd->d", positive, below[lower])
-    wins += np.einsum("pd,pd->d", positive, below[upper])
-    return divide(0.5 * wins, positive.sum(0) * below[-1])
+    if 2 * np.count_nonzero(truth) > len(truth):  # the fewer are walked through
+        return 1 - roc_auc(~truth, score, weights)
+    steps, place = np.unique(score[truth], return_inverse=True)
+    # A negative counts half from the first positive score that is not below it, and wholly from the first above it.
+    first, last = (np.searchsorted(steps, score[~truth], side) for side in ("left", "right"))
+    both = np.concatenate([np.flatnonzero(~truth)] * 2)
+    beaten = _sum_by_group(np.concatenate([first, last]), len(steps) + 1, weights, both) / 2
+    positive = _sum_by_group(place, len(steps), weights, np.flatnonzero(truth))
+    for step in range(1, len(beaten)):  # in place, a row that fits the cache at a time: faster than a cumulative sum
+        beaten[step] += beaten[step - 1]
+    wins = np.zeros(len(weights))
+    for part in range(0, len(steps), _EXACT):
+        rows = slice(part, min(part + _EXACT, len(steps)))
+        wins += np.einsum("sd,sd->d", beaten[rows], positive[rows])
+    return divide(wins, positive.sum(0, dtype=float) * beaten[-1])
 
 
 def average_precision(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -57,3 +66,13 @@ def average_precision(truth: np.ndarray, score: np.ndarray, weights: np.ndarray)
 def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Quotient, nan where the denominator is zero: a score without support is undefined, not bad."""
     return np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=denominator > 0)
+
+
+def _sum_by_group(group: np.ndarray, groups: int, weights: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """(groups, draws) sums of the ``chosen`` columns of (draws, n) weights, each column going to its group."""
+    if len(weights) == 1:
+        return np.bincount(group, weights[0, chosen], groups)[:, None]
+    from scipy.sparse import csr_array
+
+    table = csr_array((np.ones(len(group), weights.dtype), (group, chosen)), shape=(groups, weights.shape[1]))
+    return table @ weights.T

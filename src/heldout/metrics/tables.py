@@ -26,6 +26,7 @@ class Columns:
         called: (n, K) bool calls.
         counts: (n, K, 3) float64 voxel counts [TP, FP, FN], or None without masks.
         exclusive: The rows are one-hot labels with probabilities that sum to one.
+        classes: Names of the K classes.
     """
 
     truth: np.ndarray
@@ -33,6 +34,12 @@ class Columns:
     called: np.ndarray
     counts: np.ndarray | None
     exclusive: bool
+    classes: tuple[str, ...]
+
+    @property
+    def positive(self) -> np.ndarray:
+        """(n, K) bool: which cases hold a class: by their masks, where there are any."""
+        return self.truth if self.counts is None else self.counts[..., 0] + self.counts[..., 2] > 0
 
 
 def columns_of(table: pd.DataFrame, classes: Sequence[str]) -> Columns:
@@ -58,7 +65,7 @@ def columns_of(table: pd.DataFrame, classes: Sequence[str]) -> Columns:
         and bool((truth.sum(1) == 1).all() and (np.abs(probability.sum(1) - 1) < _ONE).all())
     )
     called = _calls(table, classes, probability, exclusive)
-    return Columns(truth.astype(bool), probability, called, counts, exclusive)
+    return Columns(truth.astype(bool), probability, called, counts, exclusive, tuple(classes))
 
 
 def check_cases(table: pd.DataFrame, expected: Iterable[str] | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def build_table(
     truth: Truth | None = None,
     *,
     exclusive: bool,
-    thresholds: Sequence[int] | None = None,
+    cut: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """Put predictions beside the labels, in the table from which every metric is computed.
 
@@ -102,7 +102,7 @@ def build_table(
         predictions: One per row, in any order; read once.
         truth: Mask (M, *spatial) of a case, to count wrong voxels; None counts none.
         exclusive: The classes exclude each other.
-        thresholds: As in :func:`heldout.predict.prediction.to_mask`.
+        cut: Makes a mask of a map; None is :func:`heldout.predict.prediction.to_mask` at one half.
 
     Returns:
         A row per case in the order of ``rows``: case_id, patient_id, fold, ``y_<class>``, ``p_<class>``, and with
@@ -123,7 +123,7 @@ def build_table(
         del missing[case_id]
         scores[case_id] = prediction.scores
         if truth is not None and prediction.map is not None:
-            mask = to_mask(prediction.map, thresholds, exclusive)
+            mask = to_mask(prediction.map, None, exclusive) if cut is None else cut(prediction.map)
             true_mask = truth(case_id)
             if mask.shape != true_mask.shape:
                 raise UserError(

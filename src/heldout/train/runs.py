@@ -109,18 +109,28 @@ def read_config(folder: Path) -> dict[str, Any]:
     return stored
 
 
+def run_folders() -> list[Path]:
+    """Folders of all runs, finished or not, sorted by spec."""
+    return sorted((files.home() / "working" / "runs").glob("exp*"))
+
+
+def read_info(folder: Path) -> RunInfo | None:
+    """The finished fits of one run folder; None while there is none.
+
+    Raises:
+        UserError: a record is damaged.
+    """
+    fits = tuple(_fits(folder))
+    return RunInfo(folder.name, folder, read_config(fits[0].folder), fits) if fits else None
+
+
 def find_runs() -> list[RunInfo]:
     """Every run with at least one finished fold, sorted by spec.
 
     Raises:
         UserError: a record is damaged.
     """
-    found = []
-    for folder in sorted((files.home() / "working" / "runs").glob("exp*")):
-        fits = tuple(_fits(folder))
-        if fits:
-            found.append(RunInfo(folder.name, folder, read_config(fits[0].folder), fits))
-    return found
+    return [info for info in map(read_info, run_folders()) if info is not None]
 
 
 def finished(config: BaseConfig) -> list[tuple[int, int, Path]]:

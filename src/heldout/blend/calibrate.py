@@ -1,0 +1,191 @@
+"""Probabilities that can be taken at their word: monotone maps of the case scores, fitted on out-of-fold predictions.
+
+A calibration is a plain dictionary that JSON keeps: ``method``; ``competing`` (the classes share a probability of one);
+and ``maps``, one per class, or a single one where one temperature serves competing classes. Empty, it changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from heldout.errors import UserError
+from heldout.metrics.calibration import log_loss
+
+METHODS = ("none", "temperature", "platt", "isotonic")  # from the stiffest to the most flexible
+CHOICES = (*METHODS, "auto")
+FEWEST_CASES = 5  # positive and negative ones of every class
+PARTS = 5  # in which a method is chosen
+_SMALLEST = 1e-6
+_LOG_TEMPERATURE = 3.0  # temperatures of 0.05 ... 20
+_STEEPEST = 100.0
+
+Calibration = dict[str, Any]
+
+
+def fit_calibration(
+    method: str, truth: np.ndarray, scores: np.ndarray, patients: np.ndarray, classes: Sequence[str], competing: bool
+) -> Calibration:
+    """Fit a calibration.
+
+    Args:
+        method: ``none``; ``temperature``: logits divided by one number (Guo 2017); ``platt``: a logistic curve of the
+            logit (Platt 1999, with his smoothed targets); ``isotonic``: any rising curve (Zadrozny and Elkan 2002),
+            kept off 0 and 1 by the rule of succession; ``auto``: the one of these with the best log-loss on patients it
+            was not fitted on.
+        truth: (n, K) bool.
+        scores: (n, K) in 0 ... 1.
+        patients: (n,) patient of every case.
+        classes: Names of the K classes.
+        competing: Every case is of exactly one class and its scores sum to one. Platt and isotonic curves are then
+            fitted for one class against the rest, and what they give is made to sum to one.
+
+    Raises:
+        UserError: a class has too few positive or negative cases.
+    """
+    if method == "auto":
+        method = _choose(truth, scores, patients, classes, competing)
+    if method == "none":
+        return {}
+    _check_cases(method, truth, classes)
+    if method == "temperature" and competing:
+        return {"method": method, "competing": True, "maps": [[_temperature(truth, np.log(_inside(scores)))]]}
+    fit = {"temperature": _binary_temperature, "platt": _platt, "isotonic": _isotonic}[method]
+    maps = [fit(of_class, score) for of_class, score in zip(truth.T, scores.T, strict=True)]
+    return {"method": method, "competing": competing, "maps": maps}
+
+
+def apply_calibration(calibration: Calibration, scores: np.ndarray) -> np.ndarray:
+    """Calibrated scores (..., K) float64 in 0 ... 1 of scores (..., K)."""
+    scores = np.asarray(scores, float)
+    if not calibration:
+        return scores
+    method, maps, competing = (calibration[key] for key in ("method", "maps", "competing"))
+    if method == "temperature" and competing:
+        return _softmax(np.log(_inside(scores)) / maps[0][0])
+    curve = {"temperature": _cooled, "platt": _sigmoid_of_line, "isotonic": _interpolated}[method]
+    result = np.stack([curve(scores[..., k], *parameters) for k, parameters in enumerate(maps)], -1)
+    return result / result.sum(-1, keepdims=True) if competing else result
+
+
+def negative_log_likelihood(truth: np.ndarray, scores: np.ndarray, competing: bool) -> float:
+    """Log-loss in nats: of the true class where classes compete, else the mean over classes."""
+    once = np.ones((1, len(truth)))
+    if competing:
+        return float(log_loss(np.ones(len(truth), bool), (scores * truth).sum(1), once)[0])
+    return float(np.mean([log_loss(y, p, once)[0] for y, p in zip(truth.T, scores.T, strict=True)]))
+
+
+def _choose(
+    truth: np.ndarray, scores: np.ndarray, patients: np.ndarray, classes: Sequence[str], competing: bool
+) -> str:
+    """The method with the best log-loss on patients it was not fitted on; of equals the stiffest.
+
+    Patients with the same labels are dealt out in turn, so that every part holds some of each.
+    """
+    names, of_case = np.unique(patients, return_inverse=True)
+    held = np.zeros((len(names), truth.shape[1]), int)
+    np.maximum.at(held, of_case, truth.astype(int))
+    order = np.lexsort([np.arange(len(names)), *held.T])
+    part = np.empty(len(names), int)
+    part[order] = np.arange(len(names)) % PARTS
+    left_out = part[of_case]
+    losses = []
+    for method in METHODS:
+        calibrated = np.array(scores, float)
+        for number in np.unique(left_out):
+            chosen, others = left_out == number, left_out != number
+            try:
+                fitted = fit_calibration(method, truth[others], scores[others], patients[others], classes, competing)
+            except UserError:  # too few cases without this part: what cannot be tried is not chosen
+                calibrated[chosen] = np.nan
+                continue
+            calibrated[chosen] = apply_calibration(fitted, scores[chosen])
+        losses.append(negative_log_likelihood(truth, calibrated, competing))
+    return METHODS[int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))]
+
+
+def _check_cases(method: str, truth: np.ndarray, classes: Sequence[str]) -> None:
+    for name, of_class in zip(classes, truth.T, strict=True):
+        for what, count in (("positive", np.count_nonzero(of_class)), ("negative", np.count_nonzero(~of_class))):
+            if count < FEWEST_CASES:
+                raise UserError(
+                    f"{method} calibration needs {FEWEST_CASES} {what} cases of {name}, and there are {count} to fit "
+                    "on: finish more folds, or leave out --calibrate"
+                )
+
+
+def _binary_temperature(truth: np.ndarray, score: np.ndarray) -> list[float]:
+    logit = _logit(score)
+    return [_temperature(np.stack([truth, ~truth], 1), np.stack([logit / 2, -logit / 2], 1))]
+
+
+def _temperature(truth: np.ndarray, logits: np.ndarray) -> float:
+    """Temperature that makes (n, K) one-hot labels most likely under the softmax of (n, K) logits."""
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_temperature: float) -> float:
+        cooled = logits / np.exp(log_temperature)
+        highest = cooled.max(1)
+        return float(np.mean(highest + np.log(np.exp(cooled - highest[:, None]).sum(1)) - (cooled * truth).sum(1)))
+
+    bounds = (-_LOG_TEMPERATURE, _LOG_TEMPERATURE)
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x))
+
+
+def _platt(truth: np.ndarray, score: np.ndarray) -> list[float]:
+    from scipy.optimize import minimize
+
+    positive = np.count_nonzero(truth)
+    target = np.where(truth, (positive + 1) / (positive + 2), 1 / (len(truth) - positive + 2))
+    logit = _logit(score)
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        line = parameters[0] * logit + parameters[1]
+        error = _sigmoid(line) - target
+        slopes = np.array([error @ logit, error.sum()]) / len(logit)
+        return float(np.mean(np.logaddexp(0, line) - target * line)), slopes
+
+    # A falling curve would turn the order of the cases round: that is no calibration.
+    found = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(0, _STEEPEST), (None, None)])
+    return [float(value) for value in found.x]
+
+
+def _isotonic(truth: np.ndarray, score: np.ndarray) -> list[list[float]]:
+    from sklearn.isotonic import IsotonicRegression
+
+    least = 1 / (len(truth) + 2)
+    fitted = IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip").fit(score, truth.astype(float))
+    return [[float(value) for value in values] for values in (fitted.X_thresholds_, fitted.y_thresholds_)]
+
+
+def _cooled(score: np.ndarray, temperature: float) -> np.ndarray:
+    return _sigmoid(_logit(score) / temperature)
+
+
+def _sigmoid_of_line(score: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    return _sigmoid(slope * _logit(score) + intercept)
+
+
+def _interpolated(score: np.ndarray, given: Sequence[float], wanted: Sequence[float]) -> np.ndarray:
+    return np.interp(score, given, wanted)
+
+
+def _inside(scores: np.ndarray) -> np.ndarray:
+    return np.clip(scores, _SMALLEST, 1 - _SMALLEST)
+
+
+def _logit(score: np.ndarray) -> np.ndarray:
+    inside = _inside(score)
+    return np.log(inside / (1 - inside))
+
+
+def _sigmoid(values: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0, -values))
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)

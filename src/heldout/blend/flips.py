@@ -1,0 +1,92 @@
+"""Out-of-fold predictions with other flips than those trained for, so that they can be a member of their own.
+
+They are made once, from the stored weights of each fold and for the cases that fold held out, and lie beside the run:
+``seed0/fold0/tta-hv/`` (``tta-none/`` without flips) holds ``oof.parquet`` and ``oof_maps/`` as the fold's own folder
+does, and ``predictions.json`` with their hashes and that of the weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heldout import files
+from heldout.errors import UserError
+from heldout.train.runs import check_weights, read_run
+
+if TYPE_CHECKING:
+    from heldout.data.dataset import Dataset
+    from heldout.tasks import Task
+
+
+def check_flips(config: Task, tta: str) -> str:
+    """The axes of ``tta`` in alphabetical order.
+
+    Raises:
+        UserError: one of them does not exist, or is named twice.
+    """
+    if not set(tta) <= set(config.flip_axes) or len(set(tta)) != len(tta):
+        raise UserError(f"{config.spec}/tta={tta} may name each of the axes {', '.join(config.flip_axes)} once")
+    return "".join(sorted(tta))
+
+
+def predictions_folder(config: Task, folder: Path, tta: str) -> Path:
+    """Where a fold's predictions with some flips lie: its own folder for those of the experiment."""
+    return folder if set(tta) == set(config.tta) else folder / f"tta-{tta or 'none'}"
+
+
+def read_hashes(config: Task, folder: Path, tta: str) -> dict[str, Any]:
+    """SHA-256 of the files behind a fold's predictions: ``weights``, ``oof`` and ``maps`` by case.
+
+    Raises:
+        UserError: there are none with these flips, or their record is damaged.
+    """
+    if predictions_folder(config, folder, tta) == folder:
+        return read_run(folder)["sha256"]
+    path = predictions_folder(config, folder, tta) / "predictions.json"
+    stored = files.read_json(path)
+    if not isinstance(stored, dict) or stored.get("schema") != 1 or set(stored["sha256"]) != {"weights", "oof", "maps"}:
+        raise UserError(f"{path} is not a record of predictions: delete {path.parent}, they are made again when needed")
+    return stored["sha256"]
+
+
+def predict_flips(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) -> None:
+    """Predict the cases that a fold held out with other flips, unless that was done with these very weights.
+
+    Raises:
+        UserError: the weights changed, or another process is predicting them.
+    """
+    target = predictions_folder(config, folder, tta)
+    if target == folder or _is_done(config, folder, tta):
+        return
+    with files.lock(target, f"predicting {config.spec} with tta = {tta!r}"):
+        if not _is_done(config, folder, tta):  # another process may have done it a moment ago
+            check_weights(folder)
+            _predict(config, dataset, folder, fold, tta)
+
+
+def _is_done(config: Task, folder: Path, tta: str) -> bool:
+    if not (predictions_folder(config, folder, tta) / "predictions.json").exists():
+        return False
+    return read_hashes(config, folder, tta)["weights"] == read_run(folder)["sha256"]["weights"]
+
+
+def _predict(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) -> None:
+    import torch
+    from rich.console import Console
+    from rich.progress import track
+
+    from heldout.data.prepare import open_prepared
+    from heldout.predict.models import load_model
+    from heldout.train.held_out import HeldOut
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(config, folder / "weights.safetensors", dataset.classes, dataset.exclusive).to(device)
+    _, cases = dataset.fold_cases(fold)
+    held_out = HeldOut(config, dataset, open_prepared(dataset, config), cases.assign(fold=fold), device)
+    name = f"{config.spec} {folder.parent.name} fold {fold} with {f'flips {tta}' if tta else 'no flips'}"
+    answers = track(held_out.predict(model, tta), name, len(cases), console=Console(stderr=True))
+    target = predictions_folder(config, folder, tta)
+    stored = held_out.store(target, iter(answers))
+    hashes = {"weights": read_run(folder)["sha256"]["weights"], "oof": stored.sha256, "maps": stored.maps}
+    files.write_json(target / "predictions.json", {"schema": 1, "tta": tta, "sha256": hashes})

@@ -1,0 +1,37 @@
+"""Sealing a decision: from then on nothing it stands on may change."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from heldout import files
+from heldout.blend.decision import blend_folder, read_decision, save_decision
+from heldout.blend.kept import keep_predictions
+from heldout.blend.verify import check_maps, check_parts, refuse_changes, verify
+from heldout.errors import UserError
+
+
+def freeze(name: str) -> Path:
+    """Seal a blend: verify all its parts, keep a few predictions to prove it by, and close the file.
+
+    Freezing a sealed blend again only verifies it.
+
+    Returns:
+        Path of ``decision.json``.
+
+    Raises:
+        UserError: there is no such blend, a part changed, or today's code predicts something else.
+    """
+    if not (blend_folder(name) / "decision.json").exists():
+        raise UserError(f"there is no blend {name!r}: make it with `python run.py blend EXPERIMENT... --name {name}`")
+    with files.lock(blend_folder(name), "freezing"):
+        decision = read_decision(name)
+        if decision.seal is not None:
+            verify(decision)
+            return blend_folder(name) / "decision.json"
+        refuse_changes(decision, [*check_parts(decision), *check_maps(decision)])
+        decision = replace(decision, kept=keep_predictions(decision))
+        decision = replace(decision, sealed_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        return save_decision(replace(decision, seal=decision.compute_seal()))

@@ -1,0 +1,259 @@
+"""What is tuned after the members' weights: the masks, the presence score, its calibration, the calls made with it.
+
+Each stage is tuned on the same cases as the weights, so cross-fitting covers them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from heldout.blend.calibrate import CHOICES, apply_calibration, fit_calibration
+from heldout.blend.members import Member
+from heldout.blend.objective import LabelObjective, MaskObjective, Objective, Settings
+from heldout.blend.presence import OF_MAP, fuse, map_scores
+from heldout.blend.second_stage import SecondStage
+from heldout.blend.study import Plan
+from heldout.blend.values import WHOLE, calls_of
+from heldout.blend.weights import Tuned, search
+from heldout.errors import UserError
+from heldout.metrics import get_metric, score
+
+CALIBRATION_METRICS = ("ece", "mce", "brier", "log_loss")
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Which stages there are.
+
+    Attributes:
+        spatial: Whether masks get a second stage, see :mod:`heldout.blend.spatial`.
+        presence_metric: Score that the presence mix is tuned for; None keeps the mean of the most probable voxels.
+        calibrate: Method of :func:`heldout.blend.calibrate.fit_calibration`.
+        plan: How to search the presence mix.
+    """
+
+    spatial: bool = False
+    presence_metric: str | None = None
+    calibrate: str = "none"
+    plan: Plan = field(default_factory=Plan)
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        if self.calibrate not in CHOICES:
+            raise UserError(f"calibration {self.calibrate!r} does not exist: choose one of {', '.join(CHOICES)}")
+        if self.presence_metric is not None and get_metric(self.presence_metric).kind != "classification":
+            raise UserError(f"--presence-metric {self.presence_metric} scores masks: choose one of labels, as roc_auc")
+
+
+@dataclass(frozen=True)
+class Staged:
+    """An objective whose case scores are worked on after its weights were found; attributes as :class:`Objective`.
+
+    Attributes:
+        base: What the weights are tuned on.
+        labels: (L, n, K) probabilities of classifications that stand beside segmentations.
+        stages: The stages.
+        maps: The full maps of the cases, for the second stage of masks; None where there is none.
+    """
+
+    base: LabelObjective | MaskObjective
+    labels: np.ndarray
+    stages: Stages
+    maps: SecondStage | None = None
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """See :class:`Objective`."""
+        return self.base.frame
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """See :class:`Objective`."""
+        return self.base.classes
+
+    @property
+    def metric(self) -> str:
+        """See :class:`Objective`."""
+        return self.base.metric
+
+    @property
+    def members(self) -> int:
+        """Number of members that are weighted."""
+        return self.base.members
+
+    @property
+    def competing(self) -> bool:
+        """Whether every case is of exactly one class, so that its scores share a probability of one."""
+        return isinstance(self.base, LabelObjective) and self.base.exclusive and len(self.classes) > 1
+
+    def tune(self, weights: Sequence[int]) -> tuple[float, Settings]:
+        """Score of a weighting, before the stages; see :class:`Objective`."""
+        return self.base.tune(weights)
+
+    def select(self, chosen: np.ndarray) -> Staged:
+        """The objective of the chosen cases; see :class:`Objective`."""
+        maps = None if self.maps is None else self.maps.select(chosen)
+        return replace(self, base=self.base.select(chosen), labels=self.labels[:, chosen], maps=maps)
+
+    def finish(self, settings: Settings) -> Settings:
+        """The settings with every stage tuned on these cases.
+
+        Raises:
+            UserError: a class lacks the cases that a stage needs.
+        """
+        stages, truth = self.stages, self.frame[[f"y_{name}" for name in self.classes]].to_numpy(float) > 0
+        if self.maps is not None:
+            settings = replace(settings, spatial=self.maps.tune(settings, get_metric(self.metric)))
+        if stages.presence_metric is not None:
+            sources = LabelObjective(self.frame, self.classes, stages.presence_metric, self._sources(settings), False)
+            settings = replace(settings, presence=search(sources, stages.plan)[1].weights)
+        if stages.calibrate != "none":
+            scores, patients = self._uncalibrated(settings), self.frame["patient_id"].to_numpy(str)
+            fitted = fit_calibration(stages.calibrate, truth, scores, patients, self.classes, self.competing)
+            settings = replace(settings, calibration=fitted)
+            if isinstance(self.base, LabelObjective) and settings.thresholds:
+                calibrated = apply_calibration(fitted, scores)[None]
+                cut = LabelObjective(self.frame, self.classes, self.metric, calibrated, False).tune((WHOLE,))[1]
+                settings = replace(settings, thresholds=cut.thresholds)
+        return settings
+
+    def table(self, settings: Settings) -> pd.DataFrame:
+        """The cases with what the settings predict; see :class:`Objective`.
+
+        Where presence was mixed, ``top_<class>`` is the score without that; where scores were calibrated,
+        ``uncalibrated_<class>`` is the score before.
+        """
+        table, new = self.base.table(settings), {}
+        scores = self._uncalibrated(settings)
+        if self.maps is not None and settings.spatial:
+            counts = self.maps.counts(settings)
+            for index, kind in enumerate(("tp", "fp", "fn")):
+                new |= _columns(kind, self.classes, counts[..., index])
+        if settings.presence:
+            new |= _columns("top", self.classes, table[[f"p_{name}" for name in self.classes]].to_numpy())
+        if self.stages.calibrate != "none":
+            new |= _columns("uncalibrated", self.classes, scores)
+        final = apply_calibration(settings.calibration, scores).astype(np.float32)
+        new |= _columns("p", self.classes, final.astype(float))
+        if isinstance(self.base, LabelObjective):
+            if settings.thresholds:
+                called = calls_of(final, settings.thresholds)
+            else:
+                called = np.arange(len(self.classes)) == final.argmax(1)[:, None]
+            new |= _columns("d", self.classes, called.astype(float))
+        return table.assign(**new)
+
+    def _sources(self, settings: Settings) -> np.ndarray:
+        """(3 + L, n, K) everything that says something of presence."""
+        levels = np.concatenate([part.levels(settings.weights) for part in self.base.histograms], 1)
+        return np.concatenate([map_scores(levels, settings.thresholds), self.labels])
+
+    def _uncalibrated(self, settings: Settings) -> np.ndarray:
+        if settings.presence:
+            sources = self._sources(settings)
+            return fuse(sources[: len(OF_MAP)], sources[len(OF_MAP) :], settings.presence)
+        return self.base.table(settings)[[f"p_{name}" for name in self.classes]].to_numpy(float)
+
+
+def add_stages(
+    objective: LabelObjective | MaskObjective, labels: Sequence[Member], stages: Stages, maps: SecondStage | None = None
+) -> Objective:
+    """The objective with its stages, or as it is where there is none.
+
+    Args:
+        objective: What the weights are tuned on.
+        labels: Classifications beside segmentations; they are mixed into the presence score.
+        maps: The full maps of the cases, for the second stage of masks.
+        stages: The stages; the presence metric is the AUC where classifications ask for one and none is named.
+
+    Raises:
+        UserError: a presence metric is named for classifications.
+    """
+    if labels and stages.presence_metric is None:
+        stages = replace(stages, presence_metric="roc_auc")
+    if stages.presence_metric is not None and isinstance(objective, LabelObjective):
+        raise UserError("--presence-metric is for blends of segmentations: leave it out, or add a segmentation")
+    if stages.spatial and not (isinstance(objective, MaskObjective) and get_metric(objective.metric).uses == "counts"):
+        raise UserError(f"--spatial works on masks, which {objective.metric} does not score: leave it out")
+    if not stages.spatial and stages.presence_metric is None and stages.calibrate == "none":
+        return objective
+    case_ids = objective.frame["case_id"]
+    predicted = [[member.prediction(case_id).scores for case_id in case_ids] for member in labels]
+    scores = np.array(predicted, float).reshape(-1, len(case_ids), len(objective.classes))
+    return Staged(objective, scores, stages, maps if stages.spatial else None)
+
+
+def finish(objective: Objective, tuned: Tuned) -> Tuned:
+    """Score and settings with the stages tuned, where the objective has any."""
+    if not isinstance(objective, Staged):
+        return tuned
+    settings = objective.finish(tuned[1])
+    return float(score(objective.metric, objective.table(settings), objective.classes)), settings
+
+
+def describe_stages(
+    objective: Objective,
+    settings: Settings,
+    in_sample: pd.DataFrame,
+    cross_fitted: pd.DataFrame | None,
+    labels: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    """The fields ``spatial``, ``presence`` and ``calibration`` of a decision: what was tuned, and what it is worth.
+
+    Args:
+        objective: What was tuned.
+        settings: Tuned on all cases.
+        in_sample: Table under those settings.
+        cross_fitted: Table with every fold under settings tuned on the others; None with one fold.
+        labels: Names of the classifications that stand beside segmentations.
+    """
+    if not isinstance(objective, Staged):
+        return {}
+    tables = {"in_sample": in_sample, "cross_fitted": cross_fitted}
+    described: dict[str, dict[str, Any]] = {}
+    if settings.spatial:
+        described["spatial"] = {
+            name: asdict(one) for name, one in zip(objective.classes, settings.spatial, strict=True)
+        }
+    if settings.presence:
+        metric = objective.stages.presence_metric
+        shares = {name: share / WHOLE for name, share in zip([*OF_MAP, *labels], settings.presence, strict=True)}
+        scores = {key: _before_and_after(table, "top", [metric], objective.classes) for key, table in tables.items()}
+        described["presence"] = {"metric": metric, "shares": shares, "scores": scores}
+    if objective.stages.calibrate != "none":
+        scores = {
+            key: _before_and_after(table, "uncalibrated", CALIBRATION_METRICS, objective.classes)
+            for key, table in tables.items()
+        }
+        fitted = settings.calibration or {"method": "none", "competing": objective.competing, "maps": []}
+        described["calibration"] = {"asked": objective.stages.calibrate, **fitted, "scores": scores}
+    return described
+
+
+def _before_and_after(
+    table: pd.DataFrame | None, before: str, metrics: Sequence[str], classes: Sequence[str]
+) -> dict[str, dict[str, float | None]] | None:
+    if table is None:
+        return None
+    # whether the calls were good is another question: only probabilities are looked at here
+    final = table.drop(columns=[f"uncalibrated_{name}" for name in classes], errors="ignore")
+    earlier = final.assign(**{f"p_{name}": table[f"{before}_{name}"] for name in classes})
+    if before == "top":
+        final = final.assign(**{f"p_{name}": table.get(f"uncalibrated_{name}", table[f"p_{name}"]) for name in classes})
+    return {
+        metric: {"before": _finite(score(metric, earlier, classes)), "after": _finite(score(metric, final, classes))}
+        for metric in metrics
+    }
+
+
+def _columns(kind: str, classes: Sequence[str], values: np.ndarray) -> dict[str, np.ndarray]:
+    return {f"{kind}_{name}": values[:, k] for k, name in enumerate(classes)}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

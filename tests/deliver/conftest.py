@@ -1,0 +1,76 @@
+"""Finished runs without training: predictions made up from the labels, so that scores are known to be good or bad."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heldout import files
+from heldout.config import load
+from heldout.data.cases import open_dataset
+from heldout.predict.prediction import Prediction
+from heldout.predict.store import write_predictions
+from heldout.train.runs import fit_folder, write_config
+
+TINY = "exp004+dataset=tiny,seeds=(0,1),source_options={'patients':70,'images_per_patient':1,'size':32}"
+
+
+def finish_fit(spec: str, seed: int, fold: int, skill: float = 1.0) -> Path:
+    """Write a finished fold of a classification whose scores are its labels times ``skill``, and noise."""
+    config = load(spec)
+    dataset = open_dataset(config)
+    _, rows = dataset.fold_cases(fold)
+    random = np.random.default_rng([seed, fold, round(skill * 100)])
+    labels = rows[[f"y_{name}" for name in dataset.classes]].to_numpy(float)
+    scores = 1 / (1 + np.exp(-(2 * labels - 1) * skill - random.normal(size=labels.shape)))
+    folder = fit_folder(config.spec, seed, fold)
+    write_config(config, dataset, folder)
+    predicted = [Prediction(case, row.astype(np.float32)) for case, row in zip(rows["case_id"], scores, strict=True)]
+    stored = write_predictions(folder, "oof", predicted, rows.assign(fold=fold), exclusive=dataset.exclusive)
+    from heldout.metrics import score
+
+    record = {
+        **{
+            "schema": 1,
+            "spec": config.spec,
+            "budget": spec.partition("+")[0].partition("@")[2] or None,
+            "seed": seed,
+            "fold": fold,
+        },
+        **{"metric": config.metric, "score": score(config.metric, stored.table, dataset.classes)},
+        **{"checkpoint": "last", "epochs": 6, "best_epoch": None, "parameters": 1_400_000, "precision": "32-true"},
+        **{"train_seconds": 75.0, "machine": "a processor, 2 cores", "torch": "2.9"},
+        **{"fold_hash": dataset.fold_hash, "data_hash": dataset.data_hash},
+        "sha256": {"weights": "0" * 64, "oof": stored.sha256, "maps": {}},
+    }
+    files.write_json(folder / "run.json", record)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def indexed(tmp_path_factory) -> Path:
+    """A home in which the small dataset is checked and split."""
+    folder = tmp_path_factory.mktemp("indexed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HELDOUT_HOME", str(folder))
+        patch.delenv("HELDOUT_DATA", raising=False)
+        open_dataset(load(TINY))
+    return folder
+
+
+@pytest.fixture
+def finish(home, indexed, monkeypatch):
+    """:func:`finish_fit` for several seeds and folds of a spec, in a home without any run."""
+    monkeypatch.delenv("HELDOUT_DATA", raising=False)
+    shutil.copytree(indexed, home, dirs_exist_ok=True)
+
+    def run(spec: str = TINY, seeds=(0, 1), folds=(0, 1), skill: float = 1.0) -> str:
+        for seed in seeds:
+            for fold in folds:
+                finish_fit(spec, seed, fold, skill)
+        return load(spec).spec
+
+    return run
