@@ -186,7 +186,8 @@ def test_only_what_is_missing_is_trained(squares):
     assert len(folders) == 4
     assert (first / "run.json").stat().st_mtime_ns == before
     assert [(seed, fold) for seed, fold, _ in runs.finished(config)] == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert [(info.spec, len(info.fits)) for info in runs.find_runs()] == [(config.spec, 4)]
+    assert [folder.name for folder in runs.run_folders()] == [config.spec]
+    assert len(runs.read_info(runs.run_folder(config.spec)).fits) == 4
     weights = [load_file(folder / "weights.safetensors")["body.0.weight"] for folder in folders]
     assert all(not torch.equal(a, b) for i, a in enumerate(weights) for b in weights[:i])
 
@@ -338,11 +339,11 @@ def test_a_damaged_record_is_named(squares):
     del record["sha256"]
     files.write_json(folder / "run.json", record)
     with pytest.raises(UserError, match=r"run.json lacks sha256: delete the folder"):
-        runs.find_runs()
+        runs.read_info(folder.parents[1])
 
 
 def test_listing_runs_needs_no_torch(squares):
-    code = "import sys; from heldout.train import runs; runs.find_runs(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from heldout.train import runs; runs.run_folders(); sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(files.REPOSITORY / "src")}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
 

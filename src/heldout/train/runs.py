@@ -124,15 +124,6 @@ def read_info(folder: Path) -> RunInfo | None:
     return RunInfo(folder.name, folder, read_config(fits[0].folder), fits) if fits else None
 
 
-def find_runs() -> list[RunInfo]:
-    """Every run with at least one finished fold, sorted by spec.
-
-    Raises:
-        UserError: a record is damaged.
-    """
-    return [info for info in map(read_info, run_folders()) if info is not None]
-
-
 def finished(config: BaseConfig) -> list[tuple[int, int, Path]]:
     """Seed, fold and folder of every finished fold of an experiment, sorted.
 
