@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,17 @@ def raw_files(source: Source, cases: pd.DataFrame) -> pd.DataFrame:
     """Path below the root, size in bytes and time of change (ns) of every raw file that the cases are made of."""
     of_cases = {path for row in cases.to_dict("records") for path in _case_files(source, row)}
     paths = sorted(of_cases | {_relative(source, path) for path in source.tables()})
-    stats = [(source.root / path).stat() for path in paths]
-    sizes, times = [stat.st_size for stat in stats], [stat.st_mtime_ns for stat in stats]
-    return pd.DataFrame({"path": paths, "size": sizes, "mtime_ns": times})
+    states = [_state(source.root / path) for path in paths]
+    return pd.DataFrame({"path": paths, "size": [one[0] for one in states], "mtime_ns": [one[1] for one in states]})
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of change (ns) of a file; of a folder, the sum and the latest of its files."""
+    stat = path.stat()
+    if not path.is_dir():
+        return stat.st_size, stat.st_mtime_ns
+    stats = [entry.stat() for entry in os.scandir(path)]
+    return sum(one.st_size for one in stats), max([stat.st_mtime_ns, *(one.st_mtime_ns for one in stats)])
 
 
 def index_hash(index: pd.DataFrame) -> str:
@@ -75,10 +84,10 @@ def verify_raw(folder: Path, source: Source, cases: pd.DataFrame, indexed: str) 
     touched = set()
     for path, size, mtime_ns in table.itertuples(index=False):
         try:
-            stat = (source.root / path).stat()
+            state = _state(source.root / path)
         except OSError:
             raise UserError(f"{source.root / path} is missing: restore it, or {_remedy(folder)}") from None
-        if (stat.st_size, stat.st_mtime_ns) != (size, mtime_ns):
+        if state != (size, mtime_ns):
             touched.add(path)
     if not touched:
         return
@@ -110,8 +119,8 @@ def _compare(folder: Path, source: Source, row: dict[str, Any], cases: pd.DataFr
 
 
 def _stat_again(source: Source, table: pd.DataFrame) -> pd.DataFrame:
-    stats = [(source.root / path).stat() for path in table["path"]]
-    return table.assign(size=[stat.st_size for stat in stats], mtime_ns=[stat.st_mtime_ns for stat in stats])
+    states = [_state(source.root / path) for path in table["path"]]
+    return table.assign(size=[one[0] for one in states], mtime_ns=[one[1] for one in states])
 
 
 def _case_files(source: Source, row: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ import numpy as np
 
 from heldout.data.image import BadFile, Image
 
-__all__ = ["BadFile", "Image", "format_of", "open_any", "open_mask", "split_reference"]
+__all__ = ["BadFile", "Image", "format_of", "is_series", "open_any", "open_mask", "open_series", "split_reference"]
 
 _NIFTI_MAGIC_AT = {344: (b"n+1\0", b"ni1\0"), 4: (b"n+2\0", b"ni2\0")}
 
 
 def format_of(path: Path) -> str | None:
-    """Name of a file's format: ``png``, ``jpeg``, ``tiff``, ``nifti``, ``npz``, or None for any other.
+    """Name of a file's format: ``png``, ``jpeg``, ``tiff``, ``nifti``, ``dicom``, ``npz``, ``zip``, or None for others.
 
     Raises:
         BadFile: the file cannot be opened.
@@ -36,8 +37,11 @@ def format_of(path: Path) -> str | None:
         return "jpeg"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "tiff"
+    if head[128:132] == b"DICM":
+        return "dicom"
     if head.startswith(b"PK\x03\x04"):
-        return "npz"
+        first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+        return "npz" if first.endswith(b".npy") or path.suffix == ".npz" else "zip"
     if head.startswith(b"\x1f\x8b"):
         try:
             head = zlib.decompressobj(wbits=31).decompress(head, 512)
@@ -49,7 +53,7 @@ def format_of(path: Path) -> str | None:
 
 
 def open_any(reference: Path | str, *, dimensions: int | None = None, salvage: bool = False) -> Image:
-    """Read an image file, or one item ``file.npz#key:index`` of an array file, whatever its name ends in.
+    """Read an image file, a DICOM folder or zip, or one item ``file.npz#key:index``, whatever its name ends in.
 
     Args:
         reference: The file, or the item.
@@ -63,6 +67,8 @@ def open_any(reference: Path | str, *, dimensions: int | None = None, salvage: b
         return _reader("npz").read(reference, dimensions=dimensions or 3)
     path = Path(reference)
     name = _format_name(path)
+    if name == "dicom":
+        return open_series([path], dimensions=dimensions, salvage=salvage)
     image = _reader("image").read(path, salvage=salvage) if name == "image" else _reader(name).read(path)
     found = image.array.ndim - 1
     if dimensions not in (None, found):
@@ -82,6 +88,33 @@ def open_mask(reference: Path | str, *, dimensions: int | None = None) -> np.nda
     return _reader(_format_name(path)).read_mask(path)
 
 
+def is_series(path: Path) -> bool:
+    """Whether a path is a folder, a DICOM file or a zip archive: what :func:`open_series` reads."""
+    if "#" in path.name:
+        return False
+    return path.is_dir() or (path.is_file() and format_of(path) in ("dicom", "zip"))
+
+
+def open_series(paths: Sequence[Path], *, dimensions: int | None = None, salvage: bool = False) -> Image:
+    """Read the one volume of DICOM files, a folder or a zip archive.
+
+    Args:
+        paths: Where it is.
+        dimensions: 2 reads the only picture.
+        salvage: Take the largest of several volumes, and interpolate where slices are missing, instead of refusing.
+
+    Raises:
+        BadFile: the files make no volume.
+    """
+    reader = _reader("dicom")
+    source = paths[0] if len(paths) == 1 else paths
+    if dimensions == 2:
+        return reader.read(source, dimensions=2)
+    if salvage:
+        return reader.read_volume(source, pick="largest", gaps="resample").image
+    return reader.read_volume(source).image
+
+
 def split_reference(reference: Path | str) -> tuple[Path, str, int]:
     """``file.npz#key:index`` to (file, key, index).
 
@@ -96,12 +129,12 @@ def split_reference(reference: Path | str) -> tuple[Path, str, int]:
 
 
 def _format_name(path: Path) -> str:
-    name = format_of(path)
+    name = "dicom" if path.is_dir() else format_of(path)
     if name is None or name == "npz":
         raise BadFile(
-            f"{path} is no PNG, JPEG, TIFF or NIfTI file, or its beginning is damaged: restore it or convert it"
+            f"{path} is no PNG, JPEG, TIFF, NIfTI or DICOM file, or its beginning is damaged: restore it or convert it"
         )
-    return "nifti" if name == "nifti" else "image"
+    return {"nifti": "nifti", "dicom": "dicom", "zip": "dicom"}.get(name, "image")
 
 
 def _reader(name: str) -> Any:

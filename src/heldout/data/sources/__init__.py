@@ -35,9 +35,11 @@ SOURCES = {
     "brain_mri": "BrainMri",
     "medmnist3d": "MedMnist3d",
     "table": "Table",
+    "rsna_aneurysm": "RsnaAneurysm",
+    "phantom_aneurysm": "PhantomAneurysm",
 }
 IMAGE_ENDINGS = {2: (".png", ".jpg", ".jpeg", ".tif", ".tiff"), 3: (".nii", ".nii.gz")}
-_FORMATS = {2: ("png", "jpeg", "tiff"), 3: ("nifti",)}
+_FORMATS = {2: ("png", "jpeg", "tiff", "dicom"), 3: ("nifti",)}
 
 
 class Source(ABC):
@@ -128,6 +130,8 @@ class Source(ABC):
             BadFile: a file is missing or damaged, or the files of a case differ in shape or affine.
         """
         paths = self.paths(row["image"])
+        if self.dimensions == 3 and readers.is_series(paths[0]):
+            return readers.open_series(paths, salvage=salvage)
         images = [readers.open_any(path, dimensions=self.dimensions, salvage=salvage) for path in paths]
         first = images[0]
         for path, other in zip(paths[1:], images[1:], strict=True):
@@ -169,7 +173,7 @@ class Source(ABC):
             raise UserError(f"{folder} is no folder: name one that holds image files")
         rows = list(self._loose_rows(folder.resolve()))
         if not rows:
-            wanted = ", ".join(IMAGE_ENDINGS[self.dimensions])
+            wanted = ", ".join((*IMAGE_ENDINGS[self.dimensions], "DICOM"))
             raise UserError(f"{folder} holds no readable file ({wanted}): name a folder with {self.dimensions}D images")
         return pd.DataFrame(rows, columns=["case_id", "patient_id", "image", "name"])
 
@@ -192,6 +196,8 @@ class Source(ABC):
                 "image": as_list(path),
                 "name": name,
             }
+        if self.dimensions == 3:
+            yield from importlib.import_module(f"{__name__}.loose_dicom").loose_series(folder, unique_ids(names))
 
     def _is_mask(self, relative: Path) -> bool:  # noqa: ARG002 - for subclasses
         """Whether a file is a mask of the dataset's own layout."""

@@ -124,7 +124,8 @@ class Table(Source):
 
     def _file(self, row: dict[str, str], column: str, where: str) -> str:
         name = row[column].strip()
-        if not name or not (self.root / name.partition("#")[0]).is_file():
+        place = self.root / name.partition("#")[0]
+        if not name or not (place.is_file() or (self.dimensions == 3 and place.is_dir())):  # a DICOM series is a folder
             raise UserError(
                 f"{where}: the file {name!r} in column {column} does not exist below {self.root}: correct it"
             )

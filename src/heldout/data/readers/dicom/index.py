@@ -1,0 +1,87 @@
+"""A table of everything in a large tree, from headers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from heldout.data.image import BadFile
+from heldout.data.readers.dicom.blobs import FileBlob, files_below
+from heldout.data.readers.dicom.header import NoDicom, read_header
+from heldout.data.readers.dicom.slices import why_skipped
+
+_CHUNK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a tree.
+
+    Attributes:
+        path: The file.
+        patient, study, series, instance: ``PatientID`` and the UIDs.
+        modality: ``CT``, ``MR`` ...
+        rows, columns, frames: Shape of the pixels, 0 where there are none.
+        syntax: Transfer syntax UID.
+        problem: Why it cannot be part of a volume: no DICOM, damaged, a scout, without pixels; "" where it can.
+        damaged: Whether it is DICOM that cannot be read.
+    """
+
+    path: Path
+    patient: str = ""
+    study: str = ""
+    series: str = ""
+    instance: str = ""
+    modality: str = ""
+    rows: int = 0
+    columns: int = 0
+    frames: int = 0
+    syntax: str = ""
+    problem: str = ""
+    damaged: bool = False
+
+
+def index_tree(folder: Path | str, *, progress: bool = False) -> Iterator[Entry]:
+    """Yield an entry for every file below a folder, in the order of their names.
+
+    Memory does not grow with the tree: entries are yielded as they come, and one folder is listed at a time.
+
+    Args:
+        folder: Where to look.
+        progress: Show a bar with the number of files, on the error stream; it lists the tree once before.
+
+    Raises:
+        BadFile: there is no such folder.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise BadFile(f"{root} is no folder: name one that holds DICOM files")
+    if not progress:
+        yield from map(index_file, files_below(root))
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("Reading headers", total=sum(1 for _ in files_below(root)))
+        for number, path in enumerate(files_below(root), start=1):
+            yield index_file(path)
+            if number % _CHUNK == 0:
+                bar.update(task, completed=number)
+        bar.update(task, completed=bar.tasks[0].total)
+
+
+def index_file(path: Path) -> Entry:
+    """Entry of one file; what is wrong with it is told, not raised."""
+    try:
+        header = read_header(FileBlob(path))
+        shape = [int(header.number(name, 0)) for name in ("Rows", "Columns")] if header.pixels else [0, 0]
+        frames = int(header.number("NumberOfFrames", 1)) if header.pixels else 0
+    except NoDicom:
+        return Entry(path, problem="it is no DICOM file")
+    except BadFile as error:
+        return Entry(path, problem=str(error), damaged=True)
+    names = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality")
+    return Entry(path, *map(header.text, names), *shape, frames, header.syntax, why_skipped(header))
