@@ -77,6 +77,7 @@ def test_the_kernel_writes_what_submit_writes(exported, kernel, cases, tmp_path)
     expected = exported / "submissions" / f"{SPEC}.csv"
     shown = replay(kernel / "notebook" / f"{slug_of(SPEC)}.py", kernel / "dataset", cases, expected)
     assert shown.difference == 0
+    assert {"torch", "numpy"} <= {package.partition("==")[0] for package in shown.packages}
     assert shown.cases == len(pd.read_csv(cases / "sample_submission.csv").iloc[:, 0].unique())
 
 
@@ -142,6 +143,11 @@ def test_a_kernel_that_differs_is_not_kept(exported, cases, monkeypatch, capsys,
     assert "holds no readable file" in capsys.readouterr().err
     assert (exported / "kaggle_kernels" / SPEC / "dataset" / "bundle.json").read_bytes() == before
     assert not list((exported / "kaggle_kernels").glob(".*"))
+
+
+def test_a_wheel_that_is_none_is_refused(exported, tmp_path, capsys):
+    assert run(["kernel", SPEC, "--wheel", str(tmp_path / "monai.tar.gz")]) == 2
+    assert "monai.tar.gz is no wheel: fetch it with `pip download" in capsys.readouterr().err
 
 
 def test_submissions_are_compared_number_by_number(tmp_path):

@@ -29,6 +29,9 @@ def kernel(
     cases: Annotated[
         Path | None, typer.Option(metavar="DIR", help="cases to replay on; a few of the dataset by default")
     ] = None,
+    wheel: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="wheel of a package that Kaggle's image lacks; repeatable")
+    ] = None,
 ) -> None:
     """Write an offline notebook with its weights, and prove that it predicts what the local pipeline predicts."""
     from heldout.blend.decision import load_decision
@@ -44,10 +47,12 @@ def kernel(
         inputs=inputs or competition or "test-cases",
         most_failures=most_failures,
         cases=cases,
+        wheels=wheel or (),
     )
     shown = exported.replay
     same = "equal to the last bit" if shown.difference == 0 else f"equal up to {shown.difference:.1g}"
     print(f"replayed offline on {shown.cases} cases: {same}; {shown.seconds_per_case:.2f} s per case, start included")
+    print(f"the kernel uses {', '.join(shown.packages)}: what Kaggle's image lacks goes into the bundle with --wheel")
     finish(exported.folder)
     print(f"Upload it: kaggle datasets create -p {exported.folder}/dataset -r zip")
     print(f"           kaggle kernels push -p {exported.folder}/notebook")

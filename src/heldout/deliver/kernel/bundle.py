@@ -6,6 +6,7 @@ import inspect
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,16 @@ class Bundle:
     hashes: dict[str, str]
 
 
-def write_bundle(decision: Decision, folder: Path) -> Bundle:
+def write_bundle(decision: Decision, folder: Path, wheels: Sequence[Path] = ()) -> Bundle:
     """Write a verified decision and everything it needs, so that neither repository nor training data are wanted.
 
+    Args:
+        decision: The decision.
+        folder: Folder to write.
+        wheels: Wheels of packages that the kernel's image lacks.
+
     Raises:
-        UserError: the package cannot be built.
+        UserError: the package cannot be built, or a wheel is none.
     """
     for member in decision.members:
         for fit in member["folders"]:
@@ -57,6 +63,10 @@ def write_bundle(decision: Decision, folder: Path) -> Bundle:
     for path in experiment_files(decision):
         shutil.copyfile(path, folder / "exps" / path.name)
     build_wheel(folder / "wheels")
+    for wheel in wheels:
+        if wheel.suffix != ".whl" or not wheel.is_file():
+            raise UserError(f"--wheel {wheel} is no wheel: fetch it with `pip download --no-deps PACKAGE`")
+        shutil.copyfile(wheel, folder / "wheels" / wheel.name)
     hashes = {
         path.relative_to(folder).as_posix(): files.sha256_file(path)
         for path in sorted(folder.rglob("*"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def export(
     inputs: str,
     most_failures: float,
     cases: Path | None = None,
+    wheels: Sequence[Path] = (),
 ) -> Export:
     """Write ``kaggle_kernels/<name>/`` and prove that it predicts what the local pipeline predicts.
 
@@ -50,6 +52,7 @@ def export(
         inputs: Folder of the test cases below ``/kaggle/input``.
         most_failures: Share of cases that may get the prior.
         cases: Folder of cases to replay on; None takes a few of the dataset.
+        wheels: Wheels of packages that Kaggle's image lacks.
 
     Raises:
         UserError: the kernel fails or differs; an earlier export of that name stays as it was.
@@ -58,7 +61,7 @@ def export(
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{decision.name}.") as temporary:
         draft = Path(temporary) / decision.name
-        bundle = write_bundle(decision, draft / "dataset")
+        bundle = write_bundle(decision, draft / "dataset", wheels)
         write_dataset_metadata(draft / "dataset", decision.name, user)
         options = {"user": user, "competition": competition, "inputs": inputs, "most_failures": most_failures}
         script = write_notebook(draft / "notebook", decision.name, **options)

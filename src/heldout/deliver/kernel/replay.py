@@ -38,11 +38,13 @@ class Replay:
         cases: How many cases were predicted.
         difference: Largest difference of a probability; 0 where the files are equal byte by byte.
         seconds_per_case: Time of the kernel for a case, start included.
+        packages: Installed packages that the kernel used, with their versions.
     """
 
     cases: int
     difference: float
     seconds_per_case: float
+    packages: tuple[str, ...]
 
 
 def replay(script: Path, bundle: Path, cases: Path, expected: Path) -> Replay:
@@ -72,7 +74,7 @@ def replay(script: Path, bundle: Path, cases: Path, expected: Path) -> Replay:
                 case_id, reason = next(iter(log["failures"].items()))
                 raise UserError(f"the kernel gave {len(log['failures'])} cases the prior, first {case_id}: {reason}")
             difference = compare(expected, working / expected.with_stem("submission").name)
-            return Replay(log["cases"], difference, log["seconds_per_case"])
+            return Replay(log["cases"], difference, log["seconds_per_case"], tuple(log["packages"]))
         finally:
             _set_writable(kaggle / "input", True)
 

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,13 @@ class FailSafe:
             return (1,) * self.source.dimensions
 
 
+def imported_packages() -> list[str]:
+    """Installed packages that this process uses, with their versions: what the kernel's image must have."""
+    known = packages_distributions()
+    names = {name for module in list(sys.modules) if "." not in module for name in known.get(module, [])}
+    return sorted(f"{name}=={version(name)}" for name in names if name != "heldout")
+
+
 def run(bundle_folder: Path, inputs: Path, working: Path, *, most_failures: float = MOST_FAILURES) -> Path:
     """Predict a competition's test cases and write its submission file into ``working``.
 
@@ -135,6 +143,7 @@ def run(bundle_folder: Path, inputs: Path, working: Path, *, most_failures: floa
         "identity": bundle.decision.identity,
         "cases": len(safe.rows),
         "failures": safe.failures,
+        "packages": imported_packages(),
         "seconds": round(seconds, 1),
         "seconds_per_case": round(seconds / len(safe.rows), 3),
     }
