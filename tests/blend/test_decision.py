@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,6 @@ from heldout.blend.members import load_member
 from heldout.blend.search import blend
 from heldout.blend.values import blend_maps
 from heldout.blend.verify import check_parts, verify
-from heldout.blend.verify import verify as verify_parts
 from heldout.errors import UserError
 from heldout.metrics import interval, score
 from heldout.predict.prediction import mean_predictions, to_mask
@@ -284,7 +284,7 @@ def test_seeds_and_flips_are_sealed_as_they_were_chosen(runs):
     path = next((fit_folder("exp911", 0, 1) / "tta-h" / "oof_maps").glob("*.b2nd"))
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(UserError, match=rf"tta-h/oof_maps/{path.name} changed"):
-        verify_parts(load_decision("chosen"), maps=True)
+        verify(load_decision("chosen"), maps=True)
 
 
 def test_missing_seeds_are_noted_in_the_decision(runs):
@@ -299,3 +299,20 @@ def test_one_seed_of_an_experiment_can_stand_alone(runs):
     decision = load_decision("exp911/seed1")
     assert (decision.name, [fit["seed"] for fit in decision.members[0]["folders"]]) == ("exp911/seed1", [1, 1])
     verify(decision)
+
+
+def test_members_that_lack_different_seeds_are_sealed_on_cases_they_share(runs):
+    shutil.rmtree(runs / "working" / "runs" / "exp911" / "seed0" / "fold0")
+    decision = blend(["exp911", "exp912"], "uneven", trials=6, progress=False)
+    assert decision.notes == ["exp911: seed 0 is missing in fold 0"]
+    freeze("uneven")
+    sealed = load_decision("uneven")
+    assert {kept["fold"] for kept in sealed.kept["cases"]} == {0}
+    verify(sealed)
+
+
+def test_weights_that_changed_are_not_blended(runs):
+    path = runs / "working" / "runs" / "exp911" / "seed0" / "fold0" / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match=r"weights\.safetensors was changed after training: restore it"):
+        blend(["exp911", "exp912"], "changed", trials=6, progress=False)

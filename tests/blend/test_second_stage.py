@@ -78,6 +78,19 @@ def test_scores_that_look_at_no_mask_have_no_second_stage(runs):
         blend(["exp911", "exp912"], "none", trials=6, metric="roc_auc", spatial=True, progress=False)
 
 
+def test_classifications_have_no_second_stage(runs):
+    with pytest.raises(UserError, match="--spatial works on masks"):
+        blend(["exp914"], "none", trials=6, spatial=True, progress=False)
+
+
+def test_the_tuned_row_compares_with_the_members_and_the_stages_have_their_own(decision):
+    rows = decision.search["baselines"]
+    plain = blend(["exp911", "exp912"], "plain", trials=6, progress=False)
+    assert rows["tuned"] == plain.search["baselines"]["tuned"]
+    assert rows["tuned, all stages"]["in_sample"] == decision.score["in_sample"]
+    assert rows["tuned, all stages"]["cross_fitted"] == decision.score["cross_fitted"]
+
+
 def test_competing_classes_lose_specks_and_fill_background_only():
     blended = np.zeros((2, 9, 9), np.uint8)
     blended[0, 1:8, 1:8] = 255

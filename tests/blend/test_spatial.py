@@ -15,7 +15,7 @@ from heldout.blend.spatial import (
     apply_spatial,
     candidate_highs,
     candidate_lows,
-    counts_of,
+    count_components,
     find_components,
     tune_spatial,
 )
@@ -57,7 +57,7 @@ def test_counts_from_components_equal_those_of_the_mask(values, seed, threshold,
             spatial = Spatial(low, high, least)
             mask = apply_spatial(values, spatial)
             expected = [(mask & truth).sum(), (mask & ~truth).sum(), (~mask & truth).sum()]
-            assert counts_of(case, index, spatial).tolist() == expected
+            assert count_components([case], index, [spatial])[0, 0].tolist() == expected
 
 
 def lesion_with_specks(seed):
@@ -100,7 +100,7 @@ def test_the_score_is_never_below_that_of_the_threshold_alone():
         (generator.integers(0, 256, (12, 12)).astype(np.uint8), generator.random((12, 12)) < 0.3) for _ in range(5)
     ]
     components = [find_components(*case, lows) for case in cases]
-    plain = np.stack([counts_of(case, 0, Spatial(100, 100)) for case in components])
+    plain = count_components(components, 0, [Spatial(100, 100)])[:, 0]
     value, _ = tune_spatial(components, lows, 100, metric)
     assert value >= metric.one_class(plain, np.ones((1, 5)))[0] - 1e-12
 

@@ -26,6 +26,7 @@ from heldout.blend.weights import Tuned, baselines, search
 from heldout.metrics import get_metric, interval, score
 
 TUNED = "tuned"
+STAGED = "tuned, all stages"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class CrossFit:
         scores: ``in_sample``, ``cross_fitted``, ``optimism`` (how much better in-sample is) and ``low``, ``high``
             (95 % over patients, of the cross-fitted score); None where undefined.
         baselines: ``in_sample``, ``cross_fitted`` and ``weights`` of every single member, of equal weights, of the
-            greedy selection and of the tuned weights; each has its thresholds tuned, cross-fitted on the other folds.
+            greedy selection, of the tuned weights and, where there are later stages, with all of them; each has its
+            thresholds tuned, cross-fitted on the other folds.
     """
 
     settings: Settings
@@ -83,17 +85,18 @@ def crossfit(
         task = bar.add_task("Searching weights", total=1 + len(folds))
         found = _methods(objective, plan, journal, "all")
         bar.advance(task)
+        last = STAGED if STAGED in found else TUNED
         for fold in folds:
             others = _methods(objective.select(fold_of != fold), plan, journal, f"without fold {fold}")
             held_out = objective.select(fold_of == fold)
-            by_fold[fold] = others[TUNED][1]
+            by_fold[fold] = others[last][1]
             for method, (_, settings) in others.items():
                 tables.setdefault(method, []).append(held_out.table(settings))
             bar.advance(task)
-    settings = found[TUNED][1]
+    settings = found[last][1]
     in_sample = objective.table(settings)
     cross_fitted = {method: pd.concat(parts, ignore_index=True) for method, parts in tables.items()}
-    scores = _scores(objective, in_sample, cross_fitted.get(TUNED))
+    scores = _scores(objective, in_sample, cross_fitted.get(last))
     rows = {
         _named(method, names): {
             "in_sample": _finite(value),
@@ -104,13 +107,16 @@ def crossfit(
         }
         for method, (value, one) in found.items()
     }
-    return CrossFit(settings, in_sample, cross_fitted.get(TUNED), by_fold, scores, rows)
+    return CrossFit(settings, in_sample, cross_fitted.get(last), by_fold, scores, rows)
 
 
 def _methods(objective: Objective, plan: Plan, journal: Journal | None, part: str) -> dict[str, Tuned]:
     """Everything that is compared, tuned on one part of the cases."""
     found = baselines(objective)
-    return {**found, TUNED: finish(objective, search(objective, plan, starts=found, journal=journal, part=part))}
+    tuned = search(objective, plan, starts=found, journal=journal, part=part)
+    staged = finish(objective, tuned)
+    # weights and thresholds alone compare with the baselines; what the later stages add has a row of its own
+    return {**found, TUNED: tuned} | ({} if staged is tuned else {STAGED: staged})
 
 
 def _named(method: str, names: Sequence[str] | None) -> str:

@@ -119,7 +119,17 @@ class Decision:
         """SHA-256 of what decides about predictions and what they stand on: the seal of a blend."""
         if self.seal is not None:
             return self.seal
-        names = ("name", "members", "thresholds", "spatial", "metric", "fold_hash", "data_hash")
+        names = (
+            "name",
+            "members",
+            "thresholds",
+            "spatial",
+            "presence",
+            "calibration",
+            "metric",
+            "fold_hash",
+            "data_hash",
+        )
         return files.sha256_json({name: getattr(self, name) for name in names})
 
     def to_dict(self) -> dict[str, Any]:

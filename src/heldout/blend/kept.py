@@ -41,7 +41,8 @@ def keep_predictions(decision: Decision) -> dict[str, Any]:
     kept: dict[str, list[Prediction]] = {}
     members = [load_member(described["name"]) for described in decision.members]
     for member, described in zip(members, decision.members, strict=True):
-        first = described["folders"][0]
+        # the same fold of every member, whichever seeds it has there, so that a case can be blended
+        first = next(one for one in described["folders"] if one["fold"] == decision.folds[0])
         fit = next(fit for fit in member.fits if (fit.seed, fit.fold) == (first["seed"], first["fold"]))
         for case_id in choose_cases(member, fit):
             stored = stored_prediction(member, fit, case_id)

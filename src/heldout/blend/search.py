@@ -20,6 +20,7 @@ from heldout.blend.second_stage import SecondStage
 from heldout.blend.stages import Stages, add_stages, describe_stages
 from heldout.blend.study import Plan
 from heldout.errors import UserError
+from heldout.train.runs import check_weights
 
 
 def blend(
@@ -68,11 +69,18 @@ def blend(
     stages = Stages(spatial, presence_metric, calibrate, replace(plan, processes=1))
     members = [load_member(spec) for spec in specs]
     check_together(members)
+    for member in members:
+        for fit in member.fits:
+            check_weights(fit.folder)
     members, labels = split_members(members)
     metric = metric or members[0].config.metric
     check_metric(metric, members[0].kind)
-    dataset = members[0].dataset
-    maps = SecondStage(dataset.source, tuple(map_work(members)), dataset.exclusive, progress) if spatial else None
+    dataset, masks = members[0].dataset, members[0].kind == "segmentation"
+    maps = (
+        SecondStage(dataset.source, tuple(map_work(members)), dataset.exclusive, progress)
+        if spatial and masks
+        else None
+    )
     objective = add_stages(build_objective(members, metric, progress=progress), labels, stages, maps)
     with files.lock(blend_folder(name), "blending"):
         _refuse_sealed(name)

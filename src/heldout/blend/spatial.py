@@ -147,7 +147,7 @@ def tune_spatial(
     for index, low in enumerate(lows):
         highs = candidate_highs(low, threshold)
         trials = [Spatial(low, high, least) for high in highs for least in LEASTS]
-        scores = sign * metric.one_class(_counts(cases, index, trials), once)[0]
+        scores = sign * metric.one_class(count_components(cases, index, trials), once)[0]
         if np.nanmax(scores, initial=-np.inf) > best + 1e-12:
             first = int(np.nanargmax(scores))
             best, found = float(scores[first]), trials[first]
@@ -166,12 +166,7 @@ def candidate_highs(low: int, threshold: int) -> list[int]:
     return sorted({low, *(int(high) for high in spread if high >= low), max(low, threshold)})
 
 
-def counts_of(case: Components, index: int, spatial: Spatial) -> np.ndarray:
-    """(3,) voxels [TP, FP, FN] of one case under settings whose level has this index."""
-    return _counts([case], index, [spatial])[0, 0]
-
-
-def _counts(cases: Sequence[Components], index: int, trials: Sequence[Spatial]) -> np.ndarray:
+def count_components(cases: Sequence[Components], index: int, trials: Sequence[Spatial]) -> np.ndarray:
     """(cases, trials, 3) float64 voxels [TP, FP, FN]."""
     high = np.array([trial.high for trial in trials])[:, None]
     least = np.array([trial.least for trial in trials])[:, None]

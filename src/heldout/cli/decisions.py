@@ -84,15 +84,18 @@ def _print_stages(decision: Decision) -> None:
     for note in decision.notes:
         print(f"  note: {note}")
     for label, one in decision.spatial.items():
+        level = f" of {one['low'] / 255:.2f} and above whose peak reaches {one['high'] / 255:.2f}"
         holes = ", holes filled" if one["fill"] else ""
         print(
-            f"  {label}: components of {one['low'] / 255:.2f} and above whose peak reaches {one['high'] / 255:.2f} and "
-            f"that cover {one['least']} millionths of the image{holes}"
+            f"  {label}: components{level if decision.thresholds else ''} that cover {one['least']} millionths of the "
+            f"image{holes}"
         )
     if decision.presence:
         print("  presence: " + ", ".join(f"{share:.3f} {name}" for name, share in decision.presence["shares"].items()))
     if decision.calibration:
-        print(f"  calibration: {decision.calibration['method']}")
+        by_fold = [one["calibration"].get("method", "none") for one in decision.search["by_fold"].values()]
+        folds = f"; the folds were scored with {', '.join(by_fold)}" if by_fold else ""
+        print(f"  calibration: {decision.calibration['method']}{folds}")
     for stage in (decision.presence, decision.calibration):
         for what, scores in stage.get("scores", {}).items():
             for metric, value in (scores or {}).items():

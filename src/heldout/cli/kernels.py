@@ -38,11 +38,12 @@ def kernel(
     from heldout.blend.verify import verify
     from heldout.deliver.kernel.export import export
 
+    user = user or os.environ.get("KAGGLE_USERNAME")
     decision = load_decision(name)
     verify(decision)
     exported = export(
         decision,
-        user=user or os.environ.get("KAGGLE_USERNAME", "USER"),
+        user=user or "USER",
         competition=competition,
         inputs=inputs or competition or "test-cases",
         most_failures=most_failures,
@@ -53,6 +54,8 @@ def kernel(
     same = "equal to the last bit" if shown.difference == 0 else f"equal up to {shown.difference:.1g}"
     print(f"replayed offline on {shown.cases} cases: {same}; {shown.seconds_per_case:.2f} s per case, start included")
     print(f"the kernel uses {', '.join(shown.packages)}: what Kaggle's image lacks goes into the bundle with --wheel")
+    if user is None:
+        print("the owner in both metadata files is USER: give your Kaggle name with --user before you upload")
     finish(exported.folder)
     print(f"Upload it: kaggle datasets create -p {exported.folder}/dataset -r zip")
     print(f"           kaggle kernels push -p {exported.folder}/notebook")

@@ -9,14 +9,18 @@ import difflib
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from heldout import files
 from heldout.deliver.lineage import lineage_of, missing_text, plan_of
 from heldout.deliver.public_scores import add_public_scores
 from heldout.deliver.row import Row, order
-from heldout.deliver.scores import ScoreCache, fold_scores, spread
+from heldout.deliver.scores import ScoreCache, seeds_of_every_fold, spread
 from heldout.errors import UserError
 from heldout.train.runs import RunInfo, read_info, run_folder, run_folders
+
+if TYPE_CHECKING:
+    from heldout.blend.decision import Decision
 
 
 def collect() -> list[Row]:
@@ -107,7 +111,6 @@ def _foreign_run(folder: Path, cache: ScoreCache) -> Row | None:
 def _run(info: RunInfo, cache: ScoreCache) -> Row:
     records, config, plan = [fit.record for fit in info.fits], info.config["config"], plan_of(info)
     missing = plan.missing({(record["seed"], record["fold"]) for record in records})
-    by_fold, alike = fold_scores(records)
     row = Row(
         name=info.spec,
         kind="run",
@@ -122,8 +125,6 @@ def _run(info: RunInfo, cache: ScoreCache) -> Row:
         planned=len(plan.folds) * len(plan.seeds),
         missing=missing,
         complete=not missing,
-        fold_scores=by_fold,
-        fold_spread=spread(by_fold) if alike else None,
         checkpoint=config["checkpoint"],
         seconds=sum(record["train_seconds"] for record in records),
         parameters=records[0]["parameters"],
@@ -140,9 +141,24 @@ def _run(info: RunInfo, cache: ScoreCache) -> Row:
         return row
     for key in ("score", "low", "high", "higher_is_better", "cases", "patients", "identity", "by_class", "also"):
         setattr(row, key, score[key])
+    row.fold_scores, seeds = dict(score["fold_scores"]), {record["seed"] for record in records}
+    row.fold_spread = spread(row.fold_scores) if len(seeds_of_every_fold(records)) == len(seeds) else None
     row.seed_scores = dict(score["seed_scores"])
     row.seed_spread = spread(row.seed_scores)
     return row
+
+
+def _best_alone(decision: Decision, higher_is_better: bool) -> str:
+    """The best member by itself, with tuned thresholds and cross-fitted as the blend is."""
+    rows = decision.search.get("baselines", {})
+    alone = {
+        member["name"]: rows[member["name"]]["cross_fitted"] for member in decision.members if member["name"] in rows
+    }
+    alone = {name: value for name, value in alone.items() if value is not None}
+    if len(alone) < 2:
+        return ""
+    best = (max if higher_is_better else min)(alone, key=alone.__getitem__)
+    return f"; {best} alone reaches {alone[best]:.4f}"
 
 
 def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
@@ -154,7 +170,8 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
         return Row(name=name, kind="blend", title="Damaged blend", note=str(error))
     specs = [member["spec"] for member in decision.members]
     known = [runs[spec] for spec in specs if spec in runs and runs[spec].plan is not None]
-    fits = sum(len(member["folders"]) for member in decision.members)
+    fits = {(member["spec"], fit["seed"], fit["fold"]) for member in decision.members for fit in member["folders"]}
+    seconds = {(row.name, fit["seed"], fit["fold"]): fit["train_seconds"] for row in known for fit in row.fits}
     score = decision.score
     row = Row(
         name=name,
@@ -171,12 +188,12 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
         in_sample=score["in_sample"],
         optimism=score.get("optimism"),
         baselines=decision.search.get("baselines", {}),
-        done=fits,
-        planned=fits,
+        done=len(fits),
+        planned=len(fits),
         checkpoint="best" if any(member.checkpoint == "best" for member in known) else "last",
         sealed=decision.seal is not None,
         identity=decision.identity,
-        seconds=sum(member.seconds for member in known),
+        seconds=sum(seconds.get(fit, 0.0) for fit in fits),
     )
     lacking = []
     for member in decision.members:  # as blended then: what its members finished since is not in it
@@ -198,6 +215,7 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
         return row
     for key in ("higher_is_better", "cases", "patients", "by_class", "also"):
         setattr(row, key, about[key])
+    row.title += _best_alone(decision, row.higher_is_better)
     row.fold_scores = dict(about["fold_scores"])
     row.fold_spread = spread(row.fold_scores)
     return row

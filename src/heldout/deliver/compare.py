@@ -77,6 +77,7 @@ class _Scored:
     data_hash: str
     fold_hash: str
     best_checkpoint: bool = False
+    tuned: bool = False
 
 
 def compare_rows(first: str, second: str) -> Verdict:
@@ -110,7 +111,12 @@ def compare_rows(first: str, second: str) -> Verdict:
     chance, names = found.probability_better, (first, second)
     if gain < 0:
         gain, low, high, chance, names = -gain, -high, -low, 1 - chance, (second, first)
-    flattered = [one.name for one in pair if one.best_checkpoint]
+    notes = [
+        f"the checkpoints of {one.name} were chosen by their own folds' scores" for one in pair if one.best_checkpoint
+    ]
+    tuned = [one.name for one in pair if one.tuned]
+    if len(tuned) == 1 and get_metric(metric).thresholded:
+        notes.append(f"{tuned[0]} has tuned thresholds, the other is cut at one half: blend it alone to tune its own")
     return Verdict(
         *names,
         metric=metric,
@@ -123,7 +129,7 @@ def compare_rows(first: str, second: str) -> Verdict:
         cases=len(a),
         patients=int(a["patient_id"].nunique()),
         only_shared=any(len(one.table) > len(shared) for one in pair),
-        notes=tuple(f"the checkpoints of {name} were chosen by their own folds' scores" for name in flattered),
+        notes=tuple(notes),
     )
 
 
@@ -177,4 +183,5 @@ def _open_blend(decision: Decision) -> _Scored:
         decision.dataset,
         decision.data_hash,
         decision.fold_hash,
+        tuned=True,
     )

@@ -50,8 +50,7 @@ class Row:
         in_sample: Score of a blend on the very predictions it was tuned on; None where nothing was tuned.
         optimism: How much better in-sample is than cross-fitted.
         baselines: Of a blend, ``in_sample`` and ``cross_fitted`` of its single members and of simpler weightings.
-        fold_scores: Score of each fold: of a run the mean over the seeds that finished every fold (over all seeds
-            where none did), of a blend under the settings tuned on the other folds.
+        fold_scores: The same score of each fold alone, of a blend under the settings tuned on the other folds.
         seed_scores: Score over all finished folds of each seed that finished them; empty for a single seed.
         fold_spread: Sample standard deviation of ``fold_scores``; None where seeds differ between folds.
         seed_spread: Sample standard deviation of ``seed_scores``.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from heldout.blend.decision import Decision
 
-_SCHEMA = 3
+_SCHEMA = 4
 _ALSO = {
     "classification": ("roc_auc", "average_precision", "accuracy", "sensitivity", "specificity", "log_loss", "ece"),
     "segmentation": ("dice_pos", "iou_pos", "dice_all", "roc_auc", "average_precision"),
@@ -89,25 +89,6 @@ def seeds_of_every_fold(records: list[dict[str, Any]]) -> list[int]:
     return sorted(seed for seed, done in by_seed.items() if done == folds)
 
 
-def fold_scores(records: list[dict[str, Any]]) -> tuple[dict[int, float | None], bool]:
-    """Score of each fold, its seeds averaged, and whether the same seeds stand behind every fold.
-
-    Args:
-        records: Contents of the ``run.json`` of finished fits.
-
-    Returns:
-        Mean score by fold over the seeds that finished every fold, or, where none did, over all finished seeds; None
-        where a score is undefined.
-    """
-    seeds = seeds_of_every_fold(records)
-    used = [record for record in records if record["seed"] in seeds] or records
-    found: dict[int, float | None] = {}
-    for fold in sorted({record["fold"] for record in used}):
-        scores = [record["score"] for record in used if record["fold"] == fold]
-        found[fold] = None if None in scores else math.fsum(scores) / len(scores)
-    return found, bool(seeds)
-
-
 def spread(scores: dict[int, float | None]) -> float | None:
     """Sample standard deviation of scores; None of fewer than two, or where one is undefined."""
     values = list(scores.values())
@@ -158,16 +139,13 @@ def _of_run(spec: str, metric: str, seeds: list[int]) -> dict[str, Any]:
 
 
 def _of_blend(decision: Decision) -> dict[str, Any]:
-    from heldout.metrics import get_metric, score
+    from heldout.metrics import get_metric
 
     table = cross_fitted_table(decision)
     if table is None:
         nothing = {"cases": None, "patients": None, "by_class": {}, "also": {}, "fold_scores": []}
         return {"higher_is_better": get_metric(decision.metric).higher_is_better, **nothing}
-    by_fold = [
-        (int(fold), _finite(score(decision.metric, part, decision.classes))) for fold, part in table.groupby("fold")
-    ]
-    return {**_about(decision.metric, decision.kind, table, decision.classes), "fold_scores": by_fold}
+    return _about(decision.metric, decision.kind, table, decision.classes)
 
 
 def _about(metric: str, kind: str, table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
@@ -175,8 +153,10 @@ def _about(metric: str, kind: str, table: pd.DataFrame, classes: Sequence[str]) 
 
     by_class = {name: _finite(score(metric, table, [name])) for name in classes} if len(classes) > 1 else {}
     also = {name: _finite(score(name, table, classes)) for name in _ALSO[kind] if name != metric}
+    by_fold = [(int(fold), _finite(score(metric, part, classes))) for fold, part in table.groupby("fold")]
     return {
         "higher_is_better": get_metric(metric).higher_is_better,
+        "fold_scores": by_fold,
         "cases": len(table),
         "patients": int(table["patient_id"].nunique()),
         "by_class": {name: value for name, value in by_class.items() if value is not None},

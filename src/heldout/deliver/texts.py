@@ -7,9 +7,11 @@ from heldout.deliver.row import Row
 LEGEND = {
     "score": "on out-of-fold predictions, seeds averaged, cross-fitted where anything was tuned on them; with the "
     "95 % bootstrap interval over patients",
+    "runs and blends": "masks and calls of a run are cut at one half, those of a blend at tuned thresholds; a blend's "
+    "title says what its best member reaches alone with tuned thresholds, cross-fitted too",
     "in-sample": "the same score on the very predictions that it was tuned on",
     "optimism": "in-sample minus cross-fitted, turned so that a positive value flatters",
-    "folds": "score of each held-out fold, its seeds averaged; of a blend, under settings tuned on the other folds",
+    "folds": "the same score of each held-out fold alone; of a blend, under settings tuned on the other folds",
     "fold spread": "sample standard deviation of those fold scores: how much the patients of a fold matter",
     "seed spread": "sample standard deviation, over seeds, of the score with all folds pooled: how much the random "
     "start matters; it needs two seeds with the same folds",

@@ -68,8 +68,8 @@ def export(
         folder = cases or _some_cases(decision, Path(temporary) / "cases")
         expected = _local(decision, folder, Path(temporary) / "local")
         shown = replay(script, bundle.folder, folder, expected)
-        if target.exists():
-            shutil.rmtree(target)
+        if target.exists():  # moved, not deleted: a kill here loses nothing
+            target.rename(Path(temporary) / "before")
         draft.rename(target)
     return Export(target, shown)
 

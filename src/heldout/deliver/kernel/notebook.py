@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 BUNDLE = Path(os.environ.get("HELDOUT_BUNDLE", "/kaggle/input/{slug}"))
-TEST_CASES = Path(os.environ.get("HELDOUT_TEST_CASES", "/kaggle/input/{inputs}"))
+TEST_CASES = Path(os.environ.get("HELDOUT_TEST_CASES", {inputs!r}))
 WORKING = Path(os.environ.get("HELDOUT_WORKING", "/kaggle/working"))
 PACKAGES = WORKING / ".packages"
 
@@ -53,7 +53,7 @@ def write_notebook(folder: Path, name: str, *, user: str, competition: str, inpu
         The script.
     """
     slug = slug_of(name)
-    script = SCRIPT.format(name=name, slug=slug, inputs=inputs, most_failures=most_failures)
+    script = SCRIPT.format(name=name, slug=slug, inputs=f"/kaggle/input/{inputs}", most_failures=most_failures)
     files.write_text(folder / f"{slug}.py", script)
     # cells end where a comment begins a new step
     cells = [_cell(source) for source in re.split(r"\n\n(?=#|from heldout)", script.strip())]
@@ -84,7 +84,7 @@ def write_notebook(folder: Path, name: str, *, user: str, competition: str, inpu
 def write_dataset_metadata(folder: Path, name: str, user: str) -> None:
     """Write ``dataset-metadata.json`` beside the bundle's files."""
     slug = slug_of(name)
-    metadata = {"title": slug, "id": f"{user}/{slug}", "licenses": [{"name": "CC0-1.0"}]}
+    metadata = {"title": slug, "id": f"{user}/{slug}", "licenses": [{"name": "other"}]}
     files.write_json(folder / "dataset-metadata.json", metadata)
 
 
