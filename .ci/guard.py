@@ -13,13 +13,13 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 LARGEST_BYTES = 1_000_000
 USER_FOLDERS = ("input", "working", "submissions", "kaggle_kernels")
-PICTURES_ALLOWED_IN = ("docs",)
+PICTURES_ALLOWED_IN = ("docs/", "benchmarks/results/")
 
 ENDINGS = {
     "a dataset": ".nii .nii.gz .dcm .npz .npy .parquet .tif .tiff .jpg .jpeg .mha .mhd .nrrd .hdf5 .h5 .b2nd .mat",
     "model weights": ".pt .pth .ckpt .safetensors .onnx .pb .tflite .joblib .pkl .pickle .bin",
     "an archive": ".zip .tar .gz .tgz .bz2 .xz .zst .7z .rar .whl",
-    "a picture outside docs/": ".png .gif .bmp .webp",
+    "a picture outside docs/ and benchmarks/results/": ".png .gif .bmp .webp",
 }
 BEGINNINGS = {
     b"PK\x03\x04": "an archive",
@@ -35,7 +35,7 @@ BEGINNINGS = {
     b"\xff\xd8\xff": "a dataset",
     b"II*\x00": "a dataset",
     b"MM\x00*": "a dataset",
-    b"\x89PNG": "a picture outside docs/",
+    b"\x89PNG": "a picture outside docs/ and benchmarks/results/",
 }
 
 
@@ -54,7 +54,7 @@ def complaint(path: Path) -> str | None:
     kinds += [kind for beginning, kind in BEGINNINGS.items() if head.startswith(beginning)]
     if head[128:] == b"DICM":
         kinds.append("a dataset")
-    if path.parts[0] in PICTURES_ALLOWED_IN:
+    if path.as_posix().startswith(PICTURES_ALLOWED_IN):
         kinds = [kind for kind in kinds if not kind.startswith("a picture")]
     return f"looks like {kinds[0]}" if kinds else None
 

@@ -44,7 +44,13 @@ def test_what_must_not_be_committed_is_refused(guard, capsys, name, content):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("src/a.py", b"x = 1\n"), ("input/README.md", b"# input\n"), ("docs/overlay.png", b"\x89PNG"), ("empty", b"")],
+    [
+        ("src/a.py", b"x = 1\n"),
+        ("input/README.md", b"# input\n"),
+        ("docs/overlay.png", b"\x89PNG"),
+        ("benchmarks/results/blend.png", b"\x89PNG"),
+        ("empty", b""),
+    ],
 )
 def test_what_may_be_committed_passes(guard, name, content):
     assert guard(name, content) == 0
