@@ -31,7 +31,7 @@ class Bundle:
     Attributes:
         folder: Where the bundle lies.
         decision: What predicts.
-        prior: Share of positive cases of every class, out of fold: what a case that cannot be read gets.
+        prior: Share of the training cases that show each class: what a case that cannot be read gets.
         hashes: SHA-256 of every other file, by its path in the bundle.
     """
 
