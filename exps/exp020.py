@@ -16,7 +16,7 @@ class Exp020(Classify2D):
     augment = "strong"
     tta = "h"
     budgets = {
-        "quick": {"epochs": 12, "folds": (0, 1)},
+        "quick": {"epochs": 12},
         "baseline": {"image_size": (224, 224)},
         "production": {"image_size": (224, 224), "encoder": "resnet50", "epochs": 120, "seeds": (0, 1, 2)},
     }

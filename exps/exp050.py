@@ -16,7 +16,7 @@ class Exp050(Classify3D):
     lr = 1e-3
     augment = "light"
     budgets = {
-        "quick": {"epochs": 8, "folds": (0, 1), "encoder": "resnet10", "width": 0.25},
+        "quick": {"epochs": 8, "encoder": "resnet10", "width": 0.25},
         "baseline": {"epochs": 15},
         "production": {"width": 1.0, "epochs": 60, "seeds": (0, 1, 2)},
     }
