@@ -8,22 +8,17 @@ instance is one way to run it: plain, under a budget (``exp040@quick``), or with
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
-import importlib
 import inspect
-import re
 import textwrap
-import traceback
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
+from heldout.config.texts import compact, first_error, nearest, parse, split
 from heldout.errors import UserError
-from heldout.files import REPOSITORY, sha256_json
+from heldout.files import sha256_json
 
-_SPEC = re.compile(r"(?P<name>exp\d{3}\w*)(@(?P<budget>\w+))?(\+(?P<overrides>.+))?")
 LONGEST_NAME = 200  # bytes: a run's name is the name of its folder
 _NOT_DATA = (classmethod, staticmethod, property)
 
@@ -45,13 +40,13 @@ class ExperimentMeta(type(BaseModel)):
                     raise UserError(f"{namespace['__module__']}: {key} is a field and cannot become a method")
                 continue
             if key not in inherited:
-                raise UserError(f"{namespace['__module__']}: unknown field {key!r}{_nearest(key, inherited)}")
+                raise UserError(f"{namespace['__module__']}: unknown field {key!r}{nearest(key, inherited)}")
             field = inherited[key]
             own[key] = Annotated[field.annotation, *field.metadata, Field(description=field.description)]
         try:
             return super().__new__(mcs, name, bases, namespace, **kwargs)
         except ValidationError as error:
-            raise UserError(f"{namespace['__module__']}: {_first_error(error)}") from None
+            raise UserError(f"{namespace['__module__']}: {first_error(error)}") from None
 
 
 class BaseConfig(BaseModel, metaclass=ExperimentMeta):
@@ -145,7 +140,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
             for budget in budgets:
                 cls.create(budget=budget)
         except ValidationError as error:
-            raise UserError(f"{cls.__module__}: {_first_error(error)}") from None
+            raise UserError(f"{cls.__module__}: {first_error(error)}") from None
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
@@ -179,11 +174,11 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         values = {**declared.get(budget or "", {}), **(overrides or {})}
         for key in values:
             if key not in cls.model_fields:
-                raise UserError(f"{cls.__module__}: unknown field {key!r}{_nearest(key, cls.model_fields)}")
+                raise UserError(f"{cls.__module__}: unknown field {key!r}{nearest(key, cls.model_fields)}")
         try:
             config = cls(**values)
         except ValidationError as error:
-            raise UserError(f"{cls.__module__}: {_first_error(error)}") from None
+            raise UserError(f"{cls.__module__}: {first_error(error)}") from None
         config._budget = budget
         config._overrides = tuple(sorted((overrides or {}).items()))
         return config
@@ -195,7 +190,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
             UserError: one of them holds a '/' or a blank, or they are too long for a folder's name.
         """
         name, _, text = self.spec.partition("+")
-        if len(self.spec.encode()) > LONGEST_NAME or dict(map(_parse, _split(text))) != dict(self._overrides):
+        if len(self.spec.encode()) > LONGEST_NAME or dict(map(parse, split(text))) != dict(self._overrides):
             raise UserError(
                 f"the overrides {text} cannot be part of the name of a run (no '/', no blanks, {LONGEST_NAME} bytes at "
                 f"most): make an experiment file exps/exp*.py that changes {name} instead"
@@ -208,7 +203,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         if self._budget:
             text += f"@{self._budget}"
         if self._overrides:
-            text += "+" + ",".join(f"{key}={_compact(value)}" for key, value in self._overrides)
+            text += "+" + ",".join(f"{key}={compact(value)}" for key, value in self._overrides)
         return text
 
     @property
@@ -260,96 +255,3 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
 
     def __hash__(self) -> int:
         return hash(self.fingerprint())
-
-
-def load(spec: str, budget: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> BaseConfig:
-    """Import an experiment and make the instance that ``spec`` names.
-
-    Args:
-        spec: ``exp040``, ``exp040@quick`` or ``exp040@quick+lr=0.001,epochs=3``.
-        budget: Budget, where ``spec`` names none.
-        overrides: ``field=value`` texts, as given with ``--set``.
-
-    Raises:
-        UserError: the experiment, the budget or a field does not exist, or a value does not fit.
-    """
-    match = _SPEC.fullmatch(spec)
-    if match is None:
-        raise UserError(f"{spec!r} is no experiment: write exp040, exp040@quick or exp040+lr=0.001")
-    if budget is not None and match["budget"] not in (None, budget):
-        raise UserError(f"{spec} already names the budget {match['budget']}: leave out --budget {budget}")
-    name = match["name"]
-    module = _import(name)
-    cls = next(
-        (v for v in vars(module).values() if isinstance(v, ExperimentMeta) and v.__module__ == module.__name__),
-        None,
-    )
-    if cls is None:
-        raise UserError(f"exps/{name}.py defines no experiment: subclass a task or another experiment there")
-    texts = _split(match["overrides"] or "") + list(overrides)
-    config = cls.create(match["budget"] or budget, dict(_parse(text) for text in texts))
-    config.check_name()
-    return config
-
-
-def _import(name: str) -> Any:
-    """The module of an experiment; whatever goes wrong in the user's file is told with its line."""
-    try:
-        return importlib.import_module(f"exps.{name}")
-    except UserError:
-        raise
-    except ModuleNotFoundError as error:
-        if error.name not in (f"exps.{name}", "exps"):
-            raise UserError(f"exps/{name}.py imports {error.name}, which does not exist: correct its name") from None
-        known = _nearest(name, names()) or f": there are {', '.join(names()) or 'none yet'}"
-        raise UserError(f"exps/{name}.py does not exist{known}") from None
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if Path(frame.filename).stem == name]
-        line = lines[-1] if lines else getattr(error, "lineno", "?")
-        raise UserError(f"exps/{name}.py line {line} fails with {type(error).__name__}: {error}; correct it") from error
-
-
-def names() -> list[str]:
-    """Names of all experiments in ``exps/``, sorted."""
-    return sorted(path.stem for path in (REPOSITORY / "exps").glob("exp*.py"))
-
-
-def difference(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Lines ``field: old -> new`` for two nested dictionaries, such as two identities."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted(old.keys() | new.keys())
-        return [line for key in keys for line in difference(old.get(key), new.get(key), f"{prefix}{key}.")]
-    return [] if old == new else [f"{prefix.rstrip('.').removeprefix('fields.')}: {old!r} -> {new!r}"]
-
-
-def _split(text: str) -> list[str]:
-    """Split ``a=1,b=(2,3)`` at the commas before a ``name=``."""
-    return [part for part in re.split(r",(?=\w+=)", text) if part]
-
-
-def _parse(text: str) -> tuple[str, Any]:
-    """``lr=1e-4`` to ``("lr", 0.0001)``; what is no Python literal stays text."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise UserError(f"--set {text}: write field=value, such as --set lr=1e-4")
-    try:
-        return key.strip(), ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return key.strip(), value.strip()
-
-
-def _compact(value: Any) -> str:
-    return str(value).replace(" ", "").replace("/", "_")
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _first_error(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{field} = {first['input']!r}: {message}" if field else message

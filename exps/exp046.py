@@ -1,0 +1,7 @@
+"""FracAtlas with the focal loss, which plays down easy background (Lin et al. 2017)."""
+
+from exps.exp040 import Exp040
+
+
+class Exp046(Exp040):
+    loss = "focal"

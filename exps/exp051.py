@@ -1,0 +1,7 @@
+"""AdrenalMNIST3D with both classes drawn alike often (stratified oversampling)."""
+
+from exps.exp050 import Exp050
+
+
+class Exp051(Exp050):
+    positive_fraction = 0.5

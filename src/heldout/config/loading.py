@@ -1,0 +1,77 @@
+"""Experiments by name: import their files, make what a name says, compare two."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import traceback
+from pathlib import Path
+from typing import Any
+
+from heldout.config.base import BaseConfig, ExperimentMeta
+from heldout.config.texts import nearest, parse, split
+from heldout.errors import UserError
+from heldout.files import REPOSITORY
+
+_SPEC = re.compile(r"(?P<name>exp\d{3}\w*)(@(?P<budget>\w+))?(\+(?P<overrides>.+))?")
+
+
+def load(spec: str, budget: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> BaseConfig:
+    """Import an experiment and make the instance that ``spec`` names.
+
+    Args:
+        spec: ``exp040``, ``exp040@quick`` or ``exp040@quick+lr=0.001,epochs=3``.
+        budget: Budget, where ``spec`` names none.
+        overrides: ``field=value`` texts, as given with ``--set``.
+
+    Raises:
+        UserError: the experiment, the budget or a field does not exist, or a value does not fit.
+    """
+    match = _SPEC.fullmatch(spec)
+    if match is None:
+        raise UserError(f"{spec!r} is no experiment: write exp040, exp040@quick or exp040+lr=0.001")
+    if budget is not None and match["budget"] not in (None, budget):
+        raise UserError(f"{spec} already names the budget {match['budget']}: leave out --budget {budget}")
+    name = match["name"]
+    module = _import(name)
+    cls = next(
+        (v for v in vars(module).values() if isinstance(v, ExperimentMeta) and v.__module__ == module.__name__),
+        None,
+    )
+    if cls is None:
+        raise UserError(f"exps/{name}.py defines no experiment: subclass a task or another experiment there")
+    texts = split(match["overrides"] or "") + list(overrides)
+    config = cls.create(match["budget"] or budget, dict(parse(text) for text in texts))
+    config.check_name()
+    return config
+
+
+def _import(name: str) -> Any:
+    """The module of an experiment; whatever goes wrong in the user's file is told with its line."""
+    try:
+        return importlib.import_module(f"exps.{name}")
+    except UserError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name not in (f"exps.{name}", "exps"):
+            raise UserError(f"exps/{name}.py imports {error.name}, which does not exist: correct its name") from None
+        known = nearest(name, names()) or f": there are {', '.join(names()) or 'none yet'}"
+        raise UserError(f"exps/{name}.py does not exist{known}") from None
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename).stem == name]
+        line = lines[-1] if lines else getattr(error, "lineno", "?")
+        raise UserError(f"exps/{name}.py line {line} fails with {type(error).__name__}: {error}; correct it") from error
+
+
+def names() -> list[str]:
+    """Names of all experiments in ``exps/``, sorted."""
+    return sorted(path.stem for path in (REPOSITORY / "exps").glob("exp*.py"))
+
+
+def difference(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Lines ``field: old -> new`` for two nested dictionaries, such as two identities."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [line for key in keys for line in difference(old.get(key), new.get(key), f"{prefix}{key}.")]
+    return [] if old == new else [f"{prefix.rstrip('.').removeprefix('fields.')}: {old!r} -> {new!r}"]
