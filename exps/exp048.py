@@ -1,4 +1,4 @@
-"""FracAtlas without oversampling: fractures as often as they come, to see what the oversampling is worth."""
+"""FracAtlas without oversampling, to see what that is worth: fractures as often as they come."""
 
 from exps.exp040 import Exp040
 

@@ -164,3 +164,11 @@ def test_a_broken_experiment_file_is_named_with_its_line(write, text, message):
     write("exp901", text)
     with pytest.raises(UserError, match=message):
         configuration.load("exp901")
+
+
+def test_a_record_older_than_a_field_counts_as_having_had_its_default():
+    config = configuration.load("exp040")
+    recorded = config.identity()
+    for name in ("accumulate", "positive_fraction"):
+        del recorded["fields"][name]
+    assert difference(config.complete(recorded), config.identity()) == ["positive_fraction: None -> 0.5"]

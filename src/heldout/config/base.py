@@ -226,6 +226,12 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         fields = self.model_dump(mode="json", exclude=set(self.outside_identity))
         return {"task": self.task_name(), "fields": fields, "hooks": self._hooks()}
 
+    def complete(self, recorded: dict[str, Any]) -> dict[str, Any]:
+        """An identity as recorded earlier, in today's fields: what is younger than the record had its default."""
+        task = next(base for base in type(self).__mro__ if not base.__module__.startswith("exps"))
+        defaults = task().model_dump(mode="json", exclude=set(self.outside_identity))
+        return {**recorded, "fields": {**defaults, **recorded["fields"]}}
+
     def fingerprint(self) -> str:
         """SHA-256 of :meth:`identity`."""
         return sha256_json(self.identity())

@@ -16,7 +16,7 @@ def plan_of(info: RunInfo) -> Plan:
     what was stored with the run counts.
     """
     today = _try_load(info.spec)
-    if today is not None and not difference(info.config["identity"], today.identity()):
+    if today is not None and not difference(today.complete(info.config["identity"]), today.identity()):
         return Plan(today.fold_count, tuple(today.fold_list), tuple(today.seeds))
     config = info.config["config"]
     folds = config["folds"] if config["folds"] is not None else range(config["fold_count"])
@@ -33,7 +33,7 @@ def lineage_of(info: RunInfo) -> tuple[str | None, list[str]]:
     config = _try_load(parent, budget or None) or _try_load(parent)
     if config is None:  # the parent's file is gone: its changes cannot be told
         return parent, []
-    return parent, changes(config.identity(), info.config["identity"])
+    return parent, changes(config.identity(), config.complete(info.config["identity"]))
 
 
 def changes(parent: dict[str, Any], child: dict[str, Any]) -> list[str]:

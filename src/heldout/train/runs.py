@@ -150,7 +150,7 @@ def check_identity(config: BaseConfig, dataset: Dataset | None = None) -> None:
     identity = config.identity()
     for path in sorted(run_folder(config.spec).glob("seed*/fold*/config.json")):
         stored = read_config(path.parent)
-        changed = difference(stored["identity"], identity)
+        changed = difference(config.complete(stored["identity"]), identity)
         if changed:
             raise UserError(
                 f"{path.parent} was trained with other settings ({'; '.join(changed)}): keep both by making a new "
