@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 _MOST = np.iinfo(np.uint16).max
 _BYTES = 8  # of one sortable number
@@ -55,15 +56,19 @@ def _without_blank(columns: np.ndarray) -> tuple[np.ndarray, int]:
 def _distinct(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distinct columns of a (c, n) uint8 array in the order of the first row, (c, rows), and how often each occurs.
 
-    Up to eight bytes are sorted as one number. Longer columns are sorted by a hash and told apart by what they are, so
-    two columns of one hash can at worst leave a column listed twice, with its counts shared among the two.
+    Up to eight bytes are looked up as one number, and neighbours that are equal, as maps are smooth, are looked up once.
+    Longer columns are sorted by a hash and told apart by what they are, so two columns of one hash can at worst leave a
+    column listed twice, with its counts shared among the two.
     """
     if len(columns) <= _BYTES or not columns.shape[1]:
         keys = _pack(columns)
-        keys.sort(kind="stable")  # maps are smooth, so neighbours come half sorted
-        last = np.flatnonzero(np.append(keys[1:] != keys[:-1], True)[: len(keys)])
-        shifts = (8 * np.arange(len(columns) - 1, -1, -1)).astype(keys.dtype)
-        return (keys[last] >> shifts[:, None]).astype(np.uint8), np.diff(last, prepend=-1)
+        ends = np.flatnonzero(np.append(keys[1:] != keys[:-1], True)[: len(keys)])
+        place, keys = pd.factorize(keys[ends].astype(np.int64))
+        counts = np.bincount(place, np.diff(ends, prepend=-1)).astype(np.int64)
+        shifts = 8 * np.arange(len(columns) - 1, -1, -1)
+        rows = (keys >> shifts[:, None]).astype(np.uint8)
+        order = np.argsort(rows[0], kind="stable")
+        return rows[:, order], counts[order]
     parts = [_distinct_long(columns[:, columns[0] == label]) for label in np.unique(columns[0])]
     return np.concatenate([rows for rows, _ in parts], 1), np.concatenate([counts for _, counts in parts])
 

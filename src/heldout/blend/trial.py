@@ -45,9 +45,9 @@ class ThresholdTrial:
         self._counts_negative = not np.isnan(self._alarm)
         self._negatives = int((~positive).sum()) if self._counts_negative else 0
         if self._negatives:
-            negative = histogram.select(~positive)
-            parts = np.split(negative.values[:, 0], negative.case_starts[1:-1], axis=1)
-            parts = [undominated(part) for part in parts]
+            starts = histogram.case_starts
+            rows = [slice(starts[case], starts[case + 1]) for case in np.flatnonzero(~positive)]
+            parts = [undominated(histogram.values[:, 0, one]) for one in rows]
             self._highest = np.concatenate(parts, 1)
             self._starts = np.concatenate([[0], np.cumsum([part.shape[1] for part in parts])])[:-1]
 
