@@ -3,6 +3,7 @@
 #   make demo    the whole journey on built-in phantoms        make lint    style, formatting, the commit guard
 #   make test    every test, slow ones included                make bench   measurements into benchmarks/results/
 #   make venv    only the set-up                               make clean   caches and the demo, never your work
+#   make full-fracatlas  (-hippocampus, -adrenal, -brain-mri)  a family's real experiments, on a GPU, MINUTES=25 at most
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,14 +11,17 @@ INSTALLED := .venv/.installed
 
 # Two test processes with one thread each; a training takes all cores.
 TEST_PROCESSES ?= 2
+# Of a full run, which goes on where it was stopped; PACK=fracatlas.pack trains without the raw dataset.
+MINUTES ?= 25
+PACK ?=
 QUIET := HF_HUB_OFFLINE=1 NO_ALBUMENTATIONS_UPDATE=1
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format bench clean
+.PHONY: help venv demo test lint format bench clean full-fracatlas full-hippocampus full-adrenal full-brain-mri
 
 help:
-	@sed -n '2,6s/^# \{0,1\}//p' Makefile
+	@sed -n '2,7s/^# \{0,1\}//p' Makefile
 
 venv: $(INSTALLED)
 
@@ -34,6 +38,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(QUIET) $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadscope --durations 5
+
+full-fracatlas full-hippocampus full-adrenal full-brain-mri: $(INSTALLED)
+	$(QUIET) $(BIN)/python run.py full $(@:full-%=%) --minutes $(MINUTES) $(if $(PACK),--pack $(PACK))
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class Diverged(UserError):  # noqa: N818 - the name says what happened
+    """A network whose loss, weights or predictions are no numbers any more."""

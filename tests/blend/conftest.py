@@ -34,7 +34,7 @@ def trained(known_experiments, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HELDOUT_HOME", str(folder))
         patch.delenv("HELDOUT_DATA", raising=False)
-        for spec in ("exp911", "exp912", "exp913", "exp914"):
+        for spec in ("exp911", "exp912", "exp913", "exp914", "exp915"):
             config = load(spec)
             dataset = open_dataset(config)
             for seed in config.seeds:

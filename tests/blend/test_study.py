@@ -137,7 +137,7 @@ def test_several_processes_share_the_trials(objective, journal):
 def test_a_damaged_journal_is_refused(objective, journal, spoil):
     search(objective, Plan(trials=20), journal=journal)
     journal.path.write_text(spoiled := spoil(journal.path.read_text()))
-    with pytest.raises(UserError, match=r"study\.journal is damaged.*delete it and blend again"):
+    with pytest.raises(UserError, match=r"study\.journal is damaged.*delete it and run the command again"):
         search(objective, Plan(trials=30), journal=journal)
     assert journal.path.read_text() == spoiled
 

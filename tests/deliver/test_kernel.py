@@ -16,10 +16,11 @@ from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.data.sources import source_class
+from heldout.deliver.kernel.budget import Budget, limits
 from heldout.deliver.kernel.bundle import read_bundle
+from heldout.deliver.kernel.failsafe import FailSafe
 from heldout.deliver.kernel.notebook import slug_of
-from heldout.deliver.kernel.replay import OFFLINE, compare, replay
-from heldout.deliver.kernel.runtime import FailSafe
+from heldout.deliver.kernel.replay import OFFLINE, Replay, compare, replay
 from heldout.deliver.kernel.runtime import run as run_kernel
 from heldout.errors import UserError
 
@@ -34,6 +35,7 @@ def exported(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HELDOUT_HOME", str(home))
+        patch.setenv("PIP_NO_INDEX", "1")  # no test asks the network
         assert run([SPEC, "--fold", "0"]) == 0
         assert run(["kernel", SPEC, "--user", "ada", "--competition", "lesions"]) == 0
         yield home
@@ -104,8 +106,8 @@ def test_a_bad_case_gets_the_prior_and_is_on_record(in_bundle, cases, tmp_path, 
 def test_the_prior_is_the_share_of_positive_training_cases(in_bundle, exported, monkeypatch):
     bundle = read_bundle(in_bundle)
     source = source_class("phantom")(exported / "nowhere")
-    safe = FailSafe(bundle, source, [{"case_id": "lost", "image": "lost.png"}], iter, most=1)
-    (result,) = safe.predict()
+    safe = FailSafe(bundle, source, cases=1, most=1)
+    (result,) = safe.predict([{"case_id": "lost", "image": "lost.png"}])
     monkeypatch.setenv("HELDOUT_HOME", str(exported))
     train = open_dataset(load(SPEC)).part("train")
     assert result.scores == pytest.approx([train[f"y_{name}"].mean() for name in bundle.decision.classes])
@@ -139,7 +141,7 @@ def test_a_changed_bundle_is_refused(kernel, tmp_path, damage):
 def test_a_kernel_that_differs_is_not_kept(exported, cases, monkeypatch, capsys, tmp_path):
     before = (exported / "kaggle_kernels" / SPEC / "dataset" / "bundle.json").read_bytes()
     shutil.rmtree(cases / "submit")
-    assert run(["kernel", SPEC, "--cases", str(cases)]) == 2
+    assert run(["kernel", SPEC, "--replay-on", str(cases)]) == 2
     assert "holds no readable file" in capsys.readouterr().err
     assert (exported / "kaggle_kernels" / SPEC / "dataset" / "bundle.json").read_bytes() == before
     assert not list((exported / "kaggle_kernels").glob(".*"))
@@ -167,3 +169,49 @@ def test_the_decision_in_the_bundle_is_the_local_one(exported, in_bundle, monkey
     bundled = read_bundle(in_bundle).decision
     monkeypatch.setenv("HELDOUT_HOME", str(exported))
     assert bundled == load_decision(SPEC)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--mode", "stream"], "--mode 'stream' does not exist: choose one of auto, batch, server"),
+        (["--mode", "server"], "a server is asked for by RSNA 2025"),
+        (["--fit-hours", "9"], "--fit-hours needs the number of cases to expect: add --cases N"),
+        (["--fit-name", "small"], "--fit-name names what --fit-hours makes: add --fit-hours H"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(exported, capsys, words, message):
+    assert run(["kernel", SPEC, *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_time_for_all_cases_is_the_start_and_every_case():
+    shown = Replay(8, 0.0, start_seconds=36.0, seconds_per_case=1.8, slowest=30.0, packages=())
+    assert Budget(shown, cases=1000).expected_hours == pytest.approx(0.51)
+    assert "0.51 h of 12 h: fits" in str(Budget(shown, cases=1000))
+    assert "does not fit" in str(Budget(shown, cases=1000, hours=0.5))
+    assert Budget(shown, cases=10, per_call=29.0).fits is False
+    assert "30.0 s of 1,800 s" in str(Budget(shown, cases=10, **limits("server", None)))
+
+
+def test_a_submission_that_was_edited_is_refused_by_row(exported, capsys, tmp_path):
+    assert run(["submit", SPEC]) == 0
+    path = exported / "submissions" / f"{SPEC}.csv"
+    assert run(["check-submission", SPEC, str(path)]) == 0
+    lines = path.read_text().splitlines()
+    (tmp_path / "edited.csv").write_text("\n".join([lines[0], lines[1].split(",")[0] + ",1 99999,", *lines[2:]]) + "\n")
+    assert run(["check-submission", SPEC, str(tmp_path / "edited.csv")]) == 2
+    assert "edited.csv row 2, id" in (said := capsys.readouterr().err)
+    assert "leaves an image of 48 x 48 pixels" in said
+
+
+def test_a_bundle_predicts_new_files_where_there_is_no_dataset(exported, kernel, cases, tmp_path, monkeypatch):
+    words = ["predict", SPEC, "--input", str(cases / "submit"), "--output", str(tmp_path / "with")]
+    assert run(words) == 0
+    bundle = shutil.copytree(kernel / "dataset", tmp_path / "bundle")
+    monkeypatch.setenv("HELDOUT_HOME", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    words = ["predict", str(bundle), "--input", str(cases / "submit"), "--output", str(tmp_path / "without")]
+    assert run(words) == 0
+    one, other = (tmp_path / name / "predictions.csv" for name in ("with", "without"))
+    assert one.read_text() == other.read_text()

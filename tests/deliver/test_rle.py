@@ -39,7 +39,7 @@ def test_a_known_example_and_the_empty_mask():
     [
         ("1 2 3", "pairs"),
         ("1 x", "whole number"),
-        ("0 2", "leaves"),
+        ("0 2", "count from 1"),
         ("5 3", "leaves"),
         ("1 3 2 1", "overlapping"),
         ("2 0", "overlapping"),

@@ -26,6 +26,13 @@ def table(classes=("a",), count=60, seed=0, exclusive=False, masks=False):
             found = random.integers(0, 50, (3, count)) * [[1], [1], [1]]
             frame[f"tp_{name}"], frame[f"fn_{name}"] = found[0] * truth[:, k], found[1] * truth[:, k]
             frame[f"fp_{name}"] = found[2] * (random.random(count) < 0.5)
+            lesions, extra = random.integers(1, 5, (2, count))
+            frame[f"lesions_{name}"] = lesions * (frame[f"tp_{name}"] + frame[f"fn_{name}"] > 0)
+            frame[f"found_{name}"] = np.minimum(frame[f"lesions_{name}"], random.integers(0, 5, count))
+            frame[f"false_{name}"] = extra
+            frame[f"regions_{name}"] = extra + frame[f"found_{name}"]
+            frame[f"hd95_{name}"], frame[f"assd_{name}"] = random.random((2, count)) * 30
+            frame["voxel_mm3"] = 2.0
     return frame
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,10 @@ from heldout.blend.presence import fuse, levels_of_map, map_scores
 from heldout.blend.spatial import Spatial, spatial_mask
 from heldout.blend.values import blend_maps, blend_scores
 from heldout.config import load
+from heldout.data.guide import Guide
 from heldout.data.image import BadFile, Image
 from heldout.data.transform import prepare_image
+from heldout.metrics.uncertainty import Uncertainty, decompose
 from heldout.predict.models import load_model
 from heldout.predict.prediction import Prediction, mean_predictions, presence
 from heldout.predict.run import predict_cases
@@ -37,15 +40,37 @@ class Blended:
             decision says so.
         map: (K, *spatial) uint8 blended probabilities on the image's own grid; None for classification.
         mask: (M, *spatial) uint8; None for classification.
+        uncertainty: Where it was asked for, of the case or of every voxel; before calibration and thresholds.
     """
 
     case_id: str
     scores: np.ndarray
     map: np.ndarray | None
     mask: np.ndarray | None
+    uncertainty: Uncertainty | None = None
 
 
-def apply_decision(decision: Decision, cases: Iterable[tuple[str, Image]]) -> Iterator[Blended]:
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """The networks of a member, or of the first stage that a member stands on."""
+
+    config: Task
+    models: Sequence[nn.Module]
+    tta: str
+    first: _Stage | None
+
+    def predict(self, case_id: str, image: Image, exclusive: bool) -> list[Prediction]:
+        """What every network says; a first stage that never saw the case guides them as its mean."""
+        guide = None
+        if self.first is not None:
+            found = mean_predictions(self.first.predict(case_id, image, exclusive))
+            guide = Guide(found.map, self.config.first_stage_use, self.config.first_stage_share)
+        return predict_case(self.config, self.models, case_id, image, exclusive=exclusive, tta=self.tta, guide=guide)
+
+
+def apply_decision(
+    decision: Decision, cases: Iterable[tuple[str, Image]], *, uncertainty: bool = False
+) -> Iterator[Blended]:
     """Predict images: each member is the mean of all its fits, the members are blended, the blend is cut.
 
     The caller verifies the decision first.
@@ -53,6 +78,7 @@ def apply_decision(decision: Decision, cases: Iterable[tuple[str, Image]]) -> It
     Args:
         decision: The decision.
         cases: Case id and image as read; consumed one by one.
+        uncertainty: Say too how far the networks agree.
 
     Yields:
         One result per image, in the same order.
@@ -60,19 +86,38 @@ def apply_decision(decision: Decision, cases: Iterable[tuple[str, Image]]) -> It
     Raises:
         UserError: weights are missing or do not fit, or an image does not fit the preparation.
     """
-    members = [(load(member["spec"]), _load_models(decision, member), member["tta"]) for member in decision.members]
+    networks: dict[Path, nn.Module] = {}  # members that differ in their flips alone share theirs
+    members = [_load_stage(decision, member, networks) for member in decision.members]
     for case_id, image in cases:
-        means = [
-            mean_predictions(predict_case(config, models, case_id, image, exclusive=decision.exclusive, tta=tta))
-            for config, models, tta in members
-        ]
-        yield blend_case(decision, means)
+        answers = [member.predict(case_id, image, decision.exclusive) for member in members]
+        blended = blend_case(decision, [mean_predictions(networks_of_one) for networks_of_one in answers])
+        yield replace(blended, uncertainty=disagreement(decision, answers)) if uncertainty else blended
+
+
+def disagreement(decision: Decision, answers: Sequence[Sequence[Prediction]]) -> Uncertainty:
+    """Uncertainty of the networks of a decision as one ensemble, each with its share of its member's weight.
+
+    Args:
+        decision: The decision.
+        answers: What every network of every member says of one case.
+
+    Returns:
+        Scalars of a classification, maps (*spatial) of a segmentation, in nats.
+    """
+    weighted = [
+        (weight / len(found), one) for weight, found in zip(decision.weights, answers, strict=False) for one in found
+    ]
+    total = sum(share for share, _ in weighted)
+    segmentation = decision.kind == "segmentation"
+    values = [one.map if segmentation else one.scores for _, one in weighted]
+    shares = [share / total for share, _ in weighted]
+    return decompose(values, exclusive=decision.exclusive, background=segmentation, weights=shares)
 
 
 def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
     """Put one case's member predictions, in the order of the decision's members, together as it says."""
     case_id, weights = members[0].case_id, decision.weights
-    weighted, labels = members[: len(weights)], members[len(weights) :]
+    weighted = members[: len(weights)]
     if decision.kind == "classification":
         scores, blended, mask = blend_scores([member.scores for member in weighted], weights), None, None
     else:
@@ -81,7 +126,8 @@ def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
         scores = presence(blended)
         if decision.presence:
             of_map = map_scores(levels_of_map(blended), decision.levels)
-            scores = fuse(of_map, np.array([member.scores for member in labels], float), decision.shares)
+            judged = [members[number].scores for number in decision.judges.values()]
+            scores = fuse(of_map, np.array(judged, float), decision.shares)
     scores = apply_calibration(decision.calibration, scores).astype(np.float32)
     return Blended(case_id, scores, blended, mask)
 
@@ -100,22 +146,33 @@ def predict_case(
     *,
     exclusive: bool,
     tta: str | None = None,
+    guide: Guide | None = None,
 ) -> list[Prediction]:
-    """Prepare one image and predict it with every network.
+    """Prepare one image and predict it with every network; ``guide`` is what a first stage found in it.
 
     Raises:
         UserError: the image does not fit the preparation; the message names the case.
     """
     try:
-        array, geometry = prepare_image(image, config)
+        array, geometry = prepare_image(image, config, guide)
     except BadFile as error:
         raise BadFile(f"case {case_id}: {error}") from None
     return next(predict_cases(config, models, [(case_id, array, geometry)], exclusive=exclusive, tta=tta))
 
 
-def _load_models(decision: Decision, member: dict) -> list[nn.Module]:
+def _load_stage(decision: Decision, described: dict, networks: dict[Path, nn.Module]) -> _Stage:
+    first = described.get("first_stage")
+    models = _load_models(decision, described, networks)
+    guides = first and _load_stage(decision, first, networks)
+    return _Stage(load(described["spec"]), models, described["tta"], guides)
+
+
+def _load_models(decision: Decision, member: dict, networks: dict[Path, nn.Module]) -> list[nn.Module]:
     import torch
 
     config, device = load(member["spec"]), "cuda" if torch.cuda.is_available() else "cpu"
     paths = [fit_folder(member["spec"], fit["seed"], fit["fold"]) / "weights.safetensors" for fit in member["folders"]]
-    return [load_model(config, path, decision.classes, decision.exclusive).to(device) for path in paths]
+    for path in paths:
+        if path not in networks:
+            networks[path] = load_model(config, path, decision.classes, decision.exclusive).to(device)
+    return [networks[path] for path in paths]

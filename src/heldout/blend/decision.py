@@ -32,7 +32,9 @@ class Decision:
         metric: Name of the score.
         members: For each ``name`` (as it was asked for), ``spec``, ``seeds``, ``tta``, ``weight`` (in thousandths of 1;
             None of a classification beside segmentations, which counts for presence alone) and ``folders``: its fits
-            with ``seed``, ``fold``, ``weights_sha256``, ``oof_sha256`` and ``maps_sha256``.
+            with ``seed``, ``fold``, ``weights_sha256``, ``oof_sha256`` and ``maps_sha256``; and ``two_heads`` (only
+            where true) where its scores are those of a second head; and ``first_stage`` (only where there is one) with
+            its ``spec``, ``tta`` and ``folders``.
         thresholds: Smallest value 0 ... 255 that counts as a class: of a voxel's probability, or of the case's,
             calibrated; empty where several exclusive classes compete.
         score: ``in_sample``, ``cross_fitted``, ``optimism``, ``low``, ``high``; empty for an experiment's plain mean.
@@ -90,24 +92,37 @@ class Decision:
         return blend_folder(self.name) if self.is_blend else files.home() / "working" / "runs" / self.name
 
     @property
+    def stages(self) -> list[dict[str, Any]]:
+        """Everything whose networks predict: the members, each after the first stage that it stands on."""
+        return [stage for member in self.members for stage in (member.get("first_stage"), member) if stage]
+
+    @property
     def weights(self) -> tuple[int, ...]:
         """Thousandth of every member that has a weight."""
         return tuple(round(member["weight"] * WHOLE) for member in self.members if member["weight"] is not None)
 
     @property
     def shares(self) -> tuple[int, ...]:
-        """Thousandth of every presence score: those of the map, then of each classification; empty where not mixed."""
+        """Thousandth of every presence score: of the map, of :attr:`judges`; empty where presence is not mixed."""
         if not self.presence:
             return ()
-        labels = [member["name"] for member in self.members if member["weight"] is None]
-        return tuple(round(self.presence["shares"][name] * WHOLE) for name in (*OF_MAP, *labels))
+        return tuple(round(self.presence["shares"][name] * WHOLE) for name in (*OF_MAP, *self.judges))
+
+    @property
+    def judges(self) -> dict[str, int]:
+        """What judges whole cases beside segmentations: second heads, then classifications; by name, its member."""
+        if self.kind == "classification":
+            return {}
+        named = [(member["name"], number, member) for number, member in enumerate(self.members)]
+        heads = {f"{name}/head": number for name, number, member in named if member.get("two_heads")}
+        return heads | {name: number for name, number, member in named if member["weight"] is None}
 
     @property
     def composition(self) -> str:
         """The members in words: ``0.40 exp911 + 0.60 exp912, presence with exp914``."""
         weighted = [f"{m['weight']:.2f} {m['name']}" for m in self.members if m["weight"] is not None]
-        labels = [member["name"] for member in self.members if member["weight"] is None]
-        return " + ".join(weighted) + (f", presence with {', '.join(labels)}" if labels else "")
+        judges = list(self.judges) if self.presence else []
+        return " + ".join(weighted) + (f", presence with {', '.join(judges)}" if judges else "")
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -214,7 +229,12 @@ def load_decision(name: str) -> Decision:
     member = load_member(name)
     competing = member.dataset.exclusive and len(member.dataset.classes) > 1
     thresholds = {} if competing else dict.fromkeys(member.dataset.classes, HALF)
-    return decision_of([member], [WHOLE], thresholds, name=member.name, metric=member.config.metric)
+    decision = decision_of([member], [WHOLE], thresholds, name=member.name, metric=member.metric)
+    if not member.two_heads:
+        return decision
+    # as in training, the scores of its cases are those of the second head
+    shares = dict.fromkeys(OF_MAP, 0.0) | dict.fromkeys(decision.judges, 1.0)
+    return replace(decision, presence={"metric": None, "shares": shares, "scores": {}})
 
 
 def decision_of(
@@ -274,4 +294,6 @@ def _describe(member: Member, weight: int | None) -> dict[str, Any]:
         "tta": member.tta,
         "weight": None if weight is None else weight / WHOLE,
         "folders": folders,
+        **({"two_heads": True} if member.two_heads else {}),
+        **({"first_stage": member.first_stage.describe()} if member.first_stage else {}),
     }

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from heldout.blend.values import LEVELS, blend_maps
-from heldout.predict.prediction import PRESENCE_LEAST, PRESENCE_SHARE, to_mask
+from heldout.predict.prediction import to_mask
+from heldout.tasks.presence import PRESENCE_LEAST, PRESENCE_SHARE
 
 _BLOCK = 1 << 16  # rows blended at once: temporary arrays stay at a few megabytes, however many cases there are
 

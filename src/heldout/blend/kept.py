@@ -15,6 +15,7 @@ from heldout import files
 from heldout.blend.apply import blend_case, predict_case
 from heldout.blend.decision import Decision
 from heldout.blend.members import Fit, Member, load_member, stored_prediction
+from heldout.data.guide import guide_of
 from heldout.errors import UserError
 from heldout.predict.models import load_model
 from heldout.predict.prediction import Prediction
@@ -46,7 +47,7 @@ def keep_predictions(decision: Decision) -> dict[str, Any]:
         fit = next(fit for fit in member.fits if (fit.seed, fit.fold) == (first["seed"], first["fold"]))
         for case_id in choose_cases(member, fit):
             stored = stored_prediction(member, fit, case_id)
-            if difference := compare(stored, _predict(member, fit, case_id)):
+            if difference := compare(stored, _predict(member, fit, case_id), two_heads=member.two_heads):
                 raise UserError(
                     f"{fit.folder}: case {case_id} does not come out as it did after training ({difference}), so the "
                     f"code that predicts changed since: undo that, or train {member.spec} again"
@@ -84,7 +85,7 @@ def check_predictions(decision: Decision) -> list[str]:
             pixels = arrays.get(f"{number}.map")
             stored = Prediction(kept["case_id"], arrays[f"{number}.scores"], pixels)
             predictions.setdefault(kept["case_id"], []).append(stored)
-            if difference := compare(stored, _predict(member, fit, kept["case_id"])):
+            if difference := compare(stored, _predict(member, fit, kept["case_id"]), two_heads=member.two_heads):
                 changes.append(
                     f"the code predicts case {kept['case_id']} of {fit.folder} otherwise than validated ({difference})"
                 )
@@ -105,21 +106,29 @@ def choose_cases(member: Member, fit: Fit) -> list[str]:
     return (chosen + [case for case in order if case not in chosen])[:CASES]
 
 
-def compare(stored: Prediction, fresh: Prediction) -> str:
-    """How two predictions of a case differ by more than machines do; empty where they agree."""
+def compare(stored: Prediction, fresh: Prediction, *, two_heads: bool = False) -> str:
+    """How two predictions of a case differ by more than machines do; empty where they agree.
+
+    The scores of a map follow from it; those of a second head are compared too.
+    """
     if stored.map is None:
         return _gap(stored.scores, fresh.scores)
     if fresh.map is None or stored.map.shape != fresh.map.shape:
         return "another shape"
     step = int(np.abs(stored.map.astype(np.int16) - fresh.map).max())
-    return f"map off by {step} of 255" if step > MAP_TOLERANCE else ""
+    if step > MAP_TOLERANCE:
+        return f"map off by {step} of 255"
+    return _gap(stored.scores, fresh.scores) if two_heads else ""
 
 
 def _predict(member: Member, fit: Fit, case_id: str) -> Prediction:
     dataset = member.dataset
     model = load_model(member.config, fit.folder / "weights.safetensors", dataset.classes, dataset.exclusive)
     image = dataset.read_image(case_id)
-    return predict_case(member.config, [model], case_id, image, exclusive=dataset.exclusive, tta=member.tta)[0]
+    guide = guide_of(member.first_stage, case_id)
+    return predict_case(
+        member.config, [model], case_id, image, exclusive=dataset.exclusive, tta=member.tta, guide=guide
+    )[0]
 
 
 def _check_blend(decision: Decision, members: list[Member], case_ids: list[str]) -> None:

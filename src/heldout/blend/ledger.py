@@ -152,7 +152,9 @@ def _score_table(decision: Decision, dataset: Dataset, predicted: pd.DataFrame) 
     """The stored test predictions beside the labels, which are opened here and nowhere else."""
     from heldout.blend.apply import mask_of
     from heldout.blend.values import calls_of
+    from heldout.config import load
     from heldout.data.cases import open_sealed
+    from heldout.predict.details import mask_details
     from heldout.predict.prediction import Prediction
     from heldout.predict.store import build_table, read_map
 
@@ -170,6 +172,7 @@ def _score_table(decision: Decision, dataset: Dataset, predicted: pd.DataFrame) 
         sealed.truth if masks else None,
         exclusive=decision.exclusive,
         cut=functools.partial(mask_of, decision),
+        details=mask_details(load(decision.members[0]["spec"]), dataset) if masks else None,
     )
     if not masks and decision.levels:
         called = calls_of(table[names].to_numpy(), decision.levels)

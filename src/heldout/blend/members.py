@@ -18,9 +18,12 @@ from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.data.dataset import Dataset
 from heldout.errors import UserError
+from heldout.metrics import get_metric
 from heldout.metrics.tables import check_cases, columns_of
+from heldout.predict.details import MASK_COLUMNS, mask_details
 from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.predict.store import build_table, read_map, read_table
+from heldout.train.first_stage import FirstStage, find_first_stage
 from heldout.train.runs import finished, read_run
 
 if TYPE_CHECKING:
@@ -63,6 +66,7 @@ class Member:
         dataset: The checked dataset.
         fits: Finished fits, by seed, then fold.
         cases: Rows of the dataset's cases in the finished folds, with the column ``fold``.
+        head: It stands for the second head of its networks alone, as a classification.
     """
 
     name: str
@@ -73,6 +77,7 @@ class Member:
     dataset: Dataset
     fits: tuple[Fit, ...]
     cases: pd.DataFrame
+    head: bool = False
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -82,7 +87,26 @@ class Member:
     @property
     def kind(self) -> str:
         """``classification`` or ``segmentation``."""
-        return self.config.kind
+        return "classification" if self.head else self.config.kind
+
+    @property
+    def metric(self) -> str:
+        """The experiment's own score; the AUC where that is of masks and the member has none."""
+        return "roc_auc" if self.head and get_metric(self.config.metric).kind == "segmentation" else self.config.metric
+
+    @property
+    def two_heads(self) -> bool:
+        """Whether it gives masks and, by a second head, scores of whole cases."""
+        return self.config.two_heads and not self.head
+
+    @cached_property
+    def first_stage(self) -> FirstStage | None:
+        """What it stands on, checked; None where it stands alone.
+
+        Raises:
+            UserError: the first stage is not complete or not what this was trained on.
+        """
+        return find_first_stage(self.config, self.dataset)
 
     @property
     def notes(self) -> list[str]:
@@ -105,6 +129,12 @@ class Member:
             raise UserError(f"case {case_id} has no out-of-fold prediction in {self.spec}: finish its folds")
         return mean_predictions([stored_prediction(self, fit, case_id) for fit in self._fits_of(case_id)])
 
+    def scores(self, case_id: str) -> np.ndarray:
+        """Scores (K,) of :meth:`prediction`, without reading its map."""
+        columns = [f"p_{name}" for name in self.dataset.classes]
+        stored = [fit.table.loc[case_id, columns].to_numpy(np.float32) for fit in self._fits_of(case_id)]
+        return mean_predictions([Prediction(case_id, scores) for scores in stored]).scores
+
     def map(self, case_id: str) -> np.ndarray | None:
         """Map (K, *spatial) uint8 of :meth:`prediction`; None for classification."""
         return self.prediction(case_id).map
@@ -114,11 +144,12 @@ class Member:
         """Out-of-fold table of all cases, seeds averaged, masks cut at one half."""
         if self.kind == "segmentation" and len(self.fits) == len(self.folds):
             stored = pd.concat([fit.table for fit in self.fits]).loc[self.cases["case_id"]].reset_index()
-            kept = [*self.frame.columns, *(c for c in stored if c.startswith(("p_", "tp_", "fp_", "fn_")))]
+            kept = [*self.frame.columns, *(c for c in stored if c.startswith(("p_", *MASK_COLUMNS)))]
             return self.frame.merge(stored.drop(columns=self.frame.columns[1:]), on="case_id", validate="1:1")[kept]
         predictions = (self.prediction(case_id) for case_id in self.cases["case_id"])
         truth = self.dataset.truth if self.kind == "segmentation" else None
-        return build_table(self.cases, predictions, truth, exclusive=self.dataset.exclusive)
+        details = mask_details(self.config, self.dataset)
+        return build_table(self.cases, predictions, truth, exclusive=self.dataset.exclusive, details=details)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -140,14 +171,16 @@ def load_member(text: str) -> Member:
     Args:
         text: ``exp040``; ``exp040/seed1`` for that seed of it; ``exp040/tta=hv`` (``exp040/tta=`` for none) for
             predictions with other flips than the experiment's own, which are made where they are missing. Seeds and
-            flips may be chosen together.
+            flips may be chosen together. ``exp045/head`` is the second head of its networks alone: a classification.
 
     Raises:
-        UserError: nothing is finished, a file changed after training, the folds or the data are others than those
-            trained on, or a case is missing, repeated or not finite.
+        UserError: there is no second head, nothing is finished, a file changed after training, the folds or the data
+            are others than those trained on, or a case is missing, repeated or not finite.
     """
-    spec, seeds, flips = parse_member(text)
+    spec, seeds, flips, head = parse_member(text)
     config = load(spec)
+    if head and not config.two_heads:
+        raise UserError(f"{text}: the networks of {spec} have one head only: name {spec} itself")
     tta = check_flips(config, config.tta if flips is None else flips)
     dataset = open_dataset(config)
     found = finished(config)
@@ -161,9 +194,12 @@ def load_member(text: str) -> Member:
     cases = cases.assign(fold=cases["case_id"].map(dataset.folds).astype(int))
     cases = cases[cases["fold"].isin({fit.fold for fit in fits})].reset_index(drop=True)
     name = (
-        config.spec + "".join(f"/seed{seed}" for seed in seeds) + (f"/tta={tta}" if set(tta) != set(config.tta) else "")
+        config.spec
+        + "".join(f"/seed{seed}" for seed in seeds)
+        + (f"/tta={tta}" if set(tta) != set(config.tta) else "")
+        + ("/head" if head else "")
     )
-    return Member(name, config.spec, config, tta, seeds or config.seeds, dataset, fits, cases)
+    return Member(name, config.spec, config, tta, seeds or config.seeds, dataset, fits, cases, head)
 
 
 def check_together(members: Sequence[Member]) -> None:
@@ -216,22 +252,26 @@ def stored_prediction(member: Member, fit: Fit, case_id: str) -> Prediction:
     return Prediction(case_id, scores, read_map(fit.predictions, "oof", case_id, fit.hashes["maps"][case_id]))
 
 
-def parse_member(text: str) -> tuple[str, tuple[int, ...], str | None]:
-    """Spec, seeds (none named: all) and flips (None: the experiment's own) of a member as it is typed.
+def parse_member(text: str) -> tuple[str, tuple[int, ...], str | None, bool]:
+    """Spec, seeds (none named: all), flips (None: the experiment's own) and whether only the second head is meant.
 
     Raises:
-        UserError: a part is neither ``seed<number>`` nor ``tta=<axes>``, or is named twice.
+        UserError: a part is none of ``seed<number>``, ``tta=<axes>`` and ``head``, or is named twice.
     """
     spec, *parts = text.split("/")
-    seeds, tta = [], None
+    seeds, tta, head = [], None, False
     for part in parts:
         if (match := re.fullmatch(r"seed(\d+)", part)) and int(match[1]) not in seeds:
             seeds.append(int(match[1]))
         elif part.startswith("tta=") and tta is None:
             tta = part.removeprefix("tta=")
+        elif part == "head" and not head:
+            head = True
         else:
-            raise UserError(f"{text!r} is no member: write exp040, exp040/seed1, exp040/tta=hv or exp040/seed1/tta=")
-    return spec, tuple(sorted(seeds)), tta
+            raise UserError(
+                f"{text!r} is no member: write exp040, exp040/seed1, exp040/tta=hv, exp040/seed1/tta= or exp045/head"
+            )
+    return spec, tuple(sorted(seeds)), tta, head
 
 
 def _open_fit(config: Task, dataset: Dataset, seed: int, fold: int, folder: Path, tta: str) -> Fit:

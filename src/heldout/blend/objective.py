@@ -202,6 +202,12 @@ def check_metric(name: str, kind: str) -> Metric:
     metric = get_metric(name)
     if metric.kind == "segmentation" and kind != "segmentation":
         raise UserError(f"metric {name} needs masks, and the members classify: choose a metric of labels")
+    if not metric.tunable:
+        other = "dice_pos" if metric.kind == "segmentation" else "roc_auc"
+        raise UserError(
+            f"metric {name} cannot be tuned: it needs whole masks or all cases of a patient at once; choose another, "
+            f"such as --metric {other}, and read {name} of the members"
+        )
     return metric
 
 

@@ -17,7 +17,7 @@ from heldout.blend.journal import Journal
 from heldout.blend.members import Member, check_together, load_member, split_members
 from heldout.blend.objective import check_metric
 from heldout.blend.second_stage import SecondStage
-from heldout.blend.stages import Stages, add_stages, describe_stages
+from heldout.blend.stages import Stages, add_stages, describe_stages, presence_members
 from heldout.blend.study import Plan
 from heldout.errors import UserError
 from heldout.train.runs import check_weights
@@ -43,7 +43,8 @@ def blend(
 
     Args:
         specs: Finished experiments, or some seeds or other flips of them; see
-            :func:`heldout.blend.members.load_member`. Classifications among segmentations count for presence alone.
+            :func:`heldout.blend.members.load_member`. Classifications among segmentations count for presence alone,
+            and so do the second heads of segmentations.
         name: Name of the blend. An earlier blend of that name is replaced unless it was frozen.
         sampler: How weights are searched; see :class:`heldout.blend.study.Plan`.
         trials: Weightings to try, for use and again for each fold that is scored.
@@ -73,7 +74,7 @@ def blend(
         for fit in member.fits:
             check_weights(fit.folder)
     members, labels = split_members(members)
-    metric = metric or members[0].config.metric
+    metric = metric or members[0].metric
     check_metric(metric, members[0].kind)
     dataset, masks = members[0].dataset, members[0].kind == "segmentation"
     maps = (
@@ -81,7 +82,8 @@ def blend(
         if spatial and masks
         else None
     )
-    objective = add_stages(build_objective(members, metric, progress=progress), labels, stages, maps)
+    judges = presence_members(members, labels)
+    objective = add_stages(build_objective(members, metric, progress=progress), list(judges.values()), stages, maps)
     with files.lock(blend_folder(name), "blending"):
         _refuse_sealed(name)
         journal = Journal(blend_folder(name) / "study.journal", _identity(members, metric, plan))
@@ -90,7 +92,7 @@ def blend(
         thresholds = dict(zip(classes, found.settings.thresholds, strict=True)) if found.settings.thresholds else {}
         decision = decision_of(members, found.settings.weights, thresholds, name=name, metric=metric, labels=labels)
         tables = found.in_sample, found.cross_fitted
-        described = describe_stages(objective, found.settings, *tables, [member.name for member in labels])
+        described = describe_stages(objective, found.settings, *tables, list(judges))
         by_fold = {str(fold): asdict(settings) for fold, settings in found.by_fold.items()}
         search = {**asdict(plan), "by_fold": by_fold, "baselines": found.baselines}
         return _write(replace(decision, score=found.scores, search=search, **described), found)

@@ -56,7 +56,7 @@ class Staged:
 
     Attributes:
         base: What the weights are tuned on.
-        labels: (L, n, K) probabilities of classifications that stand beside segmentations.
+        labels: (L, n, K) probabilities of what judges whole cases beside segmentations.
         stages: The stages.
         maps: The full maps of the cases, for the second stage of masks; None where there is none.
     """
@@ -160,6 +160,16 @@ class Staged:
         return self.base.table(settings)[[f"p_{name}" for name in self.classes]].to_numpy(float)
 
 
+def presence_members(members: Sequence[Member], labels: Sequence[Member]) -> dict[str, Member]:
+    """Members whose scores say whether a class is present, by the name that their share of it has.
+
+    Args:
+        members: Members that are blended: those with a second head count.
+        labels: Classifications beside segmentations.
+    """
+    return {f"{member.name}/head": member for member in members if member.two_heads} | {m.name: m for m in labels}
+
+
 def add_stages(
     objective: LabelObjective | MaskObjective, labels: Sequence[Member], stages: Stages, maps: SecondStage | None = None
 ) -> Objective:
@@ -167,9 +177,9 @@ def add_stages(
 
     Args:
         objective: What the weights are tuned on.
-        labels: Classifications beside segmentations; they are mixed into the presence score.
+        labels: Second heads of segmentations and classifications beside them, which are mixed into the presence score.
         maps: The full maps of the cases, for the second stage of masks.
-        stages: The stages; the presence metric is the AUC where classifications ask for one and none is named.
+        stages: The stages; the presence metric is the AUC where those ask for one and none is named.
 
     Raises:
         UserError: a presence metric is named for classifications.
@@ -183,7 +193,7 @@ def add_stages(
     if not stages.spatial and stages.presence_metric is None and stages.calibrate == "none":
         return objective
     case_ids = objective.frame["case_id"]
-    predicted = [[member.prediction(case_id).scores for case_id in case_ids] for member in labels]
+    predicted = [[member.scores(case_id) for case_id in case_ids] for member in labels]
     scores = np.array(predicted, float).reshape(-1, len(case_ids), len(objective.classes))
     return Staged(objective, scores, stages, maps if stages.spatial else None)
 
@@ -210,7 +220,7 @@ def describe_stages(
         settings: Tuned on all cases.
         in_sample: Table under those settings.
         cross_fitted: Table with every fold under settings tuned on the others; None with one fold.
-        labels: Names of the classifications that stand beside segmentations.
+        labels: Names of what judges whole cases beside segmentations.
     """
     if not isinstance(objective, Staged):
         return {}

@@ -57,7 +57,7 @@ def refuse_changes(decision: Decision, changes: list[str]) -> None:
 def check_parts(decision: Decision) -> list[str]:
     """What changed among settings, fold table, data, weights, out-of-fold predictions and the blend's own tables."""
     changes = list(_tables(decision))
-    for member in decision.members:
+    for member in decision.stages:
         config = _tried(changes, load, member["spec"])
         if config is None or _tried(changes, lambda c=config: check_identity(c) or True) is None:
             continue
@@ -73,7 +73,7 @@ def check_parts(decision: Decision) -> list[str]:
 def check_maps(decision: Decision) -> list[str]:
     """Which out-of-fold maps changed; reads them all."""
     changes = []
-    for member in decision.members:
+    for member in decision.stages:
         config = load(member["spec"])
         for fit in member["folders"]:
             folder = fit_folder(member["spec"], fit["seed"], fit["fold"])

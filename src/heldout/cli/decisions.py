@@ -160,8 +160,14 @@ def predict(
         bool, typer.Option("--skip-bad", help="list unreadable files; predict damaged ones as far as they can be read")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="write into a folder that is not empty")] = False,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="say too how far the networks agree: columns, and a map per case")
+    ] = False,
 ) -> None:
-    """Predict a folder of new patients: a mask per case under the input's name, and predictions.csv."""
+    """Predict a folder of new patients: a mask per case under the input's name, and predictions.csv.
+
+    NAME may also be a kernel's bundle, kaggle_kernels/frac1/dataset: it predicts where the dataset is not at hand.
+    """
     from heldout.deliver.inference import check_folders, predict_folder
 
     check_folders(folder.resolve(), output.resolve(), force=force)
@@ -169,9 +175,14 @@ def predict(
     from heldout.blend.decision import load_decision
     from heldout.blend.verify import verify
 
-    decision = load_decision(name)
-    verify(decision)
-    outcome = predict_folder(decision, folder, output, skip_bad=skip_bad, force=force)
+    if (Path(name) / "bundle.json").is_file():  # a kernel's bundle is checked when it is opened, and needs no dataset
+        from heldout.deliver.kernel.runtime import open_bundle
+
+        decision = open_bundle(Path(name).resolve()).decision
+    else:
+        decision = load_decision(name)
+        verify(decision)
+    outcome = predict_folder(decision, folder, output, skip_bad=skip_bad, force=force, uncertainty=uncertainty)
     print(", ".join(f"{count} {status}" for status, count in outcome.counts.items()))
     masks = f" and {outcome.masks} masks" if outcome.masks else ""
     finish(f"{shown(outcome.table)}{masks}")

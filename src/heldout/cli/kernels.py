@@ -1,19 +1,27 @@
-"""The command that writes a Kaggle kernel."""
+"""The commands that write a Kaggle kernel and check a submission file."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heldout.cli.shared import Name, command, finish
+from heldout.cli.shared import Name, command, finish, shown
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    from heldout.blend.decision import Decision
+    from heldout.deliver.kernel.export import Export
+
+MODES = ("auto", "batch", "server")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
-    command(app, "python run.py kernel frac1 --user ada --competition bone-fractures")(kernel)
+    """Add the commands."""
+    command(app, "python run.py kernel frac1 --user ada --competition bone-fractures --cases 2000")(kernel)
+    command(app, "python run.py check-submission frac1 submission.csv", name="check-submission")(check_submission)
 
 
 def kernel(
@@ -23,39 +31,115 @@ def kernel(
     inputs: Annotated[
         str | None, typer.Option(help="folder of the test cases below /kaggle/input; the competition's by default")
     ] = None,
+    mode: Annotated[
+        str,
+        typer.Option(help="batch over a folder, or server, as RSNA 2025 asks; auto chooses by the experiment's source"),
+    ] = "auto",
     most_failures: Annotated[
         float, typer.Option(min=0, max=1, help="share of cases that may get the class prior when they cannot be read")
     ] = 0.02,
-    cases: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="cases to replay on; a few of the dataset by default")
+    replay_on: Annotated[
+        Path | None,
+        typer.Option("--replay-on", metavar="DIR", help="cases to replay on; a few of the dataset by default"),
     ] = None,
     wheel: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="wheel of a package that Kaggle's image lacks; repeatable")
     ] = None,
+    cases: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="cases to expect in the hidden test set")
+    ] = None,
+    limit_hours: Annotated[float, typer.Option(min=0, help="Kaggle's limit, for the sum that is printed")] = 12,
+    fit_hours: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="H", help="drop flips, then members, until --cases take no longer; seals anew"),
+    ] = None,
+    fit_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="name of the smaller decision; NAME-9h by default")
+    ] = None,
 ) -> None:
     """Write an offline notebook with its weights, and prove that it predicts what the local pipeline predicts."""
+    if mode not in MODES:
+        raise UserError(f"--mode {mode!r} does not exist: choose one of {', '.join(MODES)}")
+    if fit_hours is not None and cases is None:
+        raise UserError("--fit-hours needs the number of cases to expect: add --cases N")
+    if fit_name is not None and fit_hours is None:
+        raise UserError("--fit-name names what --fit-hours makes: add --fit-hours H")
+
     from heldout.blend.decision import load_decision
     from heldout.blend.verify import verify
+    from heldout.config import load
+    from heldout.deliver.kernel.budget import Budget, limits
     from heldout.deliver.kernel.export import export
+    from heldout.deliver.kernel.notebook import Kernel
+    from heldout.deliver.kernel.server import is_served
 
-    user = user or os.environ.get("KAGGLE_USERNAME")
     decision = load_decision(name)
     verify(decision)
-    exported = export(
-        decision,
-        user=user or "USER",
-        competition=competition,
-        inputs=inputs or competition or "test-cases",
-        most_failures=most_failures,
-        cases=cases,
-        wheels=wheel or (),
-    )
-    shown = exported.replay
-    same = "equal to the last bit" if shown.difference == 0 else f"equal up to {shown.difference:.1g}"
-    print(f"replayed offline on {shown.cases} cases: {same}; {shown.seconds_per_case:.2f} s per case, start included")
-    print(f"the kernel uses {', '.join(shown.packages)}: what Kaggle's image lacks goes into the bundle with --wheel")
+    if mode == "auto":
+        mode = "server" if is_served(load(decision.members[0]["spec"])) else "batch"
+    if fit_hours is not None:
+        decision = _fit(decision, fit_hours, cases, fit_name)
+    user = user or os.environ.get("KAGGLE_USERNAME")
+    written = Kernel(user or "USER", competition, inputs or competition or "test-cases", most_failures, mode, cases)
+    exported = export(decision, written, replay_on, wheel or ())
+    _print_replay(exported, mode)
+    if cases is not None:
+        budget = Budget(exported.replay, cases, **limits(mode, limit_hours if fit_hours is None else fit_hours))
+        print(budget)
+        if not budget.fits:
+            print("ask for less with --fit-hours" + (" and another --fit-name" if fit_hours is not None else ""))
     if user is None:
         print("the owner in both metadata files is USER: give your Kaggle name with --user before you upload")
     finish(exported.folder)
-    print(f"Upload it: kaggle datasets create -p {exported.folder}/dataset -r zip")
-    print(f"           kaggle kernels push -p {exported.folder}/notebook")
+    print(f"Upload it: kaggle datasets create -p {shown(exported.folder)}/dataset -r zip")
+    print(f"           kaggle kernels push -p {shown(exported.folder)}/notebook")
+
+
+def check_submission(
+    name: Name,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a submission, such as one that a kernel wrote")],
+) -> None:
+    """Hold a submission file against the sample and the images: ids, order, ranges, NaN, masks that can be decoded."""
+    from heldout.blend.decision import load_decision
+    from heldout.deliver.submission import check_file
+
+    print(f"{check_file(load_decision(name), file)} rows as the competition wants them")
+    print(f"Read {shown(file)}; nothing was written")
+
+
+def _fit(decision: Decision, hours: float, cases: int, name: str | None) -> Decision:
+    """The decision, or a smaller one that takes no more than so many hours for so many cases."""
+    from heldout.blend.shrink import shrink
+
+    found = shrink(decision, hours=hours, cases=cases, name=name)
+    if found is decision:
+        print(f"{decision.name} fits {hours:g} h for {cases:,} cases as it is")
+        return decision
+    for step in found.search["shrunk"]["steps"]:
+        print(f"  {step['dropped']}: saves {step['seconds']:.3f} s per case, costs {step['loss']:+.4f} {found.metric}")
+    before, after = decision.score.get("cross_fitted"), found.score["cross_fitted"]
+    before = found.search["shrunk"]["score_before"] if before is None else before
+    numbers = " to ".join("undefined" if value is None else f"{value:.4f}" for value in (before, after))
+    print(f"{found.metric} cross-fitted {numbers}: {found.composition}")
+    print(f"sealed as {found.name}; {decision.name} stays as it is")
+    return found
+
+
+def _print_replay(exported: Export, mode: str) -> None:
+    replay = exported.replay
+    same = "equal to the last bit" if replay.difference == 0 else f"equal up to {replay.difference:.1g}"
+    how = "answered a fake gateway offline" if mode == "server" else "replayed offline"
+    print(f"{how} on {replay.cases} cases: {same}; {replay.seconds_per_case:.2f} s per case after the start")
+    if mode == "server":
+        print(
+            f"series came in random order without most tags; of a truncated and an empty one {len(replay.bad)} got "
+            "the prior"
+        )
+    print(f"the kernel wants {', '.join('=='.join(one) for one in exported.wanted.items())}")
+    if exported.carried:
+        print(f"Kaggle's image lacks {', '.join(exported.carried)}: their wheels are in the bundle")
+    if exported.missing:
+        print(
+            f"Kaggle's image lacks {', '.join(exported.missing)}, and no wheel could be fetched: download them where "
+            "there is a network, and add them with --wheel"
+        )

@@ -11,42 +11,21 @@ import ast
 import hashlib
 import inspect
 import textwrap
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
+from heldout.config.meta import ExperimentMeta
+from heldout.config.space import read_space
 from heldout.config.texts import compact, first_error, nearest, parse, split
 from heldout.errors import UserError
 from heldout.files import sha256_json
 
 LONGEST_NAME = 200  # bytes: a run's name is the name of its folder
-_NOT_DATA = (classmethod, staticmethod, property)
-
-
-class ExperimentMeta(type(BaseModel)):
-    """Lets a subclass override a field without repeating its type, and refuses names that are no field."""
-
-    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> type:
-        """Give bare assignments their inherited types, then let pydantic build the class."""
-        inherited: dict[str, Any] = {}
-        for base in reversed(bases):
-            inherited.update(getattr(base, "__pydantic_fields__", {}))
-        own = namespace.setdefault("__annotations__", {})
-        for key, value in namespace.items():
-            if key in own or key.startswith("_") or key == "model_config":
-                continue
-            if inspect.isfunction(value) or isinstance(value, _NOT_DATA) or hasattr(value, "decorator_info"):
-                if key in inherited:
-                    raise UserError(f"{namespace['__module__']}: {key} is a field and cannot become a method")
-                continue
-            if key not in inherited:
-                raise UserError(f"{namespace['__module__']}: unknown field {key!r}{nearest(key, inherited)}")
-            field = inherited[key]
-            own[key] = Annotated[field.annotation, *field.metadata, Field(description=field.description)]
-        try:
-            return super().__new__(mcs, name, bases, namespace, **kwargs)
-        except ValidationError as error:
-            raise UserError(f"{namespace['__module__']}: {first_error(error)}") from None
+_NOT_SEARCHED = {
+    *("dataset", "source", "source_options", "skip_bad", "near_duplicates", "test_fraction", "fold_count", "fold_seed"),
+    *("folds", "seeds", "metric", "budgets", "search_space", "checkpoint", "early_stopping", "validate_every"),
+}
 
 
 class BaseConfig(BaseModel, metaclass=ExperimentMeta):
@@ -77,6 +56,15 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     percentiles: tuple[float, float] = (1.0, 99.0)
     window: tuple[float, float] = Field((40.0, 80.0), description="(centre, width) in the image's own units")
 
+    # A first stage, whose out-of-fold maps are shown or cropped by
+    first_stage: str | None = Field(
+        None, description="segmentation on whose out-of-fold maps this stands; its same budget, if any"
+    )
+    first_stage_use: Literal["channel", "crop"] = Field(
+        "channel", description="channel adds the maps to the image; crop cuts the image where they are highest"
+    )
+    first_stage_share: float = Field(0.5, gt=0, le=1, description="sides of that crop, as shares of the case's")
+
     # Sampling and augmentation
     patch_size: tuple[int, ...] | None = Field(None, description="training patch; None is the whole prepared case")
     foreground_fraction: float = Field(0.5, ge=0, le=1, description="share of patches centred on the foreground")
@@ -86,9 +74,23 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         lt=1,
         description="share of training samples drawn from positive cases; None keeps their own share",
     )
+    hard_negative_fraction: float = Field(
+        0.0, ge=0, le=1, description="share of the negative samples drawn from the hardest training negatives"
+    )
+    mine_every: int = Field(5, ge=1, description="epochs between choices of the hardest negatives")
+    mine_cases: int | None = Field(
+        None, ge=1, description="most negatives scored for a choice, drawn anew each time; None is all"
+    )
+    hard_negative_quantile: float = Field(
+        0.8, ge=0, lt=1, description="quantile of the score from which a scored negative is hard"
+    )
     augment: Literal["none", "light", "strong"] = "light"
 
     # Optimisation
+    warm_start: str | None = Field(
+        None, description="experiment whose weights of the same fold and seed to begin with; its same budget, if any"
+    )
+    pseudo_labels: str | None = Field(None, description="name of a set of labels, made by `pseudo`, to train on too")
     epochs: int = Field(20, ge=1)
     steps_per_epoch: int | None = Field(None, ge=1, description="batches per epoch; None is one pass over the cases")
     batch_size: int = Field(16, ge=1)
@@ -124,8 +126,12 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
 
     # Scaled-down ways to run
     budgets: dict[str, dict[str, Any]] = Field({}, description="overrides by name, for --budget")
+    search_space: dict[str, Any] = Field(
+        {},
+        description='what `search` tries: {"lr": ("log", 1e-4, 1e-2), "augment": ["light", "strong"]}; {} is a default',
+    )
 
-    outside_identity: ClassVar[frozenset[str]] = frozenset({"budgets", "workers", "folds", "seeds"})
+    outside_identity: ClassVar[frozenset[str]] = frozenset({"budgets", "search_space", "workers", "folds", "seeds"})
     dimensions: ClassVar[int]
 
     _budget: str | None = PrivateAttr(None)
@@ -148,8 +154,21 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
             raise ValueError("checkpoint = 'best' needs validate_every")
         if self.early_stopping is not None and self.validate_every is None:
             raise ValueError("early_stopping needs validate_every")
+        if self.early_stopping is not None and self.checkpoint != "best":
+            raise ValueError("early_stopping stops by the fold's own score: mark that with checkpoint = 'best'")
         if self.folds is not None and not set(self.folds) <= set(range(self.fold_count)):
             raise ValueError(f"folds = {self.folds} lie outside 0 ... {self.fold_count - 1}")
+        if self.first_stage is not None and self.first_stage_use == "crop" and self.crop != "none":
+            raise ValueError(f"crop = {self.crop!r} and first_stage_use = 'crop' both cut: set crop = 'none'")
+        if self.hard_negative_fraction and self.positive_fraction is None:
+            raise ValueError("hard_negative_fraction needs positive_fraction, which says how many samples are negative")
+        if self.hard_negative_fraction and self.mine_every >= self.epochs:
+            raise ValueError(f"mine_every = {self.mine_every} comes too late for epochs = {self.epochs}: lower it")
+        for name in read_space(self.search_space):
+            if name not in type(self).model_fields or name in _NOT_SEARCHED:
+                raise ValueError(f"search_space {name!r} is no field to search{nearest(name, type(self).model_fields)}")
+        if self.pseudo_labels is not None and self.first_stage is not None:
+            raise ValueError("pseudo_labels cannot be used with first_stage, which has no maps of unlabelled cases")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds = {self.seeds} repeat a seed")
         for name in ("image_size", "patch_size"):
@@ -205,6 +224,11 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         if self._overrides:
             text += "+" + ",".join(f"{key}={compact(value)}" for key, value in self._overrides)
         return text
+
+    @property
+    def budget(self) -> str | None:
+        """The budget that this instance runs under, or None."""
+        return self._budget
 
     @property
     def title(self) -> str:

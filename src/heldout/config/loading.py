@@ -8,7 +8,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from heldout.config.base import BaseConfig, ExperimentMeta
+from heldout.config.base import BaseConfig
+from heldout.config.meta import ExperimentMeta
 from heldout.config.texts import nearest, parse, split
 from heldout.errors import UserError
 from heldout.files import REPOSITORY

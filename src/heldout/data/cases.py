@@ -14,10 +14,11 @@ from heldout.data.checks import Checked, Problem, check_cases, first_file, refus
 from heldout.data.dataset import Dataset
 from heldout.data.folds import choose_test, class_table, make_folds
 from heldout.data.leaks import Duplicates, find_duplicates, group_ids
+from heldout.data.pack.source import RECORD, packed_source
 from heldout.data.report import leak_report
 from heldout.data.sealed import open_sealed
 from heldout.data.sources import Source, source_class
-from heldout.data.verify import index_hash, load, raw_files
+from heldout.data.verify import data_hash, index_hash, load, raw_files
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def open_dataset(config: BaseConfig, *, skip_bad: bool | None = None) -> Dataset
     """
     skip = config.skip_bad if skip_bad is None else skip_bad
     folder = dataset_folder(config, skip)
-    source = _source(config)
+    source = packed_source(folder) or _source(config)
     if not (folder / "index.json").exists():
         with files.lock(folder, "checking the dataset", wait=True):
             if not (folder / "index.json").exists():  # another process may have done it while this one waited
@@ -152,19 +153,14 @@ def _write(
     duplicates: Duplicates,
 ) -> None:
     """Write the tables; ``index.json`` comes last and vouches for the others."""
-    (folder / "index.json").unlink(missing_ok=True)
+    for name in ("index.json", RECORD):
+        (folder / name).unlink(missing_ok=True)
     labels = [f"y_{name}" for name in source.classes]
     cases = cases.sort_values("case_id", ignore_index=True)
     cases["fold"] = cases["case_id"].map(folds).fillna(-1).astype(int)
     test = cases["split"] == "test"
     counts = {part: class_table(rows).sum().to_dict() for part, rows in cases.groupby("split") if part != "submit"}
-    data_hash = files.sha256_json(
-        cases[["case_id", "patient_id", "split", "content_hash", "mask_hash", *labels]]
-        .astype(object)
-        .where(lambda frame: frame.notna(), None)
-        .to_numpy()
-        .tolist()
-    )
+    hashed = data_hash(cases, source.classes)
     raw = raw_files(source, cases)
     _write_parquet(
         folder / "sealed.parquet", cases.loc[test, ["case_id", "split", "image", "mask", "mask_hash", *labels]]
@@ -196,7 +192,7 @@ def _write(
             "classes": list(source.classes),
             "exclusive": source.exclusive,
             "fold_hash": hashes["folds.csv"],
-            "data_hash": data_hash,
+            "data_hash": hashed,
             "index_hash": index_hash(index),
             "files": hashes,
         },

@@ -13,6 +13,7 @@ import numpy as np
 
 from heldout import files
 from heldout.data.geometry import Geometry, prepare_mask, restore
+from heldout.data.guide import Guides, guide_of
 from heldout.data.image import BadFile
 from heldout.data.normalise import to_float
 from heldout.data.parallel import map_cases
@@ -98,6 +99,7 @@ def open_prepared(
     *,
     progress: bool = True,
     workers: int | None = None,
+    guides: Guides | None = None,
 ) -> Prepared:
     """Prepare what is not prepared yet, and open it.
 
@@ -109,21 +111,22 @@ def open_prepared(
         splits: Parts to prepare.
         progress: Show a progress bar where there is something to do.
         workers: Processes; results do not depend on it.
+        guides: What a first stage found in the training cases; only these can be prepared then.
 
     Raises:
         UserError: a case does not fit the settings; the message names it.
     """
     recipe = Recipe.of(config)
-    folder = dataset.folder / "prepared" / recipe.digest()
+    folder = dataset.folder / "prepared" / (recipe.digest() + ("" if guides is None else f"-{guides.key[:16]}"))
     cases = dataset.cases[dataset.cases["split"].isin(list(splits))]
-    entries = _finished(folder, cases)
+    entries = finished_entries(folder, cases)
     if len(entries) < len(cases):
         with files.lock(folder, "preparing arrays", wait=True):
-            entries = _finished(folder, cases)
+            entries = finished_entries(folder, cases)
             todo = cases[~cases["case_id"].isin(list(entries))].to_dict("records")
             kept = files.read_json(folder / "manifest.json")["cases"] if (folder / "manifest.json").exists() else {}
             manifest, saved = {**kept, **entries}, time.monotonic()
-            shared = (dataset.source, recipe, folder)
+            shared = (dataset.source, recipe, folder, guides)
             for row, entry in zip(
                 todo,
                 map_cases(_prepare_chunk, shared, todo, "Preparing cases", progress=progress, workers=workers),
@@ -131,13 +134,13 @@ def open_prepared(
             ):
                 manifest[row["case_id"]] = entries[row["case_id"]] = entry
                 if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
-                    _write_manifest(folder, recipe, manifest)
+                    write_manifest(folder, recipe, manifest)
                     saved = time.monotonic()
-            _write_manifest(folder, recipe, manifest)
+            write_manifest(folder, recipe, manifest)
     return Prepared(folder, entries)
 
 
-def _finished(folder: Path, cases: Any) -> dict[str, dict[str, Any]]:
+def finished_entries(folder: Path, cases: Any) -> dict[str, dict[str, Any]]:
     """Entries of the cases whose arrays are on the disk and were made of today's pixels."""
     if not (folder / "manifest.json").exists():
         return {}
@@ -154,22 +157,27 @@ def _finished(folder: Path, cases: Any) -> dict[str, dict[str, Any]]:
     return done
 
 
-def _write_manifest(folder: Path, recipe: Recipe, entries: dict[str, Any]) -> None:
+def write_manifest(folder: Path, recipe: Recipe, entries: dict[str, Any]) -> None:
+    """Write the list of what is prepared; arrays that it does not name are made again."""
     files.write_json(folder / "manifest.json", {"schema": 1, "recipe": asdict(recipe), "cases": entries})
 
 
-def _prepare_chunk(source: Source, recipe: Recipe, folder: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [_prepare_case(source, recipe, folder, row) for row in rows]
+def _prepare_chunk(
+    source: Source, recipe: Recipe, folder: Path, guides: Guides | None, rows: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    return [_prepare_case(source, recipe, folder, guides, row) for row in rows]
 
 
-def _prepare_case(source: Source, recipe: Recipe, folder: Path, row: dict[str, Any]) -> dict[str, Any]:
+def _prepare_case(
+    source: Source, recipe: Recipe, folder: Path, guides: Guides | None, row: dict[str, Any]
+) -> dict[str, Any]:
     case_id = row["case_id"]
     image = source.read_image(row, salvage=row["split"] == "submit")
     try:
-        array, geometry = prepare_image(image, recipe)
+        array, geometry = prepare_image(image, recipe, guide_of(guides, case_id))
     except BadFile as error:
         raise BadFile(f"case {case_id}: {error}") from None
-    _write_array(folder / f"{case_id}.image.npy", array)
+    write_array(folder / f"{case_id}.image.npy", array)
     entry = {
         "content_hash": row["content_hash"],
         "split": row["split"],
@@ -181,8 +189,8 @@ def _prepare_case(source: Source, recipe: Recipe, folder: Path, row: dict[str, A
         stored = bool(mask.any())
         entry["mask"] = {"stored": stored, "channels": len(mask)}
         if stored:
-            _write_array(folder / f"{case_id}.mask.npy", mask)
-            _write_array(folder / f"{case_id}.foreground.npy", sample_foreground(mask, case_id))
+            write_array(folder / f"{case_id}.mask.npy", mask)
+            write_array(folder / f"{case_id}.foreground.npy", sample_foreground(mask, case_id))
     return entry
 
 
@@ -214,6 +222,7 @@ def sample_foreground(mask: np.ndarray, case_id: str) -> np.ndarray:
     return np.unique(np.concatenate(drawn), axis=0).astype(np.int32)
 
 
-def _write_array(path: Path, array: np.ndarray) -> None:
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write one prepared array atomically."""
     with files.atomic(path) as handle:
         np.save(handle, array)

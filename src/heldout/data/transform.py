@@ -10,6 +10,7 @@ import numpy as np
 from heldout import files
 from heldout.data import geometry as grid
 from heldout.data.geometry import Geometry
+from heldout.data.guide import Guide
 from heldout.data.image import BadFile, Image
 from heldout.data.normalise import convert_channels, normalise, pack
 
@@ -42,16 +43,17 @@ class Recipe:
         return files.sha256_json({"version": VERSION, **asdict(self)})[:8]
 
 
-def prepare_image(image: Image, config: BaseConfig | Recipe) -> tuple[np.ndarray, Geometry]:
+def prepare_image(image: Image, config: BaseConfig | Recipe, guide: Guide | None = None) -> tuple[np.ndarray, Geometry]:
     """Orient to RAS, crop, resample, fit into ``image_size`` and normalise, as the experiment says.
 
     Args:
         image: (C, *S) as its file holds it.
         config: Preparation settings.
+        guide: A first stage's map of the case, to crop by or to add as channels.
 
     Returns:
-        (channels, *prepared): uint8 for images, float16 for volumes and z-scores, see :func:`to_float`; and the
-        geometry that leads back.
+        (channels, *prepared), a guide's channels last: uint8 for images, float16 for volumes and z-scores, see
+        :func:`to_float`; and the geometry that leads back.
 
     Raises:
         BadFile: the image does not fit the settings.
@@ -66,6 +68,8 @@ def prepare_image(image: Image, config: BaseConfig | Recipe) -> tuple[np.ndarray
     start, cropped = (0,) * dimensions, oriented.shape[1:]
     if config.crop == "nonzero":
         start, cropped = grid.nonzero_box(oriented)
+    if guide is not None and guide.use == "crop":
+        start, cropped = guide.box(image, axes, flips)
     shape = cropped
     if config.spacing is not None and dimensions == 3:
         if image.affine is None:
@@ -91,4 +95,7 @@ def prepare_image(image: Image, config: BaseConfig | Recipe) -> tuple[np.ndarray
         raise BadFile(f"the image has {len(array)} channels, channels = {config.channels} is wanted: change the field")
     scaled = normalise(grid.resample_linear(converted, resized), array.dtype, config)
     lowest = scaled.reshape(len(scaled), -1).min(1) if config.normalise == "zscore" else 0
-    return pack(grid.pad(scaled, geometry, lowest), config), geometry
+    packed = pack(grid.pad(scaled, geometry, lowest), config)
+    if guide is not None and guide.use == "channel":
+        packed = np.concatenate([packed, guide.channels(image, geometry, packed.dtype)])
+    return packed, geometry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 from heldout import files
 from heldout.data.checks import check_case
 from heldout.data.dataset import Dataset
+from heldout.data.pack.source import PackedSource
 from heldout.data.sealed import read_sealed
 from heldout.data.sources import Source
 from heldout.errors import UserError
@@ -37,7 +39,10 @@ def load(folder: Path, source: Source) -> Dataset:
         raise UserError(f"{folder / 'folds.csv'} was changed after the folds were made: {_remedy(folder)}")
     if files.sha256_file(folder / "sealed.parquet") != index["files"]["sealed.parquet"]:
         raise UserError(f"{folder / 'sealed.parquet'} was changed: {_remedy(folder)}")
-    verify_raw(folder, source, cases, index["index_hash"])
+    if isinstance(source, PackedSource):
+        source.verify(cases)
+    else:
+        verify_raw(folder, source, cases, index["index_hash"])
     labels = [f"y_{name}" for name in source.classes]
     return Dataset(
         folder,
@@ -72,6 +77,17 @@ def _state(path: Path) -> tuple[int, int]:
 def index_hash(index: pd.DataFrame) -> str:
     """SHA-256 of what a source lists: ids, patients, files, parts and labels."""
     return files.sha256_json(index.astype(object).where(index.notna(), None).to_numpy().tolist())
+
+
+def data_hash(cases: pd.DataFrame, classes: Sequence[str]) -> str:
+    """SHA-256 of what the cases are: ids, parts, pixels, masks and labels.
+
+    Args:
+        cases: All parts, in the order of their ids, the truth of the test part not left out.
+        classes: Names of the classes.
+    """
+    columns = ["case_id", "patient_id", "split", "content_hash", "mask_hash", *(f"y_{name}" for name in classes)]
+    return files.sha256_json(cases[columns].astype(object).where(lambda f: f.notna(), None).to_numpy().tolist())
 
 
 def verify_raw(folder: Path, source: Source, cases: pd.DataFrame, indexed: str) -> None:

@@ -26,10 +26,10 @@ def forest(rows: list[Row], metric: str) -> str:
     if not chosen:
         return ""
     shown = [v for row in chosen for v in (row.score, row.low, row.high, row.in_sample, *row.fold_scores.values())]
-    axis = _Axis([value for value in shown if value is not None], _LABELS, _WIDTH - _VALUES)
+    axis = Axis([value for value in shown if value is not None], _LABELS, _WIDTH - _VALUES)
     bottom = len(chosen) * _LINE + 8
     title = f"{metric} of {len(chosen)} runs and blends with 95 % intervals over patients"
-    parts = [_open(_WIDTH, bottom + 38, title)]
+    parts = [open_svg(_WIDTH, bottom + 38, title)]
     for tick in axis.ticks:
         x = axis(tick)
         parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="4" y2="{bottom}"/>')
@@ -56,8 +56,8 @@ def scatter(rows: list[Row], metric: str) -> str:
         return ""
     width, height = 460, 330
     across = [v for row, _, _ in known for v in (row.score, row.low, row.high) if v is not None]
-    x_axis, y_axis = _Axis(across, 60, width - 20), _Axis([value for _, _, value in known], height - 48, 16)
-    parts = [_open(width, height, f"Competition score against out-of-fold {metric} of {len(known)} submissions")]
+    x_axis, y_axis = Axis(across, 60, width - 20), Axis([value for _, _, value in known], height - 48, 16)
+    parts = [open_svg(width, height, f"Competition score against out-of-fold {metric} of {len(known)} submissions")]
     for tick in x_axis.ticks:
         x = x_axis(tick)
         parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="16" y2="{height - 48}"/>')
@@ -80,19 +80,19 @@ def scatter(rows: list[Row], metric: str) -> str:
         if part == "public" or row.public is None:  # one label is enough where both are known
             before = x > width * 0.6
             side = f'x="{x + (-9 if before else 9):g}" text-anchor="{"end" if before else "start"}"'
-            parts.append(f'<text class="tick" {side} y="{y - 7:g}">{escape(_short(row.name, 24))}</text>')
+            parts.append(f'<text class="tick" {side} y="{y - 7:g}">{escape(shorten(row.name, 24))}</text>')
         parts.append("</g>")
     return "".join([*parts, "</svg>"])
 
 
-def _forest_line(row: Row, axis: _Axis, y: float) -> str:
+def _forest_line(row: Row, axis: Axis, y: float) -> str:
     x, classes = axis(row.score), row.kind + ("" if ranked(row) else " aside")
     said = f"{row.name}: {interval_text(row)}"
     said += "" if row.in_sample is None else f", in-sample {number(row.in_sample)}"
     parts = [
         f'<g class="{classes}"><title>{escape(said)}</title>',
         f'<rect class="stripe" x="0" y="{y - _LINE / 2:g}" width="{_WIDTH}" height="{_LINE}"/>',
-        f'<text class="label" x="0" y="{y + 4:g}">{escape(_short(row.name, 28))}</text>',
+        f'<text class="label" x="0" y="{y + 4:g}">{escape(shorten(row.name, 28))}</text>',
     ]
     if row.low is not None and row.high is not None:
         parts.append(f'<line class="interval" x1="{axis(row.low)}" x2="{axis(row.high)}" y1="{y:g}" y2="{y:g}"/>')
@@ -106,7 +106,7 @@ def _forest_line(row: Row, axis: _Axis, y: float) -> str:
     return "".join(parts)
 
 
-class _Axis:
+class Axis:
     """A linear scale from values to pixels, with round ticks inside.
 
     Args:
@@ -135,10 +135,12 @@ def _round_ticks(low: float, high: float, most: int = 7) -> list[float]:
     return [round(index * step, digits) for index in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def _open(width: int, height: int, title: str) -> str:
+def open_svg(width: int, height: int, title: str) -> str:
+    """The opening tag of a picture."""
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return f'<svg {size} role="img" aria-label="{escape(title)}">'
 
 
-def _short(text: str, most: int) -> str:
+def shorten(text: str, most: int) -> str:
+    """A text cut to a number of characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"

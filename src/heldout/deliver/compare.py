@@ -60,14 +60,30 @@ class Verdict:
             return f"{self.better} and {self.other} cannot be told apart: they differ {by}"
         return f"{self.better} and {self.other} cannot be told apart: {self.better} is ahead {by} {chance}"
 
+    def gain_of(self, name: str) -> tuple[float, float, float, float]:
+        """By how much one of the two is better, negative where it is worse; the interval; how probably it is better."""
+        if name == self.better:
+            return self.difference, self.low, self.high, self.probability_better
+        return -self.difference, -self.high, -self.low, 1 - self.probability_better
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values and the sentence, for JSON."""
         return {**asdict(self), "notes": list(self.notes), "sentence": self.sentence}
 
 
 @dataclass(frozen=True, eq=False)
-class _Scored:
-    """What is compared: held-out predictions, and what they stand on."""
+class Scored:
+    """What is compared: held-out predictions, and what they stand on.
+
+    Attributes:
+        name: What the verdict calls it.
+        metric: Name of the score.
+        classes: Names of the classes.
+        table: A row per case.
+        dataset, data_hash, fold_hash: What it stands on.
+        best_checkpoint: Whether the folds' own scores chose the checkpoints.
+        tuned: Whether thresholds were tuned, and cross-fitted.
+    """
 
     name: str
     metric: str
@@ -89,16 +105,25 @@ def compare_rows(first: str, second: str) -> Verdict:
     Raises:
         UserError: one does not exist or cannot be read, or the two do not compare.
     """
-    from heldout.metrics import compare, get_metric
-
     if first == second:
         raise UserError(f"{first} is compared with itself: name two runs or blends")
-    pair = (_open(first), _open(second))
+    return compare_scored(open_scored(first), open_scored(second))
+
+
+def compare_scored(one: Scored, other: Scored) -> Verdict:
+    """Compare two sets of held-out predictions on the cases that both hold.
+
+    Raises:
+        UserError: the two do not compare.
+    """
+    from heldout.metrics import compare, get_metric
+
+    pair, first, second = (one, other), one.name, other.name
     _check(*pair)
     shared = set(pair[0].table["case_id"]) & set(pair[1].table["case_id"])
     if not shared:
         raise UserError(f"{first} and {second} share no predicted case: train the same folds of both")
-    a, b = (one.table[one.table["case_id"].isin(shared)].reset_index(drop=True) for one in pair)
+    a, b = (part.table[part.table["case_id"].isin(shared)].reset_index(drop=True) for part in pair)
     metric = pair[0].metric
     found = compare(metric, a, b, pair[0].classes)
     where = f"the {len(shared)} cases that {first} and {second} share"
@@ -112,9 +137,11 @@ def compare_rows(first: str, second: str) -> Verdict:
     if gain < 0:
         gain, low, high, chance, names = -gain, -high, -low, 1 - chance, (second, first)
     notes = [
-        f"the checkpoints of {one.name} were chosen by their own folds' scores" for one in pair if one.best_checkpoint
+        f"the checkpoints of {part.name} were chosen by their own folds' scores"
+        for part in pair
+        if part.best_checkpoint
     ]
-    tuned = [one.name for one in pair if one.tuned]
+    tuned = [part.name for part in pair if part.tuned]
     if len(tuned) == 1 and get_metric(metric).thresholded:
         notes.append(f"{tuned[0]} has tuned thresholds, the other is cut at one half: blend it alone to tune its own")
     return Verdict(
@@ -128,12 +155,12 @@ def compare_rows(first: str, second: str) -> Verdict:
         distinct=low > 0 or high < 0,
         cases=len(a),
         patients=int(a["patient_id"].nunique()),
-        only_shared=any(len(one.table) > len(shared) for one in pair),
+        only_shared=any(len(part.table) > len(shared) for part in pair),
         notes=tuple(notes),
     )
 
 
-def _check(first: _Scored, second: _Scored) -> None:
+def _check(first: Scored, second: Scored) -> None:
     """Refuse two that do not compare."""
     names = f"{first.name} and {second.name} cannot be compared"
     if first.dataset != second.dataset:
@@ -151,7 +178,8 @@ def _check(first: _Scored, second: _Scored) -> None:
         raise UserError(f"{names}: one is scored by {first.metric}, the other by {second.metric}")
 
 
-def _open(name: str) -> _Scored:
+def open_scored(name: str) -> Scored:
+    """Held-out predictions of a run (or of some of its seeds, or with other flips) or a blend."""
     if (blend_folder(name) / "decision.json").exists():
         return _open_blend(read_decision(name))
     if not re.match(r"exp\d{3}", name):
@@ -159,9 +187,9 @@ def _open(name: str) -> _Scored:
     from heldout.blend.members import load_member
 
     member = load_member(name)
-    return _Scored(
-        member.spec,
-        member.config.metric,
+    return Scored(
+        member.name,
+        member.metric,
         tuple(member.dataset.classes),
         member.table,
         member.config.dataset or member.config.source,
@@ -171,11 +199,11 @@ def _open(name: str) -> _Scored:
     )
 
 
-def _open_blend(decision: Decision) -> _Scored:
+def _open_blend(decision: Decision) -> Scored:
     table = cross_fitted_table(decision)
     if table is None:
         raise UserError(f"{decision.name} stands on one fold and has no cross-fitted score: finish its members' folds")
-    return _Scored(
+    return Scored(
         decision.name,
         decision.metric,
         decision.classes,

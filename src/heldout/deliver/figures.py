@@ -55,10 +55,10 @@ def draw_segmentation(cases: Sequence[SegmentedCase], classes: Sequence[str], ti
     from matplotlib.patches import Patch
 
     names = ("image", "truth", "prediction", "errors")
-    height, width = planar(cases[0])[0].shape[:2]
-    row_inches = PANEL_INCHES * min(max(height / width, 0.5), 1.6) + 0.1
-    figure = Figure(figsize=(len(names) * PANEL_INCHES, len(cases) * row_inches + 1.1), facecolor=PAPER)
-    axes = figure.subplots(len(cases), len(names), squeeze=False)
+    shapes = [planar(case)[0].shape for case in cases]
+    heights = [PANEL_INCHES * min(max(shape[0] / shape[1], 0.4), 1.6) + 0.1 for shape in shapes]
+    figure = Figure(figsize=(len(names) * PANEL_INCHES, sum(heights) + 1.1), facecolor=PAPER)
+    axes = figure.subplots(len(cases), len(names), squeeze=False, height_ratios=heights)
     for row, case in zip(axes, cases, strict=True):
         picture, truth, predicted = planar(case)
         for axis, name in zip(row, names, strict=True):

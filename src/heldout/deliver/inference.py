@@ -15,9 +15,11 @@ from heldout.blend.decision import Decision
 from heldout.config import load
 from heldout.data.image import Image
 from heldout.data.sources import Source
-from heldout.deliver.masks import mask_files
+from heldout.deliver.masks import mask_files, uncertainty_file
 from heldout.deliver.submission import nifti_path
 from heldout.errors import UserError
+from heldout.metrics.uncertainty import Uncertainty, region_means
+from heldout.predict.prediction import HALF
 
 
 @dataclass
@@ -29,7 +31,9 @@ class Outcome:
     masks: int = 0
 
 
-def predict_folder(decision: Decision, folder: Path, output: Path, *, skip_bad: bool, force: bool) -> Outcome:
+def predict_folder(
+    decision: Decision, folder: Path, output: Path, *, skip_bad: bool, force: bool, uncertainty: bool = False
+) -> Outcome:
     """Predict every case of a folder.
 
     Args:
@@ -38,16 +42,18 @@ def predict_folder(decision: Decision, folder: Path, output: Path, *, skip_bad: 
         output: Folder to write: one mask per case under the input's name, and ``predictions.csv``, written last.
         skip_bad: Predict files that are damaged but readable in part, list the unreadable ones, and go on.
         force: Replace files of the same name in an output folder that is not empty.
+        uncertainty: Say in further columns, and of segmentations in a map per case, how far the networks agree.
 
     Raises:
         UserError: nothing to predict, an unreadable file, or an output folder that must not be written to.
     """
     from heldout.blend.apply import apply_decision
-    from heldout.data.cases import open_dataset
+    from heldout.data.sources import source_class
 
     folder, output = folder.resolve(), output.resolve()
     check_folders(folder, output, force=force)
-    source = open_dataset(load(decision.members[0]["spec"])).source
+    config = load(decision.members[0]["spec"])
+    source = source_class(config.source)(folder, **config.source_options)  # the dataset itself may be elsewhere
     rows = {row["case_id"]: row for row in source.loose(folder).to_dict("records")}
     notes = {case_id: examine(source, row, skip_bad=skip_bad) for case_id, row in rows.items()}
     good = [case_id for case_id, (status, _) in notes.items() if status != "skipped"]
@@ -61,16 +67,24 @@ def predict_folder(decision: Decision, folder: Path, output: Path, *, skip_bad: 
 
     outcome = Outcome(output / "predictions.csv", Counter(status for status, _ in notes.values()))
     scores: dict[str, Any] = {}
-    for result in apply_decision(decision, images()):
+    unsure: dict[str, Uncertainty] = {}
+    for result in apply_decision(decision, images(), uncertainty=uncertainty):
         case_id, image = result.case_id, waiting.pop(result.case_id)
         scores[case_id] = result.scores
+        if result.uncertainty is not None:
+            unsure[case_id] = result.uncertainty
         if result.mask is None:
             continue
         like = nifti_path(folder, rows[case_id]["image"])
-        for name, content in mask_files(stems[case_id], result.mask, source.classes, affine=image.affine, like=like):
+        for name, content in mask_files(stems[case_id], result.mask, decision.classes, affine=image.affine, like=like):
             files.write_bytes(output / name, content)
             outcome.masks += 1
-    write_table(outcome.table, rows, scores, notes, source.classes)
+        if result.uncertainty is not None:
+            entropy, outcomes = result.uncertainty.total, len(decision.classes) + 1 if decision.exclusive else 2
+            name, content = uncertainty_file(stems[case_id], entropy, outcomes, affine=image.affine, like=like)
+            files.write_bytes(output / name, content)
+            unsure[case_id] = region_means(result.uncertainty, (result.map >= HALF).any(0))
+    write_table(outcome.table, rows, scores, notes, decision.classes, unsure)
     return outcome
 
 
@@ -130,12 +144,19 @@ def write_table(
     scores: dict[str, Any],
     notes: dict[str, tuple[str, str]],
     classes: tuple[str, ...],
+    unsure: Mapping[str, Uncertainty] | None = None,
 ) -> None:
-    """Write ``predictions.csv``: name, the probability of every class, status and note, in the folder's order."""
+    """Write ``predictions.csv``: name, the probability of every class, status and note, in the folder's order.
+
+    Where uncertainties are given, their columns ``entropy``, ``aleatoric`` and ``epistemic`` (nats) follow.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", *(f"p_{label}" for label in classes), "status", "note"])
+    further = ["entropy", "aleatoric", "epistemic"] if unsure else []
+    writer.writerow(["name", *(f"p_{label}" for label in classes), "status", "note", *further])
     for case_id, row in rows.items():
         values = [f"{float(value):.6f}" for value in scores[case_id]] if case_id in scores else [""] * len(classes)
-        writer.writerow([row["name"], *values, *notes[case_id]])
+        one = (unsure or {}).get(case_id)
+        measured = [f"{float(value):.6f}" for value in (one.total, one.aleatoric, one.epistemic)] if one else []
+        writer.writerow([row["name"], *values, *notes[case_id], *(measured or [""] * len(further))])
     files.write_text(path, text.getvalue())

@@ -41,6 +41,33 @@ def mask_files(
             yield f"{name}.png", png_bytes(array * 255 if overlapping or len(classes) == 1 else array)
 
 
+def uncertainty_file(
+    stem: str,
+    entropy: np.ndarray,
+    outcomes: int,
+    *,
+    affine: np.ndarray | None = None,
+    like: Path | None = None,
+) -> tuple[str, bytes]:
+    """Encode an entropy (*spatial) in nats as ``<stem>_uncertainty``, 0 ... 255 for 0 ... log(outcomes).
+
+    Args:
+        stem: File name of the case's mask without its ending.
+        entropy: Of every voxel.
+        outcomes: Outcomes that a voxel can have, the background included.
+        affine: As in :func:`mask_files`.
+        like: As in :func:`mask_files`.
+
+    Returns:
+        File name and content.
+    """
+    levels = np.rint(255 * np.clip(entropy / np.log(outcomes), 0, 1)).astype(np.uint8)
+    name = f"{stem}_uncertainty"
+    if levels.ndim == 3:
+        return f"{name}.nii.gz", gzip.compress(nifti_bytes(levels, affine, like), compresslevel=6, mtime=0)
+    return f"{name}.png", png_bytes(levels)
+
+
 def nifti_bytes(array: np.ndarray, affine: np.ndarray | None, like: Path | None = None) -> bytes:
     """Encode a label map (X, Y, Z) as an uncompressed NIfTI file on the grid of ``like``.
 

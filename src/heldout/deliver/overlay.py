@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from heldout import files
 from heldout.blend.apply import blend_case
 from heldout.blend.decision import Decision, load_decision
 from heldout.blend.members import Member, load_member
+from heldout.blend.values import WHOLE
 from heldout.deliver.figures import ClassifiedCase, SegmentedCase, draw_classification, draw_segmentation
 from heldout.errors import UserError
 
@@ -25,7 +28,7 @@ def overlay(name: str, case_id: str | None = None) -> Path:
         case_id: One case; None takes some, from the worst to the best.
 
     Returns:
-        ``working/figures/<name>.png``, or ``<name>-<case>.png``.
+        ``working/figures/<name>.png``, or ``working/figures/<name>/overlay_case_<case>.png``.
 
     Raises:
         UserError: there is no such run, or it has not predicted the case.
@@ -38,13 +41,15 @@ def overlay(name: str, case_id: str | None = None) -> Path:
     classes, path = decision.classes, files.home() / "working" / "figures" / f"{name}.png"
     title = f"{name} on {decision.dataset}, out-of-fold"
     if case_id is not None:
-        path = path.with_name(f"{name}-{case_id}.png")
-    if decision.kind == "segmentation":
-        chosen = [case_id] if case_id else choose_segmented(table, classes)
-        draw_segmentation([_segmented(decision, members, case) for case in chosen], classes, title, path)
+        path = path.with_suffix("") / f"overlay_case_{case_id}.png"
+    if decision.kind == "segmentation" and case_id is not None:
+        draw_segmentation(views(*read_segmented(decision, members, case_id)), classes, f"{title}: {case_id}", path)
+    elif decision.kind == "segmentation":
+        chosen = choose_segmented(table, classes)
+        draw_segmentation([read_segmented(decision, members, case)[0] for case in chosen], classes, title, path)
     else:
         chosen = [case_id] if case_id else choose_classified(table, classes)
-        draw_classification([_classified(decision, members, case) for case in chosen], title, path)
+        draw_classification([read_classified(decision, members, case) for case in chosen], title, path)
     return path
 
 
@@ -73,24 +78,94 @@ def choose_classified(table: pd.DataFrame, classes: tuple[str, ...], count: int 
     return list(table["case_id"].to_numpy()[order[spread]])
 
 
-def _segmented(decision: Decision, members: list[Member], case_id: str) -> SegmentedCase:
-    dataset = members[0].dataset
-    mask = blend_case(decision, [member.prediction(case_id) for member in members]).mask
-    classes = len(decision.classes)
-    return SegmentedCase(
-        case_id,
-        dataset.read_image(case_id).array,
-        per_class(dataset.truth(case_id), classes),
-        per_class(mask, classes),
+def held_out_decision(decision: Decision, fold: int) -> Decision:
+    """A blend as a fold's cases are scored: with the settings tuned on the other folds; of a run the run itself."""
+    settings = decision.search.get("by_fold", {}).get(str(fold))
+    if settings is None:
+        return decision
+    weights = iter(settings["weights"])
+    members = [one if one["weight"] is None else {**one, "weight": next(weights) / WHOLE} for one in decision.members]
+    names, shares = decision.classes, settings["presence"]
+    presence = {}
+    if shares:
+        named = zip(decision.presence["shares"], shares, strict=True)
+        presence = {**decision.presence, "shares": {name: share / WHOLE for name, share in named}}
+    return replace(
+        decision,
+        members=members,
+        thresholds=dict(zip(names, settings["thresholds"], strict=True)) if settings["thresholds"] else {},
+        spatial=dict(zip(names, settings["spatial"], strict=True)) if settings["spatial"] else {},
+        presence=presence,
+        calibration=settings["calibration"],
     )
 
 
-def _classified(decision: Decision, members: list[Member], case_id: str) -> ClassifiedCase:
+def read_segmented(decision: Decision, members: list[Member], case_id: str) -> tuple[SegmentedCase, np.ndarray | None]:
+    """A case with its truth and what was said of it while it was held out, and its affine (None for pictures).
+
+    Raises:
+        UserError: the case is not of the train part, or one of its files changed.
+    """
+    dataset = members[0].dataset
+    truth = dataset.truth(case_id)  # refuses a case whose truth is sealed
+    decision = held_out_decision(decision, int(dataset.folds[case_id]))
+    mask = blend_case(decision, [member.prediction(case_id) for member in members]).mask
+    image, classes = dataset.read_image(case_id), len(decision.classes)
+    return SegmentedCase(case_id, image.array, per_class(truth, classes), per_class(mask, classes)), image.affine
+
+
+def read_classified(decision: Decision, members: list[Member], case_id: str) -> ClassifiedCase:
+    """A case with the names of its classes and what was said of it while it was held out."""
+    dataset = members[0].dataset
+    row = dataset.row(case_id)
+    decision = held_out_decision(decision, int(dataset.folds[case_id]))
     result = blend_case(decision, [member.prediction(case_id) for member in members])
-    row = members[0].table.set_index("case_id").loc[case_id]
     truth = tuple(label for label in decision.classes if row[f"y_{label}"] == 1)
     scores = {label: float(score) for label, score in zip(decision.classes, result.scores, strict=True)}
-    return ClassifiedCase(case_id, members[0].dataset.read_image(case_id).array, truth, scores)
+    return ClassifiedCase(case_id, dataset.read_image(case_id).array, truth, scores)
+
+
+def views(case: SegmentedCase, affine: np.ndarray | None) -> list[SegmentedCase]:
+    """What to show of a single case: a picture as it is; a volume in three planes through the middle of its lesion.
+
+    The lesion is the largest connected part of the truth, of all classes together; where there is none, of the
+    prediction. Planes are stretched so that their pixels are square in millimetres.
+    """
+    if case.truth.ndim == 3:
+        return [case]
+    import cc3d
+
+    found = case.truth.any(0) if case.truth.any() else case.predicted.any(0)
+    largest = cc3d.largest_k(found.astype(np.uint8), k=1) > 0 if found.any() else np.ones_like(found)
+    middle = [int(np.median(places)) for places in np.nonzero(largest)]
+    spacing = np.ones(3) if affine is None else np.linalg.norm(affine[:3, :3], axis=0)
+    names = _plane_names(affine)
+    planes = []
+    for axis in (2, 1, 0):
+        step = np.delete(spacing, axis)
+        arrays = [
+            _square(np.take(array, middle[axis], axis + 1), step) for array in (case.image, case.truth, case.predicted)
+        ]
+        title = f"{names[axis]} {middle[axis] + 1} of {found.shape[axis]}"
+        planes.append(SegmentedCase(title, arrays[0], arrays[1], arrays[2]))
+    return planes
+
+
+def _plane_names(affine: np.ndarray | None) -> Sequence[str]:
+    """Of each voxel axis, the name of the planes across it."""
+    if affine is None:
+        return ("across x", "across y", "across z")
+    import nibabel
+
+    planes = {"L": "sagittal", "R": "sagittal", "P": "coronal", "A": "coronal", "I": "axial", "S": "axial"}
+    return [planes[code] for code in nibabel.aff2axcodes(affine)]
+
+
+def _square(plane: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """A plane (C, A, B) turned upright, (C, B, A), its coarser axis repeated to the finer one's spacing."""
+    sizes = np.maximum(1, np.rint(np.array(plane.shape[1:]) * spacing / spacing.min())).astype(int)
+    rows, columns = ((np.arange(n) * (old / n)).astype(int) for n, old in zip(sizes, plane.shape[1:], strict=True))
+    return np.rot90(plane[:, rows][:, :, columns], axes=(1, 2))
 
 
 def per_class(mask: np.ndarray, classes: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from string import Template
 
 from heldout import files
 from heldout.deliver.charts import MOST_ROWS, forest, scatter
+from heldout.deliver.look import STYLE, THEME
 from heldout.deliver.row import Row, groups, split
 from heldout.deliver.texts import (
     LEGEND,
@@ -66,6 +67,8 @@ def page(rows: list[Row]) -> str:
         for number, (title, (key, members)) in enumerate(zip(titles, found.items(), strict=True))
     ]
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        style=STYLE,
+        theme=THEME,
         summary=f"{_count(runs, 'run')} and {_count(len(rows) - runs, 'blend')}, written {now}",
         contents=f'<nav aria-label="Datasets"><ul>{links}</ul></nav>' if len(found) > 1 else "",
         body="\n".join(sections),

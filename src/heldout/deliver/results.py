@@ -6,6 +6,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from heldout import files
+from heldout.deliver.results_ablation import ablation_tables
+from heldout.deliver.results_baselines import baseline_tables
 from heldout.deliver.row import Row
 from heldout.deliver.texts import bounds, duration, interval_text, lineage, looks_text, number, signed
 from heldout.errors import UserError
@@ -29,7 +31,8 @@ def write_results(rows: list[Row]) -> Path:
     datasets: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         datasets[row.dataset].append(row)
-    parts = [_HEAD, *(_dataset(name, datasets[name]) for name in sorted(datasets))]
+    tables = [baseline_tables(rows), ablation_tables(rows)]
+    parts = [_HEAD, *filter(None, tables), *(_dataset(name, datasets[name]) for name in sorted(datasets))]
     path = files.home() / "RESULTS.md"
     files.write_text(path, "\n".join(parts))
     return path

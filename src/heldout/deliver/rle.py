@@ -22,6 +22,27 @@ def encode(mask: np.ndarray) -> str:
     return " ".join(map(str, edges.tolist()))
 
 
+def runs(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and ends (the pixel after the last) of the runs that a text names, counted from 1.
+
+    Raises:
+        UserError: an odd count of numbers, something that is no number, or runs that are empty or overlap.
+    """
+    shown = f"run-length text {text[:40]!r}"
+    if not set(text) <= set("0123456789 "):
+        raise UserError(f"{shown} holds something that is no whole number")
+    numbers = np.array([int(part) for part in text.split()], dtype=object)
+    if len(numbers) % 2:
+        raise UserError(f"{shown} holds {len(numbers)} numbers; starts and lengths come in pairs")
+    starts, lengths = numbers[::2], numbers[1::2]
+    ends = starts + lengths
+    if len(numbers) and starts[0] < 1:
+        raise UserError(f"{shown} begins at pixel {starts[0]}, but pixels count from 1")
+    if (lengths < 1).any() or (starts[1:] < ends[:-1]).any():
+        raise UserError(f"{shown} holds empty or overlapping runs")
+    return starts, ends
+
+
 def decode(text: str, shape: tuple[int, int]) -> np.ndarray:
     """Turn :func:`encode`'s text back into a mask.
 
@@ -35,18 +56,9 @@ def decode(text: str, shape: tuple[int, int]) -> np.ndarray:
     Raises:
         UserError: an odd count of numbers, something that is no number, or runs that overlap or leave the image.
     """
-    try:
-        numbers = np.array([int(part) for part in text.split()], dtype=np.int64)
-    except ValueError:
-        raise UserError(f"run-length text {text[:40]!r} holds something that is no whole number") from None
-    if len(numbers) % 2:
-        raise UserError(f"run-length text {text[:40]!r} holds {len(numbers)} numbers; starts and lengths come in pairs")
-    starts, lengths = numbers[::2], numbers[1::2]
-    ends = starts + lengths
-    if len(numbers) and (starts[0] < 1 or ends[-1] - 1 > shape[0] * shape[1]):
+    starts, ends = runs(text)
+    if len(ends) and ends[-1] - 1 > shape[0] * shape[1]:
         raise UserError(f"run-length text {text[:40]!r} leaves an image of {shape[0]} x {shape[1]} pixels")
-    if (lengths < 1).any() or (starts[1:] < ends[:-1]).any():
-        raise UserError(f"run-length text {text[:40]!r} holds empty or overlapping runs")
     flat = np.zeros(shape[0] * shape[1], dtype=np.uint8)
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         flat[start - 1 : end - 1] = 1

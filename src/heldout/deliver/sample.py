@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from heldout.data.sources import identifier
@@ -128,31 +127,6 @@ def arrange(
             f"name the source's classes after them"
         )
     return pd.DataFrame(rows, columns=list(sample.columns))
-
-
-def check(table: pd.DataFrame, sample: pd.DataFrame | None, kind: str) -> None:
-    """Refuse a table that a competition would not score as meant.
-
-    Raises:
-        UserError: other columns, ids or order than the sample; a repeated id; a probability that is NaN or outside
-            0 ... 1; a run-length text that is none.
-    """
-    keys = [name for name in table.columns[:2] if name in ("id", "class")] if sample is None else []
-    if sample is not None:
-        if list(table.columns) != list(sample.columns):
-            raise UserError(f"the submission has columns {list(table.columns)}, the sample {list(sample.columns)}")
-        keys = list(sample.columns[: 2 if has_class_column(sample) else 1])
-    repeated = table[keys].duplicated()
-    if repeated.any():
-        raise UserError(f"the submission repeats id {table[keys[0]][repeated].iloc[0]!r}: every id may occur once")
-    if sample is not None and not table[keys].astype(str).equals(sample[keys]):
-        raise UserError("the submission's ids or their order differ from the sample's: write it again with `submit`")
-    for column in table.columns.difference(keys):
-        for name, value in zip(table[keys[0]], table[column], strict=True):
-            if kind == "csv" and not (np.isfinite(value) and 0 <= value <= 1):
-                raise UserError(f"id {name!r}, column {column}: probability {value} lies outside 0 ... 1")
-            if kind == "rle" and not (value == "-1" or set(str(value)) <= set("0123456789 ")):
-                raise UserError(f"id {name!r}, column {column}: {value!r} is no run-length text")
 
 
 def image_paths(text: str) -> list[str]:

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
     from heldout.blend.decision import Decision
 
-_SCHEMA = 4
+_SCHEMA = 5
 _ALSO = {
     "classification": ("roc_auc", "average_precision", "accuracy", "sensitivity", "specificity", "log_loss", "ece"),
-    "segmentation": ("dice_pos", "iou_pos", "dice_all", "roc_auc", "average_precision"),
+    "segmentation": (
+        *("dice_pos", "iou_pos", "dice_all", "recall_pos", "precision_pos"),
+        *("roc_auc", "average_precision"),
+    ),
 }
 
 
@@ -150,9 +153,11 @@ def _of_blend(decision: Decision) -> dict[str, Any]:
 
 def _about(metric: str, kind: str, table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     from heldout.metrics import get_metric, score
+    from heldout.metrics.registry import further_scores
 
     by_class = {name: _finite(score(metric, table, [name])) for name in classes} if len(classes) > 1 else {}
-    also = {name: _finite(score(name, table, classes)) for name in _ALSO[kind] if name != metric}
+    names = (*_ALSO[kind], *further_scores(kind, table))
+    also = {name: _finite(score(name, table, classes)) for name in names if name != metric}
     by_fold = [(int(fold), _finite(score(metric, part, classes))) for fold, part in table.groupby("fold")]
     return {
         "higher_is_better": get_metric(metric).higher_is_better,

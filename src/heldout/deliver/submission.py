@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,8 +15,9 @@ from heldout.blend.decision import Decision
 from heldout.config import load
 from heldout.data.image import Image
 from heldout.deliver import rle
+from heldout.deliver.checks import check, read_submission
 from heldout.deliver.masks import mask_files
-from heldout.deliver.sample import arrange, asked_for, case_names, check, empty_text, image_paths, read_sample
+from heldout.deliver.sample import arrange, asked_for, case_names, empty_text, image_paths, read_sample
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,6 +55,35 @@ def submit(decision: Decision) -> Path:
     return writer.write(apply_decision(decision, images), files.home() / "submissions" / decision.name)
 
 
+def check_file(decision: Decision, path: Path) -> int:
+    """Hold a submission file against the sample submission and the images of a decision's dataset.
+
+    Args:
+        decision: The decision that it was made with.
+        path: A CSV file, such as one that a kernel wrote or that was edited.
+
+    Returns:
+        How many rows it has.
+
+    Raises:
+        UserError: it is no such file, or a row of it would not be scored as meant; names the row and the remedy.
+    """
+    from heldout.data.cases import open_dataset
+
+    config = load(decision.members[0]["spec"])
+    if config.submission == "masks":
+        raise UserError(f"{config.spec} submits a zip of masks, and {path.name} can only be checked where it is CSV")
+    dataset = open_dataset(config)
+    cases = dataset.part("submit")
+    writer = SubmissionWriter(decision, cases, dataset.source.root)
+    table = read_submission(str(path), path.name)
+    if config.submission == "rle":
+        for _ in writer.watch((case_id, dataset.read_image(case_id)) for case_id in writer.cases.case_id):
+            pass
+    writer.check(table, path.name)
+    return len(table)
+
+
 class SubmissionWriter:
     """Lays predictions out as a competition wants them; everything about the form is checked before predicting.
 
@@ -78,11 +109,12 @@ class SubmissionWriter:
         self.names = case_names(self.cases, self.sample, self.classes)
         self._like = {row.case_id: nifti_path(root, row.image) for row in self.cases.itertuples()}
         self._affines: dict[str, np.ndarray | None] = {}
+        self._sizes: dict[str, tuple[int, ...]] = {}
 
     def watch(self, images: Iterable[tuple[str, Image]]) -> Iterator[tuple[str, Image]]:
         """Pass images on, and remember where in space they lie."""
         for case_id, image in images:
-            self._affines[case_id] = image.affine
+            self._affines[case_id], self._sizes[case_id] = image.affine, image.full_shape
             yield case_id, image
 
     def write(self, results: Iterable[Blended], stem: Path) -> Path:
@@ -96,13 +128,37 @@ class SubmissionWriter:
             return stem.with_name(f"{stem.name}.zip")
         values = {result.case_id: self._values(result) for result in results}
         table = arrange(values, self.names, self.classes, self.sample, self.form)
-        check(table, self.sample, self.form)
-        path = stem.with_name(f"{stem.name}.csv")
-        files.write_text(path, table.to_csv(index=False, lineterminator="\n"))
+        text, path = table.to_csv(index=False, lineterminator="\n"), stem.with_name(f"{stem.name}.csv")
+        # what is checked is what a reader of the file will see
+        self.check(read_submission(io.StringIO(text), path.name), path.name)
+        files.write_text(path, text)
         return path
+
+    def check(self, table: pd.DataFrame, name: str) -> None:
+        """Refuse a submission, as text, that a competition would not score as meant.
+
+        Args:
+            table: The submission.
+            name: What messages call it.
+
+        Raises:
+            UserError: naming the row, the column and the remedy.
+        """
+        sizes = {}
+        for shown, case_id in self.names.items() if self.form == "rle" else ():
+            sizes |= dict.fromkeys([shown, *(f"{shown}_{label}" for label in self.classes)], self._sizes[case_id])
+        check(table, self._expected(), self.form, sizes, name)
+
+    def _expected(self) -> pd.DataFrame:
+        """Columns and ids of the submission; the values do not count."""
+        if self.sample is not None:
+            return self.sample
+        blank = {case_id: dict.fromkeys(self.classes, "") for case_id in self.names.values()}
+        return arrange(blank, self.names, self.classes, None, self.form).astype(str)
 
     def _values(self, result: Blended) -> dict[str, float] | dict[str, str]:
         if self.form == "rle":
+            self._sizes[result.case_id] = result.mask.shape[1:]
             return mask_texts(result.mask, self.classes, empty_text(self.sample))
         return probabilities(result.scores, self.classes)
 
@@ -120,9 +176,16 @@ def probabilities(scores: np.ndarray, classes: tuple[str, ...]) -> dict[str, flo
 
 
 def mask_texts(mask: np.ndarray, classes: tuple[str, ...], empty: str = "") -> dict[str, str]:
-    """Run-length text of every class, from a label map (1, H, W) or from one channel per class (K, H, W)."""
+    """Run-length text of every class, from a label map (1, H, W) or from one channel per class (K, H, W).
+
+    Every text is decoded again and must give the mask.
+    """
     channels = [mask[0] == index + 1 for index in range(len(classes))] if len(mask) == 1 else mask
-    return {label: rle.encode(channel) or empty for label, channel in zip(classes, channels, strict=True)}
+    texts = {label: rle.encode(channel) for label, channel in zip(classes, channels, strict=True)}
+    for (label, text), channel in zip(texts.items(), channels, strict=True):
+        if not np.array_equal(rle.decode(text, channel.shape), channel != 0):
+            raise ValueError(f"the run-length text of {label} does not decode to its mask")
+    return {label: text or empty for label, text in texts.items()}
 
 
 def nifti_path(root: Path, image: str) -> Path | None:

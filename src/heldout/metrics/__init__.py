@@ -1,8 +1,11 @@
 """Scores of held-out predictions: pure functions of arrays and of the table, without any other room."""
 
 from heldout.metrics.bootstrap import Difference, Interval, compare, interval, intervals
+from heldout.metrics.depth import iou_by_depth, mean_by_depth
+from heldout.metrics.lesion import count_lesions
 from heldout.metrics.overlap import count_errors
 from heldout.metrics.registry import METRICS, Metric, get_metric, score
+from heldout.metrics.surface import surface_distances
 from heldout.metrics.tables import check_cases
 
 __all__ = [
@@ -13,8 +16,12 @@ __all__ = [
     "check_cases",
     "compare",
     "count_errors",
+    "count_lesions",
     "get_metric",
     "interval",
     "intervals",
+    "iou_by_depth",
+    "mean_by_depth",
     "score",
+    "surface_distances",
 ]

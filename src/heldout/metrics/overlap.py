@@ -60,6 +60,23 @@ def case_iou(counts: np.ndarray, empty: float) -> np.ndarray:
     return _ratio(counts[..., 0].astype(float), counts.sum(-1).astype(float), empty)
 
 
+def case_recall(counts: np.ndarray, empty: float) -> np.ndarray:
+    """Share TP / (TP + FN) of the true voxels that are found; arguments as :func:`case_dice`."""
+    return _ratio(counts[..., 0].astype(float), (counts[..., 0] + counts[..., 2]).astype(float), empty)
+
+
+def case_precision(counts: np.ndarray, empty: float) -> np.ndarray:
+    """Share TP / (TP + FP) of the predicted voxels that are true; ``empty`` is its value where nothing is predicted."""
+    return _ratio(counts[..., 0].astype(float), (counts[..., 0] + counts[..., 1]).astype(float), empty)
+
+
+def case_volume_error(counts: np.ndarray, empty: float) -> np.ndarray:
+    """Relative volume error |predicted - true| / true, 0 or more; ``empty`` is its value where nothing is true."""
+    return _ratio(
+        np.abs(counts[..., 1] - counts[..., 2]).astype(float), (counts[..., 0] + counts[..., 2]).astype(float), empty
+    )
+
+
 def mean_of_positives(values: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean over the cases whose true mask is not empty.
 

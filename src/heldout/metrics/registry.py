@@ -5,113 +5,29 @@ A table has one row per case: ``case_id``, ``patient_id``, and for every class `
 made with tuned thresholds; otherwise a probability of 0.5 is called positive, and of exclusive classes the most
 probable one. ``uncalibrated_<class>``, where present, is the probability before a calibration, which may be another for
 every fold: scores of ranking look at that one. Segmentations add ``tp_<class>``, ``fp_<class>``, ``fn_<class>``
-(voxels).
+(voxels); where an experiment asks for them ``lesions_``, ``found_``, ``regions_`` and ``false_<class>`` (lesions),
+``hd95_`` and ``assd_<class>`` (mm) and ``voxel_mm3``.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from heldout.errors import UserError
-from heldout.metrics import calibration, decisions, overlap, ranking
+from heldout.metrics import calibration, decisions, ranking
+from heldout.metrics.masks import MASK_SCORES
+from heldout.metrics.metric import Metric
+from heldout.metrics.patients import POOLS
 from heldout.metrics.tables import Columns, columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _CHUNK = 4_000_000  # weights scored at once: 32 MB
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A score.
-
-    Attributes:
-        name: Its name; of an overlap it ends in the empty-mask policy.
-        kind: ``classification`` scores labels (or the presence of a segmented class), ``segmentation`` masks.
-        higher_is_better: Whether a larger value is a better one.
-        description: One line for people.
-        uses: What it looks at: probabilities, calls (so that a threshold matters) or voxel counts (likewise).
-        one_class: Function of one class's columns and (draws, n) weights; of (n, *extra, 3) counts where it uses those.
-        exclusive: What replaces the mean over classes where classes exclude each other; takes (n, K) columns.
-        sides: The kinds of case of each class without which the score says nothing.
-        presence: The class that counts for half, the others sharing the rest; None where all count alike.
-    """
-
-    name: str
-    kind: Literal["classification", "segmentation"]
-    higher_is_better: bool
-    description: str
-    uses: Literal["probability", "call", "counts"]
-    one_class: Callable[..., np.ndarray]
-    exclusive: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
-    sides: tuple[Literal["positive", "negative"], ...] = ()
-    presence: str | None = None
-
-    @property
-    def thresholded(self) -> bool:
-        """Whether the score depends on a threshold."""
-        return self.uses != "probability"
-
-    @property
-    def ranks(self) -> bool:
-        """Whether only the order of the cases counts, not what their probabilities are."""
-        return self.one_class in (ranking.roc_auc, ranking.average_precision)
-
-    def view(self, table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-        """The table with the probabilities that this score looks at in ``p_<class>``."""
-        if not self.ranks or f"uncalibrated_{classes[0]}" not in table:
-            return table
-        return table.assign(**{f"p_{name}": table[f"uncalibrated_{name}"] for name in classes})
-
-    def evaluate(self, columns: Columns, weights: np.ndarray) -> np.ndarray:
-        """(draws,) scores under (draws, n) weights: the mean over classes, nan where a class is undefined."""
-        return self.evaluate_rows([columns], weights)[0]
-
-    def evaluate_rows(self, rows: Sequence[Columns], weights: np.ndarray) -> np.ndarray:
-        """(rows, draws) scores of several tables of the same cases under the same (draws, n) weights."""
-        if self.uses == "counts":
-            if any(columns.counts is None for columns in rows):
-                raise UserError(f"{self.name} needs masks, and these are predictions without: choose another metric")
-            # one matrix product for the classes of all tables together
-            return self.one_class(np.stack([columns.counts for columns in rows], 1), weights).mean(2).T
-        return np.stack([self._of_labels(columns, weights) for columns in rows])
-
-    def support(self, columns: Columns, patients: np.ndarray) -> int:
-        """Number of patients that the weakest part of the score stands on.
-
-        Args:
-            columns: The cases.
-            patients: (n,) patient of every case.
-        """
-        found = [len(np.unique(patients))]
-        for side in self.sides:
-            held = columns.positive if side == "positive" else ~columns.positive
-            found += [len(np.unique(patients[of_class])) for of_class in held.T]
-        return min(found)
-
-    def _of_labels(self, columns: Columns, weights: np.ndarray) -> np.ndarray:
-        seen = columns.probability if self.uses == "probability" else columns.called
-        if columns.exclusive and self.exclusive is not None:
-            return self.exclusive(columns.truth, seen, weights)
-        scores = [self.one_class(y, s, weights) for y, s in zip(columns.truth.T, seen.T, strict=True)]
-        return np.average(scores, axis=0, weights=self._shares(columns.classes))
-
-    def _shares(self, classes: Sequence[str]) -> np.ndarray:
-        """(K,) what every class counts; one class alone counts as a whole."""
-        count = len(classes)
-        if self.presence is None or count == 1:
-            return np.full(count, 1 / count)
-        if self.presence not in classes:
-            raise UserError(
-                f"metric {self.name}: there is no class {self.presence!r}, the classes are {', '.join(classes)}"
-            )
-        return np.where(np.array(classes) == self.presence, 0.5, 0.5 / (count - 1))
 
 
 def _right_class(truth: np.ndarray, called: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -127,38 +43,27 @@ def _cross_entropy(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) ->
     return calibration.log_loss(np.ones(len(truth), bool), of_true_class, weights)
 
 
-def _overlap(of_case: Callable, empty: float, mean: Callable, counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return mean(of_case(counts, empty), counts, weights)
-
-
 _POSITIVE = ("positive",)
 _BOTH = ("positive", "negative")
 
 
-def _overlaps() -> list[Metric]:
-    policies = {
-        "pos": (overlap.mean_of_positives, 0.0, "mean over the cases that hold the class"),
-        "all": (overlap.mean_of_all, 1.0, "mean over all cases, 1 where mask and prediction are both empty"),
-    }
-    found = []
-    for name, of_case in {"dice": overlap.case_dice, "iou": overlap.case_iou}.items():
-        for policy, (mean, empty, text) in policies.items():
-            function = functools.partial(_overlap, of_case, empty, mean)
-            found.append(
-                Metric(
-                    f"{name}_{policy}",
-                    "segmentation",
-                    True,
-                    f"{name.capitalize()}, {text}",
-                    "counts",
-                    function,
-                    sides=_POSITIVE if policy == "pos" else (),
-                )
-            )
-    return found
+def _of_masks() -> list[Metric]:
+    return [
+        Metric(name, "segmentation", upward, text, uses, function, sides=_POSITIVE if name.endswith("_pos") else ())
+        for name, upward, text, uses, function in MASK_SCORES
+    ]
 
 
 WEIGHTED = "weighted_auc:"
+_FURTHER = {
+    "lesions_": ["lesion_recall_pos", "lesion_precision_pos", "lesion_f1_pos", "lesion_count_error_all"],
+    "hd95_": ["hd95_pos", "assd_pos"],
+    "voxel_mm3": ["volume_ml_error_all"],
+}
+_OF_PATIENTS = {
+    "classification": ["patient:roc_auc", "patient_top3:roc_auc"],
+    "segmentation": ["patient:dice_pos", "patient:volume_error_pos"],
+}
 _LABELS = "classification"
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -217,30 +122,58 @@ METRICS: dict[str, Metric] = {
             "probability",
             calibration.maximum_calibration_error,
         ),
-        *_overlaps(),
+        *_of_masks(),
     ]
 }
 
 
 def get_metric(name: str) -> Metric:
-    """Metric of a name: one of :data:`METRICS`, or ``weighted_auc:<class>``.
+    """Metric of a name: one of :data:`METRICS`, ``weighted_auc:<class>``, or ``patient:`` before any of them.
 
     The weighted AUC is the score of the RSNA intracranial aneurysm detection challenge (2025): half the AUC of the
     class that says whether there is anything at all, half the mean AUC of the classes that say where. Which class that
     is stands in the name, so that whoever reads the score knows.
 
+    ``patient:roc_auc`` scores patients, not cases, by the highest probability of a patient's cases, and
+    ``patient_top3:roc_auc`` by the mean of the three highest; ``patient:dice_pos`` scores the volume that a patient's
+    slices make. See :func:`heldout.metrics.patients.pool_patients`.
+
     Raises:
         UserError: there is no such metric.
     """
+    prefix, _, inner = name.partition(":")
+    if prefix in POOLS:
+        metric = get_metric(inner)
+        if metric.uses == "surfaces":
+            raise UserError(f"metric {name!r}: surfaces of slices make no surface of a patient, choose another metric")
+        return replace(metric, name=name, description=f"{metric.description}, of patients", pool=POOLS[prefix])
     if name.startswith(WEIGHTED):
         presence = name.removeprefix(WEIGHTED)
         return replace(METRICS["roc_auc"], name=name, description=f"AUC, half of it of {presence}", presence=presence)
     if name not in METRICS:
         raise UserError(
             f"metric {name!r} does not exist: choose one of {', '.join(METRICS)}, or {WEIGHTED}CLASS, where CLASS "
-            "says whether there is anything at all"
+            f"says whether there is anything at all; {' or '.join(f'{pool}:' for pool in POOLS)} before a name scores "
+            "patients"
         )
     return METRICS[name]
+
+
+def further_scores(kind: str, table: pd.DataFrame) -> list[str]:
+    """Names of scores that a table allows beyond the usual ones: of lesions, surfaces and patients, where it has them.
+
+    Args:
+        kind: ``classification`` or ``segmentation``.
+        table: One row per case.
+    """
+    names = []
+    for column, of_details in _FURTHER.items():
+        if any(name.startswith(column) for name in table.columns):
+            names += of_details
+    if "patient_id" in table and table["patient_id"].nunique() < len(table):
+        names += _OF_PATIENTS["classification"]
+        names += _OF_PATIENTS["segmentation"] if kind == "segmentation" else []
+    return names
 
 
 def score(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout.errors import UserError
+from heldout.metrics.lesion import LESION_COLUMNS
+from heldout.metrics.surface import SURFACE_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +29,10 @@ class Columns:
         counts: (n, K, 3) float64 voxel counts [TP, FP, FN], or None without masks.
         exclusive: The rows are one-hot labels with probabilities that sum to one.
         classes: Names of the K classes.
+        patients: (n,) patient of every case, or None where the table names none.
+        lesions: (n, K, 4) float64 counts of :func:`heldout.metrics.lesion.count_lesions`, or None where not counted.
+        surfaces: (n, K, 2) float64 of :func:`heldout.metrics.surface.surface_distances`, or None where not measured.
+        voxel_mm3: (n,) float64 volume of a case's voxel, or None where not known.
     """
 
     truth: np.ndarray
@@ -35,6 +41,10 @@ class Columns:
     counts: np.ndarray | None
     exclusive: bool
     classes: tuple[str, ...]
+    patients: np.ndarray | None = None
+    lesions: np.ndarray | None = None
+    surfaces: np.ndarray | None = None
+    voxel_mm3: np.ndarray | None = None
 
     @property
     def positive(self) -> np.ndarray:
@@ -56,16 +66,25 @@ def columns_of(table: pd.DataFrame, classes: Sequence[str]) -> Columns:
     outside = (probability < 0) | (probability > 1)
     if outside.any():
         _complain(table, outside, "p", classes, "lies outside 0 ... 1")
-    counts = None
-    if f"tp_{classes[0]}" in table:
-        counts = np.stack([_read(table, kind, classes) for kind in ("tp", "fp", "fn")], -1)
+    counts = _read_together(table, ("tp", "fp", "fn"), classes)
     exclusive = (
         counts is None
         and len(classes) > 1
         and bool((truth.sum(1) == 1).all() and (np.abs(probability.sum(1) - 1) < _ONE).all())
     )
     called = _calls(table, classes, probability, exclusive)
-    return Columns(truth.astype(bool), probability, called, counts, exclusive, tuple(classes))
+    return Columns(
+        truth.astype(bool),
+        probability,
+        called,
+        counts,
+        exclusive,
+        tuple(classes),
+        patients=table["patient_id"].to_numpy() if "patient_id" in table else None,
+        lesions=_read_together(table, LESION_COLUMNS, classes),
+        surfaces=_read_together(table, SURFACE_COLUMNS, classes),
+        voxel_mm3=_read(table, "voxel", ["mm3"])[:, 0] if "voxel_mm3" in table else None,
+    )
 
 
 def check_cases(table: pd.DataFrame, expected: Iterable[str] | None = None) -> None:
@@ -94,6 +113,13 @@ def _calls(table: pd.DataFrame, classes: Sequence[str], probability: np.ndarray,
     if exclusive:
         return np.arange(len(classes)) == probability.argmax(1)[:, None]
     return probability >= 0.5
+
+
+def _read_together(table: pd.DataFrame, kinds: Sequence[str], classes: Sequence[str]) -> np.ndarray | None:
+    """(n, K, kinds) float64; None where the table has no such columns."""
+    if f"{kinds[0]}_{classes[0]}" not in table:
+        return None
+    return np.stack([_read(table, kind, classes) for kind in kinds], -1)
 
 
 def _read(table: pd.DataFrame, kind: str, classes: Sequence[str]) -> np.ndarray:

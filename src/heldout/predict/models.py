@@ -25,9 +25,17 @@ class HasClasses(Protocol):
 
 def build(config: Task, dataset: HasClasses) -> nn.Module:
     """Make an experiment's network for a dataset, as training starts with it: random but for pretrained parts."""
+    config = widened(config, len(dataset.classes))
     model = config.build_model(len(dataset.classes), dataset.exclusive)
     config.load_pretrained(model)
     return model
+
+
+def widened(config: Task, classes: int) -> Task:
+    """The experiment as its network sees it: with a channel more per class where a first stage shows its maps."""
+    if config.first_stage is None or config.first_stage_use != "channel":
+        return config
+    return config.model_copy(update={"channels": config.channels + classes})
 
 
 def save_model(model: nn.Module, path: Path) -> str:
@@ -63,8 +71,9 @@ def load_model(config: Task, weights: Path, classes: int | Sequence[str], exclus
         raise UserError(f"{weights} does not exist: train {config.spec} again, or restore the file") from None
     except SafetensorError as error:
         raise UserError(f"{weights} is damaged ({error}): restore it or train {config.spec} again") from None
+    count = classes if isinstance(classes, int) else len(classes)
     with torch.random.fork_rng(devices=[]):
-        model = config.build_model(classes if isinstance(classes, int) else len(classes), exclusive)
+        model = widened(config, count).build_model(count, exclusive)
     own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     stored = {key: tuple(value.shape) for key, value in state.items()}
     differing = sorted(key for key in own.keys() | stored.keys() if own.get(key) != stored.get(key))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PRESENCE_SHARE = 0.001
-PRESENCE_LEAST = 10
+from heldout.tasks.presence import presence_count
+
 HALF = 128  # the smallest stored value that stands for a probability of 0.5 or more
 
 
@@ -18,7 +18,8 @@ class Prediction:
 
     Attributes:
         case_id: The case.
-        scores: (K,) float32 in 0 ... 1: probability of each class; of a segmentation, :func:`presence`.
+        scores: (K,) float32 in 0 ... 1: probability of each class; of a segmentation, :func:`presence`, or what the
+            network's second head says.
         map: (K, *spatial) uint8 on the grid of the case's own file, ``round(255 p)``; None for classification.
     """
 
@@ -61,7 +62,7 @@ def presence(probability: np.ndarray) -> np.ndarray:
         (K,) float32 in 0 ... 1: the mean of the highest 0.1 % of voxels, at least ten of them, over 255.
     """
     count = probability[0].size
-    wanted = min(count, max(PRESENCE_LEAST, round(PRESENCE_SHARE * count)))
+    wanted = presence_count(count)
     levels = np.arange(256)[::-1]
     scores = []
     for channel in probability:

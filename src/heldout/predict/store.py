@@ -15,6 +15,7 @@ import pandas as pd
 from heldout import files
 from heldout.errors import UserError
 from heldout.metrics.overlap import count_errors
+from heldout.predict.details import Details
 from heldout.predict.prediction import Prediction, mean_predictions, presence, to_mask
 
 __all__ = [
@@ -55,6 +56,7 @@ def write_predictions(
     *,
     exclusive: bool,
     truth: Truth | None = None,
+    details: Details | None = None,
 ) -> Stored:
     """Write ``<folder>/<name>.parquet`` and the maps ``<folder>/<name>_maps/<case_id>.b2nd``, each atomically.
 
@@ -67,6 +69,7 @@ def write_predictions(
         frame: Rows of the cases, as :func:`build_table` takes them.
         exclusive: The classes exclude each other.
         truth: As in :func:`build_table`.
+        details: As in :func:`build_table`.
 
     Raises:
         UserError: a case is predicted twice, not at all, or does not belong.
@@ -79,7 +82,7 @@ def write_predictions(
                 maps[prediction.case_id] = _write_map(_map_path(folder, name, prediction.case_id), prediction.map)
             yield prediction
 
-    table = build_table(frame, keep(), truth, exclusive=exclusive)
+    table = build_table(frame, keep(), truth, exclusive=exclusive, details=details)
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     data = buffer.getvalue()
@@ -94,6 +97,7 @@ def build_table(
     *,
     exclusive: bool,
     cut: Callable[[np.ndarray], np.ndarray] | None = None,
+    details: Details | None = None,
 ) -> pd.DataFrame:
     """Put predictions beside the labels, in the table from which every metric is computed.
 
@@ -103,10 +107,11 @@ def build_table(
         truth: Mask (M, *spatial) of a case, to count wrong voxels; None counts none.
         exclusive: The classes exclude each other.
         cut: Makes a mask of a map; None is :func:`heldout.predict.prediction.to_mask` at one half.
+        details: Measures more of every mask, see :func:`heldout.predict.details.mask_details`; None measures nothing.
 
     Returns:
         A row per case in the order of ``rows``: case_id, patient_id, fold, ``y_<class>``, ``p_<class>``, and with
-        ``truth`` the voxel counts ``tp_<class>``, ``fp_<class>``, ``fn_<class>``.
+        ``truth`` the voxel counts ``tp_<class>``, ``fp_<class>``, ``fn_<class>`` and what ``details`` measured.
 
     Raises:
         UserError: a case is predicted twice, not at all, or does not belong, or its mask has another size.
@@ -115,6 +120,7 @@ def build_table(
     missing = dict.fromkeys(rows["case_id"])
     scores: dict[str, np.ndarray] = {}
     counts: dict[str, np.ndarray] = {}
+    measured: dict[str, dict[str, float]] = {}
     for prediction in predictions:
         case_id = prediction.case_id
         if case_id not in missing:
@@ -131,6 +137,8 @@ def build_table(
                     "index the dataset again"
                 )
             counts[case_id] = count_errors(mask, true_mask, len(classes), exclusive)
+            if details is not None:
+                measured[case_id] = details(case_id, mask, true_mask)
     if missing:
         raise UserError(f"case {next(iter(missing))} has no prediction ({len(missing)} missing): predict it again")
     known = [column for column in ("case_id", "patient_id", "fold") if column in rows]
@@ -142,7 +150,8 @@ def build_table(
     for column, kind in enumerate(("tp", "fp", "fn") if counts else ()):
         for position, label in enumerate(classes):
             columns[f"{kind}_{label}"] = np.array([counts[case_id][position, column] for case_id in order], np.int64)
-    return pd.concat([table, pd.DataFrame(columns)], axis=1)
+    extra = pd.DataFrame([measured[case_id] for case_id in order]) if measured else pd.DataFrame()
+    return pd.concat([table, pd.DataFrame(columns), extra], axis=1)
 
 
 def class_names(table: pd.DataFrame) -> list[str]:

@@ -25,6 +25,7 @@ class Task(BaseConfig):
     """Base of all tasks: 2D or 3D, classification or segmentation."""
 
     kind: ClassVar[Literal["classification", "segmentation"]]
+    two_heads: ClassVar[bool] = False  # the network gives a mask and judges the whole case too
 
     # Loss
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="mass moved from the label to the other classes")
@@ -115,6 +116,17 @@ class Task(BaseConfig):
             return torch.sigmoid(logits)
         probabilities = torch.softmax(logits, dim=1)
         return probabilities if self.kind == "classification" else probabilities[:, 1:]
+
+    def judge(self, outputs: Outputs) -> Tensor | None:  # noqa: ARG002 - a hook
+        """Probabilities (B, K) of a second head that judges whole cases; None where there is none."""
+        return None
+
+    def start_epoch(self, model: nn.Module, epoch: int) -> None:  # noqa: ARG002 - a hook
+        """Put the network into training mode for an epoch, counted from 0: a function of that number alone.
+
+        What it freezes or leaves out follows from the epoch, so that a run which was stopped goes on as it would have.
+        """
+        model.train()
 
     def mask_channels(self, classes: int, exclusive: bool) -> int:
         """Number of logits per voxel: one more than classes where several are exclusive, for the background."""

@@ -78,6 +78,9 @@ def _check_network(config: Task) -> None:
         if logits is None or tuple(logits.shape) != expected:
             shape = None if logits is None else tuple(logits.shape)
             raise UserError(f"build_model gives {config.output!r} of shape {shape}: it must be {expected}")
+        judged = config.judge(outputs) if config.two_heads else None
+        if config.two_heads and (judged is None or tuple(judged.shape) != (BATCH, classes)):
+            raise UserError(f"build_model must give 'label' of shape {(BATCH, classes)} beside the mask")
         probability = config.activate(outputs, exclusive)
         if tuple(probability.shape[:2]) != (BATCH, classes) or not bool(
             ((probability >= 0) & (probability <= 1)).all()
@@ -125,12 +128,12 @@ def _random_batch(config: Task, classes: int, exclusive: bool, size: tuple[int, 
     import torch
 
     image = torch.rand(BATCH, config.channels, *size)
+    label = torch.nn.functional.one_hot(torch.arange(BATCH) % classes, classes).float()
     if config.kind == "classification":
-        label = torch.nn.functional.one_hot(torch.arange(BATCH) % classes, classes).float()
         return image, {"image": image, "label": label}
     label_map = classes == 1 or exclusive
     mask = torch.randint(classes + 1 if label_map else 2, (BATCH, 1 if label_map else classes, *size))
-    return image, {"image": image, "mask": mask.to(torch.uint8)}
+    return image, {"image": image, "label": label, "mask": mask.to(torch.uint8)}
 
 
 def _check_augment(config: Task) -> None:

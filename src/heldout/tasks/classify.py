@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from heldout.errors import UserError
 from heldout.tasks.base import Task
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
+
+RESNETS = ("resnet10", "resnet18", "resnet34", "resnet50")
 
 
 class Classify(Task):
@@ -70,18 +73,67 @@ class Classify2D(Classify):
 
 
 class Classify3D(Classify):
-    """Volume classification with a 3D ResNet of MONAI."""
+    """Volume classification: a 3D ResNet of MONAI on whole volumes or crops of them, or a 2D network on slices."""
 
     dimensions: ClassVar[Literal[3]] = 3
-    encoder: Literal["resnet10", "resnet18", "resnet34", "resnet50"] = "resnet18"
+    arch: Literal["resnet", "slices"] = Field(
+        "resnet", description="resnet is a 3D ResNet; slices (2.5D) a timm network on stacks of neighbouring slices"
+    )
+    encoder: str = Field("resnet18", description="resnet10, 18, 34 or 50; with arch = 'slices' any model of timm")
+    encoder_weights: str | None = Field(
+        None, description="with arch = 'slices', local file of pretrained weights, absolute or below the data folder"
+    )
     stem: Literal["standard", "small"] = Field(
         "standard",
         description="standard begins with a stride of 4, small (for volumes below about 48 voxels) with none",
     )
     width: float = Field(1.0, gt=0, le=2, description="factor on the number of filters")
+    crop_size: tuple[int, int, int] | None = Field(
+        None, description="voxels of the crops that a 3D network reads instead of the whole volume"
+    )
+    crops: int = Field(4, ge=1, description="random crops per volume in training; prediction takes a grid of them")
+    slices: int = Field(3, ge=1, description="neighbouring slices that are the channels of a 2D network, odd")
+    slice_step: int = Field(1, ge=1, description="slices from one stack of them to the next")
+    pooling: Literal["mean", "noisy_or", "attention"] = Field(
+        "mean", description="how crops or stacks of slices become one answer"
+    )
 
-    def build_model(self, classes: int, exclusive: bool) -> nn.Module:  # noqa: ARG002 - K logits either way
-        """Make a 3D ResNet; see :meth:`heldout.tasks.base.Task.build_model`."""
-        from heldout.tasks.nets.classify3d import build
+    @model_validator(mode="after")
+    def _one_way_to_read(self) -> Self:
+        if self.arch == "resnet" and self.encoder not in RESNETS:
+            raise ValueError(f"encoder = {self.encoder!r} is no 3D network: choose one of {', '.join(RESNETS)}")
+        if self.arch == "resnet" and self.encoder_weights is not None:
+            raise ValueError("encoder_weights are for arch = 'slices': 3D networks start at random")
+        if self.arch == "slices" and self.crop_size is not None:
+            raise ValueError("crop_size is for arch = 'resnet': set it to None")
+        if self.slices % 2 == 0:
+            raise ValueError(f"slices = {self.slices} must be odd, so that a stack has a middle")
+        if self.crop_size is not None and min(self.crop_size) < 1:
+            raise ValueError(f"crop_size = {self.crop_size} needs positive numbers")
+        if self.arch == "resnet" and self.crop_size is None and self.pooling != "mean":
+            raise ValueError(f"pooling = {self.pooling!r} needs crop_size, or arch = 'slices'")
+        return self
 
-        return build(self, classes)
+    def build_model(self, classes: int, exclusive: bool) -> nn.Module:
+        """Make the network; see :meth:`heldout.tasks.base.Task.build_model`.
+
+        Raises:
+            UserError: noisy-or is to pool classes that exclude one another, or the encoder is unknown.
+        """
+        from heldout.tasks.nets import classify3d, crops, slices
+
+        if self.pooling == "noisy_or" and exclusive and classes > 1:
+            raise UserError(
+                "pooling = 'noisy_or' asks of each class whether it occurs, but these classes exclude one another: set "
+                "pooling = 'attention' or 'mean'"
+            )
+        if self.arch == "slices":
+            return slices.build(self, classes)
+        return (classify3d if self.crop_size is None else crops).build(self, classes)
+
+    def load_pretrained(self, model: nn.Module) -> None:
+        """Fill the 2D encoder from ``encoder_weights``."""
+        if self.encoder_weights is not None:
+            from heldout.tasks.nets.slices import load_pretrained
+
+            load_pretrained(self, model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,7 +10,9 @@ from pydantic import Field, model_validator
 from heldout.tasks.base import Task
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+    from heldout.tasks.base import Batch, Outputs
 
 
 class Segment(Task):
@@ -27,6 +30,22 @@ class Segment(Task):
     )
     tversky_alpha: float = Field(0.3, ge=0, le=1, description="weight of false positives in the Tversky loss")
     tversky_beta: float = Field(0.7, ge=0, le=1, description="weight of false negatives in the Tversky loss")
+    mask_details: tuple[Literal["lesions", "surface", "volume"], ...] = Field(
+        (), description="what is measured of every held-out mask besides voxels: lesions, HD95 and distance, volume"
+    )
+    presence_weight: float = Field(
+        0.0, ge=0, description="weight of a loss that asks whether the map shows each class at all; 0 is without"
+    )
+
+    def build_loss(self, exclusive: bool, positive_weight: Tensor | None = None) -> Callable[[Outputs, Batch], Tensor]:
+        """The loss of every voxel, and of presence where that has a weight."""
+        mask = super().build_loss(exclusive, positive_weight)
+        if not self.presence_weight:
+            return mask
+        from heldout.tasks.losses.presence import MapPresence, WeightedSum
+
+        presence = MapPresence(self, exclusive)
+        return WeightedSum({"mask": ("mask", 1.0, mask), "presence": ("mask", self.presence_weight, presence)})
 
 
 class Segment2D(Segment):

@@ -34,6 +34,7 @@ class Progress:
         best_epoch: The epoch it followed, counted from 1.
         stale: Validations since then.
         best: Averaged weights after that epoch; kept for ``checkpoint = "best"`` only.
+        mined: What is on record of each choice of hard negatives.
     """
 
     epoch: int = 0
@@ -42,6 +43,7 @@ class Progress:
     best_epoch: int | None = None
     stale: int = 0
     best: dict[str, torch.Tensor] | None = None
+    mined: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:

@@ -80,6 +80,12 @@ class Display:
         for item in items:
             yield item
             self.bar.advance(task)
+        self.bar.remove_task(task)
+
+    def announce(self, text: str) -> None:
+        """Print a line about the fold, in a terminal too."""
+        if not self.quiet:
+            self.console.print(f"{self.label}: {text}", highlight=False, markup=False, soft_wrap=True)
 
     def _say(self, text: str) -> None:
         if not self.quiet and not self.console.is_terminal:

@@ -10,29 +10,36 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from heldout import files
 from heldout.data.dataset import Dataset
-from heldout.data.prepare import open_prepared
-from heldout.errors import UserError
+from heldout.errors import Diverged
 from heldout.metrics.registry import get_metric
 from heldout.tasks import Task
 from heldout.train import checkpoint, history, runs
 from heldout.train.checkpoint import Progress
 from heldout.train.display import Display
 from heldout.train.failures import explained
+from heldout.train.first_stage import find_first_stage, open_guided
+from heldout.train.hard_negatives import Miner, read_hard_negatives
 from heldout.train.held_out import HeldOut
 from heldout.train.loader import Batches
 from heldout.train.parts import Parts, build_parts, seed_everything
 from heldout.train.record import write_results
+from heldout.train.student import PseudoLabels, find_pseudo_labels
+from heldout.train.warm_start import WarmStart, find_warm_start
 
 CHECK_EVERY = 16  # batches between looks at the loss: every look makes a GPU wait
 DRAW_EVERY = 60.0  # seconds between pictures of the curves
+
+Watch = Callable[[Progress], None]
 
 
 @dataclass(eq=False)
@@ -45,11 +52,22 @@ class Fold:
     batches: Batches
     parts: Parts
     held_out: HeldOut
+    miner: Miner
     progress: Progress
     display: Display
+    watch: Watch | None
 
 
-def fit_fold(config: Task, dataset: Dataset, fold: int, seed: int, *, quiet: bool = False) -> Path:
+def fit_fold(
+    config: Task,
+    dataset: Dataset,
+    fold: int,
+    seed: int,
+    *,
+    quiet: bool = False,
+    folder: Path | None = None,
+    watch: Watch | None = None,
+) -> Path:
     """Train one fold of one seed and predict the cases it held out, or go on where that stopped.
 
     Args:
@@ -58,42 +76,73 @@ def fit_fold(config: Task, dataset: Dataset, fold: int, seed: int, *, quiet: boo
         fold: The fold to hold out.
         seed: Seed of the run.
         quiet: Show no progress.
+        folder: Where to write; None is the fold's place in the run of the experiment.
+        watch: Called with the progress when an epoch is on the disk, and with what an earlier call left; what it raises
+            ends the training, which can go on later.
 
     Returns:
         The fold's folder; at once where the fold is finished.
 
     Raises:
-        UserError: the run was begun with other settings or data, another process trains this fold, the loss is not
-            finite, or the disk is full.
+        UserError: the run was begun with other settings or data, or from other weights or pseudo-labels than there
+            are now, another process trains this fold, the loss is not finite, or the disk is full.
     """
-    folder = runs.fit_folder(config.spec, seed, fold)
-    runs.check_identity(config, dataset)
+    if folder is None:
+        folder = runs.fit_folder(config.spec, seed, fold)
+        runs.check_identity(config, dataset)
     if not runs.is_finished(folder):
         what = f"training {config.spec} seed {seed} fold {fold}"
         with files.lock(folder, what), explained(folder):
             if not runs.is_finished(folder):  # another process may have finished it a moment ago
                 for rest in folder.rglob(".*.part"):  # what a killed run was writing
                     rest.unlink()
-                runs.write_config(config, dataset, folder)
-                _fit(config, dataset, (seed, fold), folder, quiet)
+                warm_start = find_warm_start(config, dataset, seed, fold)
+                made_from = {} if warm_start is None else {"warm_start": warm_start.sha256}
+                if (first_stage := find_first_stage(config, dataset)) is not None:
+                    made_from["first_stage"] = first_stage.key
+                if (pseudo := find_pseudo_labels(config, dataset, fold)) is not None:
+                    made_from["pseudo_labels"] = pseudo.sha256
+                runs.write_config(config, dataset, folder, made_from)
+                _fit(config, dataset, (seed, fold), folder, warm_start, pseudo, quiet, watch)
     runs.check_weights(folder)
     (folder / "state.pt").unlink(missing_ok=True)
     return folder
 
 
-def _fit(config: Task, dataset: Dataset, key: tuple[int, int], folder: Path, quiet: bool) -> None:
+def _fit(
+    config: Task,
+    dataset: Dataset,
+    key: tuple[int, int],
+    folder: Path,
+    warm_start: WarmStart | None,
+    pseudo: PseudoLabels | None,
+    quiet: bool,
+    watch: Watch | None,
+) -> None:
     training, validation = dataset.fold_cases(key[1], config.case_fraction)
-    prepared = open_prepared(dataset, config, progress=not quiet)
-    batches = Batches(config, dataset, prepared, training, key, pin_memory=torch.cuda.is_available())
-    parts = build_parts(config, dataset, batches.labels, key, len(batches))
-    held_out = HeldOut(config, dataset, prepared, validation.assign(fold=key[1]), parts.fabric.device)
+    prepared = open_guided(dataset, config, progress=not quiet)
+    everything, shown = training, prepared
+    if pseudo is not None:
+        everything = pd.concat([training, pseudo.rows], ignore_index=True)
+        shown = pseudo.join(prepared, dataset, config, progress=not quiet)
+    batches = Batches(config, dataset, shown, everything, key, pin_memory=torch.cuda.is_available())
+    parts = build_parts(config, dataset, batches.labels, key, len(batches), warm_start)
+    made_from = {} if warm_start is None else {"warm_start": warm_start.describe(parts.network)}
+    if pseudo is not None:
+        made_from["pseudo_labels"] = {"name": pseudo.name, "sha256": pseudo.sha256, "cases": len(pseudo.rows)}
+    device = parts.fabric.device
+    held_out = HeldOut(config, dataset, prepared, validation.assign(fold=key[1]), device)
+    miner = Miner(config, prepared, training, dataset.classes, dataset.exclusive, device, key)
     progress = checkpoint.load(folder / "state.pt", parts.stateful)
     label = f"{config.spec} seed {key[0]} fold {key[1]}"
     with Display(label, config.epochs, len(batches), progress.epoch, quiet) as display:
-        _train(Fold(config, key, folder, batches, parts, held_out, progress, display))
+        if warm_start is not None:
+            loaded = made_from["warm_start"]
+            display.announce(f"starts from {loaded['loaded']} of {loaded['tensors']} tensors of {warm_start.spec}")
+        _train(Fold(config, key, folder, batches, parts, held_out, miner, progress, display, watch))
         batches.close()
         history.draw_curves(folder, progress.rows, label, config.metric, progress.best_epoch)
-        write_results(folder, key, parts, held_out, progress, display)
+        write_results(folder, key, parts, held_out, progress, display, made_from)
 
 
 def _train(fold: Fold) -> None:
@@ -102,10 +151,14 @@ def _train(fold: Fold) -> None:
     drawn = time.monotonic()
     if progress.rows:
         _write_history(fold)  # a kill may have come between the state and these
+        if fold.watch is not None:
+            fold.watch(progress)
     while progress.epoch < config.epochs and not _stops_early(fold):
         started = time.perf_counter()
         loss, lr = _run_epoch(fold)
         progress.epoch += 1
+        if fold.miner.is_due(progress.epoch):
+            progress.mined.append(fold.miner.mine(parts.average.module, progress.epoch, fold.folder, fold.display))
         score = None
         if config.validate_every and (progress.epoch % config.validate_every == 0 or progress.epoch == config.epochs):
             score = fold.held_out.score(parts.average.module)
@@ -127,15 +180,19 @@ def _train(fold: Fold) -> None:
         if time.monotonic() - drawn > DRAW_EVERY:
             history.draw_curves(fold.folder, progress.rows, fold.display.label, config.metric, progress.best_epoch)
             drawn = time.monotonic()
+        if fold.watch is not None:
+            fold.watch(progress)
 
 
 def _run_epoch(fold: Fold) -> tuple[float, float]:
     """Train on every batch of an epoch once; returns the mean loss and the last learning rate."""
     config, parts, epoch, length = fold.config, fold.parts, fold.progress.epoch, len(fold.batches)
-    parts.network.train()
+    config.start_epoch(parts.network, epoch)
     total, lr = 0.0, math.nan
     unseen: list[Tensor] = []
-    for step, samples in enumerate(fold.batches.epoch(epoch)):
+    mined = fold.progress.mined
+    hard = read_hard_negatives(fold.folder, mined[-1], fold.batches.case_ids) if mined else []
+    for step, samples in enumerate(fold.batches.epoch(epoch, hard)):
         # seeded after the samples came, so that it does not matter which process made them
         batch = parts.to_device(samples, seed_everything(*fold.key, epoch, "step", step))
         first = step - step % config.accumulate
@@ -173,8 +230,8 @@ def _finite_sum(losses: list[Tensor], epoch: int, first: int) -> float:
     return math.fsum(values)
 
 
-def _diverged(what: str) -> UserError:
-    return UserError(
+def _diverged(what: str) -> Diverged:
+    return Diverged(
         f"{what}: lower lr, or set precision = '32-true', in a new experiment or with --set (the state before this "
         "epoch is kept)"
     )

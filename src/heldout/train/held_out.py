@@ -13,6 +13,7 @@ from torch import nn
 from heldout.data.dataset import Dataset
 from heldout.data.prepare import Prepared
 from heldout.metrics.registry import score
+from heldout.predict.details import mask_details
 from heldout.predict.prediction import Prediction
 from heldout.predict.run import predict_cases
 from heldout.predict.store import Stored, build_table, write_predictions
@@ -49,7 +50,13 @@ class HeldOut:
     def score(self, network: nn.Module) -> float:
         """Score of a validation during training, without flips; NaN where the fold lacks what the metric is about."""
         exclusive = self.dataset.exclusive
-        table = build_table(self.rows, self.predict(network, tta=""), self.dataset.truth, exclusive=exclusive)
+        table = build_table(
+            self.rows,
+            self.predict(network, tta=""),
+            self.dataset.truth,
+            exclusive=exclusive,
+            details=mask_details(self.config, self.dataset),
+        )
         return self.score_table(table)
 
     def score_table(self, table: pd.DataFrame) -> float:
@@ -59,5 +66,11 @@ class HeldOut:
     def store(self, folder: Path, predictions: Iterator[Prediction]) -> Stored:
         """Write ``oof.parquet`` and ``oof_maps/``."""
         return write_predictions(
-            folder, "oof", predictions, self.rows, exclusive=self.dataset.exclusive, truth=self.dataset.truth
+            folder,
+            "oof",
+            predictions,
+            self.rows,
+            exclusive=self.dataset.exclusive,
+            truth=self.dataset.truth,
+            details=mask_details(self.config, self.dataset),
         )

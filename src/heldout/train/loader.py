@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,33 @@ from heldout.errors import UserError
 from heldout.tasks import Task
 from heldout.train.sampling import derive_seed, draw_cases, draw_patch, epoch_length, seed_globals
 
-Place = tuple[int, int, int]  # epoch, position in the epoch, index of the case
+
+class Place(NamedTuple):
+    """Where in a run a sample stands.
+
+    Attributes:
+        epoch: Epoch, from 0.
+        position: Position in the epoch.
+        index: Index of the case.
+        focus: Voxel of the prepared case around which a patch lies; None draws the patch.
+    """
+
+    epoch: int
+    position: int
+    index: int
+    focus: tuple[int, ...] | None = None
+
+
+class HardNegative(NamedTuple):
+    """A training case that shows nothing, though the network thinks so.
+
+    Attributes:
+        index: Index of the case.
+        focus: Its most probable voxel; None for classification.
+    """
+
+    index: int
+    focus: tuple[int, ...] | None
 
 
 class TrainingSamples(TorchDataset[dict[str, Tensor]]):
@@ -49,11 +76,10 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
 
     def __getitem__(self, place: Place) -> dict[str, Tensor]:
         """Image (C, *S) float32, label (K,) float32 and, for segmentation, mask (M, *S) uint8."""
-        epoch, position, index = place
-        seed = derive_seed(*self.key, epoch, position)
+        seed, index = derive_seed(*self.key, place.epoch, place.position), place.index
         seed_globals(seed)
         torch.manual_seed(seed)
-        image, mask = self._read(str(self.case_ids[index]), np.random.default_rng(seed))
+        image, mask = self._read(str(self.case_ids[index]), place.focus, np.random.default_rng(seed))
         if self.augment is not None:
             from heldout.tasks.augment.image import augment_sample
 
@@ -63,12 +89,16 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
             sample["mask"] = torch.from_numpy(mask)
         return sample
 
-    def _read(self, case_id: str, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+    def _read(
+        self, case_id: str, focus: tuple[int, ...] | None, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         config, stored = self.config, self.prepared.image(case_id)
         patch, start = stored.shape[1:], (0,) * (stored.ndim - 1)
         if config.patch_size is not None:
             patch, foreground = config.patch_size, None
-            if self.with_mask and generator.random() < config.foreground_fraction:
+            if focus is not None:
+                foreground = np.array([(0, *focus)])
+            elif self.with_mask and generator.random() < config.foreground_fraction:
                 foreground = self.prepared.foreground(case_id)
             start = draw_patch(stored.shape[1:], patch, foreground, generator)
         image = cut_patch(stored, start, patch)
@@ -76,22 +106,40 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
 
 
 class EpochSampler(Sampler[Place]):
-    """Places of one epoch's samples; each carries the epoch, so that long-lived processes need not be told of it."""
+    """Places of one epoch's samples; each carries the epoch, so that long-lived processes need not be told of it.
 
-    def __init__(self, positive: np.ndarray, count: int, share: float | None, key: tuple[int, ...]) -> None:
+    Args:
+        positive: (cases,) bool, whether a case shows any class.
+        count: Samples of an epoch.
+        share: Expected share of samples from positive cases, or None.
+        hard_share: Expected share of the negative samples that are hard negatives.
+        key: Seed and fold.
+    """
+
+    def __init__(
+        self, positive: np.ndarray, count: int, share: float | None, hard_share: float, key: tuple[int, ...]
+    ) -> None:
         self.positive = positive
         self.count = count
         self.share = share
+        self.hard_share = hard_share
         self.key = key
         self.epoch = 0
+        self.hard: Sequence[HardNegative] = ()
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[Place]:
         generator = np.random.default_rng(derive_seed(*self.key, self.epoch, "cases"))
-        drawn = draw_cases(self.positive, self.count, self.share, generator)
-        return iter([(self.epoch, position, int(index)) for position, index in enumerate(drawn)])
+        drawn = draw_cases(self.positive, self.count, self.share, generator, len(self.hard), self.hard_share)
+        return iter([self._place(position, int(index)) for position, index in enumerate(drawn)])
+
+    def _place(self, position: int, index: int) -> Place:
+        ordinary = len(self.positive)
+        if index < ordinary:
+            return Place(self.epoch, position, index)
+        return Place(self.epoch, position, *self.hard[index - ordinary])
 
 
 class Batches:
@@ -121,8 +169,11 @@ class Batches:
         _check_shapes(config, prepared, cases)
         samples = TrainingSamples(config, prepared, cases, dataset.classes, key)
         count = epoch_length(len(samples), config.batch_size, config.steps_per_epoch)
+        self.case_ids = samples.case_ids
         self.labels = samples.labels
-        self.sampler = EpochSampler((samples.labels > 0).any(axis=1), count, config.positive_fraction, key)
+        self.sampler = EpochSampler(
+            (samples.labels > 0).any(axis=1), count, config.positive_fraction, config.hard_negative_fraction, key
+        )
         self.loader = DataLoader(
             samples,
             batch_size=config.batch_size,
@@ -138,9 +189,14 @@ class Batches:
     def __len__(self) -> int:
         return len(self.loader)
 
-    def epoch(self, number: int) -> Iterator[dict[str, Tensor]]:
-        """Batches of one epoch: image (B, C, *S), label (B, K) and perhaps mask (B, M, *S)."""
-        self.sampler.epoch = number
+    def epoch(self, number: int, hard: Sequence[HardNegative] = ()) -> Iterator[dict[str, Tensor]]:
+        """Batches of one epoch: image (B, C, *S), label (B, K) and perhaps mask (B, M, *S).
+
+        Args:
+            number: The epoch, from 0.
+            hard: Hard negatives to draw from.
+        """
+        self.sampler.epoch, self.sampler.hard = number, hard
         return iter(self.loader)
 
     def close(self) -> None:

@@ -17,13 +17,16 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from heldout.data.dataset import Dataset
+from heldout.data.sides import mirror_order
 from heldout.predict.models import build
 from heldout.tasks import Task
+from heldout.tasks.augment.sides import swap_sides
 from heldout.train.checkpoint import Stateful
 from heldout.train.ema import Average
 from heldout.train.optim import build_optimizer, build_schedule, machine_precision
 from heldout.train.sampling import derive_seed, seed_globals
 from heldout.train.small_convolutions import Float32SmallConvolutions
+from heldout.train.warm_start import WarmStart
 
 
 @dataclass(eq=False)
@@ -41,6 +44,7 @@ class Parts:
         augment: Augmentation on the device, or None.
         bare_optimizer: The optimizer itself, which holds the state.
         memory_format: How images lie in memory.
+        sides: For each class the one that it is in a volume flipped from left to right; None where none has a side.
     """
 
     fabric: Fabric
@@ -53,6 +57,7 @@ class Parts:
     augment: nn.Module | None
     bare_optimizer: Optimizer
     memory_format: torch.memory_format
+    sides: list[int] | None
 
     @property
     def stateful(self) -> dict[str, Stateful]:
@@ -72,6 +77,9 @@ class Parts:
             generator = torch.Generator().manual_seed(seed % 2**63)
             image, mask = self.augment(batch["image"], batch.get("mask"), generator)
             batch = {**batch, "image": image, **({} if mask is None else {"mask": mask})}
+            mirrored = getattr(self.augment, "mirrored", None)
+            if self.sides is not None and mirrored is not None:
+                batch = swap_sides(batch, mirrored, self.sides)
         batch["image"] = batch["image"].contiguous(memory_format=self.memory_format)
         return batch
 
@@ -94,7 +102,14 @@ def seed_everything(*place: int | str) -> int:
     return seed
 
 
-def build_parts(config: Task, dataset: Dataset, labels: np.ndarray, key: tuple[int, ...], steps: int) -> Parts:
+def build_parts(
+    config: Task,
+    dataset: Dataset,
+    labels: np.ndarray,
+    key: tuple[int, ...],
+    steps: int,
+    warm_start: WarmStart | None = None,
+) -> Parts:
     """Make the parts of a fold as training starts with them.
 
     Args:
@@ -103,12 +118,17 @@ def build_parts(config: Task, dataset: Dataset, labels: np.ndarray, key: tuple[i
         labels: Labels (cases, K) of the training cases.
         key: Seed and fold.
         steps: Batches per epoch.
+        warm_start: Weights to begin with; None begins with random ones.
     """
     _silence()
     precision = machine_precision(config.precision)
     fabric = Fabric(accelerator="auto", devices=1, precision=precision)
+    # batches of one shape: a GPU may try which convolution is fastest; prediction sets its own way back
+    torch.backends.cudnn.benchmark = fabric.device.type == "cuda"
     seed_everything(*key, "network")
     network = build(config, dataset)
+    if warm_start is not None:
+        warm_start.fill(network)
     layout = torch.contiguous_format
     if config.channels_last:
         layout = torch.channels_last if config.dimensions == 2 else torch.channels_last_3d
@@ -128,6 +148,7 @@ def build_parts(config: Task, dataset: Dataset, labels: np.ndarray, key: tuple[i
         augment=augment.to(fabric.device) if isinstance(augment, nn.Module) else augment,
         bare_optimizer=bare,
         memory_format=layout,
+        sides=mirror_order(config, len(dataset.classes)),
     )
 
 

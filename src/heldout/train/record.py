@@ -6,6 +6,7 @@ import math
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +19,13 @@ from heldout.train.parts import Parts
 
 
 def write_results(
-    folder: Path, key: tuple[int, int], parts: Parts, held_out: HeldOut, progress: Progress, display: Display
+    folder: Path,
+    key: tuple[int, int],
+    parts: Parts,
+    held_out: HeldOut,
+    progress: Progress,
+    display: Display,
+    made_from: dict[str, Any],
 ) -> None:
     """Write ``weights.safetensors``, ``oof.parquet``, ``oof_maps/`` and, last, ``run.json``.
 
@@ -29,6 +36,7 @@ def write_results(
         held_out: The cases to predict, with the weights as they were written.
         progress: What happened.
         display: Shows how far the prediction is.
+        made_from: What besides the dataset the fold was made from, by field.
     """
     config, dataset, network = held_out.config, held_out.dataset, parts.average.module
     if progress.best is not None:
@@ -42,7 +50,7 @@ def write_results(
     record = {
         "schema": 1,
         "spec": config.spec,
-        "budget": config.spec.partition("+")[0].partition("@")[2] or None,
+        "budget": config.budget,
         "seed": key[0],
         "fold": key[1],
         "metric": config.metric,
@@ -58,6 +66,8 @@ def write_results(
         "fold_hash": dataset.fold_hash,
         "data_hash": dataset.data_hash,
         "sha256": {"weights": weights_hash, "oof": stored.sha256, "maps": stored.maps},
+        **made_from,
+        **({"hard_negatives": progress.mined} if config.hard_negative_fraction else {}),
     }
     files.write_json(folder / "run.json", record)
 

@@ -164,9 +164,25 @@ def check_identity(config: BaseConfig, dataset: Dataset | None = None) -> None:
                 )
 
 
-def write_config(config: BaseConfig, dataset: Dataset, folder: Path) -> None:
-    """Write what a fold is trained with, unless it was begun before."""
+def write_config(config: BaseConfig, dataset: Dataset, folder: Path, made_from: dict[str, Any]) -> None:
+    """Write what a fold is trained with, unless it was begun before.
+
+    Args:
+        config: The experiment.
+        dataset: The checked dataset.
+        folder: The fold's folder.
+        made_from: What besides the dataset it is made from: the hash of it, by field.
+
+    Raises:
+        UserError: the fold was begun from something else.
+    """
     if (folder / "config.json").exists():
+        changed = difference(read_config(folder).get("made_from", {}), made_from)
+        if changed:
+            raise UserError(
+                f"{folder} was begun from what has changed since ({changed[0]}): restore it, or delete {folder} to "
+                "start anew"
+            )
         return
     value = {
         "schema": 1,
@@ -180,5 +196,6 @@ def write_config(config: BaseConfig, dataset: Dataset, folder: Path) -> None:
         "exclusive": dataset.exclusive,
         "fold_hash": dataset.fold_hash,
         "data_hash": dataset.data_hash,
+        "made_from": made_from,
     }
     files.write_json(folder / "config.json", value)

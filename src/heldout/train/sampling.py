@@ -32,7 +32,14 @@ def epoch_length(cases: int, batch_size: int, steps: int | None) -> int:
     return batch_size * (steps or -(-cases // batch_size))
 
 
-def draw_cases(positive: np.ndarray, count: int, share: float | None, generator: np.random.Generator) -> np.ndarray:
+def draw_cases(
+    positive: np.ndarray,
+    count: int,
+    share: float | None,
+    generator: np.random.Generator,
+    hard: int = 0,
+    hard_share: float = 0.0,
+) -> np.ndarray:
     """Draw the cases of one epoch, each as often as the others of its kind, give or take one.
 
     Args:
@@ -40,9 +47,11 @@ def draw_cases(positive: np.ndarray, count: int, share: float | None, generator:
         count: Samples wanted.
         share: Expected share of samples from positive cases; None draws all cases alike.
         generator: Source of the draws.
+        hard: Number of hard negatives; needs a share of positives.
+        hard_share: Expected share of the negative samples that are hard negatives, where there are any.
 
     Returns:
-        (count,) indices of cases, in random order.
+        (count,) indices of cases, in random order; ``len(positive) + i`` stands for the hard negative number i.
 
     Raises:
         UserError: a share is wanted where all cases are of one kind.
@@ -55,13 +64,14 @@ def draw_cases(positive: np.ndarray, count: int, share: float | None, generator:
         raise UserError(f"positive_fraction = {share} needs positive and negative cases, but all are {kind}: unset it")
     # the fraction of a sample that is left over is drawn, so that the expectation is exact
     wanted = int(np.floor(share * count + generator.random()))
-    drawn = np.concatenate(
-        [
-            _repeated(everything[positive], wanted, generator),
-            _repeated(everything[~positive], count - wanted, generator),
-        ]
-    )
-    return generator.permutation(drawn)
+    wanted_hard = int(np.floor(hard_share * (count - wanted) + generator.random())) if hard else 0
+    drawn = [
+        _repeated(everything[positive], wanted, generator),
+        _repeated(everything[~positive], count - wanted - wanted_hard, generator),
+    ]
+    if hard:
+        drawn.append(_repeated(len(positive) + np.arange(hard), wanted_hard, generator))
+    return generator.permutation(np.concatenate(drawn))
 
 
 def _repeated(items: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:

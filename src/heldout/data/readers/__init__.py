@@ -15,7 +15,17 @@ import numpy as np
 
 from heldout.data.image import BadFile, Image
 
-__all__ = ["BadFile", "Image", "format_of", "is_series", "open_any", "open_mask", "open_series", "split_reference"]
+__all__ = [
+    "BadFile",
+    "Image",
+    "format_of",
+    "is_series",
+    "nifti_affine",
+    "open_any",
+    "open_mask",
+    "open_series",
+    "split_reference",
+]
 
 _NIFTI_MAGIC_AT = {344: (b"n+1\0", b"ni1\0"), 4: (b"n+2\0", b"ni2\0")}
 
@@ -86,6 +96,15 @@ def open_mask(reference: Path | str, *, dimensions: int | None = None) -> np.nda
         return _reader("npz").read_mask(reference, dimensions=dimensions or 3)
     path = Path(reference)
     return _reader(_format_name(path)).read_mask(path)
+
+
+def nifti_affine(path: Path) -> np.ndarray:
+    """Affine (4, 4) of a NIfTI file, voxel indices to RAS+ millimetres, without reading its voxels.
+
+    Raises:
+        BadFile: the file is missing or its header is damaged.
+    """
+    return _reader("nifti").read_affine(path)
 
 
 def is_series(path: Path) -> bool:

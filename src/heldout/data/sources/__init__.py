@@ -7,14 +7,11 @@ A source turns a dataset's folder into one row per case and reads a case's pixel
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
 import json
-import re
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -22,10 +19,23 @@ import numpy as np
 from heldout import files
 from heldout.data import readers
 from heldout.data.image import BadFile, Image
+from heldout.data.sources.naming import as_list, folder_with, identifier, natural_key, unique_ids
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+__all__ = [
+    "SOURCES",
+    "Source",
+    "as_list",
+    "folder_with",
+    "get_source",
+    "identifier",
+    "natural_key",
+    "source_class",
+    "unique_ids",
+]
 
 SOURCES = {
     "phantom": "Phantom",
@@ -37,6 +47,10 @@ SOURCES = {
     "table": "Table",
     "rsna_aneurysm": "RsnaAneurysm",
     "phantom_aneurysm": "PhantomAneurysm",
+    "atlas": "Atlas",
+    "isles": "Isles",
+    "phantom_lesions": "PhantomLesions",
+    "brats_slices": "BratsSlices",
 }
 IMAGE_ENDINGS = {2: (".png", ".jpg", ".jpeg", ".tif", ".tiff"), 3: (".nii", ".nii.gz")}
 _FORMATS = {2: ("png", "jpeg", "tiff", "dicom"), 3: ("nifti",)}
@@ -51,6 +65,7 @@ class Source(ABC):
         dimensions: Spatial axes, 2 or 3.
         kind: What the dataset was labelled for; masks also give classification labels by their presence.
         caveats: Sentences about the data that a reader of its scores must know.
+        swaps: Pairs of indices of classes that are one another's mirror image from left to right; volumes only.
         defaults: Options and their defaults; an option's value must have its default's type.
         choices: Options that accept certain values only.
     """
@@ -60,6 +75,7 @@ class Source(ABC):
     dimensions: int = 2
     kind: Literal["classification", "segmentation"] = "segmentation"
     caveats: tuple[str, ...] = ()
+    swaps: tuple[tuple[int, int], ...] = ()
     defaults: ClassVar[dict[str, Any]] = {}
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
@@ -157,6 +173,15 @@ class Source(ABC):
         if len({mask.shape for mask in masks}) > 1:
             raise BadFile(f"the masks of case {row['case_id']} differ in shape: they must agree")
         return np.concatenate(masks)
+
+    def voxel_size(self, row: Mapping[str, Any]) -> tuple[float, ...] | None:
+        """Millimetres along the axes of a case's file, by its header; None for pictures.
+
+        A slice of a volume adds its thickness, so that the product is always the volume of a voxel.
+        """
+        path = self.paths(row["image"])[0]
+        affine = readers.nifti_affine(path) if path.name.endswith((".nii", ".nii.gz")) else self.read_image(row).affine
+        return None if affine is None else tuple(float(n) for n in np.linalg.norm(affine[:3, :3], axis=0))
 
     def loose(self, folder: Path) -> pd.DataFrame:
         """List the unlabelled files below a folder, in natural order; masks of the dataset's own layout are left out.
@@ -259,42 +284,3 @@ def source_class(name: str) -> type[Source]:
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UserError(f"source {name!r} does not exist: choose one of {', '.join(SOURCES)}{hint}")
     return getattr(importlib.import_module(f"heldout.data.sources.{name}"), SOURCES[name])
-
-
-def natural_key(text: str) -> list[tuple[int, int | str]]:
-    """Sort key by which slice 2 comes before slice 10, and case does not matter until the end."""
-    parts = re.split(r"(\d+)", text.casefold())
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts] + [(2, text)]
-
-
-def identifier(text: str) -> str:
-    """``text`` with every character that a case id may not have replaced by an underscore."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_.") or "case"
-
-
-def unique_ids(names: Iterable[str]) -> list[str]:
-    """Case ids of file names: path and name without the ending, told apart by a hash where two would be the same.
-
-    Names that differ in their ending, their letter case or in characters that an id may not have count as the same.
-    """
-    names = list(names)
-    plain = [identifier(re.sub(r"(\.nii)?\.[A-Za-z]+$", "", name).replace("/", "_")) for name in names]
-    counts = Counter(text.casefold() for text in plain)
-    return [
-        text if counts[text.casefold()] == 1 else f"{text}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        for text, name in zip(plain, names, strict=True)
-    ]
-
-
-def as_list(*paths: Path | PurePosixPath | str) -> str:
-    """The ``image`` or ``mask`` text of one or more files."""
-    return json.dumps([str(path) for path in paths])
-
-
-def folder_with(root: Path, entry: str) -> Path | None:
-    """The folder that holds ``entry``: the root, or one up to two levels below it, as archives are often unpacked."""
-    for pattern in ("", "*", "*/*"):
-        for folder in sorted(root.glob(pattern) if pattern else [root]):
-            if (folder / entry).exists():
-                return folder
-    return None

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from heldout.data.image import BadFile, Image
+from heldout.data.sides import sided_pairs
 from heldout.data.sources import Source, as_list, folder_with, identifier, natural_key
 from heldout.errors import UserError
 
@@ -74,6 +75,7 @@ class RsnaAneurysm(Source):
     kind = "classification"
     exclusive = False
     classes = (*map(identifier, LOCATIONS), identifier(PRESENT))
+    swaps = sided_pairs(classes)
     defaults: ClassVar[dict[str, Any]] = {"inspect": True}
 
     _nameless = 0

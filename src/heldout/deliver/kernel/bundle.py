@@ -17,6 +17,7 @@ from heldout import files
 from heldout.blend.decision import Decision
 from heldout.config import load
 from heldout.data.cases import open_dataset
+from heldout.deliver.kernel.packages import LIST, check_wheel, fetch_wheels, needed
 from heldout.errors import UserError
 from heldout.train.runs import fit_folder
 
@@ -50,9 +51,9 @@ def write_bundle(decision: Decision, folder: Path, wheels: Sequence[Path] = ()) 
         wheels: Wheels of packages that the kernel's image lacks.
 
     Raises:
-        UserError: the package cannot be built, or a wheel is none.
+        UserError: the package cannot be built, or a wheel is none that Kaggle's image could install.
     """
-    for member in decision.members:
+    for member in decision.stages:
         for fit in member["folders"]:
             source = fit_folder(member["spec"], fit["seed"], fit["fold"]) / "weights.safetensors"
             target = folder / source.relative_to(files.home())
@@ -64,18 +65,40 @@ def write_bundle(decision: Decision, folder: Path, wheels: Sequence[Path] = ()) 
         shutil.copyfile(path, folder / "exps" / path.name)
     build_wheel(folder / "wheels")
     for wheel in wheels:
-        if wheel.suffix != ".whl" or not wheel.is_file():
-            raise UserError(f"--wheel {wheel} is no wheel: fetch it with `pip download --no-deps PACKAGE`")
+        check_wheel(wheel)
         shutil.copyfile(wheel, folder / "wheels" / wheel.name)
+    return _write_manifest(folder, decision, class_prior(decision))
+
+
+def complete_bundle(bundle: Bundle, used: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]]:
+    """Add the list of packages that a replay used, and wheels of those that Kaggle's image lacks.
+
+    Args:
+        bundle: The bundle.
+        used: Packages as ``name==version``.
+
+    Returns:
+        What is wanted of the image; what it lacks and a wheel was found for; what it lacks and has none.
+    """
+    from packaging.utils import canonicalize_name, parse_wheel_filename
+
+    wheels = bundle.folder / "wheels"
+    there = {parse_wheel_filename(path.name)[0] for path in wheels.glob("*.whl")}
+    wanted, absent = needed(used, (files.REPOSITORY / "requirements.txt").read_text(encoding="utf-8"))
+    missing = fetch_wheels([one for one in absent if canonicalize_name(one.partition("==")[0]) not in there], wheels)
+    files.write_json(bundle.folder / LIST, wanted)
+    _write_manifest(bundle.folder, bundle.decision, bundle.prior)
+    return wanted, [one for one in absent if one not in missing], missing
+
+
+def _write_manifest(folder: Path, decision: Decision, prior: dict[str, float]) -> Bundle:
     hashes = {
         path.relative_to(folder).as_posix(): files.sha256_file(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in (MANIFEST, "dataset-metadata.json")
     }
-    prior = class_prior(decision)
-    files.write_json(
-        folder / MANIFEST, {"schema": SCHEMA, "decision": decision.to_dict(), "prior": prior, "files": hashes}
-    )
+    manifest = {"schema": SCHEMA, "decision": decision.to_dict(), "prior": prior, "files": hashes}
+    files.write_json(folder / MANIFEST, manifest)
     return Bundle(folder, decision, prior, hashes)
 
 
@@ -95,7 +118,7 @@ def read_bundle(folder: Path) -> Bundle:
     decision = Decision(**{**stored, "classes": tuple(stored["classes"])})
     if decision.seal is not None and decision.compute_seal() != decision.seal:
         raise UserError(f"the decision in {folder / MANIFEST} was edited after it was sealed: write the kernel again")
-    for member in decision.members:
+    for member in decision.stages:
         for fit in member["folders"]:
             name = (Path("working/runs") / member["spec"] / f"seed{fit['seed']}" / f"fold{fit['fold']}").as_posix()
             if manifest["files"].get(f"{name}/weights.safetensors") != fit["weights_sha256"]:
@@ -104,8 +127,8 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def experiment_files(decision: Decision) -> list[Path]:
-    """Files of the members' experiments and of their parents."""
-    classes = [cls for member in decision.members for cls in type(load(member["spec"])).__mro__]
+    """Files of the members' experiments, of their first stages and of the parents of all."""
+    classes = [cls for member in decision.stages for cls in type(load(member["spec"])).__mro__]
     return sorted({Path(inspect.getfile(cls)) for cls in classes if cls.__module__.startswith("exps.")})
 
 

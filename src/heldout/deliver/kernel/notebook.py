@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from heldout import files
 
-SCRIPT = '''\
+SETUP = '''\
 """Predicts a competition's test cases with the sealed decision "{name}" of heldout, without a network."""
 
 import os
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 BUNDLE = Path(os.environ.get("HELDOUT_BUNDLE", "/kaggle/input/{slug}"))
@@ -21,15 +23,59 @@ TEST_CASES = Path(os.environ.get("HELDOUT_TEST_CASES", {inputs!r}))
 WORKING = Path(os.environ.get("HELDOUT_WORKING", "/kaggle/working"))
 PACKAGES = WORKING / ".packages"
 
+
+def lacking(wheel):
+    """Whether a wheel's package is missing here; heldout itself always comes from the bundle."""
+    name = wheel.name.partition("-")[0]
+    try:
+        return name == "heldout" or not version(name)
+    except PackageNotFoundError:
+        return True
+
+
 # The package, and what Kaggle's image lacks, come from the bundle: nothing is downloaded.
-wheels = [str(path) for path in sorted((BUNDLE / "wheels").glob("*.whl"))]
+wheels = [str(path) for path in sorted((BUNDLE / "wheels").glob("*.whl")) if lacking(path)]
 options = ["--no-index", "--no-deps", "--quiet", "--disable-pip-version-check", "--target", str(PACKAGES)]
 subprocess.run([sys.executable, "-m", "pip", "install", *options, *wheels], check=True)
 sys.path.insert(0, str(PACKAGES))
+'''
+
+BATCH = """
+from heldout.deliver.kernel.packages import check_packages  # noqa: E402
+
+check_packages(BUNDLE)
 
 from heldout.deliver.kernel.runtime import run  # noqa: E402
 
 run(BUNDLE, TEST_CASES, WORKING, most_failures={most_failures})
+"""
+
+SERVER = '''
+from heldout.deliver.kernel.packages import check_packages  # noqa: E402
+
+check_packages(BUNDLE)
+
+from heldout.deliver.kernel.server import SeriesServer  # noqa: E402
+
+SHARED = Path(os.environ.get("HELDOUT_SHARED", "/kaggle/shared"))
+MOST_FAILURES = float(os.environ.get("HELDOUT_MOST_FAILURES", "{most_failures}"))
+series_server = SeriesServer(BUNDLE, WORKING, SHARED, most_failures=MOST_FAILURES, cases={cases})
+
+
+def predict(series_path):
+    """One row with the probability of every label; the gateway knows whose it is."""
+    return series_server.predict(series_path)
+
+
+# The competition's own server calls predict; its package lies beside the data.
+sys.path.append(str(TEST_CASES))
+import kaggle_evaluation.rsna_inference_server  # noqa: E402
+
+server = kaggle_evaluation.rsna_inference_server.RSNAInferenceServer(predict)
+if os.getenv("KAGGLE_IS_COMPETITION_RERUN"):
+    server.serve()
+else:
+    server.run_local_gateway()
 '''
 
 
@@ -38,25 +84,46 @@ def slug_of(name: str) -> str:
     return f"heldout-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"[:50].rstrip("-")
 
 
-def write_notebook(folder: Path, name: str, *, user: str, competition: str, inputs: str, most_failures: float) -> Path:
+@dataclass(frozen=True)
+class Kernel:
+    """How a kernel is to be written.
+
+    Attributes:
+        user: Kaggle user who owns notebook and dataset.
+        competition: Name of the competition, or "".
+        inputs: Folder of the test cases below ``/kaggle/input``.
+        most_failures: Share of cases that may get the prior.
+        mode: ``batch`` over a folder, or ``server`` that answers series by series.
+        cases: Cases to expect in the hidden set; None where that is unknown.
+    """
+
+    user: str
+    competition: str
+    inputs: str
+    most_failures: float
+    mode: str = "batch"
+    cases: int | None = None
+
+
+def write_notebook(folder: Path, name: str, kernel: Kernel) -> Path:
     """Write ``<slug>.ipynb``, ``<slug>.py`` and ``kernel-metadata.json``.
 
     Args:
         folder: Folder of the notebook.
         name: Name of the decision.
-        user: Kaggle user who owns notebook and dataset.
-        competition: Name of the competition, or "".
-        inputs: Folder of the test cases below ``/kaggle/input``.
-        most_failures: Share of cases that may get the prior.
+        kernel: What it is to say.
 
     Returns:
         The script.
     """
     slug = slug_of(name)
-    script = SCRIPT.format(name=name, slug=slug, inputs=f"/kaggle/input/{inputs}", most_failures=most_failures)
+    template = SETUP + (SERVER if kernel.mode == "server" else BATCH)
+    inputs = f"/kaggle/input/{kernel.inputs}"
+    fields = {"most_failures": kernel.most_failures, "cases": kernel.cases}
+    script = template.format(name=name, slug=slug, inputs=inputs, **fields)
     files.write_text(folder / f"{slug}.py", script)
     # cells end where a comment begins a new step
-    cells = [_cell(source) for source in re.split(r"\n\n(?=#|from heldout)", script.strip())]
+    cells = [_cell(source) for source in re.split(r"\n\n+(?=#|from heldout)", script.strip())]
     notebook = {
         "cells": cells,
         "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
@@ -65,7 +132,7 @@ def write_notebook(folder: Path, name: str, *, user: str, competition: str, inpu
     }
     files.write_text(folder / f"{slug}.ipynb", json.dumps(notebook, indent=1) + "\n")
     metadata = {
-        "id": f"{user}/{slug}-kernel",
+        "id": f"{kernel.user}/{slug}-kernel",
         "title": f"{slug}-kernel",
         "code_file": f"{slug}.ipynb",
         "language": "python",
@@ -73,8 +140,8 @@ def write_notebook(folder: Path, name: str, *, user: str, competition: str, inpu
         "is_private": True,
         "enable_gpu": True,
         "enable_internet": False,
-        "dataset_sources": [f"{user}/{slug}"],
-        "competition_sources": [competition] if competition else [],
+        "dataset_sources": [f"{kernel.user}/{slug}"],
+        "competition_sources": [kernel.competition] if kernel.competition else [],
         "kernel_sources": [],
     }
     files.write_json(folder / "kernel-metadata.json", metadata)

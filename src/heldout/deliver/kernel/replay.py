@@ -9,12 +9,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from heldout import files
+from heldout.deliver.kernel.hidden_set import EMPTY, TRUNCATED, write_hidden_set
+from heldout.deliver.kernel.server import ID
 from heldout.errors import UserError
 
 TOLERANCE = 1e-5
@@ -35,48 +37,75 @@ class Replay:
     """What a replay showed.
 
     Attributes:
-        cases: How many cases were predicted.
+        cases: How many cases were compared.
         difference: Largest difference of a probability; 0 where the files are equal byte by byte.
-        seconds_per_case: Time of the kernel for a case, start included.
+        start_seconds: Time until the first prediction, networks loaded.
+        seconds_per_case: Mean time of a case after that.
+        slowest: Seconds of the slowest case; the first also loads the networks.
         packages: Installed packages that the kernel used, with their versions.
+        bad: Why bad series of the fake hidden set got the prior, by their id; empty in batch mode.
     """
 
     cases: int
     difference: float
+    start_seconds: float
     seconds_per_case: float
+    slowest: float
     packages: tuple[str, ...]
+    bad: dict[str, str] = field(default_factory=dict)
 
 
-def replay(script: Path, bundle: Path, cases: Path, expected: Path) -> Replay:
+def replay(script: Path, bundle: Path, cases: Path, expected: Path, *, mode: str = "batch") -> Replay:
     """Run a kernel's script in a copy of Kaggle's folders and compare its submission with the local one.
 
     Args:
         script: The kernel's script.
         bundle: The bundle.
-        cases: Folder of test cases.
+        cases: Folder of test cases; of series folders where a server answers.
         expected: Submission file made from the same cases by the local pipeline.
+        mode: ``batch`` or ``server``. A server is asked by a fake gateway: see
+            :mod:`heldout.deliver.kernel.hidden_set`.
 
     Raises:
         UserError: the kernel fails, or its submission differs.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        kaggle = Path(temporary) / "kaggle"
+        kaggle = Path(temporary).resolve() / "kaggle"
         inputs = {"bundle": kaggle / "input" / "bundle", "cases": kaggle / "input" / "cases"}
         shutil.copytree(bundle, inputs["bundle"])
-        shutil.copytree(cases, inputs["cases"])
+        if mode == "server":
+            series = {place.name: place for place in sorted(cases.iterdir()) if place.is_dir()}
+            write_hidden_set(series, inputs["cases"], kaggle / "shared")
+        else:
+            shutil.copytree(cases, inputs["cases"])
         working = kaggle / "working"
         working.mkdir()
         _set_writable(kaggle / "input", False)
         try:
-            _run(script, inputs["bundle"], inputs["cases"], working)
+            _run(script, inputs["bundle"], inputs["cases"], working, mode)
             log = files.read_json(working / "kernel_log.json")
-            if log["failures"]:
-                case_id, reason = next(iter(log["failures"].items()))
-                raise UserError(f"the kernel gave {len(log['failures'])} cases the prior, first {case_id}: {reason}")
-            difference = compare(expected, working / expected.with_stem("submission").name)
-            return Replay(log["cases"], difference, log["seconds_per_case"], tuple(log["packages"]))
+            bad = {
+                name: why for name, why in log["failures"].items() if mode == "server" and name in (TRUNCATED, EMPTY)
+            }
+            if failures := {name: why for name, why in log["failures"].items() if name not in bad}:
+                case_id, reason = next(iter(failures.items()))
+                raise UserError(f"the kernel gave {len(failures)} cases the prior, first {case_id}: {reason}")
+            found = working / expected.with_stem("submission").name
+            if mode == "server":
+                _without_bad(working / "submission.parquet", expected, found)
+            times = (log[name] for name in ("start_seconds", "seconds_per_case", "slowest"))
+            good = log["cases"] - (2 if mode == "server" else 0)
+            return Replay(good, compare(expected, found), *times, tuple(log["packages"]), bad)
         finally:
             _set_writable(kaggle / "input", True)
+
+
+def _without_bad(found: Path, expected: Path, target: Path) -> None:
+    """Write the good series of the gateway's submission in the order of the local one, as CSV."""
+    table, order = pd.read_parquet(found).set_index(ID), pd.read_csv(expected, dtype={ID: str})[ID]
+    if set(table.index) != {*order, TRUNCATED, EMPTY}:
+        raise UserError("the gateway got other series than it asked for: do not submit this kernel")
+    table.loc[order].reset_index().to_csv(target, index=False)
 
 
 def compare(expected: Path, found: Path) -> float:
@@ -110,7 +139,7 @@ def compare(expected: Path, found: Path) -> float:
     return largest
 
 
-def _run(script: Path, bundle: Path, cases: Path, working: Path) -> None:
+def _run(script: Path, bundle: Path, cases: Path, working: Path, mode: str) -> None:
     kept = ("PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "CUDA_VISIBLE_DEVICES", "TMPDIR")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment |= {
@@ -122,6 +151,12 @@ def _run(script: Path, bundle: Path, cases: Path, working: Path) -> None:
         "NO_ALBUMENTATIONS_UPDATE": "1",
         "PIP_NO_INDEX": "1",
     }
+    if mode == "server":
+        environment |= {
+            "HELDOUT_SHARED": str(working.parent / "shared"),
+            "HELDOUT_MOST_FAILURES": "1",  # two of its few series are bad on purpose
+            "KAGGLE_IS_COMPETITION_RERUN": "1",  # the way that is scored
+        }
     command = [sys.executable, "-P", "-c", OFFLINE, str(script)]
     done = subprocess.run(command, cwd=working, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample
 
+from heldout.data.sides import LEFT_RIGHT
+
 AXES = "xyz"
 
 
@@ -29,6 +31,10 @@ class VolumeAugment(nn.Module):
         noise: Largest standard deviation of Gaussian noise, in standard deviations of the sample.
         probability: Probability of each of these for a sample; flips excepted.
         spacing: Size of a voxel (X, Y, Z) in mm, so that rotation keeps angles; None is isotropic.
+
+    Attributes:
+        mirrored: Which samples of the last batch were flipped from left to right (along x), (B,) bool; None where none
+            can be.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class VolumeAugment(nn.Module):
         self.noise = noise
         self.probability = probability
         self.spacing = tuple(spacing or (1.0, 1.0, 1.0))
+        self.mirrored: Tensor | None = None
 
     @classmethod
     def preset(cls, strength: Literal["light", "strong"], flips: str, spacing: Sequence[float] | None = None) -> Self:
@@ -86,7 +93,10 @@ class VolumeAugment(nn.Module):
     def _flip(self, image: Tensor, mask: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         for letter in self.flips:
             axis = 2 + AXES.index(letter)
-            turned = (torch.rand(len(image), generator=generator) < 0.5).to(image.device).view(-1, 1, 1, 1, 1)
+            turned = (torch.rand(len(image), generator=generator) < 0.5).to(image.device)
+            if letter == LEFT_RIGHT:
+                self.mirrored = turned
+            turned = turned.view(-1, 1, 1, 1, 1)
             image = torch.where(turned, image.flip(axis), image)
             mask = None if mask is None else torch.where(turned, mask.flip(axis), mask)
         return image, mask

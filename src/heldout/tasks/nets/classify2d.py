@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
+from torch import nn
 
 from heldout.errors import UserError
 from heldout.tasks.nets.network import Network
@@ -21,18 +22,9 @@ def build(config: Classify2D, classes: int) -> Network:
     Raises:
         UserError: timm has no such encoder, or the encoder takes one size only and the experiment sets none.
     """
-    if not timm.is_model(config.encoder):
-        raise unknown_encoder(config.encoder, timm.list_models())
-    fixed = timm.get_pretrained_cfg(config.encoder, allow_unregistered=True)
-    size = config.image_size if fixed is not None and fixed.fixed_input_size else None
-    if fixed is not None and fixed.fixed_input_size and size is None:
-        raise UserError(f"encoder = {config.encoder!r} takes images of one size only: set image_size")
-    return Network(
-        _create(config, classes, size),
-        "label",
-        standardise=config.normalise != "zscore",
-        input_size=size,
-    )
+    size = check_encoder(config.encoder, config.image_size)
+    body = create(config.encoder, config.channels, classes, size, drop_rate=config.dropout)
+    return Network(body, "label", standardise=config.normalise != "zscore", input_size=size)
 
 
 def load_pretrained(config: Classify2D, model: Network) -> None:
@@ -41,27 +33,57 @@ def load_pretrained(config: Classify2D, model: Network) -> None:
     Raises:
         UserError: the file does not exist or does not belong to the encoder.
     """
-    path = weights_file(config.encoder_weights or "")
+    shape = (config.encoder, config.channels, 0, model.input_size)
+    copy_pretrained(model.body, config.encoder_weights or "", shape)
+
+
+def check_encoder(encoder: str, image_size: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """The size (H, W) that an encoder must be made for; None where it takes every size.
+
+    Raises:
+        UserError: timm has no such encoder, or the encoder takes one size only and the experiment sets none.
+    """
+    if not timm.is_model(encoder):
+        raise unknown_encoder(encoder, timm.list_models())
+    fixed = timm.get_pretrained_cfg(encoder, allow_unregistered=True)
+    if fixed is None or not fixed.fixed_input_size:
+        return None
+    if image_size is None:
+        raise UserError(f"encoder = {encoder!r} takes images of one size only: set image_size")
+    return image_size
+
+
+def copy_pretrained(body: nn.Module, weights: str, shape: tuple[str, int, int, tuple[int, ...] | None]) -> None:
+    """Fill a network of timm, but for its last layer, from a file.
+
+    Args:
+        body: The network.
+        weights: As the field ``encoder_weights`` names the file.
+        shape: What :func:`create` made it of, with 0 classes.
+
+    Raises:
+        UserError: the file does not exist or does not belong to the encoder.
+    """
+    path = weights_file(weights)
     start = torch.random.get_rng_state()
-    random = _create(config, 0, model.input_size).state_dict()
+    random = create(*shape).state_dict()
     torch.random.set_rng_state(start)
     reason = ""
     try:
         overlay = {"file": str(path)}
-        filled = _create(config, 0, model.input_size, pretrained=True, pretrained_cfg_overlay=overlay).state_dict()
+        filled = create(*shape, pretrained=True, pretrained_cfg_overlay=overlay).state_dict()
         # timm renames and adapts keys as it loads, and passes over those that a file lacks: these stay as drawn
         kept = [key for key, value in filled.items() if value.ndim > 1 and torch.equal(value, random[key])]
         reason = f"{kept[0]} is not in it" if kept else ""
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
     if reason:
-        raise UserError(f"{path} does not hold weights of {config.encoder} ({reason}): name another file")
-    model.body.load_state_dict(filled, strict=False)
+        raise UserError(f"{path} does not hold weights of {shape[0]} ({reason}): name another file")
+    body.load_state_dict(filled, strict=False)
 
 
-def _create(config: Classify2D, classes: int, size: tuple[int, ...] | None, **options: Any) -> Any:
+def create(encoder: str, channels: int, classes: int, size: tuple[int, ...] | None, **options: Any) -> Any:
+    """A bare network of timm, made for images of one ``size`` where there is one; without classes it gives features."""
     if size is not None:
         options["img_size"] = size
-    return timm.create_model(
-        config.encoder, num_classes=classes, in_chans=config.channels, drop_rate=config.dropout, **options
-    )
+    return timm.create_model(encoder, num_classes=classes, in_chans=channels, **options)

@@ -23,6 +23,14 @@ class GlobalMean(nn.Module):
 
 def build(config: Classify3D, classes: int) -> Network:
     """Make a 3D ResNet with ``classes`` logits and random weights."""
+    body = resnet3d(config, classes)
+    if config.dropout:
+        body.fc = nn.Sequential(nn.Dropout(config.dropout), body.fc)
+    return Network(body, "label", standardise=config.normalise != "zscore")
+
+
+def resnet3d(config: Classify3D, classes: int) -> nn.Module:
+    """A bare 3D ResNet from (B, C, X, Y, Z) to logits (B, classes)."""
     small = config.stem == "small"
     body = getattr(resnet, config.encoder)(
         spatial_dims=3,
@@ -34,6 +42,4 @@ def build(config: Classify3D, classes: int) -> Network:
         widen_factor=config.width,
     )
     body.avgpool = GlobalMean()
-    if config.dropout:
-        body.fc = nn.Sequential(nn.Dropout(config.dropout), body.fc)
-    return Network(body, "label", standardise=config.normalise != "zscore")
+    return body

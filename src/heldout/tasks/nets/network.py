@@ -44,21 +44,26 @@ class Network(nn.Module):
 
     def forward(self, image: Tensor) -> dict[str, Tensor | list[Tensor]]:
         """Compute the logits of a float image (B, C, *S)."""
+        size = image.shape[2:]
+        logits = self.body(self.fit(image))
+        if not isinstance(logits, list):
+            return {self.key: self.cut(logits, size)}
+        return {self.key: self.cut(logits[0], size), "aux": [self.cut(extra, size) for extra in logits[1:]]}
+
+    def fit(self, image: Tensor) -> Tensor:
+        """Standardise an image and pad it to a size that the body takes."""
         if self.standardise:
             image = (image - MEAN) / STD
-        size = image.shape[2:]
         if self.multiple is not None:
-            missing = [-length % multiple for length, multiple in zip(size, self.multiple, strict=True)]
+            missing = [-length % multiple for length, multiple in zip(image.shape[2:], self.multiple, strict=True)]
             if any(missing):
                 # torch wants the last axis first; the edge's own values disturb normalisation layers least
                 pairs = [amount for length in reversed(missing) for amount in (0, length)]
                 image = functional.pad(image, pairs, mode="replicate")
-        logits = self.body(image)
-        if not isinstance(logits, list):
-            return {self.key: self._cut(logits, size)}
-        return {self.key: self._cut(logits[0], size), "aux": [self._cut(extra, size) for extra in logits[1:]]}
+        return image
 
-    def _cut(self, logits: Tensor, size: torch.Size) -> Tensor:
+    def cut(self, logits: Tensor, size: torch.Size) -> Tensor:
+        """Cut what :meth:`fit` padded off the logits."""
         if self.multiple is None or logits.shape[2:] == size:
             return logits
         return logits[(..., *(slice(length) for length in size))]

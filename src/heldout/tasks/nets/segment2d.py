@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import segmentation_models_pytorch as smp
 import timm
@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from heldout.tasks.segment import Segment2D
 
 
-def build(config: Segment2D, channels: int) -> Network:
+def build(config: Segment2D, channels: int, head: dict[str, Any] | None = None) -> Network:
     """Make a network with ``channels`` logits per pixel and random weights.
+
+    Args:
+        config: The experiment.
+        channels: Logits per pixel.
+        head: What the library's classification head takes; None makes none.
 
     Raises:
         UserError: there is no such encoder, or the architecture cannot use it.
@@ -28,7 +33,14 @@ def build(config: Segment2D, channels: int) -> Network:
     if name.removeprefix("tu-").partition(".")[0] not in known:
         raise unknown_encoder(name, known)
     try:
-        body = smp.create_model(config.arch, name, encoder_weights=None, in_channels=config.channels, classes=channels)
+        body = smp.create_model(
+            config.arch,
+            name,
+            encoder_weights=None,
+            in_channels=config.channels,
+            classes=channels,
+            aux_params=head,
+        )
     except (ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"arch = {config.arch!r} does not work with encoder = {name!r} ({reason})") from None

@@ -1,0 +1,7 @@
+"""Small phantom lesions with the Tversky loss, which weighs missed voxels higher (Salehi et al. 2017)."""
+
+from exps.exp010 import Exp010
+
+
+class Exp011(Exp010):
+    loss = "tversky"

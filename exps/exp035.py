@@ -1,0 +1,7 @@
+"""Hippocampus, second stage: the first stage's out-of-fold maps as channels (cascade of nnU-Net)."""
+
+from exps.exp030 import Exp030
+
+
+class Exp035(Exp030):
+    first_stage = "exp030"

@@ -1,0 +1,20 @@
+"""FracAtlas in patches around the fractures, proportions kept (as nnU-Net does, Isensee et al. 2021)."""
+
+from exps.exp040 import Exp040
+
+
+class Exp042p(Exp040):
+    image_size = (512, 512)
+    patch_size = (256, 256)
+    foreground_fraction = 0.7
+    budgets = {
+        "quick": {
+            "image_size": (288, 288),
+            "patch_size": (192, 192),
+            "epochs": 6,
+            "steps_per_epoch": 40,
+            "folds": (0, 1),
+        },
+        "baseline": {"image_size": (384, 384), "epochs": 30},
+        "production": {"encoder": "resnet50", "epochs": 100, "seeds": (0, 1, 2)},
+    }

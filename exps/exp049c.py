@@ -1,0 +1,8 @@
+"""FracAtlas presence on the half-size crop where the detector found most (RSNA 2024 winners' cascade)."""
+
+from exps.exp049 import Exp049
+
+
+class Exp049c(Exp049):
+    first_stage = "exp040"
+    first_stage_use = "crop"

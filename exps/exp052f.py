@@ -1,0 +1,7 @@
+"""Phantom aneurysms with x-flip TTA: left and right classes change places in the mirror image."""
+
+from exps.exp052 import Exp052
+
+
+class Exp052f(Exp052):
+    tta = "x"

@@ -1,0 +1,7 @@
+"""AdrenalMNIST3D in crops, weighed by gated attention (Ilse et al. 2018)."""
+
+from exps.exp055 import Exp055
+
+
+class Exp057(Exp055):
+    pooling = "attention"

@@ -1,0 +1,8 @@
+"""RSNA aneurysms in crops of 96 mm, weighed by gated attention (Ilse et al. 2018)."""
+
+from exps.exp059 import Exp059
+
+
+class Exp059m(Exp059):
+    crop_size = (96, 96, 96)
+    pooling = "attention"

@@ -1,0 +1,108 @@
+"""What a decision's members cost: measured seconds per case, of preparing it and of one network's look at one view."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from heldout.blend.apply import predict_case
+from heldout.blend.members import Member, load_member
+from heldout.data.guide import guide_of
+from heldout.predict.models import load_model
+
+if TYPE_CHECKING:
+    from heldout.data.image import Image
+
+CASES = 4  # measured; one before them warms up
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds per case of a member's experiment.
+
+    Attributes:
+        once: Of preparing the image and bringing the answer back, whatever the networks and views.
+        view: Of one network and one view.
+        load: Of loading a network, once for all cases.
+    """
+
+    once: float
+    view: float
+    load: float
+
+    def seconds(self, member: Member) -> float:
+        """Seconds per case of a member: every network sees every combination of its flips."""
+        return self.once + len(member.fits) * 2 ** len(member.tta) * self.view
+
+
+def measure(member: Member, case_ids: Sequence[str]) -> tuple[Cost, float]:
+    """Time a member's first network on a few cases, on this machine.
+
+    Args:
+        member: The member.
+        case_ids: Cases to predict; the first one warms up.
+
+    Returns:
+        Its cost, and the seconds that reading a case's files takes.
+    """
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    path = member.fits[0].folder / "weights.safetensors"
+    begun = time.perf_counter()
+    model = load_model(member.config, path, member.dataset.classes, member.dataset.exclusive).to(device)
+    load = time.perf_counter() - begun
+    begun = time.perf_counter()
+    images = [(case_id, member.dataset.read_image(case_id)) for case_id in case_ids]
+    reading = (time.perf_counter() - begun) / len(images)
+    one, three = (_timed(member, model, images, count) for count in (1, 3))
+    view = max(three - one, 0.0) / 2
+    once = max(one - view, 0.0)
+    if member.first_stage is not None:  # its networks see the case first, whatever becomes of the member's own
+        first = load_member(member.first_stage.spec)
+        once += measure(first, case_ids)[0].seconds(first)
+    return Cost(once, view, load), reading
+
+
+def _timed(member: Member, model: object, images: Sequence[tuple[str, Image]], networks: int) -> float:
+    """Least seconds per case with so many networks and no flips; the least is what other programs disturb least."""
+    times = []
+    for case_id, image in images:
+        guide = guide_of(member.first_stage, case_id)
+        begun = time.perf_counter()
+        predict_case(
+            member.config, [model] * networks, case_id, image, exclusive=member.dataset.exclusive, tta="", guide=guide
+        )
+        times.append(time.perf_counter() - begun)
+    return min(times[1:] or times)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Seconds that sets of members take.
+
+    Attributes:
+        costs: Cost of each experiment, by its spec.
+        reading: Seconds per case that reading its files takes.
+    """
+
+    costs: dict[str, Cost]
+    reading: float = 0.0
+
+    @classmethod
+    def measured(cls, members: Sequence[Member]) -> Clock:
+        """Measure every member's experiment on the same few cases, on this machine."""
+        cases = sorted(members[0].cases["case_id"])[: CASES + 1]
+        found = {member.spec: measure(member, cases) for member in members}
+        return cls({spec: cost for spec, (cost, _) in found.items()}, max(reading for _, reading in found.values()))
+
+    def per_case(self, members: Sequence[Member]) -> float:
+        """Seconds per case."""
+        return self.reading + sum(self.costs[member.spec].seconds(member) for member in members)
+
+    def total(self, members: Sequence[Member], cases: int) -> float:
+        """Seconds for so many cases, networks loaded."""
+        loading = sum(len(member.fits) * self.costs[member.spec].load for member in members)
+        return loading + cases * self.per_case(members)

@@ -1,0 +1,222 @@
+"""A smaller decision that fits a time limit, and is worth as much as can be.
+
+Members whose weight is zero go first, then flips, and when there are none left, networks (seeds) and members.
+
+What to give up is chosen greedily by value per second: the loss of the cross-fitted score over the seconds per case
+that it saves. A candidate is scored with the weights that each fold was scored with, those of a dropped member shared
+out among the rest, and thresholds tuned on the other folds; later stages are left aside. What remains is blended and
+sealed anew, under a name of its own, with every stage tuned and cross-fitted as in any blend. Predictions with fewer
+flips are made by out-of-fold networks where there are none yet. Classifications beside segmentations stay: the score
+of the masks says nothing about their value.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from heldout.blend.cases import build_objective
+from heldout.blend.costs import Clock
+from heldout.blend.decision import Decision, blend_folder, check_name, read_decision, save_decision
+from heldout.blend.freeze import freeze
+from heldout.blend.members import Member, load_member
+from heldout.blend.search import blend
+from heldout.blend.values import to_thousandths
+from heldout.errors import UserError
+from heldout.metrics import get_metric, score
+
+
+@dataclass(frozen=True)
+class Part:
+    """A member as far as it is still there.
+
+    Attributes:
+        spec: Its experiment.
+        seeds: Its seeds.
+        tta: Axes flipped.
+        number: Place of the member in the decision, whose weights it has.
+    """
+
+    spec: str
+    seeds: tuple[int, ...]
+    tta: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """As :func:`heldout.blend.members.load_member` takes it."""
+        return "/".join([self.spec, *(f"seed{seed}" for seed in self.seeds), f"tta={self.tta}"])
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that was given up: what, how much score that costs, and how many seconds per case it saves."""
+
+    dropped: str
+    loss: float
+    seconds: float
+
+
+def shrink(
+    decision: Decision, *, hours: float, cases: int, name: str | None = None, clock: Clock | None = None
+) -> Decision:
+    """Give up what is worth least per second until a decision fits a time limit.
+
+    Args:
+        decision: A verified decision; it stays as it is.
+        hours: The limit.
+        cases: Cases to expect.
+        name: Name of the smaller decision; None adds the hours to the old one.
+        clock: What members cost; None measures it.
+
+    Returns:
+        The sealed smaller decision, with what was dropped and from what in ``search["shrunk"]``; the decision itself
+        where it fits.
+
+    Raises:
+        UserError: nothing that is left would fit, the new name is taken or is none, or a score is undefined.
+    """
+    parts = [
+        Part(member["spec"], tuple(member["seeds"]), member["tta"], number)
+        for number, member in enumerate(decision.members)
+    ]
+    open_part = functools.cache(lambda part: load_member(part.name))
+    clock = clock or Clock.measured([open_part(part) for part in parts])
+    limit = hours * 3600
+    if clock.total([open_part(part) for part in parts], cases) <= limit:
+        return decision
+    name = _new_name(decision, hours, name)
+    value = functools.cache(lambda kept: _value(decision, [open_part(part) for part in kept], kept))
+    kept, steps = tuple(parts), []
+    while clock.total([open_part(part) for part in kept], cases) > limit:
+        found = _cheapest(decision, kept, open_part, clock, value)
+        if found is None:
+            seconds = clock.per_case([open_part(part) for part in kept])
+            raise UserError(
+                f"{decision.name} cannot be made to take {hours:g} h for {cases:,} cases: the last network without "
+                f"flips takes {seconds:.3g} s per case here, so raise --fit-hours or train a smaller experiment"
+            )
+        kept, step = found
+        steps.append(step)
+    record = {
+        "from": decision.name,
+        "identity": decision.identity,
+        "hours": hours,
+        "cases": cases,
+        "seconds_per_case": [clock.per_case([open_part(part) for part in one]) for one in (parts, kept)],
+        "score_before": value(tuple(parts)),
+        "steps": [asdict(step) for step in steps],
+    }
+    return _seal(decision, kept, name, record)
+
+
+def _cheapest(
+    decision: Decision,
+    kept: tuple[Part, ...],
+    open_part: Callable[[Part], Member],
+    clock: Clock,
+    value: Callable[[tuple[Part, ...]], float],
+) -> tuple[tuple[Part, ...], Step] | None:
+    """What to give up next: members without weight, then flips as long as there are any, then networks and members."""
+    before = clock.per_case([open_part(part) for part in kept])
+    sign = 1 if get_metric(decision.metric).higher_is_better else -1
+    found = []
+    options = _fewer_idle(decision, kept) or _fewer_flips(decision, kept) or _fewer_networks(decision, kept)
+    for dropped, smaller in options:
+        saved = before - clock.per_case([open_part(part) for part in smaller])
+        loss = sign * (value(kept) - value(smaller))
+        found.append((loss / max(saved, 1e-9), smaller, Step(dropped, loss, saved)))
+    return min(found, key=lambda one: one[0])[1:] if found else None
+
+
+def _fewer_idle(decision: Decision, kept: tuple[Part, ...]) -> list[tuple[str, tuple[Part, ...]]]:
+    """Members whose weight was tuned to nothing: they cost time, and change no prediction."""
+    idle = [part for part in kept if decision.members[part.number]["weight"] == 0]
+    return [(decision.members[part.number]["name"], tuple(one for one in kept if one is not part)) for part in idle]
+
+
+def _fewer_flips(decision: Decision, kept: tuple[Part, ...]) -> list[tuple[str, tuple[Part, ...]]]:
+    found = []
+    for part in kept:
+        name, weight = (decision.members[part.number][key] for key in ("name", "weight"))
+        for axis in part.tta if weight is not None else "":
+            smaller = replace(part, tta=part.tta.replace(axis, ""))
+            # what is left may be a member already
+            twice = any(replace(other, number=part.number) == smaller for other in kept)
+            rest = tuple(smaller if one is part else one for one in kept if not (twice and one is part))
+            found.append((f"flips along {axis} of {name}", rest))
+    return found
+
+
+def _fewer_networks(decision: Decision, kept: tuple[Part, ...]) -> list[tuple[str, tuple[Part, ...]]]:
+    weighted = [part for part in kept if decision.members[part.number]["weight"] is not None]
+    found = []
+    for part in weighted:
+        name = decision.members[part.number]["name"]
+        if len(weighted) > 1:
+            found.append((name, tuple(one for one in kept if one is not part)))
+        for seed in part.seeds if len(part.seeds) > 1 else ():
+            rest = tuple(other for other in part.seeds if other != seed)
+            smaller = tuple(replace(one, seeds=rest) if one is part else one for one in kept)
+            found.append((f"seed {seed} of {name}", smaller))
+    return found
+
+
+def _value(decision: Decision, members: Sequence[Member], kept: Sequence[Part]) -> float:
+    """Cross-fitted score of weighted members, with the weights of the decision shared out among them."""
+    chosen = [i for i, part in enumerate(kept) if decision.members[part.number]["weight"] is not None]
+    objective = build_objective([members[i] for i in chosen], decision.metric, progress=False)
+    places = [kept[i].number for i in chosen]
+    fold_of = objective.frame["fold"].to_numpy()
+    folds = np.unique(fold_of)
+    if len(folds) == 1:
+        return objective.tune(_share(decision.weights, places))[0]
+    tables = []
+    for fold in folds:
+        weights = decision.search["by_fold"][str(fold)]["weights"] if decision.is_blend else decision.weights
+        settings = objective.select(fold_of != fold).tune(_share(weights, places))[1]
+        tables.append(objective.select(fold_of == fold).table(settings))
+    return score(decision.metric, pd.concat(tables, ignore_index=True), objective.classes)
+
+
+def _share(weights: Sequence[int], places: Sequence[int]) -> tuple[int, ...]:
+    left = np.array([weights[place] for place in places], float)
+    return to_thousandths(left if left.any() else np.ones(len(left)))
+
+
+def _new_name(decision: Decision, hours: float, name: str | None) -> str:
+    if name is None and re.match(r"exp\d{3}", decision.name):
+        raise UserError(
+            f"{decision.name} is an experiment, and what is left of it needs a name of its own: add --fit-name NAME"
+        )
+    name = name or f"{decision.name}-{hours:g}h"
+    check_name(name)
+    if blend_folder(name).exists():
+        raise UserError(f"{blend_folder(name)} exists already: name the smaller decision with --fit-name")
+    return name
+
+
+def _seal(decision: Decision, kept: Sequence[Part], name: str, record: dict[str, object]) -> Decision:
+    """Blend what is left, as the decision was blended, note where it comes from, and freeze it."""
+    plan = (
+        {key: decision.search[key] for key in ("sampler", "trials", "seed", "processes")} if decision.is_blend else {}
+    )
+    found = blend(
+        [part.name for part in kept],
+        name,
+        **(plan or {"sampler": "equal"}),
+        metric=decision.metric,
+        spatial=bool(decision.spatial),
+        presence_metric=decision.presence.get("metric"),
+        calibrate=decision.calibration.get("asked", "none"),
+    )
+    limit = f"{record['hours']:g} h for {record['cases']:,} cases"
+    note = f"made from {decision.name} ({decision.identity[:12]}) to take no more than {limit}"
+    save_decision(replace(found, search={**found.search, "shrunk": record}, notes=[*found.notes, note]))
+    freeze(name)
+    return read_decision(name)

@@ -1,0 +1,63 @@
+"""Commands that tell what runs are worth: report, ablate, card."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from heldout.cli.shared import Name, command, finish, shown
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "python run.py report exp040 exp042 frac1 --name fractures")(report)
+    command(app, "python run.py ablate exp040@quick exp043@quick --tta none")(ablate)
+    command(app, "python run.py card frac1")(card)
+
+
+def report(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="runs and blends: exp040 exp042@quick frac1")],
+    name: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="the report's folder; the names by default")
+    ] = None,
+) -> None:
+    """Write one HTML page, and Markdown with figures: scores, curves, overlays, reliability, failures, comparisons."""
+    from heldout.deliver.report.write import write_report
+
+    path = write_report(names, name)
+    finish(f"{shown(path)} and, as Markdown, {shown(path.with_suffix('.md'))}", "leaderboard")
+
+
+def ablate(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[EXPERIMENT...]", help="finished runs; all of them by default")
+    ] = None,
+    tta: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AXES", help="also predict with these flips: none, hv, xy; may be repeated"),
+    ] = None,
+) -> None:
+    """Tune single runs' thresholds on the other folds, so that RESULTS.md compares ideas and not thresholds."""
+    from heldout.deliver.ablation_members import check_flips, cross_fit, members_of
+    from heldout.errors import UserError
+    from heldout.files import home
+    from heldout.train.runs import read_info, run_folders
+
+    check_flips(tta or [])
+    specs = names or [folder.name for folder in run_folders() if read_info(folder) is not None]
+    if not specs:
+        raise UserError(f"{home() / 'working' / 'runs'} holds no finished run: train first, `python run.py exp001`")
+    for spec in specs:
+        for member in members_of(spec, tta or []):
+            held, said = cross_fit(member)
+            print(f"  {held.name}: {said}", flush=True)
+    finish(home() / "working" / "ablations", "results")
+
+
+def card(name: Name) -> None:
+    """Write the model card of a run or a blend, from what is on record: data, scores, calibration, limits, hashes."""
+    from heldout.deliver.card import write_card
+
+    path = write_card(name)
+    finish(f"{shown(path)} and {shown(path.with_suffix('.yaml'))}", f"report {name}")

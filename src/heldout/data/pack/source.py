@@ -1,0 +1,114 @@
+"""A dataset that was unpacked: its true masks are there, its raw images are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout import files
+from heldout.data.fingerprint import content_hash
+from heldout.data.image import BadFile, Image
+from heldout.data.pack.codec import decode
+from heldout.data.sources import Source
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RECORD = "packed.json"
+
+
+class PackedSource(Source):
+    """Stands for the raw dataset of an unpacked one.
+
+    Args:
+        folder: The checked dataset, which holds ``packed.json`` and ``truth/``.
+        record: Its ``packed.json``.
+    """
+
+    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+        about = record["source"]
+        self.folder = folder
+        self.truths: dict[str, dict[str, Any]] = record["truth"]
+        self.classes = tuple(about["classes"])
+        self.exclusive, self.dimensions, self.kind = about["exclusive"], about["dimensions"], about["kind"]
+        self.caveats = tuple(about["caveats"])
+        super().__init__(folder / "truth")
+
+    def index(self) -> pd.DataFrame:
+        """Refuse: what the raw dataset lists can only be said where it is.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(f"{self.folder} was unpacked without its raw files: check and split where the dataset lies")
+
+    def read_image(self, row: Mapping[str, Any], *, salvage: bool = False) -> Image:  # noqa: ARG002 - see above
+        """Refuse: images are there as prepared arrays only.
+
+        Raises:
+            BadFile: always.
+        """
+        raise BadFile(
+            f"case {row['case_id']} was unpacked without its raw image, and not with arrays of these settings: pack "
+            "the experiment where the dataset lies, or work there"
+        )
+
+    def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
+        """True mask (M, *spatial) of a training case, on the grid of its own file.
+
+        Raises:
+            BadFile: the case's mask was not packed.
+            UserError: its file is missing or damaged.
+        """
+        case_id = row["case_id"]
+        if case_id not in self.truths:
+            raise BadFile(f"case {case_id} was packed without a mask: only masks of the train part travel")
+        about = self.truths[case_id]
+        if about["codec"] == "empty":
+            return np.zeros(about["shape"], np.uint8)
+        path = self.root / truth_name(case_id)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing: unpack the dataset again") from None
+        return decode(data, about, str(path))
+
+    def verify(self, cases: pd.DataFrame) -> None:
+        """Check that every mask is the one that was packed; read again only what looks changed since then.
+
+        Args:
+            cases: ``cases.parquet``, whose ``mask_hash`` says what the masks must be.
+
+        Raises:
+            UserError: a file is missing or holds another mask.
+        """
+        for row in cases[cases["case_id"].isin(list(self.truths))].to_dict("records"):
+            about, path = self.truths[row["case_id"]], self.root / truth_name(row["case_id"])
+            if about["codec"] != "empty" and path.exists() and file_state(path) == about["state"]:
+                continue
+            if content_hash(self.read_mask(row)) != row["mask_hash"]:
+                raise UserError(f"{path} (case {row['case_id']}) is not the mask that was packed: unpack it again")
+
+    def _rows(self, found: list[str]) -> Iterable[dict[str, Any]]:  # noqa: ARG002 - see index
+        return []
+
+
+def packed_source(folder: Path) -> PackedSource | None:
+    """The source of an unpacked dataset; None for one that was made here, from raw files."""
+    path = folder / RECORD
+    return PackedSource(folder, files.read_json(path)) if path.exists() else None
+
+
+def truth_name(case_id: str) -> str:
+    """File name of a case's mask."""
+    return f"{case_id}.mask"
+
+
+def file_state(path: Path) -> list[int]:
+    """Size in bytes and time of change (ns) of a file."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]

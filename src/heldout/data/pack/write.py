@@ -1,0 +1,160 @@
+"""A checked dataset and the prepared arrays of experiments into one file."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heldout import files
+from heldout.data.cases import open_dataset
+from heldout.data.dataset import Dataset
+from heldout.data.pack.codec import array_hash, encode
+from heldout.data.pack.source import PackedSource
+from heldout.data.parallel import map_cases
+from heldout.data.prepare import Prepared, open_prepared
+from heldout.data.transform import Recipe
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    from heldout.config import BaseConfig
+
+TABLES = ("index.json", "cases.parquet", "folds.csv", "sealed.parquet", "leaks.json", "skipped.csv")
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What :func:`pack` wrote.
+
+    Attributes:
+        path: The file.
+        size: Its bytes.
+        sha256: Its hash.
+        cases: Training cases in it.
+        recipes: Sets of prepared arrays in it.
+    """
+
+    path: Path
+    size: int
+    sha256: str
+    cases: int
+    recipes: int
+
+
+def pack(configs: Sequence[BaseConfig], output: Path, *, progress: bool = True, workers: int | None = None) -> Packed:
+    """Write the training part of a dataset, prepared for some experiments, into one file.
+
+    Args:
+        configs: Experiments on one dataset; those that prepare alike share their arrays.
+        output: The file, replaced where it exists.
+        progress: Show progress bars.
+        workers: Processes; the file does not depend on it.
+
+    Raises:
+        UserError: the experiments stand on several datasets, or on one that was itself unpacked.
+    """
+    datasets = [open_dataset(config) for config in configs]
+    first = datasets[0]
+    for config, dataset in zip(configs, datasets, strict=True):
+        if dataset.folder != first.folder:
+            raise UserError(
+                f"{config.spec} and {configs[0].spec} stand on other cases or folds: pack the experiments of each "
+                "dataset into a file of its own"
+            )
+    if staged := [config for config in configs if config.first_stage is not None]:
+        raise UserError(f"{staged[0].spec} is prepared from maps of {staged[0].first_stage}: pack that one instead")
+    if isinstance(first.source, PackedSource):
+        raise UserError(f"{first.folder} was itself unpacked: copy the file that it came from instead")
+    recipes = {Recipe.of(config).digest(): config for config in configs}
+    with files.atomic(output) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in TABLES:
+            archive.write(first.folder / name, f"tables/{name}")
+        record = {
+            "schema": SCHEMA,
+            "folder": first.folder.name,
+            "data_hash": first.data_hash,
+            "fold_hash": first.fold_hash,
+            "tables": {name: files.sha256_file(first.folder / name) for name in TABLES},
+            "source": _describe(first),
+            "truth": _write_truths(archive, first, progress, workers),
+            "prepared": {
+                digest: _write_prepared(archive, first, config, progress, workers) for digest, config in recipes.items()
+            },
+        }
+        archive.writestr("pack.json", json.dumps(record, separators=(",", ":"), allow_nan=False))
+    cases = len(first.part("train"))
+    return Packed(output, output.stat().st_size, files.sha256_file(output), cases, len(recipes))
+
+
+def _describe(dataset: Dataset) -> dict[str, Any]:
+    """What :class:`PackedSource` has to know of the raw dataset's source."""
+    source = dataset.source
+    return {
+        "classes": list(source.classes),
+        "exclusive": source.exclusive,
+        "dimensions": source.dimensions,
+        "kind": source.kind,
+        "caveats": list(source.caveats),
+    }
+
+
+def _write_truths(
+    archive: zipfile.ZipFile, dataset: Dataset, progress: bool, workers: int | None
+) -> dict[str, dict[str, Any]]:
+    rows = dataset.part("train").to_dict("records")
+    rows = [row for row in rows if row["mask"] or dataset.source.kind == "segmentation"]
+    encoded = map_cases(_truths, (dataset.source,), rows, "Packing masks", progress=progress, workers=workers)
+    return {
+        row["case_id"]: _add(archive, f"truth/{row['case_id']}", *one) for row, one in zip(rows, encoded, strict=True)
+    }
+
+
+def _truths(source: Any, rows: list[dict[str, Any]]) -> list[tuple[bytes, dict[str, Any]]]:
+    found = []
+    for row in rows:
+        mask = source.read_mask(row)
+        found.append(encode(mask) if mask.any() else (b"", {"codec": "empty", "shape": list(mask.shape)}))
+    return found
+
+
+def _write_prepared(
+    archive: zipfile.ZipFile, dataset: Dataset, config: BaseConfig, progress: bool, workers: int | None
+) -> dict[str, Any]:
+    if config.first_stage is not None:
+        raise UserError(
+            f"{config.spec} stands on the maps of {config.first_stage}, which a pack does not carry: pack and train "
+            f"{config.first_stage} first, and train {config.spec} where its raw data lie"
+        )
+    prepared = open_prepared(dataset, config, progress=progress, workers=workers)
+    cases = list(dataset.part("train")["case_id"])
+    encoded = map_cases(_arrays, (prepared,), cases, "Packing images", progress=progress, workers=workers)
+    folder = f"prepared/{prepared.folder.name}"
+    images = {
+        case_id: {**_add(archive, f"{folder}/{case_id}", *image), **hashes, "entry": prepared.entries[case_id]}
+        for case_id, (image, hashes) in zip(cases, encoded, strict=True)
+    }
+    return {"recipe": asdict(Recipe.of(config)), "cases": images}
+
+
+def _arrays(prepared: Prepared, cases: list[str]) -> list[tuple[tuple[bytes, dict[str, Any]], dict[str, str]]]:
+    found = []
+    for case_id in cases:
+        image, mask = prepared.image(case_id), prepared.entries[case_id]["mask"]
+        hashes = {"image": array_hash(image)}
+        if mask and mask["stored"]:
+            hashes |= {
+                "mask": array_hash(prepared.mask(case_id)),
+                "foreground": array_hash(prepared.foreground(case_id)),
+            }
+        found.append((encode(image), hashes))
+    return found
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes, about: dict[str, Any]) -> dict[str, Any]:
+    if data:
+        archive.writestr(name, data, compress_type=zipfile.ZIP_STORED)
+    return about

@@ -1,0 +1,63 @@
+"""Names of the Brain Imaging Data Structure: ``sub-<subject>_ses-<session>_..._<suffix>.nii.gz``.
+
+Reference: Gorgolewski et al., The brain imaging data structure, Scientific Data 3 (2016).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from heldout.data.sources.naming import unique_ids
+
+_SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)", re.ASCII)
+_SESSION = re.compile(r"(?:^|[/_])(ses-[A-Za-z0-9]+)", re.ASCII)
+_VOLUME = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+
+
+def stem_of(path: Path) -> str:
+    """File name without ``.nii`` or ``.nii.gz``."""
+    return _VOLUME.sub("", path.name)
+
+
+def suffix_of(path: Path) -> str:
+    """What follows the last underscore of the name, in lower case: ``t1w``, ``dwi``, ``mask``."""
+    return stem_of(path).rpartition("_")[2].lower()
+
+
+def subject_of(relative: Path) -> str | None:
+    """``sub-<subject>`` of a file by its name, or by its folders; None where neither names one."""
+    match = _SUBJECT.search(relative.name) or _SUBJECT.search(relative.as_posix())
+    return match[1] if match else None
+
+
+def session_of(relative: Path) -> str | None:
+    """``ses-<session>``, found as :func:`subject_of` finds the subject."""
+    match = _SESSION.search(relative.name) or _SESSION.search(relative.as_posix())
+    return match[1] if match else None
+
+
+def case_ids(relative: Sequence[Path]) -> list[str]:
+    """Subject and session of every file; the whole name where a session holds several, or a subject is not named."""
+    short = ["_".join(filter(None, (subject_of(path), session_of(path)))) for path in relative]
+    alone = {text for text in short if short.count(text) == 1 and text.startswith("sub-")}
+    return unique_ids(text if text in alone else path.as_posix() for text, path in zip(short, relative, strict=True))
+
+
+def by_name(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """Files by their name without ending."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        found.setdefault(stem_of(path), []).append(path)
+    return found
+
+
+def nearest(candidates: Sequence[Path], to: Path) -> Path | None:
+    """The file that shares most of its folders with ``to``: copies may lie in other trees of a download."""
+
+    def shared(path: Path) -> int:
+        pairs = zip(path.parent.parts, to.parent.parts, strict=False)
+        return next((n for n, (one, other) in enumerate(pairs) if one != other), len(path.parts))
+
+    return max(candidates, key=shared, default=None)

@@ -1,0 +1,184 @@
+"""BraTS volumes as axial slices: ``<id>_{flair,t1,t1ce,t2,seg}.nii.gz``, each slice with brain is a case.
+
+Reference: Menze et al., The multimodal brain tumor image segmentation benchmark (BRATS), IEEE Transactions on Medical
+Imaging 34 (2015).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from heldout.data import geometry, readers
+from heldout.data.image import BadFile, Image
+from heldout.data.sources import Source, as_list, natural_key
+from heldout.data.sources.bids import stem_of
+from heldout.errors import UserError
+
+MODALITIES = ("flair", "t1", "t1ce", "t2")
+LEAST_BRAIN = 0.01  # share of a slice's pixels: the few voxels at the top of a head are no picture
+# Which of the label values 1 (necrosis and core), 2 (oedema) and 4 (enhancing) make each class.
+_TARGETS = {
+    "whole": {"tumor": (1, 2, 4)},
+    "regions": {"whole": (1, 2, 4), "core": (1, 4), "enhancing": (4,)},
+    "labels": {"core": (1,), "oedema": (2,), "enhancing": (4,)},
+}
+_LABELS = (0, 1, 2, 4)
+_HELD = 5  # volumes kept in memory by each process: those of one patient
+
+
+class BratsSlices(Source):
+    """Slices as radiologists see them: front at the top, the patient's right on the left.
+
+    A patient's slices stay together. A volume is decoded once for all of its slices.
+
+    Options: ``target`` is ``whole`` (one class, ``tumor``), ``regions`` (whole, core, enhancing: they overlap) or
+    ``labels`` (core, oedema, enhancing: they exclude each other); ``modalities`` names the channels; ``empty_share`` is
+    the share of the slices without tumour that are kept, drawn by a hash of their names. What is left out is neither
+    trained on nor scored, so that scores of presence and of false alarms are of the slices that are left.
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {"target": "whole", "modalities": ",".join(MODALITIES), "empty_share": 1.0}
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"target": tuple(_TARGETS)}
+    caveats = (
+        "Every patient has a tumour, only slices are negative: presence scores say nothing about healthy people.",
+        "BraTS has patients of the TCGA collections: lgg-mri-segmentation holds some of the same people (TCGA-DU-7294, "
+        "TCGA-FG-6692 and others), so neither dataset can test a model trained on the other.",
+    )
+
+    def __init__(self, root: Path, **options: Any) -> None:
+        """See the class for the options."""
+        super().__init__(root, **options)
+        self.classes = tuple(_TARGETS[self.options["target"]])
+        self.exclusive = self.options["target"] != "regions"
+        self.modalities = tuple(name.strip() for name in self.options["modalities"].split(","))
+        unknown = [name for name in self.modalities if name not in MODALITIES]
+        if unknown or len(set(self.modalities)) < len(self.modalities):
+            raise UserError(
+                f"source_options modalities = {self.options['modalities']!r}: name some of {', '.join(MODALITIES)} once"
+            )
+        if not 0 <= self.options["empty_share"] <= 1:
+            raise UserError(f"source_options empty_share = {self.options['empty_share']}: choose 0 ... 1")
+
+    def read_image(self, row: Mapping[str, Any], *, salvage: bool = False) -> Image:  # noqa: ARG002 - volumes are whole
+        """Read a slice, one channel per modality; see :meth:`Source.read_image`."""
+        slices = [_slice(path) for path in self.paths(row["image"])]
+        if len({array.shape for array in slices}) > 1:
+            raise BadFile(f"case {row['case_id']}: its modalities differ in shape: register and resample them")
+        return Image(np.stack(slices))
+
+    def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
+        """Read a slice's mask, one label map or overlapping regions; unknown labels become 255."""
+        if not row["mask"]:
+            raise BadFile(f"case {row['case_id']} has no mask: add its file, or leave the case out")
+        labels = _slice(self.paths(row["mask"])[0])
+        known, target = np.isin(labels, _LABELS), _TARGETS[self.options["target"]]
+        masks = [np.where(known, np.isin(labels, values), 255).astype(np.uint8) for values in target.values()]
+        if not self.exclusive:
+            return np.stack(masks)
+        return np.max([np.where(mask == 1, value, mask) for value, mask in enumerate(masks, start=1)], axis=0)[None]
+
+    def voxel_size(self, row: Mapping[str, Any]) -> tuple[float, ...] | None:
+        """Height, width and thickness of a slice's voxel in mm."""
+        path, _ = _split(self.paths(row["image"])[0])
+        affine = readers.nifti_affine(path)
+        axes, _ = geometry.orientation(affine, 3)
+        right, front, top = np.linalg.norm(affine[:3, :3], axis=0)[list(axes)]
+        return float(front), float(right), float(top)
+
+    def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
+        for patient, files in self._patients(self.root, found):
+            relative = [path.relative_to(self.root).as_posix() for path in files]
+            mask = files[0].with_name(files[0].name.replace(f"_{self.modalities[0]}.nii", "_seg.nii"))
+            if not mask.is_file():
+                found.append(f"{patient} has no {mask.name}: its slices are unlabelled")
+            labels = _volume(mask, *_state(mask)) if mask.is_file() else None
+            dropped = 0
+            for number in _with_brain(files[0], labels):
+                case_id = f"{patient}_{number:03d}"
+                empty = labels is not None and not labels[..., number].any()
+                if empty and not self._is_kept(case_id):
+                    dropped += 1
+                    continue
+                yield {
+                    "case_id": case_id,
+                    "patient_id": patient,
+                    "image": as_list(*(f"{name}#{number}" for name in relative)),
+                    "mask": "" if labels is None else as_list(f"{mask.relative_to(self.root).as_posix()}#{number}"),
+                    "split": "submit" if labels is None else "",
+                }
+            if dropped:
+                found.append(f"{patient}: {dropped} slices without tumour are left out, as empty_share asks")
+
+    def _loose_rows(self, folder: Path) -> Iterator[dict[str, Any]]:
+        for patient, files in self._patients(folder, []):
+            for number in _with_brain(files[0], None):
+                name = files[0].relative_to(folder).parent / f"{patient}_{number:03d}.png"
+                image = as_list(*(f"{path}#{number}" for path in files))
+                yield {"case_id": name.stem, "patient_id": patient, "image": image, "name": name.as_posix()}
+
+    def _patients(self, folder: Path, found: list[str]) -> Iterator[tuple[str, list[Path]]]:
+        """Every patient with the volumes of his modalities; incomplete ones are reported, not kept."""
+        ending = f"_{self.modalities[0]}"
+        volumes = [*folder.rglob(f"*{ending}.nii"), *folder.rglob(f"*{ending}.nii.gz")]
+        if not volumes:
+            raise UserError(f"{folder} has no *{ending}.nii.gz: unpack BraTS there, or use source = 'table'")
+        for first in sorted(volumes, key=lambda path: natural_key(path.relative_to(folder).as_posix())):
+            patient = stem_of(first).removesuffix(ending)
+            files = [first.with_name(first.name.replace(f"{ending}.nii", f"_{name}.nii")) for name in self.modalities]
+            lost = [path.name for path in files if not path.is_file()]
+            if lost:
+                found.append(f"{patient} is left out: {lost[0]} is missing beside {first.name}")
+            else:
+                yield patient, files
+
+    def _is_kept(self, case_id: str) -> bool:
+        draw = int.from_bytes(hashlib.blake2b(case_id.encode(), digest_size=8).digest(), "little")
+        return draw < self.options["empty_share"] * 2**64
+
+
+def _with_brain(path: Path, labels: np.ndarray | None) -> list[int]:
+    """Numbers of the axial slices, from the feet up, that show brain or tumour."""
+    volume = _volume(path, *_state(path))
+    shown = (volume != 0).mean((0, 1)) >= LEAST_BRAIN
+    if labels is not None and labels.shape == volume.shape:
+        shown |= labels.any((0, 1))
+    return [int(number) for number in np.flatnonzero(shown)]
+
+
+def _slice(reference: Path) -> np.ndarray:
+    path, number = _split(reference)
+    volume = _volume(path, *_state(path))
+    if number >= volume.shape[-1]:
+        raise BadFile(f"{path} has {volume.shape[-1]} slices, number {number} is asked for: index the dataset again")
+    return np.ascontiguousarray(volume[..., number])
+
+
+def _split(reference: Path) -> tuple[Path, int]:
+    """``volume.nii.gz#57`` to its file and the number of the slice."""
+    file, _, number = str(reference).rpartition("#")
+    return Path(file), int(number)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """By which a changed file is told from the one that was read."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise BadFile(f"{path} cannot be read ({error.strerror}): restore the file or its permissions") from None
+    return stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=_HELD)
+def _volume(path: Path, mtime_ns: int, size: int) -> np.ndarray:  # noqa: ARG001 - they are part of the key
+    """A volume as (rows from front to back, columns from right to left, slices from the feet up)."""
+    image = readers.open_any(path, dimensions=3)
+    if len(image.array) != 1:
+        raise BadFile(f"{path} holds {len(image.array)} volumes: a modality is one")
+    oriented = geometry.orient(image.array, *geometry.orientation(image.affine, 3))[0]  # to the right, front and top
+    return np.ascontiguousarray(oriented[::-1, ::-1].transpose(1, 0, 2))

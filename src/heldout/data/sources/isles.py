@@ -1,0 +1,96 @@
+"""ISLES 2022: acute stroke in DWI and ADC, masks in ``derivatives``, by the Brain Imaging Data Structure.
+
+``sub-strokecase0001/ses-0001/dwi/*_dwi.nii.gz`` and ``*_adc.nii.gz``, ``.../anat/*_FLAIR.nii.gz``,
+``derivatives/sub-strokecase0001/ses-0001/*_msk.nii.gz``; the challenge's own copies lie below ``rawdata``, without
+the folders ``dwi`` and ``anat``.
+
+Reference: Hernandez Petzsche et al., ISLES 2022: A multi-center magnetic resonance imaging stroke lesion segmentation
+dataset, Scientific Data 9 (2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from heldout.data import readers
+from heldout.data.image import BadFile, Image
+from heldout.data.sources import Source, as_list
+from heldout.data.sources.bids import by_name, case_ids, nearest, stem_of, subject_of, suffix_of
+from heldout.errors import UserError
+
+
+class Isles(Source):
+    """One lesion class; the channels are DWI and ADC, and with ``flair = True`` the FLAIR on the grid of the DWI.
+
+    The FLAIR was acquired on a grid of its own: it is interpolated linearly, by the affines of both, and 0 outside.
+    """
+
+    classes = ("lesion",)
+    dimensions = 3
+    caveats = ("Channels are taken to be registered by their affines: nobody moved the FLAIR to fit the DWI.",)
+    defaults: ClassVar[dict[str, Any]] = {"flair": False}
+
+    def read_image(self, row: Mapping[str, Any], *, salvage: bool = False) -> Image:
+        """Read DWI and ADC, which share a grid, and the FLAIR where it is wanted; see :meth:`Source.read_image`."""
+        paths = self.paths(row["image"])
+        image = super().read_image({**row, "image": as_list(*paths[:2])}, salvage=salvage)
+        if len(paths) < 3:
+            return image
+        flair = readers.open_any(paths[2], dimensions=3)
+        if len(flair.array) != 1:
+            raise BadFile(f"{paths[2]} holds {len(flair.array)} volumes: a FLAIR is one")
+        return Image(np.concatenate([image.array.astype(np.float32), _on_grid_of(image, flair)]), image.affine)
+
+    def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
+        volumes = self.image_files(self.root)
+        masks = by_name(path for path in volumes if suffix_of(path) == "msk")
+        for path, case_id, files in self._sets(self.root, volumes, found):
+            mask = nearest(masks.get(f"{stem_of(path).rpartition('_')[0]}_msk", []), path)
+            if mask is None:
+                found.append(f"{case_id}: there is no {stem_of(path).rpartition('_')[0]}_msk.nii.gz; it is unlabelled")
+            yield {
+                "case_id": case_id,
+                "patient_id": subject_of(path.relative_to(self.root)) or case_id,
+                "image": as_list(*(file.relative_to(self.root).as_posix() for file in files)),
+                "mask": as_list(mask.relative_to(self.root).as_posix()) if mask else "",
+                "split": "" if mask else "submit",
+            }
+
+    def _loose_rows(self, folder: Path) -> Iterator[dict[str, Any]]:
+        for path, case_id, files in self._sets(folder, self.image_files(folder), []):
+            relative = path.relative_to(folder)
+            patient = subject_of(relative) or case_id
+            yield {"case_id": case_id, "patient_id": patient, "image": as_list(*files), "name": relative.as_posix()}
+
+    def _sets(self, folder: Path, volumes: list[Path], found: list[str]) -> Iterator[tuple[Path, str, list[Path]]]:
+        """Every DWI with its case id and the files of the case's channels; incomplete sets are reported, not kept."""
+        images = [path for path in volumes if suffix_of(path) == "dwi" and "derivatives" not in path.parts]
+        if not images:
+            raise UserError(f"{folder} has no *_dwi.nii.gz: unpack ISLES 2022 there, or use source = 'table'")
+        others = {kind: by_name(p for p in volumes if suffix_of(p) == kind) for kind in ("adc", "flair")}
+        wanted = ("adc", "flair") if self.options["flair"] else ("adc",)
+        for path, case_id in zip(images, case_ids([path.relative_to(folder) for path in images]), strict=True):
+            start = stem_of(path).rpartition("_")[0].lower()
+            files = [path]
+            for kind in wanted:
+                same = [p for name, paths in others[kind].items() if name.lower() == f"{start}_{kind}" for p in paths]
+                match = nearest(same, path)
+                if match is None:
+                    found.append(f"{case_id} is left out: {path.relative_to(folder)} has no {kind.upper()} of its name")
+                    break
+                files.append(match)
+            else:
+                yield path, case_id, files
+
+
+def _on_grid_of(image: Image, other: Image) -> np.ndarray:
+    """Interpolate ``other`` linearly at the voxel centres of ``image``; (1, X, Y, Z) float32."""
+    from scipy.ndimage import affine_transform
+
+    matrix = np.linalg.inv(other.affine) @ image.affine
+    values = other.array[0].astype(np.float32)
+    return affine_transform(values, matrix[:3, :3], matrix[:3, 3], image.array.shape[1:], order=1)[None]

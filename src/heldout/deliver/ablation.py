@@ -1,0 +1,197 @@
+"""What each experiment is worth beside its parent, from runs under the same budget: the rows of the ablation tables."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heldout import files
+from heldout.blend.members import load_member
+from heldout.deliver.ablation_members import Held, flips_on_disk
+from heldout.deliver.compare import Scored, compare_scored
+from heldout.deliver.row import Row
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PRESENCE = "roc_auc"
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A score, and how much better it is than that of the parent.
+
+    Attributes:
+        score, low, high: The score with its 95 % interval; None where undefined.
+        gain: Score minus the parent's, turned so that positive is better; None where they do not compare.
+        gain_low, gain_high: Its 95 % interval from the paired bootstrap.
+        chance: Share of the draws in which the child is better.
+        patients: How many both predicted.
+        why: Why there is no gain; empty where there is one.
+    """
+
+    score: float | None = None
+    low: float | None = None
+    high: float | None = None
+    gain: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
+    chance: float | None = None
+    patients: int | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of an ablation table.
+
+    Attributes:
+        name: The run, or the variant of one.
+        parent: What it is compared with; None for the first of a family.
+        changed: What differs.
+        budget: Name of the budget, or ``full``.
+        metric: Name of the score.
+        how: ``cross-fitted`` thresholds, cut ``at one half``, or ``no threshold``.
+        main: The score.
+        presence: ROC-AUC of whether a case holds the class, of segmentations; None elsewhere.
+        seconds: Training time; None of variants, which need no training.
+    """
+
+    name: str
+    parent: str | None
+    changed: str
+    budget: str
+    metric: str
+    how: str
+    main: Measure
+    presence: Measure | None = None
+    seconds: float | None = None
+
+
+def family_of(name: str) -> str:
+    """Family of an experiment: ``04x`` of ``exp042@quick``."""
+    return f"{name[3:5]}x"
+
+
+def ablations(rows: Sequence[Row]) -> dict[str, list[Entry]]:
+    """Ablation tables by family, from all rows of the leaderboard."""
+    runs = {row.name: row for row in rows if row.kind == "run" and row.score is not None}
+    cache = _Cache(files.home() / "working" / "cache" / "ablations.json")
+    opened: dict[str, Held] = {}
+
+    def held(name: str) -> Held:
+        if name not in opened:
+            opened[name] = Held(load_member(name))
+        return opened[name]
+
+    found: dict[str, list[Entry]] = defaultdict(list)
+    for name, row in sorted(runs.items()):
+        parent = parent_of(row)
+        missing = "" if parent is None or parent in runs else f"no finished run of {parent}"
+        changed = ", ".join(row.changed) or ("nothing" if parent else "-")
+        entries = found[family_of(name)]
+        try:
+            one = held(name)
+            other = held(parent) if parent in runs else None
+            entries.append(_entry(cache, row, one, other, parent, changed, missing, row.seconds))
+            entries += _variants(cache, row, held)
+        except UserError as error:
+            entries.append(Entry(name, parent, changed, row.budget or "full", row.metric, "-", Measure(why=str(error))))
+    cache.save()
+    return dict(found)
+
+
+def parent_of(row: Row) -> str | None:
+    """The run that an experiment's is compared with: its parent's under the same budget."""
+    if row.parent is None:
+        return None
+    return f"{row.parent}@{row.budget}" if row.budget else row.parent
+
+
+def _variants(cache: _Cache, row: Row, held: Any) -> list[Entry]:
+    """What needs no training: all seeds against the first, and other flips against the run's own."""
+    entries, seeds = [], sorted(row.seed_scores)
+    if len(seeds) > 1:
+        first = f"{row.name}/seed{seeds[0]}"
+        text = f"mean of {len(seeds)} seeds instead of seed {seeds[0]} alone"
+        entries.append(
+            _entry(cache, row, held(row.name), held(first), first, text, "", None, shown="mean of its seeds")
+        )
+    own = held(row.name).member.config.tta
+    for axes in flips_on_disk(held(row.name).member):
+        other = held(f"{row.name}/tta={axes}")
+        text = f"flips {axes or 'none'} instead of {own or 'none'} when predicting"
+        entries.append(
+            _entry(cache, row, other, held(row.name), row.name, text, "", None, shown=f"tta {axes or 'none'}")
+        )
+    return entries
+
+
+def _entry(
+    cache: _Cache,
+    row: Row,
+    one: Held,
+    other: Held | None,
+    parent: str | None,
+    changed: str,
+    missing: str,
+    seconds: float | None,
+    shown: str = "",
+) -> Entry:
+    # Both are cut alike: tuned thresholds on one side only would be counted as the idea's worth.
+    together = one.record is not None and (other is None or other.record is not None)
+    how = one.how(together)
+    other_how = other.how(together) if other is not None else how
+    main = cache.measure(one, other, how, other_how, row.metric, missing)
+    presence = None
+    if one.member.kind == "segmentation" and row.metric != PRESENCE and PRESENCE in row.also:
+        presence = cache.measure(one, other, how, other_how, PRESENCE, missing)
+    name = f"{row.name}: {shown}" if shown else row.name
+    return Entry(name, parent, changed, row.budget or "full", row.metric, how, main, presence, seconds)
+
+
+class _Cache:
+    """Measures in a JSON file, by the hashes of the predictions behind them; it may be deleted at any time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._changed = False
+        try:
+            stored = files.read_json(path)
+        except UserError:
+            stored = {}
+        usable = isinstance(stored, dict) and stored.get("schema") == _SCHEMA
+        self._known: dict[str, Any] = stored["measures"] if usable else {}
+
+    def measure(self, one: Held, other: Held | None, how: str, other_how: str, metric: str, missing: str) -> Measure:
+        """Score of one and its gain over another, from the file where it is known."""
+        key = files.sha256_json([one.key, how, other.key if other else None, other_how, metric, missing])
+        if key not in self._known:
+            found = _measure(one.scored(how, metric), other.scored(other_how, metric) if other else None, missing)
+            self._known[key], self._changed = asdict(found), True
+        return Measure(**self._known[key])
+
+    def save(self) -> None:
+        """Write the file, if anything was computed."""
+        if self._changed:
+            files.write_json(self._path, {"schema": _SCHEMA, "measures": self._known})
+
+
+def _measure(one: Scored, other: Scored | None, missing: str) -> Measure:
+    from heldout.metrics import interval
+
+    found = interval(one.metric, one.table, one.classes)
+    value, low, high = (v if math.isfinite(v) else None for v in (found.value, found.low, found.high))
+    if other is None:
+        return Measure(value, low, high, why=missing)
+    try:
+        verdict = compare_scored(one, other)
+    except UserError as error:
+        return Measure(value, low, high, why=str(error))
+    gain, gain_low, gain_high, chance = verdict.gain_of(one.name)
+    return Measure(value, low, high, gain, gain_low, gain_high, chance, verdict.patients)

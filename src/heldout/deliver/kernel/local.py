@@ -1,0 +1,87 @@
+"""The other half of a replay: local cases, and what the local pipeline says of them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from heldout import files
+from heldout.blend.decision import Decision
+from heldout.config import load
+from heldout.data.cases import open_dataset
+from heldout.data.dataset import Dataset
+from heldout.data.sources import as_list, source_class
+from heldout.deliver.kernel.server import ID, as_row
+from heldout.deliver.sample import case_names, ids_of, read_sample
+from heldout.errors import UserError
+
+CASES = 8
+
+
+def local_submission(decision: Decision, folder: Path, stem: Path) -> Path:
+    """Submission for a folder of cases, by the pipeline that ``submit`` uses."""
+    from heldout.blend.apply import apply_decision
+    from heldout.deliver.submission import SubmissionWriter
+
+    config = load(decision.members[0]["spec"])
+    source = source_class(config.source)(folder, **config.source_options)
+    writer = SubmissionWriter(decision, source.loose(folder), folder)
+    rows = writer.cases.to_dict("records")
+    images = writer.watch((row["case_id"], source.read_image(row, salvage=True)) for row in rows)
+    return writer.write(apply_decision(decision, images), stem)
+
+
+def local_rows(decision: Decision, folder: Path, stem: Path) -> Path:
+    """The rows a server should give for a folder of series folders, predicted from their files as they are."""
+    from heldout.blend.apply import apply_decision
+
+    config = load(decision.members[0]["spec"])
+    source = source_class(config.source)(folder, **config.source_options)
+    places = sorted(place for place in folder.iterdir() if place.is_dir()) if folder.is_dir() else []
+    images = ((place.name, source.read_image({"image": as_list(place)}, salvage=True)) for place in places)
+    rows = [as_row(result.scores, decision) for result in apply_decision(decision, images)]
+    if not rows:
+        raise UserError(f"{folder} holds no series: --replay-on wants a folder of series folders here")
+    table = pd.concat(rows, ignore_index=True)
+    table.insert(0, ID, [place.name for place in places])
+    path = stem.with_name(f"{stem.name}.csv")
+    files.write_text(path, table.to_csv(index=False))
+    return path
+
+
+def some_cases(decision: Decision, folder: Path, mode: str) -> Path:
+    """Copy a few raw images of the dataset, those to submit first, under their own names; for a server, series.
+
+    Raises:
+        UserError: the images are no files of their own.
+    """
+    config = load(decision.members[0]["spec"])
+    dataset = open_dataset(config)
+    submit = dataset.part("submit")
+    parts = [submit] if config.sample_submission is not None else [submit, dataset.part("train")]
+    rows = pd.concat(parts).head(CASES).to_dict("records")
+    for row in rows:
+        for path in dataset.source.paths(row["image"]):
+            target = folder / (path.name if mode == "server" else path.relative_to(dataset.source.root))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                shutil.copytree(path, target)
+            elif path.is_file():
+                shutil.copyfile(path, target)
+            else:
+                raise UserError(f"{path} is no file of its own: name a folder of cases with --replay-on")
+    if config.sample_submission is not None:
+        _shorten_sample(dataset, rows, config.sample_submission, folder)
+    return folder
+
+
+def _shorten_sample(dataset: Dataset, rows: list[dict[str, Any]], name: str, folder: Path) -> None:
+    """Copy those rows of the sample submission that name the cases."""
+    sample = read_sample(dataset.source.root / name)
+    chosen = {row["case_id"] for row in rows}
+    names = case_names(dataset.part("submit"), sample, dataset.classes)
+    ids = ids_of([shown for shown, case_id in names.items() if case_id in chosen], sample, dataset.classes)
+    files.write_text(folder / name, sample[sample.iloc[:, 0].isin(ids)].to_csv(index=False))

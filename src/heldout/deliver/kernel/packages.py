@@ -1,0 +1,141 @@
+"""Packages that a kernel uses, what of them Kaggle's image lacks, and the wheels that make up for it.
+
+``image.json`` says what the image has, as of when, and where that is known from. The kernel's start needs only the
+standard library of this module, since it is what tells that others are missing.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
+from pathlib import Path
+from typing import Any
+
+from heldout.errors import UserError
+
+LIST = "packages.json"
+# Decoders are imported when a file needs one, and the hidden set may need one that the replay did not.
+DECODERS = ("imagecodecs", "pyjpegls", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")
+_PLATFORMS = (
+    *(f"manylinux_2_{minor}_x86_64" for minor in range(28, 4, -1)),
+    *("manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64"),
+)
+
+
+def image() -> dict[str, Any]:
+    """What is known of Kaggle's image: ``as_of``, ``source``, ``python`` and ``packages`` with their versions."""
+    return json.loads(Path(__file__).with_name("image.json").read_text(encoding="utf-8"))
+
+
+def imported_packages() -> list[str]:
+    """Installed packages that this process uses, with their versions: what the kernel's image must have."""
+    known = packages_distributions()
+    names = {name for module in list(sys.modules) if "." not in module for name in known.get(module, [])}
+    return sorted(f"{name}=={version(name)}" for name in names if name != "heldout")
+
+
+def needed(used: Sequence[str], requirements: str) -> tuple[dict[str, str], list[str]]:
+    """What a kernel wants of its image, and what of that Kaggle's image does not have.
+
+    Packages that come with others are the image's own business as long as it has those others; of one that it lacks,
+    they are needed as well. DICOM brings its decoders.
+
+    Args:
+        used: Packages that a replay used, as ``name==version``.
+        requirements: What heldout asks for, as ``requirements.txt`` says it.
+
+    Returns:
+        Wanted packages with the versions of the replay; and those that the image lacks, as ``name==version``.
+    """
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    there = {canonicalize_name(name) for name in image()["packages"]}
+    versions = {canonicalize_name(name): number for name, number in (one.split("==") for one in used)}
+    lines = (line.partition("#")[0].strip() for line in requirements.splitlines())
+    waiting = {canonicalize_name(Requirement(line).name) for line in lines if line} & set(versions)
+    if "pydicom" in versions:
+        versions |= {name: version(name) for name in DECODERS if _installed(name)}
+        waiting |= {name for name in DECODERS if name in versions}
+    wanted: dict[str, str] = {}
+    while waiting:
+        name = min(waiting)
+        wanted[name] = versions[name]
+        if name not in there:
+            waiting |= {canonicalize_name(Requirement(text).name) for text in requires(name) or []} & set(versions)
+        waiting -= set(wanted)
+    return wanted, [f"{name}=={number}" for name, number in wanted.items() if name not in there]
+
+
+def fetch_wheels(packages: Sequence[str], folder: Path) -> list[str]:
+    """Download wheels for the image's Python into ``folder``, in the version given, or else the newest there is.
+
+    Returns:
+        Those of ``packages`` that could not be had, as is the case without a network.
+    """
+    python = image()["python"]
+    options = ["--no-deps", "--only-binary=:all:", "--implementation", "cp", "--python-version", python, "--quiet"]
+    options += [word for platform in _PLATFORMS for word in ("--platform", platform)]
+    command = [sys.executable, "-m", "pip", "download", *options, "--disable-pip-version-check", "--dest", str(folder)]
+    if not packages or _succeeds([*command, *packages]):
+        return []
+    return [one for one in packages if not any(_succeeds([*command, text]) for text in (one, one.partition("==")[0]))]
+
+
+def check_wheel(path: Path) -> None:
+    """Refuse a file that Kaggle's image could not install.
+
+    Raises:
+        UserError: it is no wheel, or one for another Python or platform.
+    """
+    from packaging.tags import compatible_tags, cpython_tags
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+    remedy = "fetch it with `pip download --no-deps PACKAGE`"
+    if path.suffix != ".whl" or not path.is_file():
+        raise UserError(f"--wheel {path} is no wheel: {remedy}")
+    python = tuple(map(int, image()["python"].split(".")))
+    interpreter = f"cp{python[0]}{python[1]}"
+    fitting = {*cpython_tags(python, platforms=_PLATFORMS), *compatible_tags(python, interpreter, _PLATFORMS)}
+    try:
+        tags = parse_wheel_filename(path.name)[3]
+    except InvalidWheelFilename as error:
+        raise UserError(f"--wheel {path} is no wheel ({error}): {remedy}") from None
+    if fitting.isdisjoint(tags):
+        raise UserError(
+            f"--wheel {path.name} is not for Python {image()['python']} on Linux, which Kaggle's image has: fetch it "
+            f"with `pip download --no-deps --only-binary=:all: --python-version {image()['python']} --platform "
+            f"{_PLATFORMS[0]} PACKAGE`"
+        )
+
+
+def check_packages(bundle: Path) -> None:
+    """Name what this machine lacks of the packages that the kernel was replayed with, and what differs in version.
+
+    Raises:
+        UserError: a package is missing.
+    """
+    replayed = json.loads((bundle / LIST).read_text(encoding="utf-8")) if (bundle / LIST).is_file() else {}
+    missing = [name for name in replayed if not _installed(name)]
+    if missing:
+        raise UserError(
+            f"this image lacks {', '.join(missing)}: write the kernel again and add their wheels with --wheel"
+        )
+    for name, known in replayed.items():
+        if version(name) != known:
+            print(f"{name} is {version(name)} here and was {known} in the replay", flush=True)
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _succeeds(command: list[str]) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -1,0 +1,123 @@
+"""What a metric is: a function of a table's columns and of how often each case counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from heldout.errors import UserError
+from heldout.metrics import ranking
+from heldout.metrics.masks import DETAILS, mask_values
+from heldout.metrics.patients import pool_patients
+from heldout.metrics.tables import Columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score.
+
+    Attributes:
+        name: Its name; of an overlap it ends in the empty-mask policy.
+        kind: ``classification`` scores labels (or the presence of a segmented class), ``segmentation`` masks.
+        higher_is_better: Whether a larger value is a better one.
+        description: One line for people.
+        uses: What it looks at: probabilities, calls (so that a threshold matters), or what masks gave, as
+            :func:`mask_values` describes it.
+        one_class: Function of one class's columns and (draws, n) weights; of (n, *extra, values) where it uses masks.
+        exclusive: What replaces the mean over classes where classes exclude each other; takes (n, K) columns.
+        sides: The kinds of case of each class without which the score says nothing.
+        presence: The class that counts for half, the others sharing the rest; None where all count alike.
+        pool: How many of a patient's highest probabilities are averaged, where it scores patients; 0 scores cases.
+    """
+
+    name: str
+    kind: Literal["classification", "segmentation"]
+    higher_is_better: bool
+    description: str
+    uses: Literal["probability", "call", "counts", "lesions", "surfaces", "volume"]
+    one_class: Callable[..., np.ndarray]
+    exclusive: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
+    sides: tuple[Literal["positive", "negative"], ...] = ()
+    presence: str | None = None
+    pool: int = 0
+
+    @property
+    def detail(self) -> str | None:
+        """What must be measured of every mask for it, besides voxel counts: a word of the field ``mask_details``."""
+        return DETAILS.get(self.uses)
+
+    @property
+    def tunable(self) -> bool:
+        """Whether blending can tune for it: not where it needs whole masks, or all cases of a patient together."""
+        return not self.pool and self.detail is None
+
+    @property
+    def thresholded(self) -> bool:
+        """Whether the score depends on a threshold."""
+        return self.uses != "probability"
+
+    @property
+    def ranks(self) -> bool:
+        """Whether only the order of the cases counts, not what their probabilities are."""
+        return self.one_class in (ranking.roc_auc, ranking.average_precision)
+
+    def view(self, table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+        """The table with the probabilities that this score looks at in ``p_<class>``."""
+        if not self.ranks or f"uncalibrated_{classes[0]}" not in table:
+            return table
+        return table.assign(**{f"p_{name}": table[f"uncalibrated_{name}"] for name in classes})
+
+    def evaluate(self, columns: Columns, weights: np.ndarray) -> np.ndarray:
+        """(draws,) scores under (draws, n) weights: the mean over classes, nan where a class is undefined."""
+        return self.evaluate_rows([columns], weights)[0]
+
+    def evaluate_rows(self, rows: Sequence[Columns], weights: np.ndarray) -> np.ndarray:
+        """(rows, draws) scores of several tables of the same cases under the same (draws, n) weights."""
+        if self.pool:
+            pooled = [pool_patients(columns, self.pool) for columns in rows]
+            rows, weights = [columns for columns, _ in pooled], weights[:, pooled[0][1]]
+        if self.uses not in ("probability", "call"):
+            # one matrix product for the classes of all tables together
+            values = np.stack([mask_values(self.name, self.uses, columns) for columns in rows], 1)
+            return self.one_class(values, weights).mean(2).T
+        return np.stack([self._of_labels(columns, weights) for columns in rows])
+
+    def support(self, columns: Columns, patients: np.ndarray) -> int:
+        """Number of patients that the weakest part of the score stands on.
+
+        Args:
+            columns: The cases.
+            patients: (n,) patient of every case.
+        """
+        if self.pool:
+            columns, first = pool_patients(columns, self.pool)
+            patients = patients[first]
+        found = [len(np.unique(patients))]
+        for side in self.sides:
+            held = columns.positive if side == "positive" else ~columns.positive
+            found += [len(np.unique(patients[of_class])) for of_class in held.T]
+        return min(found)
+
+    def _of_labels(self, columns: Columns, weights: np.ndarray) -> np.ndarray:
+        seen = columns.probability if self.uses == "probability" else columns.called
+        if columns.exclusive and self.exclusive is not None:
+            return self.exclusive(columns.truth, seen, weights)
+        scores = [self.one_class(y, s, weights) for y, s in zip(columns.truth.T, seen.T, strict=True)]
+        return np.average(scores, axis=0, weights=self._shares(columns.classes))
+
+    def _shares(self, classes: Sequence[str]) -> np.ndarray:
+        """(K,) what every class counts; one class alone counts as a whole."""
+        count = len(classes)
+        if self.presence is None or count == 1:
+            return np.full(count, 1 / count)
+        if self.presence not in classes:
+            raise UserError(
+                f"metric {self.name}: there is no class {self.presence!r}, the classes are {', '.join(classes)}"
+            )
+        return np.where(np.array(classes) == self.presence, 0.5, 0.5 / (count - 1))

@@ -1,0 +1,63 @@
+"""From slices to patients: a table's rows of one patient as a single one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from heldout.errors import UserError
+from heldout.metrics.tables import Columns
+
+# How the probabilities of a patient's cases become one: the prefix of a metric's name, and how many of the highest.
+POOLS = {"patient": 1, "patient_top3": 3}
+
+
+def pool_patients(columns: Columns, highest: int) -> tuple[Columns, np.ndarray]:
+    """Put the cases of every patient together.
+
+    A patient has a class that any of his cases has. His probability is the mean of the highest ones of his cases; with
+    one, he is called where any of them is, otherwise where that mean reaches a half. Voxels and lesions add up, so that
+    the slices of a volume are scored as that volume; surfaces do not, and are left out.
+
+    Args:
+        columns: (n,) cases.
+        highest: Number of probabilities to average; fewer where a patient has fewer cases.
+
+    Returns:
+        (P,) patients; and (P,) a case of each, whose weight is the patient's.
+
+    Raises:
+        UserError: the cases name no patients.
+    """
+    if columns.patients is None:
+        raise UserError("a table of predictions has no column patient_id: scores of patients need one")
+    names, first, patient = np.unique(columns.patients.astype(str), return_index=True, return_inverse=True)
+    order = np.lexsort((np.arange(len(patient)), patient))
+    starts = np.searchsorted(patient[order], np.arange(len(names)))
+
+    def each(function: np.ufunc, values: np.ndarray) -> np.ndarray:
+        return function.reduceat(values[order], starts, axis=0)
+
+    probability = np.stack(
+        [_mean_of_highest(part, highest) for part in np.split(columns.probability[order], starts[1:])]
+    )
+    voxels, lesions = (None if v is None else each(np.add, v) for v in (columns.counts, columns.lesions))
+    pooled = replace(
+        columns,
+        truth=each(np.logical_or, columns.truth),
+        probability=probability,
+        called=each(np.logical_or, columns.called) if highest == 1 else probability >= 0.5,
+        counts=voxels,
+        lesions=lesions,
+        surfaces=None,
+        voxel_mm3=None if columns.voxel_mm3 is None else columns.voxel_mm3[first],
+        exclusive=False,
+        patients=names,
+    )
+    return pooled, first
+
+
+def _mean_of_highest(values: np.ndarray, count: int) -> np.ndarray:
+    """(K,) mean of the ``count`` highest of (n, K) values."""
+    return np.sort(values, axis=0)[-count:].mean(0)

@@ -1,0 +1,174 @@
+"""A network over a batch: flips, sliding windows, and a second head that judges cases and may spare the decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, combinations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from heldout.data.sides import mirror_order
+from heldout.errors import UserError
+from heldout.tasks import Task
+
+# A case that exceeds the patch by no more than this is predicted whole all the same: windows that overlap nearly
+# everywhere would cost several times as much and tell a convolutional network nothing new.
+WHOLE = 1.25
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a network says about a batch.
+
+    Attributes:
+        values: Probabilities (B, K) of a classification, or (B, K, *S) of a segmentation, float32.
+        scores: Probabilities (B, K) of a segmentation's second head, float32; None without one.
+    """
+
+    values: np.ndarray
+    scores: np.ndarray | None
+
+
+def flip_sets(config: Task, tta: str) -> list[tuple[int, ...]]:
+    """Axes of a batch (B, C, *S) to flip together, for each combination of the letters.
+
+    Raises:
+        UserError: a letter names no axis, or is repeated.
+    """
+    if not set(tta) <= set(config.flip_axes) or len(set(tta)) != len(tta):
+        raise UserError(f"tta = {tta!r} may hold each of {config.flip_axes!r} once")
+    axes = [2 + config.flip_axes.index(letter) for letter in tta]
+    return list(chain.from_iterable(combinations(axes, count) for count in range(len(axes) + 1)))
+
+
+def window_of(config: Task, size: Sequence[int]) -> tuple[int, ...] | None:
+    """The sliding window for a case, or None where the case is predicted whole."""
+    if config.patch_size is None or all(n <= WHOLE * patch for n, patch in zip(size, config.patch_size, strict=True)):
+        return None
+    return config.patch_size
+
+
+def memory_format(config: Task) -> torch.memory_format:
+    """How images lie in memory where ``channels_last`` is set."""
+    return torch.channels_last if config.dimensions == 2 else torch.channels_last_3d
+
+
+def limit_of_skipping(config: Task) -> float | None:
+    """Probability below which the mask is empty and not computed; None where every mask is computed."""
+    return config.skip_mask_below if config.two_heads else None
+
+
+@torch.inference_mode()
+def answer_batch(
+    config: Task, model: nn.Module, images: np.ndarray, exclusive: bool, flips: list[tuple[int, ...]]
+) -> Answer:
+    """Mean probabilities over all flips, in float32.
+
+    Args:
+        config: The experiment.
+        model: One of its networks, in evaluation mode.
+        images: (B, C, *S) float32; one case alone where decoders may be spared.
+        exclusive: Classes exclude each other.
+        flips: From :func:`flip_sets`.
+    """
+    device = next(model.parameters()).device
+    image = torch.from_numpy(images).to(device)
+    # TF32 would round what a GPU multiplies to ten bits
+    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    with exact, torch.autocast(device.type, enabled=False):
+        if limit_of_skipping(config) is None:
+            return _mean(config, image, exclusive, flips, model)
+        return _unless_sure(config, image, exclusive, flips, model)
+
+
+def _mean(config: Task, image: Tensor, exclusive: bool, flips: list[tuple[int, ...]], model: nn.Module) -> Answer:
+    values = scores = None
+    for axes in flips:
+        turned = _laid_out(config, image.flip(axes) if axes else image)
+        value, score = _tiled(config, turned, lambda part: _both(config, model(part), exclusive))
+        if axes and value.ndim > 2:
+            value = value.flip(axes)
+        if 2 in axes and (order := mirror_order(config, value.shape[1])) is not None:
+            # what the network found on the left of the mirror image lies on the right
+            value, score = value[:, order], None if score is None else score[:, order]
+        values = value if values is None else values + value
+        if score is not None:
+            scores = score if scores is None else scores + score
+    return _answer(values / len(flips), None if scores is None else scores / len(flips))
+
+
+def _unless_sure(
+    config: Task, image: Tensor, exclusive: bool, flips: list[tuple[int, ...]], model: nn.Module
+) -> Answer:
+    """The head's mean over all flips first; only if it finds a class likely enough, the mask.
+
+    A case is alone here and its flips go through the network together, so that the decision does not depend on the
+    company that a case happens to have.
+    """
+    if len(image) != 1:
+        raise ValueError(f"{len(image)} cases in a batch where decoders may be spared: give them one by one")
+    turned = _laid_out(config, torch.cat([image.flip(axes) if axes else image for axes in flips]))
+    limit, window = limit_of_skipping(config), window_of(config, image.shape[2:])
+    if window is None:
+        features = model.encode(turned)
+        score = config.judge({"label": model.judge(features)}).mean(dim=0, keepdim=True)
+        if _is_sure(score, limit):
+            return _empty(score, image)
+        activated = config.activate({"mask": model.decode(features, turned)}, exclusive)
+        flipped_back = [
+            value.flip(axes) if axes else value for value, axes in zip(activated.split(1), flips, strict=True)
+        ]
+        return _answer(torch.stack(flipped_back).mean(dim=0), score)
+
+    def judge(part: Tensor) -> tuple[Tensor, Tensor]:
+        # windows are put together by their maps: one of nothing costs nothing
+        return part[:, :1], config.judge({"label": model.judge(model.encode(part))})
+
+    score = torch.cat([_tiled(config, one[None], judge)[1] for one in turned]).mean(dim=0, keepdim=True)
+    return _empty(score, image) if _is_sure(score, limit) else _mean(config, image, exclusive, flips, model)
+
+
+def _is_sure(score: Tensor, limit: float) -> bool:
+    return bool((score < limit).all())
+
+
+def _empty(score: Tensor, image: Tensor) -> Answer:
+    return _answer(image.new_zeros(1, score.shape[1], *image.shape[2:]), score)
+
+
+def _answer(values: Tensor, scores: Tensor | None) -> Answer:
+    return Answer(values.cpu().numpy(), None if scores is None else scores.cpu().numpy())
+
+
+def _laid_out(config: Task, image: Tensor) -> Tensor:
+    return image.contiguous(memory_format=memory_format(config)) if config.channels_last else image
+
+
+def _both(config: Task, outputs: dict[str, Tensor], exclusive: bool) -> tuple[Tensor, Tensor | None]:
+    return config.activate(outputs, exclusive), config.judge(outputs)
+
+
+def _tiled(
+    config: Task, image: Tensor, forward: Callable[[Tensor], tuple[Tensor, Tensor | None]]
+) -> tuple[Tensor, Tensor | None]:
+    """Values of an image, and a second head's scores: of windows the highest, as one that shows a class suffices."""
+    window = window_of(config, image.shape[2:])
+    if window is None:
+        return forward(image)
+    from monai.inferers import sliding_window_inference
+
+    heads: list[Tensor] = []
+
+    def values_of(part: Tensor) -> Tensor:
+        values, scores = forward(part)
+        if scores is not None:
+            heads.append(scores)
+        return values
+
+    values = sliding_window_inference(
+        image, window, config.predict_batch_size, values_of, overlap=config.overlap, mode="gaussian"
+    )
+    return values, torch.cat(heads).amax(dim=0, keepdim=True) if heads else None

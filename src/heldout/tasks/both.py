@@ -1,0 +1,79 @@
+"""Segmentation and classification by one network: a shared encoder, a decoder for the mask, a head for the case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from heldout.tasks.segment import Segment2D
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from heldout.tasks.base import Batch, Outputs
+
+Stage = Literal["mask", "head", "joint"]
+
+
+class Both2D(Segment2D):
+    """Image segmentation with a second head that says which classes an image shows, in one forward pass.
+
+    The head's probabilities are the scores of the cases; what the map says of presence can be had from the map.
+    """
+
+    two_heads: ClassVar[bool] = True
+
+    label_weight: float = Field(0.5, gt=0, description="weight of the head's cross-entropy in the loss")
+    head_pooling: Literal["avg", "max"] = Field("avg", description="how the head pools the encoder's last features")
+    head_dropout: float = Field(0.2, ge=0, lt=1, description="dropout before the head's last layer")
+    warmup_epochs: int = Field(0, ge=0, description="first epochs, which train the segmentation alone")
+    head_epochs: int = Field(0, ge=0, description="epochs after those that train the head alone, all else frozen")
+    skip_mask_below: float | None = Field(
+        None, gt=0, lt=1, description="no class as probable as this for the head: the mask is empty, and not computed"
+    )
+
+    @model_validator(mode="after")
+    def _joint_epochs(self) -> Self:
+        if self.warmup_epochs + self.head_epochs and self.warmup_epochs + self.head_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs = {self.warmup_epochs} and head_epochs = {self.head_epochs} leave none of "
+                f"{self.epochs} epochs to train both together: lower them or raise epochs"
+            )
+        return self
+
+    def build_model(self, classes: int, exclusive: bool) -> nn.Module:
+        """Make the network; see :meth:`heldout.tasks.base.Task.build_model`.
+
+        Returns:
+            A module that gives ``"mask"`` logits and ``"label"`` logits (B, K). For ``skip_mask_below`` and the stages
+            it must offer what :class:`heldout.tasks.nets.both2d.TwoHeads` does.
+        """
+        from heldout.tasks.nets.both2d import build
+
+        return build(self, self.mask_channels(classes, exclusive), classes)
+
+    def build_loss(self, exclusive: bool, positive_weight: Tensor | None = None) -> Callable[[Outputs, Batch], Tensor]:
+        """The loss of the mask and that of the head; of the outputs that a stage lacks there is none."""
+        from heldout.tasks.losses.presence import HeadPresence, WeightedSum
+
+        mask = super().build_loss(exclusive, positive_weight)
+        head = HeadPresence(self, exclusive)
+        return WeightedSum({"mask": ("mask", 1.0, mask), "label": ("label", self.label_weight, head)})
+
+    def judge(self, outputs: Outputs) -> Tensor:
+        """Turn the head's logits into float32 probabilities (B, K); a case may show any subset of the classes."""
+        return outputs["label"].float().sigmoid()
+
+    def stage(self, epoch: int) -> Stage:
+        """What an epoch, counted from 0, trains: the mask alone, the head alone, or both."""
+        if epoch < self.warmup_epochs:
+            return "mask"
+        return "head" if epoch < self.warmup_epochs + self.head_epochs else "joint"
+
+    def start_epoch(self, model: nn.Module, epoch: int) -> None:
+        """Put the network into training mode for the epoch's stage."""
+        model.train()
+        if self.warmup_epochs or self.head_epochs:
+            model.enter(self.stage(epoch))

@@ -1,0 +1,70 @@
+"""2D segmentation and classification on one encoder, with the heads of segmentation_models.pytorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from heldout.tasks.nets import segment2d
+from heldout.tasks.nets.network import Network
+
+if TYPE_CHECKING:
+    from heldout.tasks.both import Both2D, Stage
+
+OUTPUTS = {"mask": ("mask",), "head": ("label",), "joint": ("mask", "label")}
+
+
+class TwoHeads(Network):
+    """A network whose encoder, decoder and head can be asked one by one; see :class:`Network`.
+
+    Outside training it always gives both outputs; in training those of its stage.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network.body, "mask", standardise=network.standardise, multiple=network.multiple)
+        self.stage: Stage = "joint"
+
+    def enter(self, stage: Stage) -> None:
+        """Train for a stage: what it leaves alone keeps its weights, its momenta and its running statistics."""
+        self.stage = stage
+        head = self.body.classification_head
+        self.body.requires_grad_(stage != "head")
+        head.requires_grad_(stage != "mask")
+        if stage == "head":
+            # frozen layers normalise as they will at prediction, so that the head learns on what it will see
+            self.body.eval()
+            head.train()
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Compute ``"mask"`` logits (B, C, H, W) and ``"label"`` logits (B, K) of a float image (B, channels, H, W)."""
+        wanted = OUTPUTS[self.stage if self.training else "joint"]
+        features = self.encode(image)
+        outputs = {}
+        if "mask" in wanted:
+            outputs["mask"] = self.decode(features, image)
+        if "label" in wanted:
+            outputs["label"] = self.judge(features)
+        return outputs
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """The encoder's features of an image, from fine to coarse."""
+        return self.body.encoder(self.fit(image))
+
+    def judge(self, features: list[Tensor]) -> Tensor:
+        """Logits (B, K) of the whole image."""
+        return self.body.classification_head(features[-1])
+
+    def decode(self, features: list[Tensor], image: Tensor) -> Tensor:
+        """Logits (B, C, H, W) of every pixel of the image that the features are of."""
+        return self.cut(self.body.segmentation_head(self.body.decoder(features)), image.shape[2:])
+
+
+def build(config: Both2D, channels: int, classes: int) -> TwoHeads:
+    """Make a network with ``channels`` logits per pixel and ``classes`` logits per image, and random weights.
+
+    Raises:
+        UserError: there is no such encoder, or the architecture cannot use it.
+    """
+    head = {"classes": classes, "pooling": config.head_pooling, "dropout": config.head_dropout or None}
+    return TwoHeads(segment2d.build(config, channels, head))

@@ -1,0 +1,96 @@
+"""2.5D classification: a 2D network of timm over stacks of neighbouring slices, pooled along z.
+
+Neighbouring slices as channels of a pretrained 2D network, and a pooling over the stacks, is what recent winners of
+medical competitions use where 3D networks lack pretraining: RSNA 2023 abdominal trauma, 2nd place (three adjacent
+slices, https://github.com/TheoViel/kaggle_rsna_abdominal_trauma); RSNA 2024 lumbar spine, 2nd place (a 2D network with
+an attention head over the slices, https://github.com/brendanartley/RSNA-2024-Competition).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from heldout.tasks.nets.classify2d import check_encoder, copy_pretrained, create
+from heldout.tasks.nets.network import Network
+from heldout.tasks.nets.pooling import BagHead
+
+if TYPE_CHECKING:
+    from heldout.tasks.classify import Classify3D
+
+
+def build(config: Classify3D, classes: int) -> Network:
+    """Make a timm network over stacks of ``slices`` slices, with random weights.
+
+    Raises:
+        UserError: timm has no such encoder, or it takes one size only and the experiment sets none.
+    """
+    size = check_encoder(config.encoder, config.image_size and config.image_size[:2])
+    encoder = create(config.encoder, config.channels * config.slices, 0, size)
+    head = BagHead(encoder.num_features, classes, config.pooling, dropout=config.dropout)
+    return SliceNetwork(
+        SliceStacks(encoder, head, config.slices, config.slice_step),
+        "label",
+        standardise=config.normalise != "zscore",
+        input_size=config.image_size if size else None,
+    )
+
+
+def load_pretrained(config: Classify3D, model: Network) -> None:
+    """Copy the encoder's layers from the file ``encoder_weights``, made for any number of channels.
+
+    Raises:
+        UserError: the file does not exist or does not belong to the encoder.
+    """
+    shape = (config.encoder, config.channels * config.slices, 0, model.input_size and model.input_size[:2])
+    copy_pretrained(model.body.encoder, config.encoder_weights or "", shape)
+
+
+class SliceNetwork(Network):
+    """A network for volumes whose convolutions are 2D."""
+
+    def to(self, *arguments: Any, memory_format: torch.memory_format | None = None, **options: Any) -> Self:
+        """As of any module; where volumes are to lie channels-last, images do."""
+        if memory_format is not None:
+            flat = memory_format == torch.channels_last_3d
+            options["memory_format"] = torch.channels_last if flat else memory_format
+        return super().to(*arguments, **options)
+
+
+class SliceStacks(nn.Module):
+    """Logits of volumes from stacks of slices along z.
+
+    Args:
+        encoder: From images (n, C * slices, X, Y) to features (n, D).
+        head: From features (B, stacks, D) to logits (B, K).
+        slices: Slices in a stack, odd; beyond the ends the last slice is repeated.
+        step: Slices from the middle of one stack to the next.
+    """
+
+    def __init__(self, encoder: nn.Module, head: nn.Module, slices: int, step: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self.slices = slices
+        self.step = step
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Logits (B, K) of (B, C, X, Y, Z)."""
+        stacks = self.stack(volume)
+        features = self.encoder(stacks.flatten(0, 1))
+        return self.head(features.view(*stacks.shape[:2], -1))
+
+    def stack(self, volume: Tensor) -> Tensor:
+        """Stacks (B, n, C * slices, X, Y) of a volume (B, C, X, Y, Z).
+
+        Their middles lie ``step`` apart, as far from the first slice as from the last, give or take one.
+        """
+        depth, reach = volume.shape[4], self.slices // 2
+        count = -(-depth // self.step)
+        first = (depth - 1 - (count - 1) * self.step) // 2
+        padded = functional.pad(volume, (reach, reach, 0, 0, 0, 0), mode="replicate")
+        windows = padded[..., first:].unfold(4, self.slices, self.step)[..., :count, :]  # (B, C, X, Y, n, slices)
+        return windows.permute(0, 4, 1, 5, 2, 3).flatten(2, 3)

@@ -1,0 +1,174 @@
+"""Two stages: an experiment that is shown, or cropped by, the maps of another, and never by one that cheats.
+
+A training or validation case gets the map of the first-stage network that held it out, on the same fold table; a new
+case gets the mean of all first-stage networks. A first stage that had seen the case would be surer than it will ever be
+of a new one, and the second stage would learn to trust it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout import files
+from heldout.config import BaseConfig, load
+from heldout.data.guide import Use
+from heldout.errors import UserError
+from heldout.predict.prediction import Prediction, mean_predictions
+from heldout.train import runs
+
+if TYPE_CHECKING:
+    from heldout.data.dataset import Dataset
+    from heldout.data.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """The finished folds of a first stage, and what is done with their maps; see :class:`heldout.data.guide.Guides`.
+
+    Attributes:
+        spec: The experiment.
+        tta: Axes flipped in its predictions.
+        use: As ``first_stage_use`` says.
+        share: As ``first_stage_share`` says.
+        fits: Its finished fits, every fold with every seed.
+        fold_of: Fold of every training case.
+    """
+
+    spec: str
+    tta: str
+    use: Use
+    share: float
+    fits: tuple[runs.FitRecord, ...]
+    fold_of: dict[str, int]
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the weights, the maps and their use."""
+        return files.sha256_json({"use": self.use, "share": self.share, **self.describe()})
+
+    def read(self, case_id: str) -> np.ndarray:
+        """Out-of-fold map (K, *original) uint8 of a training case, seeds averaged.
+
+        Raises:
+            UserError: the case is in no fold, or its map is missing or was changed.
+        """
+        from heldout.predict.store import read_map
+
+        if case_id not in self.fold_of:
+            raise UserError(f"case {case_id} is in no fold, so {self.spec} has no out-of-fold map of it: predict it")
+        held_out = [fit for fit in self.fits if fit.fold == self.fold_of[case_id]]
+        maps = [read_map(fit.folder, "oof", case_id, fit.record["sha256"]["maps"].get(case_id)) for fit in held_out]
+        return mean_predictions([Prediction(case_id, np.zeros(len(one), np.float32), one) for one in maps]).map
+
+    def describe(self) -> dict[str, Any]:
+        """What a decision keeps of it, as of a member."""
+        folders = [
+            {
+                "seed": fit.seed,
+                "fold": fit.fold,
+                "weights_sha256": fit.record["sha256"]["weights"],
+                "oof_sha256": fit.record["sha256"]["oof"],
+                "maps_sha256": files.sha256_json(fit.record["sha256"]["maps"]),
+            }
+            for fit in self.fits
+        ]
+        return {"spec": self.spec, "tta": self.tta, "folders": folders}
+
+
+def find_first_stage(config: BaseConfig, dataset: Dataset) -> FirstStage | None:
+    """The first stage of an experiment, checked; None where it has none.
+
+    An experiment run under a budget stands on a first stage under the same budget, where that declares it.
+
+    Raises:
+        UserError: the first stage makes no maps, has a first stage itself, has not finished every fold and seed, stands
+            on other folds or cases, was changed, or is not the one that folds of this experiment were trained with.
+    """
+    if config.first_stage is None:
+        return None
+    source = load(config.first_stage)
+    if "@" not in config.first_stage and config.budget in source.budgets:
+        source = load(config.first_stage, config.budget)
+    _check_kind(config, source, dataset)
+    fits = [_open(config, source, dataset, *place) for place in _places(config, source, dataset)]
+    fold_of = {str(case_id): int(fold) for case_id, fold in dataset.folds.items()}
+    found = FirstStage(source.spec, source.tta, config.first_stage_use, config.first_stage_share, tuple(fits), fold_of)
+    _check_recorded(config, found)
+    return found
+
+
+def open_guided(dataset: Dataset, config: BaseConfig, *, progress: bool = True) -> Prepared:
+    """Prepared arrays of the training cases, with what a first stage adds to them.
+
+    Raises:
+        UserError: as :func:`find_first_stage` and :func:`heldout.data.prepare.open_prepared`.
+    """
+    from heldout.data.prepare import open_prepared
+
+    return open_prepared(dataset, config, progress=progress, guides=find_first_stage(config, dataset))
+
+
+def _check_kind(config: BaseConfig, source: BaseConfig, dataset: Dataset) -> None:
+    from heldout.data.sides import mirror_order
+
+    what = f"first_stage = {config.first_stage!r} of {config.spec}"
+    if source.spec == config.spec:
+        raise UserError(f"{what} names itself: name another experiment")
+    if source.kind != "segmentation":
+        raise UserError(f"{what} makes no maps: name a segmentation")
+    if source.first_stage is not None:
+        raise UserError(f"{what} has a first stage itself: two stages are the most, so name {source.first_stage}")
+    if source.checkpoint == "best" and config.checkpoint != "best":
+        raise UserError(
+            f"{what} chose its weights by each fold's own score (checkpoint = 'best'), which flatters whatever stands "
+            "on them: mark this experiment with checkpoint = 'best' too, or name another"
+        )
+    if config.first_stage_use == "channel" and mirror_order(config, len(dataset.classes)) is not None:
+        raise UserError(f"{what} has classes with a left and a right, which flips would mix up: use 'crop'")
+
+
+def _places(config: BaseConfig, source: BaseConfig, dataset: Dataset) -> list[tuple[int, int]]:
+    """Every seed and fold of the first stage.
+
+    Raises:
+        UserError: some are not finished.
+    """
+    places = [(seed, int(fold)) for seed in source.seeds for fold in sorted(set(dataset.folds))]
+    missing = [place for place in places if not runs.is_finished(runs.fit_folder(source.spec, *place))]
+    if missing:
+        from heldout.train.warm_start import how_to_finish
+
+        seed, fold = missing[0]
+        raise UserError(
+            f"{config.spec} stands on the out-of-fold maps of {source.spec}, whose seed {seed} fold {fold} is not "
+            f"finished ({len(missing)} of {len(places)} fits are missing): {how_to_finish(source, seed, fold)}"
+        )
+    runs.check_identity(source)
+    return places
+
+
+def _open(config: BaseConfig, source: BaseConfig, dataset: Dataset, seed: int, fold: int) -> runs.FitRecord:
+    folder = runs.fit_folder(source.spec, seed, fold)
+    runs.check_weights(folder)
+    record = runs.read_run(folder)
+    for name, what in (("fold_hash", "folds"), ("data_hash", "cases")):
+        if record[name] != getattr(dataset, name):
+            raise UserError(
+                f"{config.spec} cannot stand on {folder}, which was trained on other {what} ({name} differs) and may "
+                f"have seen the patients held out here: train {source.spec} again on these {what}"
+            )
+    return runs.FitRecord(seed, fold, folder, record)
+
+
+def _check_recorded(config: BaseConfig, found: FirstStage) -> None:
+    """All folds of a run must stand on the same first stage."""
+    for path in sorted(runs.run_folder(config.spec).glob("seed*/fold*/config.json")):
+        recorded = runs.read_config(path.parent).get("made_from", {}).get("first_stage")
+        if recorded != found.key:
+            raise UserError(
+                f"{path.parent} was trained on maps of {found.spec} that have changed since: restore "
+                f"{runs.run_folder(found.spec)}, or delete {runs.run_folder(config.spec)} to start anew"
+            )

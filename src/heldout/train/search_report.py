@@ -1,0 +1,127 @@
+"""What a search leaves for its reader: a table, the best values as an experiment, a picture."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heldout import files
+from heldout.config import names
+from heldout.errors import UserError
+from heldout.train.search import Search, values_of
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+_TITLE = 100
+
+
+def write_search(plan: Search, trials: list[FrozenTrial]) -> dict[str, Any]:
+    """Write ``trials.csv``, ``history.png``, ``experiment.py`` and, last, ``best.json``.
+
+    Returns:
+        The content of ``best.json``.
+
+    Raises:
+        UserError: no trial came to its end.
+    """
+    complete = [(number, trial) for number, trial in enumerate(trials) if trial.state.name == "COMPLETE"]
+    if not complete:
+        reason = next(
+            (trial.user_attrs["reason"] for trial in trials if "reason" in trial.user_attrs), "no trial ended"
+        )
+        raise UserError(f"no trial of {plan.config.spec} came to its end ({reason}): narrow search_space")
+    sign = 1 if plan.direction == "maximize" else -1
+    number, best = max(complete, key=lambda pair: sign * pair[1].value)
+    _write_table(plan, trials)
+    _draw(plan, trials)
+    text = experiment_text(plan, values_of(plan, best.params))
+    files.write_text(plan.folder / "experiment.py", text)
+    states = [trial.state.name.lower() for trial in trials]
+    record = {
+        "schema": 1,
+        "spec": plan.config.spec,
+        "fold": plan.fold,
+        "inner_folds": plan.inner_folds,
+        "seed": plan.seed,
+        "metric": plan.config.metric,
+        "value": best.value,
+        "own_value": trials[0].value if trials[0].state.name == "COMPLETE" else None,
+        "trial": number,
+        "values": values_of(plan, best.params),
+        "trials": {name: states.count(name) for name in ("complete", "pruned", "fail")},
+        "seconds": round(sum(trial.user_attrs["seconds"] for trial in trials), 1),
+    }
+    files.write_json(plan.folder / "best.json", record)
+    return record
+
+
+def experiment_text(plan: Search, values: dict[str, Any]) -> str:
+    """The best values as the text of an experiment file, under the next free number of the family."""
+    parent = type(plan.config).__module__.rpartition(".")[2]
+    number = _free_number(parent)
+    title = plan.config.title.rstrip(".")
+    ending = f": values found by a search (Bergstra et al. 2011) on inner folds of all but fold {plan.fold}."
+    lines = "\n".join(f"    {name} = {value!r}" for name, value in values.items())
+    name = type(plan.config).__name__
+    return (
+        f'"""{title[: _TITLE - len(ending) - 3]}{ending}"""\n\nfrom exps.{parent} import {name}\n\n\n'
+        f"class Exp{number:03d}({name}):\n{lines}\n"
+    )
+
+
+def _free_number(parent: str) -> int:
+    taken = {int(match[1]) for name in names() if (match := re.match(r"exp(\d{3})", name))}
+    own = int(parent[3:6])
+    family = range(own + 1, own - own % 10 + 10)
+    return next(n for n in (*family, *range(100, 1000)) if n not in taken)
+
+
+def _write_table(plan: Search, trials: list[FrozenTrial]) -> None:
+    import pandas as pd
+
+    rows = [
+        {
+            "trial": number,
+            "state": trial.state.name.lower(),
+            plan.config.metric: trial.value if trial.state.name == "COMPLETE" else None,
+            "last_report": trial.intermediate_values[max(trial.intermediate_values)]
+            if trial.intermediate_values
+            else None,
+            "reports": len(trial.intermediate_values),
+            "seconds": trial.user_attrs["seconds"],
+            **values_of(plan, trial.params),
+        }
+        for number, trial in enumerate(trials)
+    ]
+    files.write_text(plan.folder / "trials.csv", pd.DataFrame(rows).to_csv(index=False))
+
+
+def _draw(plan: Search, trials: list[FrozenTrial]) -> Path:
+    """Scores of the trials in their order, and the best so far."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    ended = [(n, trial.value) for n, trial in enumerate(trials) if trial.state.name == "COMPLETE"]
+    given_up = [(n, trial.value) for n, trial in enumerate(trials) if trial.state.name == "PRUNED"]
+    better = max if plan.direction == "maximize" else min
+    running = [better(value for _, value in ended[: n + 1]) for n in range(len(ended))]
+    axes.step([n for n, _ in ended], running, where="post", color="#1f5fa8", lw=1.8, label="best so far")
+    axes.plot(*zip(*ended, strict=True), "o", color="#1f5fa8", ms=5, label="complete")
+    if given_up:
+        axes.plot(*zip(*given_up, strict=True), "x", color="#7a7a7a", ms=5, label="given up, last report")
+    axes.set(xlabel="trial", ylabel=f"{plan.config.metric}, mean of {plan.inner_folds} inner folds")
+    axes.set_title(f"search of {plan.config.spec} without fold {plan.fold}", fontsize=11)
+    axes.grid(alpha=0.25, lw=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    path = plan.folder / "history.png"
+    files.write_bytes(path, buffer.getvalue())
+    return path

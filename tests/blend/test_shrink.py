@@ -1,0 +1,111 @@
+"""A decision made smaller: what is worth least per second goes, and what remains is sealed anew beside the old one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from heldout.blend.costs import Clock, Cost
+from heldout.blend.decision import load_decision, read_decision
+from heldout.blend.members import load_member
+from heldout.blend.shrink import shrink
+from heldout.blend.verify import verify
+from heldout.cli import run
+from heldout.errors import UserError
+
+pytestmark = pytest.mark.slow
+
+SPEC = "exp004+dataset=tiny,epochs=1,seeds=(0,1),source_options={'patients':24,'size':32},steps_per_epoch=2,tta=hv"
+FIRST, SECOND = f"{SPEC}/seed0", f"{SPEC}/seed1"
+# two members of two folds each: 4 networks that see 4 views each
+CLOCK = Clock({SPEC: Cost(once=0.0, view=1.0, load=0.0)})
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Two sealed blends: of two seeds, and of one."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HELDOUT_HOME", str(folder))
+        for words in ([SPEC], ["blend", FIRST, SECOND, "--name", "pair", "--sampler", "equal"], ["freeze", "pair"]):
+            assert run(words) == 0
+        yield folder
+
+
+def seconds(decision) -> float:
+    return CLOCK.per_case([load_member(member["name"]) for member in decision.members])
+
+
+def test_flips_go_before_members_and_the_result_is_a_sealed_blend_of_its_own(home):
+    before = read_decision("pair")
+    found = shrink(before, hours=10 / 3600, cases=1, name="smaller", clock=CLOCK)
+    assert seconds(before) == 16
+    assert seconds(found) <= 10
+    steps = found.search["shrunk"]["steps"]
+    assert all(step["dropped"].startswith("flips along") for step in steps)
+    assert found.search["shrunk"]["from"] == "pair"
+    assert found.search["shrunk"]["identity"] == before.identity
+    assert "made from pair" in found.notes[-1]
+    assert found.score["cross_fitted"] is not None
+    verify(load_decision("smaller"))
+    assert read_decision("pair") == before
+
+
+def test_members_go_when_no_flips_are_left(home):
+    found = shrink(read_decision("pair"), hours=2 / 3600, cases=1, name="single", clock=CLOCK)
+    assert len(found.members) == 1
+    assert found.members[0]["tta"] == ""
+    assert seconds(found) == 2
+    kinds = [step["dropped"].startswith("flips") for step in found.search["shrunk"]["steps"]]
+    assert kinds == sorted(kinds, reverse=True)
+
+
+def test_what_costs_least_score_per_second_goes_first(home):
+    slow = replace(CLOCK, costs={SPEC: Cost(once=0.0, view=1.0, load=0.0)})
+    found = shrink(read_decision("pair"), hours=15 / 3600, cases=1, name="first", clock=slow)
+    (step,) = found.search["shrunk"]["steps"]
+    assert step["seconds"] == 4  # two networks lose two of their four views
+    before = found.search["shrunk"]["score_before"]
+    assert isinstance(step["loss"], float)
+    assert before == pytest.approx(read_decision("pair").score["cross_fitted"])
+
+
+def test_a_decision_that_fits_stays_as_it_is(home):
+    decision = read_decision("pair")
+    assert shrink(decision, hours=1, cases=10, clock=CLOCK) is decision
+
+
+def test_an_experiment_loses_flips_and_seeds_under_a_name_that_it_must_be_given(home):
+    decision = load_decision(SPEC)
+    with pytest.raises(UserError, match="needs a name of its own: add --fit-name NAME"):
+        shrink(decision, hours=2 / 3600, cases=1, clock=CLOCK)
+    found = shrink(decision, hours=2 / 3600, cases=1, name="lone", clock=CLOCK)
+    assert found.members[0]["seeds"] in ([0], [1])
+    assert found.members[0]["tta"] == ""
+
+
+def test_what_cannot_fit_or_has_a_taken_name_is_refused(home):
+    decision = read_decision("pair")
+    with pytest.raises(UserError, match=r"cannot be made to take 0\.0001 h for 1 cases: .*raise --fit-hours"):
+        shrink(decision, hours=0.0001, cases=1, name="none", clock=CLOCK)
+    assert not (home / "working" / "blends" / "none").exists()
+    with pytest.raises(UserError, match="pair exists already: name the smaller decision with --fit-name"):
+        shrink(decision, hours=0.001, cases=1, name="pair", clock=CLOCK)
+
+
+def test_costs_are_measured_on_the_members_own_networks(home):
+    clock = Clock.measured([load_member(FIRST)])
+    cost = clock.costs[SPEC]
+    assert cost.load > 0
+    assert cost.once + cost.view > 0
+    assert clock.reading > 0
+
+
+def test_a_member_whose_weight_is_zero_goes_first_of_all(home):
+    decision = read_decision("pair")
+    weighted = [{**member, "weight": weight} for member, weight in zip(decision.members, (0.0, 1.0), strict=True)]
+    found = shrink(replace(decision, members=weighted), hours=8 / 3600, cases=1, name="awake", clock=CLOCK)
+    (step,) = found.search["shrunk"]["steps"]
+    assert step["dropped"] == FIRST
+    assert found.members[0]["tta"] == "hv"

@@ -1,0 +1,156 @@
+"""Ablation tables: a child beside its parent under one budget, both cut alike, seeds and flips without training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from heldout import files
+from heldout.blend.members import load_member
+from heldout.cli import run
+from heldout.config import load
+from heldout.data.cases import open_dataset
+from heldout.deliver.ablation import ablations, family_of
+from heldout.deliver.ablation_members import record_path
+from heldout.deliver.board import collect
+from heldout.deliver.compare import compare_rows
+from heldout.deliver.results_baselines import baseline_tables, matching
+from heldout.metrics import score
+from heldout.train.runs import fit_folder
+
+
+def entries():
+    return {entry.name: entry for family in ablations(collect()).values() for entry in family}
+
+
+def test_a_child_stands_beside_its_parent_with_the_paired_difference(home, masks):
+    parent, child, _ = masks
+    # a run with overrides is a child of the plain experiment, which is not trained here
+    missing = entries()[child]
+    assert missing.parent == "exp001"
+    assert missing.main.gain is None
+    assert "no finished run of exp001" in missing.main.why
+    assert "lr = 0.01" in missing.changed
+    assert run(["results"]) == 0
+    text = (home / "RESULTS.md").read_text()
+    assert "### 00x" in text
+    assert "no finished run of exp001" in text
+    assert f"| {parent} |" in text
+
+
+def test_both_sides_are_cut_alike_and_cross_fitted_once_both_are_tuned(home, masks, capsys):
+    parent, child, _ = masks
+    from heldout.deliver.ablation import _Cache, _entry
+    from heldout.deliver.ablation_members import Held
+
+    def measured():
+        row = next(row for row in collect() if row.name == child)
+        one, other = Held(load_member(child)), Held(load_member(parent))
+        return _entry(_Cache(home / "cache.json"), row, one, other, parent, "lr = 0.01", "", 1.0)
+
+    plain = measured()
+    assert plain.how == "at one half"
+    assert plain.main.gain == pytest.approx(compare_rows(child, parent).gain_of(child)[0])
+    assert run(["ablate", child]) == 0
+    assert measured().main == plain.main  # one side alone says nothing
+    assert run(["ablate", parent]) == 0
+    assert "cross-fitted, fold 0 at" in capsys.readouterr().out
+    tuned = measured()
+    assert tuned.how == "cross-fitted"
+    assert abs(tuned.main.gain) < plain.main.gain  # what was faint is found at a lower threshold
+    record = json.loads(record_path(child).read_text())
+    assert record["score"] == pytest.approx(tuned.main.score)
+    assert tuned.presence.gain == pytest.approx(plain.presence.gain)  # thresholds do not move a ranking
+
+
+def test_tuning_is_that_of_a_blend_of_one(masks):
+    parent = masks[0]
+    assert run(["ablate", parent]) == 0
+    assert run(["blend", parent, "--name", "alone", "--sampler", "equal"]) == 0
+    decision = json.loads((files.home() / "working" / "blends" / "alone" / "decision.json").read_text())
+    assert json.loads(record_path(parent).read_text())["score"] == pytest.approx(decision["score"]["cross_fitted"])
+
+
+def test_what_was_tuned_counts_for_those_predictions_only(masks, capsys):
+    parent = masks[0]
+    assert run(["ablate", parent]) == 0
+    path = record_path(parent)
+    stored = json.loads(path.read_text())
+    files.write_json(path, {**stored, "key": "of other predictions"})
+    assert entries()[parent].how == "at one half"
+    assert run(["ablate", parent]) == 0
+    assert "(as found before)" not in capsys.readouterr().out
+    assert entries()[parent].how == "cross-fitted"
+    assert run(["ablate", parent]) == 0
+    assert "(as found before)" in capsys.readouterr().out
+
+
+def test_seeds_and_flips_are_rows_without_training(masks):
+    parent = masks[0]
+    shutil.copytree(fit_folder(parent, 0, 0), fit_folder(parent, 0, 0) / "tta-h", ignore=lambda *_: ["tta-h"])
+    shutil.copytree(fit_folder(parent, 0, 1), fit_folder(parent, 0, 1) / "tta-h", ignore=lambda *_: ["tta-h"])
+    for fold in (0, 1):
+        record = json.loads((fit_folder(parent, 0, fold) / "run.json").read_text())
+        target = fit_folder(parent, 0, fold) / "tta-h" / "predictions.json"
+        files.write_json(target, {"schema": 1, "tta": "h", "sha256": record["sha256"]})
+    row = entries()[f"{parent}: tta h"]
+    assert row.parent == parent
+    assert row.seconds is None
+    assert row.main.gain == 0  # the same predictions
+    assert row.changed == "flips h instead of none when predicting"
+
+
+def test_a_seed_stands_beside_the_mean_of_all(finish):
+    spec = finish(seeds=(0, 1))
+    row = entries()[f"{spec}: mean of its seeds"]
+    one = load_member(f"{spec}/seed0").table
+    both = load_member(spec).table
+    classes = open_dataset(load(spec)).classes
+    assert row.main.gain == pytest.approx(score(row.metric, both, classes) - score(row.metric, one, classes))
+    assert row.how == "no threshold"
+    assert row.presence is None
+
+
+def test_a_damaged_run_becomes_a_line_with_the_reason(finish):
+    spec = finish(seeds=(0,))
+    assert entries()[spec].main.why == "no finished run of exp004"
+    (fit_folder(spec, 0, 0) / "oof.parquet").unlink()
+    assert "does not exist" in entries()[spec].main.why
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["exp001"], "exp001 has no finished fold"),
+        (["exp001", "--tta", "q"], "--tta 'q' names no axes"),
+        ([], "holds no finished run"),
+    ],
+)
+def test_mistakes_are_one_sentence(home, indexed, monkeypatch, capsys, words, said):
+    monkeypatch.delenv("HELDOUT_DATA", raising=False)
+    assert run(["ablate", *words]) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert said in error[-1]
+
+
+def test_other_systems_stand_beside_matching_runs_only(finish):
+    finish(seeds=(0,))
+    rows = collect()
+    assert baseline_tables(rows) == ""
+    rows[0].name, rows[0].dataset, rows[0].metric = "exp040@quick", "FracAtlas", "dice_pos"
+    rows[0].budget, rows[0].scaled = "quick", ["epochs = 6"]
+    text = baseline_tables(rows)
+    assert "0.3837" in text
+    assert "quick: epochs = 6" in text
+    assert "AdrenalMNIST3D" not in text
+
+
+def test_the_best_run_of_every_budget_is_shown(finish):
+    finish(seeds=(0,))
+    row = collect()[0]
+    entry = {"family": "00x", "datasets": [], "metrics": [row.metric]}
+    assert matching(entry, [row]) == [row]
+    assert matching({**entry, "family": "07x"}, [row]) == []
+    assert family_of("exp042@quick") == "04x"

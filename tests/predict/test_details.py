@@ -1,0 +1,79 @@
+"""Lesions, surfaces and volumes beside the voxel counts of a table, where an experiment asks for them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from heldout.errors import UserError
+from heldout.metrics import score
+from heldout.predict.details import MASK_COLUMNS, mask_details
+from heldout.predict.prediction import Prediction
+from heldout.predict.store import build_table
+from heldout.tasks.segment import Segment2D, Segment3D
+
+CLASSES = ("a", "b")
+
+
+def dataset(size=(1.0, 2.0, 3.0)):
+    source = SimpleNamespace(voxel_size=lambda _: size)
+    return SimpleNamespace(classes=CLASSES, source=source, row=lambda case_id: {"case_id": case_id})
+
+
+def case(exclusive):
+    """A truth with two lesions of ``a`` and one of ``b``; the prediction finds one of each and invents one of ``b``."""
+    truth, pred = np.zeros((2, 2, 9, 9, 3), np.uint8)
+    truth[0, 1:3, 1:3], truth[0, 6:8, 1:3], truth[1, 4, 6] = 1, 1, 1
+    pred[0, 1:3, 1:2], pred[1, 4, 6], pred[1, 8, 8] = 1, 1, 1
+    if exclusive:
+        truth, pred = (np.maximum(mask[:1], 2 * mask[1:]) for mask in (truth, pred))
+        pred = np.concatenate([pred == 1, pred == 2]).astype(np.uint8)
+    return Prediction("one", np.array([0.9, 0.9], np.float32), pred * 255), truth
+
+
+def table(config, *, exclusive=False, size=(1.0, 2.0, 3.0)):
+    rows = pd.DataFrame({"case_id": ["one"], "patient_id": ["p"], "fold": [0], "y_a": [1.0], "y_b": [1.0]})
+    prediction, truth = case(exclusive)
+    return build_table(
+        rows, [prediction], lambda _: truth, exclusive=exclusive, details=mask_details(config, dataset(size))
+    )
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_everything_that_is_asked_for_stands_in_the_table(exclusive):
+    frame = table(Segment3D(mask_details=("lesions", "surface", "volume")), exclusive=exclusive)
+    row = frame.iloc[0]
+    assert [row[f"{kind}_a"] for kind in ("lesions", "found", "regions", "false")] == [2, 1, 1, 0]
+    assert [row[f"{kind}_b"] for kind in ("lesions", "found", "regions", "false")] == [1, 1, 2, 1]
+    assert row["voxel_mm3"] == 6
+    assert row["hd95_a"] > row["assd_a"] > 0
+    assert score("lesion_f1_pos", frame, CLASSES) == pytest.approx(2 / 3)
+    beside = {"case_id", "patient_id", "fold", "y_a", "y_b", "p_a", "p_b"}
+    assert all(name.startswith(MASK_COLUMNS) for name in set(frame.columns) - beside)
+
+
+def test_nothing_is_measured_unless_the_experiment_or_its_metric_asks():
+    assert mask_details(Segment3D(), dataset()) is None
+    assert "lesions_a" not in table(Segment3D())
+    assert "lesions_a" in table(Segment3D(metric="lesion_f1_pos"))
+    assert "hd95_a" not in table(Segment3D(metric="patient:lesion_f1_pos"))
+    assert "hd95_a" in table(Segment3D(metric="hd95_pos"))
+
+
+def test_pictures_without_a_voxel_size_are_measured_in_pixels_and_have_no_volume():
+    config = Segment2D(mask_details=("surface", "volume"))
+    measure = mask_details(config, dataset(None))
+    mask = np.zeros((2, 8, 8), np.uint8)
+    mask[:, 2, 2] = 1
+    found = measure("one", mask, np.roll(mask, 3, axis=2))
+    assert found == {"hd95_a": 3, "assd_a": 3, "hd95_b": 3, "assd_b": 3}
+
+
+def test_a_table_of_before_is_scored_as_before_and_refuses_what_it_lacks():
+    frame = table(Segment3D())
+    assert score("dice_pos", frame, CLASSES) > 0
+    with pytest.raises(UserError, match="mask_details"):
+        score("lesion_f1_pos", frame, CLASSES)

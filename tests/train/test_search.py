@@ -1,0 +1,214 @@
+"""Searching values on inner folds: honest, resumable, the same again."""
+
+from __future__ import annotations
+
+import ast
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heldout import files
+from heldout.config.space import read_space
+from heldout.data.cases import open_dataset
+from heldout.errors import UserError
+from heldout.train import runs
+from heldout.train.fit import fit_fold
+from heldout.train.inner import inner_dataset
+from heldout.train.search import Search, default_space, search, values_of
+from heldout.train.search_report import write_search
+from heldout.train.search_trial import trial_config
+from tests.train.exp901 import Exp901
+
+SPACE = {"lr": ("log", 1e-3, 1e-1), "augment": ["none", "light"], "batch_size": ("int", 3, 5)}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def plan(trials: int = 3, seed: int = 0, **overrides) -> Search:
+    config = Exp901.create(overrides={"search_space": SPACE, "epochs": 2, "augment": "none", **overrides})
+    return Search(config, fold=0, trials=trials, inner_folds=2, seed=seed)
+
+
+def outcome(one: Search, trials) -> list:
+    """What was tried and how it went, without times."""
+    return [(t.state.name, t.value, t.intermediate_values, values_of(one, t.params)) for t in trials]
+
+
+def test_inner_folds_know_nothing_of_the_patients_held_out(squares):
+    dataset = open_dataset(Exp901())
+    inside = inner_dataset(dataset, 0, 3, 0)
+    training, held_out = dataset.fold_cases(0)
+    assert sorted(inside.cases["case_id"]) == sorted(training["case_id"])
+    assert set(inside.folds.index) == set(training["case_id"])
+    groups = training.set_index("case_id")["group_id"]
+    assert (inside.folds.groupby(groups).nunique() == 1).all()
+    assert (inside.fold_hash, inside.data_hash) != (dataset.fold_hash, dataset.data_hash)
+    with pytest.raises(UserError, match="is not in"):
+        inside.truth(held_out["case_id"][0])
+
+
+def test_the_same_seed_tries_the_same_values_and_another_seed_others(squares):
+    one = plan()
+    first = outcome(one, search(one, quiet=True))
+    assert first[0][3] == {"lr": 0.02, "augment": "none", "batch_size": 4}  # the experiment's own
+    assert len({json.dumps(values) for *_, values in first}) == 3
+    shutil.rmtree(one.folder)
+    assert outcome(one, search(one, quiet=True)) == first
+    other = plan(seed=1)
+    assert outcome(other, search(other, quiet=True))[1][3] != first[1][3]
+    assert not (runs.run_folder(one.config.spec)).exists()  # a search is no run
+
+
+def test_more_trials_continue_the_search(squares):
+    shorter, longer = plan(1), plan(3)
+    begun = outcome(shorter, search(shorter, quiet=True))
+    assert outcome(longer, search(longer, quiet=True))[:1] == begun
+    assert not list((longer.folder / "trials").iterdir())
+
+
+def test_a_search_killed_in_a_trial_goes_on_with_it(squares):
+    one = plan(2, epochs=10)
+    process = multiprocessing.get_context("fork").Process(target=search, args=(one,), kwargs={"quiet": True})
+    process.start()
+    deadline = time.monotonic() + 60
+    while not list(one.folder.glob("trials/*/inner1/state.pt")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert list(one.folder.glob("trials/*/inner*/state.pt"))
+    resumed = outcome(one, search(one, quiet=True))
+    assert not list((one.folder / "trials").iterdir())
+    shutil.rmtree(one.folder)
+    assert resumed == outcome(one, search(one, quiet=True))
+
+
+def test_a_diverged_trial_is_on_record_and_the_search_goes_on(squares):
+    one = plan(3, search_space={"lr": ("uniform", 1e-3, 1e12)}, optimizer="sgd", gradient_clip=None)
+    trials = search(one, quiet=True)
+    assert [trial.state.name for trial in trials].count("FAIL") >= 1
+    assert "lower lr" in next(t.user_attrs["reason"] for t in trials if t.state.name == "FAIL")
+    assert trials[0].state.name == "COMPLETE"
+
+
+def test_the_table_the_best_values_and_an_experiment_to_copy(squares):
+    one = plan()
+    trials = search(one, quiet=True)
+    best = write_search(one, trials)
+    table = pd.read_csv(one.folder / "trials.csv", keep_default_na=False)
+    assert list(table["lr"]) == [values["lr"] for *_, values in outcome(one, trials)]
+    assert best["value"] == max(trial.value for trial in trials if trial.state.name == "COMPLETE")
+    assert best["trials"] == {"complete": 3, "pruned": 0, "fail": 0}
+    text = (one.folder / "experiment.py").read_text()
+    module = ast.parse(text)
+    assert len(ast.get_docstring(module).splitlines()[0]) <= 100
+    assigned = {node.targets[0].id: ast.literal_eval(node.value) for node in module.body[-1].body}
+    assert assigned == best["values"]
+    assert (one.folder / "history.png").stat().st_size > 5000
+
+
+def test_trials_count_their_last_weights_and_no_picked_epoch():
+    config = trial_config(Exp901.create(overrides={"checkpoint": "best", "epochs": 24}), {"lr": 0.1})
+    assert (config.checkpoint, config.early_stopping, config.validate_every, config.lr) == ("last", None, 3, 0.1)
+
+
+def test_the_default_space_holds_the_own_values_of_an_experiment():
+    space = read_space(default_space(Exp901()))
+    assert space["lr"].low < Exp901().lr < space["lr"].high
+    assert set(space) == {"lr", "weight_decay", "augment"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"fold": 7}, "exp901.* has no fold 7: it has 0 ... 1"),
+        ({"trials": 0}, "trials and processes must be at least 1"),
+        ({"inner_folds": 1}, "inner_folds at least 2"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(overrides, message):
+    with pytest.raises(UserError, match=message):
+        Search(Exp901(), **overrides)
+
+
+@pytest.mark.parametrize("field", ["warm_start", "first_stage"])
+def test_an_experiment_that_stands_on_another_is_refused(field):
+    with pytest.raises(UserError, match=rf"stands on weights of exp040, which have seen .* --set {field}=None"):
+        Search(Exp901.create(overrides={field: "exp040"}))
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"lrr": ("log", 1, 2)}, "search_space 'lrr' is no field to search; did you mean 'lr'"),
+        ({"fold_seed": ("int", 0, 9)}, "search_space 'fold_seed' is no field to search"),
+        ({"lr": ("log", 0, 1)}, r"search_space lr = \('log', 0, 1\): write"),
+        ({"lr": (1e-4, 1e-2)}, "with low < high, or a list of different values"),
+        ({"augment": ["light", "light"]}, "a list of different values"),
+    ],
+)
+def test_a_space_that_cannot_be_is_refused_at_import(space, message):
+    with pytest.raises(UserError, match=message):
+        Exp901.create(overrides={"search_space": space})
+
+
+def test_a_value_that_does_not_fit_its_field_is_named(squares):
+    one = plan(2, search_space={"batch_size": ("uniform", 1.0, 8.0)})
+    with pytest.raises(UserError, match="batch_size"):
+        search(one, quiet=True)
+
+
+def test_a_second_search_in_the_same_place_is_refused(squares):
+    one = plan()
+    with (
+        files.lock(one.folder, "searching elsewhere"),
+        pytest.raises(UserError, match=r"in use by .*searching elsewhere"),
+    ):
+        search(one, quiet=True)
+
+
+def test_the_space_is_no_part_of_what_a_run_is():
+    assert Exp901.create(overrides={"search_space": SPACE}).fingerprint() == Exp901().fingerprint()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(1e-6, 1e3), st.floats(1.001, 1e3), st.floats(0, 1))
+def test_every_draw_lies_in_its_range(low, factor, share):
+    one = read_space({"x": ("uniform", low, low * factor)})["x"]
+    drawn = low + share * (low * factor - low)
+    assert one.value(drawn) == pytest.approx(drawn, rel=1e-3)
+    assert float(f"{one.value(drawn):.4g}") == one.value(drawn)
+
+
+def test_a_watched_training_that_is_ended_goes_on_to_the_same_weights(squares):
+    class Enough(Exception):  # noqa: N818
+        pass
+
+    def stop(progress):
+        if progress.epoch == 2:
+            raise Enough
+
+    config = Exp901()
+    dataset, seen = open_dataset(config), []
+    with pytest.raises(Enough):
+        fit_fold(config, dataset, 0, 0, quiet=True, watch=stop)
+    folder = runs.fit_folder(config.spec, 0, 0)
+    assert not runs.is_finished(folder)
+    fit_fold(config, dataset, 0, 0, quiet=True, watch=lambda progress: seen.append(progress.epoch))
+    assert seen == [2, 3, 4]
+    other = fit_fold(config, dataset, 0, 0, quiet=True, folder=folder.with_name("elsewhere"))
+    assert files.sha256_file(other / "weights.safetensors") == files.sha256_file(folder / "weights.safetensors")
