@@ -16,7 +16,7 @@ class Exp020(Classify2D):
     augment = "strong"
     tta = "h"
     budgets = {
-        "quick": {"epochs": 12},
+        "quick": {"epochs": 12, "seeds": (0, 1, 2)},
         "baseline": {"image_size": (224, 224)},
         "production": {"image_size": (224, 224), "encoder": "resnet50", "epochs": 120, "seeds": (0, 1, 2)},
     }

@@ -110,7 +110,7 @@ def _describe(name: str) -> dict[str, Any]:
         return {**row, "error": str(error)}
     row |= {"title": config.title, "dataset": config.dataset, "parent": config.parent_name(), "metric": config.metric}
     if row["parent"]:
-        row["changed"] = changes(load(row["parent"]).identity(), config.identity())
+        row["changed"] = changes(config.complete(load(row["parent"]).identity()), config.identity())
     return {**row, "budgets": list(config.budgets), "error": None}
 
 

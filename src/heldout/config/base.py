@@ -251,7 +251,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         return {"task": self.task_name(), "fields": fields, "hooks": self._hooks()}
 
     def complete(self, recorded: dict[str, Any]) -> dict[str, Any]:
-        """An identity as recorded earlier, in today's fields: what is younger than the record had its default."""
+        """An identity, as recorded earlier or of a parent, in today's fields: those it lacks had their default."""
         task = next(base for base in type(self).__mro__ if not base.__module__.startswith("exps"))
         defaults = task().model_dump(mode="json", exclude=set(self.outside_identity))
         return {**recorded, "fields": {**defaults, **recorded["fields"]}}

@@ -33,7 +33,8 @@ def lineage_of(info: RunInfo) -> tuple[str | None, list[str]]:
     config = _try_load(parent, budget or None) or _try_load(parent)
     if config is None:  # the parent's file is gone: its changes cannot be told
         return parent, []
-    return parent, changes(config.identity(), config.complete(info.config["identity"]))
+    complete = (_try_load(info.spec) or config).complete  # what only one of the two tasks has, had its default
+    return parent, changes(complete(config.identity()), complete(info.config["identity"]))
 
 
 def changes(parent: dict[str, Any], child: dict[str, Any]) -> list[str]:
