@@ -10,9 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from record import Measurement, record
+from record import REPOSITORY, Measurement, record
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 REPEATS = 7
 RUNS = 10
 

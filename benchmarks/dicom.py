@@ -22,12 +22,11 @@ from imagecodecs import jpeg8_encode
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless
-from record import Measurement, record
+from record import REPOSITORY, Measurement, record
 from scipy.ndimage import gaussian_filter
 
 from heldout.data.readers import dicom
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 SLICES, SIDE, INTERCEPT = 140, 512, -1024
 COMPRESSED_SLICES = 48
 INDEXED = 10_000

@@ -14,9 +14,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
-from record import Measurement, record
-
-REPOSITORY = Path(__file__).resolve().parents[1]
+from record import REPOSITORY, Measurement, record
 
 
 def main() -> int:

@@ -6,11 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-from record import Measurement, record
-
-REPOSITORY = Path(__file__).resolve().parents[1]
+from record import REPOSITORY, Measurement, record
 
 
 def timed(*target: str) -> tuple[float, str]:

@@ -9,12 +9,8 @@ import os
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 from record import Measurement, record
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY / "src"), str(REPOSITORY)]
 
 IMAGES = "source_options={'patients':14,'size':48}"
 SERIES = "source_options={'patients':40,'size':16,'slices':8}"

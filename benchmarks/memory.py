@@ -15,9 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from record import Measurement, record
+from record import REPOSITORY, Measurement, record
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 TIMES = 10
 # arrays large enough that keeping them in memory would break the bar
 PROGRAM = """

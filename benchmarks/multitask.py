@@ -10,16 +10,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 import pandas as pd
 import torch
 from record import RESULTS, Measurement, record
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from heldout.blend.members import load_member
 from heldout.config import load

@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parent / "results"
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = REPOSITORY / "benchmarks" / "results"
+
+sys.path[:0] = [str(REPOSITORY / "src"), str(REPOSITORY)]  # every benchmark imports this before the package
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from record import Measurement, record
+from record import REPOSITORY, Measurement, record
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 SPEC = (
     "exp001+dataset=tiny,epochs=8,seeds=(0,),source_options={'patients':14,'size':48},"
     "steps_per_epoch=4,validate_every=3,workers=1"

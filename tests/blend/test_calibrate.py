@@ -160,3 +160,9 @@ def test_the_reliability_curve_by_hand():
     np.testing.assert_allclose(curve.stated, [0.02, 0.985])
     np.testing.assert_allclose(curve.observed, [0.5, 1.0])
     assert curve.cases.tolist() == [2, 2]
+
+
+def test_a_decision_that_chose_no_calibration_leaves_the_scores_as_they_are():
+    scores = np.array([[0.2], [0.9]])
+    chosen = {"asked": "auto", "method": "none", "competing": False, "maps": [], "scores": {}}
+    np.testing.assert_array_equal(apply_calibration(chosen, scores), scores)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from heldout.blend.apply import apply_decision, predict_case
+from heldout.blend.costs import measure
 from heldout.blend.decision import load_decision
 from heldout.blend.kept import _predict as predict_again
 from heldout.blend.kept import choose_cases, compare
@@ -170,3 +171,12 @@ def test_first_stages_that_cannot_be_one_are_refused(home, overrides, message):
     config = type(load("exp911")).create(overrides=overrides)
     with pytest.raises(UserError, match=message):
         find_first_stage(config, open_dataset(config))
+
+
+def test_the_time_of_a_second_stage_is_that_of_the_first_too(home):
+    first, second = load_member("exp911"), load_member("exp916")
+    cases = list(second.cases["case_id"][:2])
+    (alone, _), (both, _) = measure(first, cases), measure(second, cases)
+    assert both.start > 0
+    assert both.loading(second) > len(second.fits) * both.load
+    assert both.once > 0.3 * alone.seconds(first)  # four networks: far more than preparing an image takes

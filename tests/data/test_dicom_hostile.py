@@ -6,6 +6,7 @@ import resource
 import struct
 import subprocess
 import sys
+import zipfile
 import zlib
 
 import numpy as np
@@ -15,7 +16,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLo
 from heldout.data.image import BadFile
 from heldout.data.readers import dicom
 from heldout.files import REPOSITORY
-from tests.data.dicom_toy import compress, enhanced, plane, save, voxels
+from tests.data.dicom_toy import compress, enhanced, plane, save, series, voxels
 
 BIG = (5, 36, 40)
 LIMIT = 2**30
@@ -69,6 +70,28 @@ def test_deflate_bombs_are_inflated_to_a_limit_only(tmp_path, place):
         assert dicom.read_volume(path).image.array.shape == (1, 8, 6, 1)
     else:
         refused(path, "hostile" if place == "before the pixels" else "is damaged")
+
+
+def test_an_archive_that_inflates_beyond_measure_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.dcm", bytes(200 * 2**20))
+    refused(tmp_path / "bomb.zip", "bomb.zip inflates to more than 64 MiB: unpack it")
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, RLELossless])
+def test_a_file_of_nothing_but_fragments_is_refused(tmp_path, syntax):
+    raw = bytes_of(compress(plane(voxels((36, 40))), syntax), tmp_path)
+    item = b"\xfe\xff\0\xe0\0\0\0\0"
+    (tmp_path / "a.dcm").write_bytes(raw[: raw.index(item[:4], raw.index(b"\xe0\x7f\x10\0"))] + item * 200_000)
+    refused(tmp_path / "a.dcm", "more than 65536 fragments in PixelData (7FE0,0010)")
+
+
+def test_links_that_lead_back_up_a_tree_are_not_followed(tmp_path):
+    array = series(tmp_path / "a")
+    (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "aside").symlink_to(tmp_path / "a")
+    assert dicom.read_volume(tmp_path / "aside").image.array.shape[3] == len(array)
 
 
 @pytest.mark.parametrize("syntax", [None, RLELossless, JPEGLSLossless, JPEG2000Lossless, JPEGLosslessSV1])

@@ -10,6 +10,7 @@ from pydicom.pixels import apply_rescale
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLosslessSV1,
@@ -116,6 +117,24 @@ def test_enhanced_objects_in_every_syntax(tmp_path, syntax):
         compress(data, syntax)
     data.file_meta.TransferSyntaxUID = syntax
     assert np.array_equal(stored(dicom.read_volume(save(data, tmp_path / "a.dcm"))), array)
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, *COMPRESSED],
+    ids=lambda uid: uid.name,
+)
+def test_frames_are_counted_in_the_pixels_where_their_number_was_removed(tmp_path, syntax):
+    array = voxels(BIG)
+    data = enhanced(array, [1] * 5, [0, 2, 4, 6, 8])
+    if syntax in COMPRESSED:
+        compress(data, syntax)
+    data.file_meta.TransferSyntaxUID = syntax
+    for name in ("NumberOfFrames", "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        delattr(data, name)
+    volume = dicom.read_volume(save(data, tmp_path / "a.dcm"))
+    assert np.array_equal(stored(volume), array)
+    assert any("NumberOfFrames (0028,0008) is missing: 5 frames" in note for note in volume.notes)
 
 
 def test_rescale_is_applied_slice_by_slice(tmp_path):

@@ -84,6 +84,20 @@ def test_scouts_and_objects_without_pixels_are_skipped_with_a_note(tmp_path):
         assert words in notes
 
 
+@pytest.mark.parametrize("shape", [(6, 8), (9, 4)], ids=["of the same shape", "of another shape"])
+def test_a_scout_without_its_image_type_is_told_by_where_it_lies(tmp_path, shape):
+    def hidden(data, number):
+        del data.ImageType, data.SeriesInstanceUID
+        return data
+
+    array = series(tmp_path, spoil=hidden)
+    upright = {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1], "ImagePositionPatient": [-10, 0, 40]}
+    save(hidden(plane(voxels(shape), 50, **upright), 50), tmp_path / "0.dcm")
+    volume = dicom.read_volume(tmp_path, pick="largest")
+    assert np.array_equal(as_stored(volume), array.astype(int) - 1024)
+    assert any("left out another volume: CT" in note for note in volume.notes)
+
+
 def test_a_folder_without_images_names_what_it_holds(tmp_path):
     refused(tmp_path, str(tmp_path), "no DICOM image")
     save(plane(voxels()[0], ImageType=["ORIGINAL", "PRIMARY", "SCOUT"]), tmp_path / "scout.dcm")

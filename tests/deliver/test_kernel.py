@@ -70,8 +70,28 @@ def test_notebook_and_script_say_the_same_and_ask_for_no_network(kernel):
     metadata = json.loads((kernel / "notebook" / "kernel-metadata.json").read_text())
     assert metadata["enable_internet"] is False
     assert metadata["dataset_sources"] == [f"ada/{slug}"]
+    assert metadata["id"] == f"ada/{metadata['title']}"
+    assert max(len(slug), len(metadata["title"])) <= 50
     assert metadata["competition_sources"] == ["lesions"]
     assert json.loads((kernel / "dataset" / "dataset-metadata.json").read_text())["id"] == f"ada/{slug}"
+
+
+@pytest.mark.parametrize(
+    ("bundle", "cases"),
+    [("{slug}", "lesions"), ("datasets/ada/{slug}", "competitions/lesions")],
+    ids=["side by side", "by kind"],
+)
+def test_sources_are_found_wherever_kaggle_mounts_them(kernel, tmp_path, monkeypatch, bundle, cases):
+    slug = slug_of(SPEC)
+    places = [tmp_path / bundle.format(slug=slug), tmp_path / cases]
+    for place in places:
+        place.mkdir(parents=True)
+    for name in ("HELDOUT_BUNDLE", "HELDOUT_TEST_CASES"):
+        monkeypatch.delenv(name, raising=False)
+    script = (kernel / "notebook" / f"{slug}.py").read_text().replace("/kaggle/input", str(tmp_path))
+    found: dict[str, object] = {}
+    exec(script.partition("# The package")[0], found)  # as far as it looks for its folders
+    assert [found["BUNDLE"], found["TEST_CASES"]] == places
 
 
 def test_the_kernel_writes_what_submit_writes(exported, kernel, cases, tmp_path):
@@ -120,6 +140,19 @@ def test_too_many_bad_cases_end_the_kernel_without_a_submission(in_bundle, cases
     with pytest.raises(UserError, match=r"cases fail, more than the \d+ that may.*mend the kernel"):
         run_kernel(in_bundle, cases, tmp_path / "working")
     assert not (tmp_path / "working" / "submission.csv").exists()
+
+
+def test_one_bad_case_of_few_does_not_end_the_kernel(in_bundle, cases, tmp_path):
+    config, bundle = load(SPEC), read_bundle(in_bundle)
+    source = source_class(config.source)(cases, **config.source_options)
+    lost = [{"case_id": str(number), "image": "lost.png"} for number in range(2)]
+    safe = FailSafe(bundle, source, 5)
+    safe.one(lost[0])
+    with pytest.raises(UserError, match="2 of 5 cases fail, more than the 1 that may"):
+        safe.one(lost[1])
+    for share, count in ((0.0, 5), (0.02, 1)):
+        with pytest.raises(UserError, match=f"1 of {count} cases fail, more than the 0 that may"):
+            FailSafe(bundle, source, count, most=share).one(lost[0])
 
 
 @pytest.mark.parametrize("damage", ["weights", "manifest"])

@@ -20,44 +20,43 @@ from heldout.deliver.overlay import held_out_decision, views
 from heldout.deliver.report.blocks import Heading, Picture, Section, Table, Text
 from heldout.deliver.report.charts import Bar, Line, bar_chart, line_chart, matrix_chart
 from heldout.deliver.report.labels import confusion
+from heldout.deliver.report.overview import overview
 from heldout.deliver.report.render import to_html, to_markdown
+from heldout.deliver.report.subject import open_subject
 from heldout.errors import UserError
 
 MASKS = "exp001+dataset=masks,seeds=(0,),source_options={'patients':60,'images_per_patient':1,'size':32}"
-CHILD = MASKS + ",lr=0.01"
 VOLUMES = "exp003+dataset=volumes,source_options={'dimensions':3,'patients':14,'images_per_patient':1,'size':32}"
 
 
 @pytest.fixture(scope="module")
 def reported(drawn, tmp_path_factory):
-    """A report of a parent, its child and a run on volumes: home, folder, page, Markdown."""
+    """A report of a run on pictures and one on volumes: its folder, page and Markdown, and cases of the test part."""
     home = tmp_path_factory.mktemp("reported") / "home"
     shutil.copytree(drawn, home)
-    specs = [load(spec).spec for spec in (MASKS, CHILD, VOLUMES)]
+    specs = [load(spec).spec for spec in (MASKS, VOLUMES)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HELDOUT_HOME", str(home))
         patch.delenv("HELDOUT_DATA", raising=False)
-        assert run(["report", *specs, "--name", "three"]) == 0
-        test = [case for spec in specs for case in open_dataset(load(spec)).part("test")["case_id"]]
-        gain = compare_rows(specs[1], specs[0]).gain_of(specs[1])
-    folder = home / "working" / "reports" / "three"
+        assert run(["report", *specs, "--name", "two"]) == 0
+        parts = {part: set() for part in ("train", "test")}
+        for spec in specs:
+            for part, cases in parts.items():
+                cases.update(open_dataset(load(spec)).part(part)["case_id"])
+    folder = home / "working" / "reports" / "two"
     page, text = (folder / "report.html").read_text(), (folder / "report.md").read_text()
-    return {"folder": folder, "page": page, "text": text, "test": test, "gain": gain}
+    return {"folder": folder, "page": page, "text": text, "test": parts["test"] - parts["train"]}
 
 
 def test_a_report_has_all_its_parts(reported):
     for part in (
-        *("out-of-fold predictions of the train part", "Compared pair by pair", "What each change is worth"),
+        *("out-of-fold predictions of the train part", "Compared pair by pair"),
         *("Overlap by class", "Learning curves", "Presence", "Cases from worst to best", "Failures"),
         *("Reliability", "Confusion matrix", "Worst cases", "Dice of every case that holds"),
         *("Overlap along the depth", " ml"),  # of volumes, whose sizes are physical
     ):
         assert part in reported["page"], part
         assert part in reported["text"], part
-    gain, low, *_ = reported["gain"]
-    assert gain > 0
-    assert f"{gain:+.4f}" in reported["page"]
-    assert f"{low:.3f}" in reported["page"]
     assert "one stands on masks, the other on volumes" in reported["page"]
 
 
@@ -75,6 +74,20 @@ def test_the_page_is_whole_and_the_markdown_shows_every_figure(reported):
 def test_no_case_of_the_test_part_is_in_a_report(reported):
     assert len(reported["test"])
     assert not [case for case in reported["test"] if f"{case}<" in reported["page"] or f"{case} " in reported["text"]]
+
+
+def test_a_child_beside_its_parent_shows_what_its_change_is_worth(masks):
+    parent, child = (open_subject(name) for name in masks[:2])
+    assert "ablation" not in pictures_of(overview([parent, child]))
+    child.row.parent = parent.name
+    gain, low, high, _ = compare_rows(child.name, parent.name).gain_of(child.name)
+    chart = pictures_of(overview([parent, child]))["ablation"]
+    assert f"{gain:+.4f} [{low:.3f}, {high:.3f}]" in chart
+    assert "lr = 0.01" in chart
+
+
+def pictures_of(section):
+    return {block.name: block.content for block in section.blocks if isinstance(block, Picture)}
 
 
 def test_classifications_and_blends_are_reported(home, finish):
@@ -129,8 +142,6 @@ def test_planes_go_through_the_middle_of_the_largest_lesion_with_square_pixels()
 
 
 def test_a_blend_is_shown_with_the_settings_that_scored_it(home, masks):
-    from heldout.deliver.report.subject import open_subject
-
     parent, child, _ = masks
     assert run(["blend", parent, child, "--name", "pair", "--trials", "3", "--sampler", "equal"]) == 0
     subject = open_subject("pair")
@@ -191,8 +202,6 @@ def test_text_is_escaped_in_html_and_markdown():
 
 
 def test_a_report_needs_cross_fitted_predictions(home, finish):
-    from heldout.deliver.report.subject import open_subject
-
     one = finish(seeds=(0,), folds=(0,))
     other = finish(one + ",lr=0.01", seeds=(0,), folds=(0,))
     assert run(["blend", one, other, "--name", "pair", "--trials", "2"]) == 0

@@ -35,6 +35,7 @@ def test_masks_that_can_be_decoded_pass():
         ("3 1 1 1", "overlapping"),
         ("1 1 2 1", "fewer or tidier runs"),
         ("99999999999999999999 1", "leaves"),
+        ("9" * 5000 + " 1", "leaves"),
     ],
 )
 def test_an_edited_mask_is_named_with_its_row_and_the_remedy(text, problem):
@@ -49,7 +50,7 @@ def test_masks_of_unknown_size_are_still_read():
         check(masks("1", ""), EXPECTED, "rle")
 
 
-@pytest.mark.parametrize("value", ["", "nan", "inf", "1.01", "-0.001", "half"])
+@pytest.mark.parametrize("value", ["", "nan", "inf", "1.01", "-0.001", "half", "0_1", "\u0661"])
 def test_a_text_that_is_no_probability_is_named(value):
     table = pd.DataFrame({"id": ["a", "b"], "p": ["0.5", value]})
     with pytest.raises(UserError, match="row 3, id 'b', column p"):
@@ -73,6 +74,8 @@ def test_missing_strange_repeated_and_disordered_ids_are_told_apart(ids, message
 def test_a_file_that_is_missing_or_no_table_is_named(tmp_path):
     with pytest.raises(UserError, match=r"sub\.csv does not exist"):
         read_submission(str(tmp_path / "sub.csv"), "sub.csv")
+    with pytest.raises(UserError, match=r"sub\.csv cannot be read \(Is a directory\): name the CSV file"):
+        read_submission(str(tmp_path), "sub.csv")
     (tmp_path / "sub.csv").write_bytes(b"")
     with pytest.raises(UserError, match=r"sub\.csv is no CSV table"):
         read_submission(str(tmp_path / "sub.csv"), "sub.csv")

@@ -61,6 +61,18 @@ def test_the_slices_of_a_patient_are_scored_as_one_volume():
     assert score("patient:volume_ml_error_all", frame, ["x"]) == pytest.approx(expected)
 
 
+def test_voxels_of_different_sizes_add_up_by_their_volume():
+    frame = slices()
+    frame["voxel_mm3"] = np.random.default_rng(1).uniform(0.5, 4, len(frame))
+    columns = frame[["tp_x", "fp_x", "fn_x"]].mul(frame["voxel_mm3"], axis=0).assign(patient_id=frame["patient_id"])
+    hits, false, missed = by_patient(columns, lambda rows: rows[["tp_x", "fp_x", "fn_x"]].sum().to_numpy()).T
+    expected = np.abs(false - missed).mean() / 1000
+    assert score("patient:volume_ml_error_all", frame, ["x"]) == pytest.approx(expected)
+    held = hits + missed > 0
+    dice = (2 * hits / np.maximum(2 * hits + false + missed, 1e-9))[held]
+    assert score("patient:dice_pos", frame, ["x"]) == pytest.approx(dice.mean())
+
+
 def test_the_bootstrap_draws_patients_for_scores_of_patients_too():
     frame = slices(60)
     found = interval("patient:roc_auc", frame, ["x"], draws=200)

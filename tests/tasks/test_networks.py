@@ -128,6 +128,16 @@ def test_weights_of_another_network_are_refused(task, tmp_path):
         config.load_pretrained(config.build_model(1, False))
 
 
+def test_weights_of_a_run_are_no_pretraining(tmp_path, monkeypatch):
+    monkeypatch.setenv("HELDOUT_HOME", str(tmp_path))
+    path = tmp_path / "working" / "runs" / "exp001" / "seed0" / "fold1" / "weights.safetensors"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    config = Classify2D.create(overrides={"encoder_weights": str(path)})
+    with pytest.raises(UserError, match=r"are of a run, which may have seen .* name its experiment as warm_start"):
+        config.load_pretrained(config.build_model(1, False))
+
+
 def test_missing_weights_are_named(tmp_path):
     config = Classify2D.create(overrides={"encoder_weights": str(tmp_path / "none.safetensors")})
     with pytest.raises(UserError, match=r"none.safetensors does not exist"):

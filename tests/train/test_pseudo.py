@@ -152,6 +152,16 @@ def test_what_does_not_belong_is_refused(unlabelled, change, message):
         fit(0, pseudo_labels="extra")
 
 
+def test_a_teacher_of_other_folds_is_refused(unlabelled):
+    """New cases make new folds, of which yesterday's networks have seen the patients."""
+    raw = unlabelled.parent / "raw" / "squares"
+    write_squares(raw, 40)
+    for path in (unlabelled / "working" / "data").glob("*/index.json"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"exp901.*fold0 was trained on other (cases|folds) than those in"):
+        label()
+
+
 def test_a_set_is_not_overwritten(unlabelled):
     folder = label()
     with pytest.raises(UserError, match=rf"{folder} exists: choose another --name, or delete it"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -28,22 +27,11 @@ CHILD = (
 
 
 @pytest.fixture
-def family(squares, monkeypatch, tmp_path):
-    """``exp902`` and ``exp903``, which starts from it, in a package ``exps`` of the test's own."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    package = tmp_path / "package" / "exps"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "exp902.py").write_text(PARENT)
-    (package / "exp903.py").write_text(CHILD)
-    saved = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "exps"}
-    monkeypatch.syspath_prepend(str(package.parent))
-    yield squares
-    for name in [name for name in sys.modules if name.partition(".")[0] == "exps"]:
-        del sys.modules[name]
-    sys.modules.update(saved)
-    torch.set_num_threads(threads)
+def family(squares, experiments):
+    """``exp902`` and ``exp903``, which starts from it."""
+    (experiments / "exp902.py").write_text(PARENT)
+    (experiments / "exp903.py").write_text(CHILD)
+    return squares
 
 
 def rewrite(home: Path, text: str) -> None:
@@ -115,7 +103,7 @@ def test_other_folds_and_cases_are_refused(family, name, what):
 
 def test_another_fold_table_is_refused(family):
     fit("exp902")
-    with pytest.raises(UserError, match=r"cannot start from .* other folds"):
+    with pytest.raises(UserError, match=r"cannot stand on .* other folds"):
         fit("exp903", fold_seed=1)
 
 

@@ -60,7 +60,7 @@ def fit_calibration(
 def apply_calibration(calibration: Calibration, scores: np.ndarray) -> np.ndarray:
     """Calibrated scores (..., K) float64 in 0 ... 1 of scores (..., K)."""
     scores = np.asarray(scores, float)
-    if not calibration:
+    if not calibration or calibration["method"] == "none":
         return scores
     method, maps, competing = (calibration[key] for key in ("method", "maps", "competing"))
     if method == "temperature" and competing:

@@ -23,18 +23,25 @@ class Cost:
     """Seconds per case of a member's experiment.
 
     Attributes:
-        once: Of preparing the image and bringing the answer back, whatever the networks and views.
+        once: Of preparing the image and bringing the answer back, whatever the networks and views; of a first stage
+            too, where the member stands on one.
         view: Of one network and one view.
         load: Of loading a network, once for all cases.
+        start: Of loading the networks of a first stage, once for all cases.
     """
 
     once: float
     view: float
     load: float
+    start: float = 0.0
 
     def seconds(self, member: Member) -> float:
         """Seconds per case of a member: every network sees every combination of its flips."""
         return self.once + len(member.fits) * 2 ** len(member.tta) * self.view
+
+    def loading(self, member: Member) -> float:
+        """Seconds until a member's networks are loaded."""
+        return self.start + len(member.fits) * self.load
 
 
 def measure(member: Member, case_ids: Sequence[str]) -> tuple[Cost, float]:
@@ -59,11 +66,12 @@ def measure(member: Member, case_ids: Sequence[str]) -> tuple[Cost, float]:
     reading = (time.perf_counter() - begun) / len(images)
     one, three = (_timed(member, model, images, count) for count in (1, 3))
     view = max(three - one, 0.0) / 2
-    once = max(one - view, 0.0)
+    once, start = max(one - view, 0.0), 0.0
     if member.first_stage is not None:  # its networks see the case first, whatever becomes of the member's own
         first = load_member(member.first_stage.spec)
-        once += measure(first, case_ids)[0].seconds(first)
-    return Cost(once, view, load), reading
+        cost = measure(first, case_ids)[0]
+        once, start = once + cost.seconds(first), cost.loading(first)
+    return Cost(once, view, load, start), reading
 
 
 def _timed(member: Member, model: object, images: Sequence[tuple[str, Image]], networks: int) -> float:
@@ -104,5 +112,5 @@ class Clock:
 
     def total(self, members: Sequence[Member], cases: int) -> float:
         """Seconds for so many cases, networks loaded."""
-        loading = sum(len(member.fits) * self.costs[member.spec].load for member in members)
+        loading = sum(self.costs[member.spec].loading(member) for member in members)
         return loading + cases * self.per_case(members)

@@ -118,7 +118,11 @@ def _run(info: RunInfo, cache: ScoreCache) -> Row:
         dataset=config["dataset"] or config["source"],
         metric=records[0]["metric"],
         budget=records[0]["budget"],
-        scaled=[f"{key} = {value}" for key, value in config["budgets"].get(records[0]["budget"], {}).items()],
+        scaled=[
+            f"{key} = {value}"
+            for key, value in config["budgets"].get(records[0]["budget"], {}).items()
+            if key not in ("folds", "seeds")  # these are told by what was trained
+        ],
         data_hash=records[0]["data_hash"],
         fold_hash=records[0]["fold_hash"],
         done=len(records),

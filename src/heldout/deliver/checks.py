@@ -25,6 +25,8 @@ def read_submission(source: IO[str] | str, name: str) -> pd.DataFrame:
         return pd.read_csv(source, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise UserError(f"submission {name} does not exist: write it with `submit`") from None
+    except OSError as error:
+        raise UserError(f"submission {name} cannot be read ({error.strerror}): name the CSV file itself") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"submission {name} is no CSV table ({str(error).strip()}): {AGAIN}") from None
 
@@ -81,9 +83,12 @@ def _check_ids(keys: pd.DataFrame, expected: pd.DataFrame | None, name: str) -> 
 def _problem(value: object, form: str, size: tuple[int, ...] | None) -> str:
     """What is wrong with a value; empty where nothing is."""
     if form == "csv":
+        text = str(value)
         try:
-            number = float(value)  # type: ignore[arg-type]
+            number = float(text)
         except ValueError:
+            return f"{value!r} is no number"
+        if not text.isascii() or "_" in text:  # Python reads them, a competition does not
             return f"{value!r} is no number"
         return "" if np.isfinite(number) and 0 <= number <= 1 else f"probability {value} lies outside 0 ... 1"
     text = str(value)

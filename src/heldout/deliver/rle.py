@@ -6,6 +6,8 @@ import numpy as np
 
 from heldout.errors import UserError
 
+_LONGEST = 18  # digits of a number; Python itself refuses to read thousands
+
 
 def encode(mask: np.ndarray) -> str:
     """Encode a binary mask as ``"start length start length ..."``.
@@ -31,7 +33,10 @@ def runs(text: str) -> tuple[np.ndarray, np.ndarray]:
     shown = f"run-length text {text[:40]!r}"
     if not set(text) <= set("0123456789 "):
         raise UserError(f"{shown} holds something that is no whole number")
-    numbers = np.array([int(part) for part in text.split()], dtype=object)
+    parts = text.split()
+    if max(map(len, parts), default=0) > _LONGEST:
+        raise UserError(f"{shown} holds a number of more than {_LONGEST} digits, which leaves any image")
+    numbers = np.array([int(part) for part in parts], dtype=object)
     if len(numbers) % 2:
         raise UserError(f"{shown} holds {len(numbers)} numbers; starts and lengths come in pairs")
     starts, lengths = numbers[::2], numbers[1::2]

@@ -17,8 +17,9 @@ def pool_patients(columns: Columns, highest: int) -> tuple[Columns, np.ndarray]:
     """Put the cases of every patient together.
 
     A patient has a class that any of his cases has. His probability is the mean of the highest ones of his cases; with
-    one, he is called where any of them is, otherwise where that mean reaches a half. Voxels and lesions add up, so that
-    the slices of a volume are scored as that volume; surfaces do not, and are left out.
+    one, he is called where any of them is, otherwise where that mean reaches a half. Voxels add up, by their volume
+    where that differs, so that the slices of a volume are scored as that volume. Lesions add up as they were counted,
+    case by case: one that several slices show counts in each. Surfaces cannot be added, and are left out.
 
     Args:
         columns: (n,) cases.
@@ -42,7 +43,10 @@ def pool_patients(columns: Columns, highest: int) -> tuple[Columns, np.ndarray]:
     probability = np.stack(
         [_mean_of_highest(part, highest) for part in np.split(columns.probability[order], starts[1:])]
     )
-    voxels, lesions = (None if v is None else each(np.add, v) for v in (columns.counts, columns.lesions))
+    counts, sizes = columns.counts, columns.voxel_mm3
+    if counts is not None and sizes is not None:
+        counts = counts * (sizes / sizes[first][patient])[:, None, None]
+    voxels, lesions = (None if v is None else each(np.add, v) for v in (counts, columns.lesions))
     pooled = replace(
         columns,
         truth=each(np.logical_or, columns.truth),
@@ -51,7 +55,7 @@ def pool_patients(columns: Columns, highest: int) -> tuple[Columns, np.ndarray]:
         counts=voxels,
         lesions=lesions,
         surfaces=None,
-        voxel_mm3=None if columns.voxel_mm3 is None else columns.voxel_mm3[first],
+        voxel_mm3=None if sizes is None else sizes[first],
         exclusive=False,
         patients=names,
     )

@@ -3,6 +3,9 @@
 A training or validation case gets the map of the first-stage network that held it out, on the same fold table; a new
 case gets the mean of all first-stage networks. A first stage that had seen the case would be surer than it will ever be
 of a new one, and the second stage would learn to trust it.
+
+As in all stacking (Wolpert 1992), the networks behind the maps of the *training* cases have learned from the labels of
+the fold that is held out; see docs/cascades.md.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout import files
-from heldout.config import BaseConfig, load
+from heldout.config import BaseConfig
 from heldout.data.guide import Use
 from heldout.errors import UserError
 from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.train import runs
+from heldout.train.origin import find_origin, how_to_finish, open_origin
 
 if TYPE_CHECKING:
     from heldout.data.dataset import Dataset
@@ -60,7 +64,9 @@ class FirstStage:
         if case_id not in self.fold_of:
             raise UserError(f"case {case_id} is in no fold, so {self.spec} has no out-of-fold map of it: predict it")
         held_out = [fit for fit in self.fits if fit.fold == self.fold_of[case_id]]
-        maps = [read_map(fit.folder, "oof", case_id, fit.record["sha256"]["maps"].get(case_id)) for fit in held_out]
+        if lost := [fit.folder for fit in held_out if case_id not in fit.record["sha256"]["maps"]]:
+            raise UserError(f"{lost[0] / 'run.json'} lists no map of case {case_id}: delete {lost[0]} and train again")
+        maps = [read_map(fit.folder, "oof", case_id, fit.record["sha256"]["maps"][case_id]) for fit in held_out]
         return mean_predictions([Prediction(case_id, np.zeros(len(one), np.float32), one) for one in maps]).map
 
     def describe(self) -> dict[str, Any]:
@@ -89,11 +95,9 @@ def find_first_stage(config: BaseConfig, dataset: Dataset) -> FirstStage | None:
     """
     if config.first_stage is None:
         return None
-    source = load(config.first_stage)
-    if "@" not in config.first_stage and config.budget in source.budgets:
-        source = load(config.first_stage, config.budget)
+    source = find_origin(config, "first_stage")
     _check_kind(config, source, dataset)
-    fits = [_open(config, source, dataset, *place) for place in _places(config, source, dataset)]
+    fits = [open_origin(config, source, dataset, *place) for place in _places(config, source, dataset)]
     fold_of = {str(case_id): int(fold) for case_id, fold in dataset.folds.items()}
     found = FirstStage(source.spec, source.tta, config.first_stage_use, config.first_stage_share, tuple(fits), fold_of)
     _check_recorded(config, found)
@@ -115,17 +119,10 @@ def _check_kind(config: BaseConfig, source: BaseConfig, dataset: Dataset) -> Non
     from heldout.data.sides import mirror_order
 
     what = f"first_stage = {config.first_stage!r} of {config.spec}"
-    if source.spec == config.spec:
-        raise UserError(f"{what} names itself: name another experiment")
     if source.kind != "segmentation":
         raise UserError(f"{what} makes no maps: name a segmentation")
     if source.first_stage is not None:
         raise UserError(f"{what} has a first stage itself: two stages are the most, so name {source.first_stage}")
-    if source.checkpoint == "best" and config.checkpoint != "best":
-        raise UserError(
-            f"{what} chose its weights by each fold's own score (checkpoint = 'best'), which flatters whatever stands "
-            "on them: mark this experiment with checkpoint = 'best' too, or name another"
-        )
     if config.first_stage_use == "channel" and mirror_order(config, len(dataset.classes)) is not None:
         raise UserError(f"{what} has classes with a left and a right, which flips would mix up: use 'crop'")
 
@@ -139,8 +136,6 @@ def _places(config: BaseConfig, source: BaseConfig, dataset: Dataset) -> list[tu
     places = [(seed, int(fold)) for seed in source.seeds for fold in sorted(set(dataset.folds))]
     missing = [place for place in places if not runs.is_finished(runs.fit_folder(source.spec, *place))]
     if missing:
-        from heldout.train.warm_start import how_to_finish
-
         seed, fold = missing[0]
         raise UserError(
             f"{config.spec} stands on the out-of-fold maps of {source.spec}, whose seed {seed} fold {fold} is not "
@@ -148,19 +143,6 @@ def _places(config: BaseConfig, source: BaseConfig, dataset: Dataset) -> list[tu
         )
     runs.check_identity(source)
     return places
-
-
-def _open(config: BaseConfig, source: BaseConfig, dataset: Dataset, seed: int, fold: int) -> runs.FitRecord:
-    folder = runs.fit_folder(source.spec, seed, fold)
-    runs.check_weights(folder)
-    record = runs.read_run(folder)
-    for name, what in (("fold_hash", "folds"), ("data_hash", "cases")):
-        if record[name] != getattr(dataset, name):
-            raise UserError(
-                f"{config.spec} cannot stand on {folder}, which was trained on other {what} ({name} differs) and may "
-                f"have seen the patients held out here: train {source.spec} again on these {what}"
-            )
-    return runs.FitRecord(seed, fold, folder, record)
 
 
 def _check_recorded(config: BaseConfig, found: FirstStage) -> None:

@@ -69,7 +69,8 @@ class Miner:
     def mine(self, network: nn.Module, epoch: int, folder: Path, display: Display) -> Record:
         """Score negatives and write which are hard: the share 1 - ``hard_negative_quantile`` with the highest scores.
 
-        The score of a case is its highest probability of a class; of a segmentation, the presence of its map.
+        The score of a case is its highest probability of a class: of a segmentation the presence of its map, or what
+        a second head says.
 
         Args:
             network: The averaged network.

@@ -63,14 +63,17 @@ def write_pseudo_labels(
         What ``pseudo.json`` holds.
 
     Raises:
-        UserError: the set exists, nothing is finished or to be labelled, or a file is bad.
+        UserError: the set exists, nothing is finished or to be labelled, the networks were trained on other folds
+            than there are today, or a file is bad.
     """
     target = pseudo_folder(name)
     if (target / "pseudo.json").exists():
         raise UserError(f"{target} exists: choose another --name, or delete it")
     if config.first_stage is not None:
         raise UserError(f"{config.spec} needs maps of {config.first_stage}, which new cases lack: name a single stage")
-    dataset, found = open_dataset(config), runs.finished(config)
+    dataset = open_dataset(config)
+    runs.check_identity(config, dataset)  # networks of another fold table may have seen what is held out today
+    found = runs.finished(config)
     if not found:
         raise UserError(f"{config.spec} has no finished fold: run `python run.py train {config.spec}` first")
     rows = dataset.part("submit") if folder is None else _loose(dataset, folder)

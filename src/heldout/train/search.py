@@ -64,11 +64,11 @@ class Search:
             raise UserError(f"{config.spec} has no fold {self.fold}: it has 0 ... {config.fold_count - 1}")
         if self.trials < 1 or self.processes < 1 or self.inner_folds < 2:
             raise UserError("trials and processes must be at least 1, inner_folds at least 2")
-        for name in ("warm_start", "first_stage"):
+        for name in ("warm_start", "first_stage", "pseudo_labels"):
             if getattr(config, name) is not None:
                 raise UserError(
-                    f"{config.spec} stands on weights of {getattr(config, name)}, which have seen patients of the "
-                    f"inner folds: search with --set {name}=None"
+                    f"{config.spec} stands on {name} = {getattr(config, name)!r}, made by networks that have seen "
+                    f"patients of the inner folds: search with --set {name}=None"
                 )
 
     @property

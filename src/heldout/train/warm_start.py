@@ -14,10 +14,11 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from heldout.config import BaseConfig, load
+from heldout.config import BaseConfig
 from heldout.data.dataset import Dataset
 from heldout.errors import UserError
 from heldout.train import runs
+from heldout.train.origin import find_origin, how_to_finish, open_origin
 
 LEAST = 0.5  # share of a network's tensors that must find their counterpart
 
@@ -75,37 +76,12 @@ def find_warm_start(config: BaseConfig, dataset: Dataset, seed: int, fold: int) 
     """
     if config.warm_start is None:
         return None
-    source = load(config.warm_start)
-    if "@" not in config.warm_start and config.budget in source.budgets:
-        source = load(config.warm_start, config.budget)
-    if source.spec == config.spec:
-        raise UserError(f"warm_start = {config.warm_start!r} names {config.spec} itself: name another experiment")
-    if source.checkpoint == "best" and config.checkpoint != "best":
-        raise UserError(
-            f"the weights of {source.spec} were chosen by each fold's own score (checkpoint = 'best'), which flatters "
-            f"whatever starts from them: mark {config.spec} with checkpoint = 'best' too, or start from another"
-        )
-    folder = runs.fit_folder(source.spec, seed, fold)
-    if not runs.is_finished(folder):
+    source = find_origin(config, "warm_start")
+    if not runs.is_finished(runs.fit_folder(source.spec, seed, fold)):
         raise UserError(
             f"{config.spec} starts from {source.spec}, whose seed {seed} fold {fold} is not finished: "
             f"{how_to_finish(source, seed, fold)}"
         )
     runs.check_identity(source)
-    runs.check_weights(folder)
-    record = runs.read_run(folder)
-    for name, what in (("fold_hash", "folds"), ("data_hash", "cases")):
-        if record[name] != getattr(dataset, name):
-            raise UserError(
-                f"{config.spec} cannot start from {folder}, which was trained on other {what} ({name} differs) and may "
-                f"have seen the patients held out here: train {source.spec} again on these {what}"
-            )
-    return WarmStart(source.spec, folder, record["sha256"]["weights"])
-
-
-def how_to_finish(source: BaseConfig, seed: int, fold: int) -> str:
-    """What to do about a fit that is not finished, in words."""
-    for name, number, available in (("seeds", seed, source.seeds), ("folds", fold, source.fold_list)):
-        if number not in available:
-            return f"add {number} to the {name} of {source.spec}, which has {', '.join(map(str, available))} only"
-    return f"run `python run.py train {source.spec} --seed {seed} --fold {fold}` first"
+    fit = open_origin(config, source, dataset, seed, fold)
+    return WarmStart(source.spec, fit.folder, fit.record["sha256"]["weights"])

@@ -18,8 +18,17 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-BUNDLE = Path(os.environ.get("HELDOUT_BUNDLE", "/kaggle/input/{slug}"))
-TEST_CASES = Path(os.environ.get("HELDOUT_TEST_CASES", {inputs!r}))
+INPUT = Path("/kaggle/input")
+
+
+def mounted(name):
+    """A dataset's or a competition's folder: right below the inputs, or below the kind of source that it is."""
+    places = [INPUT / name, INPUT / "competitions" / name, *sorted(INPUT.glob(f"datasets/*/{{name}}"))]
+    return next((place for place in places if place.is_dir()), places[0])
+
+
+BUNDLE = Path(os.environ.get("HELDOUT_BUNDLE") or mounted({slug!r}))
+TEST_CASES = Path(os.environ.get("HELDOUT_TEST_CASES") or mounted({inputs!r}))
 WORKING = Path(os.environ.get("HELDOUT_WORKING", "/kaggle/working"))
 PACKAGES = WORKING / ".packages"
 
@@ -118,9 +127,8 @@ def write_notebook(folder: Path, name: str, kernel: Kernel) -> Path:
     """
     slug = slug_of(name)
     template = SETUP + (SERVER if kernel.mode == "server" else BATCH)
-    inputs = f"/kaggle/input/{kernel.inputs}"
-    fields = {"most_failures": kernel.most_failures, "cases": kernel.cases}
-    script = template.format(name=name, slug=slug, inputs=inputs, **fields)
+    fields = {"inputs": kernel.inputs, "most_failures": kernel.most_failures, "cases": kernel.cases}
+    script = template.format(name=name, slug=slug, **fields)
     files.write_text(folder / f"{slug}.py", script)
     # cells end where a comment begins a new step
     cells = [_cell(source) for source in re.split(r"\n\n+(?=#|from heldout)", script.strip())]
@@ -131,9 +139,10 @@ def write_notebook(folder: Path, name: str, kernel: Kernel) -> Path:
         "nbformat_minor": 4,
     }
     files.write_text(folder / f"{slug}.ipynb", json.dumps(notebook, indent=1) + "\n")
+    title = f"{slug[: 50 - len('-kernel')].rstrip('-')}-kernel"  # Kaggle takes no more than 50
     metadata = {
-        "id": f"{kernel.user}/{slug}-kernel",
-        "title": f"{slug}-kernel",
+        "id": f"{kernel.user}/{title}",
+        "title": title,
         "code_file": f"{slug}.ipynb",
         "language": "python",
         "kernel_type": "notebook",

@@ -35,31 +35,6 @@ class WeightedSum(nn.Module):
         return torch.stack(values).sum()
 
 
-class MapPresence(nn.Module):
-    """Cross-entropy of each class's presence as its map says it: the mean of its highest logits, in float32.
-
-    The voxels that are averaged are as many as :func:`heldout.predict.prediction.presence` averages, so that the
-    loss pulls at what ranks the cases. A map whose classes exclude each other is read by the log-odds of each class.
-
-    Args:
-        config: The experiment.
-        exclusive: The dataset's classes exclude each other.
-    """
-
-    def __init__(self, config: Task, exclusive: bool) -> None:
-        super().__init__()
-        self.patches = config.patch_size is not None
-        self.exclusive = exclusive
-        self.loss = BinaryCrossEntropy(label_smoothing=config.label_smoothing)
-
-    def forward(self, outputs: dict[str, Any], batch: dict[str, Tensor]) -> Tensor:
-        """``{"mask": logits (B, C, *S)}`` and a batch to a scalar."""
-        logits = outputs["mask"]
-        with torch.autocast(logits.device.type, enabled=False):
-            pooled = top_mean(class_logits(logits.float(), self.exclusive))
-            return self.loss(pooled, presence_target(batch, pooled.shape[1], self.exclusive, self.patches))
-
-
 class HeadPresence(nn.Module):
     """Cross-entropy of each class's presence as a second head says it, in float32.
 
@@ -74,11 +49,27 @@ class HeadPresence(nn.Module):
         self.exclusive = exclusive
         self.loss = BinaryCrossEntropy(label_smoothing=config.label_smoothing)
 
+    def logits(self, outputs: dict[str, Any]) -> Tensor:
+        """Logits (B, K) of each class's presence, of the network's ``"label"`` logits."""
+        return outputs["label"].float()
+
     def forward(self, outputs: dict[str, Any], batch: dict[str, Tensor]) -> Tensor:
-        """``{"label": logits (B, K)}`` and a batch to a scalar."""
-        logits = outputs["label"]
+        """What the network gives and a batch to a scalar."""
+        logits = self.logits(outputs)
         with torch.autocast(logits.device.type, enabled=False):
-            return self.loss(logits.float(), presence_target(batch, logits.shape[1], self.exclusive, self.patches))
+            return self.loss(logits, presence_target(batch, logits.shape[1], self.exclusive, self.patches))
+
+
+class MapPresence(HeadPresence):
+    """Cross-entropy of each class's presence as its map says it: the mean of its highest logits, in float32.
+
+    The voxels that are averaged are as many as :func:`heldout.predict.prediction.presence` averages, so that the
+    loss pulls at what ranks the cases. A map whose classes exclude each other is read by the log-odds of each class.
+    """
+
+    def logits(self, outputs: dict[str, Any]) -> Tensor:
+        """Logits (B, K) of each class's presence, of the network's ``"mask"`` logits (B, C, *S)."""
+        return top_mean(class_logits(outputs["mask"].float(), self.exclusive))
 
 
 def top_mean(logits: Tensor) -> Tensor:

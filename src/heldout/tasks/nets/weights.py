@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from heldout.errors import UserError
-from heldout.files import dataset_root
+from heldout.files import dataset_root, home
 
 
 def weights_file(name: str) -> Path:
     """Path of the file that ``encoder_weights`` names, absolute or below the folder of datasets.
 
     Raises:
-        UserError: there is no such file.
+        UserError: there is no such file, or it is a run's, which has seen patients that other folds hold out.
     """
     path = Path(name)
     if not path.is_absolute():
@@ -23,6 +23,11 @@ def weights_file(name: str) -> Path:
     if not path.is_file():
         raise UserError(
             f"encoder_weights = {name!r}: {path} does not exist; download it, or set encoder_weights = None"
+        )
+    if path.resolve().is_relative_to((home() / "working").resolve()):
+        raise UserError(
+            f"encoder_weights = {name!r} are of a run, which may have seen the patients held out here: name its "
+            "experiment as warm_start, which takes the same fold and seed"
         )
     return path
 

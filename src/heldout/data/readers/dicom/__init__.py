@@ -228,6 +228,8 @@ def _value_notes(series: Series) -> list[str]:
     first, notes = series.slices[0], []
     if first.pixels.photometric == "MONOCHROME1":
         notes.append(f"{named('PhotometricInterpretation')} is MONOCHROME1: values were mirrored, bright is high")
+    if first.frames > 1 and not first.header.has("NumberOfFrames"):
+        notes.append(f"{named('NumberOfFrames')} is missing: {first.frames} frames were found in the pixels")
     if first.header.has("ModalityLUTSequence"):
         notes.append(f"{named('ModalityLUTSequence')} was not applied: values are as stored")
     if len({one.rescale for one in series.slices}) > 1:

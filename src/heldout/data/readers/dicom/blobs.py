@@ -11,6 +11,8 @@ from pathlib import Path
 from heldout.data.image import BadFile
 
 MAX_BYTES = 2**32  # of one volume, or of what an archive may inflate to
+FREE_BYTES = 1 << 26  # a compressed file or an archive may claim this much however short it is
+MOST_INFLATED = 100  # and an archive this many times its own size beyond
 
 
 class FileBlob:
@@ -106,14 +108,33 @@ def open_blobs(source: Path | str | Iterable[Path | str]) -> Iterator[Blob]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Files of a tree in the order of their names, hidden ones left out; one folder at a time is held in memory."""
-    with os.scandir(folder) as entries:
-        listed = sorted((entry.name, entry.is_dir()) for entry in entries if not _hidden(entry.name))
+    """Files of a tree in the order of their names, hidden ones left out; one folder at a time is held in memory.
+
+    Links to folders are followed, save those that lead back up the tree.
+
+    Raises:
+        BadFile: a folder cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted((entry.name, _is_folder(entry)) for entry in entries if not _hidden(entry.name))
+    except OSError as error:
+        raise BadFile(f"{folder} cannot be read ({error.strerror}): restore it or its permissions") from None
     for name, is_folder in listed:
+        if is_folder is None:
+            continue
         if is_folder:
             yield from files_below(folder / name)
         else:
             yield folder / name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool | None:
+    """Whether it is a folder; None for a link to one that it lies in, which would never end."""
+    if not entry.is_dir():
+        return False
+    up = entry.is_symlink() and Path(entry.path).parent.resolve().is_relative_to(Path(entry.path).resolve())
+    return None if up else True
 
 
 def _hidden(name: str) -> bool:
@@ -121,8 +142,8 @@ def _hidden(name: str) -> bool:
 
 
 def _members(path: Path) -> Iterator[BytesBlob]:
-    left = MAX_BYTES
     try:
+        left = most = min(MAX_BYTES, max(FREE_BYTES, MOST_INFLATED * path.stat().st_size))
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 if member.is_dir() or any(_hidden(part) for part in Path(member.filename).parts):
@@ -131,7 +152,7 @@ def _members(path: Path) -> Iterator[BytesBlob]:
                     data = handle.read(min(left, member.file_size) + 1)
                 left -= len(data)
                 if left < 0 or len(data) > member.file_size:
-                    raise BadFile(f"{path} inflates to more than {MAX_BYTES >> 30} GiB: unpack it and name its folder")
+                    raise BadFile(f"{path} inflates to more than {most >> 20} MiB: unpack it and name its folder")
                 yield BytesBlob(f"{path}/{member.filename}", data)
     except (OSError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BadFile(f"{path} is a damaged or encrypted zip archive ({error}): restore it or unpack it") from None

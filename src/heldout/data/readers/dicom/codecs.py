@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from heldout.data.image import BadFile
+from heldout.data.readers.dicom.header import RLE
 from heldout.data.readers.dicom.slices import Pixels
 from heldout.data.readers.dicom.tags import named
 
@@ -21,7 +22,6 @@ _BASE = "1.2.840.10008.1.2."
 JPEG = tuple(_BASE + end for end in ("4.50", "4.51", "4.57", "4.70"))
 JPEG_LS = tuple(_BASE + end for end in ("4.80", "4.81"))
 JPEG_2000 = tuple(_BASE + end for end in ("4.90", "4.91", "4.201", "4.202", "4.203"))
-RLE = _BASE + "5"
 COMPRESSED = (*JPEG, *JPEG_LS, *JPEG_2000, RLE)
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 

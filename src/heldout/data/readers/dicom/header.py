@@ -25,7 +25,7 @@ FIRST_READ = 1 << 14  # most headers are shorter
 LONGEST = 1 << 26  # of all that stands before the pixels; 20,000 frames of an enhanced object need about half
 LARGEST = 1e30  # numbers beyond are damage, and would overflow in single precision
 IMPLICIT, BIG_ENDIAN, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
-EXPLICIT = "1.2.840.10008.1.2.1"
+EXPLICIT, RLE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.5"
 _FORMATS = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d", b"UV": "Q", b"SV": "q"}
 _META = Encoding()
 

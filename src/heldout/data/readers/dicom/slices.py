@@ -8,14 +8,14 @@ from functools import cached_property
 import numpy as np
 
 from heldout.data.image import BadFile
-from heldout.data.readers.dicom.blobs import MAX_BYTES
+from heldout.data.readers.dicom.blobs import FREE_BYTES, MAX_BYTES
 from heldout.data.readers.dicom.elements import UNDEFINED
+from heldout.data.readers.dicom.fragments import count_frames
 from heldout.data.readers.dicom.header import Header
 from heldout.data.readers.dicom.tags import TAGS, named
 
 MOST_FRAMES = 20_000
-FREE_BYTES = 1 << 26  # a compressed or deflated file may claim this much however short it is
-MOST_COMPRESSED = 1000  # and this many times its own size beyond
+MOST_COMPRESSED = 1000  # times its own size that a compressed or deflated file may claim beyond FREE_BYTES
 _SCOUTS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW")
 _COLOURS = {"RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_RCT": 3, "YBR_ICT": 3}
 _GREYS = ("MONOCHROME1", "MONOCHROME2")
@@ -176,7 +176,7 @@ def slices_of(header: Header) -> list[Slice]:
         BadFile: its description of the pixels is missing, contradictory, or of a kind that is not read.
     """
     pixels = _pixels(header)
-    count = header.whole("NumberOfFrames", 0, MOST_FRAMES, default=1) or 1
+    count = header.whole("NumberOfFrames", 0, MOST_FRAMES, default=0) or _counted(header, pixels)
     check_stored(header, pixels, count)
     if count == 1 and not header.has("PerFrameFunctionalGroupsSequence"):
         return [Slice(header, 0, 1, pixels)]
@@ -191,6 +191,15 @@ def slices_of(header: Header) -> list[Slice]:
     if not frames:
         base.spans.pop(TAGS["ImagePositionPatient"], None)  # one position cannot be that of every frame
     return [Slice(base.merged(*_macros(frames[n])) if frames else base, n, count, pixels) for n in range(count)]
+
+
+def _counted(header: Header, pixels: Pixels) -> int:
+    """Frames that the pixels hold where the header gives no number, as where someone removed most of it."""
+    _, start, length = header.pixels
+    if length == UNDEFINED:
+        return min(count_frames(header), MOST_FRAMES)
+    frames, more = divmod(length if header.start else min(length, header.size - start), pixels.frame_bytes)
+    return frames if 1 < frames <= MOST_FRAMES and more <= 1 else 1  # lengths are even
 
 
 def check_stored(header: Header, pixels: Pixels, count: int) -> None:

@@ -1,0 +1,61 @@
+"""What an experiment stands on: finished fits of another one, on the same folds and cases. Free of torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from heldout.config import BaseConfig, load
+from heldout.errors import UserError
+from heldout.train import runs
+
+if TYPE_CHECKING:
+    from heldout.data.dataset import Dataset
+
+
+def find_origin(config: BaseConfig, field: Literal["warm_start", "first_stage"]) -> BaseConfig:
+    """The experiment that a field names, under the same budget where it declares that.
+
+    What it stands on itself needs no look: it was held to the same rule when it was trained.
+
+    Raises:
+        UserError: it does not exist, is the experiment itself, or chose its weights by each fold's own score while this
+            one claims not to.
+    """
+    name = getattr(config, field)
+    source = load(name)
+    if "@" not in name and config.budget in source.budgets:
+        source = load(name, config.budget)
+    if source.spec == config.spec:
+        raise UserError(f"{field} = {name!r} names {config.spec} itself: name another experiment")
+    if source.checkpoint == "best" and config.checkpoint != "best":
+        raise UserError(
+            f"the weights of {source.spec} were chosen by each fold's own score (checkpoint = 'best'), which flatters "
+            f"whatever stands on them: mark {config.spec} with checkpoint = 'best' too, or set another {field}"
+        )
+    return source
+
+
+def open_origin(config: BaseConfig, source: BaseConfig, dataset: Dataset, seed: int, fold: int) -> runs.FitRecord:
+    """A finished fit of the experiment that ``config`` stands on.
+
+    Raises:
+        UserError: its weights changed, or it was trained on other folds or cases than those of ``dataset``.
+    """
+    folder = runs.fit_folder(source.spec, seed, fold)
+    runs.check_weights(folder)
+    record = runs.read_run(folder)
+    for name, what in (("fold_hash", "folds"), ("data_hash", "cases")):
+        if record[name] != getattr(dataset, name):
+            raise UserError(
+                f"{config.spec} cannot stand on {folder}, which was trained on other {what} ({name} differs) and may "
+                f"have seen the patients held out here: train {source.spec} again on these {what}"
+            )
+    return runs.FitRecord(seed, fold, folder, record)
+
+
+def how_to_finish(source: BaseConfig, seed: int, fold: int) -> str:
+    """What to do about a fit that is not finished, in words."""
+    for name, number, available in (("seeds", seed, source.seeds), ("folds", fold, source.fold_list)):
+        if number not in available:
+            return f"add {number} to the {name} of {source.spec}, which has {', '.join(map(str, available))} only"
+    return f"run `python run.py train {source.spec} --seed {seed} --fold {fold}` first"
