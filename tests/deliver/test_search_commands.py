@@ -27,7 +27,7 @@ def test_a_search_ends_with_values_and_the_next_command(home, monkeypatch, capsy
     [
         (["search", "exp030", "--fold", "9"], "exp030 has no fold 9: it has 0 ... 4"),
         (["search", "exp030", "--trials", "0"], "--trials"),
-        (["search", "exp035"], "stands on weights of exp030"),
+        (["search", "exp035"], "exp035 stands on first_stage = 'exp030'"),
         (["pack", "exp001"], "missing option '--output'"),
         (["unpack", "nowhere.pack"], "nowhere.pack does not exist: name a file that `pack` wrote"),
         (["full", "hippocampi"], "no family 'hippocampi'"),

@@ -56,9 +56,12 @@ class JointHistogram:
     def sizes(self) -> np.ndarray:
         """(cases, C + 1) float64: voxels of every true label."""
         sizes = np.zeros(len(self.starts) - 1)
-        filled = np.diff(self.starts) > 0
-        if filled.any():
-            sizes[filled] = np.add.reduceat(self.voxels, self.starts[:-1][filled], dtype=np.int64)
+        for first, last in self._blocks():  # adding up in int64 makes a copy of what is added
+            starts, rows = self.starts[first:last], slice(self.starts[first], self.starts[last])
+            filled = np.flatnonzero(np.diff(self.starts[first : last + 1]))
+            if len(filled):
+                added = np.add.reduceat(self.voxels[rows], starts[filled] - starts[0], dtype=np.int64)
+                sizes[first + filled] = added
         return sizes.reshape(-1, self.labels)
 
     @property

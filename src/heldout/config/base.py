@@ -55,6 +55,9 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     normalise: Literal["zscore", "percentile", "window", "unit"] = "percentile"
     percentiles: tuple[float, float] = (1.0, 99.0)
     window: tuple[float, float] = Field((40.0, 80.0), description="(centre, width) in the image's own units")
+    windows: tuple[tuple[float, float], ...] = Field(
+        (), description="several windows of a one-channel image, each of which becomes a channel; () is window alone"
+    )
 
     # A first stage, whose out-of-fold maps are shown or cropped by
     first_stage: str | None = Field(
@@ -171,6 +174,13 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
             raise ValueError("pseudo_labels cannot be used with first_stage, which has no maps of unlabelled cases")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds = {self.seeds} repeat a seed")
+        if self.windows and (self.normalise != "window" or self.channels != len(self.windows)):
+            raise ValueError(
+                f"windows become the image's channels: {len(self.windows)} windows need normalise = 'window' and "
+                f"channels = {len(self.windows)}, not {self.normalise!r} and {self.channels}"
+            )
+        if any(width <= 0 for _, width in self.windows):
+            raise ValueError(f"windows = {self.windows} hold a width that is not above 0")
         for name in ("image_size", "patch_size"):
             size, dimensions = getattr(self, name), getattr(type(self), "dimensions", None)
             if size is not None and dimensions is not None and (len(size) != dimensions or min(size) < 1):

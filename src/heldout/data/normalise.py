@@ -40,6 +40,7 @@ def normalise(array: np.ndarray, stored: np.dtype, config: BaseConfig) -> np.nda
 
     ``zscore`` gives mean 0 and deviation 1; ``percentile`` maps the two percentiles to 0 and 1; ``window`` maps the
     window to 0 and 1; ``unit`` maps the range of uint8, or the case's own range where the file has another type.
+    With ``windows`` a single channel becomes as many as there are windows, zeros mapped as every other value.
 
     Args:
         array: (C, *S) float32.
@@ -49,6 +50,8 @@ def normalise(array: np.ndarray, stored: np.dtype, config: BaseConfig) -> np.nda
     Returns:
         (C, *S) float32; all but ``zscore`` lie in 0 ... 1.
     """
+    if config.windows:
+        return np.concatenate([_between(array, *_ends(window)) for window in config.windows])
     return np.stack([_normalise_channel(channel, stored, config) for channel in array])
 
 
@@ -69,12 +72,20 @@ def _normalise_channel(channel: np.ndarray, stored: np.dtype, config: BaseConfig
     if config.normalise == "percentile":
         low, high = np.percentile(inside, config.percentiles)
     elif config.normalise == "window":
-        centre, width = config.window
-        low, high = centre - width / 2, centre + width / 2
+        low, high = _ends(config.window)
     elif stored == np.uint8:
         low, high = 0.0, 255.0
     else:
         low, high = min(float(channel.min()), 0.0), float(channel.max())
     if high <= low:  # one single value inside: it is the brightest there is
         low, high = 0.0, float(high) or 1.0
-    return np.clip((channel - np.float32(low)) / np.float32(high - low), 0, 1)
+    return _between(channel, low, high)
+
+
+def _ends(window: tuple[float, float]) -> tuple[float, float]:
+    centre, width = window
+    return centre - width / 2, centre + width / 2
+
+
+def _between(array: np.ndarray, low: float, high: float) -> np.ndarray:
+    return np.clip((array - np.float32(low)) / np.float32(high - low), 0, 1)

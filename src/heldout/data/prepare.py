@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +159,7 @@ def finished_entries(folder: Path, cases: Any) -> dict[str, dict[str, Any]]:
 
 def write_manifest(folder: Path, recipe: Recipe, entries: dict[str, Any]) -> None:
     """Write the list of what is prepared; arrays that it does not name are made again."""
-    files.write_json(folder / "manifest.json", {"schema": 1, "recipe": asdict(recipe), "cases": entries})
+    files.write_json(folder / "manifest.json", {"schema": 1, "recipe": recipe.to_dict(), "cases": entries})
 
 
 def _prepare_chunk(

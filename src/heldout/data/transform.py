@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class Recipe:
     normalise: str
     percentiles: tuple[float, float]
     window: tuple[float, float]
+    windows: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def of(cls, config: BaseConfig) -> Self:
@@ -40,7 +41,25 @@ class Recipe:
 
     def digest(self) -> str:
         """Hash that names the folder of prepared arrays."""
-        return files.sha256_json({"version": VERSION, **asdict(self)})[:8]
+        return files.sha256_json({"version": VERSION, **self.to_dict()})[:8]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, without ``windows`` where there are none: digests older than that setting hold."""
+        values = asdict(self)
+        return values if self.windows else {name: value for name, value in values.items() if name != "windows"}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Undo :meth:`to_dict`; JSON made lists of the tuples.
+
+        Raises:
+            TypeError: the names are not those of the settings.
+        """
+        return cls(**{name: _as_tuple(value) for name, value in values.items()})
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def prepare_image(image: Image, config: BaseConfig | Recipe, guide: Guide | None = None) -> tuple[np.ndarray, Geometry]:
@@ -90,7 +109,9 @@ def prepare_image(image: Image, config: BaseConfig | Recipe, guide: Guide | None
         offset=offset,
         prepared=prepared,
     )
-    converted = convert_channels(grid.crop(array, geometry), config.channels)
+    if config.windows and len(array) > 1:
+        raise BadFile(f"the image has {len(array)} channels, windows make channels of a single one: set windows = ()")
+    converted = convert_channels(grid.crop(array, geometry), 1 if config.windows else config.channels)
     if converted is None:
         raise BadFile(f"the image has {len(array)} channels, channels = {config.channels} is wanted: change the field")
     scaled = normalise(grid.resample_linear(converted, resized), array.dtype, config)

@@ -68,7 +68,7 @@ def _input(subject: Subject) -> dict[str, Any]:
     for spec, config in configs.items():
         normalise = config.normalise
         normalise += f" {list(config.percentiles)}" if normalise == "percentile" else ""
-        normalise += f" {list(config.window)}" if normalise == "window" else ""
+        normalise += f" {[list(one) for one in config.windows] or list(config.window)}" if normalise == "window" else ""
         found[spec] = {
             "channels": config.channels,
             "spacing": "as in the file" if config.spacing is None else f"{list(config.spacing)} mm",

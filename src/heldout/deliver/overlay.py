@@ -133,10 +133,12 @@ def views(case: SegmentedCase, affine: np.ndarray | None) -> list[SegmentedCase]
     """
     if case.truth.ndim == 3:
         return [case]
-    import cc3d
+    from scipy.ndimage import generate_binary_structure, label
 
     found = case.truth.any(0) if case.truth.any() else case.predicted.any(0)
-    largest = cc3d.largest_k(found.astype(np.uint8), k=1) > 0 if found.any() else np.ones_like(found)
+    parts, _ = label(found, generate_binary_structure(3, 3))
+    sizes = np.bincount(parts.ravel())
+    largest = parts == 1 + sizes[1:].argmax() if found.any() else np.ones_like(found)
     middle = [int(np.median(places)) for places in np.nonzero(largest)]
     spacing = np.ones(3) if affine is None else np.linalg.norm(affine[:3, :3], axis=0)
     names = _plane_names(affine)

@@ -137,7 +137,7 @@ def _write_prepared(
         case_id: {**_add(archive, f"{folder}/{case_id}", *image), **hashes, "entry": prepared.entries[case_id]}
         for case_id, (image, hashes) in zip(cases, encoded, strict=True)
     }
-    return {"recipe": asdict(Recipe.of(config)), "cases": images}
+    return {"recipe": Recipe.of(config).to_dict(), "cases": images}
 
 
 def _arrays(prepared: Prepared, cases: list[str]) -> list[tuple[tuple[bytes, dict[str, Any]], dict[str, str]]]:
