@@ -74,6 +74,12 @@ def test_bare_assignment_overrides_and_the_rest_is_inherited(write):
         ("    folds = (0, 7)", "lie outside"),
         ("    seeds = (1, 1)", "repeat"),
         ("    patch_size = (8, 8, 8)", "needs 2"),
+        (
+            "    normalise = 'window'\n    windows = ((40, 80), (600, 2800))",
+            "2 windows need normalise = 'window' and channels = 2, not 'window' and 1",
+        ),
+        ("    channels = 1\n    windows = ((40, 80),)", "1 windows need normalise = 'window'"),
+        ("    normalise = 'window'\n    windows = ((40, 0),)", "a width that is not above 0"),
         ("    tta = 'x'", "may hold each of 'vh'"),
         ("    budgets = {'quick': {'epoch': 1}}", "unknown field 'epoch'"),
         ("    budgets = {'quick': {'epochs': 0}}", "epochs = 0"),

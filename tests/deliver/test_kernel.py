@@ -180,11 +180,6 @@ def test_a_kernel_that_differs_is_not_kept(exported, cases, monkeypatch, capsys,
     assert not list((exported / "kaggle_kernels").glob(".*"))
 
 
-def test_a_wheel_that_is_none_is_refused(exported, tmp_path, capsys):
-    assert run(["kernel", SPEC, "--wheel", str(tmp_path / "monai.tar.gz")]) == 2
-    assert "monai.tar.gz is no wheel: fetch it with `pip download" in capsys.readouterr().err
-
-
 def test_submissions_are_compared_number_by_number(tmp_path):
     one, other = tmp_path / "one.csv", tmp_path / "other.csv"
     one.write_text("id,p\na,0.5\nb,0.25\n")

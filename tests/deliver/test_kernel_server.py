@@ -16,6 +16,7 @@ from heldout.deliver.kernel.notebook import slug_of
 from heldout.deliver.kernel.replay import replay
 from heldout.deliver.kernel.server import COLUMNS, SeriesServer
 from heldout.errors import UserError
+from tests.data import dicom_toy
 
 pytestmark = pytest.mark.slow
 
@@ -101,6 +102,16 @@ def test_a_kernel_whose_answers_differ_is_refused(home, bundle, series, tmp_path
     script = home / "kaggle_kernels" / SPEC / "notebook" / f"{slug_of(SPEC)}.py"
     with pytest.raises(UserError, match=r"off the local ones by up to .*do not submit it"):
         replay(script, bundle, tmp_path / "cases", tmp_path / "local.csv", mode="server")
+
+
+def test_series_whose_frames_lose_their_places_are_asked_for_but_not_compared(home, series, tmp_path, capsys):
+    shutil.copytree(series[0], tmp_path / "cases" / series[0].name)
+    several = dicom_toy.enhanced(dicom_toy.voxels(), slopes=[1.0] * 5, steps=[0, 2, 4, 6, 8])
+    dicom_toy.save(several, tmp_path / "cases" / "1.2.3" / "frames.dcm")
+    assert run(["kernel", SPEC, "--replay-on", str(tmp_path / "cases")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1 of 2 series, such as 1.2.3, are asked for but not compared" in shown
+    assert "offline on 1 cases: equal to the last bit" in shown
 
 
 def test_a_folder_without_series_cannot_be_replayed(home, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from heldout.deliver.kernel.export import Export
 
 MODES = ("auto", "batch", "server")
+USER = re.compile(r"[A-Za-z0-9_-]{1,50}")  # an owner's slug, as Kaggle's own command line takes it
 
 
 def register(app: typer.Typer) -> None:
@@ -60,10 +62,21 @@ def kernel(
     """Write an offline notebook with its weights, and prove that it predicts what the local pipeline predicts."""
     if mode not in MODES:
         raise UserError(f"--mode {mode!r} does not exist: choose one of {', '.join(MODES)}")
+    user = os.environ.get("KAGGLE_USERNAME") or None if user is None else user
+    if user is not None and not USER.fullmatch(user):
+        raise UserError(
+            f"--user {user!r} (or $KAGGLE_USERNAME) is no Kaggle user name: write the one in your profile's address, "
+            "up to 50 letters, digits, '-' and '_'"
+        )
     if fit_hours is not None and cases is None:
         raise UserError("--fit-hours needs the number of cases to expect: add --cases N")
     if fit_name is not None and fit_hours is None:
         raise UserError("--fit-name names what --fit-hours makes: add --fit-hours H")
+
+    from heldout.deliver.kernel.packages import check_wheel
+
+    for one in wheel or ():  # before a smaller decision is sealed or the package built
+        check_wheel(one)
 
     from heldout.blend.decision import load_decision
     from heldout.blend.verify import verify
@@ -79,7 +92,6 @@ def kernel(
         mode = "server" if is_served(load(decision.members[0]["spec"])) else "batch"
     if fit_hours is not None:
         decision = _fit(decision, fit_hours, cases, fit_name)
-    user = user or os.environ.get("KAGGLE_USERNAME")
     written = Kernel(user or "USER", competition, inputs or competition or "test-cases", most_failures, mode, cases)
     exported = export(decision, written, replay_on, wheel or ())
     _print_replay(exported, mode)

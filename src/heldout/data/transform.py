@@ -50,11 +50,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Undo :meth:`to_dict`; JSON made lists of the tuples.
-
-        Raises:
-            TypeError: the names are not those of the settings.
-        """
+        """Undo :meth:`to_dict`; JSON made lists of the tuples."""
         return cls(**{name: _as_tuple(value) for name, value in values.items()})
 
 

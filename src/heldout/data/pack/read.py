@@ -103,7 +103,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes], pd.DataFrame]:
     if odd:
         raise UserError(f"{path} holds {odd[0]!r}, which is no training case: make the pack again")
     for digest, one in record["prepared"].items():
-        if set(one["recipe"]) != set(Recipe.__dataclass_fields__) or digest != _recipe(one).digest():
+        if not _is_recipe(one["recipe"]) or digest != Recipe.from_dict(one["recipe"]).digest():
             raise UserError(f"{path} was prepared by another version of heldout: pack the experiments again")
     return record, tables, cases
 
@@ -183,7 +183,7 @@ def _restore_arrays(
     entries = list(map_cases(_restore_cases, (path, folder), todo, "Unpacking arrays", **options))
     kept = files.read_json(folder / "manifest.json")["cases"] if (folder / "manifest.json").exists() else {}
     made = {name: entry for (name, _, _), entry in zip(todo, entries, strict=True)}
-    write_manifest(folder, _recipe(packed), {**kept, **made})
+    write_manifest(folder, Recipe.from_dict(packed["recipe"]), {**kept, **made})
 
 
 def _restore_cases(path: Path, folder: Path, cases: list[tuple[str, About, About | None]]) -> list[dict[str, Any]]:
@@ -211,10 +211,9 @@ def _truth(archive: zipfile.ZipFile, path: Path, case_id: str, about: About) -> 
     return decode(archive.read(f"truth/{case_id}"), about, f"{path}: mask {case_id}")
 
 
-def _recipe(packed: dict[str, Any]) -> Recipe:
-    """The settings of a set of arrays; JSON made lists of its tuples."""
-    values = packed["recipe"].items()
-    return Recipe(**{name: tuple(value) if isinstance(value, list) else value for name, value in values})
+def _is_recipe(values: dict[str, Any]) -> bool:
+    """Whether these are the settings of today, of which ``windows`` may be left out."""
+    return {*values, "windows"} == set(Recipe.__dataclass_fields__)
 
 
 @contextmanager

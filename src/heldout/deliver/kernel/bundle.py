@@ -17,7 +17,7 @@ from heldout import files
 from heldout.blend.decision import Decision
 from heldout.config import load
 from heldout.data.cases import open_dataset
-from heldout.deliver.kernel.packages import LIST, check_wheel, fetch_wheels, needed
+from heldout.deliver.kernel.packages import LIST, fetch_wheels, needed
 from heldout.errors import UserError
 from heldout.train.runs import fit_folder
 
@@ -48,10 +48,10 @@ def write_bundle(decision: Decision, folder: Path, wheels: Sequence[Path] = ()) 
     Args:
         decision: The decision.
         folder: Folder to write.
-        wheels: Wheels of packages that the kernel's image lacks.
+        wheels: Wheels of packages that the kernel's image lacks, which ``check_wheel`` took.
 
     Raises:
-        UserError: the package cannot be built, or a wheel is none that Kaggle's image could install.
+        UserError: the package cannot be built.
     """
     for member in decision.stages:
         for fit in member["folders"]:
@@ -65,7 +65,6 @@ def write_bundle(decision: Decision, folder: Path, wheels: Sequence[Path] = ()) 
         shutil.copyfile(path, folder / "exps" / path.name)
     build_wheel(folder / "wheels")
     for wheel in wheels:
-        check_wheel(wheel)
         shutil.copyfile(wheel, folder / "wheels" / wheel.name)
     return _write_manifest(folder, decision, class_prior(decision))
 

@@ -56,6 +56,20 @@ def write_hidden_set(series: Mapping[str, Path], folder: Path, shared: Path) -> 
     files.write_json(package / "limits.json", {**limits, "shared": str(shared), "columns": COLUMNS})
 
 
+def loses_places(series: Path) -> bool:
+    """Whether a series has a multi-frame file that says where its frames lie in tags that the hidden set lacks."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    for path in sorted(series.rglob("*")):
+        try:
+            if path.is_file() and "PerFrameFunctionalGroupsSequence" in pydicom.dcmread(path, stop_before_pixels=True):
+                return True
+        except InvalidDicomError:
+            continue
+    return False
+
+
 def hide_tags(path: Path, folder: Path) -> Path:
     """Copy a DICOM file without the tags that a hidden set lacks; what is no DICOM file is copied as it is."""
     import pydicom

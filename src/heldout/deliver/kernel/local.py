@@ -14,6 +14,7 @@ from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.data.dataset import Dataset
 from heldout.data.sources import as_list, source_class
+from heldout.deliver.kernel.hidden_set import loses_places
 from heldout.deliver.kernel.server import ID, as_row
 from heldout.deliver.sample import case_names, ids_of, read_sample
 from heldout.errors import UserError
@@ -35,16 +36,30 @@ def local_submission(decision: Decision, folder: Path, stem: Path) -> Path:
 
 
 def local_rows(decision: Decision, folder: Path, stem: Path) -> Path:
-    """The rows a server should give for a folder of series folders, predicted from their files as they are."""
+    """The rows a server should give for a folder of series folders, predicted from their files as they are.
+
+    Series whose frames lose their places in the hidden set are named and left out: they rightly come out otherwise.
+
+    Raises:
+        UserError: there is no series to compare.
+    """
     from heldout.blend.apply import apply_decision
 
     config = load(decision.members[0]["spec"])
     source = source_class(config.source)(folder, **config.source_options)
-    places = sorted(place for place in folder.iterdir() if place.is_dir()) if folder.is_dir() else []
+    every = sorted(place for place in folder.iterdir() if place.is_dir()) if folder.is_dir() else []
+    places = [place for place in every if not loses_places(place)]
+    if places != every:
+        odd = sorted({place.name for place in every} - {place.name for place in places})
+        print(
+            f"{len(odd)} of {len(every)} series, such as {odd[0]}, are asked for but not compared: hidden multi-frame "
+            "files do not say where their frames lie"
+        )
     images = ((place.name, source.read_image({"image": as_list(place)}, salvage=True)) for place in places)
     rows = [as_row(result.scores, decision) for result in apply_decision(decision, images)]
     if not rows:
-        raise UserError(f"{folder} holds no series: --replay-on wants a folder of series folders here")
+        what = "holds multi-frame series only, which cannot be compared" if every else "holds no series"
+        raise UserError(f"{folder} {what}: --replay-on wants a folder of series folders here")
     table = pd.concat(rows, ignore_index=True)
     table.insert(0, ID, [place.name for place in places])
     path = stem.with_name(f"{stem.name}.csv")

@@ -62,7 +62,7 @@ def replay(script: Path, bundle: Path, cases: Path, expected: Path, *, mode: str
         script: The kernel's script.
         bundle: The bundle.
         cases: Folder of test cases; of series folders where a server answers.
-        expected: Submission file made from the same cases by the local pipeline.
+        expected: Submission file made from the same cases by the local pipeline; a server may be asked for more.
         mode: ``batch`` or ``server``. A server is asked by a fake gateway: see
             :mod:`heldout.deliver.kernel.hidden_set`.
 
@@ -91,21 +91,22 @@ def replay(script: Path, bundle: Path, cases: Path, expected: Path, *, mode: str
                 case_id, reason = next(iter(failures.items()))
                 raise UserError(f"the kernel gave {len(failures)} cases the prior, first {case_id}: {reason}")
             found = working / expected.with_stem("submission").name
+            good = log["cases"]
             if mode == "server":
-                _without_bad(working / "submission.parquet", expected, found)
+                good = _compared_rows(working / "submission.parquet", set(series), expected, found)
             times = (log[name] for name in ("start_seconds", "seconds_per_case", "slowest"))
-            good = log["cases"] - (2 if mode == "server" else 0)
             return Replay(good, compare(expected, found), *times, tuple(log["packages"]), bad)
         finally:
             _set_writable(kaggle / "input", True)
 
 
-def _without_bad(found: Path, expected: Path, target: Path) -> None:
-    """Write the good series of the gateway's submission in the order of the local one, as CSV."""
+def _compared_rows(found: Path, asked: set[str], expected: Path, target: Path) -> int:
+    """Write the series of the gateway's submission that the local one has, in its order, as CSV; count them."""
     table, order = pd.read_parquet(found).set_index(ID), pd.read_csv(expected, dtype={ID: str})[ID]
-    if set(table.index) != {*order, TRUNCATED, EMPTY}:
+    if set(table.index) != {*asked, TRUNCATED, EMPTY} or not asked.issuperset(order):
         raise UserError("the gateway got other series than it asked for: do not submit this kernel")
     table.loc[order].reset_index().to_csv(target, index=False)
+    return len(order)
 
 
 def compare(expected: Path, found: Path) -> float:
