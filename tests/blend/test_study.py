@@ -118,7 +118,8 @@ def test_several_processes_share_the_trials(objective, journal):
     found = search(objective, Plan(trials=40, processes=2), starts=starts, journal=journal)
     trials = [json.loads(line) for line in lines(journal)[1:]]
     assert 40 <= len(trials) <= 42
-    assert len({trial["user_attrs"]["writer"] for trial in trials}) == 3  # the first ones, then two processes
+    # the first trials, then two processes, of which one may start so late that nothing is left to do
+    assert len({trial["user_attrs"]["writer"] for trial in trials}) in (2, 3)
     values = [trial["value"] for trial in trials[:40]]
     assert found[0] == pytest.approx(min(values), abs=1e-12)
     assert len({json.dumps(trial["params"]) for trial in trials}) == len(trials)
