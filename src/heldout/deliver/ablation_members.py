@@ -45,7 +45,7 @@ class Held:
         """SHA-256 of what its scores depend on."""
         one = self.member
         fits = [[fit.seed, fit.fold, fit.hashes["oof"], fit.hashes["maps"]] for fit in one.fits]
-        return files.sha256_json([1, one.name, one.config.metric, one.dataset.fold_hash, one.dataset.data_hash, fits])
+        return files.sha256_json([2, one.name, one.config.metric, one.dataset.fold_hash, one.dataset.data_hash, fits])
 
     @property
     def tunable(self) -> bool:
@@ -134,6 +134,9 @@ def cross_fit(name: str) -> tuple[Held, str]:
         thresholds[str(fold)] = list(settings.thresholds)
         tables.append(objective.select(fold_of == fold).table(settings))
     table = pd.concat(tables, ignore_index=True)
+    # thresholds move masks only: what says whether a class is there, perhaps a head of its own, stays
+    scores = [f"p_{label}" for label in objective.classes]
+    table[scores] = held.member.table.set_index("case_id").loc[table["case_id"], scores].to_numpy()
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     path = record_path(held.name)
