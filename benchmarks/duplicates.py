@@ -21,7 +21,7 @@ import pandas as pd
 from record import Measurement, record
 from sklearn.model_selection import StratifiedKFold
 
-from heldout.blend.calibrate import apply_calibration, fit_calibration
+from heldout.blend.calibrate import cross_fitted
 from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.data.dataset import Dataset
@@ -52,25 +52,12 @@ def out_of_fold(spec: str, dataset: Dataset, home: Path) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def calibrated(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The table with every fold's scores under a temperature that was fitted on the other folds."""
-    found = []
-    for fold, held_out in table.groupby("fold"):
-        others = table[table["fold"] != fold]
-        truth, scores = others[[f"y_{name}"]].to_numpy() > 0, others[[f"p_{name}"]].to_numpy(float)
-        patients = others["patient_id"].to_numpy(str)
-        fitted = fit_calibration("temperature", truth, scores, patients, (name,), competing=False)
-        found.append(
-            held_out.assign(**{f"p_{name}": apply_calibration(fitted, held_out[[f"p_{name}"]].to_numpy())[:, 0]})
-        )
-    return pd.concat(found, ignore_index=True)
-
-
 def scores_of(table: pd.DataFrame, dataset: Dataset) -> dict[str, float]:
     """Every metric, the calibration error after calibration, and how well cases do of which there are copies."""
     classes = dataset.classes
     found = {name: float(score(name, table, classes)) for name in METRICS}
-    found["ece after calibration"] = float(score("ece", calibrated(table, classes[0]), classes))
+    calibrated = cross_fitted(table, classes, False, "temperature")
+    found["ece after calibration"] = float(score("ece", calibrated, classes))
     sizes = dataset.cases.groupby("group_id")["case_id"].transform("size")
     copied = set(dataset.cases["case_id"][sizes > 1])
     for what, chosen in (("images with copies", True), ("images without", False)):

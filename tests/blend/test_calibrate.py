@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from heldout.blend.calibrate import METHODS, apply_calibration, fit_calibration, negative_log_likelihood
+from heldout.blend.calibrate import METHODS, apply_calibration, cross_fitted, fit_calibration, negative_log_likelihood
 from heldout.errors import UserError
 from heldout.metrics.calibration import expected_calibration_error, maximum_calibration_error, reliability_curve
 
@@ -43,6 +44,19 @@ def test_platt_finds_slope_and_shift():
     slope, intercept = fit("platt", truth, scores, patients)["maps"][0]
     assert slope == pytest.approx(0.5, rel=0.15)
     assert intercept == pytest.approx(-1.0, rel=0.15)
+
+
+def test_no_fold_is_calibrated_by_its_own_labels():
+    truth, scores, patients = cases(300, temperature=4.0)
+    table = pd.DataFrame({"patient_id": patients, "fold": np.arange(300) % 3, "y_a": truth[:, 0], "p_a": scores[:, 0]})
+    found = cross_fitted(table, ("a",), False, "temperature")
+    for fold in range(3):
+        held_out = table["fold"] == fold
+        fitted = fit("temperature", truth[~held_out], scores[~held_out], patients[~held_out])
+        np.testing.assert_allclose(found.loc[held_out, "p_a"], apply_calibration(fitted, scores[held_out])[:, 0])
+    turned = table.assign(y_a=table["y_a"] ^ (table["fold"] == 0))
+    of_first = cross_fitted(turned, ("a",), False, "temperature")["p_a"][table["fold"] == 0]
+    pd.testing.assert_series_equal(of_first, found["p_a"][table["fold"] == 0])
 
 
 @pytest.mark.parametrize("method", [*CURVES, "auto"])

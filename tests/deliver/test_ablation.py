@@ -42,13 +42,14 @@ def test_a_child_stands_beside_its_parent_with_the_paired_difference(home, masks
 
 def test_both_sides_are_cut_alike_and_cross_fitted_once_both_are_tuned(home, masks, capsys):
     parent, child, _ = masks
-    from heldout.deliver.ablation import _Cache, _entry
+    from heldout.deliver.ablation import _entry
     from heldout.deliver.ablation_members import Held
+    from heldout.deliver.remembered import Remembered
 
     def measured():
         row = next(row for row in collect() if row.name == child)
         one, other = Held(load_member(child)), Held(load_member(parent))
-        return _entry(_Cache(home / "cache.json"), row, one, other, parent, "lr = 0.01", "", 1.0)
+        return _entry(Remembered("ablations", 1), row, one, other, parent, "lr = 0.01", "", 1.0)
 
     plain = measured()
     assert plain.how == "at one half"

@@ -7,12 +7,15 @@ and ``maps``, one per class, or a single one where one temperature serves compet
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from heldout.errors import UserError
 from heldout.metrics.calibration import log_loss
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METHODS = ("none", "temperature", "platt", "isotonic")  # from the stiffest to the most flexible
 CHOICES = (*METHODS, "auto")
@@ -68,6 +71,29 @@ def apply_calibration(calibration: Calibration, scores: np.ndarray) -> np.ndarra
     curve = {"temperature": _cooled, "platt": _sigmoid_of_line, "isotonic": _interpolated}[method]
     result = np.stack([curve(scores[..., k], *parameters) for k, parameters in enumerate(maps)], -1)
     return result / result.sum(-1, keepdims=True) if competing else result
+
+
+def cross_fitted(table: pd.DataFrame, classes: Sequence[str], competing: bool, method: str) -> pd.DataFrame:
+    """A table of case scores in which every fold is calibrated by what was fitted on the other folds.
+
+    Args:
+        table: Case table of out-of-fold predictions.
+        classes: Names of its classes.
+        competing: As for :func:`fit_calibration`.
+        method: As for :func:`fit_calibration`.
+
+    Raises:
+        UserError: a class has too few positive or negative cases outside a fold.
+    """
+    result = table.copy()
+    columns = [f"p_{name}" for name in classes]
+    truth, scores = table[[f"y_{name}" for name in classes]].to_numpy() > 0, table[columns].to_numpy(float)
+    patients, folds = table["patient_id"].to_numpy(str), table["fold"].to_numpy()
+    for fold in np.unique(folds):
+        held_out, others = folds == fold, folds != fold
+        fitted = fit_calibration(method, truth[others], scores[others], patients[others], classes, competing)
+        result.loc[held_out, columns] = apply_calibration(fitted, scores[held_out])
+    return result
 
 
 def negative_log_likelihood(truth: np.ndarray, scores: np.ndarray, competing: bool) -> float:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heldout import files
 from heldout.blend.members import load_member
 from heldout.deliver.ablation_members import Held, flips_on_disk
 from heldout.deliver.compare import Scored, compare_scored
+from heldout.deliver.remembered import Remembered
 from heldout.deliver.row import Row
 from heldout.errors import UserError
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PRESENCE = "roc_auc"
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def family_of(name: str) -> str:
 def ablations(rows: Sequence[Row]) -> dict[str, list[Entry]]:
     """Ablation tables by family, from all rows of the leaderboard."""
     runs = {row.name: row for row in rows if row.kind == "run" and row.score is not None}
-    cache = _Cache(files.home() / "working" / "cache" / "ablations.json")
+    cache = Remembered("ablations", _SCHEMA)
     opened: dict[str, Held] = {}
 
     def held(name: str) -> Held:
@@ -113,7 +112,7 @@ def parent_of(row: Row) -> str | None:
     return f"{row.parent}@{row.budget}" if row.budget else row.parent
 
 
-def _variants(cache: _Cache, row: Row, held: Any) -> list[Entry]:
+def _variants(cache: Remembered, row: Row, held: Any) -> list[Entry]:
     """What needs no training: all seeds against the first, and other flips against the run's own."""
     entries, seeds = [], sorted(row.seed_scores)
     if len(seeds) > 1:
@@ -133,7 +132,7 @@ def _variants(cache: _Cache, row: Row, held: Any) -> list[Entry]:
 
 
 def _entry(
-    cache: _Cache,
+    cache: Remembered,
     row: Row,
     one: Held,
     other: Held | None,
@@ -147,42 +146,24 @@ def _entry(
     together = one.record is not None and (other is None or other.record is not None)
     how = one.how(together)
     other_how = other.how(together) if other is not None else how
-    main = cache.measure(one, other, how, other_how, row.metric, missing)
+
+    def measure(metric: str) -> Measure:
+        def compute() -> dict[str, Any]:
+            against = other.scored(other_how, metric) if other else None
+            return asdict(_measure(one.scored(how, metric), against, missing))
+
+        return Measure(**cache.get([one.key, how, other.key if other else None, other_how, metric, missing], compute))
+
+    main = measure(row.metric)
     presence = None
     if one.member.kind == "segmentation" and row.metric != PRESENCE and PRESENCE in row.also:
-        presence = cache.measure(one, other, how, other_how, PRESENCE, missing)
+        presence = measure(PRESENCE)
     name = f"{row.name}: {shown}" if shown else row.name
     return Entry(name, parent, changed, row.budget or "full", row.metric, how, main, presence, seconds)
 
 
-class _Cache:
-    """Measures in a JSON file, by the hashes of the predictions behind them; it may be deleted at any time."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._changed = False
-        try:
-            stored = files.read_json(path)
-        except UserError:
-            stored = {}
-        usable = isinstance(stored, dict) and stored.get("schema") == _SCHEMA
-        self._known: dict[str, Any] = stored["measures"] if usable else {}
-
-    def measure(self, one: Held, other: Held | None, how: str, other_how: str, metric: str, missing: str) -> Measure:
-        """Score of one and its gain over another, from the file where it is known."""
-        key = files.sha256_json([one.key, how, other.key if other else None, other_how, metric, missing])
-        if key not in self._known:
-            found = _measure(one.scored(how, metric), other.scored(other_how, metric) if other else None, missing)
-            self._known[key], self._changed = asdict(found), True
-        return Measure(**self._known[key])
-
-    def save(self) -> None:
-        """Write the file, if anything was computed."""
-        if self._changed:
-            files.write_json(self._path, {"schema": _SCHEMA, "measures": self._known})
-
-
 def _measure(one: Scored, other: Scored | None, missing: str) -> Measure:
+    """Score of one and its gain over another."""
     from heldout.metrics import interval
 
     found = interval(one.metric, one.table, one.classes)

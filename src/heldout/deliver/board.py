@@ -50,7 +50,7 @@ def run_row(spec: str) -> Row | None:
     info = read_info(run_folder(spec))
     if info is None:
         return None
-    cache = _cache()
+    cache = ScoreCache()
     row = _run(info, cache)
     cache.save()
     return row
@@ -80,16 +80,12 @@ def find_row(name: str) -> Row:
 
 
 def _read_all() -> list[Row]:
-    cache = _cache()
+    cache = ScoreCache()
     found = (_foreign_run(folder, cache) for folder in run_folders())
     runs = {row.name: row for row in found if row is not None}
     blends = [_blend(path.parent.name, runs, cache) for path in _decisions()]
     cache.save()
     return [*runs.values(), *blends]
-
-
-def _cache() -> ScoreCache:
-    return ScoreCache(files.home() / "working" / "cache" / "scores.json")
 
 
 def _decisions() -> list[Path]:

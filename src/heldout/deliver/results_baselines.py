@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ def _table(entry: dict[str, Any], rows: Sequence[Row]) -> str:
         cells = [system["name"], *values, *(system[key] for key in columns[-5:])]
         lines.append(f"| {' | '.join(cells)} |")
     lines += [f"| {' | '.join(_ours(row, metrics))} |" for row in ours]
+    if "note" in entry:
+        lines += ["", *textwrap.wrap(entry["note"], 120)]
     return "\n".join([*lines, ""])
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heldout import files
+from heldout.deliver.remembered import Remembered
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from heldout.blend.decision import Decision
+    from heldout.blend.members import Member
 
-_SCHEMA = 5
+_SCHEMA = 7
 _ALSO = {
     "classification": ("roc_auc", "average_precision", "accuracy", "sensitivity", "specificity", "log_loss", "ece"),
     "segmentation": (
@@ -27,17 +28,10 @@ _ALSO = {
 
 
 class ScoreCache:
-    """Scores in a JSON file, which may be deleted at any time."""
+    """Scores of runs and blends, remembered between calls."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._changed = False
-        try:
-            stored = files.read_json(path)
-        except UserError:
-            stored = {}
-        usable = isinstance(stored, dict) and stored.get("schema") == _SCHEMA
-        self._scores: dict[str, Any] = stored["scores"] if usable else {}
+    def __init__(self) -> None:
+        self._scores = Remembered("scores", _SCHEMA)
 
     def of_run(self, spec: str, metric: str, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Score of a run's out-of-fold predictions, seeds averaged.
@@ -56,10 +50,7 @@ class ScoreCache:
             UserError: the predictions cannot be read.
         """
         parts = sorted([record["seed"], record["fold"], record["sha256"]["oof"]] for record in records)
-        key = files.sha256_json([spec, metric, parts])
-        if key not in self._scores:
-            self._keep(key, _of_run(spec, metric, seeds_of_every_fold(records)))
-        return self._scores[key]
+        return self._scores.get([spec, metric, parts], lambda: _of_run(spec, metric, seeds_of_every_fold(records)))
 
     def of_blend(self, decision: Decision) -> dict[str, Any]:
         """What a blend's cross-fitted table says beside the score that its decision holds.
@@ -71,18 +62,13 @@ class ScoreCache:
         Raises:
             UserError: the table is missing or was changed.
         """
-        key = files.sha256_json([decision.name, decision.metric, decision.digest, decision.tables])
-        if key not in self._scores:
-            self._keep(key, _of_blend(decision))
-        return self._scores[key]
+        return self._scores.get(
+            [decision.name, decision.metric, decision.digest, decision.tables], lambda: _of_blend(decision)
+        )
 
     def save(self) -> None:
         """Write the file, if anything was computed."""
-        if self._changed:
-            files.write_json(self._path, {"schema": _SCHEMA, "scores": self._scores})
-
-    def _keep(self, key: str, score: dict[str, Any]) -> None:
-        self._scores[key], self._changed = score, True
+        self._scores.save()
 
 
 def seeds_of_every_fold(records: list[dict[str, Any]]) -> list[int]:
@@ -131,14 +117,31 @@ def _of_run(spec: str, metric: str, seeds: list[int]) -> dict[str, Any]:
     for seed in seeds if len(seeds) > 1 else ():
         table = pd.concat([fit.table for fit in member.fits if fit.seed == seed]).reset_index()
         by_seed[seed] = _finite(score(metric, table, classes))
+    about = _about(metric, member.kind, member.table, classes)
+    if "ece" in about["also"]:
+        about["also"] |= _calibrated(member)
     return {
-        **_about(metric, member.kind, member.table, classes),
+        **about,
         "score": _finite(result.value),
         "low": _finite(result.low),
         "high": _finite(result.high),
         "identity": load_decision(spec).identity,
         "seed_scores": list(by_seed.items()),
     }
+
+
+def _calibrated(member: Member) -> dict[str, float]:
+    """Calibration error once every fold's scores are calibrated by what was chosen and fitted on the other folds."""
+    from heldout.blend.calibrate import cross_fitted
+    from heldout.metrics import score
+
+    classes = member.dataset.classes
+    competing = member.dataset.exclusive and len(classes) > 1
+    table = member.table.reset_index()
+    try:
+        return {"ece_calibrated": score("ece", cross_fitted(table, classes, competing, "auto"), classes)}
+    except UserError:  # too few cases outside a fold
+        return {}
 
 
 def _of_blend(decision: Decision) -> dict[str, Any]:
