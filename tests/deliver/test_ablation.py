@@ -13,7 +13,7 @@ from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.deliver.ablation import ablations, family_of
-from heldout.deliver.ablation_members import record_path
+from heldout.deliver.ablation_members import Held, record_path
 from heldout.deliver.board import collect
 from heldout.deliver.compare import compare_rows
 from heldout.deliver.results_baselines import baseline_tables, matching
@@ -43,7 +43,6 @@ def test_a_child_stands_beside_its_parent_with_the_paired_difference(home, masks
 def test_both_sides_are_cut_alike_and_cross_fitted_once_both_are_tuned(home, masks, capsys):
     parent, child, _ = masks
     from heldout.deliver.ablation import _entry
-    from heldout.deliver.ablation_members import Held
     from heldout.deliver.remembered import Remembered
 
     def measured():
@@ -155,3 +154,17 @@ def test_the_best_run_of_every_budget_is_shown(finish):
     assert matching(entry, [row]) == [row]
     assert matching({**entry, "family": "07x"}, [row]) == []
     assert family_of("exp042@quick") == "04x"
+
+
+def test_a_blend_stands_last_beside_its_best_member(home, masks):
+    parent, child, _ = masks
+    assert run(["blend", parent, child, "--name", "both", "--sampler", "equal"]) == 0
+    assert "run.py ablate" in entries()["both"].main.why  # the member is not cut as the blend is
+    assert run(["ablate", parent]) == run(["ablate", child]) == 0
+    blend = entries()["both"]
+    alone = {name: json.loads(record_path(name).read_text())["score"] for name in (parent, child)}
+    assert blend.parent == max(alone, key=alone.get)
+    assert blend.main.gain == pytest.approx(blend.main.score - max(alone.values()))
+    assert blend.presence.low <= blend.presence.score <= blend.presence.high
+    assert run(["results"]) == 0
+    assert f"| both | {blend.parent} with 0.50 {parent}" in (home / "RESULTS.md").read_text()

@@ -7,11 +7,13 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from heldout.blend.decision import Decision, read_decision
 from heldout.blend.members import load_member
-from heldout.deliver.ablation_members import Held, flips_on_disk
+from heldout.deliver.ablation_members import Blended, Held, flips_on_disk
 from heldout.deliver.compare import Scored, compare_scored
 from heldout.deliver.remembered import Remembered
 from heldout.deliver.row import Row
+from heldout.deliver.scores import best_alone
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -101,6 +103,12 @@ def ablations(rows: Sequence[Row]) -> dict[str, list[Entry]]:
             entries += _variants(cache, row, held)
         except UserError as error:
             entries.append(Entry(name, parent, changed, row.budget or "full", row.metric, "-", Measure(why=str(error))))
+    for row in rows:
+        if row.kind == "blend" and row.cases is not None:
+            decision = read_decision(row.name)
+            families = {family_of(member["spec"]) for member in decision.members}
+            if len(families) == 1 and (best := best_alone(decision, row.higher_is_better)):
+                found[families.pop()].append(_of_blend(cache, row, decision, held(best[0])))
     cache.save()
     return dict(found)
 
@@ -110,6 +118,13 @@ def parent_of(row: Row) -> str | None:
     if row.parent is None:
         return None
     return f"{row.parent}@{row.budget}" if row.budget else row.parent
+
+
+def _of_blend(cache: Remembered, row: Row, decision: Decision, best: Held) -> Entry:
+    """A blend beside the best of its members alone, which blending has tuned and cross-fitted too."""
+    missing = f"`python run.py ablate {best.name}` first" if best.tunable and best.record is None else ""
+    other = None if missing else best
+    return _entry(cache, row, Blended(decision, best), other, best.name, decision.composition, missing, row.seconds)
 
 
 def _variants(cache: Remembered, row: Row, held: Any) -> list[Entry]:
@@ -134,7 +149,7 @@ def _variants(cache: Remembered, row: Row, held: Any) -> list[Entry]:
 def _entry(
     cache: Remembered,
     row: Row,
-    one: Held,
+    one: Held | Blended,
     other: Held | None,
     parent: str | None,
     changed: str,
@@ -156,7 +171,7 @@ def _entry(
 
     main = measure(row.metric)
     presence = None
-    if one.member.kind == "segmentation" and row.metric != PRESENCE and PRESENCE in row.also:
+    if one.kind == "segmentation" and row.metric != PRESENCE and PRESENCE in row.also:
         presence = measure(PRESENCE)
     name = f"{row.name}: {shown}" if shown else row.name
     return Entry(name, parent, changed, row.budget or "full", row.metric, how, main, presence, seconds)

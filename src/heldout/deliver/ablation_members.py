@@ -7,19 +7,21 @@ what it was made from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heldout import files
 from heldout.blend.members import Member, load_member
-from heldout.deliver.compare import Scored
+from heldout.deliver.compare import Scored, open_scored
 from heldout.errors import UserError
 from heldout.metrics import get_metric
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from heldout.blend.decision import Decision
 
 WHOLE_WEIGHT = (1000,)
 CROSS_FITTED, AT_HALF, NO_THRESHOLD = "cross-fitted", "at one half", "no threshold"
@@ -46,6 +48,11 @@ class Held:
         one = self.member
         fits = [[fit.seed, fit.fold, fit.hashes["oof"], fit.hashes["maps"]] for fit in one.fits]
         return files.sha256_json([2, one.name, one.config.metric, one.dataset.fold_hash, one.dataset.data_hash, fits])
+
+    @property
+    def kind(self) -> str:
+        """``classification`` or ``segmentation``."""
+        return self.member.kind
 
     @property
     def tunable(self) -> bool:
@@ -92,6 +99,42 @@ class Held:
             one.config.checkpoint == "best",
             how == CROSS_FITTED,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Blended:
+    """A blend with its cross-fitted predictions, to stand beside its best member.
+
+    Attributes:
+        decision: The blend.
+        best: The member.
+    """
+
+    decision: Decision
+    best: Held
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of what its scores depend on."""
+        return files.sha256_json([self.decision.digest, self.decision.tables])
+
+    @property
+    def kind(self) -> str:
+        """``classification`` or ``segmentation``."""
+        return self.decision.kind
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Blending has tuned and cross-fitted it."""
+        return self.decision.tables
+
+    def how(self, cross_fitted: bool) -> str:
+        """How masks and calls are made."""
+        return CROSS_FITTED if cross_fitted and self.best.tunable else NO_THRESHOLD
+
+    def scored(self, how: str, metric: str) -> Scored:
+        """What a paired comparison takes."""
+        return replace(open_scored(self.decision.name), metric=metric, tuned=how == CROSS_FITTED)
 
 
 def record_path(name: str) -> Path:

@@ -9,18 +9,14 @@ import difflib
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from heldout import files
 from heldout.deliver.lineage import lineage_of, missing_text, plan_of
 from heldout.deliver.public_scores import add_public_scores
 from heldout.deliver.row import Row, order
-from heldout.deliver.scores import ScoreCache, seeds_of_every_fold, spread
+from heldout.deliver.scores import ScoreCache, best_alone, seeds_of_every_fold, spread
 from heldout.errors import UserError
 from heldout.train.runs import RunInfo, read_info, run_folder, run_folders
-
-if TYPE_CHECKING:
-    from heldout.blend.decision import Decision
 
 
 def collect() -> list[Row]:
@@ -148,19 +144,6 @@ def _run(info: RunInfo, cache: ScoreCache) -> Row:
     return row
 
 
-def _best_alone(decision: Decision, higher_is_better: bool) -> str:
-    """The best member by itself, with tuned thresholds and cross-fitted as the blend is."""
-    rows = decision.search.get("baselines", {})
-    alone = {
-        member["name"]: rows[member["name"]]["cross_fitted"] for member in decision.members if member["name"] in rows
-    }
-    alone = {name: value for name, value in alone.items() if value is not None}
-    if len(alone) < 2:
-        return ""
-    best = (max if higher_is_better else min)(alone, key=alone.__getitem__)
-    return f"; {best} alone reaches {alone[best]:.4f}"
-
-
 def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
     from heldout.blend.decision import read_decision
 
@@ -215,7 +198,8 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
         return row
     for key in ("higher_is_better", "cases", "patients", "by_class", "also"):
         setattr(row, key, about[key])
-    row.title += _best_alone(decision, row.higher_is_better)
+    if best := best_alone(decision, row.higher_is_better):
+        row.title += f"; {best[0]} alone reaches {best[1]:.4f}"
     row.fold_scores = dict(about["fold_scores"])
     row.fold_spread = spread(row.fold_scores)
     return row

@@ -16,6 +16,7 @@ the same budget, on the patients that both predicted while held out. The interva
 positive is better, bold where the interval leaves out 0, and `p` is the share of draws in which the child is better.
 Scores that depend on a threshold are cross-fitted where `python run.py ablate` has tuned it: each fold is cut at the
 value tuned on the others. Lines without a training time need none: they put trained networks together otherwise.
+Blends, last, stand beside the best of their members; their networks' training time is a sum.
 """
 
 

@@ -78,6 +78,17 @@ def seeds_of_every_fold(records: list[dict[str, Any]]) -> list[int]:
     return sorted(seed for seed, done in by_seed.items() if done == folds)
 
 
+def best_alone(decision: Decision, higher_is_better: bool) -> tuple[str, float] | None:
+    """Best of several members of a blend by itself, and its score, tuned and cross-fitted as the blend is."""
+    rows = decision.search.get("baselines", {})
+    names = [member["name"] for member in decision.members if member["name"] in rows]
+    alone = {name: rows[name]["cross_fitted"] for name in names if rows[name]["cross_fitted"] is not None}
+    if len(alone) < 2:
+        return None
+    best = (max if higher_is_better else min)(alone, key=alone.__getitem__)
+    return best, alone[best]
+
+
 def spread(scores: dict[int, float | None]) -> float | None:
     """Sample standard deviation of scores; None of fewer than two, or where one is undefined."""
     values = list(scores.values())

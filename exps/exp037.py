@@ -1,0 +1,7 @@
+"""Hippocampus in batches of two under strong augmentation, against learning the training masks by heart."""
+
+from exps.exp036 import Exp036
+
+
+class Exp037(Exp036):
+    augment = "strong"
