@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from heldout.blend.decision import Decision, read_decision
+from heldout.blend.decision import read_decision
 from heldout.blend.members import load_member
 from heldout.deliver.ablation_members import Blended, Held, flips_on_disk
 from heldout.deliver.compare import Scored, compare_scored
@@ -105,10 +106,9 @@ def ablations(rows: Sequence[Row]) -> dict[str, list[Entry]]:
             entries.append(Entry(name, parent, changed, row.budget or "full", row.metric, "-", Measure(why=str(error))))
     for row in rows:
         if row.kind == "blend" and row.cases is not None:
-            decision = read_decision(row.name)
-            families = {family_of(member["spec"]) for member in decision.members}
-            if len(families) == 1 and (best := best_alone(decision, row.higher_is_better)):
-                found[families.pop()].append(_of_blend(cache, row, decision, held(best[0])))
+            with suppress(UserError):  # what is wrong with a blend stands in the table of its dataset
+                family, entry = _of_blend(cache, row, held)
+                found[family].append(entry)
     cache.save()
     return dict(found)
 
@@ -120,11 +120,22 @@ def parent_of(row: Row) -> str | None:
     return f"{row.parent}@{row.budget}" if row.budget else row.parent
 
 
-def _of_blend(cache: Remembered, row: Row, decision: Decision, best: Held) -> Entry:
-    """A blend beside the best of its members alone, which blending has tuned and cross-fitted too."""
+def _of_blend(cache: Remembered, row: Row, held: Any) -> tuple[str, Entry]:
+    """A blend within one family beside the best of its members alone, which blending has tuned and cross-fitted too.
+
+    Raises:
+        UserError: it has members of several families or one alone, or cannot be read.
+    """
+    decision = read_decision(row.name)
+    families = {family_of(member["spec"]) for member in decision.members}
+    found = best_alone(decision, row.higher_is_better)
+    if len(families) > 1 or found is None:
+        raise UserError(f"{row.name} has no members of one family to stand beside: blend at least two")
+    best = held(found[0])
     missing = f"`python run.py ablate {best.name}` first" if best.tunable and best.record is None else ""
     other = None if missing else best
-    return _entry(cache, row, Blended(decision, best), other, best.name, decision.composition, missing, row.seconds)
+    entry = _entry(cache, row, Blended(decision, best), other, best.name, decision.composition, missing, row.seconds)
+    return families.pop(), entry
 
 
 def _variants(cache: Remembered, row: Row, held: Any) -> list[Entry]:
