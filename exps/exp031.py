@@ -5,4 +5,3 @@ from exps.exp030 import Exp030
 
 class Exp031(Exp030):
     augment = "strong"
-    epochs = 60

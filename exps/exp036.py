@@ -1,4 +1,4 @@
-"""Hippocampus in batches of two, as nnU-Net trains: twice the steps in the same epochs (Isensee et al. 2021)."""
+"""Hippocampus in batches of two, as nnU-Net trains: twice the steps (Isensee et al. 2021)."""
 
 from exps.exp034 import Exp034
 

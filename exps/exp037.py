@@ -1,4 +1,4 @@
-"""Hippocampus in batches of two under strong augmentation, against learning the training masks by heart."""
+"""Hippocampus under strong augmentation, against learning the training masks by heart."""
 
 from exps.exp036 import Exp036
 

@@ -172,6 +172,14 @@ def test_a_cut_pack_is_refused(packed, share):
         unpacked(path)
 
 
+def test_a_damaged_record_of_an_unpacked_dataset_is_named(packed):
+    path, _ = packed
+    folder = unpacked(path).folder
+    (folder / "packed.json").write_text("[]")
+    with pytest.raises(UserError, match=r"packed.json lacks source, truth as heldout writes it: unpack the dataset"):
+        unpacked(path)
+
+
 def test_a_missing_pack_is_named(tmp_path, home):
     with pytest.raises(UserError, match=r"x.pack does not exist: name a file that `pack` wrote"):
         unpacked(tmp_path / "x.pack")

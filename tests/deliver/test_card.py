@@ -8,6 +8,7 @@ from huggingface_hub import ModelCard
 
 from heldout.cli import run
 from heldout.deliver.board import find_row
+from heldout.deliver.lineage import stands_on
 from heldout.train.runs import read_run
 
 
@@ -47,6 +48,12 @@ def test_a_blend_has_a_card_with_its_calibration(home, finish):
     assert data.pipeline_tag == "image-classification"
     assert "Blend of" in text
     assert "not looked at" in facts["test"]["said"]
+
+
+def test_a_card_says_what_else_a_run_was_made_from():
+    config = {"warm_start": "exp040", "first_stage": None, "encoder_weights": None, "pseudo_labels": "extra"}
+    assert stands_on(config) == "warm_start exp040, pseudo_labels extra"
+    assert stands_on({}) == ""
 
 
 def test_a_card_needs_something_finished(home, capsys):

@@ -179,6 +179,19 @@ def test_confusion_counts_every_case_once():
     assert confusion(truth, called).tolist() == [[2, 1], [1, 1]]
 
 
+def test_a_damaged_learning_curve_is_named(masks, home, capsys):
+    path = next((home / "working" / "runs" / masks[0]).rglob("metrics.csv"))
+    path.write_text("nothing\n1\n")
+    assert run(["report", masks[0]]) == 2
+    assert f"{path} lacks epoch, train_loss or lr: restore it" in capsys.readouterr().err
+
+
+def test_epochs_are_counted_in_whole_numbers():
+    chart = line_chart([Line("fold 0", [(1, 0.5), (2, 0.4), (3, 0.3)], sizes=[2, 2, 2])], "t", "epoch", "loss")
+    assert "1.5" not in chart
+    assert "fold 0, epoch 1: 0.5" in chart
+
+
 def test_charts_are_empty_without_anything_to_draw_and_escape_names():
     assert line_chart([Line("a", [])], "t", "x", "y") == ""
     assert bar_chart([], "t", "x") == ""

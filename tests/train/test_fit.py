@@ -336,9 +336,9 @@ def test_a_damaged_state_is_named(squares, monkeypatch):
 def test_a_damaged_record_is_named(squares):
     folder = fit(epochs=1)
     record = json.loads((folder / "run.json").read_text())
-    del record["sha256"]
+    record["sha256"] = None
     files.write_json(folder / "run.json", record)
-    with pytest.raises(UserError, match=r"run.json lacks sha256: delete the folder"):
+    with pytest.raises(UserError, match=r"run.json lacks sha256 as heldout writes it: delete the folder"):
         runs.read_info(folder.parents[1])
 
 

@@ -119,6 +119,7 @@ def test_a_student_learns_from_them_and_says_so(unlabelled):
 def test_an_unknown_set_is_named(unlabelled):
     with pytest.raises(UserError, match=r"pseudo_labels = 'extra' do not exist: run `python run.py pseudo EXPERIMENT"):
         fit(0, pseudo_labels="extra")
+    assert not runs.run_folder(teacher(pseudo_labels="extra").spec).exists()
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,10 @@ def test_an_unknown_set_is_named(unlabelled):
         ("weights", r"extra/fold0 was made with other weights than .*fold0/weights\.safetensors holds now"),
         ("labels", r"fold0/labels\.parquet is missing or was changed"),
         ("map", r"is not the file that was written"),
+        (
+            "folds",
+            r"pseudo\.json lacks folds as heldout writes it: delete .*extra and run `python run",
+        ),
         ("checkpoint", r"were chosen by each fold's own score"),
     ],
 )
@@ -140,6 +145,8 @@ def test_what_does_not_belong_is_refused(unlabelled, change, message):
         record[change] = "0" * 64
     elif change == "checkpoint":
         record[change] = "best"
+    elif change == "folds":
+        record[change] = None
     elif change == "fold":
         del record["folds"]["0"]
     elif change == "weights":  # as if another fold's network had labelled this fold

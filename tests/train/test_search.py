@@ -154,11 +154,25 @@ def test_an_experiment_that_stands_on_another_is_refused(field):
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({"lrr": ("log", 1, 2)}, "search_space 'lrr' is no field to search; did you mean 'lr'"),
+        ({"lrr": ("log", 1, 2)}, "search_space 'lrr' is no field; did you mean 'lr'"),
+        ({"metrics": ["dice"]}, "search_space 'metrics' is no field$"),
+        ({"metric": ["dice_all", "dice_pos"]}, "'metric' is no field to search, as trials must share it: leave it out"),
         ({"fold_seed": ("int", 0, 9)}, "search_space 'fold_seed' is no field to search"),
+        ({"warm_start": [None, "exp040"]}, "search_space 'warm_start' is no field to search"),
+        ({"first_stage": [None, "exp040"]}, "search_space 'first_stage' is no field to search"),
+        ({"pseudo_labels": [None, "extra"]}, "search_space 'pseudo_labels' is no field to search"),
         ({"lr": ("log", 0, 1)}, r"search_space lr = \('log', 0, 1\): write"),
-        ({"lr": (1e-4, 1e-2)}, "with low < high, or a list of different values"),
+        ({"lr": (1e-4, 1e-2)}, "with finite low < high, .* or a list of different values"),
         ({"augment": ["light", "light"]}, "a list of different values"),
+        ({"epochs": ("int", 1, float("inf"))}, "search_space epochs = .*: write .* with finite low < high"),
+        ({"epochs": ("int", 1.5, 3)}, 'whole for "int"'),
+        ({"lr": ("log", 1e-4, float("inf"))}, "search_space lr = .*: write .* with finite low < high"),
+        ({"lr": [1e-4, float("inf")]}, "search_space lr = .* may try inf: Input should be a finite number"),
+        ({"foreground_fraction": ("uniform", 0, 1.5)}, r"search_space foreground_fraction = .* may try 1\.5: .* 1$"),
+        ({"epochs": ("int", 0, 4)}, "search_space epochs = .* may try 0: Input should be greater than or equal to 1"),
+        ({"batch_size": ("uniform", 1.0, 8.0)}, "search_space batch_size = .* may try 1.0: .* valid integer"),
+        ({"ema_decay": ("uniform", 0.9, 0.99999)}, "may try 1.0: Input should be less than 1"),
+        ({"augment": ["light", "heavy"]}, "search_space augment = .* may try 'heavy': Input should be 'none', 'light'"),
     ],
 )
 def test_a_space_that_cannot_be_is_refused_at_import(space, message):
@@ -166,10 +180,22 @@ def test_a_space_that_cannot_be_is_refused_at_import(space, message):
         Exp901.create(overrides={"search_space": space})
 
 
-def test_a_value_that_does_not_fit_its_field_is_named(squares):
-    one = plan(2, search_space={"batch_size": ("uniform", 1.0, 8.0)})
-    with pytest.raises(UserError, match="batch_size"):
-        search(one, quiet=True)
+def test_a_space_may_hold_everything_its_fields_take():
+    space = {
+        "lr": ("log", 1e-4, 1),
+        "foreground_fraction": ("uniform", 0, 1),
+        "epochs": ("int", 1, 4),
+        "patch_size": [None, (16, 16), (24, 24)],
+        "gradient_clip": [None, 1.0],
+    }
+    assert Exp901.create(overrides={"search_space": space}).search_space == space
+
+
+def test_values_that_contradict_the_experiment_are_refused_before_the_first_trial():
+    settings = {"hard_negative_fraction": 0.5, "mine_every": 2, "epochs": 6}
+    assert Search(Exp901.create(overrides={**settings, "search_space": {"mine_every": ("int", 2, 5)}}))
+    with pytest.raises(UserError, match=r"mine_every = 9 comes too late .* search_space with mine_every = 9\)"):
+        Search(Exp901.create(overrides={**settings, "search_space": {"mine_every": ("int", 2, 9)}}))
 
 
 def test_a_second_search_in_the_same_place_is_refused(squares):

@@ -26,7 +26,7 @@ _ENVIRONMENT = {
     # two busy cores two to three times slower.
     "OMP_WAIT_POLICY": "passive",
 }
-_MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG}
+_MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG}
 
 app = typer.Typer(
     cls=ReadableGroup,

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heldout import files
+from heldout.deliver.lineage import stands_on
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
+    from heldout.config import BaseConfig
     from heldout.deliver.report.subject import Subject
 
 NOT_RECORDED = "not on record"
@@ -104,10 +106,12 @@ def _model(subject: Subject) -> dict[str, Any]:
     for member in subject.members:
         values = member.config.model_dump(mode="json")
         described = {key: values[key] for key in ("arch", "encoder", "filters", "width") if key in values}
-        starts = [f"{key} {values[key]}" for key in ("encoder_weights", "warm_start") if values.get(key)]
-        described["began_from"] = ", ".join(starts) or "random weights"
+        described["made_from"] = stands_on(values) or "random weights, and nothing but the data"
         described["parameters"] = member.fits[0].record["parameters"]
         described["networks"] = len(member.fits)
+        if stage := member.first_stage:
+            described["networks_of_the_first_stage"] = len(stage.fits)
+            described["parameters_of_the_first_stage"] = stage.fits[0].record["parameters"]
         networks[member.name] = described
     if not subject.decision.is_blend:
         return next(iter(networks.values()))
@@ -152,6 +156,7 @@ def _training(subject: Subject) -> dict[str, Any]:
             "optimizer": f"{member.config.optimizer}, learning rate {member.config.lr:g}, {member.config.schedule}",
             "batch": member.config.batch_size,
             "augmentation": member.config.augment,
+            **_sampling(member.config),
         }
         for member in subject.members
     }
@@ -163,6 +168,16 @@ def _training(subject: Subject) -> dict[str, Any]:
         "seconds": round(sum(record["train_seconds"] for record in records)),
         "machines": sorted({f"{record['machine']}, torch {record['torch']}" for record in records}),
     }
+
+
+def _sampling(config: BaseConfig) -> dict[str, str]:
+    """How training cases were drawn, where not simply as often as they come."""
+    found = {}
+    if config.positive_fraction is not None:
+        found["positive_cases"] = f"{config.positive_fraction:g} of what was drawn"
+    if config.hard_negative_fraction > 0:
+        found["hard_negatives"] = f"{config.hard_negative_fraction:g} of the negatives, chosen among the training cases"
+    return found
 
 
 def _metrics(subject: Subject) -> dict[str, dict[str, float | None]]:
@@ -231,11 +246,12 @@ def _limits(subject: Subject, row: Any, leaks: dict[str, Any]) -> list[str]:
 
 
 def _hashes(subject: Subject) -> dict[str, Any]:
-    weights = {
-        f"{member.name}, seed {fit.seed}, fold {fit.fold}": fit.hashes["weights"]
-        for member in subject.members
-        for fit in member.fits
-    }
+    weights = {}
+    for member in subject.members:
+        for fit in member.fits:
+            weights[f"{member.name}, seed {fit.seed}, fold {fit.fold}"] = fit.record["sha256"]["weights"]
+        for fit in member.first_stage.fits if member.first_stage else ():
+            weights[f"{fit.record['spec']}, seed {fit.seed}, fold {fit.fold}"] = fit.record["sha256"]["weights"]
     return {
         "identity": subject.decision.identity,
         "data": subject.dataset.data_hash,

@@ -112,13 +112,14 @@ class Axis:
     Args:
         values: What must be seen; at least one.
         start, end: Pixels of the smallest and largest value, a margin included.
+        whole: Only whole numbers get a tick.
     """
 
-    def __init__(self, values: list[float], start: float, end: float) -> None:
+    def __init__(self, values: list[float], start: float, end: float, *, whole: bool = False) -> None:
         low, high = min(values), max(values)
         margin = (high - low) * 0.06 or max(abs(high) * 0.05, 0.01)
         self._low, self._high, self._start, self._end = low - margin, high + margin, start, end
-        self.ticks = _round_ticks(self._low, self._high)
+        self.ticks = _round_ticks(self._low, self._high, 1 if whole else 0)
 
     def __call__(self, value: float) -> float:
         """Pixel of a value."""
@@ -126,9 +127,9 @@ class Axis:
         return round(self._start + share * (self._end - self._start), 1)
 
 
-def _round_ticks(low: float, high: float, most: int = 7) -> list[float]:
-    """At most ``most`` multiples of 1, 2 or 5 times a power of ten between two values."""
-    rough = (high - low) / most
+def _round_ticks(low: float, high: float, finest: float, most: int = 7) -> list[float]:
+    """At most ``most`` multiples of 1, 2 or 5 times a power of ten between two values, ``finest`` apart or more."""
+    rough = max((high - low) / most, finest)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
     digits = max(0, 1 - math.floor(math.log10(step)))

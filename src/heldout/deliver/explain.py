@@ -27,7 +27,7 @@ class Explained:
         image: Prepared image (C, *S), float 0 ... 1 or z-scores.
         heat: Heat map (*S) in 0 ... 1 of the class ``target``.
         target: Name of that class.
-        score: Its out-of-fold probability.
+        score: What the network that is drawn said while the case was held out.
         truth: Whether the case has it.
     """
 
@@ -89,11 +89,12 @@ def _explain(member: Member, case_id: str, why: str) -> Explained:
     from heldout.predict.models import load_model
     from heldout.train.first_stage import open_guided
 
-    row = member.table.set_index("case_id").loc[case_id]
     classes = member.dataset.classes
+    # of several seeds the first is drawn, with what that network said
+    fit = next(fit for fit in member.fits if case_id in fit.table.index)
+    row = fit.table.loc[case_id]
     scores = [float(row[f"p_{name}"]) for name in classes]
     target = int(np.argmax(scores))
-    fit = next(fit for fit in member.fits if fit.fold == row["fold"])
     network = load_model(member.config, fit.folder / "weights.safetensors", classes, member.dataset.exclusive)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     prepared = open_guided(member.dataset, member.config, progress=False)
@@ -116,6 +117,8 @@ def draw(cases: Sequence[Explained], title: str, path: Path) -> None:
             axis.set(xticks=[], yticks=[])
             axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
         below.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.55 * (heat > 0))
+        if not (heat > 0).any():
+            below.set_xlabel(f"nothing speaks for {case.target}", color=INK, fontsize=8)
         right = (case.score >= 0.5) == case.truth
         for spine in above.spines.values():
             spine.set(color=HIT if right else EXTRA, linewidth=2)

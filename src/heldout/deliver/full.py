@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 # In the order in which they are worth having: a time limit cuts the end off.
 FAMILIES: dict[str, tuple[str, ...]] = {
     "fracatlas": (
-        *("exp040@baseline", "exp049@baseline", "exp043@baseline", "exp045@baseline"),
-        *("exp042@baseline", "exp046@baseline"),
+        *("exp040@baseline", "exp049@baseline", "exp047@baseline", "exp045@baseline", "exp043@baseline"),
+        *("exp042@baseline", "exp041@baseline", "exp046@baseline"),
     ),
-    "hippocampus": ("exp030", "exp034", "exp031"),
+    "hippocampus": ("exp037", "exp036", "exp034", "exp030"),
     "adrenal": ("exp050", "exp053", "exp054", "exp051"),
     "brain-mri": ("exp020", "exp021", "exp022"),
 }

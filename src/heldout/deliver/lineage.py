@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from heldout.config import BaseConfig, difference, load
@@ -35,6 +36,12 @@ def lineage_of(info: RunInfo) -> tuple[str | None, list[str]]:
         return parent, []
     complete = (_try_load(info.spec) or config).complete  # what only one of the two tasks has, had its default
     return parent, changes(complete(config.identity()), complete(info.config["identity"]))
+
+
+def stands_on(config: Mapping[str, Any]) -> str:
+    """What else a run was made from, by the stored values of its fields: ``warm_start exp040``; empty for nothing."""
+    fields = ("encoder_weights", "warm_start", "first_stage", "pseudo_labels")
+    return ", ".join(f"{field} {config[field]}" for field in fields if config.get(field))
 
 
 def changes(parent: dict[str, Any], child: dict[str, Any]) -> list[str]:

@@ -24,11 +24,10 @@ class Remembered:
         self._schema = schema
         self._changed = False
         try:
-            stored = files.read_json(self._path)
+            stored = files.read_record(self._path, {"schema": int, "values": dict}, "it is made anew")
         except UserError:
-            stored = {}
-        usable = isinstance(stored, dict) and stored.get("schema") == schema
-        self._values: dict[str, Any] = stored["values"] if usable else {}
+            stored = {"schema": None}
+        self._values: dict[str, Any] = stored["values"] if stored["schema"] == schema else {}
 
     def get(self, about: Any, compute: Callable[[], Any]) -> Any:
         """The value known under ``about``, else what ``compute`` returns; both are of JSON's types."""

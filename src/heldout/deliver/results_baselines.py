@@ -10,6 +10,7 @@ from typing import Any
 from heldout import files
 from heldout.blend.decision import read_decision
 from heldout.deliver.ablation import family_of
+from heldout.deliver.lineage import stands_on
 from heldout.deliver.row import Row
 from heldout.deliver.texts import bounds, number
 from heldout.train.runs import read_info, run_folder
@@ -73,7 +74,7 @@ def _ours(row: Row, metrics: Sequence[str]) -> list[str]:
     split = f"out-of-fold, folds {', '.join(map(str, folds))}; {kept}"
     budget = f"{row.budget}: {', '.join(row.scaled)}" if row.budget and row.scaled else row.budget or "full"
     cases = f"{row.cases} cases of {row.patients} patients of {row.dataset}"
-    starts = [str(config[key]) for config in configs for key in ("encoder_weights", "warm_start") if config.get(key)]
+    starts = [found for config in configs if (found := stands_on(config))]
     name = f"**heldout, {'blend ' if row.kind == 'blend' else ''}{row.name}**"
     return [name, *values, cases, split, budget, ", ".join(dict.fromkeys(starts)) or "none", "this file"]
 

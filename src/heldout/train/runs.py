@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from heldout import files
@@ -14,10 +15,13 @@ from heldout.errors import UserError
 if TYPE_CHECKING:
     from heldout.data.dataset import Dataset
 
-RECORD_KEYS = {
-    *("schema", "spec", "budget", "seed", "fold", "metric", "score", "checkpoint", "epochs", "best_epoch"),
-    *("parameters", "precision", "train_seconds", "machine", "torch", "fold_hash", "data_hash", "sha256"),
+RECORD_FIELDS: dict[str, Any] = {
+    **dict.fromkeys(("schema", "seed", "fold", "epochs", "parameters"), int),
+    **dict.fromkeys(("spec", "metric", "checkpoint", "precision", "machine", "torch", "fold_hash", "data_hash"), str),
+    **dict.fromkeys(("train_seconds",), (int, float)),
+    **{"budget": (str, NoneType), "score": (float, int, NoneType), "best_epoch": (int, NoneType), "sha256": dict},
 }
+CONFIG_FIELDS: dict[str, Any] = {"schema": int, "title": str, "identity": dict, "config": dict, "fold_hash": str}
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,10 @@ def read_run(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing, or not such a record.
     """
-    path = folder / "run.json"
-    record = files.read_json(path)
-    missing = RECORD_KEYS - (set(record) if isinstance(record, dict) else set())
-    if missing or record["schema"] != 1:
-        what = f"lacks {', '.join(sorted(missing))}" if missing else f"has schema {record['schema']}"
-        raise UserError(f"{path} {what}: delete the folder {folder} and train it again")
+    again = f"delete the folder {folder} and train it again"
+    record = files.read_record(folder / "run.json", RECORD_FIELDS, again)
+    if record["schema"] != 1 or not {"weights", "oof"} <= set(record["sha256"]):
+        raise UserError(f"{folder / 'run.json'} was written by another version of heldout: {again}")
     return record
 
 
@@ -102,10 +104,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing, or not such a file.
     """
-    path = folder / "config.json"
-    stored = files.read_json(path)
-    if not isinstance(stored, dict) or stored.get("schema") != 1 or "identity" not in stored:
-        raise UserError(f"{path} is no configuration of a run: delete the folder {folder} and train it again")
+    again = f"delete the folder {folder} and train it again"
+    stored = files.read_record(folder / "config.json", CONFIG_FIELDS, again)
+    if stored["schema"] != 1:
+        raise UserError(f"{folder / 'config.json'} was written by another version of heldout: {again}")
     return stored
 
 

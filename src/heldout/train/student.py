@@ -22,6 +22,11 @@ from heldout.predict.store import read_map, read_table, to_mask
 from heldout.train import runs
 from heldout.train.pseudo import LABELS, pseudo_folder
 
+_FIELDS: dict[str, Any] = {
+    **dict.fromkeys(("spec", "checkpoint", "fold_hash", "data_hash"), str),
+    **{"confidence": (int, float), "classes": list, "folds": dict},
+}
+
 
 @dataclass(frozen=True, eq=False)
 class PseudoLabels:
@@ -110,7 +115,7 @@ def find_pseudo_labels(config: BaseConfig, dataset: Dataset, fold: int) -> Pseud
             f"pseudo_labels = {config.pseudo_labels!r} do not exist: run `python run.py pseudo EXPERIMENT --name "
             f"{config.pseudo_labels}` first"
         )
-    record = files.read_json(folder / "pseudo.json")
+    record = files.read_record(folder / "pseudo.json", _FIELDS, again)
     for name, what in (("fold_hash", "folds"), ("data_hash", "cases")):
         if record[name] != getattr(dataset, name):
             raise UserError(f"{folder} was made on other {what} ({name} differs) and may have seen this fold: {again}")

@@ -21,7 +21,7 @@ from heldout.data.checks import SAFE_ID
 from heldout.data.fingerprint import content_hash
 from heldout.data.geometry import Geometry, prepare_mask
 from heldout.data.pack.codec import array_hash, decode
-from heldout.data.pack.source import RECORD, PackedSource, file_state, truth_name
+from heldout.data.pack.source import RECORD, file_state, packed_source, truth_name
 from heldout.data.pack.write import SCHEMA, TABLES
 from heldout.data.parallel import map_cases
 from heldout.data.prepare import finished_entries, sample_foreground, write_array, write_manifest
@@ -70,8 +70,8 @@ def unpack(path: Path, *, progress: bool = True, workers: int | None = None) -> 
         options = {"progress": progress, "workers": workers}
         with files.lock(folder, f"unpacking {path.name}", wait=True):
             there = _compare(path, folder, record)
-            if (folder / RECORD).exists() and there:
-                PackedSource(folder, files.read_json(folder / RECORD)).verify(cases)
+            if there and (source := packed_source(folder)):
+                source.verify(cases)
             elif not there:
                 _restore_tables(path, folder, record, tables, cases, options)
             for digest, one in record["prepared"].items():
@@ -224,5 +224,5 @@ def _explained(path: Path) -> Iterator[None]:
         if Path(error.filename or "") != path:
             raise
         raise UserError(f"{path} does not exist: name a file that `pack` wrote") from None
-    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, ValueError, TypeError, NotImplementedError) as error:
         raise UserError(f"{path} is damaged or no pack ({error}): copy it again, or make it with `pack`") from None

@@ -100,7 +100,9 @@ class PackedSource(Source):
 def packed_source(folder: Path) -> PackedSource | None:
     """The source of an unpacked dataset; None for one that was made here, from raw files."""
     path = folder / RECORD
-    return PackedSource(folder, files.read_json(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    return PackedSource(folder, files.read_record(path, {"source": dict, "truth": dict}, "unpack the dataset again"))
 
 
 def truth_name(case_id: str) -> str:

@@ -66,7 +66,12 @@ def pack(configs: Sequence[BaseConfig], output: Path, *, progress: bool = True, 
                 "dataset into a file of its own"
             )
     if staged := [config for config in configs if config.first_stage is not None]:
-        raise UserError(f"{staged[0].spec} is prepared from maps of {staged[0].first_stage}: pack that one instead")
+        raise UserError(
+            f"{staged[0].spec} stands on the maps of {staged[0].first_stage}, which a pack does not carry: pack "
+            f"{staged[0].first_stage} instead, and train {staged[0].spec} where its raw data lie"
+        )
+    if output.is_dir():
+        raise UserError(f"--output {output} is a folder: name the file to write")
     if isinstance(first.source, PackedSource):
         raise UserError(f"{first.folder} was itself unpacked: copy the file that it came from instead")
     recipes = {Recipe.of(config).digest(): config for config in configs}
@@ -124,11 +129,6 @@ def _truths(source: Any, rows: list[dict[str, Any]]) -> list[tuple[bytes, dict[s
 def _write_prepared(
     archive: zipfile.ZipFile, dataset: Dataset, config: BaseConfig, progress: bool, workers: int | None
 ) -> dict[str, Any]:
-    if config.first_stage is not None:
-        raise UserError(
-            f"{config.spec} stands on the maps of {config.first_stage}, which a pack does not carry: pack and train "
-            f"{config.first_stage} first, and train {config.spec} where its raw data lie"
-        )
     prepared = open_prepared(dataset, config, progress=progress, workers=workers)
     cases = list(dataset.part("train")["case_id"])
     encoded = map_cases(_arrays, (prepared,), cases, "Packing images", progress=progress, workers=workers)

@@ -81,7 +81,8 @@ def line_chart(
     right, top, bottom = width - 14, 10, height - 44
     y = Axis([*points[:, 1], *(spans[1] or ())], bottom, top)
     left = 34 + 7 * max(len(f"{tick:g}") for tick in y.ticks)
-    x = Axis([*points[:, 0], *(spans[0] or ())], left, right)
+    counted = spans[0] is None and bool((points[:, 0] % 1 == 0).all())
+    x = Axis([*points[:, 0], *(spans[0] or ())], left, right, whole=counted)
     parts = [open_svg(width, height + legend, title)]
     for tick in x.ticks:
         parts.append(f'<line class="grid" x1="{x(tick)}" x2="{x(tick)}" y1="{top}" y2="{bottom}"/>')
@@ -97,7 +98,7 @@ def line_chart(
     if diagonal:
         parts.append(f'<line class="zero dashed" x1="{x(0)}" y1="{y(0)}" x2="{x(1)}" y2="{y(1)}"/>')
     for line in drawn:
-        parts += _draw(line, x, y)
+        parts += _draw(line, x, y, x_label)
     for row, members in enumerate(_legend_rows(named, width)):
         parts += _legend(members, height + 12 + 18 * row)
     return "".join([*parts, "</svg>"])
@@ -184,7 +185,7 @@ def matrix_chart(counts: np.ndarray, names: Sequence[str], title: str) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _draw(line: Line, x: Axis, y: Axis) -> list[str]:
+def _draw(line: Line, x: Axis, y: Axis, x_label: str) -> list[str]:
     colour = line.colour % COLOURS
     places = [(x(a), y(b)) for a, b in line.points]
     parts = []
@@ -193,7 +194,7 @@ def _draw(line: Line, x: Axis, y: Axis) -> list[str]:
         dashed = " dashed" if line.dashed else ""
         parts.append(f'<path class="line s{colour}{dashed}" d="{path}"/>')
     for (a, b), (at, value), radius in zip(places, line.points, line.sizes, strict=False):
-        said = escape(f"{line.name} {at:g}: {value:.4g}".strip())
+        said = escape(", ".join(filter(None, [line.name, f"{x_label} {at:g}: {value:.4g}"])))
         parts.append(
             f'<circle class="f{colour} faint" cx="{a}" cy="{b}" r="{radius:.1f}"><title>{said}</title></circle>'
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from heldout.deliver.report.blocks import Block, Heading, Picture, Text
 from heldout.deliver.report.charts import Line, line_chart
 from heldout.deliver.report.subject import Subject
+from heldout.errors import UserError
 
 
 def curve_blocks(subject: Subject) -> list[Block]:
@@ -20,6 +21,8 @@ def curve_blocks(subject: Subject) -> list[Block]:
         if not path.is_file():
             continue
         epochs = pd.read_csv(path)
+        if not {"epoch", "train_loss", "lr"} <= set(epochs):
+            raise UserError(f"{path} lacks epoch, train_loss or lr: restore it, or delete it to go without curves")
         name, dashed = f"seed {fit.seed}, fold {fit.fold}", number >= 6
         loss.append(_line(name, epochs, "train_loss", number, dashed))
         rate.append(_line(name, epochs, "lr", number, dashed))

@@ -67,11 +67,11 @@ def _curves(subject: Subject, both: list[int]) -> list[Block]:
     spans = (UNIT, UNIT)
     title = f"of {subject.name}"
     charts = (
-        ("roc", roc, "1 - specificity", "sensitivity", "ROC curve.", True),
-        ("precision", recall, "recall", "precision", "Precision and recall.", False),
+        ("roc", roc, "1 - specificity", "sensitivity", "ROC curve", True),
+        ("precision", recall, "recall", "precision", "Precision and recall", False),
     )
     return [
-        Picture(name, line_chart(lines, f"{text} {title}", x, y, spans=spans, diagonal=diagonal, width=400), text)
+        Picture(name, line_chart(lines, f"{text} {title}", x, y, spans=spans, diagonal=diagonal, width=400), f"{text}.")
         for name, lines, x, y, text, diagonal in charts
     ]
 

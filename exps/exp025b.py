@@ -1,0 +1,7 @@
+"""Low-grade glioma with cross-entropy alone, every pixel alike."""
+
+from exps.exp025 import Exp025
+
+
+class Exp025b(Exp025):
+    loss = "bce"
