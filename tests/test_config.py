@@ -82,7 +82,9 @@ def test_bare_assignment_overrides_and_the_rest_is_inherited(write):
         ("    normalise = 'window'\n    windows = ((40, 0),)", "a width that is not above 0"),
         ("    tta = 'x'", "may hold each of 'vh'"),
         ("    budgets = {'quick': {'epoch': 1}}", "unknown field 'epoch'"),
-        ("    budgets = {'quick': {'epochs': 0}}", "epochs = 0"),
+        ("    budgets = {'quick': {'epochs': 0}}", "under its budget 'quick': epochs = 0"),
+        ("    hard_negative_fraction = 0.5\n    positive_fraction = 0.5", "under its budget 'quick': mine_every = 5"),
+        ("    search_space = {'lr': ('log', 1e-4, float('inf'))}", "search_space lr = ('log', 0.0001, inf): write"),
         ("    def lr(self): return 1", "lr is a field"),
     ],
 )
@@ -118,6 +120,27 @@ def test_budget_and_overrides_make_a_way_to_run_of_their_own(write):
 
 
 @pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ("spacing=[3.0, 3.0, 3.0]", "spacing", (3.0, 3.0, 3.0)),
+        ("patch_size=[32, 32]", "patch_size", (32, 32)),
+        ("percentiles=[2.0,98.0]", "percentiles", (2.0, 98.0)),
+    ],
+)
+def test_a_list_does_for_a_tuple_as_tables_print_one(write, text, field, value):
+    listed = configuration.load("exp900", overrides=[text])
+    plain = configuration.load("exp900", overrides=[f"{field}={value}"])
+    assert getattr(listed, field) == value
+    assert (listed.spec, listed.fingerprint()) == (plain.spec, plain.fingerprint())
+    assert getattr(child(write, f"    {text.replace('=', ' = ', 1)}"), field) == value
+
+
+def test_lists_within_a_list_become_tuples_too(write):
+    text = ["normalise=window", "channels=2", "windows=[[40.0, 80.0], [600.0, 2800.0]]"]
+    assert configuration.load("exp900", overrides=text).windows == ((40.0, 80.0), (600.0, 2800.0))
+
+
+@pytest.mark.parametrize(
     ("spec", "overrides", "message"),
     [
         ("exp9", [], "no experiment"),
@@ -126,6 +149,7 @@ def test_budget_and_overrides_make_a_way_to_run_of_their_own(write):
         ("exp900", ["lr"], "write field=value"),
         ("exp900", ["lrr=1"], "did you mean 'lr'"),
         ("exp900", ["epochs=many"], "epochs = 'many'"),
+        ("exp900", ["image_size=64"], "image_size = 64: Input should be a valid tuple: write (value, value, ...)"),
         ("exp900", ["dataset=a/b"], "make an experiment file"),
         ("exp900", ["dataset=" + 200 * "a"], "200 bytes"),
     ],

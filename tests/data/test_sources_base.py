@@ -75,6 +75,26 @@ def test_loose_files_come_by_content_in_natural_order(tmp_path):
         source.read_image(loose.iloc[4])
 
 
+@pytest.mark.parametrize(
+    ("name", "own", "mask"), [("lgg", "a.png", "a_mask.gif"), ("atlas", "a.nii.gz", "a_mask_1.gif")]
+)
+def test_images_of_kinds_that_are_not_read_are_named_and_nothing_else(tmp_path, name, own, mask):
+    files = ["a.png", "a.nii.gz", "b.GIF", "c.nrrd", "notes.txt", "table.csv", "facts.json", ".x.gif", mask]
+    for file in files:
+        (tmp_path / file).write_bytes(b"content")
+    source = get_source(name, tmp_path, {})
+    unread = source.unread(tmp_path, source.loose(tmp_path).to_dict("records"))
+    assert set(unread) == {"a.png", "a.nii.gz", "b.GIF", "c.nrrd"} - {own}
+    assert f"{tmp_path / 'b.GIF'} is no image that source {name} reads: convert it" in unread["b.GIF"]
+
+
+def test_a_file_that_is_read_whatever_its_name_says_is_not_called_unread(tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "a.gif")
+    source = get_source("lgg", tmp_path, {})
+    assert source.unread(tmp_path, source.loose(tmp_path).to_dict("records")) == {}
+
+
 def test_a_folder_without_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("notes")
     source = get_source("lgg", tmp_path, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 
 import nibabel
@@ -165,6 +166,26 @@ def test_isles_predicts_loose_folders_by_pairs(isles):
     assert get_source("isles", isles, {}).read_image(loose.iloc[0]).array.shape == (2, 6, 5, 4)
 
 
+@pytest.mark.parametrize("lost", ["dwi", "adc"])
+def test_isles_incomplete_loose_pairs_are_cases_that_name_the_missing_file(isles, lost):
+    (isles / f"sub-strokecase0002/ses-0001/dwi/sub-strokecase0002_ses-0001_{lost}.nii.gz").unlink()
+    source = get_source("isles", isles, {})
+    loose = source.loose(isles)
+    assert len(loose) == 2
+    with pytest.raises(BadFile, match=rf"dwi/sub-strokecase0002_ses-0001_{lost}\.nii\.gz .*: restore the file"):
+        source.read_image(loose.iloc[1])
+
+
+def test_isles_namesakes_of_two_sites_are_two_cases_and_never_share_a_file(isles):
+    for site in ("siteA", "siteB"):
+        shutil.copytree(isles / "sub-strokecase0001", isles / "new" / site / "sub-strokecase0001")
+    source = get_source("isles", isles, {})
+    assert source.loose(isles / "new")["case_id"].nunique() == 2
+    next(isles.glob("new/siteA/**/*_adc.nii.gz")).unlink()
+    with pytest.raises(BadFile, match=r"siteA/.*_adc\.nii\.gz .*: restore the file"):
+        source.read_image(source.loose(isles / "new").iloc[0])
+
+
 # Phantoms with lesions
 
 
@@ -312,3 +333,28 @@ def test_brats_without_segmentation_are_unlabelled_and_loose_folders_are_sliced(
     loose = source.loose(brats / "TCGA-1")
     assert list(loose["name"]) == [f"TCGA-1_{z:03d}.png" for z in (1, 2, 3, 4)]
     assert source.read_image(loose.iloc[0]).array.shape == (4, 8, 10)
+
+
+def test_brats_namesakes_of_two_sites_have_ids_and_names_of_their_own(brats):
+    for site in ("siteA", "siteB"):
+        shutil.copytree(brats / "TCGA-1", brats / "new" / site)
+    loose = get_source("brats_slices", brats, {}).loose(brats / "new")
+    assert len(loose) == loose["case_id"].nunique() == loose["name"].nunique() == 8
+    assert loose["case_id"][0] == "siteA_TCGA-1_001"
+
+
+@pytest.mark.parametrize("lost", ["flair", "t2"])
+def test_brats_an_incomplete_loose_patient_is_a_case_that_names_the_missing_file(brats, lost):
+    (brats / f"TCGA-2/TCGA-2_{lost}.nii.gz").unlink()
+    source = get_source("brats_slices", brats, {})
+    loose = source.loose(brats)
+    assert list(loose["name"][:4]) == [f"TCGA-1/TCGA-1_{z:03d}.png" for z in (1, 2, 3, 4)]
+    assert len(loose) == 5
+    with pytest.raises(BadFile, match=rf"TCGA-2/TCGA-2_{lost}\.nii\.gz .*: restore the file"):
+        source.read_image(loose.iloc[4])
+
+
+def test_brats_a_segmentation_of_another_shape_is_refused_by_name(brats):
+    volume(brats / "TCGA-1/TCGA-1_seg.nii.gz", np.ones((10, 8, 3), np.uint8), np.diag([-1.0, -1.0, 3.0, 1.0]))
+    with pytest.raises(BadFile, match=r"TCGA-1_seg\.nii\.gz has the shape .* 3\), .*TCGA-1_flair.* 6\): restore"):
+        get_source("brats_slices", brats, {}).index()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from heldout.data.sources import get_source
-from heldout.deliver.inference import examine, output_stems, write_table
+from heldout.deliver.inference import examine, find_cases, output_stems, write_table
 from heldout.errors import UserError
 
 
@@ -48,6 +48,27 @@ def test_what_is_left_of_a_file_is_predicted_with_a_note_and_the_rest_listed(row
     status, note = examine(*rows["cut.png"], skip_bad=True)
     assert status == "skipped"
     assert "cut.png" in note
+
+
+def test_an_image_of_another_kind_stops_the_command_or_is_listed_as_skipped(folder):
+    for name in ("cut.png", "cut.jpg"):
+        (folder / name).unlink()
+    (folder / "ward").mkdir()
+    (folder / "ward" / "scan.gif").write_bytes(b"GIF89a")
+    (folder / "notes.txt").write_text("notes")
+    source = get_source("phantom", folder, {})
+    with pytest.raises(UserError, match=r"ward/scan\.gif is no image .*: convert it to \.png .*--skip-bad"):
+        find_cases(source, folder, skip_bad=False)
+    rows, notes = find_cases(source, folder, skip_bad=True)
+    found = {row["name"]: notes[case_id][0] for case_id, row in rows.items()}
+    assert found == {"good.png": "ok", "ward/scan.gif": "skipped"}
+
+
+def test_cases_that_share_an_id_are_named_and_none_is_lost(folder, monkeypatch):
+    twins = [{"case_id": "x", "patient_id": "x", "image": "", "name": f"{site}/x.png"} for site in ("siteA", "siteB")]
+    monkeypatch.setattr("heldout.data.sources.phantom.Phantom._loose_rows", lambda *_: twins)
+    with pytest.raises(UserError, match=r"siteA/x\.png and siteB/x\.png have the same case id x: rename one"):
+        find_cases(get_source("phantom", folder, {}), folder, skip_bad=True)
 
 
 def test_masks_are_named_after_their_inputs_and_never_collide():

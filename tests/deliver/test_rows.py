@@ -11,7 +11,7 @@ from heldout.blend.members import load_member
 from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import open_dataset
-from heldout.deliver.board import collect, run_row
+from heldout.deliver.board import collect, find_row, run_row
 from heldout.deliver.lineage import missing_text
 from heldout.deliver.row import Plan, ranked
 from heldout.errors import UserError
@@ -93,6 +93,25 @@ def test_a_spread_is_absent_where_it_is_not_defined(finish):
     assert len(row.fold_scores) == 2
 
 
+def test_only_what_has_a_finished_fold_is_offered_as_a_run(home, finish):
+    spec = finish(seeds=(0,), folds=(0,))
+    (home / "working" / "runs" / "exp0044" / "seed0" / "fold0").mkdir(parents=True)
+    with pytest.raises(UserError, match="'exp0045' is no run with a finished fold and no blend: there are") as caught:
+        find_row("exp0045")
+    assert str(caught.value).endswith(spec)
+
+
+def test_an_experiment_without_a_finished_fold_is_to_be_trained(finish):
+    spec = finish(seeds=(0,), folds=(0,))
+    with pytest.raises(
+        UserError, match=r"'exp003' is no run with a finished fold .* run `python run.py train exp003` first"
+    ):
+        find_row("exp003")
+    with pytest.raises(UserError) as caught:
+        find_row(spec.replace("(0,1)", "[0,1]"))
+    assert str(caught.value).endswith(f"did you mean {spec}?")
+
+
 @pytest.mark.parametrize(
     ("file", "text"), [("run.json", "{"), ("run.json", '{"schema": 1}'), ("run.json", "[]"), ("config.json", "")]
 )
@@ -118,7 +137,7 @@ def test_records_with_values_of_the_wrong_kind_become_a_row(finish):
     bad = fit_folder(finish(good + ",lr=0.01", seeds=(0,), folds=(0,)), 0, 0)
     record = json.loads((bad / "run.json").read_text())
     (bad / "run.json").write_text(json.dumps({**record, "train_seconds": "long"}))
-    assert "restore or delete" in by_name()[bad.parents[1].name].note
+    assert "run.json lacks train_seconds as heldout writes it: delete" in by_name()[bad.parents[1].name].note
 
 
 def test_a_blend_is_judged_by_what_was_blended_then(home, finish, capsys):

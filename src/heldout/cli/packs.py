@@ -12,12 +12,14 @@ from heldout.cli.shared import Budget, Settings, command, configure, finish
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    command(app, "python run.py pack exp040@gpu --output fracatlas.pack")(pack)
+    command(app, "python run.py pack exp040@baseline --output fracatlas.pack")(pack)
     command(app, "python run.py unpack fracatlas.pack")(unpack)
 
 
 def pack(
-    experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="of one dataset: exp040@gpu ...")],
+    experiments: Annotated[
+        list[str], typer.Argument(metavar="EXPERIMENT...", help="of one dataset: exp040@baseline ...")
+    ],
     output: Annotated[Path, typer.Option("--output", metavar="FILE", help="the file to write")],
     budget: Budget = None,
     settings: Settings = None,

@@ -16,16 +16,12 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from heldout.config.meta import ExperimentMeta
-from heldout.config.space import read_space
-from heldout.config.texts import compact, first_error, nearest, parse, split
+from heldout.config.space import check_space
+from heldout.config.texts import as_declared, compact, first_error, nearest, parse, split
 from heldout.errors import UserError
 from heldout.files import sha256_json
 
 LONGEST_NAME = 200  # bytes: a run's name is the name of its folder
-_NOT_SEARCHED = {
-    *("dataset", "source", "source_options", "skip_bad", "near_duplicates", "test_fraction", "fold_count", "fold_seed"),
-    *("folds", "seeds", "metric", "budgets", "search_space", "checkpoint", "early_stopping", "validate_every"),
-}
 
 
 class BaseConfig(BaseModel, metaclass=ExperimentMeta):
@@ -167,9 +163,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
             raise ValueError("hard_negative_fraction needs positive_fraction, which says how many samples are negative")
         if self.hard_negative_fraction and self.mine_every >= self.epochs:
             raise ValueError(f"mine_every = {self.mine_every} comes too late for epochs = {self.epochs}: lower it")
-        for name in read_space(self.search_space):
-            if name not in type(self).model_fields or name in _NOT_SEARCHED:
-                raise ValueError(f"search_space {name!r} is no field to search{nearest(name, type(self).model_fields)}")
+        check_space(self.search_space, type(self).model_fields)
         if self.pseudo_labels is not None and self.first_stage is not None:
             raise ValueError("pseudo_labels cannot be used with first_stage, which has no maps of unlabelled cases")
         if len(set(self.seeds)) != len(self.seeds):
@@ -200,16 +194,18 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         if budget is not None and budget not in declared:
             names = ", ".join(declared) or "none"
             raise UserError(f"{cls.__name__.lower()} declares no budget {budget!r}: it has {names}")
+        where = cls.__module__ if budget is None else f"{cls.__module__} under its budget {budget!r}"
         values = {**declared.get(budget or "", {}), **(overrides or {})}
-        for key in values:
+        for key, value in values.items():
             if key not in cls.model_fields:
-                raise UserError(f"{cls.__module__}: unknown field {key!r}{nearest(key, cls.model_fields)}")
+                raise UserError(f"{where}: unknown field {key!r}{nearest(key, cls.model_fields)}")
+            values[key] = as_declared(value, cls.model_fields[key].annotation)
         try:
             config = cls(**values)
         except ValidationError as error:
-            raise UserError(f"{cls.__module__}: {first_error(error)}") from None
+            raise UserError(f"{where}: {first_error(error)}") from None
         config._budget = budget
-        config._overrides = tuple(sorted((overrides or {}).items()))
+        config._overrides = tuple(sorted((key, values[key]) for key in overrides or {}))
         return config
 
     def check_name(self) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from heldout.config.texts import first_error, nearest
+from heldout.config.texts import as_declared, first_error, nearest
 from heldout.errors import UserError
 
 _NOT_DATA = (classmethod, staticmethod, property)
@@ -32,6 +32,7 @@ class ExperimentMeta(type(BaseModel)):
             if key not in inherited:
                 raise UserError(f"{namespace['__module__']}: unknown field {key!r}{nearest(key, inherited)}")
             field = inherited[key]
+            namespace[key] = as_declared(value, field.annotation)
             own[key] = Annotated[field.annotation, *field.metadata, Field(description=field.description)]
         try:
             return super().__new__(mcs, name, bases, namespace, **kwargs)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from heldout.config.texts import nearest
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+    from pydantic.fields import FieldInfo
 
 KINDS = ("log", "uniform", "int")
+_LARGEST = sys.float_info.max  # what is above it is infinite, or an integer that is no float
+_NOT_SEARCHED = {
+    *("dataset", "source", "source_options", "skip_bad", "near_duplicates", "test_fraction", "fold_count", "fold_seed"),
+    *("folds", "seeds", "metric", "budgets", "search_space", "checkpoint", "early_stopping", "validate_every"),
+    *("warm_start", "first_stage", "pseudo_labels"),  # made by networks that have seen patients of the inner folds
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,33 @@ class Range:
             return self.choices[int(drawn)]
         return int(drawn) if self.kind == "int" else float(f"{drawn:.4g}")
 
+    @property
+    def extremes(self) -> tuple[Any, ...]:
+        """The choices, or the values at both ends of the range."""
+        return self.choices or (self.value(self.low), self.value(self.high))
+
+
+def check_space(space: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> None:
+    """Refuse a space that holds what an experiment with these fields cannot be given.
+
+    Raises:
+        ValueError: a name is no field to search, an entry has another form, or a value does not fit its field.
+    """
+    for name, one in read_space(space).items():
+        if name not in fields:
+            raise ValueError(f"search_space {name!r} is no field{nearest(name, fields.keys() - _NOT_SEARCHED)}")
+        if name in _NOT_SEARCHED:
+            raise ValueError(f"search_space {name!r} is no field to search, as trials must share it: leave it out")
+        strict = ConfigDict(strict=True, allow_inf_nan=False)
+        declared = Annotated[fields[name].annotation, *fields[name].metadata, Field()]
+        adapter: TypeAdapter[Any] = TypeAdapter(declared, config=strict)
+        for value in one.extremes:
+            try:
+                adapter.validate_python(value)
+            except ValidationError as error:
+                reason = error.errors(include_url=False)[0]["msg"]
+                raise ValueError(f"search_space {name} = {space[name]!r} may try {value!r}: {reason}") from None
+
 
 def read_space(space: Mapping[str, Any]) -> dict[str, Range]:
     """Read ``{"lr": ("log", 1e-4, 1e-2), "dropout": ("uniform", 0.0, 0.5), "augment": ["light", "strong"]}``.
@@ -52,9 +91,10 @@ def _read(name: str, entry: Any) -> Range:
         return Range("choice", choices=tuple(entry))
     if isinstance(entry, tuple) and len(entry) == 3 and entry[0] in KINDS:
         kind, low, high = entry
-        if all(isinstance(v, int | float) for v in (low, high)) and low < high and (kind != "log" or low > 0):
+        numbers = all(isinstance(v, int if kind == "int" else int | float) for v in (low, high))
+        if numbers and -_LARGEST <= low < high <= _LARGEST and (kind != "log" or low > 0):
             return Range(kind, low, high)
     raise ValueError(
-        f'search_space {name} = {entry!r}: write ("log" | "uniform" | "int", low, high) with low < high, or a list of '
-        "different values"
+        f'search_space {name} = {entry!r}: write ("log" | "uniform" | "int", low, high) with finite low < high, whole '
+        'for "int", or a list of different values'
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import re
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -28,6 +28,17 @@ def parse(text: str) -> tuple[str, Any]:
         return key.strip(), value.strip()
 
 
+def as_declared(value: Any, annotation: Any) -> Any:
+    """A list, and the lists in it, as tuples where a field's type says tuple: JSON and tables show tuples as lists."""
+    if not isinstance(value, list | tuple) or not _has_tuple(annotation):
+        return value
+    return tuple(as_declared(part, annotation) for part in value)
+
+
+def _has_tuple(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple or any(map(_has_tuple, get_args(annotation)))
+
+
 def compact(value: Any) -> str:
     """A value as it stands in the name of a run: no blanks, no slashes."""
     return str(value).replace(" ", "").replace("/", "_")
@@ -44,4 +55,6 @@ def first_error(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "tuple_type":
+        message += ": write (value, value, ...)"
     return f"{field} = {first['input']!r}: {message}" if field else message

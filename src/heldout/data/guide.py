@@ -75,7 +75,7 @@ def guide_of(guides: Guides | None, case_id: str) -> Guide | None:
 
 
 def fullest(values: np.ndarray, shape: Sequence[int]) -> tuple[int, ...]:
-    """Start of the window with the greatest sum; the middle of the best where several are.
+    """Start of the window with the greatest sum; of several, the one nearest to their middle, ties to the first.
 
     Args:
         values: (*S) whole numbers, none negative.
@@ -87,4 +87,5 @@ def fullest(values: np.ndarray, shape: Sequence[int]) -> tuple[int, ...]:
         count = running.shape[axis] - length
         sums = np.take(running, np.arange(length, length + count), axis) - np.take(running, np.arange(count), axis)
     best = np.argwhere(sums == sums.max())
-    return tuple(int(place) for place in np.rint(best.mean(axis=0)))
+    away = ((best - np.rint(best.mean(axis=0))) ** 2).sum(axis=1)  # the middle itself may hold less
+    return tuple(int(place) for place in best[away.argmin()])

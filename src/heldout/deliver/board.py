@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from heldout import files
+from heldout.config import load
 from heldout.deliver.lineage import lineage_of, missing_text, plan_of
 from heldout.deliver.public_scores import add_public_scores
 from heldout.deliver.row import Row, order
@@ -58,21 +59,32 @@ def find_row(name: str) -> Row:
     Raises:
         UserError: there is none of that name, or it is damaged.
     """
-    runs, blends = [folder.name for folder in run_folders()], [path.parent.name for path in _decisions()]
+    runs = [folder.name for folder in run_folders() if any(folder.glob("seed*/fold*/run.json"))]
+    blends = [path.parent.name for path in _decisions()]
     row = None
     if name in blends:
         row = next(row for row in _read_all() if row.kind == "blend" and row.name == name)
     elif name in runs:
         row = run_row(name)
     if row is None:
-        known = [*runs, *blends]
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or 'none yet'}"
-        raise UserError(f"{name!r} is no run with a finished fold and no blend: {hint}")
+        raise UserError(f"{name!r} is no run with a finished fold and no blend: {_instead(name, [*runs, *blends])}")
     if not row.dataset:
         raise UserError(row.note)
     row.submission = _submission(name)
     return row
+
+
+def _instead(name: str, known: list[str]) -> str:
+    """What to do about a name that is none of those known."""
+    try:
+        spec = load(name).spec
+    except UserError:
+        close = difflib.get_close_matches(name, known, n=1)
+    else:
+        if spec not in known:
+            return f"run `python run.py train {spec}` first"
+        close = [spec]
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or 'none yet'}"
 
 
 def _read_all() -> list[Row]:

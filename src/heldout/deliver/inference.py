@@ -21,6 +21,8 @@ from heldout.errors import UserError
 from heldout.metrics.uncertainty import Uncertainty, region_means
 from heldout.predict.prediction import HALF
 
+_SKIP_HINT = "(--skip-bad sets such files aside)"
+
 
 @dataclass
 class Outcome:
@@ -45,7 +47,8 @@ def predict_folder(
         uncertainty: Say in further columns, and of segmentations in a map per case, how far the networks agree.
 
     Raises:
-        UserError: nothing to predict, an unreadable file, or an output folder that must not be written to.
+        UserError: nothing to predict, an unreadable file, cases that share an id, or an output folder that must not be
+            written to.
     """
     from heldout.blend.apply import apply_decision
     from heldout.data.sources import source_class
@@ -54,8 +57,7 @@ def predict_folder(
     check_folders(folder, output, force=force)
     config = load(decision.members[0]["spec"])
     source = source_class(config.source)(folder, **config.source_options)  # the dataset itself may be elsewhere
-    rows = {row["case_id"]: row for row in source.loose(folder).to_dict("records")}
-    notes = {case_id: examine(source, row, skip_bad=skip_bad) for case_id, row in rows.items()}
+    rows, notes = find_cases(source, folder, skip_bad=skip_bad)
     good = [case_id for case_id, (status, _) in notes.items() if status != "skipped"]
     stems = output_stems({case_id: rows[case_id]["name"] for case_id in good})
     waiting: dict[str, Image] = {}
@@ -104,6 +106,31 @@ def check_folders(folder: Path, output: Path, *, force: bool) -> None:
         raise UserError(f"--output {output} is not empty: choose another, or add --force to replace files in it")
 
 
+def find_cases(
+    source: Source, folder: Path, *, skip_bad: bool
+) -> tuple[dict[str, Mapping[str, Any]], dict[str, tuple[str, str]]]:
+    """Every case of a folder: its row and what :func:`examine` says of it, both by its id.
+
+    Images of a kind that the source does not read are cases too, by their path, and ``skipped``.
+
+    Raises:
+        UserError: two cases share an id, or a file is bad and ``skip_bad`` is off.
+    """
+    rows: dict[str, Mapping[str, Any]] = {}
+    for row in source.loose(folder).to_dict("records"):
+        other = rows.setdefault(row["case_id"], row)
+        if other is not row:
+            both = f"{other['name']} and {row['name']}"
+            raise UserError(f"{folder}: {both} have the same case id {row['case_id']}: rename one of them")
+    unread = source.unread(folder, rows.values())
+    if unread and not skip_bad:
+        raise UserError(f"{next(iter(unread.values()))} {_SKIP_HINT}")
+    notes = {case_id: examine(source, row, skip_bad=skip_bad) for case_id, row in rows.items()}
+    for name, reason in unread.items():
+        rows[str(folder / name)], notes[str(folder / name)] = {"name": name}, ("skipped", reason)
+    return rows, notes
+
+
 def examine(source: Source, row: Mapping[str, Any], *, skip_bad: bool) -> tuple[str, str]:
     """Read a case once before anything is predicted: (``ok`` | ``salvaged`` | ``skipped``, note).
 
@@ -115,7 +142,7 @@ def examine(source: Source, row: Mapping[str, Any], *, skip_bad: bool) -> tuple[
         return "ok", ""
     except UserError as error:
         if not skip_bad:
-            hint = "" if "--skip-bad" in str(error) else " (--skip-bad sets such files aside)"
+            hint = "" if "--skip-bad" in str(error) else f" {_SKIP_HINT}"
             raise UserError(f"{error}{hint}") from None
         reason = str(error)
     try:
@@ -148,7 +175,8 @@ def write_table(
 ) -> None:
     """Write ``predictions.csv``: name, the probability of every class, status and note, in the folder's order.
 
-    Where uncertainties are given, their columns ``entropy``, ``aleatoric`` and ``epistemic`` (nats) follow.
+    Images of kinds that are not read come last. Where uncertainties are given, their columns ``entropy``, ``aleatoric``
+    and ``epistemic`` (nats) follow.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -91,17 +91,18 @@ def fit_fold(
         folder = runs.fit_folder(config.spec, seed, fold)
         runs.check_identity(config, dataset)
     if not runs.is_finished(folder):
+        # before there is a folder, which a refusal would leave empty
+        warm_start = find_warm_start(config, dataset, seed, fold)
+        made_from = {} if warm_start is None else {"warm_start": warm_start.sha256}
+        if (first_stage := find_first_stage(config, dataset)) is not None:
+            made_from["first_stage"] = first_stage.key
+        if (pseudo := find_pseudo_labels(config, dataset, fold)) is not None:
+            made_from["pseudo_labels"] = pseudo.sha256
         what = f"training {config.spec} seed {seed} fold {fold}"
         with files.lock(folder, what), explained(folder):
             if not runs.is_finished(folder):  # another process may have finished it a moment ago
                 for rest in folder.rglob(".*.part"):  # what a killed run was writing
                     rest.unlink()
-                warm_start = find_warm_start(config, dataset, seed, fold)
-                made_from = {} if warm_start is None else {"warm_start": warm_start.sha256}
-                if (first_stage := find_first_stage(config, dataset)) is not None:
-                    made_from["first_stage"] = first_stage.key
-                if (pseudo := find_pseudo_labels(config, dataset, fold)) is not None:
-                    made_from["pseudo_labels"] = pseudo.sha256
                 runs.write_config(config, dataset, folder, made_from)
                 _fit(config, dataset, (seed, fold), folder, warm_start, pseudo, quiet, watch)
     runs.check_weights(folder)

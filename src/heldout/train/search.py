@@ -70,6 +70,17 @@ class Search:
                     f"{config.spec} stands on {name} = {getattr(config, name)!r}, made by networks that have seen "
                     f"patients of the inner folds: search with --set {name}=None"
                 )
+        self._check_trials()
+
+    def _check_trials(self) -> None:
+        """Make the experiment of a trial at each extreme of each field, the others at their first."""
+        first = {name: one.extremes[0] for name, one in self.space.items()}
+        for name, one in self.space.items():
+            for value in one.extremes:
+                try:
+                    trial_config(self.config, {**first, name: value})
+                except UserError as error:
+                    raise UserError(f"{error} (a trial of search_space with {name} = {value!r})") from None
 
     @property
     def folder(self) -> Path:

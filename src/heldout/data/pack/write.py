@@ -57,6 +57,8 @@ def pack(configs: Sequence[BaseConfig], output: Path, *, progress: bool = True, 
     Raises:
         UserError: the experiments stand on several datasets, or on one that was itself unpacked.
     """
+    if output.is_dir():
+        raise UserError(f"--output {output} is a folder: name the file to write")
     datasets = [open_dataset(config) for config in configs]
     first = datasets[0]
     for config, dataset in zip(configs, datasets, strict=True):
@@ -70,8 +72,6 @@ def pack(configs: Sequence[BaseConfig], output: Path, *, progress: bool = True, 
             f"{staged[0].spec} stands on the maps of {staged[0].first_stage}, which a pack does not carry: pack "
             f"{staged[0].first_stage} instead, and train {staged[0].spec} where its raw data lie"
         )
-    if output.is_dir():
-        raise UserError(f"--output {output} is a folder: name the file to write")
     if isinstance(first.source, PackedSource):
         raise UserError(f"{first.folder} was itself unpacked: copy the file that it came from instead")
     recipes = {Recipe.of(config).digest(): config for config in configs}

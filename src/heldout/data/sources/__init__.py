@@ -19,6 +19,7 @@ import numpy as np
 from heldout import files
 from heldout.data import readers
 from heldout.data.image import BadFile, Image
+from heldout.data.sources.kinds import DICOM_ENDINGS, FORMATS, IMAGE_ENDINGS, strange_images, visible_files
 from heldout.data.sources.naming import as_list, folder_with, identifier, natural_key, unique_ids
 from heldout.errors import UserError
 
@@ -52,8 +53,6 @@ SOURCES = {
     "phantom_lesions": "PhantomLesions",
     "brats_slices": "BratsSlices",
 }
-IMAGE_ENDINGS = {2: (".png", ".jpg", ".jpeg", ".tif", ".tiff"), 3: (".nii", ".nii.gz")}
-_FORMATS = {2: ("png", "jpeg", "tiff", "dicom"), 3: ("nifti",)}
 
 
 class Source(ABC):
@@ -202,6 +201,17 @@ class Source(ABC):
             raise UserError(f"{folder} holds no readable file ({wanted}): name a folder with {self.dimensions}D images")
         return pd.DataFrame(rows, columns=["case_id", "patient_id", "image", "name"])
 
+    def unread(self, folder: Path, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+        """Images, by their names, that ``loose(folder)`` does not have in its rows: name to complaint and remedy."""
+        folder = folder.resolve()
+        used = {path for row in rows for path in self.paths(row["image"])}
+        remedy = f"convert it to {' or '.join(self._endings[:2])}, or take it out of the folder"
+        return {
+            path.relative_to(folder).as_posix(): f"{path} is no image that source {self._name} reads: {remedy}"
+            for path in strange_images(folder, self._endings)
+            if path not in used and not self._is_mask(path.relative_to(folder))
+        }
+
     def paths(self, text: str) -> list[Path]:
         """Files, or items of array files, that an ``image`` or ``mask`` text of the index stands for."""
         names = json.loads(text) if text.startswith("[") else [text]
@@ -238,15 +248,15 @@ class Source(ABC):
         A file counts by its content; one that only its name says to be an image counts too, so that a damaged file
         is complained about when it is read, and never lost.
         """
-        found = []
-        for path in folder.rglob("*"):
-            hidden = any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts)
-            if hidden or not path.is_file():
-                continue
-            named = path.name.lower().endswith(IMAGE_ENDINGS[self.dimensions])
-            if named or readers.format_of(path) in _FORMATS[self.dimensions]:
-                found.append(path)
+        endings, formats = IMAGE_ENDINGS[self.dimensions], FORMATS[self.dimensions]
+        seen = visible_files(folder)
+        found = [path for path in seen if path.name.lower().endswith(endings) or readers.format_of(path) in formats]
         return sorted(found, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
+
+    @property
+    def _endings(self) -> tuple[str, ...]:
+        """Endings of the files that the source reads; what DICOM holds besides series is left out on purpose."""
+        return IMAGE_ENDINGS[self.dimensions] + (DICOM_ENDINGS if self.dimensions == 3 else ())
 
     @property
     def _name(self) -> str:

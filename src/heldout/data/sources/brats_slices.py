@@ -7,6 +7,7 @@ Imaging 34 (2015).
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +17,9 @@ import numpy as np
 
 from heldout.data import geometry, readers
 from heldout.data.image import BadFile, Image
-from heldout.data.sources import Source, as_list, natural_key
+from heldout.data.sources import Source, as_list, natural_key, unique_ids
 from heldout.data.sources.bids import stem_of
+from heldout.data.sources.kinds import IMAGE_ENDINGS, visible_files
 from heldout.errors import UserError
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
@@ -92,12 +94,19 @@ class BratsSlices(Source):
         return float(front), float(right), float(top)
 
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
-        for patient, files in self._patients(self.root, found):
+        for patient, files in self._patients(self.root):
+            lost = [path.name for path in files if not path.is_file()]
+            if lost:
+                found.append(f"{patient} is left out: {lost[0]} is missing beside {_present(files).name}")
+                continue
             relative = [path.relative_to(self.root).as_posix() for path in files]
             mask = files[0].with_name(files[0].name.replace(f"_{self.modalities[0]}.nii", "_seg.nii"))
             if not mask.is_file():
                 found.append(f"{patient} has no {mask.name}: its slices are unlabelled")
             labels = _volume(mask, *_state(mask)) if mask.is_file() else None
+            shape = _volume(files[0], *_state(files[0])).shape
+            if labels is not None and labels.shape != shape:
+                raise BadFile(f"{mask} has the shape {labels.shape}, {files[0]} {shape}: restore the one that is wrong")
             dropped = 0
             for number in _with_brain(files[0], labels):
                 case_id = f"{patient}_{number:03d}"
@@ -116,26 +125,34 @@ class BratsSlices(Source):
                 found.append(f"{patient}: {dropped} slices without tumour are left out, as empty_share asks")
 
     def _loose_rows(self, folder: Path) -> Iterator[dict[str, Any]]:
-        for patient, files in self._patients(folder, []):
-            for number in _with_brain(files[0], None):
-                name = files[0].relative_to(folder).parent / f"{patient}_{number:03d}.png"
-                image = as_list(*(f"{path}#{number}" for path in files))
-                yield {"case_id": name.stem, "patient_id": patient, "image": image, "name": name.as_posix()}
+        slices = [
+            (name, patient, as_list(*(f"{path}#{number}" for path in files)))
+            for patient, files in self._patients(folder)
+            for name, number in _loose_slices(folder, patient, files)
+        ]
+        taken = Counter(name.stem.casefold() for name, _, _ in slices)
+        names = [name.name if taken[name.stem.casefold()] == 1 else name.as_posix() for name, _, _ in slices]
+        for (name, patient, image), case_id in zip(slices, unique_ids(names), strict=True):
+            yield {"case_id": case_id, "patient_id": patient, "image": image, "name": name.as_posix()}
 
-    def _patients(self, folder: Path, found: list[str]) -> Iterator[tuple[str, list[Path]]]:
-        """Every patient with the volumes of his modalities; incomplete ones are reported, not kept."""
+    def _patients(self, folder: Path) -> Iterator[tuple[str, list[Path]]]:
+        """Every patient with the volumes of his modalities, of which some may be missing."""
         ending = f"_{self.modalities[0]}"
-        volumes = [*folder.rglob(f"*{ending}.nii"), *folder.rglob(f"*{ending}.nii.gz")]
-        if not volumes:
+        volumes = {
+            path.with_name(path.name.replace(f"_{name}.nii", f"{ending}.nii"))
+            for path in visible_files(folder)
+            for name in self.modalities
+            if path.name.endswith((f"_{name}.nii", f"_{name}.nii.gz"))
+        }
+        if not any(path.is_file() for path in volumes):
             raise UserError(f"{folder} has no *{ending}.nii.gz: unpack BraTS there, or use source = 'table'")
         for first in sorted(volumes, key=lambda path: natural_key(path.relative_to(folder).as_posix())):
-            patient = stem_of(first).removesuffix(ending)
-            files = [first.with_name(first.name.replace(f"{ending}.nii", f"_{name}.nii")) for name in self.modalities]
-            lost = [path.name for path in files if not path.is_file()]
-            if lost:
-                found.append(f"{patient} is left out: {lost[0]} is missing beside {first.name}")
-            else:
-                yield patient, files
+            names = (first.name.replace(f"{ending}.nii", f"_{name}.nii") for name in self.modalities)
+            yield stem_of(first).removesuffix(ending), [first.with_name(name) for name in names]
+
+    @property
+    def _endings(self) -> tuple[str, ...]:
+        return IMAGE_ENDINGS[3]  # slices, but of volumes
 
     def _is_kept(self, case_id: str) -> bool:
         draw = int.from_bytes(hashlib.blake2b(case_id.encode(), digest_size=8).digest(), "little")
@@ -146,9 +163,29 @@ def _with_brain(path: Path, labels: np.ndarray | None) -> list[int]:
     """Numbers of the axial slices, from the feet up, that show brain or tumour."""
     volume = _volume(path, *_state(path))
     shown = (volume != 0).mean((0, 1)) >= LEAST_BRAIN
-    if labels is not None and labels.shape == volume.shape:
+    if labels is not None:
         shown |= labels.any((0, 1))
     return [int(number) for number in np.flatnonzero(shown)]
+
+
+def _present(files: list[Path]) -> Path:
+    """The first of a patient's volumes that is there."""
+    return next(path for path in files if path.is_file())
+
+
+def _loose_slices(folder: Path, patient: str, files: list[Path]) -> list[tuple[Path, int]]:
+    """Name below the folder and number of a patient's slices.
+
+    A patient whose volumes are incomplete or damaged is one case, so that he is complained about when it is read.
+    """
+    try:
+        numbers = _with_brain(files[0], None) if all(path.is_file() for path in files) else None
+    except BadFile:
+        numbers = None
+    if numbers is None:
+        return [(_present(files).relative_to(folder), 0)]
+    place = files[0].relative_to(folder).parent
+    return [(place / f"{patient}_{number:03d}.png", number) for number in numbers]
 
 
 def _slice(reference: Path) -> np.ndarray:

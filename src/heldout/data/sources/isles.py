@@ -10,7 +10,7 @@ dataset, Scientific Data 9 (2022).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from heldout.data import readers
 from heldout.data.image import BadFile, Image
 from heldout.data.sources import Source, as_list
 from heldout.data.sources.bids import by_name, case_ids, nearest, stem_of, subject_of, suffix_of
+from heldout.data.sources.kinds import IMAGE_ENDINGS
 from heldout.errors import UserError
 
 
@@ -48,7 +49,11 @@ class Isles(Source):
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
         volumes = self.image_files(self.root)
         masks = by_name(path for path in volumes if suffix_of(path) == "msk")
-        for path, case_id, files in self._sets(self.root, volumes, found):
+        for path, case_id, files in self._sets(self.root, volumes, _scans(volumes, "dwi")):
+            lost = next((suffix_of(file) for file in files if not file.is_file()), None)
+            if lost:
+                found.append(f"{case_id} is left out: {path.relative_to(self.root)} has no {lost.upper()} of its name")
+                continue
             mask = nearest(masks.get(f"{stem_of(path).rpartition('_')[0]}_msk", []), path)
             if mask is None:
                 found.append(f"{case_id}: there is no {stem_of(path).rpartition('_')[0]}_msk.nii.gz; it is unlabelled")
@@ -61,30 +66,51 @@ class Isles(Source):
             }
 
     def _loose_rows(self, folder: Path) -> Iterator[dict[str, Any]]:
-        for path, case_id, files in self._sets(folder, self.image_files(folder), []):
+        volumes = self.image_files(folder)
+        images = _scans(volumes, "dwi")
+        known = {_start(path) for path in images}
+        images += [path for path in _scans(volumes, "adc") if _start(path) not in known]  # their DWI is missing
+        for path, case_id, files in self._sets(folder, volumes, images):
             relative = path.relative_to(folder)
             patient = subject_of(relative) or case_id
             yield {"case_id": case_id, "patient_id": patient, "image": as_list(*files), "name": relative.as_posix()}
 
-    def _sets(self, folder: Path, volumes: list[Path], found: list[str]) -> Iterator[tuple[Path, str, list[Path]]]:
-        """Every DWI with its case id and the files of the case's channels; incomplete sets are reported, not kept."""
-        images = [path for path in volumes if suffix_of(path) == "dwi" and "derivatives" not in path.parts]
-        if not images:
+    def _sets(self, folder: Path, volumes: list[Path], images: list[Path]) -> Iterator[tuple[Path, str, list[Path]]]:
+        """Every image with its case id and the files of the case's channels, missing ones where they should be."""
+        if not _scans(images, "dwi"):
             raise UserError(f"{folder} has no *_dwi.nii.gz: unpack ISLES 2022 there, or use source = 'table'")
-        others = {kind: by_name(p for p in volumes if suffix_of(p) == kind) for kind in ("adc", "flair")}
-        wanted = ("adc", "flair") if self.options["flair"] else ("adc",)
+        kinds = ("dwi", "adc", "flair") if self.options["flair"] else ("dwi", "adc")
+        others = {kind: _by_start(path for path in volumes if suffix_of(path) == kind) for kind in kinds}
+        rivals = _by_start(images)
         for path, case_id in zip(images, case_ids([path.relative_to(folder) for path in images]), strict=True):
-            start = stem_of(path).rpartition("_")[0].lower()
-            files = [path]
-            for kind in wanted:
-                same = [p for name, paths in others[kind].items() if name.lower() == f"{start}_{kind}" for p in paths]
-                match = nearest(same, path)
-                if match is None:
-                    found.append(f"{case_id} is left out: {path.relative_to(folder)} has no {kind.upper()} of its name")
-                    break
-                files.append(match)
-            else:
-                yield path, case_id, files
+            files = []
+            for kind in kinds:
+                own = path if suffix_of(path) == kind else nearest(others[kind].get(_start(path), []), path)
+                if own is None or nearest(rivals[_start(path)], own) != path:  # that of another folder's namesake
+                    own = path.with_name(f"{stem_of(path).rpartition('_')[0]}_{kind}.nii.gz")
+                files.append(own)
+            yield path, case_id, files
+
+    @property
+    def _endings(self) -> tuple[str, ...]:
+        return IMAGE_ENDINGS[3]  # pairs have names, which DICOM series lack
+
+
+def _scans(volumes: Iterable[Path], kind: str) -> list[Path]:
+    """Volumes of a kind, those that were made from others left out."""
+    return [path for path in volumes if suffix_of(path) == kind and "derivatives" not in path.parts]
+
+
+def _start(path: Path) -> str:
+    """What the files of a set have in common: the name without its last part, in lower case."""
+    return stem_of(path).rpartition("_")[0].lower()
+
+
+def _by_start(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        found.setdefault(_start(path), []).append(path)
+    return found
 
 
 def _on_grid_of(image: Image, other: Image) -> np.ndarray:
