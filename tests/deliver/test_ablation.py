@@ -167,7 +167,7 @@ def test_a_blend_stands_last_beside_its_best_member(home, masks):
     assert blend.main.gain == pytest.approx(blend.main.score - max(alone.values()))
     assert blend.presence.low <= blend.presence.score <= blend.presence.high
     assert run(["results"]) == 0
-    assert f"| both | {blend.parent} with 0.50 {parent}" in (home / "RESULTS.md").read_text()
+    assert f"| both | {blend.parent} with others blended in: 0.50 {parent}" in (home / "RESULTS.md").read_text()
 
 
 def test_a_damaged_memory_of_earlier_calls_is_made_anew(home, masks):

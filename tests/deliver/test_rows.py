@@ -164,5 +164,6 @@ def test_a_blend_is_judged_by_what_was_blended_then(home, finish, capsys):
     assert {spec, other, "equal weights", "greedy", "tuned"} <= set(values["both"]["baselines"])
     assert run(["results"]) == 0
     text = (home / "RESULTS.md").read_text()
-    for line in (f"| {spec} |", "| equal weights |", "| greedy |", "| tuned |"):
+    by_fold = f"| both | {row.metric} | {row.fold_scores[0]:.4f} | {row.fold_scores[1]:.4f} | {row.fold_spread:.4f} |"
+    for line in (f"| {spec} |", "| equal weights |", "| greedy |", "| tuned |", by_fold):
         assert line in text

@@ -134,7 +134,8 @@ def _of_blend(cache: Remembered, row: Row, held: Any) -> tuple[str, Entry]:
     best = held(found[0])
     missing = f"`python run.py ablate {best.name}` first" if best.tunable and best.record is None else ""
     other = None if missing else best
-    entry = _entry(cache, row, Blended(decision, best), other, best.name, decision.composition, missing, row.seconds)
+    changed = f"others blended in: {decision.composition}"
+    entry = _entry(cache, row, Blended(decision, best), other, best.name, changed, missing, row.seconds)
     return families.pop(), entry
 
 

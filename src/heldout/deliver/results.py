@@ -43,7 +43,21 @@ def _dataset(name: str, rows: list[Row]) -> str:
     lines += ["| name | metric | out-of-fold score | scored on | folds | seeds | budget | trained | test part |"]
     lines += ["|" + "---|" * 9]
     lines += [_line(row) for row in rows]
-    return "\n".join([*lines, "", *(_detail(row) + _alternatives(row) for row in rows)])
+    return "\n".join([*lines, "", *_by_fold(rows), *(_detail(row) + _alternatives(row) for row in rows)])
+
+
+def _by_fold(rows: list[Row]) -> list[str]:
+    """The same scores of every fold alone: how much luck there is in which patients are held out."""
+    shown = [row for row in rows if len(row.fold_scores) > 1]
+    folds = sorted({fold for row in shown for fold in row.fold_scores})
+    if not shown:
+        return []
+    columns = ["name", "metric", *(f"fold {fold}" for fold in folds), "standard deviation"]
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    for row in shown:
+        cells = [row.name, row.metric, *(number(row.fold_scores.get(fold)) for fold in folds), number(row.fold_spread)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def _line(row: Row) -> str:
@@ -72,9 +86,8 @@ def _detail(row: Row) -> str:
         text += f" Budget {row.budget}: {', '.join(row.scaled)}."
     if row.in_sample is not None:
         text += f" In-sample {number(row.in_sample)}, cross-fitted {number(row.score)}."
-    for what, spread in (("folds", row.fold_spread), ("seeds, all folds pooled", row.seed_spread)):
-        if spread is not None:
-            text += f" Standard deviation over {what}: {number(spread)}."
+    if row.seed_spread is not None:
+        text += f" Standard deviation over seeds, all folds pooled: {number(row.seed_spread)}."
     if row.note:
         text += f" {row.note[0].upper()}{row.note[1:]}."
     if not row.fits:
