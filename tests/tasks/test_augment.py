@@ -52,6 +52,24 @@ def test_image_draws_are_distinct_across_seeds_and_reproducible(strength, normal
     assert len({result.tobytes() for result, _ in first}) >= (12 if strength == "strong" else 9)
 
 
+def test_maps_of_a_first_stage_move_with_the_image_and_keep_their_values(strength):
+    maps = np.where(MASK > 0, 200, 0).astype(np.uint8)
+    augment = image_augment(augment=strength)
+    for seed in range(8):
+        both, moved = augment_sample(augment, np.concatenate([IMAGE, maps]), MASK, seed, len(IMAGE))
+        np.testing.assert_array_equal(both[len(IMAGE) :], np.where(moved > 0, 200, 0))
+        np.testing.assert_array_equal(both[: len(IMAGE)], augment_sample(augment, IMAGE, MASK, seed)[0])
+
+
+def test_maps_of_a_first_stage_keep_their_values_in_volumes():
+    mask = (torch.rand(6, 1, 10, 12, 8, generator=generator(1)) > 0.5).to(torch.uint8)
+    image = torch.cat([torch.randn(6, 1, 10, 12, 8, generator=generator(2)), mask.float()], dim=1)
+    augment = VolumeAugment("x", rotation=0.0, scale=1.0, probability=1.0, channels=1)
+    changed, moved = augment(image, mask, generator(0))
+    torch.testing.assert_close(changed[:, 1:], moved.float())
+    assert not torch.equal(changed[:, :1].sort().values, image[:, :1].sort().values)
+
+
 def test_another_transform_of_the_same_experiment_draws_the_same():
     results = [augment_sample(image_augment(augment="strong"), IMAGE, MASK, 5) for _ in range(2)]
     np.testing.assert_array_equal(results[0][0], results[1][0])

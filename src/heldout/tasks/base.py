@@ -105,7 +105,7 @@ class Task(BaseConfig):
             return build_image_augment(self.augment, flips, bounded)
         from heldout.tasks.augment.volume import VolumeAugment
 
-        return VolumeAugment.preset(self.augment, flips, self.spacing)
+        return VolumeAugment.preset(self.augment, flips, self.spacing, self.channels)
 
     def activate(self, outputs: Outputs, exclusive: bool) -> Tensor:
         """Turn logits into float32 probabilities of the K classes, (B, K) or (B, K, *S)."""

@@ -83,7 +83,7 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
         if self.augment is not None:
             from heldout.tasks.augment.image import augment_sample
 
-            image, mask = augment_sample(self.augment, image, mask, seed % 2**32)
+            image, mask = augment_sample(self.augment, image, mask, seed % 2**32, self.config.channels)
         sample = {"image": torch.from_numpy(to_float(image)), "label": torch.from_numpy(self.labels[index])}
         if mask is not None:
             sample["mask"] = torch.from_numpy(mask)

@@ -12,6 +12,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import albumentations as A  # noqa: N812 - the library's own convention
 
+MAPS = "maps"  # of a first stage, beside the image
+
 
 class IntensityJitter(A.ImageOnlyTransform):
     """Random gain, shift and noise for z-scores: albumentations' own would clip float images to 0 ... 1.
@@ -67,7 +69,8 @@ def build_image_augment(strength: Literal["light", "strong"], flips: str, bounde
         ),
     ]
     if not bounded:
-        return A.Compose([*geometry, IntensityJitter(0.25, 0.25, 0.15) if strong else IntensityJitter()])
+        jitter = IntensityJitter(0.25, 0.25, 0.15) if strong else IntensityJitter()
+        return A.Compose([*geometry, jitter], additional_targets={MAPS: "mask"})
     intensity: list[A.BasicTransform] = [
         A.RandomBrightnessContrast(0.25 if strong else 0.15, 0.25 if strong else 0.15, p=0.7 if strong else 0.5)
     ]
@@ -78,11 +81,11 @@ def build_image_augment(strength: Literal["light", "strong"], flips: str, bounde
             A.GaussNoise(std_range=(0.01, 0.06), p=0.3),
             A.CoarseDropout((1, 4), (0.05, 0.2), (0.05, 0.2), p=0.3),
         ]
-    return A.Compose([*geometry, *intensity])
+    return A.Compose([*geometry, *intensity], additional_targets={MAPS: "mask"})
 
 
 def augment_sample(
-    transform: A.Compose, image: np.ndarray, mask: np.ndarray | None, seed: int
+    transform: A.Compose, image: np.ndarray, mask: np.ndarray | None, seed: int, channels: int | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Augment one sample; equal seeds give equal results in every process.
 
@@ -91,6 +94,8 @@ def augment_sample(
         image: (C, H, W), uint8 or float; other floats become float32.
         mask: (M, H, W) uint8, or None.
         seed: Fixes every draw of this sample.
+        channels: How many of the first channels are intensities; maps of a first stage follow, which move with the
+            image and keep their values. None is all.
 
     Returns:
         Image and mask of the same shapes, contiguous.
@@ -99,9 +104,13 @@ def augment_sample(
     pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
     if pixels.dtype != np.uint8:
         pixels = pixels.astype(np.float32, copy=False)
-    arrays = {"image": pixels}
+    arrays = {"image": np.ascontiguousarray(pixels[..., :channels])}
+    if arrays["image"].shape != pixels.shape:
+        arrays[MAPS] = np.ascontiguousarray(pixels[..., channels:])
     if mask is not None:
         arrays["mask"] = np.ascontiguousarray(mask.transpose(1, 2, 0))
-    changed = transform(**arrays)
-    channels_first = {name: np.ascontiguousarray(changed[name].transpose(2, 0, 1)) for name in arrays}
-    return channels_first["image"], channels_first.get("mask")
+    changed = {name: array.transpose(2, 0, 1) for name, array in transform(**arrays).items()}
+    shown = [changed[name] for name in ("image", MAPS) if name in changed]
+    return np.ascontiguousarray(np.concatenate(shown)), (
+        None if mask is None else np.ascontiguousarray(changed["mask"])
+    )

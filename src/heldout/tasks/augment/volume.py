@@ -31,6 +31,8 @@ class VolumeAugment(nn.Module):
         noise: Largest standard deviation of Gaussian noise, in standard deviations of the sample.
         probability: Probability of each of these for a sample; flips excepted.
         spacing: Size of a voxel (X, Y, Z) in mm, so that rotation keeps angles; None is isotropic.
+        channels: How many of the first channels are intensities; maps of a first stage follow, which keep their values.
+            None is all.
 
     Attributes:
         mirrored: Which samples of the last batch were flipped from left to right (along x), (B,) bool; None where none
@@ -48,6 +50,7 @@ class VolumeAugment(nn.Module):
         noise: float = 0.1,
         probability: float = 0.3,
         spacing: Sequence[float] | None = None,
+        channels: int | None = None,
     ) -> None:
         super().__init__()
         self.flips = flips
@@ -59,14 +62,21 @@ class VolumeAugment(nn.Module):
         self.noise = noise
         self.probability = probability
         self.spacing = tuple(spacing or (1.0, 1.0, 1.0))
+        self.channels = channels
         self.mirrored: Tensor | None = None
 
     @classmethod
-    def preset(cls, strength: Literal["light", "strong"], flips: str, spacing: Sequence[float] | None = None) -> Self:
+    def preset(
+        cls,
+        strength: Literal["light", "strong"],
+        flips: str,
+        spacing: Sequence[float] | None = None,
+        channels: int | None = None,
+    ) -> Self:
         """The augmentation that the field ``augment`` names."""
         if strength == "light":
-            return cls(flips, spacing=spacing)
-        return cls(flips, 30.0, 1.4, 1.5, 0.3, 0.3, 0.2, 0.4, spacing)
+            return cls(flips, spacing=spacing, channels=channels)
+        return cls(flips, 30.0, 1.4, 1.5, 0.3, 0.3, 0.2, 0.4, spacing, channels)
 
     @torch.no_grad()
     def forward(self, image: Tensor, mask: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
@@ -82,7 +92,9 @@ class VolumeAugment(nn.Module):
         """
         image, mask = self._flip(image, mask, generator)
         image, mask = self._affine(image, mask, generator)
-        return self._intensity(image, generator), mask
+        changed = self._intensity(image[:, : self.channels], generator)
+        maps = image[:, changed.shape[1] :]
+        return (torch.cat([changed, maps], dim=1) if maps.shape[1] else changed), mask
 
     def _draw(self, count: int, low: float, high: float, neutral: float, generator: torch.Generator) -> Tensor:
         """Uniform numbers (count,), replaced by ``neutral`` where this change does not happen."""
