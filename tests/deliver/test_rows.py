@@ -167,3 +167,10 @@ def test_a_blend_is_judged_by_what_was_blended_then(home, finish, capsys):
     by_fold = f"| both | {row.metric} | {row.fold_scores[0]:.4f} | {row.fold_scores[1]:.4f} | {row.fold_spread:.4f} |"
     for line in (f"| {spec} |", "| equal weights |", "| greedy |", "| tuned |", by_fold):
         assert line in text
+
+
+def test_a_calibrated_error_needs_another_fold_to_be_fitted_on(finish):
+    spec = finish(seeds=(0,), folds=(0,))
+    assert "ece_calibrated" not in by_name()[spec].also
+    finish(spec, seeds=(0,), folds=(1,))
+    assert 0 <= by_name()[spec].also["ece_calibrated"] <= 1

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from heldout.blend.decision import Decision
     from heldout.blend.members import Member
 
-_SCHEMA = 7
+_SCHEMA = 8
 _ALSO = {
     "classification": ("roc_auc", "average_precision", "accuracy", "sensitivity", "specificity", "log_loss", "ece"),
     "segmentation": (
@@ -129,8 +129,8 @@ def _of_run(spec: str, metric: str, seeds: list[int]) -> dict[str, Any]:
         table = pd.concat([fit.table for fit in member.fits if fit.seed == seed]).reset_index()
         by_seed[seed] = _finite(score(metric, table, classes))
     about = _about(metric, member.kind, member.table, classes)
-    if "ece" in about["also"]:
-        about["also"] |= _calibrated(member)
+    if "ece" in about["also"] and len(member.folds) > 1:
+        about["also"]["ece_calibrated"] = _calibrated_error(member)
     return {
         **about,
         "score": _finite(result.value),
@@ -141,7 +141,7 @@ def _of_run(spec: str, metric: str, seeds: list[int]) -> dict[str, Any]:
     }
 
 
-def _calibrated(member: Member) -> dict[str, float]:
+def _calibrated_error(member: Member) -> float:
     """Calibration error once every fold's scores are calibrated by what was chosen and fitted on the other folds."""
     from heldout.blend.calibrate import cross_fitted
     from heldout.metrics import score
@@ -149,10 +149,7 @@ def _calibrated(member: Member) -> dict[str, float]:
     classes = member.dataset.classes
     competing = member.dataset.exclusive and len(classes) > 1
     table = member.table.reset_index()
-    try:
-        return {"ece_calibrated": score("ece", cross_fitted(table, classes, competing, "auto"), classes)}
-    except UserError:  # too few cases outside a fold
-        return {}
+    return float(score("ece", cross_fitted(table, classes, competing, "auto"), classes))
 
 
 def _of_blend(decision: Decision) -> dict[str, Any]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 RECORD_FIELDS: dict[str, Any] = {
     **dict.fromkeys(("schema", "seed", "fold", "epochs", "parameters"), int),
     **dict.fromkeys(("spec", "metric", "checkpoint", "precision", "machine", "torch", "fold_hash", "data_hash"), str),
-    **dict.fromkeys(("train_seconds",), (int, float)),
-    **{"budget": (str, NoneType), "score": (float, int, NoneType), "best_epoch": (int, NoneType), "sha256": dict},
+    **{"budget": (str, NoneType), "best_epoch": (int, NoneType), "sha256": dict},
+    **{"train_seconds": (int, float), "score": (int, float, NoneType)},
 }
 CONFIG_FIELDS: dict[str, Any] = {"schema": int, "title": str, "identity": dict, "config": dict, "fold_hash": str}
 
