@@ -4,5 +4,5 @@ from exps.exp049 import Exp049
 
 
 class Exp049c(Exp049):
-    first_stage = "exp040"
+    first_stage = "exp040c"
     first_stage_use = "crop"

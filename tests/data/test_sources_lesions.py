@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from heldout.data.checks import check_case
+from heldout.data.checks import check_case, check_cases
 from heldout.data.image import BadFile
 from heldout.data.sources import brats_slices, get_source
 from heldout.data.sources.phantom_lesions import PhantomLesions
@@ -354,7 +354,22 @@ def test_brats_an_incomplete_loose_patient_is_a_case_that_names_the_missing_file
         source.read_image(loose.iloc[4])
 
 
-def test_brats_a_segmentation_of_another_shape_is_refused_by_name(brats):
+def test_brats_a_segmentation_of_another_shape_is_a_case_refused_by_name(brats):
     volume(brats / "TCGA-1/TCGA-1_seg.nii.gz", np.ones((10, 8, 3), np.uint8), np.diag([-1.0, -1.0, 3.0, 1.0]))
+    source = get_source("brats_slices", brats, {})
+    index = source.index()
+    assert list(index["case_id"][index["patient_id"] == "TCGA-1"]) == ["TCGA-1_001"]
     with pytest.raises(BadFile, match=r"TCGA-1_seg\.nii\.gz has the shape .* 3\), .*TCGA-1_flair.* 6\): restore"):
-        get_source("brats_slices", brats, {}).index()
+        source.read_mask(index.iloc[0])
+
+
+@pytest.mark.parametrize("name", ["flair", "seg"])
+def test_brats_a_damaged_volume_is_a_case_that_can_be_set_aside(brats, name):
+    path = brats / f"TCGA-1/TCGA-1_{name}.nii.gz"
+    path.write_bytes(path.read_bytes()[:100])
+    source = get_source("brats_slices", brats, {})
+    index = source.index()
+    results, problems = check_cases(source, index, progress=False, workers=1)
+    assert [index["patient_id"][index["case_id"] == problem.case_id].item() for problem in problems] == ["TCGA-1"]
+    assert f"TCGA-1_{name}.nii.gz" in problems[0].reason
+    assert sum(result is not None for result in results) == len(index) - 1 > 0

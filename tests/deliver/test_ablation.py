@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -48,7 +49,7 @@ def test_both_sides_are_cut_alike_and_cross_fitted_once_both_are_tuned(home, mas
     def measured():
         row = next(row for row in collect() if row.name == child)
         one, other = Held(load_member(child)), Held(load_member(parent))
-        return _entry(Remembered("ablations", 1), row, one, other, parent, "lr = 0.01", "", 1.0)
+        return _entry(Remembered("ablations", 1), row, one, (one, other), parent, "lr = 0.01", "", 1.0)
 
     plain = measured()
     assert plain.how == "at one half"
@@ -111,6 +112,28 @@ def test_a_seed_stands_beside_the_mean_of_all(finish):
     assert row.main.gain == pytest.approx(score(row.metric, both, classes) - score(row.metric, one, classes))
     assert row.how == "no threshold"
     assert row.presence is None
+
+
+def test_a_mean_of_seeds_is_no_advantage_of_an_idea(finish):
+    first = finish(seeds=(0, 1))
+    names = first, finish(f"{first},lr=0.01", seeds=(0,), skill=2), finish(f"{first},lr=0.02", seeds=(1,))
+    rows = {row.name: row for row in collect()}
+    parent, child, other = (rows[name] for name in names)
+
+    def beside(one, two):
+        found = {entry.name: entry for entry in ablations([replace(one, parent=two.name), two])["00x"]}
+        return found[one.name]
+
+    entry = beside(child, parent)
+    alone = load_member(f"{parent.name}/seed0").table
+    assert entry.main.score == pytest.approx(child.score)
+    assert entry.main.gain == pytest.approx(
+        child.score - score(parent.metric, alone, open_dataset(load(first)).classes)
+    )
+    assert entry.changed.endswith("(seed 0 of both)")
+    assert beside(parent, other).changed.endswith("(seed 1 of both)")
+    assert beside(child, other).main.gain is None
+    assert "other seeds" in beside(child, other).main.why
 
 
 def test_a_damaged_run_becomes_a_line_with_the_reason(finish):

@@ -53,6 +53,14 @@ def test_twins_cannot_be_told_apart(finish):
     assert "cannot be told apart" in verdict.sentence
 
 
+def test_unequal_numbers_of_seeds_are_noted(finish):
+    several = finish(seeds=(0, 1))
+    single = finish(f"{several},lr=0.01", seeds=(0,))
+    (note,) = compare_rows(several, single).notes
+    assert f"2 of {several} and 1 of {single}" in note
+    assert compare_rows(f"{several}/seed0", single).notes == ()
+
+
 def test_lower_is_better_where_the_metric_says_so(finish):
     good = finish(
         "exp004+dataset=tiny,metric=log_loss,source_options={'patients':70,'images_per_patient':1,'size':32}",

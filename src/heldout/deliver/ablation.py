@@ -98,9 +98,11 @@ def ablations(rows: Sequence[Row]) -> dict[str, list[Entry]]:
         changed = ", ".join(row.changed) or ("nothing" if parent else "-")
         entries = found[family_of(name)]
         try:
-            one = held(name)
-            other = held(parent) if parent in runs else None
-            entries.append(_entry(cache, row, one, other, parent, changed, missing, row.seconds))
+            one, pair, seeds = held(name), None, ""
+            if parent in runs:
+                pair, seeds = _same_seeds(one, held(parent), held)
+                missing = "" if pair else f"{parent} was trained with other seeds"
+            entries.append(_entry(cache, row, one, pair, parent, changed + seeds, missing, row.seconds))
             entries += _variants(cache, row, held)
         except UserError as error:
             entries.append(Entry(name, parent, changed, row.budget or "full", row.metric, "-", Measure(why=str(error))))
@@ -120,6 +122,24 @@ def parent_of(row: Row) -> str | None:
     return f"{row.parent}@{row.budget}" if row.budget else row.parent
 
 
+def _same_seeds(one: Held, other: Held, held: Any) -> tuple[tuple[Held, Held] | None, str]:
+    """Both by one seed, and a word on it, where they have not finished the same ones; None where they share none.
+
+    A mean of three seeds beside a single one would be counted as the idea's worth.
+    """
+    seeds = [{fit.seed for fit in part.member.fits} for part in (one, other)]
+    if seeds[0] == seeds[1]:
+        return (one, other), ""
+    if not seeds[0] & seeds[1]:
+        return None, ""
+    seed = min(seeds[0] & seeds[1])
+    first, second = (
+        part if len(own) == 1 else held(f"{part.name}/seed{seed}")
+        for part, own in zip((one, other), seeds, strict=True)
+    )
+    return (first, second), f" (seed {seed} of both)"
+
+
 def _of_blend(cache: Remembered, row: Row, held: Any) -> tuple[str, Entry]:
     """A blend within one family beside the best of its members alone, which blending has tuned and cross-fitted too.
 
@@ -133,9 +153,10 @@ def _of_blend(cache: Remembered, row: Row, held: Any) -> tuple[str, Entry]:
         raise UserError(f"{row.name} has no members of one family to stand beside: blend at least two")
     best = held(found[0])
     missing = f"`python run.py ablate {best.name}` first" if best.tunable and best.record is None else ""
-    other = None if missing else best
+    blend = Blended(decision, best)
     changed = f"others blended in: {decision.composition}"
-    entry = _entry(cache, row, Blended(decision, best), other, best.name, changed, missing, row.seconds)
+    pair = None if missing else (blend, best)
+    entry = _entry(cache, row, blend, pair, best.name, changed, missing, row.seconds)
     return families.pop(), entry
 
 
@@ -143,17 +164,15 @@ def _variants(cache: Remembered, row: Row, held: Any) -> list[Entry]:
     """What needs no training: all seeds against the first, and other flips against the run's own."""
     entries, seeds = [], sorted(row.seed_scores)
     if len(seeds) > 1:
-        first = f"{row.name}/seed{seeds[0]}"
+        first, mean = f"{row.name}/seed{seeds[0]}", held(row.name)
         text = f"mean of {len(seeds)} seeds instead of seed {seeds[0]} alone"
-        entries.append(
-            _entry(cache, row, held(row.name), held(first), first, text, "", None, shown="mean of its seeds")
-        )
+        entries.append(_entry(cache, row, mean, (mean, held(first)), first, text, "", None, shown="mean of its seeds"))
     own = held(row.name).member.config.tta
     for axes in flips_on_disk(held(row.name).member):
         other = held(f"{row.name}/tta={axes}")
         text = f"flips {axes or 'none'} instead of {own or 'none'} when predicting"
         entries.append(
-            _entry(cache, row, other, held(row.name), row.name, text, "", None, shown=f"tta {axes or 'none'}")
+            _entry(cache, row, other, (other, held(row.name)), row.name, text, "", None, shown=f"tta {axes or 'none'}")
         )
     return entries
 
@@ -162,24 +181,24 @@ def _entry(
     cache: Remembered,
     row: Row,
     one: Held | Blended,
-    other: Held | None,
+    pair: tuple[Held | Blended, Held] | None,
     parent: str | None,
     changed: str,
     missing: str,
     seconds: float | None,
     shown: str = "",
 ) -> Entry:
-    # Both are cut alike: tuned thresholds on one side only would be counted as the idea's worth.
-    together = one.record is not None and (other is None or other.record is not None)
+    # All are cut alike: tuned thresholds on one side only would be counted as the idea's worth.
+    together = all(part.record is not None for part in (one, *(pair or ())))
     how = one.how(together)
-    other_how = other.how(together) if other is not None else how
+    keys = [[part.key, part.how(together)] for part in (one, *(pair or ()))]
 
     def measure(metric: str) -> Measure:
         def compute() -> dict[str, Any]:
-            against = other.scored(other_how, metric) if other else None
-            return asdict(_measure(one.scored(how, metric), against, missing))
+            scored = [part.scored(part.how(together), metric) for part in pair or ()]
+            return asdict(_measure(one.scored(how, metric), scored, missing))
 
-        return Measure(**cache.get([one.key, how, other.key if other else None, other_how, metric, missing], compute))
+        return Measure(**cache.get([keys, metric, missing], compute))
 
     main = measure(row.metric)
     presence = None
@@ -189,17 +208,17 @@ def _entry(
     return Entry(name, parent, changed, row.budget or "full", row.metric, how, main, presence, seconds)
 
 
-def _measure(one: Scored, other: Scored | None, missing: str) -> Measure:
-    """Score of one and its gain over another."""
+def _measure(one: Scored, pair: Sequence[Scored], missing: str) -> Measure:
+    """Score of one, and the gain of the first of a pair over the second."""
     from heldout.metrics import interval
 
     found = interval(one.metric, one.table, one.classes)
     value, low, high = (v if math.isfinite(v) else None for v in (found.value, found.low, found.high))
-    if other is None:
+    if not pair:
         return Measure(value, low, high, why=missing)
     try:
-        verdict = compare_scored(one, other)
+        verdict = compare_scored(*pair)
     except UserError as error:
         return Measure(value, low, high, why=str(error))
-    gain, gain_low, gain_high, chance = verdict.gain_of(one.name)
+    gain, gain_low, gain_high, chance = verdict.gain_of(pair[0].name)
     return Measure(value, low, high, gain, gain_low, gain_high, chance, verdict.patients)

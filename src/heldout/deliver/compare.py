@@ -83,6 +83,7 @@ class Scored:
         dataset, data_hash, fold_hash: What it stands on.
         best_checkpoint: Whether the folds' own scores chose the checkpoints.
         tuned: Whether thresholds were tuned, and cross-fitted.
+        seeds: Those of which the table holds the mean; empty of a blend.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Scored:
     fold_hash: str
     best_checkpoint: bool = False
     tuned: bool = False
+    seeds: tuple[int, ...] = ()
 
 
 def compare_rows(first: str, second: str) -> Verdict:
@@ -144,6 +146,11 @@ def compare_scored(one: Scored, other: Scored) -> Verdict:
     tuned = [part.name for part in pair if part.tuned]
     if len(tuned) == 1 and get_metric(metric).thresholded:
         notes.append(f"{tuned[0]} has tuned thresholds, the other is cut at one half: blend it alone to tune its own")
+    if one.seeds and other.seeds and len(one.seeds) != len(other.seeds):
+        seeds = " and ".join(f"{len(part.seeds)} of {part.name}" for part in pair)
+        notes.append(
+            f"means of unequal numbers of seeds, {seeds}: name one of both, as in exp040/seed0, to tell them apart"
+        )
     return Verdict(
         *names,
         metric=metric,
@@ -196,6 +203,7 @@ def open_scored(name: str) -> Scored:
         member.dataset.data_hash,
         member.dataset.fold_hash,
         member.config.checkpoint == "best",
+        seeds=tuple(sorted({fit.seed for fit in member.fits})),
     )
 
 

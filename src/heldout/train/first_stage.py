@@ -100,7 +100,8 @@ def find_first_stage(config: BaseConfig, dataset: Dataset) -> FirstStage | None:
     fits = [open_origin(config, source, dataset, *place) for place in _places(config, source, dataset)]
     fold_of = {str(case_id): int(fold) for case_id, fold in dataset.folds.items()}
     found = FirstStage(source.spec, source.tta, config.first_stage_use, config.first_stage_share, tuple(fits), fold_of)
-    _check_recorded(config, found)
+    source_folder = runs.run_folder(found.spec)
+    runs.check_made_alike(config.spec, "first_stage", found.key, f"trained on maps of {found.spec}", source_folder)
     return found
 
 
@@ -143,14 +144,3 @@ def _places(config: BaseConfig, source: BaseConfig, dataset: Dataset) -> list[tu
         )
     runs.check_identity(source)
     return places
-
-
-def _check_recorded(config: BaseConfig, found: FirstStage) -> None:
-    """All folds of a run must stand on the same first stage."""
-    for path in sorted(runs.run_folder(config.spec).glob("seed*/fold*/config.json")):
-        recorded = runs.read_config(path.parent).get("made_from", {}).get("first_stage")
-        if recorded != found.key:
-            raise UserError(
-                f"{path.parent} was trained on maps of {found.spec} that have changed since: restore "
-                f"{runs.run_folder(found.spec)}, or delete {runs.run_folder(config.spec)} to start anew"
-            )

@@ -32,6 +32,7 @@ from heldout.train.hard_negatives import Miner, read_hard_negatives
 from heldout.train.held_out import HeldOut
 from heldout.train.loader import Batches
 from heldout.train.parts import Parts, build_parts, seed_everything
+from heldout.train.pretrained import find_pretrained
 from heldout.train.record import write_results
 from heldout.train.student import PseudoLabels, find_pseudo_labels
 from heldout.train.warm_start import WarmStart, find_warm_start
@@ -96,6 +97,8 @@ def fit_fold(
         made_from = {} if warm_start is None else {"warm_start": warm_start.sha256}
         if (first_stage := find_first_stage(config, dataset)) is not None:
             made_from["first_stage"] = first_stage.key
+        if (pretrained := find_pretrained(config)) is not None:
+            made_from["encoder_weights"] = pretrained
         if (pseudo := find_pseudo_labels(config, dataset, fold)) is not None:
             made_from["pseudo_labels"] = pseudo.sha256
         what = f"training {config.spec} seed {seed} fold {fold}"

@@ -201,3 +201,24 @@ def write_config(config: BaseConfig, dataset: Dataset, folder: Path, made_from: 
         "made_from": made_from,
     }
     files.write_json(folder / "config.json", value)
+
+
+def check_made_alike(spec: str, field: str, value: str, made: str, source: Path) -> None:
+    """All folds of a run must be made from the same.
+
+    Args:
+        spec: The run.
+        field: Of what they were made from.
+        value: The hash of it today.
+        made: How they were, for the complaint: ``trained on maps of exp030``.
+        source: What to restore.
+
+    Raises:
+        UserError: a fold was made from something else.
+    """
+    for path in sorted(run_folder(spec).glob("seed*/fold*/config.json")):
+        if read_config(path.parent).get("made_from", {}).get(field) != value:
+            raise UserError(
+                f"{path.parent} was {made} that have changed since: restore {source}, or delete {run_folder(spec)} to "
+                "start anew"
+            )

@@ -78,7 +78,8 @@ class BratsSlices(Source):
         """Read a slice's mask, one label map or overlapping regions; unknown labels become 255."""
         if not row["mask"]:
             raise BadFile(f"case {row['case_id']} has no mask: add its file, or leave the case out")
-        labels = _slice(self.paths(row["mask"])[0])
+        mask, number = _split(self.paths(row["mask"])[0])
+        labels = _volume_like(mask, _split(self.paths(row["image"])[0])[0])[..., number]
         known, target = np.isin(labels, _LABELS), _TARGETS[self.options["target"]]
         masks = [np.where(known, np.isin(labels, values), 255).astype(np.uint8) for values in target.values()]
         if not self.exclusive:
@@ -101,14 +102,12 @@ class BratsSlices(Source):
                 continue
             relative = [path.relative_to(self.root).as_posix() for path in files]
             mask = files[0].with_name(files[0].name.replace(f"_{self.modalities[0]}.nii", "_seg.nii"))
-            if not mask.is_file():
+            labelled = mask.is_file()
+            if not labelled:
                 found.append(f"{patient} has no {mask.name}: its slices are unlabelled")
-            labels = _volume(mask, *_state(mask)) if mask.is_file() else None
-            shape = _volume(files[0], *_state(files[0])).shape
-            if labels is not None and labels.shape != shape:
-                raise BadFile(f"{mask} has the shape {labels.shape}, {files[0]} {shape}: restore the one that is wrong")
+            labels, numbers = _labels_and_slices(files[0], mask if labelled else None)
             dropped = 0
-            for number in _with_brain(files[0], labels):
+            for number in numbers:
                 case_id = f"{patient}_{number:03d}"
                 empty = labels is not None and not labels[..., number].any()
                 if empty and not self._is_kept(case_id):
@@ -118,8 +117,8 @@ class BratsSlices(Source):
                     "case_id": case_id,
                     "patient_id": patient,
                     "image": as_list(*(f"{name}#{number}" for name in relative)),
-                    "mask": "" if labels is None else as_list(f"{mask.relative_to(self.root).as_posix()}#{number}"),
-                    "split": "submit" if labels is None else "",
+                    "mask": as_list(f"{mask.relative_to(self.root).as_posix()}#{number}") if labelled else "",
+                    "split": "" if labelled else "submit",
                 }
             if dropped:
                 found.append(f"{patient}: {dropped} slices without tumour are left out, as empty_share asks")
@@ -168,6 +167,32 @@ def _with_brain(path: Path, labels: np.ndarray | None) -> list[int]:
     return [int(number) for number in np.flatnonzero(shown)]
 
 
+def _labels_and_slices(image: Path, mask: Path | None) -> tuple[np.ndarray | None, list[int]]:
+    """A patient's labels and the numbers of the slices that are cases.
+
+    Damaged volumes are one case without labels, so that he is complained about when it is read.
+    """
+    numbers = [0]
+    try:
+        numbers = _with_brain(image, None)
+        labels = None if mask is None else _volume_like(mask, image)
+    except BadFile:
+        return None, numbers[:1] or [0]
+    return labels, numbers if labels is None else _with_brain(image, labels)
+
+
+def _volume_like(mask: Path, image: Path) -> np.ndarray:
+    """The labels of a volume.
+
+    Raises:
+        BadFile: they cannot be read, or have another shape.
+    """
+    labels, shape = _volume(mask, *_state(mask)), _volume(image, *_state(image)).shape
+    if labels.shape != shape:
+        raise BadFile(f"{mask} has the shape {labels.shape}, {image} {shape}: restore the one that is wrong")
+    return labels
+
+
 def _present(files: list[Path]) -> Path:
     """The first of a patient's volumes that is there."""
     return next(path for path in files if path.is_file())
@@ -176,14 +201,11 @@ def _present(files: list[Path]) -> Path:
 def _loose_slices(folder: Path, patient: str, files: list[Path]) -> list[tuple[Path, int]]:
     """Name below the folder and number of a patient's slices.
 
-    A patient whose volumes are incomplete or damaged is one case, so that he is complained about when it is read.
+    A patient whose volumes are incomplete is one case, as one whose volumes are damaged.
     """
-    try:
-        numbers = _with_brain(files[0], None) if all(path.is_file() for path in files) else None
-    except BadFile:
-        numbers = None
-    if numbers is None:
+    if not all(path.is_file() for path in files):
         return [(_present(files).relative_to(folder), 0)]
+    _, numbers = _labels_and_slices(files[0], None)
     place = files[0].relative_to(folder).parent
     return [(place / f"{patient}_{number:03d}.png", number) for number in numbers]
 
