@@ -1,4 +1,4 @@
-"""Low-grade glioma slices, multi-task: mask first, then the head alone, then both (Caruana 1997)."""
+"""Low-grade glioma slices, multi-task: mask first, then the head alone, then both, on one encoder."""
 
 from exps.exp025 import Exp025
 from heldout.tasks.both import Both2D
