@@ -13,10 +13,11 @@ from heldout.blend.members import load_member
 from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import open_dataset
-from heldout.deliver.ablation import ablations, family_of
+from heldout.deliver.ablation import Measure, ablations, family_of
 from heldout.deliver.ablation_members import Held, record_path
 from heldout.deliver.board import collect
 from heldout.deliver.compare import compare_rows
+from heldout.deliver.results_ablation import FEW, _gain
 from heldout.deliver.results_baselines import baseline_tables, matching
 from heldout.metrics import score
 from heldout.train.runs import fit_folder
@@ -64,6 +65,23 @@ def test_both_sides_are_cut_alike_and_cross_fitted_once_both_are_tuned(home, mas
     record = json.loads(record_path(child).read_text())
     assert record["score"] == pytest.approx(tuned.main.score)
     assert tuned.presence.gain == pytest.approx(plain.presence.gain)  # thresholds do not move a ranking
+    assert tuned.half == plain.main  # a difference that only tuning makes can be told
+    assert tuned.cuts == ", ".join("/".join(map(str, cut)) for cut in record["thresholds"].values())
+
+
+def test_bold_is_what_holds_however_masks_are_cut_and_on_patients_enough():
+    clear = Measure(0.5, 0.4, 0.6, -0.1, -0.15, -0.05, 0.0, FEW)
+    doubtful, opposite = replace(clear, gain_high=0.01), replace(clear, gain=0.1, gain_low=0.05, gain_high=0.15)
+    assert _gain(clear).startswith("**-0.1000**")
+    assert _gain(clear, clear).startswith("**-0.1000**")
+    assert _gain(clear, clear).endswith("at one half -0.1000 [-0.150, -0.050]")
+    for main, half in [
+        (doubtful, None),
+        (clear, doubtful),
+        (clear, opposite),
+        (replace(clear, patients=FEW - 1), None),
+    ]:
+        assert "**" not in _gain(main, half)
 
 
 def test_tuning_is_that_of_a_blend_of_one(masks):

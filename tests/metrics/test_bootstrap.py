@@ -116,7 +116,16 @@ def test_many_tables_share_their_draws(name):
 
 
 SIDES = {  # patients without whom the score says nothing
-    "positive": ["roc_auc", "average_precision", "f1", "sensitivity", "balanced_accuracy", "dice_pos", "iou_pos"],
+    "positive": [
+        "roc_auc",
+        "average_precision",
+        "f1",
+        "best_f1",
+        "sensitivity",
+        "balanced_accuracy",
+        "dice_pos",
+        "iou_pos",
+    ],
     "negative": ["roc_auc", "average_precision", "specificity", "balanced_accuracy"],
 }
 

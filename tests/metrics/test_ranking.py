@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from heldout.metrics.ranking import average_precision, roc_auc
+from heldout.metrics.ranking import average_precision, best_f1, roc_auc
 
 # Few distinct scores, so that ties are the rule.
 CASES = st.lists(
@@ -54,11 +54,23 @@ def test_both_agree_with_scikit_learn(cases):
     assert found == pytest.approx(average_precision_score(truth[kept], score[kept], **known))
 
 
+@settings(max_examples=100, deadline=None)
+@given(CASES)
+def test_the_best_f1_is_that_of_the_best_threshold(cases):
+    truth, score, weights = arrays(cases)
+    kept = weights[0] > 0
+    if not truth[kept].any():
+        assert np.isnan(best_f1(truth, score, weights)).all()
+        return
+    every = [f1_score(truth, score >= cut, sample_weight=weights[0], zero_division=0) for cut in np.unique(score)]
+    assert best_f1(truth, score, weights)[0] == pytest.approx(max(every))
+
+
 def test_a_weight_of_two_is_the_case_twice():
     random = np.random.default_rng(0)
     truth, score = random.random(40) < 0.4, random.integers(0, 9, 40) / 8
     weights = random.integers(0, 4, (5, 40)).astype(float)
-    for function in (roc_auc, average_precision):
+    for function in (roc_auc, average_precision, best_f1):
         repeated = [
             function(np.repeat(truth, w), np.repeat(score, w), np.ones((1, w.sum())))[0] for w in weights.astype(int)
         ]

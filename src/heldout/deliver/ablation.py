@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from heldout.blend.decision import read_decision
 from heldout.blend.members import load_member
-from heldout.deliver.ablation_members import Blended, Held, flips_on_disk
+from heldout.deliver.ablation_members import CROSS_FITTED, Blended, Held, flips_on_disk
 from heldout.deliver.compare import Scored, compare_scored
 from heldout.deliver.remembered import Remembered
 from heldout.deliver.row import Row
@@ -62,6 +62,9 @@ class Entry:
         main: The score.
         presence: ROC-AUC of whether a case holds the class, of segmentations; None elsewhere.
         seconds: Training time; None of variants, which need no training.
+        half: Where thresholds were tuned, what the gain is with everything cut at one half.
+        cuts: The tuned thresholds, of 255, fold by fold.
+        best_checkpoint: Whether the folds' own scores chose the checkpoints.
     """
 
     name: str
@@ -73,6 +76,9 @@ class Entry:
     main: Measure
     presence: Measure | None = None
     seconds: float | None = None
+    half: Measure | None = None
+    cuts: str = ""
+    best_checkpoint: bool = False
 
 
 def family_of(name: str) -> str:
@@ -189,23 +195,33 @@ def _entry(
     shown: str = "",
 ) -> Entry:
     # All are cut alike: tuned thresholds on one side only would be counted as the idea's worth.
-    together = all(part.record is not None for part in (one, *(pair or ())))
+    parts = (one, *(pair or ()))
+    together = all(part.record is not None for part in parts)
     how = one.how(together)
-    keys = [[part.key, part.how(together)] for part in (one, *(pair or ()))]
 
-    def measure(metric: str) -> Measure:
+    def measure(metric: str, tuned: bool = together) -> Measure:
         def compute() -> dict[str, Any]:
-            scored = [part.scored(part.how(together), metric) for part in pair or ()]
-            return asdict(_measure(one.scored(how, metric), scored, missing))
+            first, *compared = (part.scored(part.how(tuned), metric) for part in parts)
+            return asdict(_measure(first, compared, missing))
 
-        return Measure(**cache.get([keys, metric, missing], compute))
+        return Measure(**cache.get([[[part.key, part.how(tuned)] for part in parts], metric, missing], compute))
 
-    main = measure(row.metric)
-    presence = None
-    if one.kind == "segmentation" and row.metric != PRESENCE and PRESENCE in row.also:
-        presence = measure(PRESENCE)
-    name = f"{row.name}: {shown}" if shown else row.name
-    return Entry(name, parent, changed, row.budget or "full", row.metric, how, main, presence, seconds)
+    presence = one.kind == "segmentation" and row.metric != PRESENCE and PRESENCE in row.also
+    tuned = how == CROSS_FITTED and isinstance(one, Held)
+    return Entry(
+        f"{row.name}: {shown}" if shown else row.name,
+        parent,
+        changed,
+        row.budget or "full",
+        row.metric,
+        how,
+        measure(row.metric),
+        measure(PRESENCE) if presence else None,
+        seconds,
+        measure(row.metric, tuned=False) if tuned and pair else None,
+        ", ".join("/".join(map(str, cut)) for cut in one.record["thresholds"].values()) if tuned else "",
+        row.checkpoint == "best",
+    )
 
 
 def _measure(one: Scored, pair: Sequence[Scored], missing: str) -> Measure:

@@ -9,14 +9,19 @@ from heldout.deliver.ablation_members import AT_HALF
 from heldout.deliver.row import Row
 from heldout.deliver.texts import bounds, duration, number, signed
 
-_HEAD = """## Ablations
+FEW = 20  # patients: a bootstrap of fewer gives intervals that are too narrow
+_HEAD = f"""## Ablations
 
 Each line is one idea: what the experiment changes of its parent, and the paired difference to the parent's run under
 the same budget, on the patients that both predicted while held out. The interval is a paired bootstrap over patients;
-positive is better, bold where the interval leaves out 0, and `p` is the share of draws in which the child is better.
+positive is better, and `p` is the share of draws in which the child is better. Bold leaves out 0, on {FEW} patients or
+more, however masks are cut. An interval says nothing about training anew: most lines are one seed beside one seed.
 Scores that depend on a threshold are cross-fitted where `python run.py ablate` has tuned it: each fold is cut at the
-value tuned on the others. Lines without a training time need none: they put trained networks together otherwise.
-Blends, last, stand beside the best of their members; their networks' training time is a sum.
+value (of 255) tuned on the others. A brief training, or a fold of few patients, can move that value a long way, so the
+difference at one half stands beside it.
+Times are wall times of a machine that did other work too, without what was trained before to begin from or look at.
+Lines without a time need no training: they put trained networks together otherwise. Blends, last, stand beside the best
+of their members; their networks' training time is a sum.
 """
 
 
@@ -25,7 +30,9 @@ def ablation_tables(rows: Sequence[Row]) -> str:
     found = ablations(rows)
     if not found:
         return ""
-    return "\n".join([_HEAD, *(_family(name, entries) for name, entries in sorted(found.items()))])
+    spreads = [f"{row.name} {row.metric} {row.seed_spread:.4f}" for row in rows if row.seed_spread is not None]
+    seeds = f"Standard deviation over seeds, where several were trained: {', '.join(spreads)}.\n" if spreads else ""
+    return "\n".join([_HEAD + seeds, *(_family(name, entries) for name, entries in sorted(found.items()))])
 
 
 def _family(name: str, entries: list[Entry]) -> str:
@@ -35,26 +42,34 @@ def _family(name: str, entries: list[Entry]) -> str:
     columns += ["trained"]
     lines = [f"### {name}", "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     lines += [_line(entry, presence) for entry in entries]
-    untuned = sorted({entry.name for entry in entries if entry.how == AT_HALF})
+    return "\n".join([*lines, *_notes(entries), ""])
+
+
+def _notes(entries: list[Entry]) -> list[str]:
+    """What stands below a table: why differences are missing, what is untuned, and what was chosen by its own score."""
+    lines = []
+    for entry in entries:
+        reasons = dict.fromkeys(measure.why for measure in (entry.main, entry.presence) if measure and measure.why)
+        lines += [f"{entry.name}: {why}." for why in reasons]
+    untuned = sorted({entry.name.partition(":")[0] for entry in entries if entry.how == AT_HALF})
     if untuned:
-        lines += ["", f"Masks and calls cut at one half (marked ½): `python run.py ablate {' '.join(_specs(untuned))}`"]
-        lines[-1] += " tunes them on the other folds."
-    return "\n".join([*lines, ""])
-
-
-def _specs(names: list[str]) -> list[str]:
-    return sorted({name.partition(":")[0] for name in names})
+        command = f"`python run.py ablate {' '.join(untuned)}`"
+        lines.append(f"Masks and calls cut at one half (marked ½): {command} tunes them on the other folds.")
+    if any(entry.best_checkpoint for entry in entries):
+        lines.append("\\* the checkpoint was chosen by the score of the very fold that it is judged on: flattered.")
+    return ["", *(f"- {line}" for line in lines)] if lines else []
 
 
 def _line(entry: Entry, presence: bool) -> str:
     mark = " ½" if entry.how == AT_HALF else ""
+    cut = f", cut at {entry.cuts}" if entry.cuts else ""
     parent = f"{entry.parent} with {entry.changed}" if entry.parent else "first of its line"
     cells = [
-        entry.name,
+        entry.name + ("\\*" if entry.best_checkpoint else ""),
         parent,
         entry.budget,
-        f"{entry.metric} {_score(entry.main)}{mark}",
-        _gain(entry.main) if entry.parent else "-",
+        f"{entry.metric} {_score(entry.main)}{mark}{cut}",
+        _gain(entry.main, entry.half) if entry.parent else "-",
     ]
     if presence:
         measured = entry.presence
@@ -67,9 +82,24 @@ def _score(measure: Measure) -> str:
     return f"{number(measure.score)} {bounds(measure.low, measure.high)}".strip()
 
 
-def _gain(measure: Measure) -> str:
+def _gain(measure: Measure, half: Measure | None = None) -> str:
     if measure.gain is None:
-        return measure.why
-    clear = "" if measure.gain_low is None or measure.gain_low <= 0 <= measure.gain_high else "**"
-    text = f"{clear}{signed(measure.gain)}{clear} [{measure.gain_low:+.3f}, {measure.gain_high:+.3f}]"
-    return f"{text}, p {measure.chance:.2f}, {measure.patients} patients"
+        return "-"
+    bold = "**" if _clear(measure) and (half is None or _clear(half) == _clear(measure)) else ""
+    text = (
+        f"{bold}{signed(measure.gain)}{bold} {_interval(measure)}, p {measure.chance:.2f}, {measure.patients} patients"
+    )
+    if half is None or half.gain is None:
+        return text
+    return f"{text}; at one half {signed(half.gain)} {_interval(half)}"
+
+
+def _interval(measure: Measure) -> str:
+    return f"[{measure.gain_low:+.3f}, {measure.gain_high:+.3f}]"
+
+
+def _clear(measure: Measure) -> int:
+    """1 where the child is better beyond doubt, -1 where it is worse, 0 where nobody knows."""
+    if measure.gain is None or measure.patients < FEW:
+        return 0
+    return int(measure.gain_low > 0) - int(measure.gain_high < 0)

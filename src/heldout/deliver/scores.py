@@ -17,12 +17,21 @@ if TYPE_CHECKING:
     from heldout.blend.decision import Decision
     from heldout.blend.members import Member
 
-_SCHEMA = 8
+_SCHEMA = 9
 _ALSO = {
-    "classification": ("roc_auc", "average_precision", "accuracy", "sensitivity", "specificity", "log_loss", "ece"),
+    "classification": (
+        "roc_auc",
+        "average_precision",
+        "best_f1",
+        "accuracy",
+        "sensitivity",
+        "specificity",
+        "log_loss",
+        "ece",
+    ),
     "segmentation": (
         *("dice_pos", "iou_pos", "dice_all", "recall_pos", "precision_pos"),
-        *("roc_auc", "average_precision"),
+        *("roc_auc", "average_precision", "best_f1"),
     ),
 }
 

@@ -78,6 +78,15 @@ METRICS: dict[str, Metric] = {
             ranking.average_precision,
             sides=_BOTH,
         ),
+        Metric(
+            "best_f1",
+            _LABELS,
+            True,
+            "highest F1 of all thresholds, chosen on the very cases it is judged on",
+            "probability",
+            ranking.best_f1,
+            sides=_POSITIVE,
+        ),
         Metric("accuracy", _LABELS, True, "share of right calls", "call", decisions.accuracy, _right_class),
         Metric(
             "balanced_accuracy",

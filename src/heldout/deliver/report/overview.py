@@ -61,6 +61,7 @@ def scored(subject: Subject) -> Scored:
         dataset.fold_hash,
         subject.row.checkpoint == "best",
         subject.decision.is_blend,
+        () if subject.decision.is_blend else tuple(sorted({fit["seed"] for fit in subject.row.fits})),
     )
 
 
@@ -107,7 +108,10 @@ def _ablation(subjects: Sequence[Subject], verdicts: dict[tuple[str, str], Verdi
     metrics = ", ".join(dict.fromkeys(subject.row.metric for subject in subjects))
     chart = bar_chart(bars, "What each change is worth", f"gain in {metrics} over the parent")
     changes = "; ".join(f"{s.name}: {lineage(s.row)}" for s in subjects if s.row.parent)
-    caption = f"Gain of every child over its parent on the patients that both predicted, 95 % intervals. {changes}."
+    caption = (
+        "Gain of every child over its parent on the patients that both predicted, 95 % intervals; masks and calls of "
+        f"single runs are cut at one half. {changes}."
+    )
     return [Heading("What each change is worth"), Picture("ablation", chart, caption)]
 
 
