@@ -16,4 +16,4 @@ class Exp003(Segment3D):
     batch_size = 4
     lr = 3e-3
     submission = "masks"
-    budgets = {"quick": {"epochs": 2, "folds": (0,)}}
+    budgets = {"quick": {"epochs": 2}}

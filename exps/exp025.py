@@ -1,4 +1,4 @@
-"""Low-grade glioma segmentation in FLAIR slices with a U-Net from scratch."""
+"""Low-grade glioma in slices of pre-contrast, FLAIR and post-contrast MRI: a U-Net from scratch."""
 
 from heldout.tasks.segment import Segment2D
 

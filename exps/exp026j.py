@@ -1,4 +1,4 @@
-"""Low-grade glioma, multi-task, mask and head together from the first epoch, without stages (Caruana 1997)."""
+"""Low-grade glioma, multi-task, mask and head together from the first epoch on (Caruana 1997)."""
 
 from exps.exp026 import Exp026
 

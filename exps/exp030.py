@@ -16,6 +16,7 @@ class Exp030(Segment3D):
     lr = 2e-3
     tta = "x"
     predict_batch_size = 4
+    search_space = {"lr": ("log", 5e-4, 5e-3), "augment": ["none", "light", "strong"]}
     budgets = {
         "quick": {"epochs": 15},
         "baseline": {"folds": (0,)},

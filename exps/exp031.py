@@ -1,4 +1,4 @@
-"""Hippocampus with strong augmentation, which the small number of cases asks for."""
+"""Hippocampus with strong augmentation, in the manner of nnU-Net (Isensee et al. 2021)."""
 
 from exps.exp030 import Exp030
 

@@ -5,3 +5,4 @@ from exps.exp036 import Exp036
 
 class Exp037(Exp036):
     augment = "strong"
+    seeds = (0, 1)

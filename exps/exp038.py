@@ -1,4 +1,4 @@
-"""Hippocampus, a short second stage that sees the first one's out-of-fold maps (cascade of nnU-Net)."""
+"""Hippocampus, second stage of a third of the epochs: sees the first one's maps (cascade of nnU-Net)."""
 
 from exps.exp037 import Exp037
 
@@ -6,3 +6,8 @@ from exps.exp037 import Exp037
 class Exp038(Exp037):
     first_stage = "exp037"
     epochs = 16
+    # no baseline: that of exp037 is one fold, and a first stage must hold out every case
+    budgets = {
+        "quick": {"epochs": 5},
+        "production": {"filters": (32, 64, 128, 256), "epochs": 66, "seeds": (0, 1, 2)},
+    }

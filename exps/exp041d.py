@@ -1,4 +1,7 @@
-"""FracAtlas with DeepLabV3 (Chen et al. 2017), the network of the fracture benchmark."""
+"""FracAtlas with DeepLabV3 on a ResNet-50 (Chen et al. 2017); the quick budget keeps the ResNet-18.
+
+DeepLabV3 is the baseline of the X-ray fracture benchmark.
+"""
 
 from exps.exp041 import Exp041
 

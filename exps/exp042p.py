@@ -1,4 +1,4 @@
-"""FracAtlas in patches around the fractures, proportions kept (as nnU-Net does, Isensee et al. 2021)."""
+"""FracAtlas at a higher resolution, in patches around fractures (nnU-Net, Isensee et al. 2021)."""
 
 from exps.exp040 import Exp040
 

@@ -1,4 +1,4 @@
-"""FracAtlas with hard negatives, starting from the weights of exp040 on the same fold and seed."""
+"""FracAtlas, hard negatives from the weights of exp040, same fold and seed (Sung and Poggio 1998)."""
 
 from exps.exp042 import Exp042
 

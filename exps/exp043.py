@@ -1,4 +1,4 @@
-"""FracAtlas with strong augmentation, so that one scanner's look matters less."""
+"""FracAtlas with strong augmentation, of geometry and intensities (after BigAug, Zhang et al. 2020)."""
 
 from exps.exp040 import Exp040
 

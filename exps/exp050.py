@@ -1,4 +1,7 @@
-"""AdrenalMNIST3D: hyperplasia or normal gland, 3D ResNet-18 on shape masks."""
+"""AdrenalMNIST3D: hyperplasia or normal gland, 3D ResNet-18 on shape masks.
+
+The quick budget has a ResNet-10 of a quarter of the width instead, and so have the experiments that inherit it.
+"""
 
 from heldout.tasks.classify import Classify3D
 

@@ -1,4 +1,4 @@
-"""AdrenalMNIST3D in random crops, their features averaged (multi-crop); a grid of crops predicts."""
+"""AdrenalMNIST3D in random crops, features averaged (MI-Net, Wang et al. 2018); a grid predicts."""
 
 from exps.exp050 import Exp050
 

@@ -2,6 +2,8 @@
 
 from heldout.tasks.classify import Classify3D
 
+COARSE = {"spacing": (2.0, 2.0, 2.0), "image_size": (96, 96, 80)}
+
 
 class Exp059(Classify3D):
     dataset = "rsna-intracranial-aneurysm-detection"
@@ -23,19 +25,7 @@ class Exp059(Classify3D):
     predict_batch_size = 1
     metric = "weighted_auc:Aneurysm_Present"
     budgets = {
-        "quick": {
-            "encoder": "resnet10",
-            "width": 0.25,
-            "spacing": (2.0, 2.0, 2.0),
-            "image_size": (96, 96, 80),
-            "epochs": 4,
-        },
-        "baseline": {
-            "width": 0.5,
-            "spacing": (2.0, 2.0, 2.0),
-            "image_size": (96, 96, 80),
-            "batch_size": 16,
-            "accumulate": 1,
-        },
+        "quick": {**COARSE, "encoder": "resnet10", "width": 0.25, "epochs": 4},
+        "baseline": {**COARSE, "width": 0.5, "batch_size": 16, "accumulate": 1},
         "production": {"encoder": "resnet34", "epochs": 80, "seeds": (0, 1, 2)},
     }

@@ -1,6 +1,6 @@
 """RSNA aneurysms in 2.5D: EfficientNetV2-S over stacks of 3 slices, attention (RSNA 2023 winners)."""
 
-from exps.exp059 import Exp059
+from exps.exp059 import COARSE, Exp059
 
 
 class Exp059s(Exp059):
@@ -9,7 +9,7 @@ class Exp059s(Exp059):
     slice_step = 3
     pooling = "attention"
     budgets = {
-        "quick": {"encoder": "resnet10t", "spacing": (2.0, 2.0, 2.0), "image_size": (96, 96, 80), "epochs": 4},
-        "baseline": {"spacing": (2.0, 2.0, 2.0), "image_size": (96, 96, 80), "batch_size": 16, "accumulate": 1},
+        "quick": {**COARSE, "encoder": "resnet10t", "epochs": 4},
+        "baseline": {**COARSE, "batch_size": 16, "accumulate": 1},
         "production": {"slice_step": 1, "epochs": 80, "seeds": (0, 1, 2)},
     }

@@ -9,6 +9,7 @@ import pytest
 
 from heldout.data.image import BadFile
 from heldout.data.readers import dicom, open_any
+from heldout.data.readers.dicom.pixels import load_slice
 from tests.data.dicom_toy import enhanced, plane, save, series, voxels
 
 
@@ -276,7 +277,7 @@ def test_a_plain_multi_frame_object_keeps_its_order(tmp_path):
 def test_slices_can_be_read_one_at_a_time_and_windows_become_channels(tmp_path):
     array = series(tmp_path, spoil=lambda data, _: setattr(data, "WindowCenter", [40, 300]) or data)
     (found,), _ = dicom.find_series(tmp_path)
-    assert np.array_equal(found.read_slice(3)[0], array[3].astype(int) - 1024)
+    assert np.array_equal(load_slice(found.slices[3])[0], array[3].astype(int) - 1024)
     volume = dicom.read_volume(tmp_path, windows=((40, 80), (300, 2000)))
     assert volume.image.array.shape == (2, 8, 6, 5)
     value = as_stored(dicom.read_volume(tmp_path)).astype(float)

@@ -17,7 +17,7 @@ IMAGE = RANDOM.integers(0, 256, (3, 48, 40)).astype(np.uint8)
 MASK = RANDOM.choice(np.array([0, 1, 2], np.uint8), (1, 48, 40))
 
 
-@pytest.fixture(params=["light", "strong"])
+@pytest.fixture(params=["light", "strong", "appearance"])
 def strength(request):
     return request.param
 
@@ -49,7 +49,7 @@ def test_image_draws_are_distinct_across_seeds_and_reproducible(strength, normal
         assert mask_a.shape == MASK.shape
         assert set(np.unique(mask_a)) <= {0, 1, 2}
     # light draws often do no more than flip, and there are only four ways to do that
-    assert len({result.tobytes() for result, _ in first}) >= (12 if strength == "strong" else 9)
+    assert len({result.tobytes() for result, _ in first}) >= (9 if strength == "light" else 12)
 
 
 def test_maps_of_a_first_stage_move_with_the_image_and_keep_their_values(strength):
@@ -92,6 +92,25 @@ def test_image_and_mask_move_together():
             assert np.median(inside) > np.median(outside)
 
 
+@pytest.mark.parametrize("normalise", ["percentile", "zscore"])
+def test_appearance_moves_images_as_light_does_and_changes_intensities_beyond_it(normalise):
+    scale = 255 if normalise == "percentile" else 1
+    # inside the mask an image of one value shows what the intensities alone went through
+    image = np.full((1, 48, 40), 0.5 * scale, np.uint8 if scale == 255 else np.float32)
+    # brightness and contrast of light at their ends; of z-scores, gain and shift
+    low, high = (0.5 * 0.85 - 0.15, 0.5 * 1.15 + 0.15) if scale == 255 else (0.5 * 0.9 - 0.1, 0.5 * 1.1 + 0.1)
+    transforms = {name: image_augment(augment=name, normalise=normalise) for name in ("light", "appearance")}
+    beyond = {"light": 0, "appearance": 0}
+    for seed in range(40):
+        found = {name: augment_sample(augment, image, MASK, seed) for name, augment in transforms.items()}
+        np.testing.assert_array_equal(found["appearance"][1], found["light"][1])
+        for name, (changed, _) in found.items():
+            middle = float(np.median(changed[0, 18:30, 14:26])) / scale
+            beyond[name] += not low - 0.01 <= middle <= high + 0.01
+    assert beyond["light"] == 0
+    assert beyond["appearance"] >= 4
+
+
 def test_flips_can_be_limited():
     rows = np.repeat(np.linspace(0, 255, 32).astype(np.uint8)[:, None], 32, axis=1)[None]
     augment = image_augment(flips="h")
@@ -123,6 +142,22 @@ def test_volume_draws_are_distinct_in_a_batch_and_reproducible(strength):
     assert moved.dtype == torch.uint8
     assert set(moved.unique().tolist()) <= {0, 2}
     assert torch.isfinite(changed).all()
+
+
+def test_appearance_moves_volumes_as_light_does_and_changes_intensities_as_strong_does():
+    image, mask = volumes(64)
+    found = {
+        name: volume_augment(augment=name, flips="y")(image, mask, generator(1))
+        for name in ("light", "strong", "appearance")
+    }
+    assert torch.equal(found["appearance"][1], found["light"][1])
+    # where strong neither turns nor scales, light does not either, and only intensities are left to differ
+    flipped = VolumeAugment("y", probability=0.0)(image, mask, generator(1))[1]
+    resting = (found["strong"][1] == flipped).flatten(1).all(dim=1)
+    assert 0 < resting.sum() < len(image)
+    torch.testing.assert_close(found["appearance"][0][resting], found["strong"][0][resting], rtol=0, atol=0)
+    assert not torch.equal(found["appearance"][0][resting], found["light"][0][resting])
+    assert not torch.equal(found["appearance"][1], found["strong"][1])
 
 
 def test_volume_draws_leave_the_global_random_numbers_alone():

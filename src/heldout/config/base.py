@@ -83,7 +83,9 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     hard_negative_quantile: float = Field(
         0.8, ge=0, lt=1, description="quantile of the score from which a scored negative is hard"
     )
-    augment: Literal["none", "light", "strong"] = "light"
+    augment: Literal["none", "light", "strong", "appearance"] = Field(
+        "light", description="appearance moves a case as light does and changes its intensities as strong does"
+    )
 
     # Optimisation
     warm_start: str | None = Field(

@@ -47,25 +47,25 @@ class IntensityJitter(A.ImageOnlyTransform):
         return changed
 
 
-def build_image_augment(strength: Literal["light", "strong"], flips: str, bounded: bool) -> A.Compose:
+def build_image_augment(strength: Literal["light", "strong", "appearance"], flips: str, bounded: bool) -> A.Compose:
     """Make the augmentation of 2D tasks.
 
     Args:
-        strength: How much of it.
+        strength: How much of it; ``appearance`` moves as ``light`` does, and changes intensities as ``strong`` does.
         flips: Axes to flip: ``v`` the rows, ``h`` the columns.
         bounded: Images are uint8 or 0 ... 1; otherwise they are z-scores.
     """
-    strong = strength == "strong"
+    wide, strong = strength == "strong", strength != "light"  # what masks follow, and what they do not
     geometry: list[A.BasicTransform] = [
         *([A.VerticalFlip(p=0.5)] if "v" in flips else []),
         *([A.HorizontalFlip(p=0.5)] if "h" in flips else []),
         A.Affine(
-            scale=(0.75, 1.3) if strong else (0.9, 1.1),
-            rotate=(-30, 30) if strong else (-12, 12),
-            translate_percent=(-0.1, 0.1) if strong else (-0.05, 0.05),
-            shear=(-8, 8) if strong else (0, 0),
+            scale=(0.75, 1.3) if wide else (0.9, 1.1),
+            rotate=(-30, 30) if wide else (-12, 12),
+            translate_percent=(-0.1, 0.1) if wide else (-0.05, 0.05),
+            shear=(-8, 8) if wide else (0, 0),
             balanced_scale=True,
-            p=0.8 if strong else 0.6,
+            p=0.8 if wide else 0.6,
         ),
     ]
     if not bounded:

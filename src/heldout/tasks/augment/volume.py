@@ -33,6 +33,7 @@ class VolumeAugment(nn.Module):
         spacing: Size of a voxel (X, Y, Z) in mm, so that rotation keeps angles; None is isotropic.
         channels: How many of the first channels are intensities; maps of a first stage follow, which keep their values.
             None is all.
+        affine_probability: Probability of rotation and scaling for a sample; None is ``probability``.
 
     Attributes:
         mirrored: Which samples of the last batch were flipped from left to right (along x), (B,) bool; None where none
@@ -51,6 +52,7 @@ class VolumeAugment(nn.Module):
         probability: float = 0.3,
         spacing: Sequence[float] | None = None,
         channels: int | None = None,
+        affine_probability: float | None = None,
     ) -> None:
         super().__init__()
         self.flips = flips
@@ -61,6 +63,7 @@ class VolumeAugment(nn.Module):
         self.contrast = contrast
         self.noise = noise
         self.probability = probability
+        self.affine_probability = probability if affine_probability is None else affine_probability
         self.spacing = tuple(spacing or (1.0, 1.0, 1.0))
         self.channels = channels
         self.mirrored: Tensor | None = None
@@ -68,15 +71,19 @@ class VolumeAugment(nn.Module):
     @classmethod
     def preset(
         cls,
-        strength: Literal["light", "strong"],
+        strength: Literal["light", "strong", "appearance"],
         flips: str,
         spacing: Sequence[float] | None = None,
         channels: int | None = None,
     ) -> Self:
         """The augmentation that the field ``augment`` names."""
+        light = cls(flips, spacing=spacing, channels=channels)
         if strength == "light":
-            return cls(flips, spacing=spacing, channels=channels)
-        return cls(flips, 30.0, 1.4, 1.5, 0.3, 0.3, 0.2, 0.4, spacing, channels)
+            return light
+        rotation, scale, often = (
+            (30.0, 1.4, None) if strength == "strong" else (light.rotation, light.scale, light.affine_probability)
+        )
+        return cls(flips, rotation, scale, 1.5, 0.3, 0.3, 0.2, 0.4, spacing, channels, often)
 
     @torch.no_grad()
     def forward(self, image: Tensor, mask: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
@@ -116,7 +123,7 @@ class VolumeAugment(nn.Module):
     def _affine(self, image: Tensor, mask: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         count, limit = len(image), math.radians(self.rotation)
         # one coin for rotation and scaling together: resampling is the costly part
-        happens = torch.rand(count, generator=generator) < self.probability
+        happens = torch.rand(count, generator=generator) < self.affine_probability
         angles = limit * (2 * torch.rand(count, 3, generator=generator) - 1)
         scales = self.scale ** (2 * torch.rand(count, generator=generator) - 1)
         chosen = happens.nonzero().flatten()

@@ -14,7 +14,7 @@ from heldout.data.image import BadFile
 from heldout.data.readers.dicom.blobs import open_blobs
 from heldout.data.readers.dicom.geometry import SAME_PLACE, Stack, normal_of, orientation_of, stack, voxel_size
 from heldout.data.readers.dicom.header import NoDicom, read_header
-from heldout.data.readers.dicom.pixels import load_slice, stored_bytes
+from heldout.data.readers.dicom.pixels import stored_bytes
 from heldout.data.readers.dicom.slices import REPEATS, Slice, slices_of, why_skipped
 from heldout.data.readers.dicom.tags import named
 
@@ -85,10 +85,6 @@ class Series:
         distance = max(header.number("SpacingBetweenSlices", 0) or 0, 0) or thickness
         positions = np.arange(len(self.slices))[:, None] * np.array([0, 0, distance])
         return stack(positions, np.eye(3)[:2], first.spacing or (1.0, 1.0), thickness)
-
-    def read_slice(self, number: int) -> np.ndarray:
-        """Values (samples, rows, columns) of one slice, without reading the others."""
-        return load_slice(self.slices[number])
 
     def describe(self) -> str:
         """One line by which a reader can choose among several."""

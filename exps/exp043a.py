@@ -1,0 +1,10 @@
+"""FracAtlas with strong augmentation of intensities alone (appearance in BigAug, Zhang et al. 2020).
+
+Exp043 has wider scales, turns, shifts and shears besides: together they tell what each part is worth.
+"""
+
+from exps.exp040 import Exp040
+
+
+class Exp043a(Exp040):
+    augment = "appearance"
