@@ -16,9 +16,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from record import Measurement, record
+from record import Measurement, numbered, record, with_budget
 from sklearn.model_selection import StratifiedKFold
 
 from heldout.blend.calibrate import cross_fitted
@@ -32,12 +31,14 @@ from heldout.predict.store import read_table
 from heldout.train.fit import fit_fold
 
 METRICS = ("roc_auc", "average_precision", "accuracy", "sensitivity", "specificity", "ece")
+FOLDS = 5
+SEED = 0  # of the networks
 
 
 def naive_folds(dataset: Dataset, seed: int) -> pd.Series:
     """Folds by image, stratified by class, blind to copies: what this benchmark warns of."""
     cases = dataset.part("train")
-    splitter = StratifiedKFold(5, shuffle=True, random_state=seed)
+    splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     folds = pd.Series(-1, index=pd.Index(cases["case_id"], name="case_id"), name="fold")
     for fold, (_, held_out) in enumerate(splitter.split(cases, cases[f"y_{dataset.classes[0]}"])):
         folds.iloc[held_out] = fold
@@ -48,7 +49,9 @@ def out_of_fold(spec: str, dataset: Dataset, home: Path) -> pd.DataFrame:
     """Train every fold below ``home``, or read what was trained there before; the held-out predictions."""
     config = load(spec)
     os.environ["HELDOUT_HOME"] = str(home)
-    parts = [read_table(fit_fold(config, dataset, fold, 0, quiet=True), "oof") for fold in sorted(set(dataset.folds))]
+    parts = [
+        read_table(fit_fold(config, dataset, fold, SEED, quiet=True), "oof") for fold in sorted(set(dataset.folds))
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -66,12 +69,22 @@ def scores_of(table: pd.DataFrame, dataset: Dataset) -> dict[str, float]:
     return found
 
 
+def over_dealings(what: str, values: pd.Series) -> list[Measurement]:
+    """Mean and sample standard deviation over the ways to deal the folds; of a single one the score itself."""
+    if len(values) == 1:
+        return [Measurement(f"{what}, one dealing", float(values.iloc[0]), "")]
+    return [
+        Measurement(f"{what}, mean over dealings", float(values.mean()), ""),
+        Measurement(f"{what}, standard deviation over dealings", float(values.std()), ""),
+    ]
+
+
 def main() -> int:
-    """Train both kinds of folds and write the mean over the ways to deal them."""
+    """Train both kinds of folds and write what they score, over all ways to deal them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, help="folder to train in; a second call goes on there")
     parser.add_argument("--spec", default="exp020@quick", help="the experiment")
-    parser.add_argument("--splits", type=int, default=2, help="ways to deal the folds")
+    parser.add_argument("--splits", type=int, default=3, help="ways to deal the folds")
     chosen = parser.parse_args()
     found: dict[str, list[dict[str, float]]] = {"kept together": [], "naive": []}
     with tempfile.TemporaryDirectory() as temporary:
@@ -81,7 +94,7 @@ def main() -> int:
         for seed in range(chosen.splits):
             cases = dataset.part("train")
             folds = {
-                "kept together": make_folds(cases, 5, seed, needs_negatives=True),
+                "kept together": make_folds(cases, FOLDS, seed, needs_negatives=True),
                 "naive": naive_folds(dataset, seed),
             }
             for kind, of_case in folds.items():
@@ -90,20 +103,20 @@ def main() -> int:
                 found[kind].append(scores_of(table, dealt))
                 print(kind, seed, found[kind][-1], flush=True)
         groups = dataset.part("train").groupby("group_id").size()
-    mean = {kind: pd.DataFrame(rows).mean() for kind, rows in found.items()}
-    auc = [np.array([row["roc_auc"] for row in found[kind]]) for kind in ("naive", "kept together")]
+    scores = {kind: pd.DataFrame(rows) for kind, rows in found.items()}
+    gained = scores["naive"]["roc_auc"] - scores["kept together"]["roc_auc"]
     measurements = [
         Measurement("images of the training part", float(groups.sum()), ""),
         Measurement("of them, images of which there are copies", float(groups[groups > 1].sum()), ""),
         Measurement("ways to deal the folds", chosen.splits, ""),
-        Measurement("roc_auc gained by naive folds, mean", float((auc[0] - auc[1]).mean()), ""),
+        *over_dealings("roc_auc gained by naive folds", gained),
     ]
-    for name in mean["naive"].index:
-        measurements += [
-            Measurement(f"{name}, {what}", float(mean[kind][name]), "")
-            for kind, what in (("kept together", "copies kept together"), ("naive", "naive folds"))
-        ]
-    return record("duplicates", measurements)
+    for name in scores["naive"]:
+        for kind, what in (("kept together", "copies kept together"), ("naive", "naive folds")):
+            measurements += over_dealings(f"{name}, {what}", scores[kind][name])
+    dealt = numbered("seed", range(chosen.splits))
+    about = f"{with_budget(chosen.spec)}, seed {SEED}, {FOLDS} folds; the folds dealt by {dealt}."
+    return record("duplicates", measurements, about)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from record import Measurement, record
+from record import Measurement, networks, record
 
 from heldout.blend.decision import load_decision
 from heldout.deliver.inference import predict_folder
@@ -44,14 +44,16 @@ def main() -> int:
         given.mkdir()
         for truth in truths:
             shutil.copyfile(next(truth.parent.glob("FLAIR*.nii.gz")), given / f"{truth.parent.name}.nii.gz")
-        predict_folder(load_decision(chosen.spec), given, made, skip_bad=False, force=False)
+        decision = load_decision(chosen.spec)
+        predict_folder(decision, given, made, skip_bad=False, force=False)
         for truth in truths:
             said = nibabel.load(next(made.rglob(f"{truth.parent.name}.nii.gz"))).get_fdata() > 0
             real = nibabel.load(truth).get_fdata() > 0
             measurements += of_patient(truth.parent.name, said, real)
     dice = [one.value for one in measurements if one.what.startswith("dice,")]
     measurements.append(Measurement("dice, mean over patients", float(np.mean(dice)), ""))
-    return record("ms_lesions", measurements)
+    about = f"{'; '.join(networks(member) for member in decision.members)}; nothing was tuned on these patients."
+    return record("ms_lesions", measurements, about)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "benchmarks" / "results"
@@ -36,10 +37,10 @@ class Measurement:
     at_least: bool = False
 
     @property
-    def kept(self) -> bool:
-        """Whether the value keeps to its bar."""
+    def kept(self) -> bool | None:
+        """Whether the value keeps to its bar; None where there is no bar."""
         if self.bar is None:
-            return True
+            return None
         return self.value >= self.bar if self.at_least else self.value <= self.bar
 
 
@@ -55,24 +56,49 @@ def _cpuinfo() -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
-def record(name: str, measurements: Sequence[Measurement]) -> int:
-    """Write and print measurements; the exit code is 1 when one misses its bar."""
+def record(name: str, measurements: Sequence[Measurement], about: str = "") -> int:
+    """Write and print measurements; the exit code is 1 when one misses its bar.
+
+    Args:
+        name: Of the benchmark.
+        measurements: What it found.
+        about: What it stands on, such as experiment, budget and seeds.
+    """
     head = {"schema": 1, "benchmark": name, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
+    head |= {"about": about} if about else {}
     RESULTS.mkdir(exist_ok=True)
     rows = [{**asdict(one), "kept": one.kept} for one in measurements]
     (RESULTS / f"{name}.json").write_text(json.dumps({**head, "measurements": rows}, indent=2) + "\n", encoding="utf-8")
-    lines = [
-        f"# {name}",
-        "",
-        f"{head['date']}, {head['machine']}",
-        "",
-        "| what | measured | bar | |",
-        "|---|---|---|---|",
-    ]
-    for one in measurements:
-        bar = "" if one.bar is None else f"{'>=' if one.at_least else '<='} {one.bar:g} {one.unit}"
-        lines.append(f"| {one.what} | {one.value:.4g} {one.unit} | {bar} | {'kept' if one.kept else '**missed**'} |")
-    text = "\n".join(lines) + "\n"
+    text = page(head, measurements)
     (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
     print(text, file=sys.stdout)
-    return int(not all(one.kept for one in measurements))
+    return int(any(one.kept is False for one in measurements))
+
+
+def page(head: Mapping[str, Any], measurements: Sequence[Measurement]) -> str:
+    """The measurements as Markdown."""
+    lines = [f"# {head['benchmark']}", "", f"{head['date']}, {head['machine']}", ""]
+    lines += [head["about"], ""] if "about" in head else []
+    lines += ["| what | measured | bar | |", "|---|---|---|---|"]
+    for one in measurements:
+        bar = "" if one.bar is None else f"{'>=' if one.at_least else '<='} {one.bar:g} {one.unit}"
+        verdict = {None: "-", True: "kept", False: "**missed**"}[one.kept]
+        lines.append(f"| {one.what} | {one.value:.4g} {one.unit} | {bar} | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
+def networks(member: Mapping[str, Any]) -> str:
+    """Experiment, budget, seeds and folds of one member of a decision, in words."""
+    seeds, folds = (numbered(key, {fit[key] for fit in member["folders"]}) for key in ("seed", "fold"))
+    return f"{with_budget(member['spec'])}, {seeds}, {folds}"
+
+
+def numbered(word: str, numbers: Iterable[int]) -> str:
+    """Numbers with what they count: ``seed 0``, ``folds 0, 1``."""
+    listed = sorted(numbers)
+    return f"{word}{'' if len(listed) == 1 else 's'} {', '.join(map(str, listed))}"
+
+
+def with_budget(spec: str) -> str:
+    """An experiment and its budget: ``exp010@quick (budget quick)``."""
+    return f"{spec} (budget {spec.partition('+')[0].partition('@')[2] or 'full'})"

@@ -13,12 +13,11 @@ from heldout.blend.members import load_member
 from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import open_dataset
-from heldout.deliver.ablation import Measure, ablations, family_of
+from heldout.deliver.ablation import Measure, ablations
 from heldout.deliver.ablation_members import Held, record_path
 from heldout.deliver.board import collect
 from heldout.deliver.compare import compare_rows
 from heldout.deliver.results_ablation import FEW, _gain
-from heldout.deliver.results_baselines import baseline_tables, matching
 from heldout.metrics import score
 from heldout.train.runs import fit_folder
 
@@ -176,27 +175,6 @@ def test_mistakes_are_one_sentence(home, indexed, monkeypatch, capsys, words, sa
     assert said in error[-1]
 
 
-def test_other_systems_stand_beside_matching_runs_only(finish):
-    finish(seeds=(0,))
-    rows = collect()
-    assert baseline_tables(rows) == ""
-    rows[0].name, rows[0].dataset, rows[0].metric = "exp040@quick", "FracAtlas", "dice_pos"
-    rows[0].budget, rows[0].scaled = "quick", ["epochs = 6"]
-    text = baseline_tables(rows)
-    assert "0.3837" in text
-    assert "quick: epochs = 6" in text
-    assert "AdrenalMNIST3D" not in text
-
-
-def test_the_best_run_of_every_budget_is_shown(finish):
-    finish(seeds=(0,))
-    row = collect()[0]
-    entry = {"family": "00x", "datasets": [], "metrics": [row.metric]}
-    assert matching(entry, [row]) == [row]
-    assert matching({**entry, "family": "07x"}, [row]) == []
-    assert family_of("exp042@quick") == "04x"
-
-
 def test_a_blend_stands_last_beside_its_best_member(home, masks):
     parent, child, _ = masks
     assert run(["blend", parent, child, "--name", "both", "--sampler", "equal"]) == 0
@@ -213,5 +191,5 @@ def test_a_blend_stands_last_beside_its_best_member(home, masks):
 
 def test_a_damaged_memory_of_earlier_calls_is_made_anew(home, masks):
     first = entries()
-    (home / "working" / "cache" / "ablations.json").write_text('{"schema": 2}')
+    (home / "working" / "cache" / "ablations.json").write_text('{"schema": 3}')
     assert entries() == first

@@ -123,7 +123,7 @@ def test_names_that_do_not_exist_and_twins_of_oneself_are_refused(finish):
 def test_too_few_patients_are_said_to_be_too_few(finish):
     few = "exp004+dataset=few,source_options={'patients':16,'images_per_patient':2,'size':32}"
     spec = finish(few, seeds=(0,))
-    with pytest.raises(UserError, match="too few patients"):
+    with pytest.raises(UserError, match=r"too few patients.*: it needs more patients with and without the class"):
         compare_rows(spec, finish(spec + ",lr=0.01", seeds=(0,)))
 
 

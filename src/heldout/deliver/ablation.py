@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PRESENCE = "roc_auc"
-_SCHEMA = 2
+_SCHEMA = 3
 
 
 @dataclass(frozen=True)

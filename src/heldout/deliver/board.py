@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,7 +191,8 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
         identity=decision.identity,
         seconds=sum(seconds.get(fit, 0.0) for fit in fits),
     )
-    lacking = []
+    lacking: list[str] = []
+    without: dict[str, list[str]] = defaultdict(list)
     for member in decision.members:  # as blended then: what its members finished since is not in it
         plan = runs[member["spec"]].plan if member["spec"] in runs else None
         if plan is None:
@@ -201,7 +203,10 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
         missing = plan.missing({(fit["seed"], fit["fold"]) for fit in member["folders"]})
         row.missing += [fit for fit in missing if fit not in row.missing]
         if missing:
-            lacking.append(f"blended without {member['name']}'s {missing_text(plan, missing)}")
+            without[missing_text(plan, missing)].append(member["name"])
+    for text, names in without.items():
+        every = len(names) > 1 and len(names) == len(decision.members)
+        lacking.append(f"blended without {text} of {'any member' if every else ', '.join(names)}")
     row.complete, row.note = not lacking, "; ".join(lacking)
     try:
         about = cache.of_blend(decision)

@@ -14,6 +14,8 @@ from heldout.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+_MORE = "it needs more patients with and without the class, or more folds of both"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -130,9 +132,9 @@ def compare_scored(one: Scored, other: Scored) -> Verdict:
     found = compare(metric, a, b, pair[0].classes)
     where = f"the {len(shared)} cases that {first} and {second} share"
     if not math.isfinite(found.value):
-        raise UserError(f"{metric} is undefined on {where}: finish more folds of both")
+        raise UserError(f"{metric} is undefined on {where}: {_MORE}")
     if not math.isfinite(found.low):
-        raise UserError(f"too few patients for an interval stand behind {metric} on {where}: finish more folds of both")
+        raise UserError(f"too few patients for an interval stand behind {metric} on {where}: {_MORE}")
     upward = get_metric(metric).higher_is_better
     gain, low, high = (found.value, found.low, found.high) if upward else (-found.value, -found.high, -found.low)
     chance, names = found.probability_better, (first, second)

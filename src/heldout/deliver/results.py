@@ -9,14 +9,27 @@ from heldout import files
 from heldout.deliver.results_ablation import ablation_tables
 from heldout.deliver.results_baselines import baseline_tables
 from heldout.deliver.row import Row
-from heldout.deliver.texts import bounds, duration, interval_text, lineage, looks_text, number, signed
+from heldout.deliver.texts import (
+    BEST_CHECKPOINT,
+    asterisk,
+    bounds,
+    cases_text,
+    duration,
+    interval_text,
+    lineage,
+    looks_text,
+    number,
+    signed,
+)
 from heldout.errors import UserError
 
 _HEAD = """# Results
 
 Written by `python run.py results` from the run folders; change nothing here by hand. Scores stand on out-of-fold
-predictions of the train part: every case was predicted by networks that never saw its patient. Intervals are 95 %
-bootstrap intervals over patients. A budget is a scaled-down way to run that the experiment itself declares.
+predictions of the train part: every case was predicted by networks that never saw its patient, or that single image
+where the dataset names no patients. Intervals are 95 % bootstrap intervals over patients, or single images where the
+dataset names no patients; where only cases are counted, every case is one of its own. A budget is a scaled-down way to
+run that the experiment itself declares.
 """
 
 
@@ -39,11 +52,24 @@ def write_results(rows: list[Row]) -> Path:
 
 
 def _dataset(name: str, rows: list[Row]) -> str:
-    lines = [f"## {name}", ""]
+    lines = [f"## {name}", "", *_caveats(name, rows)]
     lines += ["| name | metric | out-of-fold score | scored on | folds | seeds | budget | trained | test part |"]
     lines += ["|" + "---|" * 9]
     lines += [_line(row) for row in rows]
+    if any(row.checkpoint == "best" for row in rows):
+        lines += ["", BEST_CHECKPOINT]
     return "\n".join([*lines, "", *_by_fold(rows), *(_detail(row) + _alternatives(row) for row in rows)])
+
+
+def _caveats(name: str, rows: list[Row]) -> list[str]:
+    """What the data's source says that a reader of the scores must know, as it was noted when they were checked."""
+    found: list[str] = []
+    start = name.strip("/").replace("/", "_")  # as the folders of checked data are named
+    for folder in sorted((files.home() / "working" / "data").glob("*-*")):
+        if folder.name.rpartition("-")[0] == start and (folder / "index.json").is_file():
+            of_these = files.read_json(folder / "index.json").get("data_hash") in {row.data_hash for row in rows}
+            found += files.read_json(folder / "leaks.json")["caveats"] if of_these else []
+    return [*(f"- {caveat}" for caveat in dict.fromkeys(found)), *([""] if found else [])]
 
 
 def _by_fold(rows: list[Row]) -> list[str]:
@@ -55,21 +81,21 @@ def _by_fold(rows: list[Row]) -> list[str]:
     columns = ["name", "metric", *(f"fold {fold}" for fold in folds), "standard deviation"]
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     for row in shown:
-        cells = [row.name, row.metric, *(number(row.fold_scores.get(fold)) for fold in folds), number(row.fold_spread)]
+        scores = (number(row.fold_scores.get(fold)) for fold in folds)
+        cells = [row.name + asterisk(row), row.metric, *scores, number(row.fold_spread)]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
 
 def _line(row: Row) -> str:
-    on = "-" if row.cases is None else f"{row.cases} cases of {row.patients} patients"
     folds, seeds = (sorted({fit[key] for fit in row.fits}) for key in ("fold", "seed"))
     test = bounds(row.test_low, row.test_high)
     test = ", ".join(filter(None, [f"{number(row.test_score)} {test}".strip(), looks_text(row)]))
     cells = [
-        row.name,
-        row.metric + (", best checkpoint*" if row.checkpoint == "best" else ""),
+        row.name + asterisk(row),
+        row.metric,
         interval_text(row),
-        on,
+        cases_text(row),
         _list(folds) or f"{row.done} networks",
         _list(seeds) or "-",
         row.budget or "full",

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from heldout.deliver.ablation import Entry, Measure, ablations
 from heldout.deliver.ablation_members import AT_HALF
 from heldout.deliver.row import Row
-from heldout.deliver.texts import bounds, duration, number, signed
+from heldout.deliver.texts import BEST_CHECKPOINT, bounds, duration, number, signed
 
 FEW = 20  # patients: a bootstrap of fewer gives intervals that are too narrow
 _HEAD = f"""## Ablations
 
 Each line is one idea: what the experiment changes of its parent, and the paired difference to the parent's run under
-the same budget, on the patients that both predicted while held out. The interval is a paired bootstrap over patients;
-positive is better, and `p` is the share of draws in which the child is better. Bold leaves out 0, on {FEW} patients or
-more, however masks are cut. An interval says nothing about training anew: most lines are one seed beside one seed.
-Scores that depend on a threshold are cross-fitted where `python run.py ablate` has tuned it: each fold is cut at the
-value (of 255) tuned on the others. A brief training, or a fold of few patients, can move that value a long way, so the
-difference at one half stands beside it.
+the same budget, on the patients that both predicted while held out. The interval is a paired bootstrap over patients
+(single images where a dataset names none); positive is better, and `p` is the share of draws in which the child is
+better. Bold leaves out 0, on {FEW} patients or more, however masks are cut. An interval says nothing about training
+anew: most lines are one seed beside one seed. Scores that depend on a threshold are cross-fitted where `python run.py
+ablate` has tuned it: each fold is cut at the value (of 255) tuned on the others. A brief training, or a fold of few
+patients, can move that value a long way, so the difference at one half stands beside it.
 Times are wall times of a machine that did other work too, without what was trained before to begin from or look at.
 Lines without a time need no training: they put trained networks together otherwise. Blends, last, stand beside the best
 of their members; their networks' training time is a sum.
@@ -56,7 +56,7 @@ def _notes(entries: list[Entry]) -> list[str]:
         command = f"`python run.py ablate {' '.join(untuned)}`"
         lines.append(f"Masks and calls cut at one half (marked ½): {command} tunes them on the other folds.")
     if any(entry.best_checkpoint for entry in entries):
-        lines.append("\\* the checkpoint was chosen by the score of the very fold that it is judged on: flattered.")
+        lines.append(BEST_CHECKPOINT)
     return ["", *(f"- {line}" for line in lines)] if lines else []
 
 

@@ -21,6 +21,7 @@ LEGEND = {
     "public, private": "what the competition showed, as noted with `python run.py lb`",
 }
 UNRANKED = "not ranked: a budget, or fits missing"
+BEST_CHECKPOINT = "\\* the checkpoint was chosen by the score of the very fold that it is judged on: flattered."
 
 
 def number(value: float | None) -> str:
@@ -66,6 +67,18 @@ def fits_text(row: Row) -> str:
 def checkpoint_text(row: Row) -> str:
     """``last`` or ``best*``."""
     return "best*" if row.checkpoint == "best" else row.checkpoint
+
+
+def cases_text(row: Row) -> str:
+    """``176 cases of 5 patients``; ``27 cases`` where every case is, or is taken for, a patient of its own."""
+    if row.cases is None:
+        return "-"
+    return f"{row.cases} cases" + ("" if row.cases == row.patients else f" of {row.patients} patients")
+
+
+def asterisk(row: Row) -> str:
+    """What follows a name in Markdown where :data:`BEST_CHECKPOINT` applies; empty where it does not."""
+    return "\\*" if row.checkpoint == "best" else ""
 
 
 def looks_text(row: Row) -> str:
