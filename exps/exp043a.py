@@ -1,4 +1,4 @@
-"""FracAtlas with strong augmentation of intensities alone (appearance in BigAug, Zhang et al. 2020).
+"""FracAtlas with strong augmentation of the image alone (BigAug, Zhang et al. 2020; Cutout, 2017).
 
 Exp043 has wider scales, turns, shifts and shears besides: together they tell what each part is worth.
 """

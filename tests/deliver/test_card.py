@@ -50,6 +50,14 @@ def test_a_blend_has_a_card_with_its_calibration(home, finish):
     assert "not looked at" in facts["test"]["said"]
 
 
+def test_a_classification_has_a_card_with_its_calibrated_error_and_nothing_flattered(home, finish):
+    spec = finish(seeds=(0,))
+    assert run(["card", spec]) == 0
+    _, _, facts = card_of(home / "working" / "runs" / spec)
+    assert 0 <= facts["metrics"]["ece_calibrated"]["value"] <= 1
+    assert "best_f1" not in facts["metrics"]
+
+
 def test_a_card_says_what_else_a_run_was_made_from():
     config = {"warm_start": "exp040", "first_stage": None, "encoder_weights": None, "pseudo_labels": "extra"}
     assert stands_on(config) == "warm_start exp040, pseudo_labels extra"

@@ -9,6 +9,7 @@ import sklearn.metrics as reference
 
 from heldout.errors import UserError
 from heldout.metrics import METRICS, check_cases, get_metric, interval, score
+from heldout.metrics.registry import get_ranking_metric
 
 
 def table(classes=("a",), count=60, seed=0, exclusive=False, masks=False):
@@ -148,6 +149,13 @@ def test_an_unknown_metric_and_a_mask_metric_without_masks_are_refused():
         score("dice_pos", table(), ["a"])
 
 
+def test_a_score_that_flatters_is_shown_but_nothing_is_ranked_by_it():
+    assert get_metric("best_f1").ranks
+    with pytest.raises(UserError, match=r"'best_f1' chooses its threshold on the very cases .* rank by average_prec"):
+        get_ranking_metric("best_f1")
+    assert get_ranking_metric("f1") is get_metric("f1")
+
+
 def test_the_weighted_auc_is_half_the_presence_and_half_the_mean_of_the_places():
     classes = ["left", "present", "right", "middle"]
     frame = table(classes)
@@ -179,6 +187,8 @@ def test_maximum_calibration_error_by_hand():
 def test_ranking_looks_behind_a_calibration_and_nothing_else_does(name):
     plain = table(masks=True)
     calibrated = plain.assign(uncalibrated_a=plain["p_a"], p_a=(plain["p_a"] + plain.index % 2) / 2)
-    expected = plain if name in ("roc_auc", "average_precision") else calibrated.drop(columns="uncalibrated_a")
+    expected = (
+        plain if name in ("roc_auc", "average_precision", "best_f1") else calibrated.drop(columns="uncalibrated_a")
+    )
     assert score(name, calibrated, ["a"]) == pytest.approx(score(name, expected, ["a"]), nan_ok=True)
     assert interval(name, calibrated, ["a"], 50) == interval(name, expected, ["a"], 50)

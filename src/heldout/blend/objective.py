@@ -15,7 +15,7 @@ from heldout.blend.spatial import Spatial
 from heldout.blend.trial import LabelTrial, PresenceTrial, ThresholdTrial
 from heldout.blend.values import LEVELS, blend_scores, calls_of
 from heldout.errors import UserError
-from heldout.metrics.registry import Metric, get_metric, score
+from heldout.metrics.registry import Metric, get_metric, get_ranking_metric, score
 from heldout.metrics.tables import Columns
 from heldout.predict.prediction import HALF
 
@@ -199,7 +199,7 @@ def check_metric(name: str, kind: str) -> Metric:
     Raises:
         UserError: unknown metric, or one of masks for predictions without.
     """
-    metric = get_metric(name)
+    metric = get_ranking_metric(name)
     if metric.kind == "segmentation" and kind != "segmentation":
         raise UserError(f"metric {name} needs masks, and the members classify: choose a metric of labels")
     if not metric.tunable:

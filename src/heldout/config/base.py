@@ -84,7 +84,8 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         0.8, ge=0, lt=1, description="quantile of the score from which a scored negative is hard"
     )
     augment: Literal["none", "light", "strong", "appearance"] = Field(
-        "light", description="appearance moves a case as light does and changes its intensities as strong does"
+        "light",
+        description="appearance moves a case as light does; intensities, blur, noise and holes are as strong",
     )
 
     # Optimisation

@@ -133,9 +133,11 @@ def _same_seeds(one: Held, other: Held, held: Any) -> tuple[tuple[Held, Held] | 
 
     A mean of three seeds beside a single one would be counted as the idea's worth.
     """
-    seeds = [{fit.seed for fit in part.member.fits} for part in (one, other)]
-    if seeds[0] == seeds[1]:
+    fits = [{(fit.seed, fit.fold) for fit in part.member.fits} for part in (one, other)]
+    folds = {fold for _, fold in fits[0]} & {fold for _, fold in fits[1]}
+    if {fit for fit in fits[0] ^ fits[1] if fit[1] in folds} == set():
         return (one, other), ""
+    seeds = [{seed for seed, _ in found} for found in fits]
     if not seeds[0] & seeds[1]:
         return None, ""
     seed = min(seeds[0] & seeds[1])

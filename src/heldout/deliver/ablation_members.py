@@ -7,6 +7,7 @@ what it was made from.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -64,10 +65,14 @@ class Held:
     def record(self) -> dict[str, Any] | None:
         """What ``ablate`` wrote of these very predictions; None where it did not."""
         path = record_path(self.name)
-        stored = files.read_json(path) if path.exists() else {}
         table = path.with_suffix(".parquet")
-        usable = isinstance(stored, dict) and stored.get("key") == self.key and table.is_file()
-        return stored if usable and files.sha256_file(table) == stored["table_sha256"] else None
+        if not path.exists() or not table.is_file():
+            return None
+        with suppress(UserError):  # a damaged record is none
+            stored = files.read_record(path, {"key": str, "table_sha256": str, "thresholds": dict}, "run ablate again")
+            if stored["key"] == self.key and files.sha256_file(table) == stored["table_sha256"]:
+                return stored
+        return None
 
     def how(self, cross_fitted: bool) -> str:
         """How masks and calls are made."""

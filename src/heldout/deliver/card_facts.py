@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from heldout import files
 from heldout.deliver.lineage import stands_on
+from heldout.deliver.scores import CALIBRATED_ERROR
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -181,12 +182,15 @@ def _sampling(config: BaseConfig) -> dict[str, str]:
 
 
 def _metrics(subject: Subject) -> dict[str, dict[str, float | None]]:
-    from heldout.metrics import interval
+    from heldout.metrics import get_metric, interval
 
     found = {}
     for name in (subject.row.metric, *subject.row.also):
-        one = interval(name, subject.table, subject.classes)
-        found[name] = {key: _finite(getattr(one, key)) for key in ("value", "low", "high")}
+        if name == CALIBRATED_ERROR:  # of a table of its own, calibrated fold by fold
+            found[name] = {"value": subject.row.also[name], "low": None, "high": None}
+        elif not get_metric(name).flattered:
+            one = interval(name, subject.table, subject.classes)
+            found[name] = {key: _finite(getattr(one, key)) for key in ("value", "low", "high")}
     return found
 
 

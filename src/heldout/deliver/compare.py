@@ -151,7 +151,7 @@ def compare_scored(one: Scored, other: Scored) -> Verdict:
     if one.seeds and other.seeds and len(one.seeds) != len(other.seeds):
         seeds = " and ".join(f"{len(part.seeds)} of {part.name}" for part in pair)
         notes.append(
-            f"means of unequal numbers of seeds, {seeds}: name one of both, as in exp040/seed0, to tell them apart"
+            f"means of unequal numbers of seeds, {seeds}: `leaderboard --compare` takes one of each too (exp040/seed0)"
         )
     return Verdict(
         *names,

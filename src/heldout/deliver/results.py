@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 from heldout import files
@@ -18,6 +19,7 @@ from heldout.deliver.texts import (
     interval_text,
     lineage,
     looks_text,
+    metric_text,
     number,
     signed,
 )
@@ -66,9 +68,12 @@ def _caveats(name: str, rows: list[Row]) -> list[str]:
     found: list[str] = []
     start = name.strip("/").replace("/", "_")  # as the folders of checked data are named
     for folder in sorted((files.home() / "working" / "data").glob("*-*")):
-        if folder.name.rpartition("-")[0] == start and (folder / "index.json").is_file():
-            of_these = files.read_json(folder / "index.json").get("data_hash") in {row.data_hash for row in rows}
-            found += files.read_json(folder / "leaks.json")["caveats"] if of_these else []
+        if folder.name.rpartition("-")[0] != start or not (folder / "index.json").is_file():
+            continue
+        with suppress(UserError):  # of damaged tables nothing is known; whoever opens them is told
+            index = files.read_record(folder / "index.json", {"data_hash": str}, "check the dataset again")
+            leaks = files.read_record(folder / "leaks.json", {"caveats": list}, "check the dataset again")
+            found += leaks["caveats"] if index["data_hash"] in {row.data_hash for row in rows} else []
     return [*(f"- {caveat}" for caveat in dict.fromkeys(found)), *([""] if found else [])]
 
 
@@ -118,7 +123,7 @@ def _detail(row: Row) -> str:
         text += f" {row.note[0].upper()}{row.note[1:]}."
     if not row.fits:
         return text + "\n"
-    for values in (row.by_class, row.also):
+    for values in (row.by_class, {metric_text(name): value for name, value in row.also.items()}):
         if values:
             text += " " + ", ".join(f"{name} {number(value)}" for name, value in values.items()) + "."
     fits = [f"seed {fit['seed']} fold {fit['fold']} {number(fit['score'])}" for fit in row.fits]

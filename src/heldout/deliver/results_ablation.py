@@ -15,10 +15,11 @@ _HEAD = f"""## Ablations
 Each line is one idea: what the experiment changes of its parent, and the paired difference to the parent's run under
 the same budget, on the patients that both predicted while held out. The interval is a paired bootstrap over patients
 (single images where a dataset names none); positive is better, and `p` is the share of draws in which the child is
-better. Bold leaves out 0, on {FEW} patients or more, however masks are cut. An interval says nothing about training
-anew: most lines are one seed beside one seed. Scores that depend on a threshold are cross-fitted where `python run.py
-ablate` has tuned it: each fold is cut at the value (of 255) tuned on the others. A brief training, or a fold of few
-patients, can move that value a long way, so the difference at one half stands beside it.
+better. Bold leaves out 0, on {FEW} patients or more, and also where masks are cut at one half, if that is shown. An
+interval says nothing about training anew: most lines are one seed beside one seed. Scores that depend on a threshold
+are cross-fitted where `python run.py ablate` has tuned it: each fold is cut at the value (of 255) tuned on the others.
+A brief training, or a fold of few patients, can move that value a long way, so the difference at one half stands beside
+it.
 Times are wall times of a machine that did other work too, without what was trained before to begin from or look at.
 Lines without a time need no training: they put trained networks together otherwise. Blends, last, stand beside the best
 of their members; their networks' training time is a sum.

@@ -13,7 +13,8 @@ from heldout.deliver.ablation import family_of
 from heldout.deliver.lineage import stands_on
 from heldout.deliver.row import Row
 from heldout.deliver.texts import BEST_CHECKPOINT, asterisk, bounds, cases_text, number
-from heldout.train.runs import read_info, run_folder
+from heldout.metrics import get_metric
+from heldout.train.runs import RunInfo, read_info, run_folder
 
 _CONDITIONS = ("data", "split", "budget", "pretraining", "source")
 _HEAD = """## Beside other systems
@@ -21,8 +22,8 @@ _HEAD = """## Beside other systems
 Their figures are as their own descriptions state them (`src/heldout/deliver/baselines.json`). Of ours the best finished
 run and the best blend stand there for each dataset and budget: that with the most folds, and of those with the highest
 score, which flatters what is best of many. All stand on different cases, splits, budgets and pretraining, told in every
-line, so that no line proves one system better than another. Ours are out-of-fold; thresholds are tuned for blends only,
-and cross-fitted there.
+line, so that no line proves one system better than another. Ours are out-of-fold; thresholds are tuned only for blends
+that are ranked by a score of masks or calls, and cross-fitted there.
 """
 
 
@@ -80,16 +81,15 @@ def _ours(row: Row, metrics: Sequence[str]) -> list[str]:
     for name in metrics:
         interval = f" {bounds(row.low, row.high)}" if name == row.metric and row.low is not None else ""
         values.append(f"**{number(_value(row, name))}**{interval}" if _value(row, name) is not None else "-")
-    configs = _configs(row)
+    infos = _infos(row)
+    configs = [info.config["config"] for info in infos]
     near = bool(configs) and all(config["near_duplicates"] for config in configs)
     kept = f"{'' if row.cases == row.patients else 'patients and '}{'near' if near else 'exact'} duplicates in one fold"
     split = f"out-of-fold, folds {', '.join(map(str, _folds(row)))}; {kept}"
     budget = f"{row.budget}: {', '.join(row.scaled)}" if row.budget and row.scaled else row.budget or "full"
     starts = [found for config in configs if (found := stands_on(config))]
-    pretraining = ", ".join(dict.fromkeys(starts)) or "none"
-    blend = row.kind == "blend"
-    how = "cut at thresholds tuned on the other folds (cross-fitted)" if blend else "cut at one half"
-    name = f"**heldout, {'blend ' if blend else ''}{row.name}**{asterisk(row)}, {how}"
+    pretraining = ", ".join(dict.fromkeys(starts)) or ("none" if configs else "not known")
+    name = f"**heldout, {'blend ' if row.kind == 'blend' else ''}{row.name}**{asterisk(row)}, {_cut(row, infos)}"
     return [name, *values, f"{cases_text(row)} of {row.dataset}", split, budget, pretraining, "this file"]
 
 
@@ -97,13 +97,21 @@ def _folds(row: Row) -> list[int]:
     return sorted({fit["fold"] for fit in row.fits}) or sorted(row.fold_scores)
 
 
-def _configs(row: Row) -> list[dict[str, Any]]:
-    """Configuration of a run as it was trained, or of the members of a blend."""
+def _infos(row: Row) -> list[RunInfo]:
+    """What is stored of a run as it was trained, or of the members of a blend."""
     specs = [row.name]
     if row.kind == "blend":
         specs = [member["spec"] for member in read_decision(row.name).members]
-    infos = [read_info(run_folder(spec)) for spec in specs]
-    return [info.config["config"] for info in infos if info is not None]
+    return [info for spec in specs if (info := read_info(run_folder(spec))) is not None]
+
+
+def _cut(row: Row, infos: Sequence[RunInfo]) -> str:
+    """How its masks and calls are made."""
+    if any(info.config["exclusive"] and len(info.config["classes"]) > 1 for info in infos):
+        return "the most probable class each"
+    if row.kind == "blend" and get_metric(row.metric).thresholded:
+        return "cut at thresholds tuned on the other folds (cross-fitted)"
+    return "cut at one half"
 
 
 def _value(row: Row, name: str) -> float | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from heldout.blend.members import Member
 
 _SCHEMA = 9
+CALIBRATED_ERROR = "ece_calibrated"
 _ALSO = {
     "classification": (
         "roc_auc",
@@ -139,7 +140,7 @@ def _of_run(spec: str, metric: str, seeds: list[int]) -> dict[str, Any]:
         by_seed[seed] = _finite(score(metric, table, classes))
     about = _about(metric, member.kind, member.table, classes)
     if "ece" in about["also"] and len(member.folds) > 1:
-        about["also"]["ece_calibrated"] = _calibrated_error(member)
+        about["also"][CALIBRATED_ERROR] = _calibrated_error(member)
     return {
         **about,
         "score": _finite(result.value),

@@ -29,6 +29,15 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
+def metric_text(name: str) -> str:
+    """Name of a score, marked where it flatters."""
+    from heldout.metrics import METRICS
+
+    return (
+        f"{name} (at the threshold best for these very cases)" if name in METRICS and METRICS[name].flattered else name
+    )
+
+
 def signed(value: float | None) -> str:
     """A difference of scores with its sign, or a dash."""
     return "-" if value is None else f"{value:+.4f}"

@@ -33,6 +33,7 @@ class Metric:
         exclusive: What replaces the mean over classes where classes exclude each other; takes (n, K) columns.
         sides: The kinds of case of each class without which the score says nothing.
         presence: The class that counts for half, the others sharing the rest; None where all count alike.
+        flattered: Whether it chooses its threshold on the very cases it is judged on: shown, never ranked or tuned by.
         pool: How many of a patient's highest probabilities are averaged, where it scores patients; 0 scores cases.
     """
 
@@ -45,6 +46,7 @@ class Metric:
     exclusive: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
     sides: tuple[Literal["positive", "negative"], ...] = ()
     presence: str | None = None
+    flattered: bool = False
     pool: int = 0
 
     @property
@@ -65,7 +67,7 @@ class Metric:
     @property
     def ranks(self) -> bool:
         """Whether only the order of the cases counts, not what their probabilities are."""
-        return self.one_class in (ranking.roc_auc, ranking.average_precision)
+        return self.one_class in (ranking.roc_auc, ranking.average_precision, ranking.best_f1)
 
     def view(self, table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
         """The table with the probabilities that this score looks at in ``p_<class>``."""

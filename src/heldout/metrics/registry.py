@@ -86,6 +86,7 @@ METRICS: dict[str, Metric] = {
             "probability",
             ranking.best_f1,
             sides=_POSITIVE,
+            flattered=True,
         ),
         Metric("accuracy", _LABELS, True, "share of right calls", "call", decisions.accuracy, _right_class),
         Metric(
@@ -166,6 +167,21 @@ def get_metric(name: str) -> Metric:
             "patients"
         )
     return METRICS[name]
+
+
+def get_ranking_metric(name: str) -> Metric:
+    """:func:`get_metric`, of a score that runs may be ranked and blends tuned by.
+
+    Raises:
+        UserError: there is no such metric, or it flatters.
+    """
+    metric = get_metric(name)
+    if metric.flattered:
+        raise UserError(
+            f"metric {name!r} chooses its threshold on the very cases it is judged on: rank by average_precision or "
+            "f1, and read it beside them"
+        )
+    return metric
 
 
 def further_scores(kind: str, table: pd.DataFrame) -> list[str]:

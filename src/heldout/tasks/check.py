@@ -43,7 +43,7 @@ def check_experiment(name: str) -> None:
 def _check_words(config: Task) -> None:
     """Title, names and budgets."""
     from heldout.data.sources import source_class
-    from heldout.metrics.registry import get_metric
+    from heldout.metrics.registry import get_ranking_metric
 
     title = (importlib.import_module(type(config).__module__).__doc__ or "").strip().partition("\n")[0]
     if not title or len(title) > TITLE_LENGTH:
@@ -56,7 +56,7 @@ def _check_words(config: Task) -> None:
     if dimensions in (2, 3) and dimensions != config.dimensions:
         raise UserError(f"source {config.source!r} has {dimensions}D cases and the task {config.dimensions}D")
     for budget in (None, *config.budgets):
-        metric = get_metric(type(config).create(budget).metric)
+        metric = get_ranking_metric(type(config).create(budget).metric)
         if config.kind == "classification" and metric.kind != "classification":
             raise UserError(f"metric = {metric.name!r} needs masks: choose a metric of classification")
 

@@ -100,8 +100,8 @@ def find_first_stage(config: BaseConfig, dataset: Dataset) -> FirstStage | None:
     fits = [open_origin(config, source, dataset, *place) for place in _places(config, source, dataset)]
     fold_of = {str(case_id): int(fold) for case_id, fold in dataset.folds.items()}
     found = FirstStage(source.spec, source.tta, config.first_stage_use, config.first_stage_share, tuple(fits), fold_of)
-    source_folder = runs.run_folder(found.spec)
-    runs.check_made_alike(config.spec, "first_stage", found.key, f"trained on maps of {found.spec}", source_folder)
+    made = f"trained on maps of {found.spec} that have changed since, or were of fewer seeds"
+    runs.check_made_alike(config.spec, "first_stage", found.key, made, runs.run_folder(found.spec))
     return found
 
 

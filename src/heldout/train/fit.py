@@ -21,7 +21,7 @@ from torch import Tensor
 from heldout import files
 from heldout.data.dataset import Dataset
 from heldout.errors import Diverged
-from heldout.metrics.registry import get_metric
+from heldout.metrics.registry import get_metric, get_ranking_metric
 from heldout.tasks import Task
 from heldout.train import checkpoint, history, runs
 from heldout.train.checkpoint import Progress
@@ -86,13 +86,14 @@ def fit_fold(
 
     Raises:
         UserError: the run was begun with other settings or data, or from other weights or pseudo-labels than there
-            are now, another process trains this fold, the loss is not finite, or the disk is full.
+            are now, its metric flatters, another process trains this fold, the loss is not finite, or the disk is full.
     """
     if folder is None:
         folder = runs.fit_folder(config.spec, seed, fold)
         runs.check_identity(config, dataset)
     if not runs.is_finished(folder):
         # before there is a folder, which a refusal would leave empty
+        get_ranking_metric(config.metric)
         warm_start = find_warm_start(config, dataset, seed, fold)
         made_from = {} if warm_start is None else {"warm_start": warm_start.sha256}
         if (first_stage := find_first_stage(config, dataset)) is not None:

@@ -210,15 +210,12 @@ def check_made_alike(spec: str, field: str, value: str, made: str, source: Path)
         spec: The run.
         field: Of what they were made from.
         value: The hash of it today.
-        made: How they were, for the complaint: ``trained on maps of exp030``.
+        made: How they were, for the complaint: ``trained on maps that have changed since``.
         source: What to restore.
 
     Raises:
         UserError: a fold was made from something else.
     """
     for path in sorted(run_folder(spec).glob("seed*/fold*/config.json")):
-        if read_config(path.parent).get("made_from", {}).get(field) != value:
-            raise UserError(
-                f"{path.parent} was {made} that have changed since: restore {source}, or delete {run_folder(spec)} to "
-                "start anew"
-            )
+        if read_config(path.parent).get("made_from", {}).get(field, value) != value:  # older runs lack the field
+            raise UserError(f"{path.parent} was {made}: restore {source}, or delete {run_folder(spec)} to start anew")

@@ -79,7 +79,7 @@ class BratsSlices(Source):
         if not row["mask"]:
             raise BadFile(f"case {row['case_id']} has no mask: add its file, or leave the case out")
         mask, number = _split(self.paths(row["mask"])[0])
-        labels = _volume_like(mask, _split(self.paths(row["image"])[0])[0])[..., number]
+        labels = _at(_volume_like(mask, _split(self.paths(row["image"])[0])[0]), mask, number)
         known, target = np.isin(labels, _LABELS), _TARGETS[self.options["target"]]
         masks = [np.where(known, np.isin(labels, values), 255).astype(np.uint8) for values in target.values()]
         if not self.exclusive:
@@ -212,7 +212,10 @@ def _loose_slices(folder: Path, patient: str, files: list[Path]) -> list[tuple[P
 
 def _slice(reference: Path) -> np.ndarray:
     path, number = _split(reference)
-    volume = _volume(path, *_state(path))
+    return _at(_volume(path, *_state(path)), path, number)
+
+
+def _at(volume: np.ndarray, path: Path, number: int) -> np.ndarray:
     if number >= volume.shape[-1]:
         raise BadFile(f"{path} has {volume.shape[-1]} slices, number {number} is asked for: index the dataset again")
     return np.ascontiguousarray(volume[..., number])

@@ -61,8 +61,13 @@ def scored(subject: Subject) -> Scored:
         dataset.fold_hash,
         subject.row.checkpoint == "best",
         subject.decision.is_blend,
-        () if subject.decision.is_blend else tuple(sorted({fit["seed"] for fit in subject.row.fits})),
+        _seeds(subject),
     )
+
+
+def _seeds(subject: Subject) -> tuple[int, ...]:
+    """Seeds of a run; none of a blend."""
+    return () if subject.decision.is_blend else tuple(sorted({fit["seed"] for fit in subject.row.fits}))
 
 
 def _verdicts(subjects: Sequence[Subject]) -> dict[tuple[str, str], Verdict | str]:
@@ -98,8 +103,8 @@ def _ablation(subjects: Sequence[Subject], verdicts: dict[tuple[str, str], Verdi
         row = subject.row
         parent = f"{row.parent}@{row.budget}" if row.budget else row.parent
         found = verdicts.get((subject.name, parent or "")) or verdicts.get((parent or "", subject.name))
-        if parent not in known or not isinstance(found, Verdict):
-            continue
+        if parent not in known or not isinstance(found, Verdict) or _seeds(subject) != _seeds(known[parent]):
+            continue  # a mean of several seeds beside one would count as the idea's worth
         gain, low, high, chance = found.gain_of(subject.name)
         name = f"{row.name}: {', '.join(row.changed)}"
         bars.append(Bar(name, gain, low, high, f"{signed(gain)} {bounds(low, high)}, p {chance:.2f}"))

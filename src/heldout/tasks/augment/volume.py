@@ -80,10 +80,20 @@ class VolumeAugment(nn.Module):
         light = cls(flips, spacing=spacing, channels=channels)
         if strength == "light":
             return light
-        rotation, scale, often = (
-            (30.0, 1.4, None) if strength == "strong" else (light.rotation, light.scale, light.affine_probability)
+        wide = strength == "strong"
+        return cls(
+            flips,
+            rotation=30.0 if wide else light.rotation,
+            scale=1.4 if wide else light.scale,
+            gamma=1.5,
+            brightness=0.3,
+            contrast=0.3,
+            noise=0.2,
+            probability=0.4,
+            spacing=spacing,
+            channels=channels,
+            affine_probability=None if wide else light.affine_probability,
         )
-        return cls(flips, rotation, scale, 1.5, 0.3, 0.3, 0.2, 0.4, spacing, channels, often)
 
     @torch.no_grad()
     def forward(self, image: Tensor, mask: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
