@@ -135,7 +135,7 @@ def _same_seeds(one: Held, other: Held, held: Any) -> tuple[tuple[Held, Held] | 
     """
     fits = [{(fit.seed, fit.fold) for fit in part.member.fits} for part in (one, other)]
     folds = {fold for _, fold in fits[0]} & {fold for _, fold in fits[1]}
-    if {fit for fit in fits[0] ^ fits[1] if fit[1] in folds} == set():
+    if not any(fold in folds for _, fold in fits[0] ^ fits[1]):
         return (one, other), ""
     seeds = [{seed for seed, _ in found} for found in fits]
     if not seeds[0] & seeds[1]:

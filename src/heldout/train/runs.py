@@ -21,7 +21,10 @@ RECORD_FIELDS: dict[str, Any] = {
     **{"budget": (str, NoneType), "best_epoch": (int, NoneType), "sha256": dict},
     **{"train_seconds": (int, float), "score": (int, float, NoneType)},
 }
-CONFIG_FIELDS: dict[str, Any] = {"schema": int, "title": str, "identity": dict, "config": dict, "fold_hash": str}
+CONFIG_FIELDS: dict[str, Any] = {
+    **{"schema": int, "title": str, "identity": dict, "config": dict, "fold_hash": str},
+    **{"classes": list, "exclusive": bool},
+}
 
 
 @dataclass(frozen=True)
