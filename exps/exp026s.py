@@ -4,4 +4,4 @@ from exps.exp026 import Exp026
 
 
 class Exp026s(Exp026):
-    skip_mask_below = 0.05
+    skip_mask_below = 0.1

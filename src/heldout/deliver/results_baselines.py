@@ -68,7 +68,9 @@ def _table(entry: dict[str, Any], rows: Sequence[Row]) -> str:
         cells = [system["name"], *values, *(system[key] for key in _CONDITIONS)]
         lines.append(f"| {' | '.join(cells)} |")
     lines += [f"| {' | '.join(_ours(row, metrics))} |" for row in ours]
-    notes = [entry.get("note"), entry.get("note_while_quick") if {row.budget for row in ours} == {"quick"} else None]
+    notes = [entry.get("note")]
+    if all(row.budget != "baseline" for row in ours):
+        notes.append(entry.get("note_without_baseline"))
     if any(row.checkpoint == "best" for row in ours):
         notes.append(BEST_CHECKPOINT)
     for note in filter(None, notes):
