@@ -16,7 +16,7 @@ class Exp040(Segment2D):
     tta = "h"
     budgets = {
         "quick": {"image_size": (192, 192), "epochs": 6, "steps_per_epoch": 40, "folds": (0, 1)},
-        "hour": {"image_size": (192, 192), "epochs": 15, "folds": (0, 1)},  # a fold on one core of a CPU
+        "hour": {"image_size": (192, 192), "epochs": 12, "folds": (0, 1)},  # a fold on one core of a CPU
         "baseline": {"image_size": (256, 256), "epochs": 30},
         "production": {"encoder": "resnet50", "epochs": 100, "seeds": (0, 1, 2)},
     }
