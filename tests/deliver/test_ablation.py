@@ -153,11 +153,13 @@ def test_a_mean_of_seeds_is_no_advantage_of_an_idea(finish):
     assert "other seeds" in beside(child, other).main.why
 
 
-def test_a_damaged_run_becomes_a_line_with_the_reason(finish):
+def test_a_damaged_run_becomes_a_line_with_the_reason(finish, capsys):
     spec = finish(seeds=(0,))
     assert entries()[spec].main.why == "no finished run of exp004"
     (fit_folder(spec, 0, 0) / "oof.parquet").unlink()
     assert "does not exist" in entries()[spec].main.why
+    assert run(["results"]) == 0
+    assert f"note: no score of {spec}: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

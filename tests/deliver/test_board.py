@@ -96,7 +96,7 @@ def test_changes_name_fields_and_overridden_methods():
 
 
 def test_results_name_part_budget_folds_machine_and_tests(home):
-    text = write_results(ROWS).read_text()
+    text = write_results(ROWS)[0].read_text()
     assert "| exp001@quick | dice_pos | 0.9900 [0.890, 1.090] | 20 cases of 9 patients | 0, 1 | 0 | quick |" in text
     assert "a processor, 2 cores, torch 2.9" in text
     assert "0.7000, 2 looks (+ 1 at earlier versions), 5 at this test part in all" in text
@@ -106,9 +106,8 @@ def test_results_name_part_budget_folds_machine_and_tests(home):
 
 
 def test_results_name_the_tuned_blend_where_nothing_simpler_was_kept(home):
-    assert (
-        "| mix, as tuned | 0.9000 | 0.8100 | +0.0900 |" in write_results([replace(ROWS[0], baselines={})]).read_text()
-    )
+    path, _ = write_results([replace(ROWS[0], baselines={})])
+    assert "| mix, as tuned | 0.9000 | 0.8100 | +0.0900 |" in path.read_text()
 
 
 def test_markdown_cannot_be_broken_by_a_title(home):

@@ -65,6 +65,11 @@ def test_runs_of_other_families_and_datasets_stay_out():
     assert family_of("exp042@quick") == "04x"
 
 
+def test_experiments_that_only_serve_others_stay_out():
+    rows = [ours("exp040c@quick", 0.9, range(5)), ours("exp047@quick", 0.1)]
+    assert shown(*rows, helpers=["exp040c"]) == ["exp047@quick"]
+
+
 def test_an_entry_can_name_an_experiment_to_stand_beside_the_best():
     rows = [ours("exp040@quick", 0.9), ours("exp041@quick", 0.1), ours("exp041@quick+lr=0.1", 0.2)]
     assert shown(*rows, also=["exp041"]) == ["exp040@quick", "exp041@quick"]
@@ -126,7 +131,7 @@ def test_what_the_source_says_of_its_data_stands_under_the_dataset(home, finish)
 
 
 def test_patients_are_told_only_where_they_are_fewer_than_the_cases(home):
-    text = write_results([ours("exp040"), ours("exp041", patients=9, checkpoint="best")]).read_text()
+    text = write_results([ours("exp040"), ours("exp041", patients=9, checkpoint="best")])[0].read_text()
     assert "| exp040 | dice_pos | 0.5000 | 20 cases | 0, 1 |" in text
     assert "| exp041\\* | dice_pos | 0.5000 | 20 cases of 9 patients | 0, 1 |" in text
     assert text.count("\n\\* the checkpoint was chosen") == 1

@@ -80,7 +80,10 @@ def results() -> None:
     from heldout.deliver.board import collect
     from heldout.deliver.results import write_results
 
-    finish(write_results(collect()))
+    path, missing = write_results(collect())
+    for line in missing:
+        print(f"  note: no score of {line}")
+    finish(path)
 
 
 def demo() -> None:

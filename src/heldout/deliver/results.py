@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from heldout import files
-from heldout.deliver.results_ablation import ablation_tables
+from heldout.deliver.ablation import ablations
+from heldout.deliver.results_ablation import ablation_tables, unscored
 from heldout.deliver.results_baselines import baseline_tables
 from heldout.deliver.row import Row
 from heldout.deliver.texts import (
@@ -35,8 +36,11 @@ run that the experiment itself declares.
 """
 
 
-def write_results(rows: list[Row]) -> Path:
+def write_results(rows: list[Row]) -> tuple[Path, list[str]]:
     """Write ``RESULTS.md`` beside ``working/``.
+
+    Returns:
+        Its path, and which runs have no score in the ablation tables, and why.
 
     Raises:
         UserError: there are no runs; an existing file stays as it is.
@@ -46,11 +50,12 @@ def write_results(rows: list[Row]) -> Path:
     datasets: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         datasets[row.dataset].append(row)
-    tables = [baseline_tables(rows), ablation_tables(rows)]
+    found = ablations(rows)
+    tables = [baseline_tables(rows), ablation_tables(found, rows)]
     parts = [_HEAD, *filter(None, tables), *(_dataset(name, datasets[name]) for name in sorted(datasets))]
     path = files.home() / "RESULTS.md"
     files.write_text(path, "\n".join(parts))
-    return path
+    return path, unscored(found)
 
 
 def _dataset(name: str, rows: list[Row]) -> str:

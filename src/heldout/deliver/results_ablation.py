@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
-from heldout.deliver.ablation import Entry, Measure, ablations
+from heldout.deliver.ablation import Entry, Measure
 from heldout.deliver.ablation_members import AT_HALF
 from heldout.deliver.row import Row
 from heldout.deliver.texts import BEST_CHECKPOINT, bounds, duration, number, signed
@@ -26,14 +27,28 @@ of their members; their networks' training time is a sum.
 """
 
 
-def ablation_tables(rows: Sequence[Row]) -> str:
+def ablation_tables(found: Mapping[str, list[Entry]], rows: Sequence[Row]) -> str:
     """All families' tables; empty without a scored run."""
-    found = ablations(rows)
     if not found:
         return ""
     spreads = [f"{row.name} {row.metric} {row.seed_spread:.4f}" for row in rows if row.seed_spread is not None]
     seeds = f"Standard deviation over seeds, where several were trained: {', '.join(spreads)}.\n" if spreads else ""
     return "\n".join([_HEAD + seeds, *(_family(name, entries) for name, entries in sorted(found.items()))])
+
+
+def unscored(found: Mapping[str, list[Entry]]) -> list[str]:
+    """Runs that have no score in the tables, and why."""
+    entries = (entry for family in found.values() for entry in family)
+    return _reasons((entry.name, entry.main) for entry in entries if entry.main.score is None)
+
+
+def _reasons(measured: Iterable[tuple[str, Measure]]) -> list[str]:
+    """A line for every reason: whom it concerns, and what it is."""
+    names: dict[str, dict[str, None]] = defaultdict(dict)
+    for name, measure in measured:
+        if measure.why:
+            names[measure.why][name] = None
+    return [f"{', '.join(concerned)}: {why.rstrip('.')}" for why, concerned in names.items()]
 
 
 def _family(name: str, entries: list[Entry]) -> str:
@@ -48,10 +63,8 @@ def _family(name: str, entries: list[Entry]) -> str:
 
 def _notes(entries: list[Entry]) -> list[str]:
     """What stands below a table: why differences are missing, what is untuned, and what was chosen by its own score."""
-    lines = []
-    for entry in entries:
-        reasons = dict.fromkeys(measure.why for measure in (entry.main, entry.presence) if measure and measure.why)
-        lines += [f"{entry.name}: {why}." for why in reasons]
+    measured = ((entry.name, measure) for entry in entries for measure in (entry.main, entry.presence) if measure)
+    lines = [f"{line}." for line in _reasons(measured)]
     untuned = sorted({entry.name.partition(":")[0] for entry in entries if entry.how == AT_HALF})
     if untuned:
         command = f"`python run.py ablate {' '.join(untuned)}`"

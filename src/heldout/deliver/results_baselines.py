@@ -21,9 +21,10 @@ _HEAD = """## Beside other systems
 
 Their figures are as their own descriptions state them (`src/heldout/deliver/baselines.json`). Of ours the best finished
 run and the best blend stand there for each dataset and budget: that with the most folds, and of those with the highest
-score, which flatters what is best of many. All stand on different cases, splits, budgets and pretraining, told in every
-line, so that no line proves one system better than another. Ours are out-of-fold; thresholds are tuned only for blends
-that are ranked by a score of masks or calls, and cross-fitted there.
+score, which flatters what is best of many; detectors that only serve a second stage stay out. All stand on different
+cases, splits, budgets and pretraining, told in every line, so that no line proves one system better than another. Ours
+are out-of-fold; thresholds are tuned only for blends that are ranked by a score of masks or calls, and cross-fitted
+there.
 """
 
 
@@ -42,6 +43,7 @@ def matching(entry: dict[str, Any], rows: Sequence[Row]) -> list[Row]:
     lead = entry["metrics"][0]
     runs = [row for row in rows if row.kind == "run" and family_of(row.name) == entry["family"]]
     runs = [row for row in runs if row.dataset in entry["datasets"] or not entry["datasets"]]
+    runs = [row for row in runs if _experiment(row) not in entry.get("helpers", ())]
     datasets = {row.dataset for row in runs}
     able = [*runs, *(row for row in rows if row.kind == "blend" and row.dataset in datasets)]
     able = [row for row in able if _value(row, lead) is not None]
@@ -49,10 +51,13 @@ def matching(entry: dict[str, Any], rows: Sequence[Row]) -> list[Row]:
     for row in sorted(able, key=lambda row: (-len(_folds(row)), -_value(row, lead))):
         best.setdefault((row.dataset, row.budget, row.kind), row)
     shown = list(best.values())
-    shown += [
-        row for row in able if row.name.removesuffix(f"@{row.budget}") in entry.get("also", ()) and row not in shown
-    ]
+    shown += [row for row in able if _experiment(row) in entry.get("also", ()) and row not in shown]
     return sorted(shown, key=lambda row: (row.dataset, row.budget is not None, row.budget or "", row.kind == "blend"))
+
+
+def _experiment(row: Row) -> str:
+    """Name of a row without its budget."""
+    return row.name.removesuffix(f"@{row.budget}")
 
 
 def _table(entry: dict[str, Any], rows: Sequence[Row]) -> str:
