@@ -160,6 +160,11 @@ def test_a_damaged_run_becomes_a_line_with_the_reason(finish, capsys):
     assert "does not exist" in entries()[spec].main.why
     assert run(["results"]) == 0
     assert f"note: no score of {spec}: " in capsys.readouterr().out
+    (fit_folder(spec, 0, 0) / "run.json").write_text("[]")
+    assert run(["results"]) == 0
+    said = capsys.readouterr().out
+    assert f"note: no score of {spec}: " in said
+    assert "run.json" in said
 
 
 @pytest.mark.parametrize(

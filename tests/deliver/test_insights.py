@@ -9,6 +9,7 @@ import shutil
 import pandas as pd
 import pytest
 
+from heldout import files
 from heldout.cli import run
 from heldout.config import load
 from heldout.deliver.explain import choose
@@ -86,6 +87,12 @@ def test_uncertainty_says_of_every_case_and_method_how_unsure_it_is(at_home, cap
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["oracle_aurc"] <= summary["mean_risk"]
     assert (folder / "risk_coverage.png").stat().st_size > 5000
+    assert run(["results"]) == 0
+    results = at_home / "RESULTS.md"
+    assert f"| {SPEC} | dropout left on |" in results.read_text()
+    files.write_json(folder / "summary.json", {**summary, "networks": "others"})  # the run was trained anew since
+    assert run(["results"]) == 0
+    assert "dropout left on" not in results.read_text()
 
 
 def test_explanations_are_drawn_and_an_unknown_case_is_refused(at_home, capsys):

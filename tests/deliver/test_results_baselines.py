@@ -66,7 +66,8 @@ def test_runs_of_other_families_and_datasets_stay_out():
 
 
 def test_experiments_that_only_serve_others_stay_out():
-    rows = [ours("exp040c@quick", 0.9, range(5)), ours("exp047@quick", 0.1)]
+    rows = [ours(name, 0.9, range(5)) for name in ("exp040c@quick", "exp040c@quick+lr=0.1")]
+    rows += [ours("exp047@quick", 0.1)]
     assert shown(*rows, helpers=["exp040c"]) == ["exp047@quick"]
 
 
@@ -88,8 +89,9 @@ def test_other_systems_stand_beside_matching_runs_only(finish):
     assert "exp040@quick**, cut at one half" in text
     assert "AdrenalMNIST3D" not in text
     assert "`make full-fracatlas`) has not been run" in text
-    rows[0].budget = "baseline"  # the budget of a GPU
-    assert "has not been run" not in baseline_tables(rows)
+    for budget in ("baseline", "production", None):  # made for a GPU
+        rows[0].budget = budget
+        assert "has not been run" not in baseline_tables(rows)
 
 
 def test_their_own_definitions_keep_their_own_names():
@@ -121,6 +123,11 @@ def test_the_note_on_real_lesions_is_what_the_benchmark_measured():
     dice = [value for what, value in measured.items() if what.startswith("dice,")]
     note = next(entry for entry in ENTRIES if entry["family"] == "01x")["note"]
     assert f"mean Dice of {mean:.2f} ({min(dice):.2f} to {max(dice):.2f})" in note
+    counts = [
+        sum(value for what, value in measured.items() if what.startswith(word))
+        for word in ("lesions found,", "lesions,")
+    ]
+    assert "find {:.0f} of {:.0f} lesions".format(*counts) in note
 
 
 def test_what_the_source_says_of_its_data_stands_under_the_dataset(home, finish):

@@ -10,6 +10,7 @@ from heldout import files
 from heldout.deliver.ablation import ablations
 from heldout.deliver.results_ablation import ablation_tables, unscored
 from heldout.deliver.results_baselines import baseline_tables
+from heldout.deliver.results_uncertainty import uncertainty_table
 from heldout.deliver.row import Row
 from heldout.deliver.texts import (
     BEST_CHECKPOINT,
@@ -22,6 +23,7 @@ from heldout.deliver.texts import (
     looks_text,
     metric_text,
     number,
+    seeds_text,
     signed,
 )
 from heldout.errors import UserError
@@ -32,7 +34,8 @@ Written by `python run.py results` from the run folders; change nothing here by 
 predictions of the train part: every case was predicted by networks that never saw its patient, or that single image
 where the dataset names no patients. Intervals are 95 % bootstrap intervals over patients, or single images where the
 dataset names no patients; where only cases are counted, every case is one of its own. A budget is a scaled-down way to
-run that the experiment itself declares.
+run that the experiment itself declares. In the tables of the datasets a run by itself is cut at one half, a blend at
+thresholds tuned on the other folds.
 """
 
 
@@ -40,7 +43,7 @@ def write_results(rows: list[Row]) -> tuple[Path, list[str]]:
     """Write ``RESULTS.md`` beside ``working/``.
 
     Returns:
-        Its path, and which runs have no score in the ablation tables, and why.
+        Its path, and which runs and blends have no score there, and why.
 
     Raises:
         UserError: there are no runs; an existing file stays as it is.
@@ -51,11 +54,12 @@ def write_results(rows: list[Row]) -> tuple[Path, list[str]]:
     for row in rows:
         datasets[row.dataset].append(row)
     found = ablations(rows)
-    tables = [baseline_tables(rows), ablation_tables(found, rows)]
+    tables = [baseline_tables(rows), ablation_tables(found, rows), uncertainty_table(rows)]
     parts = [_HEAD, *filter(None, tables), *(_dataset(name, datasets[name]) for name in sorted(datasets))]
     path = files.home() / "RESULTS.md"
     files.write_text(path, "\n".join(parts))
-    return path, unscored(found)
+    damaged = [f"{row.name}: {row.note.rstrip('.')}" for row in rows if row.score is None and row.note]
+    return path, [*damaged, *unscored(found)]
 
 
 def _dataset(name: str, rows: list[Row]) -> str:
@@ -108,8 +112,8 @@ def _line(row: Row) -> str:
         cases_text(row),
         _list(folds) or f"{row.done} networks",
         _list(seeds) or "-",
-        row.budget or "full",
-        duration(row.seconds),
+        row.budget or ("-" if row.score is None else "full"),
+        "-" if row.score is None else duration(row.seconds),
         test if row.looks_by_name else "not looked at",
     ]
     return "| " + " | ".join(cells) + " |"
@@ -123,7 +127,7 @@ def _detail(row: Row) -> str:
     if row.in_sample is not None:
         text += f" In-sample {number(row.in_sample)}, cross-fitted {number(row.score)}."
     if row.seed_spread is not None:
-        text += f" Standard deviation over seeds, all folds pooled: {number(row.seed_spread)}."
+        text += f" Seeds alone, all folds pooled: {seeds_text(row)}."
     if row.note:
         text += f" {row.note[0].upper()}{row.note[1:]}."
     if not row.fits:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from heldout.deliver.ablation import Entry, Measure
 from heldout.deliver.ablation_members import AT_HALF
 from heldout.deliver.row import Row
-from heldout.deliver.texts import BEST_CHECKPOINT, bounds, duration, number, signed
+from heldout.deliver.texts import BEST_CHECKPOINT, bounds, duration, number, seeds_text, signed
 
 FEW = 20  # patients: a bootstrap of fewer gives intervals that are too narrow
 _HEAD = f"""## Ablations
@@ -31,8 +31,8 @@ def ablation_tables(found: Mapping[str, list[Entry]], rows: Sequence[Row]) -> st
     """All families' tables; empty without a scored run."""
     if not found:
         return ""
-    spreads = [f"{row.name} {row.metric} {row.seed_spread:.4f}" for row in rows if row.seed_spread is not None]
-    seeds = f"Standard deviation over seeds, where several were trained: {', '.join(spreads)}.\n" if spreads else ""
+    alone = [f"{row.name} {row.metric} {seeds_text(row)}" for row in rows if row.seed_spread is not None]
+    seeds = f"Seeds alone, where several were trained: {'; '.join(alone)}.\n" if alone else ""
     return "\n".join([_HEAD + seeds, *(_family(name, entries) for name, entries in sorted(found.items()))])
 
 

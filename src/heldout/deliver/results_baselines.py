@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,13 +52,14 @@ def matching(entry: dict[str, Any], rows: Sequence[Row]) -> list[Row]:
     for row in sorted(able, key=lambda row: (-len(_folds(row)), -_value(row, lead))):
         best.setdefault((row.dataset, row.budget, row.kind), row)
     shown = list(best.values())
-    shown += [row for row in able if _experiment(row) in entry.get("also", ()) and row not in shown]
+    also = entry.get("also", ())
+    shown += [row for row in able if row.name.removesuffix(f"@{row.budget}") in also and row not in shown]
     return sorted(shown, key=lambda row: (row.dataset, row.budget is not None, row.budget or "", row.kind == "blend"))
 
 
 def _experiment(row: Row) -> str:
-    """Name of a row without its budget."""
-    return row.name.removesuffix(f"@{row.budget}")
+    """The experiment behind a run: ``exp040`` of ``exp040@quick+lr=0.1``."""
+    return re.split("[@+]", row.name)[0]
 
 
 def _table(entry: dict[str, Any], rows: Sequence[Row]) -> str:
@@ -74,8 +76,8 @@ def _table(entry: dict[str, Any], rows: Sequence[Row]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines += [f"| {' | '.join(_ours(row, metrics))} |" for row in ours]
     notes = [entry.get("note")]
-    if all(row.budget != "baseline" for row in ours):
-        notes.append(entry.get("note_without_baseline"))
+    if {row.budget for row in ours} <= set(entry.get("budgets_of_a_cpu", ())):
+        notes.append(entry["note_of_a_cpu"])
     if any(row.checkpoint == "best" for row in ours):
         notes.append(BEST_CHECKPOINT)
     for note in filter(None, notes):

@@ -54,6 +54,11 @@ def interval_text(row: Row, between: str = " ") -> str:
     return number(row.score) + (between + interval if interval else "")
 
 
+def seeds_text(row: Row) -> str:
+    """Score of each seed by itself: ``0.8841, 0.8842 (standard deviation 0.0001)``."""
+    return f"{', '.join(map(number, row.seed_scores.values()))} (standard deviation {number(row.seed_spread)})"
+
+
 def lineage(row: Row) -> str:
     """``exp001 + lr = 0.01``: parent and changes in one line; empty for the first of a family."""
     return " + ".join([row.parent, ", ".join(row.changed) or "nothing changed"]) if row.parent else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,10 +73,18 @@ def assess(name: str, passes: int = 20, limit: int | None = None) -> Assessment:
     _draw(table, summary, member.spec, folder / "risk_coverage.png")
     loss = once["loss"].to_numpy()
     result = Assessment(folder, len(once), int(once["wrong"].sum()), summary, float(loss.mean()), aurc(loss, loss))
-    record = {"schema": 1, "spec": member.spec, "metric": member.config.metric, "unit": "nats", "passes": passes}
+    about = {"schema": 1, "spec": member.spec, "metric": member.config.metric, "unit": "nats", "passes": passes}
+    record = {**about, "networks": networks_key(fit.record for fit in member.fits)}
     numbers = {"cases": result.cases, "wrong": result.wrong, "mean_risk": result.risk, "oracle_aurc": result.least}
     files.write_json(folder / "summary.json", {**record, **numbers, "rows": [_plain(row) for row in summary]})
     return result
+
+
+def networks_key(records: Iterable[dict[str, Any]]) -> str:
+    """Hash of the networks asked and of their out-of-fold predictions, from the fits' ``run.json``."""
+    parts = ("weights", "oof")
+    made = [[one["seed"], one["fold"], *(one["sha256"][part] for part in parts)] for one in records]
+    return files.sha256_json(sorted(made))
 
 
 def _spread(count: int, most: int) -> np.ndarray:
