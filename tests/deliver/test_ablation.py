@@ -153,7 +153,7 @@ def test_a_mean_of_seeds_is_no_advantage_of_an_idea(finish):
     assert "other seeds" in beside(child, other).main.why
 
 
-def test_a_damaged_run_becomes_a_line_with_the_reason(finish, capsys):
+def test_a_damaged_run_becomes_a_line_with_the_reason(home, finish, capsys):
     spec = finish(seeds=(0,))
     assert entries()[spec].main.why == "no finished run of exp004"
     (fit_folder(spec, 0, 0) / "oof.parquet").unlink()
@@ -165,6 +165,7 @@ def test_a_damaged_run_becomes_a_line_with_the_reason(finish, capsys):
     said = capsys.readouterr().out
     assert f"note: no score of {spec}: " in said
     assert "run.json" in said
+    assert "| 0 networks | - | - | - |" in (home / "RESULTS.md").read_text()  # neither a budget nor a time
 
 
 @pytest.mark.parametrize(

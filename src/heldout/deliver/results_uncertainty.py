@@ -8,7 +8,7 @@ from typing import Any
 from heldout import files
 from heldout.deliver.row import Row
 from heldout.deliver.texts import number
-from heldout.deliver.uncertain import METHODS, networks_key
+from heldout.deliver.uncertain import METHODS, networks_key, uncertainty_folder
 
 _HEAD = """## Uncertainty
 
@@ -28,7 +28,7 @@ def uncertainty_table(rows: Sequence[Row]) -> str:
 
 
 def _lines(row: Row) -> list[str]:
-    path = files.home() / "working" / "uncertainty" / row.name / "summary.json"
+    path = uncertainty_folder(row.name) / "summary.json"
     if not path.is_file():
         return []
     wanted = {"networks": str, "rows": list, "cases": int, "wrong": int, "mean_risk": float, "oracle_aurc": float}

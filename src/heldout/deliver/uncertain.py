@@ -66,7 +66,7 @@ def assess(name: str, passes: int = 20, limit: int | None = None) -> Assessment:
     chosen = member.cases if limit is None else member.cases.iloc[_spread(len(member.cases), limit)]
     rows = list(_measure(member, chosen, passes))
     table = pd.DataFrame(rows).merge(_errors(member), on="case_id", validate="m:1")
-    folder = files.home() / "working" / "uncertainty" / member.spec
+    folder = uncertainty_folder(member.spec)
     summary = _summary(table)
     once = table.drop_duplicates("case_id")
     files.write_text(folder / "cases.csv", table.to_csv(index=False, float_format="%.6g"))
@@ -78,6 +78,11 @@ def assess(name: str, passes: int = 20, limit: int | None = None) -> Assessment:
     numbers = {"cases": result.cases, "wrong": result.wrong, "mean_risk": result.risk, "oracle_aurc": result.least}
     files.write_json(folder / "summary.json", {**record, **numbers, "rows": [_plain(row) for row in summary]})
     return result
+
+
+def uncertainty_folder(spec: str) -> Path:
+    """Where a run's uncertainty is kept."""
+    return files.home() / "working" / "uncertainty" / spec
 
 
 def networks_key(records: Iterable[dict[str, Any]]) -> str:
