@@ -40,7 +40,7 @@ def replayed(number: int, spec: str) -> tuple[float, float]:
     from heldout.config import load
     from heldout.deliver.kernel.export import export
     from heldout.deliver.kernel.notebook import Kernel
-    from heldout.deliver.kernel.server import is_served
+    from heldout.deliver.kernel.rsna2025.server import is_served
 
     begun, name, config = time.perf_counter(), f"kind{number}", load(spec)
     before = [] if config.first_stage is None else [[config.first_stage]]

@@ -19,7 +19,7 @@ import numpy as np
 from record import Measurement, networks, record
 
 from heldout.blend.decision import load_decision
-from heldout.deliver.inference import predict_folder
+from heldout.deliver.predict_folder import predict_folder
 from heldout.files import dataset_root
 from heldout.metrics.lesion import count_lesions
 

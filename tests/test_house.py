@@ -14,7 +14,21 @@ import pytest
 from heldout.files import REPOSITORY
 
 SOURCE = REPOSITORY / "src" / "heldout"
-ROOMS = ("errors", "files", "config", "metrics", "data", "tasks", "predict", "train", "blend", "deliver", "cli")
+ROOMS = (
+    "errors",
+    "files",
+    "config",
+    "metrics",
+    "data",
+    "tasks",
+    "predict",
+    "train",
+    "blend",
+    "deliver",
+    "evaluate",
+    "report",
+    "cli",
+)
 HEAVY = ("torch", "pandas", "numpy", "monai", "scipy", "sklearn", "matplotlib", "optuna", "albumentations", "lightning")
 LONGEST = 300
 ALLOWED_LONGER: dict[str, str] = {}

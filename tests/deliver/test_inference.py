@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from heldout.data.sources import get_source
-from heldout.deliver.inference import examine, find_cases, output_stems, write_table
+from heldout.deliver.predict_folder import examine, find_cases, output_stems, write_table
 from heldout.errors import UserError
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from heldout.cli import run
-from heldout.deliver.rle import decode
+from heldout.deliver.submission.rle import decode
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from heldout.cli import run
 from heldout.deliver.kernel.bundle import read_bundle
 from heldout.deliver.kernel.notebook import slug_of
 from heldout.deliver.kernel.replay import replay
-from heldout.deliver.kernel.server import COLUMNS, SeriesServer
+from heldout.deliver.kernel.rsna2025.server import COLUMNS, SeriesServer
 from heldout.errors import UserError
 from tests.data import dicom_toy
 

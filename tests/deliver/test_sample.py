@@ -7,8 +7,8 @@ import json
 import pandas as pd
 import pytest
 
-from heldout.deliver.checks import check
-from heldout.deliver.sample import arrange, case_names, empty_text, read_sample
+from heldout.deliver.submission.check import check
+from heldout.deliver.submission.sample import arrange, case_names, empty_text, read_sample
 from heldout.errors import UserError
 
 ONE, TWO = ("tumour",), ("small", "large")

@@ -12,10 +12,10 @@ import pydicom
 import pytest
 
 from heldout.data.sources.phantom_aneurysm import PhantomAneurysm
-from heldout.deliver.kernel import stand_in
-from heldout.deliver.kernel.hidden_set import EMPTY, KEPT_TAGS, TRUNCATED, hide_tags, write_hidden_set
-from heldout.deliver.kernel.server import clear
-from heldout.deliver.kernel.stand_in import GatewayError, RSNAInferenceServer
+from heldout.deliver.kernel.rsna2025 import stand_in
+from heldout.deliver.kernel.rsna2025.hidden_set import EMPTY, KEPT_TAGS, TRUNCATED, hide_tags, write_hidden_set
+from heldout.deliver.kernel.rsna2025.server import clear
+from heldout.deliver.kernel.rsna2025.stand_in import GatewayError, RSNAInferenceServer
 
 COLUMNS = ["left", "right"]
 

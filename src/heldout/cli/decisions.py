@@ -79,7 +79,7 @@ def blend(
 
 def _print_stages(decision: Decision) -> None:
     """How presence is mixed and probabilities are calibrated, and what either changes; draws the diagram."""
-    from heldout.deliver.reliability import draw_reliability
+    from heldout.report.reliability import draw_reliability
 
     for note in decision.notes:
         print(f"  note: {note}")
@@ -145,7 +145,7 @@ def submit(name: Name) -> None:
     """Write the competition's file for the unlabelled cases, checked against its sample submission."""
     from heldout.blend.decision import load_decision
     from heldout.blend.verify import verify
-    from heldout.deliver.submission import submit as write
+    from heldout.deliver.submission.write import submit as write
 
     decision = load_decision(name)
     verify(decision)
@@ -168,7 +168,7 @@ def predict(
 
     NAME may also be a kernel's bundle, kaggle_kernels/frac1/dataset: it predicts where the dataset is not at hand.
     """
-    from heldout.deliver.inference import check_folders, predict_folder
+    from heldout.deliver.predict_folder import check_folders, predict_folder
 
     check_folders(folder.resolve(), output.resolve(), force=force)
 
@@ -195,7 +195,7 @@ def overlay(
     ] = None,
 ) -> None:
     """Draw out-of-fold predictions beside the truth: what was found, invented and missed."""
-    from heldout.deliver.overlay import overlay as draw
+    from heldout.report.overlay import overlay as draw
 
     finish(draw(name, case))
 

@@ -29,7 +29,7 @@ def full(
 
     What is finished is skipped and what was stopped goes on, so the same command can be given again and again.
     """
-    from heldout.deliver.full import members, run_family
+    from heldout.cli.full_run import members, run_family
 
     configs = members(family)
     if pack is not None:

@@ -24,7 +24,7 @@ def uncertainty(
     """Say whether a run's uncertainty finds its errors, on the cases that each network held out."""
     from rich.table import Table
 
-    from heldout.deliver.uncertain import METHODS, assess
+    from heldout.evaluate.uncertainty import METHODS, assess
 
     found = assess(experiment, passes, limit)
     table = Table(title=f"{found.cases} held-out cases, {found.wrong} wrong", title_justify="left")
@@ -43,7 +43,7 @@ def explain(
     case: Annotated[list[str] | None, typer.Option(metavar="ID", help="a held-out case; may be repeated")] = None,
 ) -> None:
     """Draw where out-of-fold classifiers look (Grad-CAM): the best, worst and least certain of their held-out cases."""
-    from heldout.deliver.explain import explain as draw
+    from heldout.report.gradcam import explain as draw
 
     finish(draw(experiment, case or ()), f"overlay {experiment}")
 
@@ -57,7 +57,7 @@ def profile(
     """Measure parameters, operations, milliseconds per case, cases per second and memory of networks."""
     configs = [configure(name, None, None, False) for name in experiments]
 
-    from heldout.deliver.profile import profile as measure
+    from heldout.evaluate.profile import profile as measure
 
     path, record = measure(configs, repeats=repeats, seconds=seconds)
     if as_json:

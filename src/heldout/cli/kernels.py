@@ -84,7 +84,7 @@ def kernel(
     from heldout.deliver.kernel.budget import Budget, limits
     from heldout.deliver.kernel.export import export
     from heldout.deliver.kernel.notebook import Kernel
-    from heldout.deliver.kernel.server import is_served
+    from heldout.deliver.kernel.rsna2025.server import is_served
 
     decision = load_decision(name)
     verify(decision)
@@ -113,7 +113,7 @@ def check_submission(
 ) -> None:
     """Hold a submission file against the sample and the images: ids, order, ranges, NaN, masks that can be decoded."""
     from heldout.blend.decision import load_decision
-    from heldout.deliver.submission import check_file
+    from heldout.deliver.submission.write import check_file
 
     print(f"{check_file(load_decision(name), file)} rows as the competition wants them")
     print(f"Read {shown(file)}; nothing was written")

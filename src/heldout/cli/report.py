@@ -23,7 +23,7 @@ def report(
     ] = None,
 ) -> None:
     """Write one HTML page, and Markdown with figures: scores, curves, overlays, reliability, failures, comparisons."""
-    from heldout.deliver.report.write import write_report
+    from heldout.report.sections.write import write_report
 
     path = write_report(names, name)
     finish(f"{shown(path)} and, as Markdown, {shown(path.with_suffix('.md'))}", "leaderboard")
@@ -39,8 +39,8 @@ def ablate(
     ] = None,
 ) -> None:
     """Tune single runs' thresholds on the other folds, so that RESULTS.md compares ideas and not thresholds."""
-    from heldout.deliver.ablation_members import check_flips, cross_fit, members_of
     from heldout.errors import UserError
+    from heldout.evaluate.ablation_members import check_flips, cross_fit, members_of
     from heldout.files import home
     from heldout.train.runs import read_info, run_folders
 
@@ -57,7 +57,7 @@ def ablate(
 
 def card(name: Name) -> None:
     """Write the model card of a run or a blend, from what is on record: data, scores, calibration, limits, hashes."""
-    from heldout.deliver.card import write_card
+    from heldout.report.card import write_card
 
     path = write_card(name)
     finish(f"{shown(path)} and {shown(path.with_suffix('.yaml'))}", f"report {name}")

@@ -28,7 +28,7 @@ def leaderboard(
     if compare:
         _compare(*compare, as_json=as_json)
         return
-    from heldout.deliver.board import collect
+    from heldout.evaluate.collect import collect
 
     rows = collect()
     if as_json:
@@ -37,15 +37,15 @@ def leaderboard(
     if not rows:
         print("No finished run yet. Next: python run.py experiments")
         return
-    from heldout.deliver.leaderboard import show, write_markdown
-    from heldout.deliver.page import write_page
+    from heldout.report.leaderboard import show, write_markdown
+    from heldout.report.page import write_page
 
     show(rows, console())
     finish(f"{shown(write_markdown(rows))} and, to sort and to look at, {shown(write_page(rows))}")
 
 
 def _compare(first: str, second: str, *, as_json: bool) -> None:
-    from heldout.deliver.compare import compare_rows
+    from heldout.evaluate.compare import compare_rows
 
     verdict = compare_rows(first, second)
     if as_json:
@@ -63,9 +63,9 @@ def lb(
     note: Annotated[str | None, typer.Option(help="free text to keep with it")] = None,
 ) -> None:
     """Note the score that a competition showed, to see how well out-of-fold scores foretell it."""
-    from heldout.deliver.board import find_row
-    from heldout.deliver.public_scores import note_score, public_scores_path
-    from heldout.deliver.texts import number
+    from heldout.evaluate.collect import find_row
+    from heldout.evaluate.public_scores import note_score, public_scores_path
+    from heldout.report.format import number
 
     entry = note_score(find_row(name), public, private, note)
     shows = ", ".join(f"{part} {entry[part]:g}" for part in ("public", "private") if entry[part] is not None)
@@ -77,8 +77,8 @@ def lb(
 
 def results() -> None:
     """Write RESULTS.md from the run folders: scores, parts, budgets, machines and times."""
-    from heldout.deliver.board import collect
-    from heldout.deliver.results import write_results
+    from heldout.evaluate.collect import collect
+    from heldout.report.results.write import write_results
 
     path, missing = write_results(collect())
     for line in missing:
@@ -89,7 +89,7 @@ def results() -> None:
 def demo() -> None:
     """Show the whole journey on built-in phantoms, in minutes on a CPU; your own work is not touched."""
     from heldout.cli import execute
-    from heldout.deliver.demo import run_demo
+    from heldout.cli.demo import run_demo
 
     path = run_demo(execute)
     print(f"\nThe leaderboard is in {shown(path)}")

@@ -100,8 +100,8 @@ def experiments(as_json: AsJson = False) -> None:
 
 def _describe(name: str) -> dict[str, Any]:
     from heldout.config import load
-    from heldout.deliver.lineage import changes
     from heldout.errors import UserError
+    from heldout.evaluate.lineage import changes
 
     row: dict[str, Any] = {"name": name, "title": "", "dataset": "", "parent": None, "changed": [], "budgets": []}
     try:
@@ -116,8 +116,8 @@ def _describe(name: str) -> dict[str, Any]:
 
 def _summary(config: BaseConfig) -> str:
     """Print the scores of the finished fits; returns the command that comes next."""
-    from heldout.deliver.board import run_row
-    from heldout.deliver.texts import duration, interval_text, number
+    from heldout.evaluate.collect import run_row
+    from heldout.report.format import duration, interval_text, number
 
     row = run_row(config.spec)
     for fit in row.fits:

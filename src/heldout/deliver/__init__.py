@@ -1,1 +1,1 @@
-"""What people use: submissions, predictions for new patients, leaderboard, results, figures and the demo."""
+"""A sealed decision becomes files for others: predictions of a folder, submissions, kernels."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from heldout.deliver.kernel.replay import Replay
-from heldout.deliver.kernel.server import SECONDS_PER_CALL
+from heldout.deliver.kernel.rsna2025.server import SECONDS_PER_CALL
 
 HOURS = 12.0  # Kaggle's limit for a notebook
 

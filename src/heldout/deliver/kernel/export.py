@@ -15,7 +15,7 @@ from heldout.deliver.kernel.local import local_rows, local_submission, some_case
 from heldout.deliver.kernel.notebook import Kernel, write_dataset_metadata, write_notebook
 from heldout.deliver.kernel.packages import check_packages
 from heldout.deliver.kernel.replay import Replay, replay
-from heldout.deliver.kernel.server import check_served
+from heldout.deliver.kernel.rsna2025.server import check_served
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.data.dataset import Dataset
 from heldout.data.sources import as_list, source_class
-from heldout.deliver.kernel.hidden_set import loses_places
-from heldout.deliver.kernel.server import ID, as_row
-from heldout.deliver.sample import case_names, ids_of, read_sample
+from heldout.deliver.kernel.rsna2025.hidden_set import loses_places
+from heldout.deliver.kernel.rsna2025.server import ID, as_row
+from heldout.deliver.submission.sample import case_names, ids_of, read_sample
 from heldout.errors import UserError
 
 CASES = 8
@@ -25,7 +25,7 @@ CASES = 8
 def local_submission(decision: Decision, folder: Path, stem: Path) -> Path:
     """Submission for a folder of cases, by the pipeline that ``submit`` uses."""
     from heldout.blend.apply import apply_decision
-    from heldout.deliver.submission import SubmissionWriter
+    from heldout.deliver.submission.write import SubmissionWriter
 
     config = load(decision.members[0]["spec"])
     source = source_class(config.source)(folder, **config.source_options)

@@ -64,7 +64,7 @@ from heldout.deliver.kernel.packages import check_packages  # noqa: E402
 
 check_packages(BUNDLE)
 
-from heldout.deliver.kernel.server import SeriesServer  # noqa: E402
+from heldout.deliver.kernel.rsna2025.server import SeriesServer  # noqa: E402
 
 SHARED = Path(os.environ.get("HELDOUT_SHARED", "/kaggle/shared"))
 MOST_FAILURES = float(os.environ.get("HELDOUT_MOST_FAILURES", "{most_failures}"))

@@ -15,8 +15,8 @@ from pathlib import Path
 import pandas as pd
 
 from heldout import files
-from heldout.deliver.kernel.hidden_set import EMPTY, TRUNCATED, write_hidden_set
-from heldout.deliver.kernel.server import ID
+from heldout.deliver.kernel.rsna2025.hidden_set import EMPTY, TRUNCATED, write_hidden_set
+from heldout.deliver.kernel.rsna2025.server import ID
 from heldout.errors import UserError
 
 TOLERANCE = 1e-5
@@ -64,7 +64,7 @@ def replay(script: Path, bundle: Path, cases: Path, expected: Path, *, mode: str
         cases: Folder of test cases; of series folders where a server answers.
         expected: Submission file made from the same cases by the local pipeline; a server may be asked for more.
         mode: ``batch`` or ``server``. A server is asked by a fake gateway: see
-            :mod:`heldout.deliver.kernel.hidden_set`.
+            :mod:`heldout.deliver.kernel.rsna2025.hidden_set`.
 
     Raises:
         UserError: the kernel fails, or its submission differs.

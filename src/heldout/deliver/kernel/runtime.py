@@ -44,7 +44,7 @@ def run(bundle_folder: Path, inputs: Path, working: Path, *, most_failures: floa
 
     from heldout.config import load
     from heldout.data.sources import source_class
-    from heldout.deliver.submission import SubmissionWriter
+    from heldout.deliver.submission.write import SubmissionWriter
 
     config = load(bundle.decision.members[0]["spec"])
     source = source_class(config.source)(inputs, **config.source_options)

@@ -1,0 +1,190 @@
+"""A folder of new files in, masks and probabilities out."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from heldout import files
+from heldout.blend.decision import Decision
+from heldout.config import load
+from heldout.data.image import Image
+from heldout.data.sources import Source
+from heldout.deliver.masks import mask_files, uncertainty_file
+from heldout.deliver.submission.write import nifti_path
+from heldout.errors import UserError
+from heldout.metrics.uncertainty import Uncertainty, region_means
+from heldout.predict.prediction import HALF
+
+_SKIP_HINT = "(--skip-bad sets such files aside)"
+
+
+@dataclass
+class Outcome:
+    """What ``predict`` did: the table it wrote, and how many files went which way."""
+
+    table: Path
+    counts: Counter[str] = field(default_factory=Counter)
+    masks: int = 0
+
+
+def predict_folder(
+    decision: Decision, folder: Path, output: Path, *, skip_bad: bool, force: bool, uncertainty: bool = False
+) -> Outcome:
+    """Predict every case of a folder.
+
+    Args:
+        decision: A verified decision.
+        folder: New files, in the dataset's own layout or loose.
+        output: Folder to write: one mask per case under the input's name, and ``predictions.csv``, written last.
+        skip_bad: Predict files that are damaged but readable in part, list the unreadable ones, and go on.
+        force: Replace files of the same name in an output folder that is not empty.
+        uncertainty: Say in further columns, and of segmentations in a map per case, how far the networks agree.
+
+    Raises:
+        UserError: nothing to predict, an unreadable file, cases that share an id, or an output folder that must not be
+            written to.
+    """
+    from heldout.blend.apply import apply_decision
+    from heldout.data.sources import source_class
+
+    folder, output = folder.resolve(), output.resolve()
+    check_folders(folder, output, force=force)
+    config = load(decision.members[0]["spec"])
+    source = source_class(config.source)(folder, **config.source_options)  # the dataset itself may be elsewhere
+    rows, notes = find_cases(source, folder, skip_bad=skip_bad)
+    good = [case_id for case_id, (status, _) in notes.items() if status != "skipped"]
+    stems = output_stems({case_id: rows[case_id]["name"] for case_id in good})
+    waiting: dict[str, Image] = {}
+
+    def images() -> Iterator[tuple[str, Image]]:
+        for case_id in good:
+            waiting[case_id] = source.read_image(rows[case_id], salvage=notes[case_id][0] == "salvaged")
+            yield case_id, waiting[case_id]
+
+    outcome = Outcome(output / "predictions.csv", Counter(status for status, _ in notes.values()))
+    scores: dict[str, Any] = {}
+    unsure: dict[str, Uncertainty] = {}
+    for result in apply_decision(decision, images(), uncertainty=uncertainty):
+        case_id, image = result.case_id, waiting.pop(result.case_id)
+        scores[case_id] = result.scores
+        if result.uncertainty is not None:
+            unsure[case_id] = result.uncertainty
+        if result.mask is None:
+            continue
+        like = nifti_path(folder, rows[case_id]["image"])
+        for name, content in mask_files(stems[case_id], result.mask, decision.classes, affine=image.affine, like=like):
+            files.write_bytes(output / name, content)
+            outcome.masks += 1
+        if result.uncertainty is not None:
+            entropy, outcomes = result.uncertainty.total, len(decision.classes) + 1 if decision.exclusive else 2
+            name, content = uncertainty_file(stems[case_id], entropy, outcomes, affine=image.affine, like=like)
+            files.write_bytes(output / name, content)
+            unsure[case_id] = region_means(result.uncertainty, (result.map >= HALF).any(0))
+    write_table(outcome.table, rows, scores, notes, decision.classes, unsure)
+    return outcome
+
+
+def check_folders(folder: Path, output: Path, *, force: bool) -> None:
+    """Refuse output folders that could hurt the input or an earlier prediction.
+
+    Raises:
+        UserError: no such input, the two folders hold one another, or the output is not empty and ``force`` is off.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--input {folder} is no folder: give the folder that holds the new files")
+    if output.is_relative_to(folder) or folder.is_relative_to(output):
+        raise UserError(f"--output {output} and --input {folder} hold one another: choose an output folder elsewhere")
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output {output} is a file: give a folder")
+    if output.is_dir() and any(output.iterdir()) and not force:
+        raise UserError(f"--output {output} is not empty: choose another, or add --force to replace files in it")
+
+
+def find_cases(
+    source: Source, folder: Path, *, skip_bad: bool
+) -> tuple[dict[str, Mapping[str, Any]], dict[str, tuple[str, str]]]:
+    """Every case of a folder: its row and what :func:`examine` says of it, both by its id.
+
+    Images of a kind that the source does not read are cases too, by their path, and ``skipped``.
+
+    Raises:
+        UserError: two cases share an id, or a file is bad and ``skip_bad`` is off.
+    """
+    rows: dict[str, Mapping[str, Any]] = {}
+    for row in source.loose(folder).to_dict("records"):
+        other = rows.setdefault(row["case_id"], row)
+        if other is not row:
+            both = f"{other['name']} and {row['name']}"
+            raise UserError(f"{folder}: {both} have the same case id {row['case_id']}: rename one of them")
+    unread = source.unread(folder, rows.values())
+    if unread and not skip_bad:
+        raise UserError(f"{next(iter(unread.values()))} {_SKIP_HINT}")
+    notes = {case_id: examine(source, row, skip_bad=skip_bad) for case_id, row in rows.items()}
+    for name, reason in unread.items():
+        rows[str(folder / name)], notes[str(folder / name)] = {"name": name}, ("skipped", reason)
+    return rows, notes
+
+
+def examine(source: Source, row: Mapping[str, Any], *, skip_bad: bool) -> tuple[str, str]:
+    """Read a case once before anything is predicted: (``ok`` | ``salvaged`` | ``skipped``, note).
+
+    Raises:
+        UserError: the file is bad and ``skip_bad`` is off.
+    """
+    try:
+        source.read_image(row)
+        return "ok", ""
+    except UserError as error:
+        if not skip_bad:
+            hint = "" if "--skip-bad" in str(error) else f" {_SKIP_HINT}"
+            raise UserError(f"{error}{hint}") from None
+        reason = str(error)
+    try:
+        source.read_image(row, salvage=True)
+        return "salvaged", f"damaged, predicted from what could be read: {reason}"
+    except UserError:
+        return "skipped", reason
+
+
+def output_stems(names: dict[str, str]) -> dict[str, str]:
+    """Output names without ending: the input's, or its full name where two inputs differ by their ending only."""
+    short = {case_id: _stem(name) for case_id, name in names.items()}
+    taken = Counter(short.values())
+    return {case_id: stem if taken[stem] == 1 else names[case_id] for case_id, stem in short.items()}
+
+
+def _stem(name: str) -> str:
+    path = Path(name)
+    ending = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
+    return str(path.with_name(path.name.removesuffix(ending)))
+
+
+def write_table(
+    path: Path,
+    rows: dict[str, Mapping[str, Any]],
+    scores: dict[str, Any],
+    notes: dict[str, tuple[str, str]],
+    classes: tuple[str, ...],
+    unsure: Mapping[str, Uncertainty] | None = None,
+) -> None:
+    """Write ``predictions.csv``: name, the probability of every class, status and note, in the folder's order.
+
+    Images of kinds that are not read come last. Where uncertainties are given, their columns ``entropy``, ``aleatoric``
+    and ``epistemic`` (nats) follow.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    further = ["entropy", "aleatoric", "epistemic"] if unsure else []
+    writer.writerow(["name", *(f"p_{label}" for label in classes), "status", "note", *further])
+    for case_id, row in rows.items():
+        values = [f"{float(value):.6f}" for value in scores[case_id]] if case_id in scores else [""] * len(classes)
+        one = (unsure or {}).get(case_id)
+        measured = [f"{float(value):.6f}" for value in (one.total, one.aleatoric, one.epistemic)] if one else []
+        writer.writerow([row["name"], *values, *notes[case_id], *(measured or [""] * len(further))])
+    files.write_text(path, text.getvalue())

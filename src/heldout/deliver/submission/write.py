@@ -1,0 +1,201 @@
+"""Files for a competition: probabilities, run-length masks, or a zip of masks; checked before they exist."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heldout import files
+from heldout.blend.decision import Decision
+from heldout.config import load
+from heldout.data.image import Image
+from heldout.deliver.masks import mask_files
+from heldout.deliver.submission import rle
+from heldout.deliver.submission.check import check, read_submission
+from heldout.deliver.submission.sample import arrange, asked_for, case_names, empty_text, image_paths, read_sample
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from heldout.blend.apply import Blended
+
+
+def submit(decision: Decision) -> Path:
+    """Predict the unlabelled cases of a decision's dataset and write the competition's file.
+
+    Args:
+        decision: A verified decision.
+
+    Returns:
+        ``submissions/<name>.csv``, or ``.zip`` for masks.
+
+    Raises:
+        UserError: there is nothing to submit, or the file would not match the sample submission; an earlier
+            file of that name stays as it was.
+    """
+    from heldout.blend.apply import apply_decision
+    from heldout.data.cases import open_dataset
+
+    config = load(decision.members[0]["spec"])
+    dataset = open_dataset(config)
+    cases = dataset.part("submit")
+    if cases.empty:
+        raise UserError(
+            f"dataset {config.dataset} has no cases to submit, none without a label: for a folder of new files "
+            f"use `python run.py predict {decision.name} --input DIR --output DIR`"
+        )
+    writer = SubmissionWriter(decision, cases, dataset.source.root)
+    images = writer.watch((case_id, dataset.read_image(case_id)) for case_id in cases.case_id)
+    return writer.write(apply_decision(decision, images), files.home() / "submissions" / decision.name)
+
+
+def check_file(decision: Decision, path: Path) -> int:
+    """Hold a submission file against the sample submission and the images of a decision's dataset.
+
+    Args:
+        decision: The decision that it was made with.
+        path: A CSV file, such as one that a kernel wrote or that was edited.
+
+    Returns:
+        How many rows it has.
+
+    Raises:
+        UserError: it is no such file, or a row of it would not be scored as meant; names the row and the remedy.
+    """
+    from heldout.data.cases import open_dataset
+
+    config = load(decision.members[0]["spec"])
+    if config.submission == "masks":
+        raise UserError(f"{config.spec} submits a zip of masks, and {path.name} can only be checked where it is CSV")
+    dataset = open_dataset(config)
+    cases = dataset.part("submit")
+    writer = SubmissionWriter(decision, cases, dataset.source.root)
+    table = read_submission(str(path), path.name)
+    if config.submission == "rle":
+        for _ in writer.watch((case_id, dataset.read_image(case_id)) for case_id in writer.cases.case_id):
+            pass
+    writer.check(table, path.name)
+    return len(table)
+
+
+class SubmissionWriter:
+    """Lays predictions out as a competition wants them; everything about the form is checked before predicting.
+
+    Args:
+        decision: What predicts.
+        cases: case_id and image of the cases; where there is a sample submission, those it names are to be submitted,
+            :attr:`cases`.
+        root: Folder below which the images and the sample submission lie.
+
+    Raises:
+        UserError: the form does not fit the task, or the sample submission does not fit the cases.
+    """
+
+    def __init__(self, decision: Decision, cases: pd.DataFrame, root: Path) -> None:
+        config = load(decision.members[0]["spec"])
+        if config.submission == "rle" and config.dimensions != 2:
+            raise UserError(f"{config.spec}: submission = 'rle' is for images; write submission = 'masks' for volumes")
+        if config.submission != "csv" and config.kind != "segmentation":
+            raise UserError(f"{config.spec}: submission = {config.submission!r} needs a segmentation; write 'csv'")
+        self.form, self.classes = config.submission, decision.classes
+        self.sample = None if config.sample_submission is None else read_sample(root / config.sample_submission)
+        self.cases = cases if self.sample is None else asked_for(cases, self.sample, self.classes)
+        self.names = case_names(self.cases, self.sample, self.classes)
+        self._like = {row.case_id: nifti_path(root, row.image) for row in self.cases.itertuples()}
+        self._affines: dict[str, np.ndarray | None] = {}
+        self._sizes: dict[str, tuple[int, ...]] = {}
+
+    def watch(self, images: Iterable[tuple[str, Image]]) -> Iterator[tuple[str, Image]]:
+        """Pass images on, and remember where in space they lie."""
+        for case_id, image in images:
+            self._affines[case_id], self._sizes[case_id] = image.affine, image.full_shape
+            yield case_id, image
+
+    def write(self, results: Iterable[Blended], stem: Path) -> Path:
+        """Write the file ``stem`` with the ending of its form.
+
+        Raises:
+            UserError: a value is out of range, or the table is not what the sample asks for; nothing is written.
+        """
+        if self.form == "masks":
+            write_zip(stem.with_name(f"{stem.name}.zip"), self._masks(results))
+            return stem.with_name(f"{stem.name}.zip")
+        values = {result.case_id: self._values(result) for result in results}
+        table = arrange(values, self.names, self.classes, self.sample, self.form)
+        text, path = table.to_csv(index=False, lineterminator="\n"), stem.with_name(f"{stem.name}.csv")
+        # what is checked is what a reader of the file will see
+        self.check(read_submission(io.StringIO(text), path.name), path.name)
+        files.write_text(path, text)
+        return path
+
+    def check(self, table: pd.DataFrame, name: str) -> None:
+        """Refuse a submission, as text, that a competition would not score as meant.
+
+        Args:
+            table: The submission.
+            name: What messages call it.
+
+        Raises:
+            UserError: naming the row, the column and the remedy.
+        """
+        sizes = {}
+        for shown, case_id in self.names.items() if self.form == "rle" else ():
+            sizes |= dict.fromkeys([shown, *(f"{shown}_{label}" for label in self.classes)], self._sizes[case_id])
+        check(table, self._expected(), self.form, sizes, name)
+
+    def _expected(self) -> pd.DataFrame:
+        """Columns and ids of the submission; the values do not count."""
+        if self.sample is not None:
+            return self.sample
+        blank = {case_id: dict.fromkeys(self.classes, "") for case_id in self.names.values()}
+        return arrange(blank, self.names, self.classes, None, self.form).astype(str)
+
+    def _values(self, result: Blended) -> dict[str, float] | dict[str, str]:
+        if self.form == "rle":
+            self._sizes[result.case_id] = result.mask.shape[1:]
+            return mask_texts(result.mask, self.classes, empty_text(self.sample))
+        return probabilities(result.scores, self.classes)
+
+    def _masks(self, results: Iterable[Blended]) -> Iterator[tuple[str, bytes]]:
+        shown = {case_id: name for name, case_id in self.names.items()}
+        for result in results:
+            case_id = result.case_id
+            stem, affine = shown[case_id].partition(".nii")[0], self._affines[case_id]
+            yield from mask_files(stem, result.mask, self.classes, affine=affine, like=self._like[case_id])
+
+
+def probabilities(scores: np.ndarray, classes: tuple[str, ...]) -> dict[str, float]:
+    """Probability of every class, rounded to six digits."""
+    return {label: round(float(value), 6) for label, value in zip(classes, scores, strict=True)}
+
+
+def mask_texts(mask: np.ndarray, classes: tuple[str, ...], empty: str = "") -> dict[str, str]:
+    """Run-length text of every class, from a label map (1, H, W) or from one channel per class (K, H, W).
+
+    Every text is decoded again and must give the mask.
+    """
+    channels = [mask[0] == index + 1 for index in range(len(classes))] if len(mask) == 1 else mask
+    texts = {label: rle.encode(channel) for label, channel in zip(classes, channels, strict=True)}
+    for (label, text), channel in zip(texts.items(), channels, strict=True):
+        if not np.array_equal(rle.decode(text, channel.shape), channel != 0):
+            raise ValueError(f"the run-length text of {label} does not decode to its mask")
+    return {label: text or empty for label, text in texts.items()}
+
+
+def nifti_path(root: Path, image: str) -> Path | None:
+    """The NIfTI file a case was read from, or None for other formats."""
+    first = image_paths(image)[0]
+    return root / first if first.endswith((".nii", ".nii.gz")) else None
+
+
+def write_zip(path: Path, contents: Iterable[tuple[str, bytes]]) -> None:
+    """Write files into a zip, atomically and with the same bytes every time."""
+    with files.atomic(path) as handle, zipfile.ZipFile(handle, "w") as archive:
+        for name, content in contents:
+            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content)

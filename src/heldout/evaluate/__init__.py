@@ -1,0 +1,1 @@
+"""What is known about a run or a blend: rows, held-out predictions, scores, comparisons, ablation, cost."""

@@ -1,0 +1,242 @@
+"""Everything that was run, as rows: the one source of the leaderboard and of RESULTS.md.
+
+Only small JSON files are read where the scores are known from an earlier call, so that listing takes no heavy import.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+from heldout import files
+from heldout.config import load
+from heldout.errors import UserError
+from heldout.evaluate.lineage import lineage_of, missing_text, plan_of
+from heldout.evaluate.public_scores import add_public_scores
+from heldout.evaluate.row import Row, order
+from heldout.evaluate.scores import ScoreCache, best_alone, seeds_of_every_fold, spread
+from heldout.train.runs import RunInfo, read_info, run_folder, run_folders
+
+
+def collect() -> list[Row]:
+    """Every run with at least one finished fit, and every blend, best first within its group.
+
+    A folder that cannot be read becomes a row with a note, and hides no other.
+
+    Raises:
+        UserError: the ledger of looks, or the file of competition scores, is damaged.
+    """
+    working = files.home() / "working"
+    rows = _read_all()
+    if (working / "ledger.jsonl").exists() or (working / ".ledger").exists():
+        _add_looks(rows)
+    for row in rows:
+        row.submission = _submission(row.name)
+    add_public_scores(rows)
+    return sorted(rows, key=order)
+
+
+def run_row(spec: str) -> Row | None:
+    """The row of one run, whatever state the others are in; None while none of its fits is finished.
+
+    Raises:
+        UserError: one of its records is damaged.
+    """
+    info = read_info(run_folder(spec))
+    if info is None:
+        return None
+    cache = ScoreCache()
+    row = _run(info, cache)
+    cache.save()
+    return row
+
+
+def find_row(name: str) -> Row:
+    """The row of one run or blend.
+
+    Raises:
+        UserError: there is none of that name, or it is damaged.
+    """
+    runs = [folder.name for folder in run_folders() if any(folder.glob("seed*/fold*/run.json"))]
+    blends = [path.parent.name for path in _decisions()]
+    row = None
+    if name in blends:
+        row = next(row for row in _read_all() if row.kind == "blend" and row.name == name)
+    elif name in runs:
+        row = run_row(name)
+    if row is None:
+        raise UserError(f"{name!r} is no run with a finished fold and no blend: {_instead(name, [*runs, *blends])}")
+    if not row.dataset:
+        raise UserError(row.note)
+    row.submission = _submission(name)
+    return row
+
+
+def _instead(name: str, known: list[str]) -> str:
+    """What to do about a name that is none of those known."""
+    try:
+        spec = load(name).spec
+    except UserError:
+        close = difflib.get_close_matches(name, known, n=1)
+    else:
+        if spec not in known:
+            return f"run `python run.py train {spec}` first"
+        close = [spec]
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or 'none yet'}"
+
+
+def _read_all() -> list[Row]:
+    cache = ScoreCache()
+    found = (_foreign_run(folder, cache) for folder in run_folders())
+    runs = {row.name: row for row in found if row is not None}
+    blends = [_blend(path.parent.name, runs, cache) for path in _decisions()]
+    cache.save()
+    return [*runs.values(), *blends]
+
+
+def _decisions() -> list[Path]:
+    return sorted((files.home() / "working" / "blends").glob("*/decision.json"))
+
+
+def _foreign_run(folder: Path, cache: ScoreCache) -> Row | None:
+    """The row of a run of which nothing is known yet, not even whether its files are what they should be."""
+    try:
+        info = read_info(folder)
+        return None if info is None else _run(info, cache)
+    except UserError as error:
+        note = str(error)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        note = f"{folder} holds no run as heldout writes it ({type(error).__name__}: {error}): restore or delete it"
+    return Row(name=folder.name, kind="run", title="Damaged run", note=note)
+
+
+def _run(info: RunInfo, cache: ScoreCache) -> Row:
+    records, config, plan = [fit.record for fit in info.fits], info.config["config"], plan_of(info)
+    missing = plan.missing({(record["seed"], record["fold"]) for record in records})
+    row = Row(
+        name=info.spec,
+        kind="run",
+        title=info.config["title"],
+        dataset=config["dataset"] or config["source"],
+        metric=records[0]["metric"],
+        budget=records[0]["budget"],
+        scaled=[
+            f"{key} = {value}"
+            for key, value in config["budgets"].get(records[0]["budget"], {}).items()
+            if key not in ("folds", "seeds")  # these are told by what was trained
+        ],
+        data_hash=records[0]["data_hash"],
+        fold_hash=records[0]["fold_hash"],
+        done=len(records),
+        planned=len(plan.folds) * len(plan.seeds),
+        missing=missing,
+        complete=not missing,
+        checkpoint=config["checkpoint"],
+        seconds=sum(record["train_seconds"] for record in records),
+        parameters=records[0]["parameters"],
+        fits=records,
+        plan=plan,
+    )
+    row.parent, row.changed = lineage_of(info)
+    lacks = missing_text(plan, missing)
+    row.note = f"missing: {lacks}" if lacks else ""
+    try:
+        score = cache.of_run(row.name, row.metric, records)
+    except UserError as error:
+        row.note = str(error)
+        return row
+    for key in ("score", "low", "high", "higher_is_better", "cases", "patients", "identity", "by_class", "also"):
+        setattr(row, key, score[key])
+    row.fold_scores, seeds = dict(score["fold_scores"]), {record["seed"] for record in records}
+    row.fold_spread = spread(row.fold_scores) if len(seeds_of_every_fold(records)) == len(seeds) else None
+    row.seed_scores = dict(score["seed_scores"])
+    row.seed_spread = spread(row.seed_scores)
+    return row
+
+
+def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
+    from heldout.blend.decision import read_decision
+
+    try:
+        decision = read_decision(name)
+    except UserError as error:
+        return Row(name=name, kind="blend", title="Damaged blend", note=str(error))
+    specs = [member["spec"] for member in decision.members]
+    known = [runs[spec] for spec in specs if spec in runs and runs[spec].plan is not None]
+    fits = {(member["spec"], fit["seed"], fit["fold"]) for member in decision.members for fit in member["folders"]}
+    seconds = {(row.name, fit["seed"], fit["fold"]): fit["train_seconds"] for row in known for fit in row.fits}
+    score = decision.score
+    row = Row(
+        name=name,
+        kind="blend",
+        title=f"Blend of {decision.composition}",
+        dataset=decision.dataset,
+        metric=decision.metric,
+        budget=next((member.budget for member in known if member.budget), None),
+        data_hash=decision.data_hash,
+        fold_hash=decision.fold_hash,
+        score=score["cross_fitted"],
+        low=score["low"],
+        high=score["high"],
+        in_sample=score["in_sample"],
+        optimism=score.get("optimism"),
+        baselines=decision.search.get("baselines", {}),
+        done=len(fits),
+        planned=len(fits),
+        checkpoint="best" if any(member.checkpoint == "best" for member in known) else "last",
+        sealed=decision.seal is not None,
+        identity=decision.identity,
+        seconds=sum(seconds.get(fit, 0.0) for fit in fits),
+    )
+    lacking: list[str] = []
+    without: dict[str, list[str]] = defaultdict(list)
+    for member in decision.members:  # as blended then: what its members finished since is not in it
+        plan = runs[member["spec"]].plan if member["spec"] in runs else None
+        if plan is None:
+            lacking.append(f"the run folder of {member['spec']} is gone or damaged")
+            continue
+        if chosen := re.findall(r"/seed(\d+)", member["name"]):
+            plan = replace(plan, seeds=tuple(int(seed) for seed in chosen))
+        missing = plan.missing({(fit["seed"], fit["fold"]) for fit in member["folders"]})
+        row.missing += [fit for fit in missing if fit not in row.missing]
+        if missing:
+            without[missing_text(plan, missing)].append(member["name"])
+    for text, names in without.items():
+        every = len(names) > 1 and len(names) == len(decision.members)
+        lacking.append(f"blended without {text} of {'any member' if every else ', '.join(names)}")
+    row.complete, row.note = not lacking, "; ".join(lacking)
+    try:
+        about = cache.of_blend(decision)
+    except UserError as error:
+        row.note = str(error)
+        return row
+    for key in ("higher_is_better", "cases", "patients", "by_class", "also"):
+        setattr(row, key, about[key])
+    if best := best_alone(decision, row.higher_is_better):
+        row.title += f"; {best[0]} alone reaches {best[1]:.4f}"
+    row.fold_scores = dict(about["fold_scores"])
+    row.fold_spread = spread(row.fold_scores)
+    return row
+
+
+def _submission(name: str) -> str | None:
+    """The file that ``submit`` wrote under a name, as a path below the home; the newer of two kinds."""
+    paths = [path for end in ("csv", "zip") if (path := files.home() / "submissions" / f"{name}.{end}").is_file()]
+    return f"submissions/{max(paths, key=lambda path: path.stat().st_mtime).name}" if paths else None
+
+
+def _add_looks(rows: list[Row]) -> None:
+    """Count the looks at the test parts, and show the score of the last one at what stands there now."""
+    from heldout.blend.ledger import read_ledger
+
+    entries = read_ledger()
+    for row in rows:
+        row.dataset_looks = sum(entry["dataset"] == row.dataset for entry in entries)
+        row.looks_by_name = sum(entry["name"] == row.name for entry in entries)
+        mine = [entry for entry in entries if entry["name"] == row.name and entry["decision"] == row.identity]
+        row.looks = len(mine)
+        if scored := [entry for entry in mine if entry["score"] is not None]:
+            row.test_score, row.test_low, row.test_high = (scored[-1][key] for key in ("score", "low", "high"))

@@ -1,0 +1,225 @@
+"""Whether one run or blend is better than another: a paired verdict on the cases that both predicted."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from heldout.blend.decision import Decision, blend_folder, load_decision, read_decision
+from heldout.errors import UserError
+from heldout.evaluate.scores import cross_fitted_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MORE = "it needs more patients with and without the class, or more folds of both"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The paired difference of two scores.
+
+    Attributes:
+        better: Name of the one that scores better.
+        other: Name of the other.
+        metric: Name of the score.
+        higher_is_better: Direction of the score.
+        difference: By how much ``better`` is better: never negative, whatever the direction of the score.
+        low, high: Its 95 % interval over patients.
+        probability_better: Share of the bootstrap draws in which ``better`` is better, ties counting half.
+        distinct: Whether the interval leaves out 0.
+        cases, patients: How many both predicted.
+        only_shared: Whether one of the two predicted more cases than these.
+        notes: What else matters to the comparison.
+    """
+
+    better: str
+    other: str
+    metric: str
+    higher_is_better: bool
+    difference: float
+    low: float
+    high: float
+    probability_better: float
+    distinct: bool
+    cases: int
+    patients: int
+    only_shared: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        what = self.metric + ("" if self.higher_is_better else " (lower is better)")
+        shared = ", the cases both predicted" if self.only_shared else ""
+        by = f"by {self.difference:.4f} {what} [{self.low:.4f}, {self.high:.4f}] on {self.patients} patients{shared}"
+        chance = f"(probability better {self.probability_better:.2f})"
+        if self.distinct:
+            return f"{self.better} beats {self.other} {by} {chance}"
+        if self.difference == 0:
+            return f"{self.better} and {self.other} cannot be told apart: they differ {by}"
+        return f"{self.better} and {self.other} cannot be told apart: {self.better} is ahead {by} {chance}"
+
+    def gain_of(self, name: str) -> tuple[float, float, float, float]:
+        """By how much one of the two is better, negative where it is worse; the interval; how probably it is better."""
+        if name == self.better:
+            return self.difference, self.low, self.high, self.probability_better
+        return -self.difference, -self.high, -self.low, 1 - self.probability_better
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values and the sentence, for JSON."""
+        return {**asdict(self), "notes": list(self.notes), "sentence": self.sentence}
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What is compared: held-out predictions, and what they stand on.
+
+    Attributes:
+        name: What the verdict calls it.
+        metric: Name of the score.
+        classes: Names of the classes.
+        table: A row per case.
+        dataset, data_hash, fold_hash: What it stands on.
+        best_checkpoint: Whether the folds' own scores chose the checkpoints.
+        tuned: Whether thresholds were tuned, and cross-fitted.
+        seeds: Those of which the table holds the mean; empty of a blend.
+    """
+
+    name: str
+    metric: str
+    classes: tuple[str, ...]
+    table: pd.DataFrame
+    dataset: str
+    data_hash: str
+    fold_hash: str
+    best_checkpoint: bool = False
+    tuned: bool = False
+    seeds: tuple[int, ...] = ()
+
+
+def compare_rows(first: str, second: str) -> Verdict:
+    """Compare two runs or blends on the cases that both predicted while held out.
+
+    Of a run the mean of its finished seeds counts, or of those named (``exp040/seed1``); of a blend the cross-fitted
+    table.
+
+    Raises:
+        UserError: one does not exist or cannot be read, or the two do not compare.
+    """
+    if first == second:
+        raise UserError(f"{first} is compared with itself: name two runs or blends")
+    return compare_scored(open_scored(first), open_scored(second))
+
+
+def compare_scored(one: Scored, other: Scored) -> Verdict:
+    """Compare two sets of held-out predictions on the cases that both hold.
+
+    Raises:
+        UserError: the two do not compare.
+    """
+    from heldout.metrics import compare, get_metric
+
+    pair, first, second = (one, other), one.name, other.name
+    _check(*pair)
+    shared = set(pair[0].table["case_id"]) & set(pair[1].table["case_id"])
+    if not shared:
+        raise UserError(f"{first} and {second} share no predicted case: train the same folds of both")
+    a, b = (part.table[part.table["case_id"].isin(shared)].reset_index(drop=True) for part in pair)
+    metric = pair[0].metric
+    found = compare(metric, a, b, pair[0].classes)
+    where = f"the {len(shared)} cases that {first} and {second} share"
+    if not math.isfinite(found.value):
+        raise UserError(f"{metric} is undefined on {where}: {_MORE}")
+    if not math.isfinite(found.low):
+        raise UserError(f"too few patients for an interval stand behind {metric} on {where}: {_MORE}")
+    upward = get_metric(metric).higher_is_better
+    gain, low, high = (found.value, found.low, found.high) if upward else (-found.value, -found.high, -found.low)
+    chance, names = found.probability_better, (first, second)
+    if gain < 0:
+        gain, low, high, chance, names = -gain, -high, -low, 1 - chance, (second, first)
+    notes = [
+        f"the checkpoints of {part.name} were chosen by their own folds' scores"
+        for part in pair
+        if part.best_checkpoint
+    ]
+    tuned = [part.name for part in pair if part.tuned]
+    if len(tuned) == 1 and get_metric(metric).thresholded:
+        notes.append(f"{tuned[0]} has tuned thresholds, the other is cut at one half: blend it alone to tune its own")
+    if one.seeds and other.seeds and len(one.seeds) != len(other.seeds):
+        seeds = " and ".join(f"{len(part.seeds)} of {part.name}" for part in pair)
+        notes.append(
+            f"means of unequal numbers of seeds, {seeds}: `leaderboard --compare` takes one of each too (exp040/seed0)"
+        )
+    return Verdict(
+        *names,
+        metric=metric,
+        higher_is_better=upward,
+        difference=abs(gain),
+        low=low,
+        high=high,
+        probability_better=chance,
+        distinct=low > 0 or high < 0,
+        cases=len(a),
+        patients=int(a["patient_id"].nunique()),
+        only_shared=any(len(part.table) > len(shared) for part in pair),
+        notes=tuple(notes),
+    )
+
+
+def _check(first: Scored, second: Scored) -> None:
+    """Refuse two that do not compare."""
+    names = f"{first.name} and {second.name} cannot be compared"
+    if first.dataset != second.dataset:
+        raise UserError(f"{names}: one stands on {first.dataset}, the other on {second.dataset}")
+    if first.data_hash != second.data_hash:
+        raise UserError(
+            f"{names}: they stand on other cases or parts of {first.dataset}; make both from the same files, "
+            "test_fraction and fold_seed"
+        )
+    if first.fold_hash != second.fold_hash:
+        raise UserError(f"{names}: their fold tables differ; give both the same fold_count and fold_seed")
+    if first.classes != second.classes:
+        raise UserError(f"{names}: their classes differ")
+    if first.metric != second.metric:
+        raise UserError(f"{names}: one is scored by {first.metric}, the other by {second.metric}")
+
+
+def open_scored(name: str) -> Scored:
+    """Held-out predictions of a run (or of some of its seeds, or with other flips) or a blend."""
+    if (blend_folder(name) / "decision.json").exists():
+        return _open_blend(read_decision(name))
+    if not re.match(r"exp\d{3}", name):
+        load_decision(name)  # says which blends there are
+    from heldout.blend.members import load_member
+
+    member = load_member(name)
+    return Scored(
+        member.name,
+        member.metric,
+        tuple(member.dataset.classes),
+        member.table,
+        member.config.dataset or member.config.source,
+        member.dataset.data_hash,
+        member.dataset.fold_hash,
+        member.config.checkpoint == "best",
+        seeds=tuple(sorted({fit.seed for fit in member.fits})),
+    )
+
+
+def _open_blend(decision: Decision) -> Scored:
+    table = cross_fitted_table(decision)
+    if table is None:
+        raise UserError(f"{decision.name} stands on one fold and has no cross-fitted score: finish its members' folds")
+    return Scored(
+        decision.name,
+        decision.metric,
+        decision.classes,
+        table,
+        decision.dataset,
+        decision.data_hash,
+        decision.fold_hash,
+        tuned=True,
+    )

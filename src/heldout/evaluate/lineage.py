@@ -1,0 +1,86 @@
+"""What an experiment is today: its plan, and what it changes of its parent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from heldout.config import BaseConfig, difference, load
+from heldout.evaluate.row import Plan
+from heldout.train.runs import RunInfo
+
+
+def plan_of(info: RunInfo) -> Plan:
+    """Folds and seeds that a run is to have: as its file says today, or said when it was trained.
+
+    Seeds and folds may be added to an experiment later; where the file is another experiment by now, or gone, only
+    what was stored with the run counts.
+    """
+    today = _try_load(info.spec)
+    if today is not None and not difference(today.complete(info.config["identity"]), today.identity()):
+        return Plan(today.fold_count, tuple(today.fold_list), tuple(today.seeds))
+    config = info.config["config"]
+    folds = config["folds"] if config["folds"] is not None else range(config["fold_count"])
+    return Plan(config["fold_count"], tuple(folds), tuple(config["seeds"]))
+
+
+def lineage_of(info: RunInfo) -> tuple[str | None, list[str]]:
+    """Name of the parent and the changed fields; a run with overrides is a child of the plain one."""
+    spec, _, overrides = info.spec.partition("+")
+    name, _, budget = spec.partition("@")
+    parent = name if overrides else info.config["parent"]
+    if parent is None:
+        return None, []
+    config = _try_load(parent, budget or None) or _try_load(parent)
+    if config is None:  # the parent's file is gone: its changes cannot be told
+        return parent, []
+    complete = (_try_load(info.spec) or config).complete  # what only one of the two tasks has, had its default
+    return parent, changes(complete(config.identity()), complete(info.config["identity"]))
+
+
+def stands_on(config: Mapping[str, Any]) -> str:
+    """What else a run was made from, by the stored values of its fields: ``warm_start exp040``; empty for nothing."""
+    fields = ("encoder_weights", "warm_start", "first_stage", "pseudo_labels")
+    return ", ".join(f"{field} {config[field]}" for field in fields if config.get(field))
+
+
+def changes(parent: dict[str, Any], child: dict[str, Any]) -> list[str]:
+    """What differs between two identities: ``lr = 0.0003`` for a field, ``build_loss()`` for a method."""
+    return [_compact(line) for line in difference(parent, child)]
+
+
+def missing_text(plan: Plan, missing: list[tuple[int, int]]) -> str:
+    """What a run lacks, in words: ``folds 2, 3 of every seed, fold 0 of seed 1``; empty where nothing is missing."""
+    everywhere = [
+        fold for fold in range(plan.fold_count) if plan.seeds and all((seed, fold) in missing for seed in plan.seeds)
+    ]
+    parts = []
+    for chosen, why in (
+        ([fold for fold in everywhere if fold in plan.folds], ""),
+        ([fold for fold in everywhere if fold not in plan.folds], " (not asked for)"),
+    ):
+        if chosen:
+            seeds = " of every seed" if len(plan.seeds) > 1 else ""
+            parts.append(_folds(chosen) + seeds + why)
+    for seed in plan.seeds:
+        if chosen := [fold for of_seed, fold in missing if of_seed == seed and fold not in everywhere]:
+            parts.append(f"{_folds(chosen)} of seed {seed}")
+    return "; ".join(parts)
+
+
+def _folds(folds: list[int]) -> str:
+    return f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
+
+
+def _try_load(spec: str, budget: str | None = None) -> BaseConfig | None:
+    """An experiment as its file has it; None where it cannot be loaded."""
+    try:
+        return load(spec, budget)
+    except Exception:  # a file that is being edited raises anything when imported; finished runs are shown all the same
+        return None
+
+
+def _compact(line: str) -> str:
+    key, _, values = line.partition(": ")
+    new = values.rpartition(" -> ")[2]
+    return f"{key.removeprefix('hooks.')}()" if key.startswith("hooks.") else f"{key} = {new}"

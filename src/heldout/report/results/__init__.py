@@ -1,0 +1,1 @@
+"""RESULTS.md: what the real experiments scored, beside other systems."""

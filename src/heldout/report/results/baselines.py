@@ -1,0 +1,127 @@
+"""The systems that heldout replaces beside its own runs in RESULTS.md: their figures, and all that differs."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from heldout import files
+from heldout.blend.decision import read_decision
+from heldout.evaluate.ablation import family_of
+from heldout.evaluate.lineage import stands_on
+from heldout.evaluate.row import Row
+from heldout.metrics import get_metric
+from heldout.report.format import BEST_CHECKPOINT, asterisk, bounds, cases_text, number
+from heldout.train.runs import RunInfo, read_info, run_folder
+
+_CONDITIONS = ("data", "split", "budget", "pretraining", "source")
+_HEAD = """## Beside other systems
+
+Their figures are as their own descriptions state them (`src/heldout/report/results/baselines.json`). Of ours the best
+finished run and the best blend stand there for each dataset and budget: that with the most folds, and of those with the highest
+score, which flatters what is best of many; detectors that only serve a second stage stay out. All stand on different
+cases, splits, budgets and pretraining, told in every line, so that no line proves one system better than another. Ours
+are out-of-fold; thresholds are tuned only for blends that are ranked by a score of masks or calls, and cross-fitted
+there.
+"""
+
+
+def baseline_tables(rows: Sequence[Row]) -> str:
+    """A table for every kind of data of which there is a run; empty where there is none."""
+    entries = files.read_json(Path(__file__).with_name("baselines.json"))["entries"]
+    tables = [table for entry in entries if (table := _table(entry, rows))]
+    return "\n".join([_HEAD, *tables]) if tables else ""
+
+
+def matching(entry: dict[str, Any], rows: Sequence[Row]) -> list[Row]:
+    """Ours beside an entry: of each dataset and budget the best run, the runs it names beside, and the best blend.
+
+    The best has the most folds, and of those the highest score; the full budget comes first.
+    """
+    lead = entry["metrics"][0]
+    runs = [row for row in rows if row.kind == "run" and family_of(row.name) == entry["family"]]
+    runs = [row for row in runs if row.dataset in entry["datasets"] or not entry["datasets"]]
+    runs = [row for row in runs if _experiment(row) not in entry.get("helpers", ())]
+    datasets = {row.dataset for row in runs}
+    able = [*runs, *(row for row in rows if row.kind == "blend" and row.dataset in datasets)]
+    able = [row for row in able if _value(row, lead) is not None]
+    best: dict[tuple[str, str | None, str], Row] = {}
+    for row in sorted(able, key=lambda row: (-len(_folds(row)), -_value(row, lead))):
+        best.setdefault((row.dataset, row.budget, row.kind), row)
+    shown = list(best.values())
+    also = entry.get("also", ())
+    shown += [row for row in able if row.name.removesuffix(f"@{row.budget}") in also and row not in shown]
+    return sorted(shown, key=lambda row: (row.dataset, row.budget is not None, row.budget or "", row.kind == "blend"))
+
+
+def _experiment(row: Row) -> str:
+    """The experiment behind a run: ``exp040`` of ``exp040@quick+lr=0.1``."""
+    return re.split("[@+]", row.name)[0]
+
+
+def _table(entry: dict[str, Any], rows: Sequence[Row]) -> str:
+    ours = matching(entry, rows)
+    if not ours:
+        return ""
+    metrics, own_names = entry["metrics"], entry.get("own_names", {})
+    headings = [f"{own_names[name]} (ours: {name})" if name in own_names else name for name in metrics]
+    columns = ["system", *headings, *_CONDITIONS]
+    lines = [f"### {entry['family']}: {entry['title']}", "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    for system in entry["systems"]:
+        values = [number(system["values"].get(own_names.get(name, name))) for name in metrics]
+        cells = [system["name"], *values, *(system[key] for key in _CONDITIONS)]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [f"| {' | '.join(_ours(row, metrics))} |" for row in ours]
+    notes = [entry.get("note")]
+    if {row.budget for row in ours} <= set(entry.get("budgets_of_a_cpu", ())):
+        notes.append(entry["note_of_a_cpu"])
+    if any(row.checkpoint == "best" for row in ours):
+        notes.append(BEST_CHECKPOINT)
+    for note in filter(None, notes):
+        lines += ["", *textwrap.wrap(note, 120, break_on_hyphens=False)]
+    return "\n".join([*lines, ""])
+
+
+def _ours(row: Row, metrics: Sequence[str]) -> list[str]:
+    values = []
+    for name in metrics:
+        interval = f" {bounds(row.low, row.high)}" if name == row.metric and row.low is not None else ""
+        values.append(f"**{number(_value(row, name))}**{interval}" if _value(row, name) is not None else "-")
+    infos = _infos(row)
+    configs = [info.config["config"] for info in infos]
+    near = bool(configs) and all(config["near_duplicates"] for config in configs)
+    kept = f"{'' if row.cases == row.patients else 'patients and '}{'near' if near else 'exact'} duplicates in one fold"
+    split = f"out-of-fold, folds {', '.join(map(str, _folds(row)))}; {kept}"
+    budget = f"{row.budget}: {', '.join(row.scaled)}" if row.budget and row.scaled else row.budget or "full"
+    starts = [found for config in configs if (found := stands_on(config))]
+    pretraining = ", ".join(dict.fromkeys(starts)) or ("none" if configs else "not known")
+    name = f"**heldout, {'blend ' if row.kind == 'blend' else ''}{row.name}**{asterisk(row)}, {_cut(row, infos)}"
+    return [name, *values, f"{cases_text(row)} of {row.dataset}", split, budget, pretraining, "this file"]
+
+
+def _folds(row: Row) -> list[int]:
+    return sorted({fit["fold"] for fit in row.fits}) or sorted(row.fold_scores)
+
+
+def _infos(row: Row) -> list[RunInfo]:
+    """What is stored of a run as it was trained, or of the members of a blend."""
+    specs = [row.name]
+    if row.kind == "blend":
+        specs = [member["spec"] for member in read_decision(row.name).members]
+    return [info for spec in specs if (info := read_info(run_folder(spec))) is not None]
+
+
+def _cut(row: Row, infos: Sequence[RunInfo]) -> str:
+    """How its masks and calls are made."""
+    if any(info.config["exclusive"] and len(info.config["classes"]) > 1 for info in infos):
+        return "the most probable class each"
+    if row.kind == "blend" and get_metric(row.metric).thresholded:
+        return "cut at thresholds tuned on the other folds (cross-fitted)"
+    return "cut at one half"
+
+
+def _value(row: Row, name: str) -> float | None:
+    return row.score if row.metric == name else row.also.get(name)

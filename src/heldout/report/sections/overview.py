@@ -1,0 +1,149 @@
+"""The first part of a report: everything in one picture and table, and who is better than whom."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from heldout.blend.ledger import read_ledger
+from heldout.errors import UserError
+from heldout.evaluate.compare import Scored, Verdict, compare_scored
+from heldout.evaluate.row import groups
+from heldout.evaluate.subject import Subject
+from heldout.report.format import bounds, duration, interval_text, lineage, number, parameters, signed
+from heldout.report.sections.blocks import Block, Heading, Picture, Section, Table, Text
+from heldout.report.sections.charts import Bar, bar_chart
+from heldout.report.svg import forest
+
+
+def overview(subjects: Sequence[Subject]) -> Section:
+    """Scores of all side by side, paired comparisons, and what each child's idea is worth."""
+    blocks: list[Block] = []
+    rows = [subject.row for subject in subjects]
+    for number_, ((dataset, metric, _), members) in enumerate(groups(rows).items()):
+        caption = "Square: score with its 95 % interval over patients; hollow where not ranked. Dots: folds."
+        picture = Picture(f"scores{number_ or ''}", forest(members, metric), f"{dataset}: {metric}. {caption}")
+        blocks += [picture] if picture.content else []
+    table = [
+        (
+            row.name,
+            row.title.rstrip("."),
+            row.metric,
+            interval_text(row),
+            f"{row.cases} of {row.patients} patients",
+            row.budget or "full",
+            duration(row.seconds),
+            parameters(row),
+        )
+        for row in rows
+    ]
+    columns = ("name", "title", "metric", "score", "cases", "budget", "trained", "parameters")
+    blocks.append(Table(columns, table, "Scores on held-out predictions"))
+    blocks += [Text(f"{row.name}: {row.note}.") for row in rows if row.note]
+    verdicts = _verdicts(subjects)
+    if verdicts:
+        blocks += [Heading("Compared pair by pair"), _compared(verdicts)]
+        notes = dict.fromkeys(note for found in verdicts.values() if isinstance(found, Verdict) for note in found.notes)
+        blocks += [Text(f"Note: {note}.") for note in notes]
+    return Section("Overview", [*blocks, *_ablation(subjects, verdicts)])
+
+
+def scored(subject: Subject) -> Scored:
+    """What is compared of a subject."""
+    dataset = subject.dataset
+    return Scored(
+        subject.name,
+        subject.row.metric,
+        subject.classes,
+        subject.table,
+        subject.row.dataset,
+        dataset.data_hash,
+        dataset.fold_hash,
+        subject.row.checkpoint == "best",
+        subject.decision.is_blend,
+        _seeds(subject),
+    )
+
+
+def _seeds(subject: Subject) -> tuple[int, ...]:
+    """Seeds of a run; none of a blend."""
+    return () if subject.decision.is_blend else tuple(sorted({fit["seed"] for fit in subject.row.fits}))
+
+
+def _verdicts(subjects: Sequence[Subject]) -> dict[tuple[str, str], Verdict | str]:
+    """Every pair with its verdict, or the reason why there is none."""
+    found: dict[tuple[str, str], Verdict | str] = {}
+    for one, other in itertools.combinations(subjects, 2):
+        try:
+            found[one.name, other.name] = compare_scored(scored(one), scored(other))
+        except UserError as error:
+            found[one.name, other.name] = str(error)
+    return found
+
+
+def _compared(verdicts: dict[tuple[str, str], Verdict | str]) -> Table:
+    rows = []
+    for (first, second), found in verdicts.items():
+        if isinstance(found, str):
+            rows.append((f"{first} - {second}", "-", "-", "-", "-", found))
+            continue
+        gain, low, high, chance = found.gain_of(first)
+        verdict = f"{found.better} is better" if found.distinct else "cannot be told apart"
+        on = f"{found.patients}{', those both predicted' if found.only_shared else ''}"
+        rows.append((f"{first} - {second}", signed(gain), bounds(low, high), f"{chance:.2f}", on, verdict))
+    columns = ("pair", "gain", "95 % interval", "probability that the first is better", "patients", "verdict")
+    return Table(columns, rows, "Paired bootstrap over the patients that both predicted; positive: the first is better")
+
+
+def _ablation(subjects: Sequence[Subject], verdicts: dict[tuple[str, str], Verdict | str]) -> list[Block]:
+    """What each child gains over its parent, where both are in the report under one budget."""
+    known = {subject.name: subject for subject in subjects}
+    bars = []
+    for subject in subjects:
+        row = subject.row
+        parent = f"{row.parent}@{row.budget}" if row.budget else row.parent
+        found = verdicts.get((subject.name, parent or "")) or verdicts.get((parent or "", subject.name))
+        if parent not in known or not isinstance(found, Verdict) or _seeds(subject) != _seeds(known[parent]):
+            continue  # a mean of several seeds beside one would count as the idea's worth
+        gain, low, high, chance = found.gain_of(subject.name)
+        name = f"{row.name}: {', '.join(row.changed)}"
+        bars.append(Bar(name, gain, low, high, f"{signed(gain)} {bounds(low, high)}, p {chance:.2f}"))
+    if not bars:
+        return []
+    metrics = ", ".join(dict.fromkeys(subject.row.metric for subject in subjects))
+    chart = bar_chart(bars, "What each change is worth", f"gain in {metrics} over the parent")
+    changes = "; ".join(f"{s.name}: {lineage(s.row)}" for s in subjects if s.row.parent)
+    caption = (
+        "Gain of every child over its parent on the patients that both predicted, 95 % intervals; masks and calls of "
+        f"single runs are cut at one half. {changes}."
+    )
+    return [Heading("What each change is worth"), Picture("ablation", chart, caption)]
+
+
+def claim(subjects: Sequence[Subject]) -> str:
+    """What all numbers of the report stand on, in a sentence or two."""
+    entries = read_ledger()
+    datasets = dict.fromkeys(subject.row.dataset for subject in subjects)
+    looks = {dataset: sum(entry["dataset"] == dataset for entry in entries) for dataset in datasets}
+    text = (
+        "Every number and every picture here stands on out-of-fold predictions of the train part: each case was "
+        "predicted by networks that never saw its patient, and whatever was tuned was tuned on the other folds. "
+        "Nothing of a locked test part is shown"
+    )
+    seen = [f"{dataset}: {number_} look{'' if number_ == 1 else 's'}" for dataset, number_ in looks.items() if number_]
+    return f"{text} ({'; '.join(seen)} at it so far)." if seen else f"{text}."
+
+
+def facts(subject: Subject) -> list[Block]:
+    """What the run or blend is, in a few lines."""
+    row = subject.row
+    lines = [row.title.rstrip(".") + "."]
+    if lineage(row):
+        lines.append(f"Differs from its parent: {lineage(row)}.")
+    if row.scaled:
+        lines.append(f"Budget {row.budget}: {', '.join(row.scaled)}.")
+    if row.fold_spread is not None:
+        lines.append(f"Standard deviation over folds {number(row.fold_spread)}.")
+    if row.seed_spread is not None:
+        lines.append(f"Standard deviation over {len(row.seed_scores)} seeds {number(row.seed_spread)}.")
+    return [Text(" ".join(lines))]

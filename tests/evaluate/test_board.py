@@ -1,0 +1,125 @@
+"""The leaderboard says what is ranked, what is not and why; RESULTS.md says what was run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rich.console import Console
+
+from heldout.evaluate.lineage import changes
+from heldout.evaluate.row import Row, groups, ranked
+from heldout.report.format import duration, looks_text
+from heldout.report.leaderboard import show, write_markdown
+from heldout.report.results.write import write_results
+
+
+def fit(fold: int, **values) -> dict:
+    base = {"seed": 0, "fold": fold, "score": 0.5 + fold / 10, "machine": "a processor, 2 cores", "torch": "2.9"}
+    return {**base, "epochs": 6, **values}
+
+
+def row(name: str, score: float, **values) -> Row:
+    base = {
+        "dataset": "bones",
+        "metric": "dice_pos",
+        "low": score - 0.1,
+        "high": score + 0.1,
+        "cases": 20,
+        "patients": 9,
+    }
+    base |= {"kind": "run", "title": f"Title of {name}", "done": 2, "planned": 2, "complete": True, "seconds": 75.0}
+    base |= {"parameters": 1_400_000, "fits": [fit(0), fit(1)]}
+    return Row(name=name, score=score, **{**base, **values})
+
+
+ROWS = [
+    row(
+        "mix",
+        0.81,
+        kind="blend",
+        **{"in_sample": 0.9, "optimism": 0.09, "sealed": True, "fits": [], "parameters": None},
+        **{"test_score": 0.7, "looks": 2, "looks_by_name": 3, "dataset_looks": 5},
+        baselines={
+            "exp002": {"in_sample": 0.8, "cross_fitted": 0.79},
+            "tuned": {"in_sample": 0.9, "cross_fitted": 0.81},
+        },
+    ),
+    row("exp002", 0.8, parent="exp001", changed=["lr = 0.1", "build_loss()"], checkpoint="best"),
+    row("exp001@quick", 0.99, budget="quick"),
+    row("exp001", 0.7, done=1, complete=False),
+]
+
+
+def test_budgets_and_unfinished_runs_are_not_ranked():
+    assert [ranked(r) for r in ROWS] == [True, True, False, False]
+
+
+def test_the_markdown_names_everything_a_score_needs(home):
+    text = write_markdown(ROWS).read_text()
+    ranked_part, unranked = text.split("### Not ranked")
+    assert ranked_part.index("**mix**") < ranked_part.index("**exp002**")
+    for needed in (
+        "0.8000 [0.700, 0.900]",
+        "0.9000",
+        "exp001 + lr = 0.1, build_loss()",
+        "best*",
+        "+0.0900",
+        "0.7000 | 2 looks (+ 1 at earlier versions), 5 at this test part in all",
+        "1.4 M",
+    ):
+        assert needed in ranked_part
+    assert "exp001@quick" in unranked
+    assert "1/2" in unranked
+
+
+def test_the_terminal_shows_the_same_within_eighty_columns(home):
+    console = Console(width=80, record=True)
+    show(ROWS, console)
+    text = console.export_text()
+    for needed in ("exp002", "0.8000", "[0.700,", "@quick", "best*", "2 looks", "5 in all", "sealed", "+0.0900"):
+        assert needed in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_other_data_stand_in_another_table(home):
+    rows = [row("exp001", 0.7, data_hash="a" * 64), row("exp002", 0.8, data_hash="b" * 64)]
+    assert len(groups(rows)) == 2
+    text = write_markdown(rows).read_text()
+    assert "data aaaaaaaa" in text
+    assert "data bbbbbbbb" in text
+
+
+def test_changes_name_fields_and_overridden_methods():
+    old = {"task": "Segment2D", "fields": {"lr": 0.1, "size": [1, 2]}, "hooks": {}}
+    new = {"task": "Segment2D", "fields": {"lr": 0.2, "size": [1, 2]}, "hooks": {"build_loss": "ab12"}}
+    assert changes(old, new) == ["lr = 0.2", "build_loss()"]
+
+
+def test_results_name_part_budget_folds_machine_and_tests(home):
+    text = write_results(ROWS)[0].read_text()
+    assert "| exp001@quick | dice_pos | 0.9900 [0.890, 1.090] | 20 cases of 9 patients | 0, 1 | 0 | quick |" in text
+    assert "a processor, 2 cores, torch 2.9" in text
+    assert "0.7000, 2 looks (+ 1 at earlier versions), 5 at this test part in all" in text
+    assert "cross-fitted 0.8100" in text
+    assert "| exp002 | 0.8000 | 0.7900 | +0.0100 |" in text
+    assert "| tuned | 0.9000 | 0.8100 | +0.0900 |" in text
+
+
+def test_results_name_the_tuned_blend_where_nothing_simpler_was_kept(home):
+    path, _ = write_results([replace(ROWS[0], baselines={})])
+    assert "| mix, as tuned | 0.9000 | 0.8100 | +0.0900 |" in path.read_text()
+
+
+def test_markdown_cannot_be_broken_by_a_title(home):
+    text = write_markdown([row("exp001", 0.7, title="a | b <img src=x> \n# c")]).read_text()
+    assert "a \\| b &lt;img src=x> # c" in text
+
+
+def test_looks_are_counted_here_and_in_all():
+    assert looks_text(row("exp001", 0.7, dataset_looks=3)) == ""
+    shown = looks_text(row("exp001", 0.7, looks=1, looks_by_name=1, dataset_looks=3))
+    assert shown == "1 look, 3 at this test part in all"
+
+
+def test_durations_read_easily():
+    assert [duration(seconds) for seconds in (52, 204, 25_560)] == ["52 s", "3.4 min", "7.1 h"]

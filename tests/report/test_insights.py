@@ -1,0 +1,156 @@
+"""A family trained in several goes, and what its networks say of themselves, on few and small phantoms."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from heldout import files
+from heldout.cli import run
+from heldout.cli.full_run import FAMILIES, loading_processes, members, run_family
+from heldout.config import load
+from heldout.errors import UserError
+from heldout.evaluate.uncertainty import METHODS
+from heldout.report.gradcam import choose
+from heldout.train import runs
+
+OPTIONS = "source_options={'patients':40,'images_per_patient':1,'size':32}"
+SPEC = f"exp004+dataset=tiny,dropout=0.3,epochs=1,seeds=(0,1),{OPTIONS}"
+MASKS = "exp001+dataset=tiny2,epochs=1,seeds=(0,),tta=,source_options={'patients':14,'size':48}"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A home with both seeds and folds of a classification, trained by a full run in two goes."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HELDOUT_HOME", str(home))
+        patch.delenv("HELDOUT_DATA", raising=False)
+        configs = [load(SPEC)]
+        stopped = run_family(configs, 0, workers=0)
+        assert (len(stopped.done), stopped.before, stopped.left) == (0, 0, 4)
+        first = run_family(configs, None, workers=0)
+        assert (len(first.done), first.before, first.left) == (4, 0, 0)
+        again = run_family(configs, 0, workers=0)
+        assert (len(again.done), again.before, again.left) == (0, 4, 0)
+        yield home
+
+
+@pytest.fixture
+def at_home(trained, monkeypatch):
+    monkeypatch.setenv("HELDOUT_HOME", str(trained))
+    monkeypatch.delenv("HELDOUT_DATA", raising=False)
+    return trained
+
+
+def test_loading_processes_are_no_part_of_a_run(at_home):
+    assert [path.name for path in runs.run_folders()] == [SPEC]
+    assert runs.finished(load(SPEC))[0][:2] == (0, 0)
+    assert 1 <= loading_processes() <= 16
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_member_of_a_family_exists_and_shares_one_dataset(family):
+    configs = members(family)
+    assert len({config.dataset for config in configs}) == 1
+    assert len({config.spec for config in configs}) == len(configs)
+    assert all(config.first_stage is None and config.warm_start is None for config in configs)
+
+
+def test_a_pack_of_fractures_holds_one_set_of_arrays_for_all_members():
+    from heldout.data.transform import Recipe
+
+    assert len({Recipe.of(config).digest() for config in members("fracatlas")}) == 1
+
+
+def test_an_unknown_family_is_refused():
+    with pytest.raises(UserError, match="no family 'fracatlass': choose one of fracatlas, hippocampus"):
+        members("fracatlass")
+
+
+def test_uncertainty_says_of_every_case_and_method_how_unsure_it_is(at_home, capsys):
+    assert run(["uncertainty", SPEC, "--passes", "3"]) == 0
+    text = capsys.readouterr().out
+    assert "AUROC of finding errors" in text
+    folder = at_home / "working" / "uncertainty" / SPEC
+    table = pd.read_csv(folder / "cases.csv")
+    cases = runs.finished(load(SPEC))
+    assert set(table["method"]) == {"dropout", "seeds"} | ({"flips"} if load(SPEC).tta else set())
+    assert set(table["method"]) <= set(METHODS)
+    assert table.groupby("method")["case_id"].nunique().nunique() == 1
+    assert (table["entropy"] - table["aleatoric"] - table["epistemic"]).abs().max() < 1e-5
+    assert set(table["fold"]) == {fold for _, fold, _ in cases}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["oracle_aurc"] <= summary["mean_risk"]
+    assert (folder / "risk_coverage.png").stat().st_size > 5000
+    assert run(["results"]) == 0
+    results = at_home / "RESULTS.md"
+    assert f"| {SPEC} | dropout left on |" in results.read_text()
+    files.write_json(folder / "summary.json", {**summary, "networks": "others"})  # the run was trained anew since
+    assert run(["results"]) == 0
+    assert "dropout left on" not in results.read_text()
+
+
+def test_explanations_are_drawn_and_an_unknown_case_is_refused(at_home, capsys):
+    assert run(["explain", SPEC]) == 0
+    assert (at_home / "working" / "figures" / f"{SPEC}-gradcam.png").stat().st_size > 5000
+    assert run(["explain", SPEC, "--case", "nobody"]) == 2
+    assert "no out-of-fold prediction of case 'nobody': choose a case of the train part" in capsys.readouterr().err
+
+
+def test_the_best_worst_and_least_certain_cases_are_chosen_once_each():
+    said = [0.9, 0.8, 0.1, 0.95, 0.05, 0.52, 0.45, 0.2]
+    table = pd.DataFrame({"case_id": list("abcdefgh"), "y_x": [1, 1, 1, 0, 0, 0, 1, 0], "p_x": said})
+    assert choose(table, ["x"], 2) == [
+        *(("a", "best"), ("b", "best")),
+        *(("d", "worst"), ("c", "worst")),
+        *(("f", "least certain"), ("g", "least certain")),
+    ]
+
+
+def test_a_profile_has_a_row_per_batch_flips_and_precision(at_home, capsys):
+    assert run(["profile", SPEC, "--repeats", "3", "--seconds", "0", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    rows, config = record["rows"], load(SPEC)
+    assert {(row["batch"], row["tta"], row["precision"]) for row in rows} == {
+        (batch, tta, precision)
+        for batch in (1, config.predict_batch_size)
+        for tta in {"", config.tta}
+        for precision in ("float32", "bfloat16")
+    }
+    assert all(row["parameters"] == runs.read_run(runs.fit_folder(SPEC, 0, 0))["parameters"] for row in rows)
+    assert all(0 < row["ms_per_case_median"] <= row["ms_per_case_p95"] for row in rows)
+    assert list((at_home / "working" / "profiles").glob("*.json"))
+
+
+def test_operations_are_two_per_multiplication():
+    import torch
+    from torch import nn
+
+    from heldout.evaluate.profile import count_flops
+
+    assert count_flops(nn.Conv2d(3, 8, 3, padding=1), torch.zeros(1, 3, 10, 12)) == 2 * 8 * 3 * 9 * 10 * 12
+
+
+@pytest.mark.slow
+def test_predict_writes_uncertainty_columns_and_a_map_per_case(home, monkeypatch, tmp_path):
+    monkeypatch.delenv("HELDOUT_DATA", raising=False)
+    assert run([MASKS]) == 0
+    folder, output = tmp_path / "new", tmp_path / "out"
+    folder.mkdir()
+    pictures = sorted((home / "input" / "tiny2" / "submit").rglob("*.png"))[:2]
+    for number, picture in enumerate(pictures):
+        shutil.copy(picture, folder / f"{number}.png")
+    assert run(["predict", MASKS, "--input", str(folder), "--output", str(output), "--uncertainty"]) == 0
+    with open(output / "predictions.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [row["name"] for row in rows] == ["0.png", "1.png"]
+    for row in rows:
+        entropy, aleatoric, epistemic = (float(row[name]) for name in ("entropy", "aleatoric", "epistemic"))
+        assert entropy == pytest.approx(aleatoric + epistemic, abs=2e-6)
+        assert epistemic > 0
+    assert {"0_uncertainty.png", "1_uncertainty.png"} <= {path.name for path in output.iterdir()}

@@ -1,0 +1,46 @@
+"""A blend that calibrates leaves a reliability diagram in its folder."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from heldout.blend.decision import Decision
+from heldout.report.reliability import draw_reliability
+
+
+def decision(home, calibration, tables):
+    frame = pd.DataFrame({"case_id": [f"case{i}" for i in range(200)]})
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        frame[f"uncalibrated_{name}"] = random.random(200)
+        frame[f"p_{name}"] = 0.5 + (frame[f"uncalibrated_{name}"] - 0.5) / 2
+        frame[f"y_{name}"] = (random.random(200) < frame[f"p_{name}"]).astype(float)
+    folder = home / "working" / "blends" / "duo"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in tables:
+        frame.to_parquet(folder / f"{name}.parquet")
+    return Decision(
+        *("duo", "classification", ("a", "b"), False, "roc_auc", [], {}, [0, 1], "bones", "", ""),
+        calibration=calibration,
+        search={"trials": 1},
+        tables=dict.fromkeys(tables, ""),
+    )
+
+
+def test_the_diagram_shows_both_tables_and_every_class(home):
+    import cv2
+
+    sizes = {}
+    for tables in (("in_sample",), ("in_sample", "oof")):
+        path = draw_reliability(decision(home, {"method": "platt"}, tables))
+        assert path == home / "working" / "blends" / "duo" / "reliability.png"
+        sizes[tables] = cv2.imread(str(path)).shape
+    (tall, narrow, _), (same, wide, _) = sizes.values()
+    assert tall == same
+    assert wide > 1.8 * narrow
+
+
+def test_without_calibration_there_is_none(home):
+    assert draw_reliability(decision(home, {}, ("in_sample",))) is None
+    assert not (home / "working" / "blends" / "duo" / "reliability.png").exists()

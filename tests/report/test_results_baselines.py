@@ -1,0 +1,144 @@
+"""Beside other systems: which of our runs and blends stand there, and what is said about both sides."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from heldout import files
+from heldout.cli import run
+from heldout.evaluate.ablation import family_of
+from heldout.evaluate.collect import collect
+from heldout.evaluate.row import Row
+from heldout.report.results import baselines as results_baselines
+from heldout.report.results.baselines import baseline_tables, matching
+from heldout.report.results.write import write_results
+
+ENTRIES = json.loads(Path(results_baselines.__file__).with_name("baselines.json").read_text())["entries"]
+ENTRY = {"family": "04x", "datasets": ["bones", "hands"], "metrics": ["dice_pos"]}
+
+
+def ours(name: str, score: float | None = 0.5, folds=(0, 1), dataset: str = "bones", **changes) -> Row:
+    about = {"seed": 0, "score": score, "machine": "a processor", "torch": "2.9", "epochs": 6}
+    values = {"kind": "run", "title": "", "metric": "dice_pos", "cases": 20, "patients": 20}
+    values["budget"] = name.partition("+")[0].partition("@")[2] or None
+    values["fits"] = [{**about, "fold": fold} for fold in folds]
+    return Row(name, dataset=dataset, score=score, **{**values, **changes})
+
+
+def blend(name: str, score: float | None, folds=(0, 1), **changes) -> Row:
+    changed = {"kind": "blend", "budget": "quick", "fold_scores": dict.fromkeys(folds, score), **changes}
+    return replace(ours(name, score, (), **changed))
+
+
+def shown(*rows: Row, **changes) -> list[str]:
+    return [row.name for row in matching({**ENTRY, **changes}, rows)]
+
+
+def test_more_folds_come_before_a_better_score():
+    few, more, best = (
+        ours("exp040@quick", 0.9),
+        ours("exp041@quick", 0.3, range(5)),
+        ours("exp042@quick", 0.4, range(5)),
+    )
+    assert shown(few, more, best) == ["exp042@quick"]
+
+
+def test_every_dataset_and_every_budget_has_its_line():
+    rows = [ours("exp040@quick", 0.9), ours("exp041@quick", 0.1, dataset="hands"), ours("exp040", 0.2)]
+    assert shown(*rows) == ["exp040", "exp040@quick", "exp041@quick"]
+
+
+def test_the_best_blend_stands_beside_the_best_run():
+    rows = [ours("exp040@quick", 0.9), blend("worse", 0.2), blend("better", 0.3), blend("wider", 0.25, range(3))]
+    assert shown(*rows) == ["exp040@quick", "wider"]
+    assert shown(blend("better", 0.3)) == []  # no run of the family
+    assert shown(ours("exp040@quick"), blend("of one fold", None)) == ["exp040@quick"]
+
+
+def test_runs_of_other_families_and_datasets_stay_out():
+    assert shown(ours("exp040@quick", dataset="feet"), ours("exp050@quick")) == []
+    assert shown(ours("exp040@quick", dataset="feet"), datasets=[]) == ["exp040@quick"]
+    assert family_of("exp042@quick") == "04x"
+
+
+def test_experiments_that_only_serve_others_stay_out():
+    rows = [ours(name, 0.9, range(5)) for name in ("exp040c@quick", "exp040c@quick+lr=0.1")]
+    rows += [ours("exp047@quick", 0.1)]
+    assert shown(*rows, helpers=["exp040c"]) == ["exp047@quick"]
+
+
+def test_an_entry_can_name_an_experiment_to_stand_beside_the_best():
+    rows = [ours("exp040@quick", 0.9), ours("exp041@quick", 0.1), ours("exp041@quick+lr=0.1", 0.2)]
+    assert shown(*rows, also=["exp041"]) == ["exp040@quick", "exp041@quick"]
+    assert shown(rows[1], also=["exp041"]) == ["exp041@quick"]
+
+
+def test_other_systems_stand_beside_matching_runs_only(finish):
+    finish(seeds=(0,))
+    rows = collect()
+    assert baseline_tables(rows) == ""
+    rows[0].name, rows[0].dataset, rows[0].metric = "exp040@quick", "FracAtlas", "dice_pos"
+    rows[0].budget, rows[0].scaled = "quick", ["epochs = 6"]
+    text = baseline_tables(rows)
+    assert "0.3837" in text
+    assert "quick: epochs = 6" in text
+    assert "exp040@quick**, cut at one half" in text
+    assert "AdrenalMNIST3D" not in text
+    assert "`make full-fracatlas`) has not been run" in text
+    for budget in ("baseline", "production", None):  # made for a GPU
+        rows[0].budget = budget
+        assert "has not been run" not in baseline_tables(rows)
+
+
+def test_their_own_definitions_keep_their_own_names():
+    rows = [
+        ours("exp010@quick", 0.6, dataset="lesions", checkpoint="best"),
+        ours("exp011@quick", 0.5, dataset="lesions"),
+    ]
+    text = baseline_tables(rows)
+    assert "| system | Dice (ours: dice_pos) | IoU (ours: iou_pos) |" in text
+    assert "Tversky | 0.0864 | 0.0476 | 0.8454 |" in text
+    assert "**heldout, exp010@quick**\\*, cut" in text
+    assert "**heldout, exp011@quick**, cut" in text
+    assert text.count("\n\\* the checkpoint was chosen") == 1
+    assert "\n\\*" not in baseline_tables(rows[1:])
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["title"])
+def test_every_figure_of_the_file_has_a_column(entry):
+    columns = {entry.get("own_names", {}).get(name, name) for name in entry["metrics"]}
+    for system in entry["systems"]:
+        assert set(system["values"]) <= columns
+        assert set(results_baselines._CONDITIONS) <= set(system)
+
+
+def test_the_note_on_real_lesions_is_what_the_benchmark_measured():
+    stored = json.loads((files.REPOSITORY / "benchmarks" / "results" / "ms_lesions.json").read_text())
+    measured = {one["what"]: one["value"] for one in stored["measurements"]}
+    mean = measured.pop("dice, mean over patients")
+    dice = [value for what, value in measured.items() if what.startswith("dice,")]
+    note = next(entry for entry in ENTRIES if entry["family"] == "01x")["note"]
+    assert f"mean Dice of {mean:.2f} ({min(dice):.2f} to {max(dice):.2f})" in note
+    counts = [
+        sum(value for what, value in measured.items() if what.startswith(word))
+        for word in ("lesions found,", "lesions,")
+    ]
+    assert "find {:.0f} of {:.0f} lesions".format(*counts) in note
+
+
+def test_what_the_source_says_of_its_data_stands_under_the_dataset(home, finish):
+    finish(seeds=(0,))
+    assert run(["results"]) == 0
+    text = (home / "RESULTS.md").read_text()
+    assert text.count("\n- Synthetic images: scores say that the machinery works, nothing about medicine.\n") == 1
+
+
+def test_patients_are_told_only_where_they_are_fewer_than_the_cases(home):
+    text = write_results([ours("exp040"), ours("exp041", patients=9, checkpoint="best")])[0].read_text()
+    assert "| exp040 | dice_pos | 0.5000 | 20 cases | 0, 1 |" in text
+    assert "| exp041\\* | dice_pos | 0.5000 | 20 cases of 9 patients | 0, 1 |" in text
+    assert text.count("\n\\* the checkpoint was chosen") == 1
