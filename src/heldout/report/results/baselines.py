@@ -21,9 +21,9 @@ _CONDITIONS = ("data", "split", "budget", "pretraining", "source")
 _HEAD = """## Beside other systems
 
 Their figures are as their own descriptions state them (`src/heldout/report/results/baselines.json`). Of ours the best
-finished run and the best blend stand there for each dataset and budget: that with the most folds, and of those with the highest
-score, which flatters what is best of many; detectors that only serve a second stage stay out. All stand on different
-cases, splits, budgets and pretraining, told in every line, so that no line proves one system better than another. Ours
+finished run and the best blend stand there for each dataset and budget: that with the most folds, and of those with the
+highest score, which flatters what is best of many; detectors that only serve a second stage stay out. All stand on
+different cases, splits, budgets and pretraining, told in every line, so that no line proves one better. Ours
 are out-of-fold; thresholds are tuned only for blends that are ranked by a score of masks or calls, and cross-fitted
 there.
 """
