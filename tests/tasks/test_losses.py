@@ -181,3 +181,54 @@ def test_balanced_weights_make_both_sides_count_alike():
     assert Classify2D.create().positive_weight(labels, False) is None
     one_hot = np.eye(2, dtype=np.float32)[[0, 0, 0, 1]]
     assert config.positive_weight(one_hot, True).tolist() == pytest.approx([4 / 6, 2.0])
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_dice_of_positives_averages_over_masks_that_are_not_empty(exclusive):
+    random = np.random.default_rng(1)
+    logits = random.standard_normal((4, 3, 6, 5)).astype(np.float32)
+    if exclusive:
+        mask = random.integers(0, 3, (4, 1, 6, 5)).astype(np.uint8)
+        mask[1] = 0
+        mask[2][mask[2] == 2] = 0
+        truth = [(mask[:, 0] == value).astype(np.float64) for value in (1, 2)]
+        p = [softmax(logits)[:, value] for value in (1, 2)]
+    else:
+        mask = (random.random((4, 3, 6, 5)) < 0.3).astype(np.uint8)
+        mask[1] = 0
+        mask[2, 1] = 0
+        truth = [mask[:, k].astype(np.float64) for k in range(3)]
+        p = [sigmoid(logits)[:, k] for k in range(3)]
+    each = []
+    for sample in range(4):
+        for of_class, target in zip(p, truth, strict=True):
+            if target[sample].any():
+                shared = (of_class[sample] * target[sample]).sum()
+                each.append(1 - (2 * shared + 1) / (of_class[sample].sum() + target[sample].sum() + 1))
+    found = loss_of(Segment2D, logits, mask, exclusive, loss="dice", batch_dice=False, dice_positives=True)
+    assert found == pytest.approx(np.mean(each), rel=1e-5)
+
+
+def test_dice_of_positives_weighs_classes_and_leaves_empty_batches_to_the_cross_entropy():
+    random = np.random.default_rng(2)
+    logits = random.standard_normal((2, 2, 6, 5)).astype(np.float32)
+    mask = np.zeros((2, 2, 6, 5), np.uint8)
+    fields = {"batch_dice": False, "dice_positives": True, "class_weights": (1.0, 3.0)}
+    assert loss_of(Segment2D, logits, mask, False, loss="dice", **fields) == 0
+    mask[0, 0, :3], mask[1, 1, 2:] = 1, 1
+    p = sigmoid(logits)
+    first, second = (
+        1 - (2 * (p[n, n] * mask[n, n]).sum() + 1) / (p[n, n].sum() + mask[n, n].sum() + 1.0) for n in range(2)
+    )
+    found = loss_of(Segment2D, logits, mask, False, loss="dice", **fields)
+    assert found == pytest.approx((first + 3 * second) / 4, rel=1e-5)
+
+
+def test_dice_weight_of_seven_thirds_is_three_parts_of_cross_entropy_and_seven_of_dice():
+    random = np.random.default_rng(3)
+    logits = random.standard_normal((2, 1, 6, 5)).astype(np.float32)
+    mask = (random.random((2, 1, 6, 5)) < 0.3).astype(np.uint8)
+    fields = {"batch_dice": False, "dice_positives": True}
+    bce, dice = (loss_of(Segment2D, logits, mask, False, loss=name, **fields) for name in ("bce", "dice"))
+    both = loss_of(Segment2D, logits, mask, False, dice_weight=7 / 3, **fields)
+    assert both == pytest.approx(0.3 * bce + 0.7 * dice, rel=1e-5)

@@ -12,6 +12,8 @@ from heldout.errors import UserError
 from heldout.tasks import Classify2D, Classify3D, Segment2D, Segment3D
 from heldout.tasks.nets.network import Network
 from heldout.tasks.nets.plan import plan
+from heldout.tasks.nets.weights import weights_file
+from heldout.tasks.segment import UNETS
 
 SMALL = {"filters": (4, 6, 8)}
 
@@ -142,3 +144,57 @@ def test_missing_weights_are_named(tmp_path):
     config = Classify2D.create(overrides={"encoder_weights": str(tmp_path / "none.safetensors")})
     with pytest.raises(UserError, match=r"none.safetensors does not exist"):
         config.load_pretrained(config.build_model(1, False))
+
+
+def test_weights_are_found_by_name_in_the_folders_of_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("HELDOUT_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("HELDOUT_WEIGHTS", raising=False)
+    with pytest.raises(UserError, match=r"'some.safetensors' is not in .*input/weights: .*HELDOUT_WEIGHTS"):
+        weights_file("some.safetensors")
+    own = tmp_path / "home" / "input" / "weights" / "some.safetensors"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert weights_file("some.safetensors") == own
+    shared = tmp_path / "weights" / "some.safetensors"
+    shared.parent.mkdir()
+    shared.touch()
+    monkeypatch.setenv("HELDOUT_WEIGHTS", str(shared.parent))
+    assert weights_file("some.safetensors") == shared
+
+
+@pytest.mark.parametrize(
+    ("task", "fields"), [(Classify2D, {}), (Classify3D, {"arch": "slices"})], ids=["images", "slices"]
+)
+def test_the_last_layer_of_a_pretrained_classifier_starts_near_zero(task, fields, tmp_path):
+    import timm
+
+    save_file(timm.create_model("tf_efficientnet_lite0").state_dict(), tmp_path / "weights.safetensors")
+    fields = {**fields, "encoder": "tf_efficientnet_lite0", "encoder_weights": str(tmp_path / "weights.safetensors")}
+    config = task.create(overrides=fields)
+    torch.manual_seed(0)
+    model = config.build_model(1, False)
+    last = model.body.classifier if task is Classify2D else model.body.head.last
+    config.load_pretrained(model)
+    assert 0.009 < float(last.weight.detach().std()) < 0.011
+    assert not last.bias.detach().any()
+
+
+@pytest.mark.parametrize("arch", UNETS)
+def test_decoder_channels_are_those_of_the_decoder(arch):
+    config = Segment2D.create(overrides={"arch": arch, "decoder_channels": (40, 32, 24, 16, 8)})
+    model = config.build_model(1, False).eval()
+    assert model.body.segmentation_head[0].in_channels == 8
+    assert model(torch.rand(1, 1, 64, 64))["mask"].shape == (1, 1, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"decoder_channels": (8, 4)}, "needs 5 positive numbers"),
+        ({"decoder_channels": (64, 48, 32, 16, 8), "arch": "FPN"}, "decoder_channels is for arch = Unet"),
+        ({"dice_positives": True}, "set batch_dice = False"),
+    ],
+)
+def test_contradictory_fields_of_segmentation_are_refused(fields, message):
+    with pytest.raises(UserError, match=message):
+        Segment2D.create(overrides=fields)

@@ -55,7 +55,7 @@ class Classify2D(Classify):
     dimensions: ClassVar[Literal[2]] = 2
     encoder: str = Field("resnet18", description="name of a timm model")
     encoder_weights: str | None = Field(
-        None, description="local file of pretrained weights, absolute or below input/ or $HELDOUT_DATA"
+        None, description="file of pretrained weights: its name in $HELDOUT_WEIGHTS or input/weights/, or a path"
     )
 
     def build_model(self, classes: int, exclusive: bool) -> nn.Module:  # noqa: ARG002 - K logits either way
@@ -81,7 +81,7 @@ class Classify3D(Classify):
     )
     encoder: str = Field("resnet18", description="resnet10, 18, 34 or 50; with arch = 'slices' any model of timm")
     encoder_weights: str | None = Field(
-        None, description="with arch = 'slices', local file of pretrained weights, absolute or below the data folder"
+        None, description="with arch = 'slices', file of pretrained weights, named as in Classify2D"
     )
     stem: Literal["standard", "small"] = Field(
         "standard",

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from heldout.tasks.base import Batch, Outputs
 
 
+UNETS = ("Unet", "UnetPlusPlus", "MAnet")  # the architectures of smp with a decoder of one width per level
+DECODER_LEVELS = 5
+
+
 class Segment(Task):
     """What both segmentation tasks share."""
 
@@ -28,6 +32,9 @@ class Segment(Task):
     batch_dice: bool = Field(
         True, description="Dice of the whole batch, which is steadier where most masks are empty, not of each sample"
     )
+    dice_positives: bool = Field(
+        False, description="Dice of each sample and class with a non-empty mask only; needs batch_dice = False"
+    )
     tversky_alpha: float = Field(0.3, ge=0, le=1, description="weight of false positives in the Tversky loss")
     tversky_beta: float = Field(0.7, ge=0, le=1, description="weight of false negatives in the Tversky loss")
     mask_details: tuple[Literal["lesions", "surface", "volume"], ...] = Field(
@@ -36,6 +43,12 @@ class Segment(Task):
     presence_weight: float = Field(
         0.0, ge=0, description="weight of a loss that asks whether the map shows each class at all; 0 is without"
     )
+
+    @model_validator(mode="after")
+    def _dice_of_each_sample(self) -> Self:
+        if self.dice_positives and self.batch_dice:
+            raise ValueError("dice_positives is a Dice of each sample: set batch_dice = False")
+        return self
 
     def build_loss(self, exclusive: bool, positive_weight: Tensor | None = None) -> Callable[[Outputs, Batch], Tensor]:
         """The loss of every voxel, and of presence where that has a weight."""
@@ -58,8 +71,20 @@ class Segment2D(Segment):
     ] = "Unet"  # fmt: skip
     encoder: str = Field("resnet18", description="encoder of segmentation_models.pytorch; tu-<name> is one of timm")
     encoder_weights: str | None = Field(
-        None, description="local file of pretrained weights, absolute or below input/ or $HELDOUT_DATA"
+        None, description="file of pretrained weights: its name in $HELDOUT_WEIGHTS or input/weights/, or a path"
     )
+    decoder_channels: tuple[int, ...] | None = Field(
+        None, description="channels of the decoder's five levels, coarse to fine, for the U-Nets; None is smp's default"
+    )
+
+    @model_validator(mode="after")
+    def _decoder_levels(self) -> Self:
+        if self.decoder_channels is not None:
+            if self.arch not in UNETS:
+                raise ValueError(f"decoder_channels is for arch = {', '.join(UNETS)}: set it to None")
+            if len(self.decoder_channels) != DECODER_LEVELS or min(self.decoder_channels) < 1:
+                raise ValueError(f"decoder_channels = {self.decoder_channels} needs {DECODER_LEVELS} positive numbers")
+        return self
 
     def build_model(self, classes: int, exclusive: bool) -> nn.Module:
         """Make the network; see :meth:`heldout.tasks.base.Task.build_model`."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from heldout.errors import UserError
 from heldout.tasks.losses.bce import BinaryCrossEntropy
 from heldout.tasks.losses.ce import CrossEntropy
-from heldout.tasks.losses.dice import Dice
+from heldout.tasks.losses.dice import Dice, PositiveDice
 from heldout.tasks.losses.dice_bce import DiceBCE
 from heldout.tasks.losses.dice_ce import DiceCE
 from heldout.tasks.losses.focal import Focal
@@ -96,7 +96,7 @@ def build(config: Task, channels: int, softmax: bool, positive_weight: Tensor | 
             return Focal(softmax, config.focal_gamma, weight, None if softmax else positive_weight)
         case "tversky":
             return Tversky(softmax, config.tversky_alpha, config.tversky_beta, config.batch_dice, weight)
-    dice = Dice(softmax, config.batch_dice, weight)
+    dice = PositiveDice(softmax, weight) if config.dice_positives else Dice(softmax, config.batch_dice, weight)
     match name:
         case "dice":
             return dice

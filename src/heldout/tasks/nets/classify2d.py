@@ -15,6 +15,8 @@ from heldout.tasks.nets.weights import unknown_encoder, weights_file
 if TYPE_CHECKING:
     from heldout.tasks.classify import Classify2D
 
+LAST_LAYER_STD = 0.01
+
 
 def build(config: Classify2D, classes: int) -> Network:
     """Make a timm network with ``classes`` logits and random weights.
@@ -30,11 +32,14 @@ def build(config: Classify2D, classes: int) -> Network:
 def load_pretrained(config: Classify2D, model: Network) -> None:
     """Copy every layer but the last from the file ``encoder_weights``, made for any number of channels and classes.
 
+    The last layer starts near zero; see :func:`start_near_zero`.
+
     Raises:
         UserError: the file does not exist or does not belong to the encoder.
     """
     shape = (config.encoder, config.channels, 0, model.input_size)
     copy_pretrained(model.body, config.encoder_weights or "", shape)
+    start_near_zero(model.body.get_classifier())
 
 
 def check_encoder(encoder: str, image_size: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -80,6 +85,20 @@ def copy_pretrained(body: nn.Module, weights: str, shape: tuple[str, int, int, t
     if reason:
         raise UserError(f"{path} does not hold weights of {shape[0]} ({reason}): name another file")
     body.load_state_dict(filled, strict=False)
+
+
+def start_near_zero(layer: nn.Module) -> None:
+    """Draw the weights of a fresh last layer from a normal distribution of a small width, and set its bias to zero.
+
+    timm starts the last layer of some networks with weights up to ``1 / sqrt(classes)``: the first gradients are then
+    so large that they destroy the pretrained features below.
+
+    Args:
+        layer: A linear layer or a convolution.
+    """
+    nn.init.normal_(layer.weight, std=LAST_LAYER_STD)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def create(encoder: str, channels: int, classes: int, size: tuple[int, ...] | None, **options: Any) -> Any:

@@ -32,6 +32,7 @@ def build(config: Segment2D, channels: int, head: dict[str, Any] | None = None) 
     known = timm.list_models() if name.startswith("tu-") else smp.encoders.get_encoder_names()
     if name.removeprefix("tu-").partition(".")[0] not in known:
         raise unknown_encoder(name, known)
+    decoder = {} if config.decoder_channels is None else {"decoder_channels": config.decoder_channels}
     try:
         body = smp.create_model(
             config.arch,
@@ -40,6 +41,7 @@ def build(config: Segment2D, channels: int, head: dict[str, Any] | None = None) 
             in_channels=config.channels,
             classes=channels,
             aux_params=head,
+            **decoder,
         )
     except (ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

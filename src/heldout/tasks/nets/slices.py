@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from heldout.tasks.nets.classify2d import check_encoder, copy_pretrained, create
+from heldout.tasks.nets.classify2d import check_encoder, copy_pretrained, create, start_near_zero
 from heldout.tasks.nets.network import Network
 from heldout.tasks.nets.pooling import BagHead
 
@@ -47,6 +47,7 @@ def load_pretrained(config: Classify3D, model: Network) -> None:
     """
     shape = (config.encoder, config.channels * config.slices, 0, model.input_size and model.input_size[:2])
     copy_pretrained(model.body.encoder, config.encoder_weights or "", shape)
+    start_near_zero(model.body.head.last)
 
 
 class SliceNetwork(Network):
