@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -30,8 +29,9 @@ ROOMS = (
     "cli",
 )
 HEAVY = ("torch", "pandas", "numpy", "monai", "scipy", "sklearn", "matplotlib", "optuna", "albumentations", "lightning")
-LONGEST = 300
-ALLOWED_LONGER: dict[str, str] = {}
+LONGEST, LONGEST_WITH_REASON = 300, 400
+ALLOWED_LONGER: dict[str, str] = {  # file below src/heldout: why it is better whole
+}
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -79,8 +79,12 @@ def test_light_commands_import_nothing_heavy(arguments, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_files_are_short():
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
-    too_long = {str(p.relative_to(SOURCE)) for p, n in lengths.items() if n > LONGEST}
-    assert too_long <= set(ALLOWED_LONGER), "split them, or add a reason to ALLOWED_LONGER"
-    assert statistics.median(n for p, n in lengths.items() if p.name != "__init__.py") <= 130
+def test_files_are_short_enough_to_read_at_once():
+    lengths = {
+        path.relative_to(SOURCE).as_posix(): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES
+    }
+    long = {name for name, length in lengths.items() if length > LONGEST}
+    assert long <= set(ALLOWED_LONGER), "split them, or add a reason to ALLOWED_LONGER"
+    assert set(ALLOWED_LONGER) <= long, "no longer that long: take their reasons out of ALLOWED_LONGER"
+    assert max(lengths.values()) <= LONGEST_WITH_REASON
+    assert all(len(reason.split()) >= 5 for reason in ALLOWED_LONGER.values()), "say why they are better whole"
