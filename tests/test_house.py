@@ -28,6 +28,7 @@ ROOMS = (
     "report",
     "cli",
 )
+SIBLINGS = {"evaluate": {"deliver"}, "report": {"deliver"}}  # rooms that a later one may not import all the same
 HEAVY = ("torch", "pandas", "numpy", "monai", "scipy", "sklearn", "matplotlib", "optuna", "albumentations", "lightning")
 LONGEST, LONGEST_WITH_REASON = 300, 400
 ALLOWED_LONGER: dict[str, str] = {  # file below src/heldout: why it is better whole
@@ -58,6 +59,7 @@ def test_a_room_imports_only_from_the_rooms_before_it(path):
     assert room_of(path) in ROOMS, f"{path} belongs to no room"
     allowed = ROOMS[: ROOMS.index(room_of(path)) + 1]
     assert imported_rooms(path) <= set(allowed), f"{room_of(path)} imports from a later room"
+    assert not imported_rooms(path) & SIBLINGS.get(room_of(path), set()), f"{path} imports from a room beside its own"
 
 
 def test_experiments_import_tasks_and_experiments_only():

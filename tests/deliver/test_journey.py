@@ -70,7 +70,7 @@ def test_the_leaderboard_ranks_the_blend_by_its_cross_fitted_score_and_counts_th
     decision = json.loads((journey / "working" / "blends" / "pair" / "decision.json").read_text())
     assert rows["pair"]["score"] == decision["score"]["cross_fitted"]
     assert rows["pair"]["in_sample"] == decision["score"]["in_sample"]
-    assert rows["pair"]["looks"] == 1
+    assert rows["pair"]["test_evals"] == 1
     assert rows["pair"]["test_score"] is not None
     assert rows[CHILD]["parent"] == "exp001"
     assert "epochs = 1" in rows[CHILD]["changed"]

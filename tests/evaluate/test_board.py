@@ -38,7 +38,7 @@ ROWS = [
         0.81,
         kind="blend",
         **{"in_sample": 0.9, "optimism": 0.09, "sealed": True, "fits": [], "parameters": None},
-        **{"test_score": 0.7, "looks": 2, "looks_by_name": 3, "dataset_looks": 5},
+        **{"test_score": 0.7, "test_evals": 2, "test_evals_by_name": 3, "dataset_test_evals": 5},
         baselines={
             "exp002": {"in_sample": 0.8, "cross_fitted": 0.79},
             "tuned": {"in_sample": 0.9, "cross_fitted": 0.81},
@@ -116,8 +116,8 @@ def test_markdown_cannot_be_broken_by_a_title(home):
 
 
 def test_looks_are_counted_here_and_in_all():
-    assert looks_text(row("exp001", 0.7, dataset_looks=3)) == ""
-    shown = looks_text(row("exp001", 0.7, looks=1, looks_by_name=1, dataset_looks=3))
+    assert looks_text(row("exp001", 0.7, dataset_test_evals=3)) == ""
+    shown = looks_text(row("exp001", 0.7, test_evals=1, test_evals_by_name=1, dataset_test_evals=3))
     assert shown == "1 look, 3 at this test part in all"
 
 

@@ -159,7 +159,7 @@ def test_a_blend_is_judged_by_what_was_blended_then(home, finish, capsys):
     capsys.readouterr()
     assert run(["leaderboard", "--json"]) == 0
     values = {value["name"]: value for value in json.loads(capsys.readouterr().out)}
-    for key in ("fold_scores", "seed_spread", "fold_spread", "optimism", "dataset_looks", "missing", "baselines"):
+    for key in ("fold_scores", "seed_spread", "fold_spread", "optimism", "dataset_test_evals", "missing", "baselines"):
         assert key in values["both"]
     assert {spec, other, "equal weights", "greedy", "tuned"} <= set(values["both"]["baselines"])
     assert run(["results"]) == 0

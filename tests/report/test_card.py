@@ -27,7 +27,7 @@ def test_a_run_has_a_card_with_valid_metadata(home, masks):
     assert data.library_name == "heldout"
     values = {(one.metric_type, one.dataset_split): one.metric_value for one in data.eval_results}
     assert values[row.metric, "out-of-fold"] == pytest.approx(row.score, abs=1e-6)
-    assert not [split for _, split in values if split == "test"]  # there was no look
+    assert not [split for _, split in values if split == "test"]  # no test evaluation
     assert facts["metrics"][row.metric]["low"] == pytest.approx(row.low)
     assert facts["test"]["looks"] == 0
     assert facts["data"]["licence_of_the_data"] == "not on record"
@@ -47,7 +47,7 @@ def test_a_blend_has_a_card_with_its_calibration(home, finish):
     assert facts["by_fold"].keys() == {"0", "1"}
     assert data.pipeline_tag == "image-classification"
     assert "Blend of" in text
-    assert "not looked at" in facts["test"]["said"]
+    assert "never evaluated" in facts["test"]["said"]
 
 
 def test_a_classification_has_a_card_with_its_calibrated_error_and_nothing_flattered(home, finish):

@@ -55,9 +55,17 @@ def row(name: str, score: float | None, **values) -> Row:
 
 
 BLEND = {"kind": "blend", "in_sample": 0.9, "optimism": 0.09, "sealed": True, "submission": "submissions/mix.csv"}
-LOOKED = {"test_score": 0.7, "test_low": 0.6, "test_high": 0.8, "looks": 1, "looks_by_name": 1, "dataset_looks": 4}
+EVALUATED = {"test_evals": 1, "test_evals_by_name": 1, "dataset_test_evals": 4}
+TESTED = {
+    "test_score": 0.7,
+    "test_low": 0.6,
+    "test_high": 0.8,
+    "test_evals": 1,
+    "test_evals_by_name": 1,
+    "dataset_test_evals": 4,
+}
 ROWS = [
-    row("mix", 0.81, **BLEND, **LOOKED, public=0.8),
+    row("mix", 0.81, **BLEND, **TESTED, public=0.8),
     row("exp002", 0.8, parent="exp001", changed=["lr = 0.1", "build_loss()"], public=0.78, private=0.77),
     row("exp001", 0.7, public=0.71, seed_spread=0.003, seed_scores={0: 0.7, 1: 0.71}, fold_spread=0.02),
     row("exp003", None, note="missing: fold 1", complete=False),

@@ -16,9 +16,10 @@ from heldout.data.cases import open_dataset
 from heldout.errors import UserError
 from heldout.evaluate.compare import compare_rows
 from heldout.evaluate.failures import find_failures
+from heldout.evaluate.held_out import held_out_decision
 from heldout.evaluate.subject import open_subject
 from heldout.report.figures import SegmentedCase
-from heldout.report.overlay import held_out_decision, views
+from heldout.report.overlay import views
 from heldout.report.sections.blocks import Heading, Picture, Section, Table, Text
 from heldout.report.sections.charts import Bar, Line, bar_chart, line_chart, matrix_chart
 from heldout.report.sections.labels import confusion

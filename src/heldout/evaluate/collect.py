@@ -27,12 +27,12 @@ def collect() -> list[Row]:
     A folder that cannot be read becomes a row with a note, and hides no other.
 
     Raises:
-        UserError: the ledger of looks, or the file of competition scores, is damaged.
+        UserError: the ledger, or the file of competition scores, is damaged.
     """
     working = files.home() / "working"
     rows = _read_all()
     if (working / "ledger.jsonl").exists() or (working / ".ledger").exists():
-        _add_looks(rows)
+        _add_test_evaluations(rows)
     for row in rows:
         row.submission = _submission(row.name)
     add_public_scores(rows)
@@ -228,15 +228,15 @@ def _submission(name: str) -> str | None:
     return f"submissions/{max(paths, key=lambda path: path.stat().st_mtime).name}" if paths else None
 
 
-def _add_looks(rows: list[Row]) -> None:
-    """Count the looks at the test parts, and show the score of the last one at what stands there now."""
+def _add_test_evaluations(rows: list[Row]) -> None:
+    """Count the test evaluations, and show the last score of every decision as it is now."""
     from heldout.blend.ledger import read_ledger
 
     entries = read_ledger()
     for row in rows:
-        row.dataset_looks = sum(entry["dataset"] == row.dataset for entry in entries)
-        row.looks_by_name = sum(entry["name"] == row.name for entry in entries)
+        row.dataset_test_evals = sum(entry["dataset"] == row.dataset for entry in entries)
+        row.test_evals_by_name = sum(entry["name"] == row.name for entry in entries)
         mine = [entry for entry in entries if entry["name"] == row.name and entry["decision"] == row.identity]
-        row.looks = len(mine)
+        row.test_evals = len(mine)
         if scored := [entry for entry in mine if entry["score"] is not None]:
             row.test_score, row.test_low, row.test_high = (scored[-1][key] for key in ("score", "low", "high"))

@@ -43,7 +43,11 @@ class Row:
         fold_hash: Hash of the fold table.
         metric: Name of the score.
         higher_is_better: Direction of the score.
-        score: Out-of-fold score, cross-fitted where anything was tuned on it; None while it cannot be computed.
+        score: Out-of-fold score by which the row is ranked, at cross-fitted thresholds where the score depends on
+            thresholds; None while it cannot be computed.
+        threshold: How masks and predicted labels are made for ``score``: ``cross-fitted``, ``at one half`` (nothing to
+            tune the thresholds on), ``no threshold``, or empty while there is no score.
+        at_half: Of a run whose thresholds were cross-fitted, the same score at a threshold of one half; else None.
         low, high: 95 % interval over patients.
         by_class: Score of each class, where there are several.
         also: Values of other metrics.
@@ -62,11 +66,11 @@ class Row:
         sealed: Whether a blend is frozen.
         seconds: Training time of all its fits.
         parameters: Of one network.
-        test_score: Score at the last look at the locked test part, None before the first.
+        test_score: Score of the last test evaluation, None before the first.
         test_low, test_high: Its 95 % interval.
-        looks: Looks at the test part with what stands there now.
-        looks_by_name: The same, earlier versions under this name included.
-        dataset_looks: Looks at a test part of this dataset with any decision.
+        test_evals: Test evaluations of the decision as it is now.
+        test_evals_by_name: The same, earlier versions under this name included.
+        dataset_test_evals: Test evaluations of any decision on a test part of this dataset.
         submission: The submission file, as a path below the home; None where there is none.
         public, private: Scores the competition showed for what stands there now.
         public_outdated: Whether scores were noted for an earlier version only; those are not shown.
@@ -93,6 +97,8 @@ class Row:
     fold_hash: str = ""
     higher_is_better: bool = True
     score: float | None = None
+    threshold: str = ""
+    at_half: float | None = None
     low: float | None = None
     high: float | None = None
     by_class: dict[str, float] = field(default_factory=dict)
@@ -117,9 +123,9 @@ class Row:
     test_score: float | None = None
     test_low: float | None = None
     test_high: float | None = None
-    looks: int = 0
-    looks_by_name: int = 0
-    dataset_looks: int = 0
+    test_evals: int = 0
+    test_evals_by_name: int = 0
+    dataset_test_evals: int = 0
     submission: str | None = None
     public: float | None = None
     private: float | None = None

@@ -11,8 +11,8 @@ from heldout.blend.decision import load_decision
 from heldout.blend.members import load_member
 from heldout.errors import UserError
 from heldout.evaluate.collect import find_row
+from heldout.evaluate.held_out import held_out_decision
 from heldout.evaluate.scores import cross_fitted_table
-from heldout.report.overlay import held_out_decision
 
 if TYPE_CHECKING:
     import numpy as np

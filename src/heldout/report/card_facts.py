@@ -195,18 +195,20 @@ def _metrics(subject: Subject) -> dict[str, dict[str, float | None]]:
 
 
 def _test(row: Any) -> dict[str, Any]:
-    if not row.looks_by_name:
-        said = f"not looked at with this decision; looks at the test part of this dataset in all: {row.dataset_looks}."
-        return {"looks": 0, "looks_at_the_dataset": row.dataset_looks, "metrics": {}, "said": said}
-    looks = f"{row.looks} look{'' if row.looks == 1 else 's'} with this decision, {row.dataset_looks} in all"
+    if not row.test_evals_by_name:
+        said = f"never evaluated with this decision; test evaluations on this dataset in all: {row.dataset_test_evals}."
+        return {"looks": 0, "looks_at_the_dataset": row.dataset_test_evals, "metrics": {}, "said": said}
+    looks = (
+        f"{row.test_evals} look{'' if row.test_evals == 1 else 's'} with this decision, {row.dataset_test_evals} in all"
+    )
     if row.test_score is None:
         said = f"{looks}; none of them is of the decision as it stands now."
-        return {"looks": row.looks, "looks_at_the_dataset": row.dataset_looks, "metrics": {}, "said": said}
+        return {"looks": row.test_evals, "looks_at_the_dataset": row.dataset_test_evals, "metrics": {}, "said": said}
     score = {"value": row.test_score, "low": row.test_low, "high": row.test_high}
     bounds = "" if row.test_low is None else f" [{row.test_low:.3f}, {row.test_high:.3f}]"
     return {
-        "looks": row.looks,
-        "looks_at_the_dataset": row.dataset_looks,
+        "looks": row.test_evals,
+        "looks_at_the_dataset": row.dataset_test_evals,
         "metrics": {row.metric: score},
         "said": f"{row.metric} {row.test_score:.4f}{bounds}; {looks}.",
     }
@@ -242,7 +244,7 @@ def _limits(subject: Subject, row: Any, leaks: dict[str, Any]) -> list[str]:
         limits.append("Each fold's own score chose its checkpoint, which flatters it.")
     if leaks["conflicts"]:
         limits.append(f"{len(leaks['conflicts'])} groups of equal cases carry different labels.")
-    if not row.looks_by_name:
+    if not row.test_evals_by_name:
         limits.append("The locked test part was not looked at.")
     patients = subject.table["patient_id"].nunique()
     limits.append(f"Scores stand on {patients} patients; other hospitals, scanners and populations were not looked at.")

@@ -97,13 +97,13 @@ def asterisk(row: Row) -> str:
 
 def looks_text(row: Row) -> str:
     """How often the test part was looked at: ``1 look here, 3 at this test part in all``; empty before the first."""
-    if not row.looks_by_name:
+    if not row.test_evals_by_name:
         return ""
-    earlier = row.looks_by_name - row.looks
-    here = f"{row.looks} look{'' if row.looks == 1 else 's'}" + (
+    earlier = row.test_evals_by_name - row.test_evals
+    here = f"{row.test_evals} look{'' if row.test_evals == 1 else 's'}" + (
         f" (+ {earlier} at earlier versions)" if earlier else ""
     )
-    return f"{here}, {row.dataset_looks} at this test part in all"
+    return f"{here}, {row.dataset_test_evals} at this test part in all"
 
 
 def duration(seconds: float) -> str:

@@ -155,7 +155,7 @@ def _fits(row: Row, *, checkpoint: bool = True) -> str:
 
 def _test(row: Row) -> str:
     """Test score, looks with this decision and in all, one below the other."""
-    if not row.looks_by_name:
+    if not row.test_evals_by_name:
         return "-"
-    looks = f"{row.looks} look{'' if row.looks == 1 else 's'}"
-    return f"{number(row.test_score)}\n{looks}\n{row.dataset_looks} in all"
+    looks = f"{row.test_evals} look{'' if row.test_evals == 1 else 's'}"
+    return f"{number(row.test_score)}\n{looks}\n{row.dataset_test_evals} in all"

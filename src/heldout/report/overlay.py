@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,8 @@ from heldout import files
 from heldout.blend.apply import blend_case
 from heldout.blend.decision import Decision, load_decision
 from heldout.blend.members import Member, load_member
-from heldout.blend.values import WHOLE
 from heldout.errors import UserError
+from heldout.evaluate.held_out import held_out_decision
 from heldout.report.figures import ClassifiedCase, SegmentedCase, draw_classification, draw_segmentation
 
 SEGMENTED, CLASSIFIED = 4, 8
@@ -76,28 +75,6 @@ def choose_classified(table: pd.DataFrame, classes: tuple[str, ...], count: int 
     order = np.argsort(-np.abs(truth - scores).max(axis=1), kind="stable")
     spread = np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))
     return list(table["case_id"].to_numpy()[order[spread]])
-
-
-def held_out_decision(decision: Decision, fold: int) -> Decision:
-    """A blend as a fold's cases are scored: with the settings tuned on the other folds; of a run the run itself."""
-    settings = decision.search.get("by_fold", {}).get(str(fold))
-    if settings is None:
-        return decision
-    weights = iter(settings["weights"])
-    members = [one if one["weight"] is None else {**one, "weight": next(weights) / WHOLE} for one in decision.members]
-    names, shares = decision.classes, settings["presence"]
-    presence = {}
-    if shares:
-        named = zip(decision.presence["shares"], shares, strict=True)
-        presence = {**decision.presence, "shares": {name: share / WHOLE for name, share in named}}
-    return replace(
-        decision,
-        members=members,
-        thresholds=dict(zip(names, settings["thresholds"], strict=True)) if settings["thresholds"] else {},
-        spatial=dict(zip(names, settings["spatial"], strict=True)) if settings["spatial"] else {},
-        presence=presence,
-        calibration=settings["calibration"],
-    )
 
 
 def read_segmented(decision: Decision, members: list[Member], case_id: str) -> tuple[SegmentedCase, np.ndarray | None]:

@@ -78,7 +78,7 @@ def page(rows: list[Row]) -> str:
 
 def _section(identifier: str, title: str, metric: str, rows: list[Row]) -> str:
     parts = [f'<section aria-labelledby="{identifier}"><h2 id="{identifier}">{title}</h2>']
-    if looks := max(row.dataset_looks for row in rows):
+    if looks := max(row.dataset_test_evals for row in rows):
         parts.append(f'<p class="soft">The locked test part was looked at {_count(looks, "time")} in all.</p>')
     parts.append(f'<div class="pictures">{_pictures(rows, metric)}</div>')
     parts.append(_table(rows, title))

@@ -114,7 +114,7 @@ def _line(row: Row) -> str:
         _list(seeds) or "-",
         row.budget or ("-" if row.score is None else "full"),
         "-" if row.score is None else duration(row.seconds),
-        test if row.looks_by_name else "not looked at",
+        test if row.test_evals_by_name else "not looked at",
     ]
     return "| " + " | ".join(cells) + " |"
 
