@@ -1,8 +1,12 @@
+import shutil
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from heldout.data import cases as room
-from heldout.data.prepare import open_prepared, sample_foreground, to_float
+from heldout.data.prepare import open_prepared, prepared_folder, sample_foreground, to_float
+from heldout.data.transform import Recipe
 from heldout.errors import UserError
 from tests.data import toy
 
@@ -45,8 +49,6 @@ def test_masks_of_the_test_part_are_never_prepared(dataset):
 
 
 def test_the_result_does_not_depend_on_the_number_of_processes(dataset):
-    import shutil
-
     alone = open_prepared(dataset, toy.toy_config(), progress=False, workers=1)
     expected = contents(alone.folder)
     shutil.rmtree(alone.folder)
@@ -64,6 +66,55 @@ def test_a_second_call_does_nothing_and_a_lost_file_is_made_again(dataset):
     (prepared.folder / f"{lost}.image.npy").unlink()
     again = open_prepared(dataset, toy.toy_config(), progress=False)
     assert contents(again.folder) == expected
+
+
+@pytest.fixture
+def readings(monkeypatch):
+    """How often each raw file was read."""
+    counts = Counter()
+    for name in ("read_image", "read_mask"):
+        original = getattr(toy.Toy, name)
+
+        def counted(self, row, original=original, name=name, **options):
+            counts[row[name.removeprefix("read_")]] += 1
+            return original(self, row, **options)
+
+        monkeypatch.setattr(toy.Toy, name, counted)
+    return counts
+
+
+def test_a_raw_file_is_read_once_on_its_way_to_the_prepared_array(tmp_path, monkeypatch, readings):
+    toy.segmentation_toy(toy.install(monkeypatch, tmp_path))
+    dataset = room.open_dataset(toy.toy_config())
+    prepared = open_prepared(dataset, toy.toy_config(), progress=False)
+    assert set(prepared.entries) == set(dataset.part("train")["case_id"])
+    assert len(readings) == 2 * len(dataset.cases)
+    assert set(readings.values()) == {1}
+
+
+def test_arrays_made_while_checking_equal_those_made_later(dataset):
+    expected = contents(open_prepared(dataset, toy.toy_config(), progress=False).folder)
+    shutil.rmtree(dataset.folder / "prepared")
+    assert contents(open_prepared(dataset, toy.toy_config(), progress=False).folder) == expected
+
+
+def test_checking_leaves_no_mask_of_the_test_part_and_nothing_where_it_fails(dataset):
+    folder = prepared_folder(dataset.folder, Recipe.of(toy.toy_config()))
+    train = set(dataset.part("train")["case_id"])
+    assert {path.name.split(".")[0] for path in folder.glob("*.npy")} == train
+    (dataset.source.root / f"{min(train)}.image.npy").write_bytes(b"")
+    with pytest.raises(UserError, match="cannot be read"):
+        room.index_dataset(toy.toy_config(), progress=False)
+    assert not contents(folder)
+
+
+def test_settings_that_do_not_fit_are_no_fault_of_the_dataset(tmp_path, monkeypatch):
+    toy.segmentation_toy(toy.install(monkeypatch, tmp_path))
+    config = toy.toy_config(image_size=(8, 8, 8))
+    dataset = room.index_dataset(config, progress=False)
+    assert len(dataset.cases) == 24
+    with pytest.raises(UserError, match=r"case p\d\d_0.*image_size"):
+        open_prepared(dataset, config, progress=False)
 
 
 def test_parts_are_added_to_what_is_there(dataset):
@@ -85,13 +136,14 @@ def test_an_interrupted_preparation_is_taken_up_again(dataset, monkeypatch):
     path = dataset.source.root / f"{broken}.image.npy"
     good = path.read_bytes()
     path.write_bytes(b"")
+    config = toy.toy_config(image_size=(8, 8))  # other settings than those that the dataset was checked with
     with pytest.raises(EOFError):
-        open_prepared(dataset, toy.toy_config(), progress=False)
-    folder = next((dataset.folder / "prepared").iterdir())
+        open_prepared(dataset, config, progress=False)
+    folder = prepared_folder(dataset.folder, Recipe.of(config))
     first = dataset.part("train")["case_id"][0]
     done = (folder / f"{first}.image.npy").stat().st_mtime_ns
     path.write_bytes(good)
-    open_prepared(dataset, toy.toy_config(), progress=False)
+    open_prepared(dataset, config, progress=False)
     assert (folder / f"{first}.image.npy").stat().st_mtime_ns == done
 
 

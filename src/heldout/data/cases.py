@@ -15,9 +15,11 @@ from heldout.data.dataset import Dataset
 from heldout.data.folds import choose_test, class_table, make_folds
 from heldout.data.leaks import Duplicates, find_duplicates, group_ids
 from heldout.data.pack.source import RECORD, packed_source
+from heldout.data.prepare import ArrayStore, prepared_folder
 from heldout.data.report import leak_report
 from heldout.data.sealed import open_sealed
 from heldout.data.sources import Source, source_class
+from heldout.data.transform import Recipe
 from heldout.data.verify import data_hash, index_hash, load, raw_files
 from heldout.errors import UserError
 
@@ -82,14 +84,28 @@ def _source(config: BaseConfig) -> Source:
 
 
 def _build(config: BaseConfig, source: Source, folder: Path, skip_bad: bool, progress: bool) -> None:
+    """Check the dataset, and prepare its training cases with the experiment's settings while they are in memory."""
+    recipe = Recipe.of(config)
+    store = ArrayStore(prepared_folder(folder, recipe), recipe)
+    if config.first_stage is not None:  # its arrays hold maps that only training can make
+        _check_and_split(config, source, folder, skip_bad, progress, None)
+        return
+    with store.made_anew() as entries:
+        entries.update(_check_and_split(config, source, folder, skip_bad, progress, store))
+
+
+def _check_and_split(
+    config: BaseConfig, source: Source, folder: Path, skip_bad: bool, progress: bool, store: ArrayStore | None
+) -> dict[str, dict[str, Any]]:
+    """Write the tables of the checked dataset; manifest entries of the training cases that were prepared."""
     index = source.index()
-    results, problems = check_cases(source, index, progress=progress)
+    results, problems = check_cases(source, index, store=store, progress=progress)
     if problems and not skip_bad:
         refuse(problems, str(source.root))
     sound = [position for position, result in enumerate(results) if result is not None]
     if not sound:
         refuse(problems, str(source.root))
-    checked = [results[position] for position in sound]
+    checked = [result for result in results if result is not None]
     cases = _with_results(index.iloc[sound].reset_index(drop=True), checked)
     duplicates = find_duplicates(
         cases, [result.fingerprint for result in checked], source.dimensions, near=config.near_duplicates
@@ -106,6 +122,8 @@ def _build(config: BaseConfig, source: Source, folder: Path, skip_bad: bool, pro
     one_class = source.kind == "classification" and len(source.classes) == 1
     folds = make_folds(train, config.fold_count, config.fold_seed, needs_negatives=one_class)
     _write(config, source, folder, index, cases, folds, problems + crossing, duplicates)
+    entries = {case_id: result.prepared for case_id, result in zip(index["case_id"], results, strict=True) if result}
+    return {case_id: entry for case_id in train["case_id"] if (entry := entries[case_id]) is not None}
 
 
 def _with_results(index: pd.DataFrame, checked: list[Checked]) -> pd.DataFrame:

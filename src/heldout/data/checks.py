@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from heldout.data import readers
 from heldout.data.fingerprint import Fingerprint, content_hash, fingerprint
 from heldout.data.image import BadFile, Image
 from heldout.data.parallel import map_cases
+from heldout.data.prepare import ArrayStore
 from heldout.data.sources import Source
 from heldout.errors import UserError
 
@@ -35,6 +37,7 @@ class Checked:
         mask_hash: SHA-256 of the mask's pixels, "" without a mask.
         channels: Channels of the image.
         fingerprint: By which near-duplicates are found.
+        prepared: Manifest entry of the arrays that were written while the case was in memory; None without any.
     """
 
     labels: dict[str, float]
@@ -42,6 +45,7 @@ class Checked:
     mask_hash: str
     channels: int
     fingerprint: Fingerprint
+    prepared: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,13 @@ class Problem:
     reason: str
 
 
-def check_case(source: Source, row: Mapping[str, Any]) -> Checked:
-    """Read one case and check everything that can be seen from it alone.
+def check_case(source: Source, row: Mapping[str, Any], store: ArrayStore | None = None) -> Checked:
+    """Read one case once and check everything that can be seen from it alone.
 
     Args:
         source: The dataset's source.
         row: One row of the source's index.
+        store: Prepares a case that can be trained on, so that it need not be read again; None only checks.
 
     Raises:
         BadFile: the case cannot be trusted; the message names it, or its file, and the remedy.
@@ -66,7 +71,7 @@ def check_case(source: Source, row: Mapping[str, Any]) -> Checked:
     image = _guarded(source.read_image, row, salvage=row["split"] == "submit")
     _check_image(source, row, image)
     labels = {name: float(row[f"y_{name}"]) for name in source.classes}
-    mask_hash = ""
+    mask, mask_hash = None, ""
     if row["split"] != "submit":
         if row["mask"] or source.kind == "segmentation":
             mask = _guarded(source.read_mask, row)
@@ -76,7 +81,11 @@ def check_case(source: Source, row: Mapping[str, Any]) -> Checked:
             if source.kind == "segmentation" or np.isnan(list(labels.values())).any():
                 labels = dict(zip(source.classes, presence(mask, len(source.classes)), strict=True))
         _check_labels(source, row, labels)
-    return Checked(labels, content_hash(image.array), mask_hash, len(image.array), fingerprint(image))
+    content, entry = content_hash(image.array), None
+    if store is not None and row["split"] in ("", "train"):
+        with contextlib.suppress(BadFile):  # a sound case that does not fit these settings: training will say so
+            entry = store.write({**row, "content_hash": content}, "train", image, mask)
+    return Checked(labels, content, mask_hash, len(image.array), fingerprint(image), entry)
 
 
 def presence(mask: np.ndarray, classes: int) -> list[float]:
@@ -88,9 +97,14 @@ def presence(mask: np.ndarray, classes: int) -> list[float]:
 
 
 def check_cases(
-    source: Source, index: pd.DataFrame, *, progress: bool = True, workers: int | None = None
+    source: Source,
+    index: pd.DataFrame,
+    *,
+    store: ArrayStore | None = None,
+    progress: bool = True,
+    workers: int | None = None,
 ) -> tuple[list[Checked | None], list[Problem]]:
-    """Check every row of an index.
+    """Check every row of an index, and prepare it at the same reading where a ``store`` is given.
 
     Returns:
         One result per row, None for a bad one; and all problems, in the order of the rows.
@@ -101,7 +115,9 @@ def check_cases(
     problems: list[Problem] = []
     for row, result in zip(
         rows,
-        map_cases(_check_chunk, (source,), rows, "Checking cases", progress=progress, workers=workers),
+        map_cases(
+            _check_chunk, (source, store, frozenset(listed)), rows, "Checking cases", progress=progress, workers=workers
+        ),
         strict=True,
     ):
         reason = listed.get(row["case_id"]) or (result if isinstance(result, str) else "")
@@ -133,11 +149,13 @@ def first_file(source: Source, row: Mapping[str, Any]) -> str:
     return str(path.relative_to(source.root)) if path.is_relative_to(source.root) else str(path)
 
 
-def _check_chunk(source: Source, rows: list[dict[str, Any]]) -> list[Checked | str]:
+def _check_chunk(
+    source: Source, store: ArrayStore | None, refused: frozenset[str], rows: list[dict[str, Any]]
+) -> list[Checked | str]:
     results: list[Checked | str] = []
     for row in rows:
         try:
-            results.append(check_case(source, row))
+            results.append(check_case(source, row, None if row["case_id"] in refused else store))
         except UserError as error:
             results.append(str(error))
     return results
@@ -190,7 +208,7 @@ def _check_mask(source: Source, row: Mapping[str, Any], image: Image, mask: np.n
 def _check_mask_place(source: Source, row: Mapping[str, Any], image: Image) -> None:
     """A mask of the right shape may still lie elsewhere in the patient."""
     for path in source.paths(row["mask"]) if row["mask"] and image.affine is not None else []:
-        affine = None if "#" in str(path) or readers.format_of(path) != "nifti" else readers.open_any(path).affine
+        affine = None if "#" in str(path) or readers.format_of(path) != "nifti" else readers.nifti_affine(path)
         if affine is not None and not np.allclose(affine, image.affine, atol=AFFINE_TOLERANCE):
             raise BadFile(
                 f"case {row['case_id']}: {path.name} has another affine than its image, so it lies elsewhere in the "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,8 @@ import numpy as np
 
 from heldout import files
 from heldout.data.geometry import Geometry, prepare_mask, restore
-from heldout.data.guide import Guides, guide_of
-from heldout.data.image import BadFile
+from heldout.data.guide import Guide, Guides, guide_of
+from heldout.data.image import BadFile, Image
 from heldout.data.normalise import to_float
 from heldout.data.parallel import map_cases
 from heldout.data.sources import Source
@@ -25,8 +26,19 @@ if TYPE_CHECKING:
     from heldout.config import BaseConfig
     from heldout.data.dataset import Dataset
 
-__all__ = ["Geometry", "Prepared", "open_prepared", "prepare_image", "prepare_mask", "restore", "to_float"]
+__all__ = [
+    "ArrayStore",
+    "Geometry",
+    "Prepared",
+    "open_prepared",
+    "prepare_image",
+    "prepare_mask",
+    "prepared_folder",
+    "restore",
+    "to_float",
+]
 
+ENDINGS = ("image", "mask", "foreground")  # of a case's files
 FOREGROUND = 1000  # voxels remembered per case
 SECONDS_BETWEEN_SAVES = 5.0  # of the manifest: what a killed run prepares again at most
 
@@ -117,16 +129,15 @@ def open_prepared(
         UserError: a case does not fit the settings; the message names it.
     """
     recipe = Recipe.of(config)
-    folder = dataset.folder / "prepared" / (recipe.digest() + ("" if guides is None else f"-{guides.key[:16]}"))
+    folder = prepared_folder(dataset.folder, recipe, guides)
     cases = dataset.cases[dataset.cases["split"].isin(list(splits))]
     entries = finished_entries(folder, cases)
     if len(entries) < len(cases):
         with files.lock(folder, "preparing arrays", wait=True):
             entries = finished_entries(folder, cases)
             todo = cases[~cases["case_id"].isin(list(entries))].to_dict("records")
-            kept = files.read_json(folder / "manifest.json")["cases"] if (folder / "manifest.json").exists() else {}
-            manifest, saved = {**kept, **entries}, time.monotonic()
-            shared = (dataset.source, recipe, folder, guides)
+            manifest, saved = {**_listed(folder), **entries}, time.monotonic()
+            shared = (dataset.source, ArrayStore(folder, recipe), guides)
             for row, entry in zip(
                 todo,
                 map_cases(_prepare_chunk, shared, todo, "Preparing cases", progress=progress, workers=workers),
@@ -140,18 +151,23 @@ def open_prepared(
     return Prepared(folder, entries)
 
 
+def prepared_folder(dataset: Path, recipe: Recipe, guides: Guides | None = None) -> Path:
+    """Where a recipe's arrays lie below the folder of a dataset."""
+    return dataset / "prepared" / (recipe.digest() + ("" if guides is None else f"-{guides.key[:16]}"))
+
+
 def finished_entries(folder: Path, cases: Any) -> dict[str, dict[str, Any]]:
     """Entries of the cases whose arrays are on the disk and were made of today's pixels."""
-    if not (folder / "manifest.json").exists():
+    entries = _listed(folder)
+    if not entries:
         return {}
-    entries = files.read_json(folder / "manifest.json")["cases"]
     present = {path.name for path in folder.iterdir()}
     done = {}
     for case_id, content, split in zip(cases["case_id"], cases["content_hash"], cases["split"], strict=True):
         entry = entries.get(case_id)
         if entry is None or (entry["content_hash"], entry["split"]) != (content, split):
             continue
-        endings = ("image", "mask", "foreground") if entry["mask"] and entry["mask"]["stored"] else ("image",)
+        endings = ENDINGS if entry["mask"] and entry["mask"]["stored"] else ENDINGS[:1]
         if all(f"{case_id}.{ending}.npy" in present for ending in endings):
             done[case_id] = entry
     return done
@@ -162,36 +178,89 @@ def write_manifest(folder: Path, recipe: Recipe, entries: dict[str, Any]) -> Non
     files.write_json(folder / "manifest.json", {"schema": 1, "recipe": recipe.to_dict(), "cases": entries})
 
 
+@dataclass(frozen=True)
+class ArrayStore:
+    """Writes the prepared arrays of one recipe, case by case; can be sent to another process.
+
+    Attributes:
+        folder: Where the arrays go.
+        recipe: The settings they are made with.
+    """
+
+    folder: Path
+    recipe: Recipe
+
+    def write(
+        self, row: Mapping[str, Any], split: str, image: Image, mask: np.ndarray | None, guide: Guide | None = None
+    ) -> dict[str, Any]:
+        """Prepare a case that was just read, and write its arrays.
+
+        Args:
+            row: The case, with its ``case_id`` and ``content_hash``.
+            split: The part it is in.
+            image: Its image.
+            mask: Its mask (M, *original), where one is to be prepared.
+            guide: A first stage's map of the case.
+
+        Returns:
+            The case's entry in the manifest.
+
+        Raises:
+            BadFile: the image does not fit the recipe.
+        """
+        case_id = row["case_id"]
+        try:
+            array, geometry = prepare_image(image, self.recipe, guide)
+        except BadFile as error:
+            raise BadFile(f"case {case_id}: {error}") from None
+        write_array(self.folder / f"{case_id}.image.npy", array)
+        entry = {"content_hash": row["content_hash"], "split": split, "geometry": geometry.to_dict(), "mask": None}
+        if mask is not None:
+            prepared = prepare_mask(mask, geometry)
+            stored = bool(prepared.any())
+            entry["mask"] = {"stored": stored, "channels": len(prepared)}
+            if stored:
+                write_array(self.folder / f"{case_id}.mask.npy", prepared)
+                write_array(self.folder / f"{case_id}.foreground.npy", sample_foreground(prepared, case_id))
+        return entry
+
+    @contextlib.contextmanager
+    def made_anew(self) -> Iterator[dict[str, dict[str, Any]]]:
+        """Hold the folder while all its arrays are made anew.
+
+        Yields:
+            Manifest entries, to be filled with those of the cases to keep; arrays of other cases are removed in the
+            end, and all of them where the block fails.
+        """
+        with files.lock(self.folder, "preparing arrays", wait=True):
+            (self.folder / "manifest.json").unlink(missing_ok=True)
+            entries: dict[str, dict[str, Any]] = {}
+            try:
+                yield entries
+                write_manifest(self.folder, self.recipe, entries)
+            finally:
+                for path in self.folder.glob("*.npy"):
+                    if path.name.rsplit(".", 2)[0] not in entries:
+                        path.unlink()
+
+
+def _listed(folder: Path) -> dict[str, dict[str, Any]]:
+    """Entries of the manifest, where there is one."""
+    path = folder / "manifest.json"
+    return files.read_json(path)["cases"] if path.exists() else {}
+
+
 def _prepare_chunk(
-    source: Source, recipe: Recipe, folder: Path, guides: Guides | None, rows: list[dict[str, Any]]
+    source: Source, store: ArrayStore, guides: Guides | None, rows: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    return [_prepare_case(source, recipe, folder, guides, row) for row in rows]
+    return [_prepare_case(source, store, guides, row) for row in rows]
 
 
-def _prepare_case(
-    source: Source, recipe: Recipe, folder: Path, guides: Guides | None, row: dict[str, Any]
-) -> dict[str, Any]:
-    case_id = row["case_id"]
+def _prepare_case(source: Source, store: ArrayStore, guides: Guides | None, row: dict[str, Any]) -> dict[str, Any]:
     image = source.read_image(row, salvage=row["split"] == "submit")
-    try:
-        array, geometry = prepare_image(image, recipe, guide_of(guides, case_id))
-    except BadFile as error:
-        raise BadFile(f"case {case_id}: {error}") from None
-    write_array(folder / f"{case_id}.image.npy", array)
-    entry = {
-        "content_hash": row["content_hash"],
-        "split": row["split"],
-        "geometry": geometry.to_dict(),
-        "mask": None,
-    }
-    if row["split"] == "train" and (row["mask"] or source.kind == "segmentation"):
-        mask = prepare_mask(source.read_mask(row), geometry)
-        stored = bool(mask.any())
-        entry["mask"] = {"stored": stored, "channels": len(mask)}
-        if stored:
-            write_array(folder / f"{case_id}.mask.npy", mask)
-            write_array(folder / f"{case_id}.foreground.npy", sample_foreground(mask, case_id))
-    return entry
+    masked = row["split"] == "train" and (row["mask"] or source.kind == "segmentation")
+    guide = guide_of(guides, row["case_id"])
+    return store.write(row, row["split"], image, source.read_mask(row) if masked else None, guide)
 
 
 def sample_foreground(mask: np.ndarray, case_id: str) -> np.ndarray:
