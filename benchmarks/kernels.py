@@ -24,8 +24,8 @@ KINDS = {
     "labels of DICOM series, server": f"exp052+dataset=series,{BRIEF},{SERIES}",
     "masks and labels of images, two heads": f"exp006+dataset=images,{BRIEF},{IMAGES}",
     "masks of volumes, two stages": "exp007+epochs=1,first_stage=exp003+epochs=1,folds=(0,)",
-    "labels of DICOM series in crops, server": f"exp052m+dataset=series,{BRIEF},{SERIES}",
-    "labels of DICOM series in 2.5D, server": f"exp052s+dataset=series,{BRIEF},{SERIES}",
+    "labels of DICOM series in crops, server": f"exp052_crops+dataset=series,{BRIEF},{SERIES}",
+    "labels of DICOM series in 2.5D, server": f"exp052_slices+dataset=series,{BRIEF},{SERIES}",
 }
 
 

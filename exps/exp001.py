@@ -8,7 +8,7 @@ class Exp001(Segment2D):
     source = "phantom"
     fold_count = 2
     seeds = (0, 1)
-    normalise = "unit"
+    normalize = "unit"
     encoder = "tu-resnet10t"
     epochs = 6
     batch_size = 8

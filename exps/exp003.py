@@ -8,7 +8,7 @@ class Exp003(Segment3D):
     source = "phantom"
     source_options = {"dimensions": 3}
     fold_count = 2
-    normalise = "zscore"
+    normalize = "zscore"
     spacing = (2.0, 2.0, 2.0)
     patch_size = (32, 32, 16)
     filters = (8, 16, 32)

@@ -7,7 +7,7 @@ class Exp004(Classify2D):
     dataset = "phantom"
     source = "phantom"
     fold_count = 2
-    normalise = "unit"
+    normalize = "unit"
     encoder = "resnet10t"
     epochs = 6
     lr = 1e-3

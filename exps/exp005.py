@@ -8,7 +8,7 @@ class Exp005(Classify3D):
     source = "phantom"
     source_options = {"dimensions": 3}
     fold_count = 2
-    normalise = "zscore"
+    normalize = "zscore"
     image_size = (32, 32, 16)
     encoder = "resnet10"
     stem = "small"

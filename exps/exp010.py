@@ -10,7 +10,7 @@ class Exp010(Segment3D):
     near_duplicates = False
     crop = "nonzero"
     spacing = (2.0, 2.0, 2.0)
-    normalise = "zscore"
+    normalize = "zscore"
     patch_size = (48, 48, 48)
     foreground_fraction = 0.7
     loss = "dice_bce"

@@ -17,14 +17,12 @@ class Exp013(Exp010):
     budgets = {
         "quick": {
             "spacing": (4.0, 4.0, 4.0),
-            "patch_size": (32, 32, 32),
-            "filters": (8, 16, 32),
             "case_fraction": 0.1,
             "epochs": 4,
             "steps_per_epoch": 16,
-            "validate_every": 4,
             "folds": (0,),
+            "lr": 0.002,
         },
-        "baseline": {"epochs": 30, "folds": (0,)},
-        "production": {"spacing": (1.0, 1.0, 1.0), "epochs": 300, "seeds": (0, 1, 2)},
+        "baseline": {"folds": (0,)},
+        "production": {"spacing": (1.0, 1.0, 1.0), "epochs": 300, "filters": (32, 64, 128, 256)},
     }

@@ -7,9 +7,10 @@ class Exp020Lite0(Exp020):
     encoder = "tf_efficientnet_lite0"
     encoder_weights = "tf_efficientnet_lite0.safetensors"
     image_size = (224, 224)
-    normalise = "unit"
+    normalize = "unit"
     epochs = 15
     budgets = {
-        "quick": {"image_size": (128, 128), "epochs": 8},
-        "production": {"epochs": 30, "seeds": (0, 1, 2)},
+        "quick": {"image_size": (128, 128), "epochs": 8, "seeds": (0,)},
+        "production": {"epochs": 30, "image_size": (224, 224), "encoder": "tf_efficientnet_lite0"},
+        "baseline": None,
     }

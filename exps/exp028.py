@@ -12,7 +12,7 @@ class Exp028(Segment2D):
     near_duplicates = False
     channels = 4
     image_size = (240, 240)
-    normalise = "zscore"
+    normalize = "zscore"
     encoder = "resnet18"
     epochs = 40
     batch_size = 16

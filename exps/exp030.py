@@ -6,7 +6,7 @@ from heldout.tasks.segment import Segment3D
 class Exp030(Segment3D):
     dataset = "Task04_Hippocampus"
     source = "msd"
-    normalise = "zscore"
+    normalize = "zscore"
     patch_size = (40, 56, 40)
     foreground_fraction = 0.0
     filters = (16, 32, 64, 128)

@@ -4,4 +4,4 @@ from exps.exp030 import Exp030
 
 
 class Exp032(Exp030):
-    normalise = "percentile"
+    normalize = "percentile"

@@ -8,7 +8,7 @@ class Exp040Lite0(Exp040):
     encoder_weights = "tf_efficientnet_lite0.safetensors"
     decoder_channels = (128, 64, 48, 32, 16)
     image_size = (256, 256)
-    normalise = "unit"
+    normalize = "unit"
     positive_fraction = 0.7
     batch_dice = False
     dice_positives = True
@@ -17,6 +17,13 @@ class Exp040Lite0(Exp040):
     steps_per_epoch = 60
     tta = "hv"
     budgets = {
-        "quick": {"image_size": (192, 192), "epochs": 4, "steps_per_epoch": 40, "folds": (0, 1)},
-        "production": {"image_size": (384, 384), "epochs": 40, "steps_per_epoch": 200, "seeds": (0, 1, 2)},
+        "quick": {"epochs": 4},
+        "production": {
+            "image_size": (384, 384),
+            "epochs": 40,
+            "steps_per_epoch": 200,
+            "encoder": "tu-tf_efficientnet_lite0",
+        },
+        "hour": None,
+        "baseline": None,
     }

@@ -9,7 +9,7 @@ from heldout.tasks.classify import Classify3D
 class Exp050(Classify3D):
     dataset = "medmnist3d"
     source = "medmnist3d"
-    normalise = "unit"
+    normalize = "unit"
     near_duplicates = False
     encoder = "resnet18"
     stem = "small"

@@ -7,7 +7,7 @@ class Exp052(Classify3D):
     dataset = "phantom_aneurysm"
     source = "phantom_aneurysm"
     fold_count = 2
-    normalise = "zscore"
+    normalize = "zscore"
     image_size = (32, 32, 32)
     encoder = "resnet10"
     stem = "small"

@@ -5,8 +5,4 @@ from exps.exp053 import Exp053
 
 class Exp054(Exp053):
     encoder = "resnet34"
-    budgets = {
-        "quick": {"epochs": 8, "width": 0.25},
-        "baseline": {"epochs": 15},
-        "production": {"width": 1.0, "epochs": 60, "seeds": (0, 1, 2)},
-    }
+    budgets = {"quick": {"encoder": "resnet34"}}

@@ -9,7 +9,6 @@ class Exp058(Exp050):
     slice_step = 3
     pooling = "attention"
     budgets = {
-        "quick": {"epochs": 8},
-        "baseline": {"epochs": 15},
-        "production": {"encoder": "resnet18", "slice_step": 1, "epochs": 60, "seeds": (0, 1, 2)},
+        "quick": {"encoder": "resnet10t", "width": 0.5},
+        "production": {"encoder": "resnet18", "slice_step": 1, "width": 0.5},
     }

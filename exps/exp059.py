@@ -10,7 +10,7 @@ class Exp059(Classify3D):
     source = "rsna_aneurysm"
     skip_bad = True
     near_duplicates = False
-    normalise = "percentile"
+    normalize = "percentile"
     percentiles = (0.5, 99.5)
     spacing = (1.0, 1.0, 1.0)
     image_size = (192, 192, 160)

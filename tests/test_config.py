@@ -11,6 +11,7 @@ import pytest
 from heldout import config as configuration
 from heldout.config import BaseConfig, difference
 from heldout.errors import UserError
+from heldout.tasks import Classify2D, Classify3D, Segment2D, Segment3D
 
 PARENT = '''"""Parent of the family."""
 from typing import ClassVar
@@ -75,11 +76,11 @@ def test_bare_assignment_overrides_and_the_rest_is_inherited(write):
         ("    seeds = (1, 1)", "repeat"),
         ("    patch_size = (8, 8, 8)", "needs 2"),
         (
-            "    normalise = 'window'\n    windows = ((40, 80), (600, 2800))",
-            "2 windows need normalise = 'window' and channels = 2, not 'window' and 1",
+            "    normalize = 'window'\n    windows = ((40, 80), (600, 2800))",
+            "2 windows need normalize = 'window' and channels = 2, not 'window' and 1",
         ),
-        ("    channels = 1\n    windows = ((40, 80),)", "1 windows need normalise = 'window'"),
-        ("    normalise = 'window'\n    windows = ((40, 0),)", "a width that is not above 0"),
+        ("    channels = 1\n    windows = ((40, 80),)", "1 windows need normalize = 'window'"),
+        ("    normalize = 'window'\n    windows = ((40, 0),)", "a width that is not positive"),
         ("    tta = 'x'", "may hold each of 'vh'"),
         ("    budgets = {'quick': {'epoch': 1}}", "unknown field 'epoch'"),
         ("    budgets = {'quick': {'epochs': 0}}", "under its budget 'quick': epochs = 0"),
@@ -136,14 +137,14 @@ def test_a_list_does_for_a_tuple_as_tables_print_one(write, text, field, value):
 
 
 def test_lists_within_a_list_become_tuples_too(write):
-    text = ["normalise=window", "channels=2", "windows=[[40.0, 80.0], [600.0, 2800.0]]"]
+    text = ["normalize=window", "channels=2", "windows=[[40.0, 80.0], [600.0, 2800.0]]"]
     assert configuration.load("exp900", overrides=text).windows == ((40.0, 80.0), (600.0, 2800.0))
 
 
 @pytest.mark.parametrize(
     ("spec", "overrides", "message"),
     [
-        ("exp9", [], "no experiment"),
+        ("exp9", [], "not an experiment"),
         ("exp999", [], "exps/exp999.py does not exist"),
         ("exp900@huge", [], "it has quick"),
         ("exp900", ["lr"], "write field=value"),
@@ -202,3 +203,39 @@ def test_a_record_older_than_a_field_counts_as_having_had_its_default():
     for name in ("accumulate", "positive_fraction"):
         del recorded["fields"][name]
     assert difference(config.complete(recorded), config.identity()) == ["positive_fraction: None -> 0.5"]
+
+
+def test_budgets_of_a_child_merge_with_those_of_its_parent(write):
+    experiment = child(write, "    budgets = {'quick': {'epochs': 3}, 'long': {'epochs': 99}}")
+    assert experiment.budgets == {"quick": {"epochs": 3, "image_size": (64, 64)}, "long": {"epochs": 99}}
+    write("exp902", "from exps.exp901 import Exp901\n\nclass Exp902(Exp901):\n    budgets = {'quick': None}\n")
+    assert configuration.load("exp902").budgets == {"long": {"epochs": 99}}
+
+
+def test_an_earlier_spelling_of_a_field_is_taken_with_a_note(write, capsys):
+    body = "    normalise = 'unit'\n    budgets = {'quick': {'normalise': 'zscore'}}"
+    experiment = child(write, body)
+    assert "normalise is now spelled normalize" in capsys.readouterr().err
+    assert (experiment.normalize, configuration.load("exp901@quick").normalize) == ("unit", "zscore")
+    again = configuration.load("exp901", overrides=["normalise=window"])
+    assert (again.normalize, again.spec) == ("window", "exp901+normalize=window")
+
+
+def test_an_earlier_name_of_an_experiment_means_the_same(write):
+    child(write, "    lr = 1e-2")
+    write("aliases", 'ALIASES = {"exp900a": "exp901"}')
+    assert configuration.load("exp900a@quick+normalise=unit").spec == "exp901@quick+normalize=unit"
+
+
+def test_a_record_with_earlier_names_is_today_s():
+    config = BaseConfig()
+    recorded = config.identity()
+    fields = dict(recorded["fields"])
+    fields["normalise"] = fields.pop("normalize")
+    fields["first_stage_share"] = fields.pop("first_stage_fraction")
+    assert difference(config.complete({**recorded, "fields": fields}), config.identity()) == []
+
+
+@pytest.mark.parametrize("task", [Classify2D, Classify3D, Segment2D, Segment3D], ids=lambda task: task.__name__)
+def test_every_field_has_a_description(task):
+    assert [name for name, field in task.model_fields.items() if not field.description] == []

@@ -1,4 +1,9 @@
-"""The one exception a user is meant to see."""
+"""What a user is told besides results: the errors to mend, and notes on the standard error."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
 
 
 class UserError(Exception):
@@ -9,4 +14,10 @@ class UserError(Exception):
 
 
 class Diverged(UserError):  # noqa: N818 - the name says what happened
-    """A network whose loss, weights or predictions are no numbers any more."""
+    """A network whose loss, weights or predictions are not finite."""
+
+
+@cache
+def note(text: str) -> None:
+    """Print one line on the standard error, once for each text."""
+    print(f"note: {text}", file=sys.stderr)

@@ -111,10 +111,10 @@ def test_a_volume_without_voxel_size_cannot_have_a_spacing():
 
 def test_grey_and_rgb_are_converted_and_other_channels_refused():
     grey = Image(np.arange(64, dtype=np.uint8).reshape(1, 8, 8))
-    copies, _ = prepare_image(grey, BaseConfig(channels=3, normalise="unit"))
+    copies, _ = prepare_image(grey, BaseConfig(channels=3, normalize="unit"))
     np.testing.assert_array_equal(copies, np.repeat(grey.array, 3, axis=0))
     rgb = Image(np.stack([np.full((8, 8), value, np.uint8) for value in (255, 0, 0)]))
-    luma, _ = prepare_image(rgb, BaseConfig(channels=1, normalise="unit"))
+    luma, _ = prepare_image(rgb, BaseConfig(channels=1, normalize="unit"))
     assert (luma == 76).all()
     with pytest.raises(BadFile, match="channels = 3"):
         prepare_image(Image(np.ones((2, 8, 8))), BaseConfig(channels=3))
@@ -125,7 +125,7 @@ def test_grey_and_rgb_are_converted_and_other_channels_refused():
 def test_normalisation(shape, method):
     array = np.random.default_rng(1).normal(100, 30, shape).astype(np.float32).clip(1)
     array[:, :2] = 0
-    config = BaseConfig(normalise=method, window=(100.0, 50.0))
+    config = BaseConfig(normalize=method, window=(100.0, 50.0))
     values = to_float(prepare_image(Image(array), config)[0])
     inside = values[array != 0]
     if method == "zscore":

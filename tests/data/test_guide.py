@@ -51,7 +51,7 @@ def test_a_map_goes_the_way_of_its_image(affine):
     shape = (24, 20) if affine is None else (12, 10, 8)
     array = np.random.default_rng(0).integers(1, 256, (1, *shape)).astype(np.uint8)
     array[0].flat[0] = 255
-    config = toy_config(normalise="unit", image_size=(16, 16) if affine is None else (8, 8, 8))
+    config = toy_config(normalize="unit", image_size=(16, 16) if affine is None else (8, 8, 8))
     guide = Guide(np.concatenate([array, 255 - array]), "channel", 0.5)
     prepared, _ = prepare_image(Image(array, affine), config, guide)
     assert len(prepared) == 3
@@ -64,7 +64,7 @@ def test_a_map_goes_the_way_of_its_image(affine):
 def test_a_crop_shows_the_finding_at_twice_the_size():
     array = np.zeros((1, 40, 60), np.uint8)
     array[0, 5:11, 44:50] = 255
-    config = toy_config(normalise="unit", image_size=(20, 30))
+    config = toy_config(normalize="unit", image_size=(20, 30))
     cropped, geometry = prepare_image(Image(array), config, Guide(array, "crop", 0.5))
     whole, _ = prepare_image(Image(array), config)
     assert geometry.cropped == (20, 30)
@@ -76,7 +76,7 @@ def test_a_truncated_image_takes_the_part_of_the_map_that_it_has():
     array = np.random.default_rng(0).integers(1, 256, (1, 10, 20)).astype(np.uint8)
     array[0, 0, 0] = 255
     full = np.concatenate([array, np.zeros_like(array)], axis=1)
-    config = toy_config(normalise="unit", image_size=None)
+    config = toy_config(normalize="unit", image_size=None)
     prepared, _ = prepare_image(Image(array, lost=((0, 10), (0, 0))), config, Guide(full, "channel", 0.5))
     np.testing.assert_array_equal(prepared[1], prepared[0])
 

@@ -18,7 +18,7 @@ WINDOWS = ((40.0, 80.0), (300.0, 600.0), (600.0, 2800.0))
 
 
 class Windowed(Classify3D):
-    normalise = "window"
+    normalize = "window"
     channels = 3
     windows = WINDOWS
 

@@ -22,7 +22,7 @@ from heldout.train.parts import Parts
 from tests.predict.test_run import grid
 
 LEFT, RIGHT, MIDDLE = 0, 1, 6  # infraclinoid carotid arteries, anterior communicating artery
-SIDED = {"source": "phantom_aneurysm", "normalise": "zscore"}
+SIDED = {"source": "phantom_aneurysm", "normalize": "zscore"}
 
 
 class Sides(nn.Module):
@@ -129,7 +129,7 @@ def test_the_phantom_lies_the_way_its_classes_say(tmp_path, monkeypatch):
     monkeypatch.setenv("HELDOUT_HOME", str(tmp_path))
     options = {"patients": 10, "inspect": False}
     source = PhantomAneurysm(PhantomAneurysm.locate("heads", options), **options)
-    config = Classify3D.create(overrides={"normalise": "unit", "image_size": (32, 32, 32)})
+    config = Classify3D.create(overrides={"normalize": "unit", "image_size": (32, 32, 32)})
     seen = 0
     for row in source.index().to_dict("records"):
         left, right = (sum(row[f"y_{source.classes[pair[side]]}"] for pair in source.swaps) for side in (0, 1))

@@ -36,10 +36,10 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("normalise", ["percentile", "zscore"])
-def test_image_draws_are_distinct_across_seeds_and_reproducible(strength, normalise):
-    image = IMAGE if normalise == "percentile" else RANDOM.standard_normal((3, 48, 40)).astype(np.float16)
-    augment = image_augment(augment=strength, normalise=normalise)
+@pytest.mark.parametrize("normalize", ["percentile", "zscore"])
+def test_image_draws_are_distinct_across_seeds_and_reproducible(strength, normalize):
+    image = IMAGE if normalize == "percentile" else RANDOM.standard_normal((3, 48, 40)).astype(np.float16)
+    augment = image_augment(augment=strength, normalize=normalize)
     first = [augment_sample(augment, image, MASK, seed) for seed in range(16)]
     again = [augment_sample(augment, image, MASK, seed) for seed in reversed(range(16))][::-1]
     for (image_a, mask_a), (image_b, mask_b) in zip(first, again, strict=True):
@@ -77,7 +77,7 @@ def test_another_transform_of_the_same_experiment_draws_the_same():
 
 def test_z_scores_are_not_clipped():
     image = 3 * RANDOM.standard_normal((1, 48, 40)).astype(np.float32)
-    augment = image_augment(augment="strong", normalise="zscore")
+    augment = image_augment(augment="strong", normalize="zscore")
     assert all(augment_sample(augment, image, None, seed)[0].min() < -1 for seed in range(8))
 
 
@@ -92,14 +92,14 @@ def test_image_and_mask_move_together():
             assert np.median(inside) > np.median(outside)
 
 
-@pytest.mark.parametrize("normalise", ["percentile", "zscore"])
-def test_appearance_moves_images_as_light_does_and_changes_intensities_beyond_it(normalise):
-    scale = 255 if normalise == "percentile" else 1
+@pytest.mark.parametrize("normalize", ["percentile", "zscore"])
+def test_appearance_moves_images_as_light_does_and_changes_intensities_beyond_it(normalize):
+    scale = 255 if normalize == "percentile" else 1
     # inside the mask an image of one value shows what the intensities alone went through
     image = np.full((1, 48, 40), 0.5 * scale, np.uint8 if scale == 255 else np.float32)
     # brightness and contrast of light at their ends; of z-scores, gain and shift
     low, high = (0.5 * 0.85 - 0.15, 0.5 * 1.15 + 0.15) if scale == 255 else (0.5 * 0.9 - 0.1, 0.5 * 1.1 + 0.1)
-    transforms = {name: image_augment(augment=name, normalise=normalise) for name in ("light", "appearance")}
+    transforms = {name: image_augment(augment=name, normalize=normalize) for name in ("light", "appearance")}
     beyond = {"light": 0, "appearance": 0}
     for seed in range(40):
         found = {name: augment_sample(augment, image, MASK, seed) for name, augment in transforms.items()}

@@ -64,7 +64,7 @@ def test_intensities_are_standardised_once_and_z_scores_pass_through():
     image = torch.full((1, 1, 4, 4), 0.75)
     assert Network(torch.nn.Identity(), "mask", standardise=True)(image)["mask"].unique().tolist() == [1.0]
     assert Network(torch.nn.Identity(), "mask", standardise=False)(image)["mask"].unique().tolist() == [0.75]
-    config = Segment2D.create(overrides={"normalise": "zscore"})
+    config = Segment2D.create(overrides={"normalize": "zscore"})
     assert not config.build_model(1, False).standardise
 
 

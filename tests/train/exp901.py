@@ -35,7 +35,7 @@ class Exp901(Segment2D):
     test_fraction = 0.2
     fold_count = 2
     near_duplicates = False
-    normalise = "unit"
+    normalize = "unit"
     patch_size = (24, 24)
     positive_fraction = 0.7
     augment = "strong"

@@ -19,7 +19,7 @@ BASE = {
     "fold_count": 2,
     "test_fraction": 0.0,
     "near_duplicates": False,
-    "normalise": "unit",
+    "normalize": "unit",
     "epochs": 2,
     "batch_size": 4,
     "workers": 0,

@@ -29,7 +29,7 @@ CHILD = '"""Squares, and more."""\nfrom exps.exp910 import Exp910\nclass Exp911(
 MINING = {"hard_negative_fraction": 0.5, "mine_every": 1, "hard_negative_quantile": 0.5}
 TECHNIQUES = {
     "mining, warm start, pseudo-labels": {**MINING, "warm_start": "exp910", "pseudo_labels": "extra"},
-    "mining, two stages": {"first_stage": "exp910", "first_stage_use": "crop", "first_stage_share": 0.8, **MINING},
+    "mining, two stages": {"first_stage": "exp910", "first_stage_use": "crop", "first_stage_fraction": 0.8, **MINING},
 }
 
 

@@ -64,7 +64,7 @@ class _Stage:
         guide = None
         if self.first is not None:
             found = mean_predictions(self.first.predict(case_id, image, exclusive))
-            guide = Guide(found.map, self.config.first_stage_use, self.config.first_stage_share)
+            guide = Guide(found.map, self.config.first_stage_use, self.config.first_stage_fraction)
         return predict_case(self.config, self.models, case_id, image, exclusive=exclusive, tta=self.tta, guide=guide)
 
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
+from heldout.config.legacy import today_field, today_identity
 from heldout.config.meta import ExperimentMeta
 from heldout.config.space import check_space
 from heldout.config.texts import as_declared, compact, first_error, nearest, parse, split
@@ -35,99 +36,125 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     source_options: dict[str, str | int | float | bool] = Field({}, description="settings of the source")
     skip_bad: bool = Field(False, description="set unreadable cases aside, in a list with reasons, instead of stopping")
     near_duplicates: bool = Field(True, description="keep near-duplicate cases in one group, not only exact ones")
-    test_fraction: float = Field(0.15, ge=0, lt=0.9, description="share of patients locked away for the test part")
-    fold_count: int = Field(5, ge=2)
-    fold_seed: int = 0
+    test_fraction: float = Field(
+        0.15, ge=0, lt=0.9, description="fraction of patients held back as the locked test part"
+    )
+    fold_count: int = Field(5, ge=2, description="number of folds")
+    fold_seed: int = Field(0, description="seed of the test split and the folds")
     folds: tuple[int, ...] | None = Field(None, description="folds to train; None is all")
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
-    case_fraction: float = Field(1.0, gt=0, le=1, description="share of a fold's training patients to use")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="seeds to train, each on every fold")
+    case_fraction: float = Field(1.0, gt=0, le=1, description="fraction of a fold's training patients to use")
 
     # Preparation
     channels: int = Field(1, ge=1, description="image channels")
     spacing: tuple[float, float, float] | None = Field(None, description="voxel size in mm of volumes; None keeps")
     crop: Literal["none", "nonzero"] = Field("none", description="cut volumes to the box of their nonzero voxels")
     image_size: tuple[int, ...] | None = Field(None, description="(H, W) or (X, Y, Z) of a prepared case; None keeps")
-    resize: Literal["stretch", "letterbox"] = "letterbox"
-    normalise: Literal["zscore", "percentile", "window", "unit"] = "percentile"
-    percentiles: tuple[float, float] = (1.0, 99.0)
-    window: tuple[float, float] = Field((40.0, 80.0), description="(centre, width) in the image's own units")
+    resize: Literal["stretch", "letterbox"] = Field(
+        "letterbox", description="letterbox keeps the aspect ratio and pads to image_size; stretch does not"
+    )
+    normalize: Literal["zscore", "percentile", "window", "unit"] = Field(
+        "percentile",
+        description="intensities: zscore per case; percentile or window scaled to 0 ... 1; unit divides by the type's "
+        "largest value",
+    )
+    percentiles: tuple[float, float] = Field((1.0, 99.0), description="percentiles that become 0 and 1")
+    window: tuple[float, float] = Field((40.0, 80.0), description="(center, width) in the image's own units")
     windows: tuple[tuple[float, float], ...] = Field(
         (), description="several windows of a one-channel image, each of which becomes a channel; () is window alone"
     )
 
-    # A first stage, whose out-of-fold maps are shown or cropped by
+    # First stage of a cascade
     first_stage: str | None = Field(
-        None, description="segmentation on whose out-of-fold maps this stands; its same budget, if any"
+        None, description="segmentation experiment whose out-of-fold maps are an input; under the same budget, if any"
     )
     first_stage_use: Literal["channel", "crop"] = Field(
-        "channel", description="channel adds the maps to the image; crop cuts the image where they are highest"
+        "channel", description="channel appends the maps to the image; crop cuts the image where they are highest"
     )
-    first_stage_share: float = Field(0.5, gt=0, le=1, description="sides of that crop, as shares of the case's")
+    first_stage_fraction: float = Field(
+        0.5, gt=0, le=1, description="side lengths of that crop, as fractions of the case's"
+    )
 
     # Sampling and augmentation
     patch_size: tuple[int, ...] | None = Field(None, description="training patch; None is the whole prepared case")
-    foreground_fraction: float = Field(0.5, ge=0, le=1, description="share of patches centred on the foreground")
+    foreground_fraction: float = Field(0.5, ge=0, le=1, description="fraction of patches centered on the foreground")
     positive_fraction: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="share of training samples drawn from positive cases; None keeps their own share",
+        description="fraction of training samples drawn from positive cases; None keeps their natural frequency",
     )
     hard_negative_fraction: float = Field(
-        0.0, ge=0, le=1, description="share of the negative samples drawn from the hardest training negatives"
+        0.0, ge=0, le=1, description="fraction of the negative samples drawn from the hardest training negatives"
     )
-    mine_every: int = Field(5, ge=1, description="epochs between choices of the hardest negatives")
+    mine_every: int = Field(5, ge=1, description="epochs between two rounds of hard-negative mining")
     mine_cases: int | None = Field(
-        None, ge=1, description="most negatives scored for a choice, drawn anew each time; None is all"
+        None, ge=1, description="number of negatives scored per mining round, drawn at random; None is all"
     )
     hard_negative_quantile: float = Field(
-        0.8, ge=0, lt=1, description="quantile of the score from which a scored negative is hard"
+        0.8, ge=0, lt=1, description="quantile of the scores above which a negative counts as hard"
     )
     augment: Literal["none", "light", "strong", "appearance"] = Field(
         "light",
-        description="appearance moves a case as light does; intensities, blur, noise and holes are as strong",
+        description="appearance combines the geometric transforms of light with the intensity transforms of strong",
     )
 
-    # Optimisation
+    # Optimization
     warm_start: str | None = Field(
-        None, description="experiment whose weights of the same fold and seed to begin with; its same budget, if any"
+        None,
+        description="experiment whose weights of the same fold and seed initialize this one; same budget, if any",
     )
-    pseudo_labels: str | None = Field(None, description="name of a set of labels, made by `pseudo`, to train on too")
-    epochs: int = Field(20, ge=1)
+    pseudo_labels: str | None = Field(
+        None, description="name of a set of pseudo-labels, made by `pseudo`, to train on as well"
+    )
+    epochs: int = Field(20, ge=1, description="number of training epochs")
     steps_per_epoch: int | None = Field(None, ge=1, description="batches per epoch; None is one pass over the cases")
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(16, ge=1, description="samples per batch")
     accumulate: int = Field(1, ge=1, description="batches per optimizer step")
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
-    schedule: Literal["cosine", "one_cycle", "constant"] = "cosine"
-    warmup_fraction: float = Field(0.05, ge=0, lt=1)
-    gradient_clip: float | None = Field(1.0, gt=0)
-    ema_decay: float | None = Field(0.99, gt=0, lt=1, description="decay per optimizer step; None keeps no average")
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    channels_last: bool = True
-    compile: bool = False
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimizer; sgd has Nesterov momentum 0.9")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(1e-2, ge=0, description="weight decay of the optimizer")
+    schedule: Literal["cosine", "one_cycle", "constant"] = Field("cosine", description="learning-rate schedule")
+    warmup_fraction: float = Field(0.05, ge=0, lt=1, description="fraction of the steps with a linear warm-up")
+    gradient_clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; None does not clip")
+    ema_decay: float | None = Field(
+        0.99,
+        gt=0,
+        lt=1,
+        description="decay of the exponential moving average of the weights per optimizer step; None keeps no average",
+    )
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+        "auto", description="precision of training; auto takes bf16 where the device is fast at it"
+    )
+    channels_last: bool = Field(True, description="memory layout of networks and batches")
+    compile: bool = Field(False, description="compile the network with torch.compile")
     workers: int = Field(2, ge=0, description="data loading processes; results do not depend on it")
 
     # Validation and checkpoints
-    validate_every: int | None = Field(None, ge=1, description="epochs between validations; None is only at the end")
-    checkpoint: Literal["last", "best"] = Field(
-        "last", description="best is chosen by the fold's own score, and marked"
+    validate_every: int | None = Field(
+        None, ge=1, description="epochs between validations; None validates only at the end"
     )
-    early_stopping: int | None = Field(None, ge=1, description="validations without a better score before stopping")
+    checkpoint: Literal["last", "best"] = Field(
+        "last", description="last keeps the final weights; best is chosen by the fold's own score, and marked as such"
+    )
+    early_stopping: int | None = Field(None, ge=1, description="validations without improvement before training stops")
 
     # Prediction and score
-    predict_batch_size: int = Field(16, ge=1)
-    tta: str = Field("", description="axes flipped at test time: of 'hv' for images, of 'xyz' for volumes")
-    overlap: float = Field(0.5, ge=0, lt=1, description="overlap of sliding windows")
+    predict_batch_size: int = Field(16, ge=1, description="images or windows per batch in prediction")
+    tta: str = Field("", description="axes flipped at test time: any of 'hv' for images, of 'xyz' for volumes")
+    overlap: float = Field(0.5, ge=0, lt=1, description="overlap of sliding windows, as a fraction of the window")
     metric: str = Field("", description="the score that ranks: a name of heldout.metrics")
-    submission: Literal["csv", "rle", "masks"] = "csv"
+    submission: Literal["csv", "rle", "masks"] = Field(
+        "csv", description="csv of probabilities, csv of run-length masks, or zip of mask files"
+    )
     sample_submission: str | None = Field(
         None, description="file below the dataset's folder that the submission must match"
     )
 
     # Scaled-down ways to run
-    budgets: dict[str, dict[str, Any]] = Field({}, description="overrides by name, for --budget")
+    budgets: dict[str, dict[str, Any]] = Field(
+        {}, description="named sets of overrides for --budget, merged with the parent's; None removes one"
+    )
     search_space: dict[str, Any] = Field(
         {},
         description='what `search` tries: {"lr": ("log", 1e-4, 1e-2), "augment": ["light", "strong"]}; {} is a default',
@@ -168,16 +195,16 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
             raise ValueError(f"mine_every = {self.mine_every} comes too late for epochs = {self.epochs}: lower it")
         check_space(self.search_space, type(self).model_fields)
         if self.pseudo_labels is not None and self.first_stage is not None:
-            raise ValueError("pseudo_labels cannot be used with first_stage, which has no maps of unlabelled cases")
+            raise ValueError("pseudo_labels cannot be used with first_stage, which has no maps of unlabeled cases")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds = {self.seeds} repeat a seed")
-        if self.windows and (self.normalise != "window" or self.channels != len(self.windows)):
+        if self.windows and (self.normalize != "window" or self.channels != len(self.windows)):
             raise ValueError(
-                f"windows become the image's channels: {len(self.windows)} windows need normalise = 'window' and "
-                f"channels = {len(self.windows)}, not {self.normalise!r} and {self.channels}"
+                f"windows become the image's channels: {len(self.windows)} windows need normalize = 'window' and "
+                f"channels = {len(self.windows)}, not {self.normalize!r} and {self.channels}"
             )
         if any(width <= 0 for _, width in self.windows):
-            raise ValueError(f"windows = {self.windows} hold a width that is not above 0")
+            raise ValueError(f"windows = {self.windows} hold a width that is not positive")
         for name in ("image_size", "patch_size"):
             size, dimensions = getattr(self, name), getattr(type(self), "dimensions", None)
             if size is not None and dimensions is not None and (len(size) != dimensions or min(size) < 1):
@@ -198,7 +225,8 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
             names = ", ".join(declared) or "none"
             raise UserError(f"{cls.__name__.lower()} declares no budget {budget!r}: it has {names}")
         where = cls.__module__ if budget is None else f"{cls.__module__} under its budget {budget!r}"
-        values = {**declared.get(budget or "", {}), **(overrides or {})}
+        own = {today_field(key, where): value for key, value in (overrides or {}).items()}
+        values = {**declared.get(budget or "", {}), **own}
         for key, value in values.items():
             if key not in cls.model_fields:
                 raise UserError(f"{where}: unknown field {key!r}{nearest(key, cls.model_fields)}")
@@ -208,7 +236,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         except ValidationError as error:
             raise UserError(f"{where}: {first_error(error)}") from None
         config._budget = budget
-        config._overrides = tuple(sorted((key, values[key]) for key in overrides or {}))
+        config._overrides = tuple(sorted((key, values[key]) for key in own))
         return config
 
     def check_name(self) -> None:
@@ -263,6 +291,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         """An identity, as recorded earlier or of a parent, in today's fields: those it lacks had their default."""
         task = next(base for base in type(self).__mro__ if not base.__module__.startswith("exps"))
         defaults = task().model_dump(mode="json", exclude=set(self.outside_identity))
+        recorded = today_identity(recorded, self.task_name())
         return {**recorded, "fields": {**defaults, **recorded["fields"]}}
 
     def fingerprint(self) -> str:

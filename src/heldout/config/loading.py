@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from heldout.config.base import BaseConfig
+from heldout.config.legacy import today_spec
 from heldout.config.meta import ExperimentMeta
 from heldout.config.texts import nearest, parse, split
 from heldout.errors import UserError
@@ -27,10 +28,15 @@ def load(spec: str, budget: str | None = None, overrides: list[str] | tuple[str,
 
     Raises:
         UserError: the experiment, the budget or a field does not exist, or a value does not fit.
+
+    Example:
+        >>> config = load("exp001@quick", overrides=["lr=0.01"])
+        >>> config.spec, config.epochs, config.lr
+        ('exp001@quick+lr=0.01', 2, 0.01)
     """
-    match = _SPEC.fullmatch(spec)
+    match = _SPEC.fullmatch(today_spec(spec))
     if match is None:
-        raise UserError(f"{spec!r} is no experiment: write exp040, exp040@quick or exp040+lr=0.001")
+        raise UserError(f"{spec!r} is not an experiment: write exp040, exp040@quick or exp040+lr=0.001")
     if budget is not None and match["budget"] not in (None, budget):
         raise UserError(f"{spec} already names the budget {match['budget']}: leave out --budget {budget}")
     name = match["name"]
@@ -40,7 +46,7 @@ def load(spec: str, budget: str | None = None, overrides: list[str] | tuple[str,
         None,
     )
     if cls is None:
-        raise UserError(f"exps/{name}.py defines no experiment: subclass a task or another experiment there")
+        raise UserError(f"exps/{name}.py does not define an experiment: subclass a task or another experiment there")
     texts = split(match["overrides"] or "") + list(overrides)
     config = cls.create(match["budget"] or budget, dict(parse(text) for text in texts))
     config.check_name()

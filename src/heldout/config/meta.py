@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from heldout.config.legacy import FIELDS, today_field
 from heldout.config.texts import as_declared, first_error, nearest
 from heldout.errors import UserError
 
@@ -14,7 +15,7 @@ _NOT_DATA = (classmethod, staticmethod, property)
 
 
 class ExperimentMeta(type(BaseModel)):
-    """Lets a subclass override a field without repeating its type, and refuses names that are no field."""
+    """Lets a subclass override a field without repeating its type, and refuses names that are not a field."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> type:
         """Give bare assignments their inherited types, then let pydantic build the class."""
@@ -22,19 +23,45 @@ class ExperimentMeta(type(BaseModel)):
         for base in reversed(bases):
             inherited.update(getattr(base, "__pydantic_fields__", {}))
         own = namespace.setdefault("__annotations__", {})
+        where = namespace["__module__"]
+        for earlier in FIELDS.keys() & namespace.keys():
+            namespace[today_field(earlier, where)] = namespace.pop(earlier)
+        if "budgets" in namespace and "budgets" in inherited:
+            namespace["budgets"] = _merged(inherited["budgets"].default, namespace["budgets"], where)
         for key, value in namespace.items():
             if key in own or key.startswith("_") or key == "model_config":
                 continue
             if inspect.isfunction(value) or isinstance(value, _NOT_DATA) or hasattr(value, "decorator_info"):
                 if key in inherited:
-                    raise UserError(f"{namespace['__module__']}: {key} is a field and cannot become a method")
+                    raise UserError(f"{where}: {key} is a field and cannot become a method")
                 continue
             if key not in inherited:
-                raise UserError(f"{namespace['__module__']}: unknown field {key!r}{nearest(key, inherited)}")
+                raise UserError(f"{where}: unknown field {key!r}{nearest(key, inherited)}")
             field = inherited[key]
             namespace[key] = as_declared(value, field.annotation)
             own[key] = Annotated[field.annotation, *field.metadata, Field(description=field.description)]
         try:
             return super().__new__(mcs, name, bases, namespace, **kwargs)
         except ValidationError as error:
-            raise UserError(f"{namespace['__module__']}: {first_error(error)}") from None
+            raise UserError(f"{where}: {first_error(error)}") from None
+
+
+def _merged(parent: dict[str, Any], child: Any, where: str) -> Any:
+    """Budgets of a child over those of its parent, by name; None removes one.
+
+    Example:
+        >>> _merged({"quick": {"epochs": 2}, "long": {"epochs": 99}}, {"quick": {"lr": 0.1}, "long": None}, "exp900")
+        {'quick': {'epochs': 2, 'lr': 0.1}}
+    """
+    if not isinstance(child, dict):
+        return child  # refused with the field's type
+    merged = dict(parent)
+    for name, values in child.items():
+        if isinstance(values, dict):
+            own = {today_field(key, where): value for key, value in values.items()}
+            merged[name] = {**parent.get(name, {}), **own}
+        elif values is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = values
+    return merged

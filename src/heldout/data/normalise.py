@@ -35,7 +35,7 @@ def convert_channels(array: np.ndarray, channels: int) -> np.ndarray | None:
     return None
 
 
-def normalise(array: np.ndarray, stored: np.dtype, config: BaseConfig) -> np.ndarray:
+def normalize(array: np.ndarray, stored: np.dtype, config: BaseConfig) -> np.ndarray:
     """Scale every channel on its own, with statistics of its nonzero voxels.
 
     ``zscore`` gives mean 0 and deviation 1; ``percentile`` maps the two percentiles to 0 and 1; ``window`` maps the
@@ -57,7 +57,7 @@ def normalise(array: np.ndarray, stored: np.dtype, config: BaseConfig) -> np.nda
 
 def pack(array: np.ndarray, config: BaseConfig) -> np.ndarray:
     """Store (C, *S): uint8 in steps of 1/255 for images, float16 for volumes and z-scores. See :func:`to_float`."""
-    if array.ndim == 3 and config.normalise != "zscore":
+    if array.ndim == 3 and config.normalize != "zscore":
         return np.rint(array * 255).astype(np.uint8)
     return array.astype(np.float16)
 
@@ -66,12 +66,12 @@ def _normalise_channel(channel: np.ndarray, stored: np.dtype, config: BaseConfig
     inside = channel[channel != 0]
     if not len(inside):
         return np.zeros_like(channel)
-    if config.normalise == "zscore":
+    if config.normalize == "zscore":
         deviation = float(inside.std(dtype=np.float64))
         return (channel - np.float32(inside.mean(dtype=np.float64))) / np.float32(deviation or 1.0)
-    if config.normalise == "percentile":
+    if config.normalize == "percentile":
         low, high = np.percentile(inside, config.percentiles)
-    elif config.normalise == "window":
+    elif config.normalize == "window":
         low, high = _ends(config.window)
     elif stored == np.uint8:
         low, high = 0.0, 255.0

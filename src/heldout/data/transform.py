@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from heldout import files
+from heldout.config.legacy import EARLIER_FIELDS, FIELDS
 from heldout.data import geometry as grid
 from heldout.data.geometry import Geometry
 from heldout.data.guide import Guide
 from heldout.data.image import BadFile, Image
-from heldout.data.normalise import convert_channels, normalise, pack
+from heldout.data.normalise import convert_channels, normalize, pack
 
 if TYPE_CHECKING:
     from heldout.config import BaseConfig
@@ -29,7 +30,7 @@ class Recipe:
     crop: str
     image_size: tuple[int, ...] | None
     resize: str
-    normalise: str
+    normalize: str
     percentiles: tuple[float, float]
     window: tuple[float, float]
     windows: tuple[tuple[float, float], ...] = ()
@@ -44,14 +45,17 @@ class Recipe:
         return files.sha256_json({"version": VERSION, **self.to_dict()})[:8]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, without ``windows`` where there are none: digests older than that setting hold."""
-        values = asdict(self)
+        """Plain values by the names that prepared arrays have always carried, so that earlier digests hold.
+
+        These are the fields' earlier names, without ``windows`` where there are none.
+        """
+        values = {EARLIER_FIELDS.get(name, name): value for name, value in asdict(self).items()}
         return values if self.windows else {name: value for name, value in values.items() if name != "windows"}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Undo :meth:`to_dict`; JSON made lists of the tuples."""
-        return cls(**{name: _as_tuple(value) for name, value in values.items()})
+        return cls(**{FIELDS.get(name, name): _as_tuple(value) for name, value in values.items()})
 
 
 def _as_tuple(value: Any) -> Any:
@@ -59,7 +63,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 def prepare_image(image: Image, config: BaseConfig | Recipe, guide: Guide | None = None) -> tuple[np.ndarray, Geometry]:
-    """Orient to RAS, crop, resample, fit into ``image_size`` and normalise, as the experiment says.
+    """Orient to RAS, crop, resample, fit into ``image_size`` and normalize, as the experiment says.
 
     Args:
         image: (C, *S) as its file holds it.
@@ -110,8 +114,8 @@ def prepare_image(image: Image, config: BaseConfig | Recipe, guide: Guide | None
     converted = convert_channels(grid.crop(array, geometry), 1 if config.windows else config.channels)
     if converted is None:
         raise BadFile(f"the image has {len(array)} channels, channels = {config.channels} is wanted: change the field")
-    scaled = normalise(grid.resample_linear(converted, resized), array.dtype, config)
-    lowest = scaled.reshape(len(scaled), -1).min(1) if config.normalise == "zscore" else 0
+    scaled = normalize(grid.resample_linear(converted, resized), array.dtype, config)
+    lowest = scaled.reshape(len(scaled), -1).min(1) if config.normalize == "zscore" else 0
     packed = pack(grid.pad(scaled, geometry, lowest), config)
     if guide is not None and guide.use == "channel":
         packed = np.concatenate([packed, guide.channels(image, geometry, packed.dtype)])

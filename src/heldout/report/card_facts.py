@@ -69,15 +69,15 @@ def _input(subject: Subject) -> dict[str, Any]:
     configs = {member.spec: member.config for member in subject.members}
     found = {}
     for spec, config in configs.items():
-        normalise = config.normalise
-        normalise += f" {list(config.percentiles)}" if normalise == "percentile" else ""
-        normalise += f" {[list(one) for one in config.windows] or list(config.window)}" if normalise == "window" else ""
+        normalize = config.normalize
+        normalize += f" {list(config.percentiles)}" if normalize == "percentile" else ""
+        normalize += f" {[list(one) for one in config.windows] or list(config.window)}" if normalize == "window" else ""
         found[spec] = {
             "channels": config.channels,
             "spacing": "as in the file" if config.spacing is None else f"{list(config.spacing)} mm",
             "size": "as in the file" if config.image_size is None else f"{list(config.image_size)}, {config.resize}",
             "patch": "the whole prepared case" if config.patch_size is None else str(list(config.patch_size)),
-            "normalisation": normalise,
+            "normalisation": normalize,
             "crop": config.crop,
         }
     return _once(found)

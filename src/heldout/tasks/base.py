@@ -98,7 +98,7 @@ class Task(BaseConfig):
         if self.augment == "none":
             return None
         flips = self.flip_axes if self.flips is None else self.flips
-        bounded = self.normalise != "zscore"
+        bounded = self.normalize != "zscore"
         if self.dimensions == 2:
             from heldout.tasks.augment.image import build_image_augment
 

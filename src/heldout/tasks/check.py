@@ -156,7 +156,7 @@ def _augmented(config: Task, augment: Any, masked: bool) -> Iterator[tuple[np.nd
         from heldout.tasks.augment.image import augment_sample
 
         image = random.integers(0, 256, (config.channels, 40, 32), np.uint8)
-        if config.normalise == "zscore":
+        if config.normalize == "zscore":
             image = random.standard_normal(image.shape, np.float32)
         mask = random.choice(np.array([0, 2, 5], np.uint8), (1, 40, 32)) if masked else None
         for seed in range(8):

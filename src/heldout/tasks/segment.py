@@ -68,7 +68,7 @@ class Segment2D(Segment):
     arch: Literal[
         "Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3", "DeepLabV3Plus", "PAN", "UPerNet",
         "Segformer",
-    ] = "Unet"  # fmt: skip
+    ] = Field("Unet", description="architecture of segmentation_models.pytorch")  # fmt: skip
     encoder: str = Field("resnet18", description="encoder of segmentation_models.pytorch; tu-<name> is one of timm")
     encoder_weights: str | None = Field(
         None, description="file of pretrained weights: its name in $HELDOUT_WEIGHTS or input/weights/, or a path"

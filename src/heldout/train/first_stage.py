@@ -36,7 +36,7 @@ class FirstStage:
         spec: The experiment.
         tta: Axes flipped in its predictions.
         use: As ``first_stage_use`` says.
-        share: As ``first_stage_share`` says.
+        share: As ``first_stage_fraction`` says.
         fits: Its finished fits, every fold with every seed.
         fold_of: Fold of every training case.
     """
@@ -99,7 +99,9 @@ def find_first_stage(config: BaseConfig, dataset: Dataset) -> FirstStage | None:
     _check_kind(config, source, dataset)
     fits = [open_origin(config, source, dataset, *place) for place in _places(config, source, dataset)]
     fold_of = {str(case_id): int(fold) for case_id, fold in dataset.folds.items()}
-    found = FirstStage(source.spec, source.tta, config.first_stage_use, config.first_stage_share, tuple(fits), fold_of)
+    found = FirstStage(
+        source.spec, source.tta, config.first_stage_use, config.first_stage_fraction, tuple(fits), fold_of
+    )
     made = f"trained on maps of {found.spec} that have changed since, or were of fewer seeds"
     runs.check_made_alike(config.spec, "first_stage", found.key, made, runs.run_folder(found.spec))
     return found

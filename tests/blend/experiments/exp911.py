@@ -22,7 +22,7 @@ class Exp911(Segment2D):
     fold_count = 2
     seeds = (0, 1)
     near_duplicates = False
-    normalise = "unit"
+    normalize = "unit"
     epochs = 3
     batch_size = 4
     lr = 2e-2

@@ -22,7 +22,7 @@ class Exp914(Classify2D):
     source_options = {"patients": 20, "images_per_patient": 2, "size": 32}
     fold_count = 2
     near_duplicates = False
-    normalise = "unit"
+    normalize = "unit"
     epochs = 3
     batch_size = 4
     lr = 2e-2

@@ -32,7 +32,7 @@ class TwoHeads(Network):
         self.body.requires_grad_(stage != "head")
         head.requires_grad_(stage != "mask")
         if stage == "head":
-            # frozen layers normalise as they will at prediction, so that the head learns on what it will see
+            # frozen layers normalize as they will at prediction, so that the head learns on what it will see
             self.body.eval()
             head.train()
 

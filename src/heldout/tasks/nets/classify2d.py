@@ -26,7 +26,7 @@ def build(config: Classify2D, classes: int) -> Network:
     """
     size = check_encoder(config.encoder, config.image_size)
     body = create(config.encoder, config.channels, classes, size, drop_rate=config.dropout)
-    return Network(body, "label", standardise=config.normalise != "zscore", input_size=size)
+    return Network(body, "label", standardise=config.normalize != "zscore", input_size=size)
 
 
 def load_pretrained(config: Classify2D, model: Network) -> None:

@@ -26,7 +26,7 @@ def build(config: Classify3D, classes: int) -> Network:
     body = resnet3d(config, classes)
     if config.dropout:
         body.fc = nn.Sequential(nn.Dropout(config.dropout), body.fc)
-    return Network(body, "label", standardise=config.normalise != "zscore")
+    return Network(body, "label", standardise=config.normalize != "zscore")
 
 
 def resnet3d(config: Classify3D, classes: int) -> nn.Module:

@@ -32,7 +32,7 @@ def build(config: Classify3D, classes: int) -> Network:
     return Network(
         CropBag(encoder, head, config.crop_size, config.crops, config.overlap),
         "label",
-        standardise=config.normalise != "zscore",
+        standardise=config.normalize != "zscore",
     )
 
 

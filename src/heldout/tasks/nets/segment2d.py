@@ -49,7 +49,7 @@ def build(config: Segment2D, channels: int, head: dict[str, Any] | None = None) 
     return Network(
         body,
         "mask",
-        standardise=config.normalise != "zscore",
+        standardise=config.normalize != "zscore",
         # 32 satisfies every architecture: some decoders halve further than the encoder says
         multiple=(max(32, body.encoder.output_stride),) * 2,
     )

@@ -42,7 +42,7 @@ def build(config: Segment3D, channels: int) -> Network:
     make = _dynunet if config.arch == "dynunet" else _unet
     multiple = [math.prod(level[axis] for level in strides) for axis in range(3)]
     body = make(config, channels, kernels, strides)
-    return Network(body, "mask", standardise=config.normalise != "zscore", multiple=multiple)
+    return Network(body, "mask", standardise=config.normalize != "zscore", multiple=multiple)
 
 
 def _dynunet(config: Segment3D, channels: int, kernels: list, strides: list) -> nn.Module:

@@ -34,7 +34,7 @@ def build(config: Classify3D, classes: int) -> Network:
     return SliceNetwork(
         SliceStacks(encoder, head, config.slices, config.slice_step),
         "label",
-        standardise=config.normalise != "zscore",
+        standardise=config.normalize != "zscore",
         input_size=config.image_size if size else None,
     )
 

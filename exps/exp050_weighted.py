@@ -3,5 +3,5 @@
 from exps.exp050 import Exp050
 
 
-class Exp050w(Exp050):
+class Exp050Weighted(Exp050):
     class_weighting = "balanced"

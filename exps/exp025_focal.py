@@ -3,5 +3,5 @@
 from exps.exp025 import Exp025
 
 
-class Exp025f(Exp025):
+class Exp025Focal(Exp025):
     loss = "focal"

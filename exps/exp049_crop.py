@@ -3,6 +3,6 @@
 from exps.exp049 import Exp049
 
 
-class Exp049c(Exp049):
-    first_stage = "exp040c"
+class Exp049Crop(Exp049):
+    first_stage = "exp040_coarse"
     first_stage_use = "crop"

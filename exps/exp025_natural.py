@@ -3,5 +3,5 @@
 from exps.exp025 import Exp025
 
 
-class Exp025n(Exp025):
+class Exp025Natural(Exp025):
     positive_fraction = None

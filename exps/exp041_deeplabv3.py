@@ -6,5 +6,5 @@ DeepLabV3 is the baseline of the X-ray fracture benchmark.
 from exps.exp041 import Exp041
 
 
-class Exp041d(Exp041):
+class Exp041Deeplabv3(Exp041):
     arch = "DeepLabV3"

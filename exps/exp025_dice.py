@@ -3,5 +3,5 @@
 from exps.exp025 import Exp025
 
 
-class Exp025d(Exp025):
+class Exp025Dice(Exp025):
     loss = "dice"

@@ -3,5 +3,5 @@
 from exps.exp025 import Exp025
 
 
-class Exp025b(Exp025):
+class Exp025Bce(Exp025):
     loss = "bce"

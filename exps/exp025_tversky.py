@@ -3,5 +3,5 @@
 from exps.exp025 import Exp025
 
 
-class Exp025t(Exp025):
+class Exp025Tversky(Exp025):
     loss = "tversky"

@@ -3,5 +3,5 @@
 from exps.exp040 import Exp040
 
 
-class Exp040s(Exp040):
+class Exp040Stretch(Exp040):
     resize = "stretch"

@@ -3,6 +3,6 @@
 from exps.exp052 import Exp052
 
 
-class Exp052m(Exp052):
+class Exp052Crops(Exp052):
     crop_size = (16, 16, 16)
     pooling = "attention"

@@ -3,5 +3,5 @@
 from exps.exp052 import Exp052
 
 
-class Exp052f(Exp052):
+class Exp052Flip(Exp052):
     tta = "x"

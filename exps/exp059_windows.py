@@ -3,9 +3,9 @@
 from exps.exp059 import Exp059
 
 
-class Exp059w(Exp059):
+class Exp059Windows(Exp059):
     # Hounsfield units, which MR does not have: for a dataset, or a part of one, that is CT alone.
     # Brain and bone as radiologists set them; the middle one holds arteries filled with contrast.
-    normalise = "window"
+    normalize = "window"
     channels = 3
     windows = ((40.0, 80.0), (300.0, 600.0), (600.0, 2800.0))

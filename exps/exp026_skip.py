@@ -3,5 +3,5 @@
 from exps.exp026 import Exp026
 
 
-class Exp026s(Exp026):
+class Exp026Skip(Exp026):
     skip_mask_below = 0.1

@@ -3,7 +3,7 @@
 from exps.exp052 import Exp052
 
 
-class Exp052s(Exp052):
+class Exp052Slices(Exp052):
     arch = "slices"
     encoder = "resnet10t"
     pooling = "attention"

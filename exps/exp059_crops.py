@@ -3,6 +3,6 @@
 from exps.exp059 import Exp059
 
 
-class Exp059m(Exp059):
+class Exp059Crops(Exp059):
     crop_size = (96, 96, 96)
     pooling = "attention"

@@ -6,5 +6,5 @@ Exp043 has wider scales, turns, shifts and shears besides: together they tell wh
 from exps.exp040 import Exp040
 
 
-class Exp043a(Exp040):
+class Exp043Appearance(Exp040):
     augment = "appearance"

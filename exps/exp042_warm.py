@@ -3,5 +3,5 @@
 from exps.exp042 import Exp042
 
 
-class Exp042w(Exp042):
+class Exp042Warm(Exp042):
     warm_start = "exp040"

@@ -1,0 +1,25 @@
+"""Earlier names of experiments: what they are called today. Run folders under an earlier name stay valid."""
+
+ALIASES = {
+    "exp025b": "exp025_bce",
+    "exp025d": "exp025_dice",
+    "exp025f": "exp025_focal",
+    "exp025n": "exp025_natural",
+    "exp025t": "exp025_tversky",
+    "exp026j": "exp026_joint",
+    "exp026s": "exp026_skip",
+    "exp040c": "exp040_coarse",
+    "exp040s": "exp040_stretch",
+    "exp041d": "exp041_deeplabv3",
+    "exp042p": "exp042_patches",
+    "exp042w": "exp042_warm",
+    "exp043a": "exp043_appearance",
+    "exp049c": "exp049_crop",
+    "exp050w": "exp050_weighted",
+    "exp052f": "exp052_flip",
+    "exp052m": "exp052_crops",
+    "exp052s": "exp052_slices",
+    "exp059m": "exp059_crops",
+    "exp059s": "exp059_slices",
+    "exp059w": "exp059_windows",
+}

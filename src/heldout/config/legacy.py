@@ -1,0 +1,74 @@
+"""Earlier names of fields, tasks and experiments: read from old records and files, written nowhere.
+
+A run folder, record or decision that carries an earlier name stays valid. Names of experiments belong to the
+repository, which keeps them in ``exps/aliases.py``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any
+
+from heldout.errors import note
+
+FIELDS = {"normalise": "normalize", "first_stage_share": "first_stage_fraction"}
+EARLIER_FIELDS = {today: earlier for earlier, today in FIELDS.items()}
+TASKS = {"Both2D": "MultiTask2D"}
+_NAMES_A_RUN = ("first_stage", "warm_start")  # fields whose value is the spec of another experiment
+
+
+def today_field(name: str, where: str) -> str:
+    """Today's name of a field that a user wrote, with a note where the earlier one was used."""
+    if name in FIELDS:
+        note(f"{where}: {name} is now spelled {FIELDS[name]}")
+    return FIELDS.get(name, name)
+
+
+def today_spec(spec: str) -> str:
+    """A spec in today's names of experiment and fields: ``exp040s@quick`` is ``exp040_stretch@quick``."""
+    name, rest = _split(spec)
+    head, plus, overrides = rest.partition("+")
+    return _aliases().get(name, name) + head + plus + re.sub(r"\w+(?==)", lambda m: FIELDS.get(m[0], m[0]), overrides)
+
+
+def earlier_specs(spec: str) -> Iterator[str]:
+    """Specs that meant the same earlier, and under which a run folder may lie."""
+    name, rest = _split(spec)
+    head, plus, overrides = rest.partition("+")
+    names = [name, *(earlier for earlier, today in _aliases().items() if today == name)]
+    texts = [overrides, re.sub(r"\w+(?==)", lambda m: EARLIER_FIELDS.get(m[0], m[0]), overrides)]
+    for one, text in product(names, dict.fromkeys(texts)):
+        if (found := one + head + plus + text) != spec:
+            yield found
+
+
+def today_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded fields and their values in today's names."""
+    values = {FIELDS.get(name, name): value for name, value in fields.items()}
+    for name in _NAMES_A_RUN:
+        if values.get(name):
+            values[name] = today_spec(values[name])
+    return values
+
+
+def today_identity(recorded: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """A recorded identity in today's names, where ``task`` is the name of the experiment's task."""
+    named = recorded["task"] if recorded["task"] == task else TASKS.get(recorded["task"], recorded["task"])
+    return {**recorded, "task": named, "fields": today_fields(recorded["fields"])}
+
+
+def _split(spec: str) -> tuple[str, str]:
+    """Name of the experiment, and the rest of a spec."""
+    name = re.split(r"[@+/]", spec, maxsplit=1)[0]
+    return name, spec[len(name) :]
+
+
+def _aliases() -> Mapping[str, str]:
+    """Today's name by earlier name, as the repository lists them; empty where it lists none."""
+    try:
+        return importlib.import_module("exps.aliases").ALIASES
+    except ModuleNotFoundError:
+        return {}
