@@ -1,4 +1,4 @@
-"""Small phantom lesions with the Tversky loss, which weighs missed voxels higher (Salehi et al. 2017)."""
+"""Small phantom lesions with the Tversky loss, false negatives weighted higher (Salehi et al. 2017)."""
 
 from exps.exp010 import Exp010
 

@@ -1,4 +1,4 @@
-"""Brain MRI tumour classification from scratch, with duplicates kept in one fold."""
+"""Brain MRI tumor classification from scratch, with duplicates kept in one fold."""
 
 from heldout.tasks.classify import Classify2D
 

@@ -1,4 +1,4 @@
-"""Brain MRI tumour classification with an EfficientNet-B0 (Tan and Le 2019)."""
+"""Brain MRI tumor classification with an EfficientNet-B0 (Tan and Le 2019)."""
 
 from exps.exp020 import Exp020
 

@@ -1,4 +1,4 @@
-"""Brain MRI tumour classification with a ConvNeXt of atto size (Liu et al. 2022)."""
+"""Brain MRI tumor classification with ConvNeXt-Atto (Liu et al. 2022)."""
 
 from exps.exp020 import Exp020
 

@@ -1,4 +1,4 @@
-"""Low-grade glioma with empty slices as often as they come, about 65 %, not in 40 % of the draws."""
+"""Low-grade glioma with empty slices at their natural frequency, about 65 %, not 40 % of the draws."""
 
 from exps.exp025 import Exp025
 

@@ -1,4 +1,4 @@
-"""Low-grade glioma, multi-task, no mask where the head is sure that there is no tumour."""
+"""Low-grade glioma, multi-task, no mask where the classification head finds no tumor."""
 
 from exps.exp026 import Exp026
 

@@ -1,4 +1,4 @@
-"""Low-grade glioma slices: tumour or none, a classifier of the size and budget of the segmentation."""
+"""Low-grade glioma slices, tumor presence: a classifier as large as the segmentation network."""
 
 from heldout.tasks.classify import Classify2D
 

@@ -1,4 +1,4 @@
-"""BraTS volumes as slices, four modalities, whole tumour: U-Net, half of the empty slices kept."""
+"""BraTS volumes as slices, four modalities, whole tumor: U-Net, half of the empty slices kept."""
 
 from heldout.tasks.segment import Segment2D
 

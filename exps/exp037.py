@@ -1,4 +1,4 @@
-"""Hippocampus under strong augmentation, against learning the training masks by heart."""
+"""Hippocampus with strong augmentation, to reduce overfitting."""
 
 from exps.exp036 import Exp036
 

@@ -1,4 +1,4 @@
-"""FracAtlas stretched to a square, to see what keeping proportions (letterbox) is worth."""
+"""FracAtlas stretched to a square, an ablation of letterboxing."""
 
 from exps.exp040 import Exp040
 

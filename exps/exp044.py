@@ -1,4 +1,4 @@
-"""FracAtlas with a loss that asks each map for a fracture too (top scores' mean: Durand et al. 2016)."""
+"""FracAtlas with an auxiliary presence loss on the top-k logits of each map (Durand et al. 2016)."""
 
 from exps.exp040 import Exp040
 

@@ -1,4 +1,4 @@
-"""FracAtlas with two heads: a fracture or not, and where, on one encoder (Caruana 1997)."""
+"""FracAtlas, multi-task: presence and mask of fractures on one encoder (Caruana 1997)."""
 
 from exps.exp040 import Exp040
 from heldout.tasks.both import Both2D

@@ -1,4 +1,4 @@
-"""FracAtlas with the focal loss, which plays down easy background (Lin et al. 2017)."""
+"""FracAtlas with the focal loss, which down-weights easy background (Lin et al. 2017)."""
 
 from exps.exp040 import Exp040
 

@@ -1,4 +1,4 @@
-"""FracAtlas with the Tversky loss, which weighs missed voxels above false ones (Salehi et al. 2017)."""
+"""FracAtlas with the Tversky loss, false negatives weighted higher (Salehi et al. 2017)."""
 
 from exps.exp040 import Exp040
 

@@ -1,4 +1,4 @@
-"""FracAtlas without oversampling, to see what that is worth: fractures as often as they come."""
+"""FracAtlas without oversampling: images with fractures at their natural frequency."""
 
 from exps.exp040 import Exp040
 

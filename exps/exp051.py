@@ -1,4 +1,4 @@
-"""AdrenalMNIST3D with both classes drawn alike often (oversampling, Buda et al. 2018)."""
+"""AdrenalMNIST3D with both classes drawn equally often (oversampling, Buda et al. 2018)."""
 
 from exps.exp050 import Exp050
 

@@ -1,4 +1,4 @@
-"""Phantom aneurysms in crops of 16 voxels, weighed by gated attention (Ilse et al. 2018)."""
+"""Phantom aneurysms in crops of 16 voxels, pooled by gated attention (Ilse et al. 2018)."""
 
 from exps.exp052 import Exp052
 

@@ -1,4 +1,4 @@
-"""Phantom aneurysms with x-flip TTA: left and right classes change places in the mirror image."""
+"""Phantom aneurysms with x-flip TTA: left and right classes are swapped in the mirror image."""
 
 from exps.exp052 import Exp052
 

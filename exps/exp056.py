@@ -1,4 +1,4 @@
-"""AdrenalMNIST3D in crops, positive as soon as one crop is: noisy-or (Zhang et al. 2006)."""
+"""AdrenalMNIST3D in crops, pooled by noisy-or (Zhang et al. 2006)."""
 
 from exps.exp055 import Exp055
 

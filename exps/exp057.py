@@ -1,4 +1,4 @@
-"""AdrenalMNIST3D in crops, weighed by gated attention (Ilse et al. 2018)."""
+"""AdrenalMNIST3D in crops, pooled by gated attention (Ilse et al. 2018)."""
 
 from exps.exp055 import Exp055
 

@@ -1,4 +1,4 @@
-"""RSNA aneurysms in crops of 96 mm, weighed by gated attention (Ilse et al. 2018)."""
+"""RSNA aneurysms in crops of 96 mm, pooled by gated attention (Ilse et al. 2018)."""
 
 from exps.exp059 import Exp059
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from exps.families import FAMILIES
 from heldout import config
+from heldout.data.transform import Recipe
+from heldout.errors import UserError
 from heldout.tasks.check import check_experiment
 from heldout.train.origin import find_origin
 
@@ -35,3 +38,33 @@ def test_what_an_experiment_stands_on_can_be_finished_under_every_budget(name):
             trained = f"{experiment.spec} starts from {source.spec}, which lacks some of its folds or seeds"
             assert set(experiment.fold_list) <= set(source.fold_list), trained
             assert set(experiment.seeds) <= set(source.seeds), trained
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_member_of_a_listed_family_exists_and_shares_one_dataset(name):
+    members = config.family(name)
+    assert len({member.dataset for member in members}) == 1
+    assert len({member.spec for member in members}) == len(members)
+    assert all(member.first_stage is None and member.warm_start is None for member in members)
+
+
+def test_a_pack_of_fractures_holds_one_set_of_arrays_for_all_members():
+    assert len({Recipe.of(member).digest() for member in config.family("fracatlas")}) == 1
+
+
+def test_a_family_is_a_root_experiment_with_its_descendants():
+    assert [member.spec for member in config.family("exp026")] == ["exp026", "exp026_joint", "exp026_skip"]
+    assert [member.spec for member in config.family("exp026", "quick")][1] == "exp026_joint@quick"
+    assert config.load("exp042_warm").root_name() == "exp040"
+
+
+def test_an_unknown_family_is_refused():
+    with pytest.raises(UserError, match="no family 'fracatlass': choose one of fracatlas, hippocampus"):
+        config.family("fracatlass")
+
+
+def test_every_earlier_name_means_an_experiment_of_today():
+    from exps.aliases import ALIASES
+
+    assert set(ALIASES.values()) <= set(config.names())
+    assert not set(ALIASES) & set(config.names())

@@ -11,9 +11,8 @@ import pytest
 
 from heldout import files
 from heldout.cli import run
-from heldout.cli.full_run import FAMILIES, loading_processes, members, run_family
+from heldout.cli.full import loading_processes, run_family
 from heldout.config import load
-from heldout.errors import UserError
 from heldout.evaluate.uncertainty import METHODS
 from heldout.report.gradcam import choose
 from heldout.train import runs
@@ -51,25 +50,6 @@ def test_loading_processes_are_no_part_of_a_run(at_home):
     assert [path.name for path in runs.run_folders()] == [SPEC]
     assert runs.finished(load(SPEC))[0][:2] == (0, 0)
     assert 1 <= loading_processes() <= 16
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_member_of_a_family_exists_and_shares_one_dataset(family):
-    configs = members(family)
-    assert len({config.dataset for config in configs}) == 1
-    assert len({config.spec for config in configs}) == len(configs)
-    assert all(config.first_stage is None and config.warm_start is None for config in configs)
-
-
-def test_a_pack_of_fractures_holds_one_set_of_arrays_for_all_members():
-    from heldout.data.transform import Recipe
-
-    assert len({Recipe.of(config).digest() for config in members("fracatlas")}) == 1
-
-
-def test_an_unknown_family_is_refused():
-    with pytest.raises(UserError, match="no family 'fracatlass': choose one of fracatlas, hippocampus"):
-        members("fracatlass")
 
 
 def test_uncertainty_says_of_every_case_and_method_how_unsure_it_is(at_home, capsys):

@@ -9,7 +9,19 @@ from collections.abc import Sequence
 
 import typer
 
-from heldout.cli import decisions, full, insights, kernels, packs, pseudo, report, reports, search, training
+from heldout.cli import (
+    decisions,
+    experiments,
+    full,
+    insights,
+    kernels,
+    packs,
+    pseudo,
+    report,
+    reports,
+    search,
+    training,
+)
 from heldout.cli.shared import ReadableGroup
 from heldout.errors import UserError
 
@@ -37,7 +49,7 @@ app = typer.Typer(
     help="From a raw medical-image dataset to a sealed decision, a locked test score and a submission.",
     epilog="`python run.py exp001` is short for `python run.py train exp001`. Start with: python run.py demo",
 )
-for module in (training, decisions, kernels, reports, packs, report, search, pseudo, full, insights):
+for module in (experiments, training, decisions, kernels, reports, packs, report, search, pseudo, full, insights):
     module.register(app)
 
 

@@ -1,13 +1,23 @@
-"""The command that trains the real experiments of a family."""
+"""The command that trains a family of experiments, one after another, within a time limit and on all cores."""
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from heldout.cli.shared import command, finish
+from heldout.cli.shared import Budget, command, finish
+
+if TYPE_CHECKING:
+    from heldout.config import BaseConfig
+
+_MOST_WORKERS = 16
+_SPARED_CORES = 2  # for the loop itself and for bringing predictions back to their grids
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +26,10 @@ def register(app: typer.Typer) -> None:
 
 
 def full(
-    family: Annotated[str, typer.Argument(metavar="FAMILY", help="fracatlas, hippocampus, adrenal or brain-mri")],
+    family: Annotated[
+        str, typer.Argument(metavar="FAMILY", help="fracatlas, hippocampus, adrenal, brain-mri, or a root: exp040")
+    ],
+    budget: Budget = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="stop after the epoch in which these are over")] = None,
     pack: Annotated[
         Path | None, typer.Option(metavar="FILE", help="unpack this first, where the raw dataset is not at hand")
@@ -25,13 +38,13 @@ def full(
         int | None, typer.Option(min=0, help="loading processes; the machine's cores by default")
     ] = None,
 ) -> None:
-    """Train the real experiments of a family, all folds, on a GPU where there is one.
+    """Train the experiments of a family, all folds, on a GPU where there is one.
 
     What is finished is skipped and what was stopped goes on, so the same command can be given again and again.
     """
-    from heldout.cli.full_run import members, run_family
+    from heldout import config
 
-    configs = members(family)
+    configs = config.family(family, budget)
     if pack is not None:
         from heldout.data.pack.read import unpack
 
@@ -41,3 +54,68 @@ def full(
     where = outcome.done[-1] if outcome.done else "nothing new"
     again = f"full {family}" + ("" if minutes is None else f" --minutes {minutes:g}")
     finish(where, again if outcome.left else "leaderboard")
+
+
+@dataclass
+class Outcome:
+    """What a call did: fits finished by it, fits that were finished before, and those that are left."""
+
+    done: list[Path] = field(default_factory=list)
+    before: int = 0
+    left: int = 0
+
+
+class TimeIsUp(Exception):  # noqa: N818 - a message to the loop, no error
+    """Ends a training whose last epoch is on the disk."""
+
+
+def run_family(configs: list[BaseConfig], minutes: float | None, workers: int | None = None) -> Outcome:
+    """Train what is missing, experiment by experiment, and stop after the epoch in which the time is up.
+
+    Args:
+        configs: The experiments; the first is finished first.
+        minutes: Time limit; None is none. Predicting a finished fold's cases is not cut short.
+        workers: Loading processes; None takes the machine's cores. No result depends on them.
+
+    Raises:
+        UserError: a dataset is missing, or a fit is refused.
+    """
+    from heldout.data.cases import open_dataset
+    from heldout.train import runs
+    from heldout.train.fit import fit_fold
+
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+
+    def watch(_: Any) -> None:
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimeIsUp
+
+    outcome = Outcome()
+    places = list(_places(configs))
+    for number, (config, seed, fold) in enumerate(places):
+        if runs.is_finished(runs.fit_folder(config.spec, seed, fold)):
+            outcome.before += 1
+            continue
+        # outside the identity of a run, and therefore no part of its name
+        quick = config.model_copy(update={"workers": loading_processes() if workers is None else workers})
+        try:
+            watch(None)
+            outcome.done.append(fit_fold(quick, open_dataset(config), fold, seed, watch=watch))
+        except TimeIsUp:
+            later = (runs.fit_folder(other.spec, *place) for other, *place in places[number:])
+            outcome.left = sum(not runs.is_finished(folder) for folder in later)
+            break
+    return outcome
+
+
+def loading_processes() -> int:
+    """Loading processes for this machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(_MOST_WORKERS, cores - _SPARED_CORES))
+
+
+def _places(configs: list[BaseConfig]) -> Iterator[tuple[BaseConfig, int, int]]:
+    for config in configs:
+        for seed in config.seeds:
+            for fold in config.fold_list:
+                yield config, seed, fold

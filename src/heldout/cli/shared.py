@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from heldout.errors import UserError
+from heldout.errors import UserError, note
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,7 +66,10 @@ def configure(spec: str, budget: str | None, settings: Sequence[str] | None, ski
         UserError: the experiment, the budget or a field does not exist, or a value does not fit.
     """
     from heldout.config import load
+    from heldout.config.legacy import today_spec
 
+    if (today := today_spec(spec)) != spec:
+        note(f"{spec} is now called {today}")
     config = load(spec, budget, list(settings or []))
     if skip_bad and not config.skip_bad:
         # As an override it is part of the run's name, so that nobody mistakes one set of cases for the other.

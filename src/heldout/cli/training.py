@@ -1,4 +1,4 @@
-"""Commands up to out-of-fold predictions: experiments, folds, train."""
+"""Commands up to out-of-fold predictions: folds, train."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     command(app, "python run.py train exp042 --fold 0 --set lr=1e-4")(train)
     command(app, "python run.py folds exp042")(folds)
-    command(app, "python run.py experiments")(experiments)
 
 
 def train(
@@ -72,46 +71,6 @@ def folds(
         return
     _print_report(config, report)
     finish(f"{shown(dataset.folder)}/ (cases.parquet, folds.csv, leaks.json, skipped.csv)", f"{config.spec}")
-
-
-def experiments(as_json: AsJson = False) -> None:
-    """List the experiments: title, parent and what each changes."""
-    from heldout.config import names
-
-    rows = [_describe(name) for name in names()]
-    if as_json:
-        print_json(rows)
-        return
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("name", "dataset", "title and changes", "budgets"):
-        table.add_column(name, vertical="top", max_width=22 if name == "dataset" else None)
-    for row in rows:
-        text = Text(row["error"] or row["title"], style="red" if row["error"] else "")
-        if row["parent"]:
-            text.append(f"\n{row['parent']} + {', '.join(row['changed'])}", style="dim")
-        table.add_row(Text(row["name"], style="bold"), row["dataset"], text, ", ".join(row["budgets"]))
-    console().print(table)
-    print("Add one: copy a file in exps/ (docs/new-competition.md). Next: python run.py folds exp001")
-
-
-def _describe(name: str) -> dict[str, Any]:
-    from heldout.config import load
-    from heldout.errors import UserError
-    from heldout.evaluate.lineage import changes
-
-    row: dict[str, Any] = {"name": name, "title": "", "dataset": "", "parent": None, "changed": [], "budgets": []}
-    try:
-        config = load(name)
-    except UserError as error:
-        return {**row, "error": str(error)}
-    row |= {"title": config.title, "dataset": config.dataset, "parent": config.parent_name(), "metric": config.metric}
-    if row["parent"]:
-        row["changed"] = changes(config.complete(load(row["parent"]).identity()), config.identity())
-    return {**row, "budgets": list(config.budgets), "error": None}
 
 
 def _summary(config: BaseConfig) -> str:

@@ -255,7 +255,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     @property
     def spec(self) -> str:
         """Name of this way to run, and of its run folder: ``exp040``, ``exp040@quick``, ``exp040@quick+lr=0.001``."""
-        text = type(self).__module__.rpartition(".")[2]
+        text = self.experiment
         if self._budget:
             text += f"@{self._budget}"
         if self._overrides:
@@ -263,9 +263,19 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         return text
 
     @property
+    def experiment(self) -> str:
+        """Name of the experiment, that of its file: ``exp040``."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
     def budget(self) -> str | None:
         """The budget that this instance runs under, or None."""
         return self._budget
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The fields that ``--set`` gave, and their values."""
+        return dict(self._overrides)
 
     @property
     def title(self) -> str:
@@ -289,8 +299,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
 
     def complete(self, recorded: dict[str, Any]) -> dict[str, Any]:
         """An identity, as recorded earlier or of a parent, in today's fields: those it lacks had their default."""
-        task = next(base for base in type(self).__mro__ if not base.__module__.startswith("exps"))
-        defaults = task().model_dump(mode="json", exclude=set(self.outside_identity))
+        defaults = self.task_class()().model_dump(mode="json", exclude=set(self.outside_identity))
         recorded = today_identity(recorded, self.task_name())
         return {**recorded, "fields": {**defaults, **recorded["fields"]}}
 
@@ -299,15 +308,25 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         return sha256_json(self.identity())
 
     @classmethod
+    def task_class(cls) -> type[BaseConfig]:
+        """The task class that the experiment subclasses, such as ``Segment2D``."""
+        return next(base for base in cls.__mro__ if not base.__module__.startswith("exps"))
+
+    @classmethod
     def task_name(cls) -> str:
-        """Name of the task class the experiment stands on, such as ``Segment2D``."""
-        return next(base.__name__ for base in cls.__mro__ if not base.__module__.startswith("exps"))
+        """Name of :meth:`task_class`."""
+        return cls.task_class().__name__
 
     @classmethod
     def parent_name(cls) -> str | None:
         """Name of the experiment this one differs from, or None for the first of its family."""
         parent = cls.__mro__[1].__module__
         return parent.rpartition(".")[2] if parent.startswith("exps.") else None
+
+    @classmethod
+    def root_name(cls) -> str:
+        """Name of the first experiment of the family: the ancestor that subclasses a task."""
+        return [base for base in cls.__mro__ if base.__module__.startswith("exps.")][-1].__module__.rpartition(".")[2]
 
     @classmethod
     def _hooks(cls) -> dict[str, str]:

@@ -76,6 +76,36 @@ def names() -> list[str]:
     return sorted(path.stem for path in (REPOSITORY / "exps").glob("exp*.py"))
 
 
+def family(name: str, budget: str | None = None) -> list[BaseConfig]:
+    """Experiments of a family: those that ``exps/families.py`` lists under a name, or a root with its descendants.
+
+    Args:
+        name: A listed family, such as ``fracatlas``, or the spec of an experiment, such as ``exp040@quick``.
+        budget: Budget of a root and its descendants, where ``name`` names none; descendants without it stay out.
+
+    Raises:
+        UserError: there is no such family or experiment.
+    """
+    listed = _families()
+    if name in listed:
+        return [load(spec, budget) for spec in listed[name]]
+    if not name.startswith("exp"):
+        raise UserError(f"there is no family {name!r}: choose one of {', '.join(listed)}, or name an experiment")
+    root = load(name, budget)
+    members = [load(other) for other in names()]
+    below = [member for member in members if issubclass(type(member), type(root)) and member.spec != root.experiment]
+    if root.budget is not None:
+        below = [load(member.spec, root.budget) for member in below if root.budget in member.budgets]
+    return [root, *below]
+
+
+def _families() -> dict[str, tuple[str, ...]]:
+    try:
+        return importlib.import_module("exps.families").FAMILIES
+    except ModuleNotFoundError:
+        return {}
+
+
 def difference(old: Any, new: Any, prefix: str = "") -> list[str]:
     """Lines ``field: old -> new`` for two nested dictionaries, such as two identities."""
     if isinstance(old, dict) and isinstance(new, dict):

@@ -17,11 +17,7 @@ TITLE_LENGTH = 100
 
 
 def check_experiment(name: str) -> None:
-    """Check one experiment on a tiny random batch, without its dataset.
-
-    The file imports and has a title; budgets, metric and source are valid; the network builds for its dimensions and
-    gives logits of the right shape, probabilities in 0 ... 1, a finite loss and finite gradients for all parameters;
-    augmentation keeps shapes and label values.
+    """Check one experiment on a tiny random batch, without its dataset; see :func:`run_checks`.
 
     Args:
         name: Such as ``exp042``.
@@ -29,15 +25,36 @@ def check_experiment(name: str) -> None:
     Raises:
         UserError: the first check that fails, naming the experiment and the remedy.
     """
+    for _, error in run_checks(name):
+        if error is not None:
+            raise UserError(f"exps/{name}.py: {error}")
+
+
+def run_checks(name: str) -> Iterator[tuple[str, str | None]]:
+    """Run every check of an experiment: what is checked, and what is wrong, with the remedy, or None.
+
+    The file imports and has a title; budgets, metric and source are valid; the network builds for its dimensions and
+    gives logits of the right shape, probabilities in 0 ... 1, a finite loss and finite gradients for all parameters;
+    augmentation keeps shapes and label values.
+
+    Raises:
+        UserError: the experiment cannot be loaded.
+    """
     config = load(name)
     if not isinstance(config, Task):
-        raise UserError(f"exps/{name}.py: {type(config).__name__} stands on no task: subclass one of heldout.tasks")
-    try:
-        _check_words(config)
-        _check_network(config)
-        _check_augment(config)
-    except UserError as error:
-        raise UserError(f"exps/{name}.py: {error}") from None
+        yield "task", f"{type(config).__name__} does not subclass a task: subclass one of heldout.tasks"
+        return
+    for what, check in (
+        ("title, dataset, source, budgets and metric", _check_words),
+        ("network, loss and gradients on a random batch", _check_network),
+        ("augmentation of images and masks", _check_augment),
+    ):
+        try:
+            check(config)
+        except UserError as error:
+            yield what, str(error)
+        else:
+            yield what, None
 
 
 def _check_words(config: Task) -> None:

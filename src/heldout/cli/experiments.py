@@ -1,0 +1,147 @@
+"""Commands about experiment files: experiments, fields, check, new."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from heldout.cli.shared import AsJson, Budget, Experiment, Settings, command, configure, console, finish, print_json
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    from heldout.config.fields import FieldRow
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "python run.py experiments exp042")(experiments)
+    command(app, "python run.py fields exp042 --budget quick")(fields)
+    command(app, "python run.py check exp042")(check)
+    command(app, 'python run.py new exp060 --from exp040 --title "FracAtlas with a larger encoder."')(new)
+
+
+def experiments(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="only these, in full")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="show what each experiment changes of its parent")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the experiments: title, parent, and what each changes."""
+    from heldout import config
+
+    known = config.names()
+    rows = [_describe(config.load(name).experiment if names else name) for name in names or known]
+    if as_json:
+        print_json(rows)
+        return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    full = everything or bool(names)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("name", "parent", "title"):
+        table.add_column(column, vertical="top", overflow="fold", no_wrap=column != "title")
+    for row in rows:
+        text = Text(row["error"] or row["title"], style="red" if row["error"] else "")
+        if full:
+            details = [*row["changed"], *([f"budgets {', '.join(row['budgets'])}"] if row["budgets"] else [])]
+            text.append("".join(f"\n{line}" for line in [row["dataset"], *details] if line), style="dim")
+        table.add_row(Text(row["name"], style="bold"), row["parent"] or "", text)
+    console().print(table)
+    if not full:
+        print("What one changes: python run.py experiments EXPERIMENT, or --all")
+    print("Add one: python run.py new exp060 --from exp040 --title TITLE (docs/new-competition.md)")
+
+
+def _describe(name: str) -> dict[str, Any]:
+    from heldout.config import load
+    from heldout.evaluate.lineage import changes
+
+    row: dict[str, Any] = {"name": name, "title": "", "dataset": "", "parent": None, "changed": [], "budgets": []}
+    try:
+        config = load(name)
+    except UserError as error:
+        return {**row, "error": str(error)}
+    row |= {"title": config.title, "dataset": config.dataset, "parent": config.parent_name(), "metric": config.metric}
+    if row["parent"]:
+        row["changed"] = changes(config.complete(load(row["parent"]).identity()), config.identity())
+    return {**row, "budgets": list(config.budgets), "error": None}
+
+
+def fields(
+    experiment: Annotated[
+        str | None, typer.Argument(metavar="[EXPERIMENT]", help="exp042, exp042@quick; without it, every task's fields")
+    ] = None,
+    budget: Budget = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """List every field: its value, its default, which ancestor set it, what it may be, and what it does."""
+    from heldout.config.fields import field_rows
+
+    if experiment is not None:
+        rows = field_rows(configure(experiment, budget, settings, skip_bad=False))
+    elif budget is not None or settings:
+        raise UserError("--budget and --set belong to an experiment: name one, as in `python run.py fields exp042`")
+    else:
+        from heldout import tasks
+
+        found = [row for name in tasks.__all__ if name != "Task" for row in field_rows(getattr(tasks, name)())]
+        rows = list({(row.set_by, row.name): row for row in found}.values())
+    if as_json:
+        print_json([vars(row) for row in rows])
+        return
+    out = console()
+    for row in rows:
+        out.print(_field_text(row))
+    if experiment is not None:
+        print("Try a value: python run.py", experiment, "--set FIELD=VALUE")
+
+
+def _field_text(row: FieldRow) -> Any:
+    """Name and value; below them, indented, the default and its origin, what is allowed, and the description."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    head = Text(f"{row.name} = {row.value!r}", style="bold")
+    origin = f"set by {row.set_by}" + ("" if row.value == row.default else f", default {row.default!r}")
+    return Group(head, Padding(Text(f"{row.description}\n{row.allowed}; {origin}", style="dim"), (0, 0, 0, 4)))
+
+
+def check(experiment: Experiment) -> None:
+    """Run the checks that every experiment must pass, on a random batch and without its dataset."""
+    from heldout.config import difference, load
+    from heldout.tasks.check import run_checks
+
+    config = load(experiment)
+    name = config.experiment
+    failed = 0
+    for what, error in run_checks(name):
+        failed += error is not None
+        print(f"  {'failed' if error else 'ok':7} {what}" + (f": {error}" if error else ""))
+    parent = config.parent_name()
+    if parent is not None and not difference(config.complete(load(parent).identity()), config.identity()):
+        failed += 1
+        print(f"  failed  it changes nothing of {parent}: set a field or override a method")
+    if failed:
+        raise UserError(
+            f"exps/{name}.py fails {failed} of its checks: correct what is listed and run the command again"
+        )
+    print(f"{name} passes every check\nNext: python run.py folds {name}")
+
+
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="name of the new experiment: exp060 or exp060_word")],
+    parent: Annotated[
+        str, typer.Option("--from", metavar="PARENT", help="experiment or task (such as Segment2D) to start from")
+    ],
+    title: Annotated[str, typer.Option(help="title on the leaderboard: one line")],
+    settings: Settings = None,
+) -> None:
+    """Write the file of a new experiment: its parent plus the fields given with --set."""
+    from heldout.tasks.create import write_experiment
+
+    path = write_experiment(name, parent, title, list(settings or []))
+    finish(path, f"check {name}")
