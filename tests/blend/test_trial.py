@@ -16,7 +16,7 @@ from heldout.metrics import METRICS, count_errors, get_metric
 from heldout.predict.prediction import presence, to_mask
 
 OVERLAPS = [name for name, metric in METRICS.items() if metric.uses == "counts"]
-CALLS = [name for name, metric in METRICS.items() if metric.uses == "call"]
+CALLS = [name for name, metric in METRICS.items() if metric.uses == "predicted_label"]
 
 
 ONE = st.just(1)

@@ -1,4 +1,4 @@
-"""What is stored becomes what was meant: encodings, signs, bits, rescale, MONOCHROME1, colours."""
+"""What is stored becomes what was meant: encodings, signs, bits, rescale, MONOCHROME1, colors."""
 
 from __future__ import annotations
 
@@ -194,35 +194,35 @@ def test_bits_that_are_not_in_use_are_removed(tmp_path):
     assert stored(dicom.read_volume(tmp_path / "sign")).min() < -1024 - 1000
 
 
-def test_eight_bits_and_colours(tmp_path):
-    grey = voxels(high=255).astype(np.uint8)
+def test_eight_bits_and_colors(tmp_path):
+    gray = voxels(high=255).astype(np.uint8)
 
     def eight(data, number):
         data.BitsAllocated, data.BitsStored, data.HighBit, data.RescaleIntercept = 8, 8, 7, 0
-        data.PixelData = grey[number].tobytes()
+        data.PixelData = gray[number].tobytes()
         data["PixelData"].VR = "OW"
         return data
 
-    series(tmp_path / "grey", voxels(), eight)
-    volume = dicom.read_volume(tmp_path / "grey")
+    series(tmp_path / "gray", voxels(), eight)
+    volume = dicom.read_volume(tmp_path / "gray")
     assert volume.image.array.dtype == np.uint8
-    assert np.array_equal(stored(volume), grey)
-    colours = np.random.default_rng(0).integers(0, 255, (5, 6, 8, 3)).astype(np.uint8)
+    assert np.array_equal(stored(volume), gray)
+    colors = np.random.default_rng(0).integers(0, 255, (5, 6, 8, 3)).astype(np.uint8)
     for planar in (0, 1):
 
-        def coloured(data, number, planar=planar):
+        def colored(data, number, planar=planar):
             data = eight(data, number)
             data.SamplesPerPixel, data.PhotometricInterpretation, data.PlanarConfiguration = 3, "RGB", planar
-            values = colours[number].transpose(2, 0, 1) if planar else colours[number]
+            values = colors[number].transpose(2, 0, 1) if planar else colors[number]
             data.PixelData = values.tobytes()
             return data
 
-        series(tmp_path / f"rgb{planar}", voxels(), coloured)
+        series(tmp_path / f"rgb{planar}", voxels(), colored)
         volume = dicom.read_volume(tmp_path / f"rgb{planar}")
-        assert np.array_equal(volume.image.array, colours.transpose(3, 2, 1, 0))
+        assert np.array_equal(volume.image.array, colors.transpose(3, 2, 1, 0))
 
 
-def test_ybr_colours_become_rgb(tmp_path):
+def test_ybr_colors_become_rgb(tmp_path):
     def ybr(data, number):
         data.BitsAllocated, data.BitsStored, data.HighBit, data.RescaleIntercept = 8, 8, 7, 0
         data.SamplesPerPixel, data.PhotometricInterpretation, data.PlanarConfiguration = 3, "YBR_FULL", 0

@@ -216,7 +216,7 @@ def test_a_tilted_gantry_is_kept_as_shear_or_corrected(tmp_path):
     axes = fixed.image.affine[:3, :3] / np.linalg.norm(fixed.image.affine[:3, :3], axis=0)
     assert np.abs(axes.T @ axes - np.eye(3)).max() < 1e-6
     assert fixed.spacing[2] == pytest.approx(2 * np.cos(angle))
-    # Every voxel's value stays where it is in the patient: compare at the corrected grid's centre column.
+    # Every voxel's value stays where it is in the patient: compare at the corrected grid's center column.
     inverse = np.linalg.inv(kept.image.affine)
     x, y, z = 10, fixed.image.array.shape[2] // 2, 4
     place = inverse @ fixed.image.affine @ (x, y, z, 1)
@@ -281,8 +281,8 @@ def test_slices_can_be_read_one_at_a_time_and_windows_become_channels(tmp_path):
     volume = dicom.read_volume(tmp_path, windows=((40, 80), (300, 2000)))
     assert volume.image.array.shape == (2, 8, 6, 5)
     value = as_stored(dicom.read_volume(tmp_path)).astype(float)
-    for channel, (centre, width) in zip(volume.image.array, ((40, 80), (300, 2000)), strict=True):
-        expected = np.clip((value - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)  # PS3.3 C.11.2.1.2
+    for channel, (center, width) in zip(volume.image.array, ((40, 80), (300, 2000)), strict=True):
+        expected = np.clip((value - (center - 0.5)) / (width - 1) + 0.5, 0, 1)  # PS3.3 C.11.2.1.2
         assert np.allclose(channel.transpose(2, 1, 0), expected, atol=1e-5)
     assert volume.units == "window"
 

@@ -110,9 +110,9 @@ def test_a_volume_without_voxel_size_cannot_have_a_spacing():
 
 
 def test_grey_and_rgb_are_converted_and_other_channels_refused():
-    grey = Image(np.arange(64, dtype=np.uint8).reshape(1, 8, 8))
-    copies, _ = prepare_image(grey, BaseConfig(channels=3, normalize="unit"))
-    np.testing.assert_array_equal(copies, np.repeat(grey.array, 3, axis=0))
+    gray = Image(np.arange(64, dtype=np.uint8).reshape(1, 8, 8))
+    copies, _ = prepare_image(gray, BaseConfig(channels=3, normalize="unit"))
+    np.testing.assert_array_equal(copies, np.repeat(gray.array, 3, axis=0))
     rgb = Image(np.stack([np.full((8, 8), value, np.uint8) for value in (255, 0, 0)]))
     luma, _ = prepare_image(rgb, BaseConfig(channels=1, normalize="unit"))
     assert (luma == 76).all()

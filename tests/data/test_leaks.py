@@ -14,8 +14,8 @@ def scene(seed: int, size: int = 160) -> np.ndarray:
     picture = np.zeros((size, size), np.float32)
     cv2.ellipse(picture, (size // 2, size // 2), (size // 3, size // 2 - 8), 0, 0, 360, 120, -1)
     for _ in range(12):
-        centre = generator.integers(size // 4, 3 * size // 4, 2).tolist()
-        cv2.circle(picture, centre, int(generator.integers(3, 14)), float(generator.integers(40, 255)), -1)
+        center = generator.integers(size // 4, 3 * size // 4, 2).tolist()
+        cv2.circle(picture, center, int(generator.integers(3, 14)), float(generator.integers(40, 255)), -1)
     return cv2.GaussianBlur(picture, (0, 0), 1.0)[None].clip(0, 255).astype(np.uint8)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from heldout.data import cases as room
 from heldout.data.prepare import open_prepared, prepared_folder, sample_foreground, to_float
-from heldout.data.transform import Recipe
+from heldout.data.recipe import Recipe
 from heldout.errors import UserError
 from tests.data import toy
 

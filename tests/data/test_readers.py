@@ -17,7 +17,7 @@ from heldout.data.readers.image import displayed_size
 
 
 @pytest.fixture
-def grey():
+def gray():
     """A smooth textured picture (48, 64), uint8."""
     rows, columns = np.mgrid[:48, :64]
     return (rows * 2 + columns + np.random.default_rng(0).integers(0, 40, (48, 64))).astype(np.uint8)
@@ -40,51 +40,51 @@ def refused(call, *words):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "LA"])
-def test_modes_read_alike(tmp_path, grey, mode):
-    picture = Pillow.fromarray(grey).quantize(256) if mode == "P" else Pillow.fromarray(grey).convert(mode)
+def test_modes_read_alike(tmp_path, gray, mode):
+    picture = Pillow.fromarray(gray).quantize(256) if mode == "P" else Pillow.fromarray(gray).convert(mode)
     image = open_any(save(tmp_path / "a.png", picture))
     assert image.array.shape == (1, 48, 64)
     assert image.array.dtype == np.uint8
     assert image.affine is None
-    assert np.abs(image.array[0].astype(int) - grey).max() <= (2 if mode == "P" else 0)
+    assert np.abs(image.array[0].astype(int) - gray).max() <= (2 if mode == "P" else 0)
 
 
-def test_colour_has_three_channels_and_no_alpha(tmp_path):
-    colour = np.random.default_rng(0).integers(0, 256, (20, 30, 4), np.uint8)
-    image = open_any(save(tmp_path / "a.png", colour))
-    assert np.array_equal(image.array, colour[..., :3].transpose(2, 0, 1))
+def test_color_has_three_channels_and_no_alpha(tmp_path):
+    color = np.random.default_rng(0).integers(0, 256, (20, 30, 4), np.uint8)
+    image = open_any(save(tmp_path / "a.png", color))
+    assert np.array_equal(image.array, color[..., :3].transpose(2, 0, 1))
 
 
-def test_one_bit_picture_is_black_and_white(tmp_path, grey):
-    assert set(np.unique(open_any(save(tmp_path / "a.png", grey, mode="1")).array)) == {0, 255}
+def test_one_bit_picture_is_black_and_white(tmp_path, gray):
+    assert set(np.unique(open_any(save(tmp_path / "a.png", gray, mode="1")).array)) == {0, 255}
 
 
 @pytest.mark.parametrize("ending", [".png", ".tif"])
 def test_sixteen_bits_stay(tmp_path, ending):
     cv2 = pytest.importorskip("cv2")
-    colour = np.random.default_rng(0).integers(0, 65536, (20, 30, 3), np.uint16)
-    cv2.imwrite(str(tmp_path / f"colour{ending}"), colour[..., ::-1])
-    cv2.imwrite(str(tmp_path / f"grey{ending}"), colour[..., 0])
-    assert np.array_equal(open_any(tmp_path / f"colour{ending}").array, colour.transpose(2, 0, 1))
-    image = open_any(tmp_path / f"grey{ending}")
+    color = np.random.default_rng(0).integers(0, 65536, (20, 30, 3), np.uint16)
+    cv2.imwrite(str(tmp_path / f"color{ending}"), color[..., ::-1])
+    cv2.imwrite(str(tmp_path / f"gray{ending}"), color[..., 0])
+    assert np.array_equal(open_any(tmp_path / f"color{ending}").array, color.transpose(2, 0, 1))
+    image = open_any(tmp_path / f"gray{ending}")
     assert image.array.dtype == np.uint16
-    assert np.array_equal(image.array, colour[None, ..., 0])
+    assert np.array_equal(image.array, color[None, ..., 0])
 
 
-def test_the_ending_does_not_matter(tmp_path, grey):
-    path = save(tmp_path / "a.jpg", grey, format="PNG")
+def test_the_ending_does_not_matter(tmp_path, gray):
+    path = save(tmp_path / "a.jpg", gray, format="PNG")
     assert format_of(path) == "png"
-    assert np.array_equal(open_any(path).array[0], grey)
+    assert np.array_equal(open_any(path).array[0], gray)
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_rotation_shows_what_a_viewer_shows(tmp_path, grey, orientation, ending):
+def test_exif_rotation_shows_what_a_viewer_shows(tmp_path, gray, orientation, ending):
     turns = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
     exif = Pillow.Exif()
     exif[0x0112] = orientation
-    path = save(tmp_path / f"a{ending}", grey, exif=exif)
-    stored = Pillow.fromarray(open_any(save(tmp_path / f"plain{ending}", grey)).array[0])
+    path = save(tmp_path / f"a{ending}", gray, exif=exif)
+    stored = Pillow.fromarray(open_any(save(tmp_path / f"plain{ending}", gray)).array[0])
     turned = stored if orientation == 1 else stored.transpose(Pillow.Transpose[turns[orientation - 2]])
     expected = np.asarray(turned)
     assert np.array_equal(open_any(path).array[0], expected)
@@ -100,16 +100,16 @@ def truncated(path, array, share, **options):
 
 
 @pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"optimize": True}])
-def test_truncated_jpeg_is_refused_and_its_rows_counted(tmp_path, grey, options):
-    truncated(tmp_path / "cut.jpg", grey, 0.6, **options)
+def test_truncated_jpeg_is_refused_and_its_rows_counted(tmp_path, gray, options):
+    truncated(tmp_path / "cut.jpg", gray, 0.6, **options)
     refused(lambda: open_any(tmp_path / "cut.jpg"), "cut.jpg", "of its 48 rows are missing", "restore", "--skip-bad")
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_salvage_returns_stored_rows_only(tmp_path, grey, orientation):
+def test_salvage_returns_stored_rows_only(tmp_path, gray, orientation):
     exif = Pillow.Exif()
     exif[0x0112] = orientation
-    whole = truncated(tmp_path / "cut.jpg", grey, 0.6, exif=exif)
+    whole = truncated(tmp_path / "cut.jpg", gray, 0.6, exif=exif)
     (tmp_path / "whole.jpg").write_bytes(whole)
     expected = open_any(tmp_path / "whole.jpg").array
     image = open_any(tmp_path / "cut.jpg", salvage=True)
@@ -120,8 +120,8 @@ def test_salvage_returns_stored_rows_only(tmp_path, grey, orientation):
     assert np.array_equal(expected[0][padded], image.array[0].ravel())
 
 
-def test_jpeg_padded_grey_by_an_earlier_tool_is_refused(tmp_path, grey):
-    whole = truncated(tmp_path / "cut.jpg", grey, 0.5)
+def test_jpeg_padded_grey_by_an_earlier_tool_is_refused(tmp_path, gray):
+    whole = truncated(tmp_path / "cut.jpg", gray, 0.5)
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2] + b"\xff\xd9")
     refused(lambda: open_any(tmp_path / "cut.jpg"), "cut.jpg", "rows are missing")
 
@@ -132,51 +132,51 @@ def test_jpeg_that_really_ends_grey_is_fine(tmp_path):
     assert open_any(save(tmp_path / "a.jpg", array)).lost is None
 
 
-def test_bytes_after_the_end_of_a_jpeg_do_not_matter(tmp_path, grey):
-    whole = truncated(tmp_path / "a.jpg", grey, 1)
+def test_bytes_after_the_end_of_a_jpeg_do_not_matter(tmp_path, gray):
+    whole = truncated(tmp_path / "a.jpg", gray, 1)
     (tmp_path / "a.jpg").write_bytes(whole + bytes(100) + b"\x3f\xff\xda\x17")
     assert open_any(tmp_path / "a.jpg").lost is None
 
 
-def test_progressive_jpeg(tmp_path, grey):
-    whole = truncated(tmp_path / "cut.jpg", grey, 0.7, progressive=True)
+def test_progressive_jpeg(tmp_path, gray):
+    whole = truncated(tmp_path / "cut.jpg", gray, 0.7, progressive=True)
     (tmp_path / "whole.jpg").write_bytes(whole)
     assert open_any(tmp_path / "whole.jpg").array.shape == (1, 48, 64)
     refused(lambda: open_any(tmp_path / "cut.jpg", salvage=True), "cut.jpg", "progressive", "restore")
 
 
-def test_jpeg_without_a_row_cannot_be_salvaged(tmp_path, grey):
-    whole = truncated(tmp_path / "cut.jpg", grey, 1)
+def test_jpeg_without_a_row_cannot_be_salvaged(tmp_path, gray):
+    whole = truncated(tmp_path / "cut.jpg", gray, 1)
     (tmp_path / "cut.jpg").write_bytes(whole[: whole.index(b"\xff\xda") + 20])
     refused(lambda: open_any(tmp_path / "cut.jpg", salvage=True), "cut.jpg", "restore")
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg"])
-def test_every_truncation_is_refused(tmp_path, grey, name):
+def test_every_truncation_is_refused(tmp_path, gray, name):
     options = {"compression": "tiff_adobe_deflate"} if name == "a.tif" else {}
-    data = save(tmp_path / name, grey, **options).read_bytes()
+    data = save(tmp_path / name, gray, **options).read_bytes()
     for length in (0, 5, 30, len(data) // 3, len(data) // 2, len(data) - 40):
         (tmp_path / name).write_bytes(data[:length])
         refused(lambda: open_any(tmp_path / name), name)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.9])
-def test_a_flipped_bit_in_a_png_is_refused(tmp_path, grey, share):
-    data = bytearray(save(tmp_path / "a.png", grey).read_bytes())
+def test_a_flipped_bit_in_a_png_is_refused(tmp_path, gray, share):
+    data = bytearray(save(tmp_path / "a.png", gray).read_bytes())
     data[int(len(data) * share) + 8] ^= 16
     (tmp_path / "a.png").write_bytes(data)
     refused(lambda: open_any(tmp_path / "a.png"), "a.png", "restore")
 
 
-def test_several_pages_are_refused(tmp_path, grey):
-    picture = Pillow.fromarray(grey)
+def test_several_pages_are_refused(tmp_path, gray):
+    picture = Pillow.fromarray(gray)
     picture.save(tmp_path / "a.tif", save_all=True, append_images=[picture])
     refused(lambda: open_any(tmp_path / "a.tif"), "a.tif", "2 pages", "split")
 
 
-def test_nan_in_a_float_tiff_is_refused(tmp_path, grey):
-    array = grey.astype(np.float32)
+def test_nan_in_a_float_tiff_is_refused(tmp_path, gray):
+    array = gray.astype(np.float32)
     array[3, 4] = np.nan
     refused(lambda: open_any(save(tmp_path / "a.tif", array)), "a.tif", "NaN", "replace")
 
@@ -187,8 +187,8 @@ def test_missing_and_foreign_files_are_refused(tmp_path):
     refused(lambda: open_any(tmp_path / "a.png"), "a.png", "convert")
 
 
-def test_wrong_dimensions_are_refused(tmp_path, grey):
-    refused(lambda: open_any(save(tmp_path / "a.png", grey), dimensions=3), "a.png", "2 spatial axes", "2D")
+def test_wrong_dimensions_are_refused(tmp_path, gray):
+    refused(lambda: open_any(save(tmp_path / "a.png", gray), dimensions=3), "a.png", "2 spatial axes", "2D")
 
 
 # Picture masks
@@ -210,10 +210,10 @@ def test_palette_mask_gives_indices(tmp_path):
     assert np.array_equal(open_mask(tmp_path / "a.png")[0], indices)
 
 
-def test_colour_and_jpeg_masks_are_refused(tmp_path, grey):
-    colour = np.stack([grey, grey, 255 - grey], -1)
-    refused(lambda: open_mask(save(tmp_path / "a.png", colour)), "a.png", "grey values")
-    refused(lambda: open_mask(save(tmp_path / "b.jpg", grey)), "b.jpg", "PNG")
+def test_color_and_jpeg_masks_are_refused(tmp_path, gray):
+    color = np.stack([gray, gray, 255 - gray], -1)
+    refused(lambda: open_mask(save(tmp_path / "a.png", color)), "a.png", "gray values")
+    refused(lambda: open_mask(save(tmp_path / "b.jpg", gray)), "b.jpg", "PNG")
 
 
 # NIfTI
@@ -334,11 +334,11 @@ def test_nifti_mask_with_odd_values_is_refused(tmp_path, affine, value):
 
 def test_npz_items(tmp_path):
     volumes = np.random.default_rng(0).integers(0, 2, (3, 4, 5, 6)).astype(np.uint8)
-    np.savez_compressed(tmp_path / "a.npz", train_images=volumes, colours=volumes)
+    np.savez_compressed(tmp_path / "a.npz", train_images=volumes, colors=volumes)
     image = open_any(f"{tmp_path}/a.npz#train_images:2")
     assert np.array_equal(image.array, volumes[2:])
     assert np.array_equal(image.affine, np.eye(4))
-    assert open_any(f"{tmp_path}/a.npz#colours:1", dimensions=2).array.shape == (6, 4, 5)
+    assert open_any(f"{tmp_path}/a.npz#colors:1", dimensions=2).array.shape == (6, 4, 5)
     assert npz.shape(tmp_path / "a.npz", "train_images") == (3, 4, 5, 6)
     assert not npz.load(tmp_path / "a.npz", "train_images").flags.writeable
     assert np.array_equal(readers.open_mask(f"{tmp_path}/a.npz#train_images:0"), volumes[:1])

@@ -20,8 +20,8 @@ def picture(path, value=7, size=(8, 9)):
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_source_can_be_made_and_refuses_unknown_options(tmp_path, name):
     assert isinstance(get_source(name, tmp_path, {}), Source)
-    with pytest.raises(UserError, match="no option 'colour'"):
-        get_source(name, tmp_path, {"colour": 1})
+    with pytest.raises(UserError, match="no option 'color'"):
+        get_source(name, tmp_path, {"color": 1})
 
 
 def test_unknown_source_and_option_values(tmp_path):

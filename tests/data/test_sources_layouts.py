@@ -240,11 +240,11 @@ def test_fracatlas_repeated_row_is_refused(fracatlas):
 
 @pytest.fixture
 def lgg(tmp_path):
-    colour = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    color = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     for patient, numbers in (("TCGA_CS_4941_19960909", (1, 2, 10)), ("TCGA_HT_A5RC_20000101", (1, 2))):
         for number in numbers:
             stem = tmp_path / "kaggle_3m" / patient / f"{patient}_{number}"
-            picture(stem.with_name(f"{stem.name}.tif"), np.zeros_like(colour) if number == 1 else colour)
+            picture(stem.with_name(f"{stem.name}.tif"), np.zeros_like(color) if number == 1 else color)
             picture(stem.with_name(f"{stem.name}_mask.tif"), np.full((8, 8), 255 * (number == 2), np.uint8))
     (tmp_path / "kaggle_3m/data.csv").write_text("Patient,x\nTCGA_CS_4941,1\nTCGA_CS_4942,1\nTCGA_HT_A5RC,1\n")
     return tmp_path

@@ -81,7 +81,7 @@ def test_atlas_reports_what_has_no_partner(atlas):
     volume(place / "sub-r009s001_ses-1_label-L_desc-T1lesion_mask.nii.gz", mask())
     report = "\n".join(get_source("atlas", atlas, {}).report())
     assert "sub-r002s007_ses-1: " in report
-    assert "counts as unlabelled" in report
+    assert "counts as unlabeled" in report
     assert "sub-r009s001_ses-1_label-L_desc-T1lesion_mask.nii.gz is a mask without its own image" in report
 
 
@@ -137,7 +137,7 @@ def test_isles_brings_the_flair_to_the_grid_of_the_dwi(isles):
     source = get_source("isles", isles, {"flair": True})
     image = source.read_image(source.index().iloc[0])
     assert image.array.shape == (3, 6, 5, 4)
-    # voxel i of the DWI lies at i mm, where the FLAIR's ramp of one per half millimetre has the value 2 i
+    # voxel i of the DWI lies at i mm, where the FLAIR's ramp of one per half millimeter has the value 2 i
     assert np.allclose(image.array[2], (2 * np.arange(6))[:, None, None], atol=1e-4)
 
 

@@ -88,9 +88,9 @@ def test_localizers_point_at_the_aneurysm_in_image_and_patient(made):
             box = tuple(slice(max(n - 1, 0), n + 2) for n in voxel)
             assert image.array[0][box].max() >= 399  # the bright sphere
             assert labels[voxel[2], LOCATIONS.index(point.location)] == 1
-            assert (image.affine @ (*point.voxel, 1))[:3] == pytest.approx(point.millimetres, abs=1e-6)
+            assert (image.affine @ (*point.voxel, 1))[:3] == pytest.approx(point.millimeters, abs=1e-6)
             side = {"Left": -1, "Right": 1}.get(point.location.split()[0])
-            assert side is None or np.sign(point.millimetres[0]) == side  # RAS: the patient's right is positive
+            assert side is None or np.sign(point.millimeters[0]) == side  # RAS: the patient's right is positive
             seen.add(point.location)
     assert len(seen) > 6
 

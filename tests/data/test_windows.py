@@ -9,9 +9,9 @@ import pytest
 
 from heldout.config import load
 from heldout.data.image import BadFile, Image
-from heldout.data.normalise import to_float
+from heldout.data.normalize import to_float
 from heldout.data.prepare import prepare_image
-from heldout.data.transform import Recipe
+from heldout.data.recipe import Recipe
 from heldout.tasks.classify import Classify3D
 
 WINDOWS = ((40.0, 80.0), (300.0, 600.0), (600.0, 2800.0))
@@ -26,7 +26,7 @@ class Windowed(Classify3D):
 def test_every_window_is_a_channel_and_its_ends_are_0_and_1():
     values = np.array([-1000, 0, 40, 80, 600, 2000], np.int16).reshape(1, 6, 1, 1)
     prepared, _ = prepare_image(Image(values, np.eye(4)), Windowed())
-    expected = [np.clip((values[0] - centre) / width + 0.5, 0, 1) for centre, width in WINDOWS]
+    expected = [np.clip((values[0] - center) / width + 0.5, 0, 1) for center, width in WINDOWS]
     assert prepared.shape == (3, 6, 1, 1)
     assert np.abs(to_float(prepared) - expected).max() < 1e-3  # float16
 

@@ -93,7 +93,7 @@ class LabelObjective:
         blended = blend_scores(self.scores, weights)
         truth = self.frame[[f"y_{name}" for name in self.classes]].to_numpy(float) > 0
         thresholds = () if self.exclusive and len(self.classes) > 1 else (HALF,) * len(self.classes)
-        if thresholds and metric.uses == "call":
+        if thresholds and metric.uses == "predicted_label":
             scores = np.stack([_by_threshold(metric, y, p) for y, p in zip(truth.T, blended.T, strict=True)])
             return _best(metric, scores, weights, self.classes)
         table = Columns(truth, blended, self._called(blended, thresholds), None, not thresholds, self.classes)

@@ -16,10 +16,10 @@ from heldout.data.folds import choose_test, class_table, make_folds
 from heldout.data.leaks import Duplicates, find_duplicates, group_ids
 from heldout.data.pack.source import RECORD, packed_source
 from heldout.data.prepare import ArrayStore, prepared_folder
+from heldout.data.recipe import Recipe
 from heldout.data.report import leak_report
 from heldout.data.sealed import open_sealed
 from heldout.data.sources import Source, source_class
-from heldout.data.transform import Recipe
 from heldout.data.verify import data_hash, index_hash, load, raw_files
 from heldout.errors import UserError
 
@@ -118,7 +118,7 @@ def _check_and_split(
     cases["split"] = _parts(cases, config)
     train = cases[cases["split"] == "train"]
     if train.empty:
-        raise UserError(f"{source.root} holds no labelled case to train on: check the split column of its index")
+        raise UserError(f"{source.root} holds no labeled case to train on: check the split column of its index")
     one_class = source.kind == "classification" and len(source.classes) == 1
     folds = make_folds(train, config.fold_count, config.fold_seed, needs_negatives=one_class)
     _write(config, source, folder, index, cases, folds, problems + crossing, duplicates)
@@ -153,9 +153,9 @@ def _parts(cases: pd.DataFrame, config: BaseConfig) -> pd.Series:
     parts = cases["split"].replace("", "train")
     if (parts == "test").any():
         return parts
-    labelled = cases[parts == "train"]
+    labeled = cases[parts == "train"]
     fixed = frozenset(cases["group_id"][cases["split"] == "train"])
-    locked = choose_test(labelled, config.test_fraction, config.fold_count, config.fold_seed, fixed)
+    locked = choose_test(labeled, config.test_fraction, config.fold_count, config.fold_seed, fixed)
     parts[(parts == "train") & cases["group_id"].isin(locked)] = "test"
     return parts
 

@@ -1,4 +1,4 @@
-"""Content hashes of pixels, and small fingerprints by which near-duplicates are recognised."""
+"""Content hashes of pixels, and small fingerprints by which near-duplicates are recognized."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 
 from heldout.data.geometry import orient, orientation
 from heldout.data.image import Image
-from heldout.data.normalise import LUMA
+from heldout.data.normalize import LUMA
 from heldout.data.resample import resample_linear
 
 MINIATURE = {2: (64, 64), 3: (16, 16, 16)}  # on which details are compared
 COARSE = {2: (32, 32), 3: (16, 16, 16)}  # on which the overall look is compared
 LOW_FREQUENCIES = {2: (8, 8), 3: (4, 4, 4)}  # 64 bits each
-BLUR, NEIGHBOURHOOD = 1.5, 4.0  # pixels of the miniature
+BLUR, NEIGHBORHOOD = 1.5, 4.0  # pixels of the miniature
 NOISE = 2.0  # of 255: contrast below which there is no detail
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What is kept of a case's image to recognise it again.
+    """What is kept of a case's image to recognize it again.
 
     Attributes:
         bits: 64-bit perceptual hash: which of the 64 lowest cosine frequencies lie above their median.
-        coarse: Grey miniature as a vector of mean 0 and length 1, so that a dot product is a correlation; 0 where
+        coarse: Gray miniature as a vector of mean 0 and length 1, so that a dot product is a correlation; 0 where
             the miniature is constant.
         detail: The same of its edges and textures, brought to equal contrast everywhere. Two knees of two patients look
             alike from afar, but not in this.
@@ -37,7 +37,7 @@ class Fingerprint:
 
 
 def content_hash(array: np.ndarray) -> str:
-    """SHA-256 of shape and pixel values; a grey image stored with three equal channels equals its one-channel copy."""
+    """SHA-256 of shape and pixel values; a gray image stored with three equal channels equals its one-channel copy."""
     if array.ndim == 3 and len(array) == 3 and (array[0] == array[1]).all() and (array[0] == array[2]).all():
         array = array[:1]
     digest = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
@@ -46,7 +46,7 @@ def content_hash(array: np.ndarray) -> str:
 
 
 def fingerprint(image: Image) -> Fingerprint:
-    """Fingerprint of an image, or of a volume brought to RAS orientation; channels are mixed to grey."""
+    """Fingerprint of an image, or of a volume brought to RAS orientation; channels are mixed to gray."""
     from scipy.fft import dctn
 
     dimensions = image.array.ndim - 1
@@ -67,7 +67,7 @@ def _detail(miniature: np.ndarray) -> np.ndarray:
 
     span = float(miniature.max() - miniature.min()) or 1.0
     edges = (miniature - gaussian_filter(miniature, BLUR)) * np.float32(255 / span)
-    return edges / (np.sqrt(gaussian_filter(edges**2, NEIGHBOURHOOD)) + np.float32(NOISE))
+    return edges / (np.sqrt(gaussian_filter(edges**2, NEIGHBORHOOD)) + np.float32(NOISE))
 
 
 def _unit(array: np.ndarray) -> np.ndarray:

@@ -56,8 +56,10 @@ def make_folds(cases: pd.DataFrame, fold_count: int, seed: int, *, needs_negativ
             )
     if len(groups) < fold_count:
         raise UserError(f"{len(groups)} patient groups cannot fill {fold_count} folds: set fold_count lower")
-    least = np.array([[name in required and number > 0 for name, number in zip(classes, have, strict=True)]])
-    part, lacking = _best_deal(groups, counts, np.full(fold_count, 1 / fold_count), least.repeat(fold_count, 0), seed)
+    min_counts = np.array([[name in required and number > 0 for name, number in zip(classes, have, strict=True)]])
+    part, lacking = _best_deal(
+        groups, counts, np.full(fold_count, 1 / fold_count), min_counts.repeat(fold_count, 0), seed
+    )
     if lacking:
         raise UserError(f"no way was found to put every class into each of {fold_count} folds: set fold_count lower")
     fold = cases["group_id"].map(dict(zip(groups, part.tolist(), strict=True)))
@@ -86,8 +88,8 @@ def choose_test(
     present = every[:, : len(classes)] > 0
     have, kept = present.sum(0), present[~free].sum(0)
     movable = (have > fold_count) & (have > kept)
-    least = np.stack([np.clip(np.minimum(have, fold_count) - kept, 0, None), movable.astype(int)])
-    part, _ = _best_deal(groups, counts, np.array([1 - fraction, fraction]), least, seed)
+    min_counts = np.stack([np.clip(np.minimum(have, fold_count) - kept, 0, None), movable.astype(int)])
+    part, _ = _best_deal(groups, counts, np.array([1 - fraction, fraction]), min_counts, seed)
     return {group for group, number in zip(groups, part, strict=True) if number == 1}
 
 
@@ -123,14 +125,14 @@ def _rank(seed: int, group: str) -> str:
 
 
 def _best_deal(
-    groups: Sequence[str], counts: np.ndarray, shares: np.ndarray, least: np.ndarray, seed: int
+    groups: Sequence[str], counts: np.ndarray, shares: np.ndarray, min_counts: np.ndarray, seed: int
 ) -> tuple[np.ndarray, int]:
     """Part of every group, and how many required classes the parts still lack (0 unless every attempt failed)."""
     best, fewest = np.zeros(len(groups), int), np.inf
     for attempt in range(ATTEMPTS):
         ranks = [_rank(seed + attempt * 1_000_003, group) for group in groups]
-        part = _improve(_deal(ranks, counts, shares), counts, shares, least)
-        lacking = _lacking(_presence(part, counts, least), least).sum()
+        part = _improve(_deal(ranks, counts, shares), counts, shares, min_counts)
+        lacking = _lacking(_presence(part, counts, min_counts), min_counts).sum()
         if lacking < fewest:
             best, fewest = part, lacking
         if lacking == 0:
@@ -153,19 +155,19 @@ def _deal(ranks: list[str], counts: np.ndarray, shares: np.ndarray) -> np.ndarra
     return part
 
 
-def _improve(part: np.ndarray, counts: np.ndarray, shares: np.ndarray, least: np.ndarray) -> np.ndarray:
+def _improve(part: np.ndarray, counts: np.ndarray, shares: np.ndarray, min_counts: np.ndarray) -> np.ndarray:
     """Move single groups as long as that helps, the best move first."""
     part, everyone = part.copy(), np.arange(len(counts))
     weight, target = _weights(counts), shares[:, None] * counts.sum(0)
-    present = (counts[:, : least.shape[1]] > 0).astype(int)
+    present = (counts[:, : min_counts.shape[1]] > 0).astype(int)
     for _ in range(MOVES):
         over = np.stack([counts[part == number].sum(0) for number in range(len(shares))]) - target
         square = weight * counts**2
         into = (2 * counts @ (weight * over).T + square.sum(1)[:, None]) / shares
         out = ((-2 * counts @ (weight * over).T + square.sum(1)[:, None]) / shares)[everyone, part]
-        held = _presence(part, counts, least)
-        gain = MISSING * (present @ (held < least).T)
-        loss = MISSING * (present * (held <= least)[part]).sum(1)
+        held = _presence(part, counts, min_counts)
+        gain = MISSING * (present @ (held < min_counts).T)
+        loss = MISSING * (present * (held <= min_counts)[part]).sum(1)
         change = into - gain + (out + loss)[:, None]
         change[everyone, part] = 0
         group, number = np.unravel_index(np.argmin(np.round(change, 12)), change.shape)
@@ -182,10 +184,10 @@ def _weights(counts: np.ndarray) -> np.ndarray:
     return weight
 
 
-def _presence(part: np.ndarray, counts: np.ndarray, least: np.ndarray) -> np.ndarray:
-    present = counts[:, : least.shape[1]] > 0
-    return np.stack([present[part == number].sum(0) for number in range(len(least))])
+def _presence(part: np.ndarray, counts: np.ndarray, min_counts: np.ndarray) -> np.ndarray:
+    present = counts[:, : min_counts.shape[1]] > 0
+    return np.stack([present[part == number].sum(0) for number in range(len(min_counts))])
 
 
-def _lacking(held: np.ndarray, least: np.ndarray) -> np.ndarray:
-    return np.clip(least - held, 0, None)
+def _lacking(held: np.ndarray, min_counts: np.ndarray) -> np.ndarray:
+    return np.clip(min_counts - held, 0, None)

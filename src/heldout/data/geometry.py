@@ -89,7 +89,7 @@ def nonzero_box(array: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def fit(shape: Sequence[int], image_size: Sequence[int] | None, resize: str) -> tuple[tuple[int, ...], ...]:
     """Place a box of ``shape`` in an array of ``image_size``.
 
-    ``stretch`` fills the array. ``letterbox`` keeps the proportions and centres the box; images are scaled until they
+    ``stretch`` fills the array. ``letterbox`` keeps the proportions and centers the box; images are scaled until they
     touch the border, volumes only shrink where they do not fit, because their voxel size carries meaning.
 
     Returns:
@@ -133,7 +133,7 @@ def pad(array: np.ndarray, geometry: Geometry, fill: np.ndarray | float = 0) -> 
 
 
 def prepare_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Bring a mask (M, *original) onto the prepared grid, by nearest neighbour: (M, *prepared) uint8."""
+    """Bring a mask (M, *original) onto the prepared grid, by nearest neighbor: (M, *prepared) uint8."""
     content = mask[(slice(None), *_box(geometry.content_start, geometry.content))]
     return pad(resample_nearest(crop(content, geometry), geometry.resized).astype(np.uint8), geometry)
 

@@ -19,7 +19,7 @@ class Image:
 
     Attributes:
         array: Values (C, H, W) of a picture, or (C, X, Y, Z) of a volume in the file's own voxel order.
-        affine: Voxel indices to RAS+ millimetres (4, 4); None for pictures.
+        affine: Voxel indices to RAS+ millimeters (4, 4); None for pictures.
         lost: What a damaged picture lacks: (before, after) pixels of each spatial axis that could not be decoded
             and are not part of ``array``; None for a whole one. ``np.pad(mask, image.lost)`` restores its grid.
     """

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def centre(size: Sequence[int], patch: Sequence[int]) -> tuple[int, ...]:
+def center(size: Sequence[int], patch: Sequence[int]) -> tuple[int, ...]:
     """First voxel on each axis of the patch in the middle; negative where the case is smaller than the patch."""
     return tuple(-((wanted - length) // 2) for length, wanted in zip(size, patch, strict=True))
 

@@ -16,10 +16,11 @@ from heldout import files
 from heldout.data.geometry import Geometry, prepare_mask, restore
 from heldout.data.guide import Guide, Guides, guide_of
 from heldout.data.image import BadFile, Image
-from heldout.data.normalise import to_float
+from heldout.data.normalize import to_float
 from heldout.data.parallel import map_cases
+from heldout.data.recipe import Recipe
 from heldout.data.sources import Source
-from heldout.data.transform import Recipe, prepare_image
+from heldout.data.transform import prepare_image
 from heldout.errors import UserError
 
 if TYPE_CHECKING:

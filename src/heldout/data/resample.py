@@ -32,7 +32,7 @@ def resample_linear(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def resample_nearest(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Resize the spatial axes of (C, *S) by taking the voxel in which each new voxel's centre lies."""
+    """Resize the spatial axes of (C, *S) by taking the voxel in which each new voxel's center lies."""
     for axis, size in enumerate(shape, start=1):
         old = array.shape[axis]
         if old != size:
@@ -62,9 +62,9 @@ def _triangle(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
     """Source positions (new, taps) and weights of a triangle filter whose rows sum to one."""
     scale = old / new
     reach = max(scale, 1.0)
-    centre = (np.arange(new) + 0.5) * scale - 0.5
+    center = (np.arange(new) + 0.5) * scale - 0.5
     taps = np.arange(int(np.ceil(2 * reach)) + 1)
-    position = np.floor(centre - reach).astype(int)[:, None] + 1 + taps
-    weight = np.clip(1 - np.abs(position - centre[:, None]) / reach, 0, None)
+    position = np.floor(center - reach).astype(int)[:, None] + 1 + taps
+    weight = np.clip(1 - np.abs(position - center[:, None]) / reach, 0, None)
     weight /= weight.sum(1, keepdims=True)
     return np.clip(position, 0, old - 1), weight.astype(np.float32)

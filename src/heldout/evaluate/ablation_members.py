@@ -59,7 +59,7 @@ class Held:
     def tunable(self) -> bool:
         """Whether there are thresholds, so that the score depends on them."""
         competing = self.member.dataset.exclusive and len(self.member.dataset.classes) > 1
-        return get_metric(self.member.config.metric).uses in ("counts", "call") and not competing
+        return get_metric(self.member.config.metric).uses in ("counts", "predicted_label") and not competing
 
     @cached_property
     def record(self) -> dict[str, Any] | None:

@@ -74,7 +74,7 @@ class Subject:
         from heldout.metrics.tables import columns_of
 
         columns = columns_of(self.table, self.classes)
-        return columns.called if columns.counts is None else columns.counts[..., 0] + columns.counts[..., 1] > 0
+        return columns.predicted if columns.counts is None else columns.counts[..., 0] + columns.counts[..., 1] > 0
 
     @cached_property
     def remarks(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""Scores of yes-or-no calls, for many case weightings at once.
+"""Scores of predicted labels, for many case weightings at once.
 
-Each takes (n,) bool truth and calls and (draws, n) multiplicities, and gives (draws,) scores in 0 ... 1, nan where
-the cases that the score is about are missing.
+Each takes (n,) bool true labels, (n,) bool predicted labels and (draws, n) multiplicities, and returns (draws,) scores
+in 0 ... 1, nan where the cases that the score is about are missing.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ import numpy as np
 from heldout.metrics.ranking import divide
 
 
-def accuracy(truth: np.ndarray, called: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share of right calls."""
-    return _share(truth == called, np.ones_like(truth), weights)
+def accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Share of correct labels."""
+    return _share(truth == predicted, np.ones_like(truth), weights)
 
 
-def sensitivity(truth: np.ndarray, called: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share of the positive cases that are called: recall."""
-    return _share(called, truth, weights)
+def sensitivity(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Share of the positive cases that are predicted positive: recall."""
+    return _share(predicted, truth, weights)
 
 
-def specificity(truth: np.ndarray, called: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share of the negative cases that are not called."""
-    return _share(~called, ~truth, weights)
+def specificity(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Share of the negative cases that are predicted negative."""
+    return _share(~predicted, ~truth, weights)
 
 
-def balanced_accuracy(truth: np.ndarray, called: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def balanced_accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean of sensitivity and specificity."""
-    return (sensitivity(truth, called, weights) + specificity(truth, called, weights)) / 2
+    return (sensitivity(truth, predicted, weights) + specificity(truth, predicted, weights)) / 2
 
 
-def f1(truth: np.ndarray, called: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Harmonic mean of precision and recall; nan without a positive case, where it says nothing."""
-    hits = weights @ (truth & called).astype(float)
+def f1(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Harmonic mean of precision and recall; nan without a positive case, where it is undefined."""
+    hits = weights @ (truth & predicted).astype(float)
     positives = weights @ truth.astype(float)
-    score = divide(2 * hits, positives + weights @ called.astype(float))
+    score = divide(2 * hits, positives + weights @ predicted.astype(float))
     return np.where(positives > 0, score, np.nan)
 
 

@@ -59,8 +59,8 @@ def _mean_value(position: int, mean: Callable, values: np.ndarray, weights: np.n
 
 
 def _volume_ml(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    millilitres = np.abs(values[..., 1] - values[..., 2]) * values[..., 3] / _MM3_PER_ML
-    return overlap.mean_of_all(millilitres, values[..., :3], weights)
+    milliliters = np.abs(values[..., 1] - values[..., 2]) * values[..., 3] / _MM3_PER_ML
+    return overlap.mean_of_all(milliliters, values[..., :3], weights)
 
 
 def _count_error(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

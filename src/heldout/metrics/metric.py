@@ -27,13 +27,13 @@ class Metric:
         kind: ``classification`` scores labels (or the presence of a segmented class), ``segmentation`` masks.
         higher_is_better: Whether a larger value is a better one.
         description: One line for people.
-        uses: What it looks at: probabilities, calls (so that a threshold matters), or what masks gave, as
+        uses: What it looks at: probabilities, predicted labels (so that a threshold matters), or what masks gave, as
             :func:`mask_values` describes it.
         one_class: Function of one class's columns and (draws, n) weights; of (n, *extra, values) where it uses masks.
         exclusive: What replaces the mean over classes where classes exclude each other; takes (n, K) columns.
         sides: The kinds of case of each class without which the score says nothing.
         presence: The class that counts for half, the others sharing the rest; None where all count alike.
-        flattered: Whether it chooses its threshold on the very cases it is judged on: shown, never ranked or tuned by.
+        optimistic: Whether it chooses its threshold on the cases that it scores: shown, never used to rank or tune.
         pool: How many of a patient's highest probabilities are averaged, where it scores patients; 0 scores cases.
     """
 
@@ -41,12 +41,12 @@ class Metric:
     kind: Literal["classification", "segmentation"]
     higher_is_better: bool
     description: str
-    uses: Literal["probability", "call", "counts", "lesions", "surfaces", "volume"]
+    uses: Literal["probability", "predicted_label", "counts", "lesions", "surfaces", "volume"]
     one_class: Callable[..., np.ndarray]
     exclusive: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
     sides: tuple[Literal["positive", "negative"], ...] = ()
     presence: str | None = None
-    flattered: bool = False
+    optimistic: bool = False
     pool: int = 0
 
     @property
@@ -84,7 +84,7 @@ class Metric:
         if self.pool:
             pooled = [pool_patients(columns, self.pool) for columns in rows]
             rows, weights = [columns for columns, _ in pooled], weights[:, pooled[0][1]]
-        if self.uses not in ("probability", "call"):
+        if self.uses not in ("probability", "predicted_label"):
             # one matrix product for the classes of all tables together
             values = np.stack([mask_values(self.name, self.uses, columns) for columns in rows], 1)
             return self.one_class(values, weights).mean(2).T
@@ -107,7 +107,7 @@ class Metric:
         return min(found)
 
     def _of_labels(self, columns: Columns, weights: np.ndarray) -> np.ndarray:
-        seen = columns.probability if self.uses == "probability" else columns.called
+        seen = columns.probability if self.uses == "probability" else columns.predicted
         if columns.exclusive and self.exclusive is not None:
             return self.exclusive(columns.truth, seen, weights)
         scores = [self.one_class(y, s, weights) for y, s in zip(columns.truth.T, seen.T, strict=True)]

@@ -16,10 +16,11 @@ POOLS = {"patient": 1, "patient_top3": 3}
 def pool_patients(columns: Columns, highest: int) -> tuple[Columns, np.ndarray]:
     """Put the cases of every patient together.
 
-    A patient has a class that any of his cases has. His probability is the mean of the highest ones of his cases; with
-    one, he is called where any of them is, otherwise where that mean reaches a half. Voxels add up, by their volume
-    where that differs, so that the slices of a volume are scored as that volume. Lesions add up as they were counted,
-    case by case: one that several slices show counts in each. Surfaces cannot be added, and are left out.
+    A patient is positive for a class where any case of the patient is. The probability is the mean of the highest
+    probabilities of the cases; with one, the predicted label is positive where that of any case is, otherwise where the
+    mean reaches 0.5. Voxels add up, weighted by their volume where it differs, so that slices are scored as the volume
+    they make. Lesions add up as they were counted, case by case: one that several slices show counts in each.
+    Surface distances do not add up and are left out.
 
     Args:
         columns: (n,) cases.
@@ -51,7 +52,7 @@ def pool_patients(columns: Columns, highest: int) -> tuple[Columns, np.ndarray]:
         columns,
         truth=each(np.logical_or, columns.truth),
         probability=probability,
-        called=each(np.logical_or, columns.called) if highest == 1 else probability >= 0.5,
+        predicted=each(np.logical_or, columns.predicted) if highest == 1 else probability >= 0.5,
         counts=voxels,
         lesions=lesions,
         surfaces=None,

@@ -1,4 +1,4 @@
-"""Scores of how well probabilities order the cases, for many case weightings at once.
+"""Ranking metrics: how well probabilities order the cases, for many case weightings at once.
 
 A weighting gives every case a multiplicity: all ones for the plain score, a patient's number of draws in a bootstrap.
 The cases are sorted once; each weighting then costs a few passes.
@@ -52,23 +52,23 @@ def average_precision(truth: np.ndarray, score: np.ndarray, weights: np.ndarray)
     Returns:
         (draws,) float64 in 0 ... 1, nan where a draw holds one class only.
     """
-    found, called = _found_and_called(truth, score, weights)
-    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
-    area = np.einsum("td,td->d", np.diff(found, axis=0, prepend=0.0), precision)
-    one_class = found[-1] >= called[-1]
-    return np.where(one_class, np.nan, divide(area, found[-1]))
+    true_positives, predicted = _cumulative(truth, score, weights)
+    precision = np.divide(true_positives, predicted, out=np.zeros_like(true_positives), where=predicted > 0)
+    area = np.einsum("td,td->d", np.diff(true_positives, axis=0, prepend=0.0), precision)
+    one_class = true_positives[-1] >= predicted[-1]
+    return np.where(one_class, np.nan, divide(area, true_positives[-1]))
 
 
 def best_f1(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Highest harmonic mean of precision and recall that any threshold reaches; arguments as :func:`roc_auc`.
 
-    The threshold is chosen on the very cases it is judged on, and anew in every draw.
+    The threshold is chosen on the cases that it scores, and anew in every draw.
 
     Returns:
         (draws,) float64 in 0 ... 1, nan where a draw holds no positive.
     """
-    found, called = _found_and_called(truth, score, weights)
-    return np.where(found[-1] > 0, divide(2 * found, found[-1] + called).max(0), np.nan)
+    true_positives, predicted = _cumulative(truth, score, weights)
+    return np.where(true_positives[-1] > 0, divide(2 * true_positives, true_positives[-1] + predicted).max(0), np.nan)
 
 
 def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -76,13 +76,13 @@ def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=denominator > 0)
 
 
-def _found_and_called(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _cumulative(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(thresholds, draws) weight of the positives, and of all cases, from each score upwards, the highest first."""
     order = np.argsort(-score, kind="stable")
     last_of_tie = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
     sorted_weights = weights[:, order].T.astype(float)
-    found = np.cumsum(sorted_weights * truth[order][:, None], axis=0)[last_of_tie]
-    return found, np.cumsum(sorted_weights, axis=0)[last_of_tie]
+    true_positives = np.cumsum(sorted_weights * truth[order][:, None], axis=0)[last_of_tie]
+    return true_positives, np.cumsum(sorted_weights, axis=0)[last_of_tie]
 
 
 def _sum_by_group(group: np.ndarray, groups: int, weights: np.ndarray, chosen: np.ndarray) -> np.ndarray:

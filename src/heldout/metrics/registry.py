@@ -1,9 +1,9 @@
 """Metrics by name, computed from a table of cases alone.
 
 A table has one row per case: ``case_id``, ``patient_id``, and for every class ``y_<class>`` (0 or 1) and
-``p_<class>`` (probability, or presence score of a segmentation). ``d_<class>`` (0 or 1), where present, are the calls
-made with tuned thresholds; otherwise a probability of 0.5 is called positive, and of exclusive classes the most
-probable one. ``uncalibrated_<class>``, where present, is the probability before a calibration, which may be another for
+``p_<class>`` (probability, or presence score of a segmentation). ``d_<class>`` (0 or 1), where present, are the labels
+predicted with tuned thresholds; otherwise a probability of 0.5 is positive, and of exclusive classes the most probable
+one. ``uncalibrated_<class>``, where present, is the probability before a calibration, which may be another for
 every fold: scores of ranking look at that one. Segmentations add ``tp_<class>``, ``fp_<class>``, ``fn_<class>``
 (voxels); where an experiment asks for them ``lesions_``, ``found_``, ``regions_`` and ``false_<class>`` (lesions),
 ``hd95_`` and ``assd_<class>`` (mm) and ``voxel_mm3``.
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 _CHUNK = 4_000_000  # weights scored at once: 32 MB
 
 
-def _right_class(truth: np.ndarray, called: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return calibration.weighted_mean((truth & called).any(1).astype(float), weights)
+def _right_class(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return calibration.weighted_mean((truth & predicted).any(1).astype(float), weights)
 
 
-def _mean_recall(truth: np.ndarray, called: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return np.mean([decisions.sensitivity(y, d, weights) for y, d in zip(truth.T, called.T, strict=True)], axis=0)
+def _mean_recall(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return np.mean([decisions.sensitivity(y, d, weights) for y, d in zip(truth.T, predicted.T, strict=True)], axis=0)
 
 
 def _cross_entropy(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -82,33 +82,55 @@ METRICS: dict[str, Metric] = {
             "best_f1",
             _LABELS,
             True,
-            "highest F1 of all thresholds, chosen on the very cases it is judged on",
+            "highest F1 of all thresholds, chosen on the cases that it scores",
             "probability",
             ranking.best_f1,
             sides=_POSITIVE,
-            flattered=True,
+            optimistic=True,
         ),
-        Metric("accuracy", _LABELS, True, "share of right calls", "call", decisions.accuracy, _right_class),
+        Metric(
+            "accuracy",
+            _LABELS,
+            True,
+            "share of correct predicted labels",
+            "predicted_label",
+            decisions.accuracy,
+            _right_class,
+        ),
         Metric(
             "balanced_accuracy",
             _LABELS,
             True,
             "mean of sensitivity and specificity, or of all classes' recalls",
-            "call",
+            "predicted_label",
             decisions.balanced_accuracy,
             _mean_recall,
             _BOTH,
         ),
-        Metric("f1", _LABELS, True, "harmonic mean of precision and recall", "call", decisions.f1, sides=_POSITIVE),
         Metric(
-            "sensitivity", _LABELS, True, "share of positives found", "call", decisions.sensitivity, sides=_POSITIVE
+            "f1",
+            _LABELS,
+            True,
+            "harmonic mean of precision and recall",
+            "predicted_label",
+            decisions.f1,
+            sides=_POSITIVE,
+        ),
+        Metric(
+            "sensitivity",
+            _LABELS,
+            True,
+            "share of positives found",
+            "predicted_label",
+            decisions.sensitivity,
+            sides=_POSITIVE,
         ),
         Metric(
             "specificity",
             _LABELS,
             True,
-            "share of negatives left alone",
-            "call",
+            "share of negatives predicted negative",
+            "predicted_label",
             decisions.specificity,
             sides=("negative",),
         ),
@@ -141,8 +163,8 @@ def get_metric(name: str) -> Metric:
     """Metric of a name: one of :data:`METRICS`, ``weighted_auc:<class>``, or ``patient:`` before any of them.
 
     The weighted AUC is the score of the RSNA intracranial aneurysm detection challenge (2025): half the AUC of the
-    class that says whether there is anything at all, half the mean AUC of the classes that say where. Which class that
-    is stands in the name, so that whoever reads the score knows.
+    class for any finding, half the mean AUC of the classes for its locations. The name of the metric holds the name of
+    the first one.
 
     ``patient:roc_auc`` scores patients, not cases, by the highest probability of a patient's cases, and
     ``patient_top3:roc_auc`` by the mean of the three highest; ``patient:dice_pos`` scores the volume that a patient's
@@ -173,12 +195,12 @@ def get_ranking_metric(name: str) -> Metric:
     """:func:`get_metric`, of a score that runs may be ranked and blends tuned by.
 
     Raises:
-        UserError: there is no such metric, or it flatters.
+        UserError: there is no such metric, or it is optimistically biased.
     """
     metric = get_metric(name)
-    if metric.flattered:
+    if metric.optimistic:
         raise UserError(
-            f"metric {name!r} chooses its threshold on the very cases it is judged on: rank by average_precision or "
+            f"metric {name!r} chooses its threshold on the cases that it scores: rank by average_precision or "
             "f1, and read it beside them"
         )
     return metric

@@ -1,4 +1,4 @@
-"""Distances between the surfaces of two masks, in millimetres."""
+"""Distances between the surfaces of two masks, in millimeters."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Columns:
     Attributes:
         truth: (n, K) bool.
         probability: (n, K) float64 in 0 ... 1.
-        called: (n, K) bool calls.
+        predicted: (n, K) bool predicted labels.
         counts: (n, K, 3) float64 voxel counts [TP, FP, FN], or None without masks.
         exclusive: The rows are one-hot labels with probabilities that sum to one.
         classes: Names of the K classes.
@@ -37,7 +37,7 @@ class Columns:
 
     truth: np.ndarray
     probability: np.ndarray
-    called: np.ndarray
+    predicted: np.ndarray
     counts: np.ndarray | None
     exclusive: bool
     classes: tuple[str, ...]
@@ -72,11 +72,11 @@ def columns_of(table: pd.DataFrame, classes: Sequence[str]) -> Columns:
         and len(classes) > 1
         and bool((truth.sum(1) == 1).all() and (np.abs(probability.sum(1) - 1) < _ONE).all())
     )
-    called = _calls(table, classes, probability, exclusive)
+    predicted = _predicted_labels(table, classes, probability, exclusive)
     return Columns(
         truth.astype(bool),
         probability,
-        called,
+        predicted,
         counts,
         exclusive,
         tuple(classes),
@@ -107,7 +107,9 @@ def check_cases(table: pd.DataFrame, expected: Iterable[str] | None = None) -> N
         raise UserError(f"case {stray[0]} is predicted but belongs to no such part ({len(stray)} in all): remove it")
 
 
-def _calls(table: pd.DataFrame, classes: Sequence[str], probability: np.ndarray, exclusive: bool) -> np.ndarray:
+def _predicted_labels(
+    table: pd.DataFrame, classes: Sequence[str], probability: np.ndarray, exclusive: bool
+) -> np.ndarray:
     if f"d_{classes[0]}" in table:
         return _read(table, "d", classes) > 0
     if exclusive:

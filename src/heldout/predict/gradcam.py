@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from heldout.data.normalise import to_float
+from heldout.data.normalize import to_float
 from heldout.errors import UserError
 from heldout.predict.run import Case, padded
 from heldout.tasks import Task

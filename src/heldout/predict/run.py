@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from heldout.data.geometry import Geometry, restore
-from heldout.data.normalise import to_float
-from heldout.data.patches import centre, cut_patch
+from heldout.data.normalize import to_float
+from heldout.data.patches import center, cut_patch
 from heldout.errors import Diverged
 from heldout.predict.forward import (
     Answer,
@@ -104,7 +104,7 @@ def padded(config: Task, case: Case) -> Padded:
     case_id, array, geometry = case
     size = array.shape[1:]
     wanted = size if config.patch_size is None else tuple(map(max, size, config.patch_size))
-    start = centre(size, wanted)
+    start = center(size, wanted)
     inside = tuple(slice(-first, -first + length) for first, length in zip(start, size, strict=True))
     return Padded(case_id, cut_patch(array, start, wanted), inside, geometry)
 

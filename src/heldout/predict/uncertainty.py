@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from heldout.data.normalise import to_float
+from heldout.data.normalize import to_float
 from heldout.errors import UserError
 from heldout.predict.forward import answer_batch, flip_sets
 from heldout.predict.run import Case, padded

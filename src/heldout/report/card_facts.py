@@ -188,7 +188,7 @@ def _metrics(subject: Subject) -> dict[str, dict[str, float | None]]:
     for name in (subject.row.metric, *subject.row.also):
         if name == CALIBRATED_ERROR:  # of a table of its own, calibrated fold by fold
             found[name] = {"value": subject.row.also[name], "low": None, "high": None}
-        elif not get_metric(name).flattered:
+        elif not get_metric(name).optimistic:
             one = interval(name, subject.table, subject.classes)
             found[name] = {key: _finite(getattr(one, key)) for key in ("value", "low", "high")}
     return found

@@ -34,7 +34,7 @@ def metric_text(name: str) -> str:
     from heldout.metrics import METRICS
 
     return (
-        f"{name} (at the threshold best for these very cases)" if name in METRICS and METRICS[name].flattered else name
+        f"{name} (at the threshold best for these very cases)" if name in METRICS and METRICS[name].optimistic else name
     )
 
 

@@ -84,7 +84,7 @@ def choose(table: pd.DataFrame, classes: Sequence[str], each: int = EACH) -> lis
 def _explain(member: Member, case_id: str, why: str) -> Explained:
     import torch
 
-    from heldout.data.normalise import to_float
+    from heldout.data.normalize import to_float
     from heldout.predict.gradcam import grad_cam
     from heldout.predict.models import load_model
     from heldout.train.first_stage import open_guided

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from heldout.data.patches import centre
+from heldout.data.patches import center
 from heldout.errors import UserError
 
 
@@ -108,7 +108,7 @@ def draw_patch(
         # up to a quarter off the centre, lest the network learn that the middle is always foreground
         shift = [int(generator.integers(-(wanted // 4), wanted // 4 + 1)) for wanted in patch]
         wish = [int(at) - wanted // 2 + by for at, wanted, by in zip(voxel, patch, shift, strict=True)]
-    middle = centre(size, patch)
+    middle = center(size, patch)
     return tuple(
         even if free < 0 else min(max(start, 0), free) for start, free, even in zip(wish, room, middle, strict=True)
     )

@@ -25,7 +25,7 @@ from heldout.data.pack.source import RECORD, file_state, packed_source, truth_na
 from heldout.data.pack.write import SCHEMA, TABLES
 from heldout.data.parallel import map_cases
 from heldout.data.prepare import finished_entries, sample_foreground, write_array, write_manifest
-from heldout.data.transform import Recipe
+from heldout.data.recipe import Recipe
 from heldout.data.verify import data_hash
 from heldout.errors import UserError
 
@@ -103,7 +103,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes], pd.DataFrame]:
     if odd:
         raise UserError(f"{path} holds {odd[0]!r}, which is no training case: make the pack again")
     for digest, one in record["prepared"].items():
-        if not _is_recipe(one["recipe"]) or digest != Recipe.from_dict(one["recipe"]).digest():
+        if digest != _digest(one["recipe"]):
             raise UserError(f"{path} was prepared by another version of heldout: pack the experiments again")
     return record, tables, cases
 
@@ -211,9 +211,12 @@ def _truth(archive: zipfile.ZipFile, path: Path, case_id: str, about: About) -> 
     return decode(archive.read(f"truth/{case_id}"), about, f"{path}: mask {case_id}")
 
 
-def _is_recipe(values: dict[str, Any]) -> bool:
-    """Whether these are the settings of today, of which ``windows`` may be left out."""
-    return {*values, "windows"} == set(Recipe.__dataclass_fields__)
+def _digest(recipe: dict[str, Any]) -> str | None:
+    """Digest of stored settings; None where they are not those of today."""
+    try:
+        return Recipe.from_dict(recipe).digest()
+    except ValueError:
+        return None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from heldout.data.pack.codec import array_hash, encode
 from heldout.data.pack.source import PackedSource
 from heldout.data.parallel import map_cases
 from heldout.data.prepare import Prepared, open_prepared
-from heldout.data.transform import Recipe
+from heldout.data.recipe import Recipe
 from heldout.errors import UserError
 
 if TYPE_CHECKING:

@@ -99,7 +99,7 @@ def open_mask(reference: Path | str, *, dimensions: int | None = None) -> np.nda
 
 
 def nifti_affine(path: Path) -> np.ndarray:
-    """Affine (4, 4) of a NIfTI file, voxel indices to RAS+ millimetres, without reading its voxels.
+    """Affine (4, 4) of a NIfTI file, voxel indices to RAS+ millimeters, without reading its voxels.
 
     Raises:
         BadFile: the file is missing or its header is damaged.

@@ -1,4 +1,4 @@
-"""PNG, JPEG and TIFF pictures: as displayed, without alpha, one channel where they are grey."""
+"""PNG, JPEG and TIFF pictures: as displayed, without alpha, one channel where they are gray."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from heldout.data.readers import jpeg
 
 _ORIENTATION = 0x0112
 _GREY16 = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-_GREY = ("1", "L", "LA", "La")
+_GRAY = ("1", "L", "LA", "La")
 
 
 def read(path: Path, *, salvage: bool = False) -> Image:
@@ -55,12 +55,12 @@ def read_mask(path: Path) -> np.ndarray:
     """Read a label map (1, H, W) as uint8; a palette picture gives its indices, and a 0/255 picture becomes 0/1.
 
     Raises:
-        BadFile: the file is damaged, holds colours, or values above 255.
+        BadFile: the file is damaged, holds colors, or values above 255.
     """
     data = _bytes(path)
     array = read(path).array if data.startswith(b"\xff\xd8") else _channels_first(path, _decode(path, data, mask=True))
     if len(array) > 1:
-        raise BadFile(f"{path} is a colour picture: store the mask as grey values, one per class")
+        raise BadFile(f"{path} is a color picture: store the mask as gray values, one per class")
     if not np.issubdtype(array.dtype, np.integer) or array.max() > 255:
         raise BadFile(f"{path} holds label values that are no whole numbers from 0 to 255: store class numbers")
     values = np.unique(array)
@@ -111,7 +111,7 @@ def _decode(path: Path, data: bytes, *, mask: bool = False) -> np.ndarray:
                 )
     except jpeg.DECODER_ERRORS as error:
         raise BadFile(f"{path} cannot be decoded ({error}): restore it from its source") from None
-    # Pillow cuts colours of 16 bits to 8; OpenCV keeps them, and rotates the picture by itself.
+    # Pillow cuts colors of 16 bits to 8; OpenCV keeps them, and rotates the picture by itself.
     array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if array is None:
         raise BadFile(f"{path} cannot be decoded: restore it from its source")
@@ -127,7 +127,7 @@ def _pixels(path: Path, picture: Pillow.Image) -> np.ndarray:
         return values.astype(np.uint16)
     if picture.mode == "F":
         return np.asarray(picture)
-    return np.asarray(picture.convert("L" if picture.mode in _GREY else "RGB"))
+    return np.asarray(picture.convert("L" if picture.mode in _GRAY else "RGB"))
 
 
 def _channels_first(path: Path, array: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """How much of a JPEG was really stored.
 
-A decoder fills what a truncated file lacks with mid-grey (libjpeg's blocks of zero coefficients), so a padded picture
+A decoder fills what a truncated file lacks with mid-gray (libjpeg's blocks of zero coefficients), so a padded picture
 looks fine to a program and odd to a network. Here the pixels that exist are told apart from the filling by decoding
 again with other bytes where the data end: pixels that were stored do not notice.
 """
@@ -61,7 +61,7 @@ def decode(path: Path, data: bytes) -> tuple[Pillow.Image, int]:
         return _open(path, data), _open(path, data).height
     body = data[:end].rstrip(b"\xff")
     picture = _open(path, body + _END)
-    if complete and not _ends_grey(picture):
+    if complete and not _ends_gray(picture):
         return picture, picture.height
     pixels = np.asarray(picture)
     stored = min(_equal_rows(pixels, np.asarray(_open(path, body + filling + _END))) for filling in _FILLINGS)
@@ -101,8 +101,8 @@ def _open(path: Path, data: bytes) -> Pillow.Image:
     return picture
 
 
-def _ends_grey(picture: Pillow.Image) -> bool:
-    """Whether the last block is the flat mid-grey of missing data."""
+def _ends_gray(picture: Pillow.Image) -> bool:
+    """Whether the last block is the flat mid-gray of missing data."""
     width, height = picture.size
     corner = np.asarray(picture.crop((max(width - 8, 0), max(height - 8, 0), width, height)), np.int16)
     return bool((np.abs(corner - 128) <= 1).all())

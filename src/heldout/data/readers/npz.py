@@ -23,7 +23,7 @@ def read(reference: Path | str, *, dimensions: int = 3) -> Image:
         dimensions: Spatial axes; an item may have one axis more, its channels, which come last in the file.
 
     Returns:
-        (C, *spatial); volumes have the identity as affine, for an array file knows no millimetres.
+        (C, *spatial); volumes have the identity as affine, for an array file knows no millimeters.
 
     Raises:
         BadFile: the file, the key or the item does not exist, is damaged, or has other axes.

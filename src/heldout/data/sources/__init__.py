@@ -62,7 +62,7 @@ class Source(ABC):
         classes: Names of the target classes, in the order of the label map's values 1 ... K.
         exclusive: Whether a pixel (segmentation) or a case (classification) can have one class only.
         dimensions: Spatial axes, 2 or 3.
-        kind: What the dataset was labelled for; masks also give classification labels by their presence.
+        kind: What the dataset was labeled for; masks also give classification labels by their presence.
         caveats: Sentences about the data that a reader of its scores must know.
         swaps: Pairs of indices of classes that are one another's mirror image from left to right; volumes only.
         defaults: Options and their defaults; an option's value must have its default's type.
@@ -174,7 +174,7 @@ class Source(ABC):
         return np.concatenate(masks)
 
     def voxel_size(self, row: Mapping[str, Any]) -> tuple[float, ...] | None:
-        """Millimetres along the axes of a case's file, by its header; None for pictures.
+        """Millimeters along the axes of a case's file, by its header; None for pictures.
 
         A slice of a volume adds its thickness, so that the product is always the volume of a voxel.
         """
@@ -183,7 +183,7 @@ class Source(ABC):
         return None if affine is None else tuple(float(n) for n in np.linalg.norm(affine[:3, :3], axis=0))
 
     def loose(self, folder: Path) -> pd.DataFrame:
-        """List the unlabelled files below a folder, in natural order; masks of the dataset's own layout are left out.
+        """List the unlabeled files below a folder, in natural order; masks of the dataset's own layout are left out.
 
         Returns:
             Columns case_id, patient_id, image (absolute paths) and name: the file's path below ``folder``.

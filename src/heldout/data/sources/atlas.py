@@ -20,7 +20,7 @@ _MASK_LIKE = re.compile(r"(^|[_-])(mask|gold_?standard)([_-]|$)", re.IGNORECASE)
 
 
 class Atlas(Source):
-    """One lesion class; a T1 without a mask, such as those of the folder ``Testing``, is unlabelled.
+    """One lesion class; a T1 without a mask, such as those of the folder ``Testing``, is unlabeled.
 
     Any depth of folders will do (``Training/R001/sub-r001s001/ses-1/anat/...``), flat ones too. All sessions of a
     subject are one patient; a file that names no subject is a patient of its own.
@@ -41,7 +41,7 @@ class Atlas(Source):
             mask = nearest(masks.get(f"{stem_of(path)[: -len('_T1w')]}{MASK}", []), path)
             used.add(mask)
             if mask is None and "training" in name.as_posix().lower():
-                found.append(f"{case_id}: {name} has no mask *{MASK}.nii.gz and counts as unlabelled")
+                found.append(f"{case_id}: {name} has no mask *{MASK}.nii.gz and counts as unlabeled")
             yield {
                 "case_id": case_id,
                 "patient_id": subject_of(name) or case_id,

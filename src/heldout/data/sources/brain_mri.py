@@ -13,7 +13,7 @@ from heldout.errors import UserError
 
 
 class BrainMri(Source):
-    """The folder is the label; images that lie in neither folder are unlabelled."""
+    """The folder is the label; images that lie in neither folder are unlabeled."""
 
     classes = ("tumor",)
     kind = "classification"
@@ -28,9 +28,9 @@ class BrainMri(Source):
         by_label = {label: self.image_files(folder / label) for label in ("no", "yes") if (folder / label).is_dir()}
         if len(by_label) == 1:
             raise UserError(f"{folder} has only one of the folders yes/ and no/: a classifier needs both")
-        labelled = [(path, label) for label, paths in by_label.items() for path in paths]
+        labeled = [(path, label) for label, paths in by_label.items() for path in paths]
         here = [path for path in self.image_files(folder) if path.parent == folder]
-        cases = labelled + [(path, "") for path in here]
+        cases = labeled + [(path, "") for path in here]
         names = [path.relative_to(folder).as_posix() for path, _ in cases]
         for (path, label), case_id in zip(cases, unique_ids(names), strict=True):
             yield {
@@ -40,7 +40,7 @@ class BrainMri(Source):
                 "split": "" if label else "submit",
                 "y_tumor": float(label == "yes") if label else float("nan"),
             }
-        formats = Counter((label, readers.format_of(path) or "unknown") for path, label in labelled)
+        formats = Counter((label, readers.format_of(path) or "unknown") for path, label in labeled)
         for (label, name), count in sorted(formats.items()):
             found.append(f"{label}/ holds {count} files that are {name.upper()} inside")
         found += [line for path, _ in cases if (line := _wrong_ending(path, folder))]

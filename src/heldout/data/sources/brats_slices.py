@@ -102,10 +102,10 @@ class BratsSlices(Source):
                 continue
             relative = [path.relative_to(self.root).as_posix() for path in files]
             mask = files[0].with_name(files[0].name.replace(f"_{self.modalities[0]}.nii", "_seg.nii"))
-            labelled = mask.is_file()
-            if not labelled:
-                found.append(f"{patient} has no {mask.name}: its slices are unlabelled")
-            labels, numbers = _labels_and_slices(files[0], mask if labelled else None)
+            labeled = mask.is_file()
+            if not labeled:
+                found.append(f"{patient} has no {mask.name}: its slices are unlabeled")
+            labels, numbers = _labels_and_slices(files[0], mask if labeled else None)
             dropped = 0
             for number in numbers:
                 case_id = f"{patient}_{number:03d}"
@@ -117,8 +117,8 @@ class BratsSlices(Source):
                     "case_id": case_id,
                     "patient_id": patient,
                     "image": as_list(*(f"{name}#{number}" for name in relative)),
-                    "mask": as_list(f"{mask.relative_to(self.root).as_posix()}#{number}") if labelled else "",
-                    "split": "" if labelled else "submit",
+                    "mask": as_list(f"{mask.relative_to(self.root).as_posix()}#{number}") if labeled else "",
+                    "split": "" if labeled else "submit",
                 }
             if dropped:
                 found.append(f"{patient}: {dropped} slices without tumour are left out, as empty_share asks")

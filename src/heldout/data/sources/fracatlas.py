@@ -85,7 +85,7 @@ class FracAtlas(Source):
             row = {"case_id": Path(name).stem, "patient_id": Path(name).stem, "image": as_list(paths[0].as_posix())}
             if name not in table:
                 if table:
-                    found.append(f"{name} is not listed in dataset.csv: it is taken as unlabelled")
+                    found.append(f"{name} is not listed in dataset.csv: it is taken as unlabeled")
                 yield {**row, "mask": "", "split": "submit"}
                 continue
             label, outlines = self._decide(name, table[name], paths[0].parent.name, found)

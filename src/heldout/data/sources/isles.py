@@ -56,7 +56,7 @@ class Isles(Source):
                 continue
             mask = nearest(masks.get(f"{stem_of(path).rpartition('_')[0]}_msk", []), path)
             if mask is None:
-                found.append(f"{case_id}: there is no {stem_of(path).rpartition('_')[0]}_msk.nii.gz; it is unlabelled")
+                found.append(f"{case_id}: there is no {stem_of(path).rpartition('_')[0]}_msk.nii.gz; it is unlabeled")
             yield {
                 "case_id": case_id,
                 "patient_id": subject_of(path.relative_to(self.root)) or case_id,
@@ -114,7 +114,7 @@ def _by_start(paths: Iterable[Path]) -> dict[str, list[Path]]:
 
 
 def _on_grid_of(image: Image, other: Image) -> np.ndarray:
-    """Interpolate ``other`` linearly at the voxel centres of ``image``; (1, X, Y, Z) float32."""
+    """Interpolate ``other`` linearly at the voxel centers of ``image``; (1, X, Y, Z) float32."""
     from scipy.ndimage import affine_transform
 
     matrix = np.linalg.inv(other.affine) @ image.affine

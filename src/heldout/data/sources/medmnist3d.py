@@ -23,7 +23,7 @@ class MedMnist3d(Source):
     """Volumes of 28 or 64 voxels per side, addressed as ``file.npz#key:index``.
 
     Options: ``file`` names the archive, needed where the folder holds several; with ``keep_test`` (default) the
-    dataset's own labelled test part stays the test part, without it all parts are pooled and split anew.
+    dataset's own labeled test part stays the test part, without it all parts are pooled and split anew.
     """
 
     dimensions = 3

@@ -1,7 +1,7 @@
 """Synthetic patients, written in real formats: what the demonstration and the tests run on.
 
 Every patient has several images of one head-like shape. About three in ten patients have lesions, in about half of
-their images: small ones, large ones, or both. Two further patients are unlabelled, as a competition's are.
+their images: small ones, large ones, or both. Two further patients are unlabeled, as a competition's are.
 """
 
 from __future__ import annotations
@@ -128,9 +128,9 @@ class Phantom(Source):
         if self.dimensions == 3:
             usual = {"patients": 24, "images_per_patient": 2, "size": 40}
         options = {key: self.options[key] or usual.get(key, 0) for key in _MADE_BY}
-        for key, least in (("patients", 10), ("images_per_patient", 1), ("size", 32)):
-            if options[key] < least:
-                raise UserError(f"source_options {key} = {options[key]}: at least {least} are needed")
+        for key, minimum in (("patients", 10), ("images_per_patient", 1), ("size", 32)):
+            if options[key] < minimum:
+                raise UserError(f"source_options {key} = {options[key]}: at least {minimum} are needed")
         return {"schema": 1, "version": _VERSION, **options}
 
     def _write(self, folder: Path) -> None:

@@ -62,9 +62,9 @@ class PhantomAneurysm(RsnaAneurysm, Phantom):
     @property
     def _recipe(self) -> dict[str, int]:
         options = {key: self.options[key] for key in _MADE_BY}
-        for key, least in (("patients", 4), ("size", 16), ("slices", 8)):
-            if options[key] < least:
-                raise UserError(f"source_options {key} = {options[key]}: at least {least} are needed")
+        for key, minimum in (("patients", 4), ("size", 16), ("slices", 8)):
+            if options[key] < minimum:
+                raise UserError(f"source_options {key} = {options[key]}: at least {minimum} are needed")
         return {"schema": 1, "version": _VERSION, **options}
 
     def _write(self, folder: Path) -> None:
@@ -119,9 +119,9 @@ class _SeriesWriter:
         values = np.where(inside, 40 + 12 * rng.standard_normal(self.shape), -1000 if self.kind == "CT" else 0)
         marks = []
         for place in places:
-            centre = np.array(_PLACES[place]) * (64, 74, 70) + rng.uniform(-3, 3, 3)
-            values[((at - centre) ** 2).sum(-1) < self.radius**2] = 400
-            column, row, number = np.linalg.solve(np.stack([steps[2], steps[1], steps[0]], 1), centre - origin)
+            center = np.array(_PLACES[place]) * (64, 74, 70) + rng.uniform(-3, 3, 3)
+            values[((at - center) ** 2).sum(-1) < self.radius**2] = 400
+            column, row, number = np.linalg.solve(np.stack([steps[2], steps[1], steps[0]], 1), center - origin)
             number = int(np.clip(round(number), 0, count - 1))
             marks.append((place, f"{self.uid}.{number + 1}", round(float(column), 2), round(float(row), 2)))
         for number, plane in enumerate(values):

@@ -28,10 +28,10 @@ def _draw(
     from scipy.ndimage import gaussian_filter
 
     dimensions = len(grid)
-    centre = shape.uniform(-0.07, 0.07, dimensions) * side + rng.uniform(-0.02, 0.02, dimensions) * side
+    center = shape.uniform(-0.07, 0.07, dimensions) * side + rng.uniform(-0.02, 0.02, dimensions) * side
     radii = shape.uniform(0.33, 0.45, dimensions) * side
     turn, _ = np.linalg.qr(np.eye(dimensions) + 0.35 * shape.standard_normal((dimensions, dimensions)))
-    local = np.tensordot(turn, grid - _column(centre, grid), axes=1) / _column(radii, grid)
+    local = np.tensordot(turn, grid - _column(center, grid), axes=1) / _column(radii, grid)
     distance = np.sqrt((local**2).sum(0))
 
     def texture(scale: float) -> np.ndarray:

@@ -23,7 +23,7 @@ _HIDDEN = 2  # patients without a mask, as those of the folder Testing
 
 
 class PhantomLesions(Atlas, Phantom):
-    """Skull-stripped brains as FLAIR shows them: dark ventricles, grey cortex, bright lesions of up to 2 cm.
+    """Skull-stripped brains as FLAIR shows them: dark ventricles, gray cortex, bright lesions of up to 2 cm.
 
     Most lesions lie around the ventricles, one to a dozen per patient; bright blood vessels at the surface look alike
     but are none. One patient in eight is healthy. The files keep the name ``T1w`` that the layout asks for.
@@ -59,9 +59,9 @@ class PhantomLesions(Atlas, Phantom):
     @property
     def _recipe(self) -> dict[str, int]:
         options = {key: self.options[key] for key in _MADE_BY}
-        for key, least in (("patients", 8), ("size", 32)):
-            if options[key] < least:
-                raise UserError(f"source_options {key} = {options[key]}: at least {least} are needed")
+        for key, minimum in (("patients", 8), ("size", 32)):
+            if options[key] < minimum:
+                raise UserError(f"source_options {key} = {options[key]}: at least {minimum} are needed")
         return {"schema": 1, "version": _VERSION, **options}
 
     def _write(self, folder: Path) -> None:
@@ -91,8 +91,8 @@ def _draw(rng: np.random.Generator, slices: int, *, healthy: bool) -> tuple[Any,
     axes = [(np.arange(n) - (n - 1) / 2) * spacing for n in shape]
     grid = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
 
-    def texture(millimetres: float) -> np.ndarray:
-        noise = gaussian_filter(rng.standard_normal(shape).astype(np.float32), millimetres / spacing)
+    def texture(millimeters: float) -> np.ndarray:
+        noise = gaussian_filter(rng.standard_normal(shape).astype(np.float32), millimeters / spacing)
         return noise / noise.std()
 
     radii = np.array(_HEAD) / 2 * rng.uniform(0.88, 0.98, 3)
@@ -139,12 +139,12 @@ def _place(rng: np.random.Generator, grid: np.ndarray, allowed: np.ndarray) -> n
 
 def _ball(
     grid: np.ndarray,
-    centre: np.ndarray,
+    center: np.ndarray,
     radius: float,
     ripple: np.ndarray | float = 0.0,
     stretch: np.ndarray | float = 1.0,
 ) -> np.ndarray:
     """Voxels within ``radius`` mm of a point, stretched and with a rippled surface; always the point's own voxel."""
-    away = (grid - centre[:, None, None, None]) / np.broadcast_to(stretch, 3)[:, None, None, None]
+    away = (grid - center[:, None, None, None]) / np.broadcast_to(stretch, 3)[:, None, None, None]
     distance = np.sqrt((away**2).sum(0))
     return (distance < radius * (1 + ripple)) | (distance == 0)

@@ -53,12 +53,12 @@ class Localizer:
     Attributes:
         location: One of :data:`LOCATIONS`.
         voxel: Its place in the volume (column, row, slice), fractional; of the grid that :meth:`read_image` gives.
-        millimetres: Its place in the patient, RAS+.
+        millimeters: Its place in the patient, RAS+.
     """
 
     location: str
     voxel: tuple[float, float, float]
-    millimetres: tuple[float, float, float]
+    millimeters: tuple[float, float, float]
 
 
 class RsnaAneurysm(Source):
@@ -157,7 +157,7 @@ class RsnaAneurysm(Source):
         present = sorted((path.name for path in folder.iterdir() if path.is_dir()), key=natural_key)
         for uid in present:
             if uid not in listed and not uid.startswith("."):
-                found.append(f"series/{uid} is not listed in train.csv: taken as unlabelled")
+                found.append(f"series/{uid} is not listed in train.csv: taken as unlabeled")
                 yield self._row(uid, dict.fromkeys((*LOCATIONS, PRESENT), float("nan")), "submit", odd)
         found += _summary(odd)
         strange = sorted(set(self._points) - listed)

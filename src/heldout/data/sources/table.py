@@ -27,7 +27,7 @@ class Table(Source):
             or else all that are not named otherwise. With masks: names of the values 1 ... K, "" is "foreground".
         mask: Column of the label map, used where it exists.
         split: Column with train, test, submit or nothing, used where it exists. Without it, rows without any label
-            (with masks: without a mask) are unlabelled, the others are split by patient.
+            (with masks: without a mask) are unlabeled, the others are split by patient.
         dimensions: 2 or 3.
         exclusive: Whether a case (a pixel) can have one class only.
     """
@@ -91,13 +91,13 @@ class Table(Source):
             if identifier(name) != name:
                 found.append(f"case {name!r} is called {identifier(name)} here")
             labels = {} if mask else self._labels(row, where)
-            unlabelled = not row[mask] if mask else all(value != value for value in labels.values())
+            unlabeled = not row[mask] if mask else all(value != value for value in labels.values())
             yield {
                 "case_id": identifier(name),
                 "patient_id": row[patient].strip() if patient else identifier(name),
                 "image": as_list(*(self._file(row, column, where) for column in self._path_columns)),
                 "mask": as_list(self._file(row, mask, where)) if mask and row[mask] else "",
-                "split": self._split(row, where, unlabelled),
+                "split": self._split(row, where, unlabeled),
                 **labels,
             }
 
@@ -113,10 +113,10 @@ class Table(Source):
             labels[f"y_{name}"] = float(value) if value else float("nan")
         return labels
 
-    def _split(self, row: dict[str, str], where: str, unlabelled: bool) -> str:
+    def _split(self, row: dict[str, str], where: str, unlabeled: bool) -> str:
         column = self._column("split")
         if not column:
-            return "submit" if unlabelled else ""
+            return "submit" if unlabeled else ""
         value = row[column].strip()
         if value not in _SPLITS:
             raise UserError(f"{where} has {column} = {value!r}: write train, test, submit or nothing")

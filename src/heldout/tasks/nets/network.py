@@ -12,7 +12,7 @@ MEAN, STD = 0.5, 0.25
 
 
 class Network(nn.Module):
-    """A network body that takes images of any size, as :func:`heldout.data.normalise.to_float` gives them.
+    """A network body that takes images of any size, as :func:`heldout.data.normalize.to_float` gives them.
 
     This is the one place that standardises intensities, from 0 ... 1 to roughly -2 ... 2 (z-scores pass through),
     and the one place that pads images whose size the network cannot halve; the padding is cut off the output again.

@@ -110,7 +110,7 @@ def read_volume(
         gaps: What to do with missing or unevenly spaced slices: refuse the series; take the slices as they are with
             the mean step and a note; or interpolate linearly at the usual step.
         tilt: Keep a tilted gantry's sheared affine (with a note), or move the slices upright.
-        windows: Centre and width of each channel, instead of the values themselves; needs one grey channel.
+        windows: Center and width of each channel, instead of the values themselves; needs one gray channel.
         workers: Threads that decode; None takes all cores.
 
     Raises:
@@ -159,7 +159,7 @@ def load_series(
     units = "HU" if series.modality == "CT" else "raw"
     if windows:
         if len(array) > 1:
-            raise BadFile(f"{series.slices[0].name} is in colour: windows need grey values")
+            raise BadFile(f"{series.slices[0].name} is in color: windows need gray values")
         array, units = geo.window(array, windows), "window"
     affine = grid.affine
     way = geo.orientation_of(affine) if series.placed else ""

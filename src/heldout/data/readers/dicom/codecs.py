@@ -36,8 +36,8 @@ def decode(name: str, syntax: str, data: bytes, pixels: Pixels) -> np.ndarray:
         pixels: How the header describes it.
 
     Returns:
-        (rows, columns) or (rows, columns, samples) of ``pixels.dtype``; YBR colours become RGB where the code stream
-        itself transforms colours.
+        (rows, columns) or (rows, columns, samples) of ``pixels.dtype``; YBR colors become RGB where the code stream
+        itself transforms colors.
 
     Raises:
         BadFile: the code stream is damaged, of an unknown kind, or of another size than the header says.
@@ -95,7 +95,7 @@ def _plain(function: Callable[..., Any], **options: Any) -> Callable[[bytes, Pix
 
 
 def _jpeg(function: Callable[..., Any], data: bytes, pixels: Pixels, _: int) -> np.ndarray:
-    """A JPEG whose colours are what the DICOM header says, not what a decoder guesses."""
+    """A JPEG whose colors are what the DICOM header says, not what a decoder guesses."""
     return function(data, colorspace="RGB", outcolorspace="RGB") if pixels.photometric == "RGB" else function(data)
 
 

@@ -26,7 +26,7 @@ class Stack:
     """Geometry of slices in their order.
 
     Attributes:
-        origin: Centre of the first pixel of the first slice, mm, LPS.
+        origin: Center of the first pixel of the first slice, mm, LPS.
         axes: Unit directions (2, 3) of increasing column and row, LPS.
         spacing: Distance between rows and between columns, mm.
         step: From one slice to the next (3,), mm, LPS; not along the normal where the gantry was tilted.
@@ -85,12 +85,12 @@ def stack(positions: np.ndarray, axes: np.ndarray, spacing: tuple[float, float],
 
 
 def even_step(distances: np.ndarray) -> float:
-    """Usual distance between neighbours, mm: the median, which one gap or one narrow step does not move."""
+    """Usual distance between neighbors, mm: the median, which one gap or one narrow step does not move."""
     return float(np.median(np.diff(distances)))
 
 
 def describe_steps(distances: np.ndarray) -> str:
-    """``4 mm x 13, 1.08 mm x 1``: the distances between neighbours in words."""
+    """``4 mm x 13, 1.08 mm x 1``: the distances between neighbors in words."""
     steps, counts = np.unique(np.round(np.diff(distances), 2), return_counts=True)
     order = np.argsort(-counts, kind="stable")[:4]
     return ", ".join(f"{steps[n]:g} mm x {counts[n]}" for n in order)
@@ -117,7 +117,7 @@ def evened(geometry: Stack) -> Stack:
 
 
 def resample_even(array: np.ndarray, geometry: Stack) -> tuple[np.ndarray, Stack]:
-    """Interpolate linearly between neighbouring slices, onto the grid of :func:`evened`.
+    """Interpolate linearly between neighboring slices, onto the grid of :func:`evened`.
 
     Args:
         array: (C, n, rows, columns).
@@ -190,14 +190,14 @@ def window(array: np.ndarray, windows: Sequence[tuple[float, float]]) -> np.ndar
 
     Args:
         array: (1, *S).
-        windows: Centre and width of each.
+        windows: Center and width of each.
 
     Returns:
         (windows, *S) float32 in 0 ... 1.
     """
     out = np.empty((len(windows), *array.shape[1:]), np.float32)
-    for channel, (centre, width) in zip(out, windows, strict=True):
-        np.subtract(array[0], np.float32(centre - 0.5), out=channel, dtype=np.float32, casting="unsafe")
+    for channel, (center, width) in zip(out, windows, strict=True):
+        np.subtract(array[0], np.float32(center - 0.5), out=channel, dtype=np.float32, casting="unsafe")
         channel /= np.float32(max(width - 1, 1e-6))
         channel += np.float32(0.5)
         np.clip(channel, 0, 1, out=channel)

@@ -69,7 +69,7 @@ class Series:
 
     @property
     def windows(self) -> list[tuple[float, float]]:
-        """Centre and width of the display windows that the first slice names."""
+        """Center and width of the display windows that the first slice names."""
         header = self.slices[0].header
         return list(zip(header.numbers("WindowCenter") or (), header.numbers("WindowWidth") or (), strict=False))
 

@@ -17,7 +17,7 @@ from heldout.data.readers.dicom.tags import TAGS, named
 MOST_FRAMES = 20_000
 MOST_COMPRESSED = 1000  # times its own size that a compressed or deflated file may claim beyond FREE_BYTES
 _SCOUTS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW")
-_COLOURS = {"RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_RCT": 3, "YBR_ICT": 3}
+_COLORS = {"RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_RCT": 3, "YBR_ICT": 3}
 _GREYS = ("MONOCHROME1", "MONOCHROME2")
 _FLOATS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 # Items of the functional groups that say where a frame lies, what its values mean, and what tells it from another
@@ -40,11 +40,11 @@ class Pixels:
 
     Attributes:
         rows, columns: Of a frame.
-        samples: 1 for grey, 3 for colours.
+        samples: 1 for gray, 3 for colors.
         allocated, stored, high: Bits per sample, those in use, and the highest of them.
         signed: Whether samples are two's complement.
         photometric: ``PhotometricInterpretation``.
-        planar: Whether colours are stored one plane after the other.
+        planar: Whether colors are stored one plane after the other.
         real: Whether samples are floats.
     """
 
@@ -101,7 +101,7 @@ class Slice:
 
     @cached_property
     def position(self) -> np.ndarray | None:
-        """Centre of the first pixel in mm, LPS, or None."""
+        """Center of the first pixel in mm, LPS, or None."""
         values = self.header.numbers("ImagePositionPatient", 3)
         return None if values is None else np.array(values)
 
@@ -234,10 +234,10 @@ def _pixels(header: Header) -> Pixels:
     real = next((bits for keyword, bits in _FLOATS.items() if TAGS[keyword] == tag), 0)
     photometric = header.text("PhotometricInterpretation").upper()
     samples = header.whole("SamplesPerPixel", 1, 4, default=1)
-    if (photometric not in _GREYS and _COLOURS.get(photometric) != samples) or (photometric in _GREYS and samples != 1):
+    if (photometric not in _GREYS and _COLORS.get(photometric) != samples) or (photometric in _GREYS and samples != 1):
         raise BadFile(
             f"{header.name} has {named('PhotometricInterpretation')} = {photometric or 'nothing'} with {samples} "
-            f"samples per pixel, which is not read: convert it to grey values or RGB"
+            f"samples per pixel, which is not read: convert it to gray values or RGB"
         )
     allocated = real or header.whole("BitsAllocated", 1, 64)
     if allocated not in (8, 16, 32, 64) or (allocated == 64 and not real):

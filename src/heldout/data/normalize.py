@@ -1,13 +1,10 @@
-"""Intensity: from the numbers of a file to the numbers a network reads."""
+"""Intensity normalization and storage type of prepared arrays."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from heldout.config import BaseConfig
+from heldout.data.recipe import Recipe
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in PIL and OpenCV
 
@@ -20,7 +17,7 @@ def to_float(array: np.ndarray) -> np.ndarray:
 
 
 def convert_channels(array: np.ndarray, channels: int) -> np.ndarray | None:
-    """Grey to copies, RGB to grey by luma, equal counts as they are; None where there is no honest conversion.
+    """Gray to copies, RGB to gray by luma, equal counts as they are; None where there is no honest conversion.
 
     Args:
         array: (C, *S).
@@ -35,7 +32,7 @@ def convert_channels(array: np.ndarray, channels: int) -> np.ndarray | None:
     return None
 
 
-def normalize(array: np.ndarray, stored: np.dtype, config: BaseConfig) -> np.ndarray:
+def normalize(array: np.ndarray, stored: np.dtype, recipe: Recipe) -> np.ndarray:
     """Scale every channel on its own, with statistics of its nonzero voxels.
 
     ``zscore`` gives mean 0 and deviation 1; ``percentile`` maps the two percentiles to 0 and 1; ``window`` maps the
@@ -45,34 +42,34 @@ def normalize(array: np.ndarray, stored: np.dtype, config: BaseConfig) -> np.nda
     Args:
         array: (C, *S) float32.
         stored: Type of the file's own numbers.
-        config: Names the method and its settings.
+        recipe: The method and its settings.
 
     Returns:
         (C, *S) float32; all but ``zscore`` lie in 0 ... 1.
     """
-    if config.windows:
-        return np.concatenate([_between(array, *_ends(window)) for window in config.windows])
-    return np.stack([_normalise_channel(channel, stored, config) for channel in array])
+    if recipe.windows:
+        return np.concatenate([_between(array, *_ends(window)) for window in recipe.windows])
+    return np.stack([_normalize_channel(channel, stored, recipe) for channel in array])
 
 
-def pack(array: np.ndarray, config: BaseConfig) -> np.ndarray:
+def pack(array: np.ndarray, recipe: Recipe) -> np.ndarray:
     """Store (C, *S): uint8 in steps of 1/255 for images, float16 for volumes and z-scores. See :func:`to_float`."""
-    if array.ndim == 3 and config.normalize != "zscore":
+    if array.ndim == 3 and recipe.normalize != "zscore":
         return np.rint(array * 255).astype(np.uint8)
     return array.astype(np.float16)
 
 
-def _normalise_channel(channel: np.ndarray, stored: np.dtype, config: BaseConfig) -> np.ndarray:
+def _normalize_channel(channel: np.ndarray, stored: np.dtype, recipe: Recipe) -> np.ndarray:
     inside = channel[channel != 0]
     if not len(inside):
         return np.zeros_like(channel)
-    if config.normalize == "zscore":
+    if recipe.normalize == "zscore":
         deviation = float(inside.std(dtype=np.float64))
         return (channel - np.float32(inside.mean(dtype=np.float64))) / np.float32(deviation or 1.0)
-    if config.normalize == "percentile":
-        low, high = np.percentile(inside, config.percentiles)
-    elif config.normalize == "window":
-        low, high = _ends(config.window)
+    if recipe.normalize == "percentile":
+        low, high = np.percentile(inside, recipe.percentiles)
+    elif recipe.normalize == "window":
+        low, high = _ends(recipe.window)
     elif stored == np.uint8:
         low, high = 0.0, 255.0
     else:
@@ -83,8 +80,8 @@ def _normalise_channel(channel: np.ndarray, stored: np.dtype, config: BaseConfig
 
 
 def _ends(window: tuple[float, float]) -> tuple[float, float]:
-    centre, width = window
-    return centre - width / 2, centre + width / 2
+    center, width = window
+    return center - width / 2, center + width / 2
 
 
 def _between(array: np.ndarray, low: float, high: float) -> np.ndarray:
