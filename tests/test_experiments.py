@@ -6,7 +6,7 @@ import pytest
 
 from exps.families import FAMILIES
 from heldout import config
-from heldout.data.transform import Recipe
+from heldout.data.recipe import Recipe
 from heldout.errors import UserError
 from heldout.tasks.check import check_experiment
 from heldout.train.origin import find_origin
