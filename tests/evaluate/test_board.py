@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 from rich.console import Console
 
 from heldout.evaluate.lineage import changes
 from heldout.evaluate.row import Row, groups, ranked
-from heldout.report.format import duration, looks_text
-from heldout.report.leaderboard import show, write_markdown
+from heldout.report.columns import COLUMNS
+from heldout.report.format import duration
+from heldout.report.format import test_evals_text as evals_text
+from heldout.report.leaderboard import show
+from heldout.report.page import write_markdown
 from heldout.report.results.write import write_results
 
 
@@ -57,14 +61,14 @@ def test_budgets_and_unfinished_runs_are_not_ranked():
 def test_the_markdown_names_everything_a_score_needs(home):
     text = write_markdown(ROWS).read_text()
     ranked_part, unranked = text.split("### Not ranked")
-    assert ranked_part.index("**mix**") < ranked_part.index("**exp002**")
+    assert ranked_part.index("| mix |") < ranked_part.index("| exp002 |")
     for needed in (
         "0.8000 [0.700, 0.900]",
         "0.9000",
         "exp001 + lr = 0.1, build_loss()",
-        "best*",
+        "best\\*",
         "+0.0900",
-        "0.7000 | 2 looks (+ 1 at earlier versions), 5 at this test part in all",
+        "0.7000 | 2 (+ 1 of earlier versions) of 5",
         "1.4 M",
     ):
         assert needed in ranked_part
@@ -72,13 +76,38 @@ def test_the_markdown_names_everything_a_score_needs(home):
     assert "1/2" in unranked
 
 
-def test_the_terminal_shows_the_same_within_eighty_columns(home):
-    console = Console(width=80, record=True)
+def shown_at(width: int) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
     show(ROWS, console)
-    text = console.export_text()
-    for needed in ("exp002", "0.8000", "[0.700,", "@quick", "best*", "2 looks", "5 in all", "sealed", "+0.0900"):
+    return console.export_text()
+
+
+def test_eighty_columns_show_scores_whole_and_two_lines_for_each_row(home):
+    text = shown_at(80)
+    for needed in ("exp002", "0.8000 [0.700, 0.900]", "exp001@quick", "best* checkpoint", "sealed · Title of mix"):
         assert needed in text
-    assert max(map(len, text.splitlines())) <= 80
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "Not shown at this width: " in text
+    rows = [k for k, line in enumerate(lines) if "0.8000 [" in line or "0.8100 [" in line]
+    assert rows[1] == rows[0] + 2
+
+
+def test_two_hundred_columns_show_everything(home):
+    text = shown_at(200)
+    for needed in ("2 (+ 1 of earlier versions) of 5", "+0.0900", "1.4 M", "exp001 + lr = 0.1, build_loss()"):
+        assert needed in text
+    assert "Not shown" not in text
+    assert max(map(len, text.splitlines())) <= 200
+
+
+def test_every_column_is_a_key_of_the_json_with_the_value_shown(home):
+    for each in ROWS:
+        values = each.to_dict()
+        for column in COLUMNS:
+            assert column.name in values
+            if column.better != "low" and column.name != "fold_scores":
+                assert column.value(each) == values[column.name]
 
 
 def test_other_data_stand_in_another_table(home):
@@ -99,7 +128,7 @@ def test_results_name_part_budget_folds_machine_and_tests(home):
     text = write_results(ROWS)[0].read_text()
     assert "| exp001@quick | dice_pos | 0.9900 [0.890, 1.090] | 20 cases of 9 patients | 0, 1 | 0 | quick |" in text
     assert "a processor, 2 cores, torch 2.9" in text
-    assert "0.7000, 2 looks (+ 1 at earlier versions), 5 at this test part in all" in text
+    assert "0.7000, 2 test evaluations (+ 1 of earlier versions), 5 of this test part in all" in text
     assert "cross-fitted 0.8100" in text
     assert "| exp002 | 0.8000 | 0.7900 | +0.0100 |" in text
     assert "| tuned | 0.9000 | 0.8100 | +0.0900 |" in text
@@ -111,14 +140,20 @@ def test_results_name_the_tuned_blend_where_nothing_simpler_was_kept(home):
 
 
 def test_markdown_cannot_be_broken_by_a_title(home):
-    text = write_markdown([row("exp001", 0.7, title="a | b <img src=x> \n# c")]).read_text()
-    assert "a \\| b &lt;img src=x> # c" in text
+    text = write_markdown([row("exp001", 0.7, title="a | b <img src=x> `c` \n# d\x1b[2J")]).read_text()
+    assert "a \\| b &lt;img src=x> \\`c\\` # d\\x1b[2J" in text
 
 
-def test_looks_are_counted_here_and_in_all():
-    assert looks_text(row("exp001", 0.7, dataset_test_evals=3)) == ""
-    shown = looks_text(row("exp001", 0.7, test_evals=1, test_evals_by_name=1, dataset_test_evals=3))
-    assert shown == "1 look, 3 at this test part in all"
+def test_a_title_cannot_steer_the_terminal(home):
+    console = Console(width=200, record=True, file=io.StringIO(), force_terminal=True)
+    show([row("exp001", 0.7, title="a\x1b[2J\u202eb [red]c")], console)
+    assert "a\\x1b[2J\\u202eb [red]c" in console.export_text()
+
+
+def test_test_evaluations_are_counted_here_and_in_all():
+    assert evals_text(row("exp001", 0.7, dataset_test_evals=3)) == ""
+    shown = evals_text(row("exp001", 0.7, test_evals=1, test_evals_by_name=1, dataset_test_evals=3))
+    assert shown == "1 test evaluation, 3 of this test part in all"
 
 
 def test_durations_read_easily():

@@ -109,22 +109,22 @@ def test_headings_sort_and_every_cell_has_its_key():
     for cells in table:
         for column in numeric:
             assert cells[column] == "" or float(cells[column]) is not None
-    scores = [cells[3] for cells in table]
+    scores = [cells[2] for cells in table]
     assert scores == ["0.81", "0.8", "0.7", ""]
-    assert heads[3]["data-first"] == "descending"
+    assert heads[2]["data-first"] == "descending"
 
 
 def test_of_a_score_that_should_be_low_the_lowest_comes_first():
     heads = Page(page([row("exp001", 0.2, higher_is_better=False)])).all("th")
-    assert heads[3]["data-first"] == "ascending"
+    assert heads[2]["data-first"] == "ascending"
 
 
 def test_the_page_says_what_a_score_needs():
-    said = " ".join("".join(Page(page(ROWS)).texts).split())
+    said = " ".join(" ".join(Page(page(ROWS)).texts).split())
     for needed in (
-        *("0.8100", "[0.710, 0.910]", "0.9000", "+0.0900", "sealed", "1 look", "4 at this test part in all"),
+        *("0.8100", "[0.710, 0.910]", "0.9000", "+0.0900", "sealed", "4 test evaluations of the locked test part"),
         *("lr = 0.1", "build_loss()", "missing: fold 1", "submissions/mix.csv", "0.0030", "0.790, 0.830"),
-        *("seed spread", "fold spread", "Not ranked", "looked at 4 times in all"),
+        *("seed SD", "fold SD", "Not ranked", "of 4"),
     ):
         assert needed in said
 

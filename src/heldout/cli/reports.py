@@ -37,8 +37,8 @@ def leaderboard(
     if not rows:
         print("No finished run yet. Next: python run.py experiments")
         return
-    from heldout.report.leaderboard import show, write_markdown
-    from heldout.report.page import write_page
+    from heldout.report.leaderboard import show
+    from heldout.report.page import write_markdown, write_page
 
     show(rows, console())
     finish(f"{shown(write_markdown(rows))} and, to sort and to look at, {shown(write_page(rows))}")

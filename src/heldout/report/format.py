@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from heldout.evaluate.row import Row
 
-LEGEND = {
-    "score": "on out-of-fold predictions, seeds averaged, cross-fitted where anything was tuned on them; with the "
-    "95 % bootstrap interval over patients",
-    "runs and blends": "masks and calls of a run are cut at one half, those of a blend at tuned thresholds; a blend's "
-    "title says what its best member reaches alone with tuned thresholds, cross-fitted too",
-    "in-sample": "the same score on the very predictions that it was tuned on",
-    "optimism": "in-sample minus cross-fitted, turned so that a positive value flatters",
-    "folds": "the same score of each held-out fold alone; of a blend, under settings tuned on the other folds",
-    "fold spread": "sample standard deviation of those fold scores: how much the patients of a fold matter",
-    "seed spread": "sample standard deviation, over seeds, of the score with all folds pooled: how much the random "
-    "start matters; it needs two seeds with the same folds",
-    "fits": "networks finished, of those asked for: folds x seeds",
-    "checkpoint": "last: the averaged weights at the end; best*: each fold's own score chose them, which flatters it",
-    "test": "the locked part; looks with this decision, and with any decision at this dataset's test part",
-    "public, private": "what the competition showed, as noted with `python run.py lb`",
-}
+_UNSEEN = ("Cc", "Cf", "Cs", "Co")
 UNRANKED = "not ranked: a budget, or fits missing"
-BEST_CHECKPOINT = "\\* the checkpoint was chosen by the score of the very fold that it is judged on: flattered."
+BEST_CHECKPOINT = (
+    "\\* the checkpoint was chosen by the score of the fold that it is evaluated on: optimistically biased."
+)
+
+
+def visible(text: str) -> str:
+    r"""Text on one line, with control characters and those that reorder text spelled out: ``\x1b``.
+
+    Example:
+        >>> print(visible("a\tb\x1b[2J"))
+        a b\x1b[2J
+    """
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in _UNSEEN else char
+        for char in " ".join(text.split())
+    )
 
 
 def number(value: float | None) -> str:
@@ -30,7 +32,7 @@ def number(value: float | None) -> str:
 
 
 def metric_text(name: str) -> str:
-    """Name of a score, marked where it flatters."""
+    """Name of a score, marked where it is optimistically biased."""
     from heldout.metrics import METRICS
 
     return (
@@ -95,15 +97,18 @@ def asterisk(row: Row) -> str:
     return "\\*" if row.checkpoint == "best" else ""
 
 
-def looks_text(row: Row) -> str:
-    """How often the test part was looked at: ``1 look here, 3 at this test part in all``; empty before the first."""
+def test_evals_text(row: Row) -> str:
+    """``1 test evaluation, 3 of this test part in all``; empty before the first."""
     if not row.test_evals_by_name:
         return ""
     earlier = row.test_evals_by_name - row.test_evals
-    here = f"{row.test_evals} look{'' if row.test_evals == 1 else 's'}" + (
-        f" (+ {earlier} at earlier versions)" if earlier else ""
-    )
-    return f"{here}, {row.dataset_test_evals} at this test part in all"
+    here = count(row.test_evals, "test evaluation") + (f" (+ {earlier} of earlier versions)" if earlier else "")
+    return f"{here}, {row.dataset_test_evals} of this test part in all"
+
+
+def count(number: int, what: str) -> str:
+    """``1 run``, ``3 runs``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -1,51 +1,75 @@
-"""The leaderboard as one self-contained HTML page: sortable, with its pictures inside, and nothing from the network."""
+"""The leaderboard as Markdown, and as one self-contained HTML page: sortable, with its pictures, loading nothing."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
-from string import Template
+
+from markupsafe import Markup
 
 from heldout import files
 from heldout.evaluate.row import Row, groups, split
-from heldout.report.format import (
-    LEGEND,
-    UNRANKED,
-    agreement_text,
-    bounds,
-    checkpoint_text,
-    duration,
-    fits_text,
-    folds_text,
-    heading,
-    looks_text,
-    number,
-    parameters,
-    signed,
-)
-from heldout.report.style import STYLE, THEME
+from heldout.report.columns import LEGEND, Column, filled
+from heldout.report.format import UNRANKED, agreement_text, count, heading
 from heldout.report.svg import MOST_ROWS, forest, scatter
+from heldout.report.templates import render
 
-_TEMPLATE = Path(__file__).with_name("page.html")
+_IN_NAME = ("title", "changed", "submission", "note")  # columns that the page shows below the name
+_LEGEND_OF_PICTURE = "Square: score with its 95 % interval; hollow where not ranked. Dots: folds. Diamond: in-sample."
 
 
 @dataclass(frozen=True)
-class _Column:
-    """A column: its heading, its cell as HTML, what sorts it, and whether large values come first."""
+class Picture:
+    """A chart and its caption."""
+
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """Ranked rows, or the others."""
+
+    ranked: bool
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A table of the leaderboard: rows of one dataset and metric, in two parts.
+
+    Attributes:
+        title: Dataset, metric and its direction.
+        metric: Name of the score.
+        higher_is_better: Direction of the score.
+        columns: Those that some row fills.
+        parts: Ranked rows and the others; a part without rows is left out.
+        test_evals: ``3 test evaluations`` of this dataset; empty for none.
+        agreement: How out-of-fold scores agree with those of a competition.
+    """
 
     title: str
-    cell: Callable[[Row], str]
-    key: Callable[[Row], float | str | None]
-    descending: bool = False
-    style: str = ""
+    metric: str
+    higher_is_better: bool
+    columns: list[Column]
+    parts: list[Part]
+    test_evals: str
+    agreement: list[str]
 
     @property
-    def is_text(self) -> bool:
-        """Whether it sorts as text."""
-        return "text" in self.style
+    def pictures(self) -> list[Picture]:
+        """Scores with intervals, and against those of a competition."""
+        rows, found = [row for part in self.parts for row in part.rows], []
+        if svg := forest(rows, self.metric):
+            scored = sum(row.score is not None for row in rows)
+            some = f" The first {MOST_ROWS} of {scored}." if scored > MOST_ROWS else ""
+            found.append(Picture(Markup(svg), _LEGEND_OF_PICTURE + some))
+        if svg := scatter(rows, self.metric):
+            colors = "Blue: public, orange: private; hollow: not ranked, and not counted."
+            found.append(Picture(Markup(svg), " ".join([*self.agreement, colors])))
+        return found
 
 
 def write_page(rows: list[Row]) -> Path:
@@ -55,170 +79,47 @@ def write_page(rows: list[Row]) -> Path:
     return path
 
 
+def write_markdown(rows: list[Row]) -> Path:
+    """Write ``working/leaderboard.md``."""
+    path = files.home() / "working" / "leaderboard.md"
+    text = render("leaderboard.md", groups=grouped(rows), unranked=UNRANKED.capitalize(), legend=LEGEND)
+    files.write_text(path, text)
+    return path
+
+
 def page(rows: list[Row]) -> str:
     """The whole page; every text of the user's own is escaped."""
-    found = groups(rows)
-    titles = [escape(heading(key, rows)) for key in found]
-    links = "".join(f'<li><a href="#group{number}">{title}</a></li>' for number, title in enumerate(titles))
     runs = sum(row.kind == "run" for row in rows)
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    sections = [
-        _section(f"group{number}", title, key[1], members)
-        for number, (title, (key, members)) in enumerate(zip(titles, found.items(), strict=True))
-    ]
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        style=STYLE,
-        theme=THEME,
-        summary=f"{_count(runs, 'run')} and {_count(len(rows) - runs, 'blend')}, written {now}",
-        contents=f'<nav aria-label="Datasets"><ul>{links}</ul></nav>' if len(found) > 1 else "",
-        body="\n".join(sections),
-        legend="\n".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in LEGEND.items()),
+    return render(
+        "leaderboard.html",
+        title="Leaderboard",
+        summary=f"{count(runs, 'run')} and {count(len(rows) - runs, 'blend')}, written {now}",
+        groups=grouped(rows, without=_IN_NAME),
+        unranked=UNRANKED.capitalize(),
+        legend=LEGEND,
+        badges=badges,
     )
 
 
-def _section(identifier: str, title: str, metric: str, rows: list[Row]) -> str:
-    parts = [f'<section aria-labelledby="{identifier}"><h2 id="{identifier}">{title}</h2>']
-    if looks := max(row.dataset_test_evals for row in rows):
-        parts.append(f'<p class="soft">The locked test part was looked at {_count(looks, "time")} in all.</p>')
-    parts.append(f'<div class="pictures">{_pictures(rows, metric)}</div>')
-    parts.append(_table(rows, title))
-    return "\n".join([*parts, "</section>"])
-
-
-def _pictures(rows: list[Row], metric: str) -> str:
-    found = []
-    if picture := forest(rows, metric):
-        text = "Square: score with its 95 % interval; hollow where not ranked. Dots: folds. Diamond: in-sample."
-        scored = sum(row.score is not None for row in rows)
-        text += f" The first {MOST_ROWS} of {scored}." if scored > MOST_ROWS else ""
-        found.append(f"<figure>{picture}<figcaption>{escape(text)}</figcaption></figure>")
-    if picture := scatter(rows, metric):
-        said = " ".join(filter(None, (agreement_text(rows, part) for part in ("public", "private"))))
-        said += " Blue: public, orange: private; hollow: not ranked, and not counted."
-        found.append(f"<figure>{picture}<figcaption>{escape(said)}</figcaption></figure>")
-    return "".join(found)
-
-
-def _table(rows: list[Row], title: str) -> str:
-    columns = _columns(rows[0].higher_is_better)
-    head = _header("#", "number", "ascending", "ascending") + "".join(
-        _header(
-            column.title, "text" if column.is_text else "number", "descending" if column.descending else "ascending"
-        )
-        for column in columns
-    )
-    parts = [
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{title}, table">',
-        f"<table><caption>Click a heading to sort.</caption><thead><tr>{head}</tr></thead>",
-    ]
-    for section, chosen in enumerate(split(rows)):
-        if not chosen:
-            continue
-        parts.append("<tbody>")
-        if section == 1:
-            between = f'<th colspan="{len(columns) + 1}" scope="rowgroup">{escape(UNRANKED.capitalize())}</th>'
-            parts.append(f'<tr class="between">{between}</tr>')
-        for rank, row in enumerate(chosen, start=1):
-            first = f'<td data-sort="{rank}">{rank if section == 0 else ""}</td>'
-            cells = "".join(_cell(column, row) for column in columns)
-            parts.append(f'<tr class="{row.kind}{" aside" if section else ""}">{first}{cells}</tr>')
-        parts.append("</tbody>")
-    return "\n".join([*parts, "</table></div>"])
-
-
-def _header(title: str, kind: str, first: str, sort: str = "none") -> str:
-    """A heading that sorts: by text or number, and which way at the first click."""
-    style = ' class="text"' if kind == "text" else ""
-    data = f'data-type="{kind}" data-first="{first}" aria-sort="{sort}"'
-    return f'<th scope="col"{style} {data}><button type="button">{escape(title)}</button></th>'
-
-
-def _cell(column: _Column, row: Row) -> str:
-    value = column.key(row)
-    sort = "" if value is None else escape(value if isinstance(value, str) else repr(value))
-    if column is _NAME:
-        return f'<th scope="row" class="name" data-sort="{sort}">{column.cell(row)}</th>'
-    style = f' class="{column.style}"' if column.style else ""
-    return f'<td{style} data-sort="{sort}">{column.cell(row)}</td>'
-
-
-def _columns(higher_is_better: bool) -> list[_Column]:
-    """The columns but the first; of a score, better ones come first."""
-    up = higher_is_better
+def grouped(rows: list[Row], without: Sequence[str] = ()) -> list[Group]:
+    """The tables of the leaderboard, without some columns."""
     return [
-        _NAME,
-        _Column("differs from parent", _changes, lambda row: row.parent, style="text wide"),
-        _Column("score", lambda row: _scored(row.score, row.low, row.high), lambda row: row.score, up),
-        _Column("in-sample", lambda row: number(row.in_sample), lambda row: row.in_sample, up),
-        _Column("optimism", lambda row: signed(row.optimism), lambda row: row.optimism, True),
-        _Column("folds", _folds, lambda row: min((v for v in row.fold_scores.values() if v is not None), default=None)),
-        _Column("fold spread", lambda row: number(row.fold_spread), lambda row: row.fold_spread),
-        _Column("seed spread", _seeds, lambda row: row.seed_spread),
-        _Column("fits", lambda row: fits_text(row), lambda row: row.done, True),
-        _Column("checkpoint", lambda row: escape(checkpoint_text(row)), lambda row: row.checkpoint, style="text"),
-        _Column("trained", lambda row: duration(row.seconds), lambda row: row.seconds),
-        _Column("parameters", lambda row: parameters(row), lambda row: row.parameters),
-        _Column("test", _test, lambda row: row.test_score, up),
-        _Column("submission", _submission, lambda row: row.submission, style="text"),
-        _Column("public", lambda row: _public(row), lambda row: row.public, up),
-        _Column("private", lambda row: number(row.private), lambda row: row.private, up),
+        Group(
+            heading(key, rows),
+            key[1],
+            members[0].higher_is_better,
+            [column for column in filled(members) if column.name not in without],
+            [Part(not section, part) for section, part in enumerate(split(members)) if part],
+            count(evals, "test evaluation") if (evals := max(row.dataset_test_evals for row in members)) else "",
+            [text for part in ("public", "private") if (text := agreement_text(members, part))],
+        )
+        for key, members in groups(rows).items()
     ]
 
 
-def _name(row: Row) -> str:
-    badges = [row.kind] if row.kind == "blend" else []
-    badges += ["sealed"] if row.sealed else []
-    badges += [f"budget {row.budget}"] if row.budget else []
-    marks = "".join(f'<span class="badge">{escape(badge)}</span>' for badge in badges)
-    note = f'<span class="note">{escape(row.note)}</span>' if row.note else ""
-    return f'<b>{escape(row.name)}</b>{marks}<span class="small">{escape(row.title)}</span>{note}'
-
-
-def _changes(row: Row) -> str:
-    scaled = f'<span class="small">budget: {escape(", ".join(row.scaled))}</span>' if row.scaled else ""
-    if not row.parent:
-        return scaled or "-"
-    items = "".join(f"<li><code>{escape(change)}</code></li>" for change in row.changed or ["nothing changed"])
-    return f'{escape(row.parent)} with<ul class="changes">{items}</ul>{scaled}'
-
-
-def _scored(value: float | None, low: float | None, high: float | None) -> str:
-    return f'<span class="headline">{number(value)}</span><span class="small">{bounds(low, high)}</span>'
-
-
-def _folds(row: Row) -> str:
-    return "<br>".join(escape(part) for part in _in_lines(folds_text(row).split(", "), 3))
-
-
-def _in_lines(parts: list[str], each: int) -> list[str]:
-    return [", ".join(parts[i : i + each]) for i in range(0, len(parts), each)]
-
-
-def _seeds(row: Row) -> str:
-    count = len(row.seed_scores)
-    return number(row.seed_spread) + (f'<span class="small">{count} seeds</span>' if count > 1 else "")
-
-
-def _test(row: Row) -> str:
-    if not (text := looks_text(row)):
-        return "-"
-    lines = "".join(f'<span class="small">{part}</span>' for part in text.split(", "))
-    return _scored(row.test_score, row.test_low, row.test_high) + lines
-
-
-def _submission(row: Row) -> str:
-    return f"<code>{escape(row.submission)}</code>" if row.submission else "-"
-
-
-def _public(row: Row) -> str:
-    if row.public_outdated:
-        return '-<span class="small">an earlier version\'s</span>'
-    noted = ", ".join(part for part in ((row.public_time or "")[:10], row.public_note) if part)
-    return number(row.public) + (f'<span class="small memo">{escape(noted)}</span>' if noted else "")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-_NAME = _Column("name and title", _name, lambda row: row.name, style="text")
+def badges(row: Row) -> list[str]:
+    """What distinguishes a row at one glance."""
+    marks = ["blend" if row.kind == "blend" else "", "sealed" if row.sealed else ""]
+    marks += [f"budget {row.budget}" if row.budget else ""]
+    return [mark for mark in marks if mark]

@@ -18,11 +18,11 @@ from heldout.report.format import (
     duration,
     interval_text,
     lineage,
-    looks_text,
     metric_text,
     number,
     seeds_text,
     signed,
+    test_evals_text,
 )
 from heldout.report.results.ablation import ablation_tables, unscored
 from heldout.report.results.baselines import baseline_tables
@@ -104,7 +104,7 @@ def _by_fold(rows: list[Row]) -> list[str]:
 def _line(row: Row) -> str:
     folds, seeds = (sorted({fit[key] for fit in row.fits}) for key in ("fold", "seed"))
     test = bounds(row.test_low, row.test_high)
-    test = ", ".join(filter(None, [f"{number(row.test_score)} {test}".strip(), looks_text(row)]))
+    test = ", ".join(filter(None, [f"{number(row.test_score)} {test}".strip(), test_evals_text(row)]))
     cells = [
         row.name + asterisk(row),
         row.metric,
@@ -114,7 +114,7 @@ def _line(row: Row) -> str:
         _list(seeds) or "-",
         row.budget or ("-" if row.score is None else "full"),
         "-" if row.score is None else duration(row.seconds),
-        test if row.test_evals_by_name else "not looked at",
+        test if row.test_evals_by_name else "not evaluated",
     ]
     return "| " + " | ".join(cells) + " |"
 

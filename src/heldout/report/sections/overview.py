@@ -10,7 +10,7 @@ from heldout.errors import UserError
 from heldout.evaluate.compare import Scored, Verdict, compare_scored
 from heldout.evaluate.row import groups
 from heldout.evaluate.subject import Subject
-from heldout.report.format import bounds, duration, interval_text, lineage, number, parameters, signed
+from heldout.report.format import bounds, count, duration, interval_text, lineage, number, parameters, signed
 from heldout.report.sections.blocks import Block, Heading, Picture, Section, Table, Text
 from heldout.report.sections.charts import Bar, bar_chart
 from heldout.report.svg import forest
@@ -124,14 +124,14 @@ def claim(subjects: Sequence[Subject]) -> str:
     """What all numbers of the report stand on, in a sentence or two."""
     entries = read_ledger()
     datasets = dict.fromkeys(subject.row.dataset for subject in subjects)
-    looks = {dataset: sum(entry["dataset"] == dataset for entry in entries) for dataset in datasets}
+    evals = {dataset: sum(entry["dataset"] == dataset for entry in entries) for dataset in datasets}
     text = (
         "Every number and every picture here stands on out-of-fold predictions of the train part: each case was "
         "predicted by networks that never saw its patient, and whatever was tuned was tuned on the other folds. "
         "Nothing of a locked test part is shown"
     )
-    seen = [f"{dataset}: {number_} look{'' if number_ == 1 else 's'}" for dataset, number_ in looks.items() if number_]
-    return f"{text} ({'; '.join(seen)} at it so far)." if seen else f"{text}."
+    seen = [f"{dataset}: {count(number_, 'test evaluation')}" for dataset, number_ in evals.items() if number_]
+    return f"{text} ({'; '.join(seen)} so far)." if seen else f"{text}."
 
 
 def facts(subject: Subject) -> list[Block]:

@@ -1,0 +1,99 @@
+"""Pages and Markdown from templates: what a user wrote is escaped here, once for each form of output.
+
+Files named ``*.html.j2`` are escaped for HTML, ``*.md.j2`` for Markdown; both show control characters spelled out.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from heldout.report.format import visible
+
+_FOLDER = Path(__file__).with_name("templates")
+STYLE = (_FOLDER / "page.css").read_text(encoding="utf-8")
+
+
+class Markdown(str):
+    """Text that is Markdown already."""
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template of the ``templates`` folder.
+
+    Args:
+        template: File name without ``.j2``: ``leaderboard.html``.
+        values: What the template names; a missing one is an error.
+
+    Returns:
+        HTML or Markdown, in which every value is escaped but :class:`markupsafe.Markup` and :class:`Markdown`.
+    """
+    return _environment(template.endswith(".html")).get_template(f"{template}.j2").render(values)
+
+
+def markdown(text: str) -> Markdown:
+    r"""A text as Markdown that shows it literally, in a paragraph, a heading or the cell of a table.
+
+    Example:
+        >>> print(markdown("a|b <script> `x` *y* dice_pos"))
+        a\|b &lt;script> \`x\` \*y\* dice_pos
+    """
+    if isinstance(text, Markdown):
+        return text
+    safe = visible(text).replace("&", "&amp;").replace("<", "&lt;")
+    safe = re.sub(r"([|*`~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\](?=[(\[:])|^(?:[#>+-]|\d+[.)])(?= ))", r"\\\1", safe)
+    return Markdown(safe)
+
+
+def standalone(svg: str) -> str:
+    """A picture of a page as a file of its own: with the name space, the style sheet and a background."""
+    head, _, rest = svg.partition(">")
+    ground = '<rect width="100%" height="100%" style="fill: var(--card)"/>'
+    return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>{ground}{rest}\n'
+
+
+def code_in_html(text: str) -> Markup:
+    """A sentence of ours, in which `backticks` mark code."""
+    parts = [escape(visible(part)) for part in _spaced(text).split("`")]
+    return Markup("".join(f"<code>{part}</code>" if k % 2 else part for k, part in enumerate(parts)))
+
+
+def code_in_markdown(text: str) -> Markdown:
+    """A sentence of ours, in which `backticks` mark code."""
+    parts = _spaced(text).split("`")
+    return Markdown("".join(f"`{part}`" if k % 2 else _inner(part) for k, part in enumerate(parts)))
+
+
+def _inner(text: str) -> str:
+    """Escaped, with the spaces at its ends."""
+    return f"{' ' * text.startswith(' ')}{markdown(text)}{' ' * text.endswith(' ')}" if text.strip() else text
+
+
+def _spaced(text: str) -> str:
+    return text if text.count("`") % 2 == 0 else text.replace("`", "'")
+
+
+@cache
+def _environment(html: bool) -> Environment:
+    def finalize(value: Any) -> Any:
+        if isinstance(value, Markup | Markdown) or not isinstance(value, str):
+            return value
+        return visible(value) if html else markdown(value)
+
+    made = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=html,
+        finalize=finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters["code"] = code_in_html if html else code_in_markdown
+    return made
