@@ -60,13 +60,13 @@ def standalone(svg: str) -> str:
 
 def code_in_html(text: str) -> Markup:
     """A sentence of ours, in which `backticks` mark code."""
-    parts = [escape(visible(part)) for part in _spaced(text).split("`")]
+    parts = [escape(part) for part in _paired(visible(text)).split("`")]
     return Markup("".join(f"<code>{part}</code>" if k % 2 else part for k, part in enumerate(parts)))
 
 
 def code_in_markdown(text: str) -> Markdown:
     """A sentence of ours, in which `backticks` mark code."""
-    parts = _spaced(text).split("`")
+    parts = _paired(visible(text)).split("`")
     return Markdown("".join(f"`{part}`" if k % 2 else _inner(part) for k, part in enumerate(parts)))
 
 
@@ -75,7 +75,8 @@ def _inner(text: str) -> str:
     return f"{' ' * text.startswith(' ')}{markdown(text)}{' ' * text.endswith(' ')}" if text.strip() else text
 
 
-def _spaced(text: str) -> str:
+def _paired(text: str) -> str:
+    """A single backtick marks nothing."""
     return text if text.count("`") % 2 == 0 else text.replace("`", "'")
 
 
