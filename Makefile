@@ -1,8 +1,9 @@
 # Everything a fresh machine needs: `make demo` and `make test` install what is missing first.
 #
-#   make demo    the whole journey on built-in phantoms        make lint    style, formatting, the commit guard
-#   make test    every test, slow ones included                make bench   measurements into benchmarks/results/
-#   make venv    only the set-up                               make clean   caches and the demo, never your work
+#   make demo      the whole journey on built-in phantoms      make lint    style, formatting, types, the commit guard
+#   make test      every test, slow ones included              make bench   measurements into benchmarks/results/
+#   make coverage  every test, with branch coverage            make clean   caches and the demo, never your work
+#   make venv      only the set-up
 #   make full-fracatlas  (-hippocampus, -adrenal, -brain-mri)  a family's real experiments, on a GPU, MINUTES=25 at most
 
 PYTHON ?= python3
@@ -18,10 +19,10 @@ QUIET := HF_HUB_OFFLINE=1 NO_ALBUMENTATIONS_UPDATE=1
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format bench clean full-fracatlas full-hippocampus full-adrenal full-brain-mri
+.PHONY: help venv demo test coverage lint format bench clean full-fracatlas full-hippocampus full-adrenal full-brain-mri
 
 help:
-	@sed -n '2,7s/^# \{0,1\}//p' Makefile
+	@sed -n '2,8s/^# \{0,1\}//p' Makefile
 
 venv: $(INSTALLED)
 
@@ -39,6 +40,12 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(QUIET) $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadscope --durations 5
 
+coverage: $(INSTALLED)
+	$(BIN)/coverage erase
+	-$(QUIET) $(ONE_THREAD) $(BIN)/coverage run -m pytest -q -n $(TEST_PROCESSES) --dist loadscope
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 full-fracatlas full-hippocampus full-adrenal full-brain-mri: $(INSTALLED)
 	$(QUIET) $(BIN)/python run.py full $(@:full-%=%) --minutes $(MINUTES) $(if $(PACK),--pack $(PACK))
 
@@ -55,5 +62,5 @@ bench: $(INSTALLED)
 	$(QUIET) $(BIN)/python benchmarks/run_all.py
 
 clean:
-	rm -rf working/demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf working/demo .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage*
 	find src exps tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
