@@ -52,6 +52,7 @@ full-fracatlas full-hippocampus full-adrenal full-brain-mri: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python .ci/guard.py
 
 format: $(INSTALLED)

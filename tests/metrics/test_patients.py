@@ -8,8 +8,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from heldout.errors import UserError
-from heldout.metrics import interval, score
+from heldout.metrics import get_metric, interval, score
 from heldout.metrics.registry import further_scores
+from heldout.metrics.tables import columns_of
 
 
 def slices(patients=24, seed=0):
@@ -81,7 +82,7 @@ def test_the_bootstrap_draws_patients_for_scores_of_patients_too():
     assert np.isnan(interval("patient:roc_auc", few, ["x"], draws=50).low)
 
 
-def test_a_patients_weight_is_that_of_his_cases():
+def test_the_weight_of_a_patient_is_that_of_the_cases():
     frame = slices(30)
     weights = frame["patient_id"].map({f"p{n}": n % 3 for n in range(30)}).to_numpy(float)
     repeated = [frame]
@@ -92,7 +93,8 @@ def test_a_patients_weight_is_that_of_his_cases():
     ]
     twice = pd.concat([frame[weights > 0], repeated[1]], ignore_index=True)
     for name in ("patient:roc_auc", "patient:dice_pos"):
-        assert score(name, frame, ["x"], weights) == pytest.approx(score(name, twice, ["x"]))
+        found = get_metric(name).evaluate(columns_of(frame, ["x"]), weights[None])[0]
+        assert found == pytest.approx(score(name, twice, ["x"]))
 
 
 def test_further_scores_are_those_that_the_table_allows():

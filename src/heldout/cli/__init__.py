@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
@@ -25,7 +26,7 @@ from heldout.cli import (
 from heldout.cli.shared import ReadableGroup
 from heldout.errors import UserError
 
-_UsageError = typer.BadParameter.__bases__[0]  # of the click that typer stands on, its own or the package
+_UsageError: Any = typer.BadParameter.__bases__[0]  # of the click that typer stands on, its own or the package
 
 _INTERRUPTED = 130
 
@@ -103,7 +104,7 @@ def execute(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _usage(error: Exception) -> str:
+def _usage(error: Any) -> str:
     """One sentence for a mistake in the arguments."""
     command = getattr(getattr(error, "ctx", None), "command_path", "python run.py")
     text = error.format_message().strip().rstrip(".")

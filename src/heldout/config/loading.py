@@ -10,7 +10,6 @@ from typing import Any
 
 from heldout.config.base import BaseConfig
 from heldout.config.legacy import today_spec
-from heldout.config.meta import ExperimentMeta
 from heldout.config.texts import nearest, parse, split
 from heldout.errors import UserError
 from heldout.files import REPOSITORY
@@ -42,7 +41,11 @@ def load(spec: str, budget: str | None = None, overrides: list[str] | tuple[str,
     name = match["name"]
     module = _import(name)
     cls = next(
-        (v for v in vars(module).values() if isinstance(v, ExperimentMeta) and v.__module__ == module.__name__),
+        (
+            value
+            for value in vars(module).values()
+            if isinstance(value, type) and issubclass(value, BaseConfig) and value.__module__ == module.__name__
+        ),
         None,
     )
     if cls is None:

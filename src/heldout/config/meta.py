@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -11,10 +11,15 @@ from heldout.config.legacy import FIELDS, today_field
 from heldout.config.texts import as_declared, first_error, nearest
 from heldout.errors import UserError
 
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)  # where it is defined is private to pydantic
+
 _NOT_DATA = (classmethod, staticmethod, property)
 
 
-class ExperimentMeta(type(BaseModel)):
+class ExperimentMeta(ModelMetaclass):
     """Lets a subclass override a field without repeating its type, and refuses names that are not a field."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> type:

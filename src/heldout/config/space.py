@@ -67,7 +67,7 @@ def check_space(space: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> No
         if name in _NOT_SEARCHED:
             raise ValueError(f"search_space {name!r} is no field to search, as trials must share it: leave it out")
         strict = ConfigDict(strict=True, allow_inf_nan=False)
-        declared = Annotated[fields[name].annotation, *fields[name].metadata, Field()]
+        declared: Any = Annotated[fields[name].annotation, *fields[name].metadata, Field()]
         adapter: TypeAdapter[Any] = TypeAdapter(declared, config=strict)
         for value in one.extremes:
             try:

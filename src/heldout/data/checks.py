@@ -207,7 +207,9 @@ def _check_mask(source: Source, row: Mapping[str, Any], image: Image, mask: np.n
 
 def _check_mask_place(source: Source, row: Mapping[str, Any], image: Image) -> None:
     """A mask of the right shape may still lie elsewhere in the patient."""
-    for path in source.paths(row["mask"]) if row["mask"] and image.affine is not None else []:
+    if image.affine is None or not row["mask"]:
+        return
+    for path in source.paths(row["mask"]):
         affine = None if "#" in str(path) or readers.format_of(path) != "nifti" else readers.nifti_affine(path)
         if affine is not None and not np.allclose(affine, image.affine, atol=AFFINE_TOLERANCE):
             raise BadFile(

@@ -110,7 +110,12 @@ def fit(shape: Sequence[int], image_size: Sequence[int] | None, resize: str) -> 
 
 
 def spaced_shape(shape: Sequence[int], voxel_size: Sequence[float], spacing: Sequence[float]) -> tuple[int, ...]:
-    """Number of voxels of ``spacing`` mm that fill a box of ``shape`` voxels of ``voxel_size`` mm."""
+    """Number of voxels of ``spacing`` mm that fill a box of ``shape`` voxels of ``voxel_size`` mm.
+
+    Example:
+        >>> spaced_shape((100, 100, 30), voxel_size=(0.5, 0.5, 5.0), spacing=(1.0, 1.0, 2.5))
+        (50, 50, 60)
+    """
     return tuple(
         max(1, math.floor(n * old / new + 0.5)) for n, old, new in zip(shape, voxel_size, spacing, strict=True)
     )

@@ -10,7 +10,13 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in PIL an
 
 
 def to_float(array: np.ndarray) -> np.ndarray:
-    """Prepared numbers as float32: uint8 stands for 0 ... 1 in steps of 1/255, float16 for itself."""
+    """Prepared numbers as float32: uint8 stands for 0 ... 1 in steps of 1/255, float16 for itself.
+
+    Example:
+        >>> import numpy as np
+        >>> to_float(np.array([0, 51, 255], np.uint8)).round(3).tolist()
+        [0.0, 0.20000000298023224, 1.0]
+    """
     if array.dtype == np.uint8:
         return array.astype(np.float32) / np.float32(255)
     return array.astype(np.float32)

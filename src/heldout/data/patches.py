@@ -13,7 +13,13 @@ def center(size: Sequence[int], patch: Sequence[int]) -> tuple[int, ...]:
 
 
 def cut_patch(array: np.ndarray, start: Sequence[int], patch: Sequence[int]) -> np.ndarray:
-    """Copy a patch of (C, *S), reading nothing else; what lies outside the case is 0."""
+    """Copy a patch of (C, *S), reading nothing else; what lies outside the case is 0.
+
+    Example:
+        >>> import numpy as np
+        >>> cut_patch(np.arange(1, 10).reshape(1, 3, 3), (1, 1), (3, 3))[0].tolist()
+        [[5, 6, 0], [8, 9, 0], [0, 0, 0]]
+    """
     inside, target = [slice(None)], [slice(None)]
     for first, wanted, length in zip(start, patch, array.shape[1:], strict=True):
         low, high = max(first, 0), min(first + wanted, length)

@@ -181,12 +181,7 @@ def write_manifest(folder: Path, recipe: Recipe, entries: dict[str, Any]) -> Non
 
 @dataclass(frozen=True)
 class ArrayStore:
-    """Writes the prepared arrays of one recipe, case by case; can be sent to another process.
-
-    Attributes:
-        folder: Where the arrays go.
-        recipe: The settings they are made with.
-    """
+    """Writes the prepared arrays of one recipe to a folder, case by case; can be sent to another process."""
 
     folder: Path
     recipe: Recipe
@@ -251,9 +246,7 @@ def _listed(folder: Path) -> dict[str, dict[str, Any]]:
     return files.read_json(path)["cases"] if path.exists() else {}
 
 
-def _prepare_chunk(
-    source: Source, store: ArrayStore, guides: Guides | None, rows: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def _prepare_chunk(source: Source, store: ArrayStore, guides: Guides | None, rows: list[Any]) -> list[Any]:
     return [_prepare_case(source, store, guides, row) for row in rows]
 
 
@@ -273,6 +266,11 @@ def sample_foreground(mask: np.ndarray, case_id: str) -> np.ndarray:
 
     Returns:
         int32 (N, 1 + dimensions): class index, then position, sorted.
+
+    Example:
+        >>> import numpy as np
+        >>> sample_foreground(np.array([[[0, 1], [2, 0]]], np.uint8), "case1").tolist()
+        [[0, 0, 1], [1, 1, 0]]
     """
     seed = int.from_bytes(hashlib.sha256(case_id.encode()).digest()[:8], "big")
     generator = np.random.default_rng(seed)

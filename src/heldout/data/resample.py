@@ -19,6 +19,11 @@ def resample_linear(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
     Returns:
         (C, *shape) float32.
+
+    Example:
+        >>> import numpy as np
+        >>> resample_linear(np.arange(4.0).reshape(1, 4, 1, 1), (2, 1, 1)).ravel().tolist()
+        [0.625, 2.375]
     """
     out = np.ascontiguousarray(array, dtype=np.float32)
     if out.shape[1:] == tuple(shape):

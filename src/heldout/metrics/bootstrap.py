@@ -51,7 +51,16 @@ class Difference:
 
 
 def interval(name: str, table: pd.DataFrame, classes: Sequence[str], draws: int = 2000, seed: int = 0) -> Interval:
-    """Score with its 95 % interval over patients; see :func:`intervals`."""
+    """Score with its 95 % interval over patients; see :func:`intervals`.
+
+    Example:
+        >>> import pandas as pd
+        >>> ids = [f"p{n}" for n in range(40)]
+        >>> table = pd.DataFrame({"case_id": ids, "patient_id": ids, "y_a": [0, 1] * 20, "p_a": [0.2, 0.8] * 20})
+        >>> found = interval("roc_auc", table, ["a"])
+        >>> found.value, found.low, found.high
+        (1.0, 1.0, 1.0)
+    """
     return intervals(name, [table], classes, draws, seed)[0]
 
 

@@ -30,7 +30,13 @@ def log_loss(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.nd
 
 
 def brier(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean squared distance between probability and label (Brier 1950); arguments as :func:`log_loss`."""
+    """Mean squared distance between probability and label (Brier 1950); arguments as :func:`log_loss`.
+
+    Example:
+        >>> import numpy as np
+        >>> brier(np.array([False, True]), np.array([0.2, 0.9]), np.ones((1, 2))).round(3).tolist()
+        [0.025]
+    """
     return weighted_mean((score - truth) ** 2, weights)
 
 
@@ -38,6 +44,12 @@ def expected_calibration_error(truth: np.ndarray, score: np.ndarray, weights: np
     """Mean distance between stated and observed frequency over 15 equal bins of the probability (Naeini 2015).
 
     Arguments as :func:`log_loss`. Bins are weighted by their cases; the error of an empty bin is zero.
+
+    Example:
+        >>> import numpy as np
+        >>> truth, score = np.array([False, True, True, True]), np.array([0.5, 0.5, 0.9, 0.9])
+        >>> expected_calibration_error(truth, score, np.ones((1, 4))).round(3).tolist()
+        [0.05]
     """
     gap = np.zeros((len(score), CALIBRATION_BINS))
     gap[np.arange(len(score)), _bins(score)] = score - truth

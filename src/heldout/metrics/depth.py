@@ -15,6 +15,14 @@ def iou_by_depth(pred: np.ndarray, truth: np.ndarray, axis: int = -1) -> tuple[n
 
     Returns:
         (n,) positions, from 0 for the first slice to 1 for the last; (n,) IoU, nan where both masks are empty.
+
+    Example:
+        >>> import numpy as np
+        >>> truth = np.zeros((4, 4, 3), bool)
+        >>> truth[:2, :2, :2] = True
+        >>> depth, iou = iou_by_depth(truth, truth)
+        >>> depth.tolist(), iou.tolist()
+        ([0.0, 0.5, 1.0], [1.0, 1.0, nan])
     """
     pred, truth = (np.moveaxis(np.asarray(mask, bool), axis, 0) for mask in (pred, truth))
     both, either = ((one.reshape(len(one), -1).sum(1)) for one in (pred & truth, pred | truth))

@@ -22,6 +22,13 @@ def count_lesions(pred: np.ndarray, truth: np.ndarray, share: float = 0.0) -> np
 
     Returns:
         (4,) int64, in the order of :data:`LESION_COLUMNS`: true lesions, those found, predicted regions, those false.
+
+    Example:
+        >>> import numpy as np
+        >>> truth, pred = np.zeros((2, 8, 8), bool)
+        >>> truth[1, 1], truth[5, 5], pred[1, 1:3], pred[7, 0] = True, True, True, True
+        >>> dict(zip(LESION_COLUMNS, count_lesions(pred, truth).tolist()))
+        {'lesions': 2, 'found': 1, 'regions': 2, 'false': 1}
     """
     from scipy.ndimage import label
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from heldout.metrics import overlap
 from heldout.metrics.ranking import divide
 from heldout.metrics.tables import Columns
 
+Uses = Literal["probability", "predicted_label", "counts", "lesions", "surfaces", "volume"]
 # What an experiment must measure of its masks, by what a score looks at.
 DETAILS = {"lesions": "lesions", "surfaces": "surface", "volume": "volume"}
 _MM3_PER_ML = 1000
@@ -72,7 +74,7 @@ def _pooled_f1(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return divide(2 * hits, 2 * hits + false + missed)
 
 
-def _scores() -> list[tuple[str, bool, str, str, Callable]]:
+def _scores() -> list[tuple[str, bool, str, Uses, Callable]]:
     positives, everyone = overlap.mean_of_positives, overlap.mean_of_all
     held, both_empty = "mean over the cases that hold the class", "1 where mask and prediction are both empty"
 

@@ -10,12 +10,16 @@ import numpy as np
 
 from heldout.errors import UserError
 from heldout.metrics import ranking
-from heldout.metrics.masks import DETAILS, mask_values
+from heldout.metrics.masks import DETAILS, Uses, mask_values
 from heldout.metrics.patients import pool_patients
 from heldout.metrics.tables import Columns
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+Kind = Literal["classification", "segmentation"]
+Side = Literal["positive", "negative"]
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,13 @@ class Metric:
     """
 
     name: str
-    kind: Literal["classification", "segmentation"]
+    kind: Kind
     higher_is_better: bool
     description: str
-    uses: Literal["probability", "predicted_label", "counts", "lesions", "surfaces", "volume"]
+    uses: Uses
     one_class: Callable[..., np.ndarray]
     exclusive: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
-    sides: tuple[Literal["positive", "negative"], ...] = ()
+    sides: tuple[Side, ...] = ()
     presence: str | None = None
     optimistic: bool = False
     pool: int = 0

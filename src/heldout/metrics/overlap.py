@@ -22,6 +22,13 @@ def count_errors(pred: np.ndarray, truth: np.ndarray, classes: int, exclusive: b
 
     Raises:
         UserError: the two masks differ in shape, or hold a label that does not exist.
+
+    Example:
+        >>> import numpy as np
+        >>> pred, truth = np.zeros((2, 1, 4, 4), np.uint8)
+        >>> pred[0, :2], truth[0, 1:3] = 1, 1
+        >>> count_errors(pred, truth, classes=1, exclusive=True).tolist()
+        [[4, 4, 4]]
     """
     channels = 1 if exclusive or classes == 1 else classes
     if pred.shape != truth.shape or pred.shape[0] != channels:
@@ -50,6 +57,11 @@ def case_dice(counts: np.ndarray, empty: float) -> np.ndarray:
 
     Returns:
         (...) float64 in 0 ... 1.
+
+    Example:
+        >>> import numpy as np
+        >>> case_dice(np.array([[4, 4, 4], [0, 0, 0]]), empty=1.0).tolist()
+        [0.5, 1.0]
     """
     twice = 2.0 * counts[..., 0]
     return _ratio(twice, twice + counts[..., 1] + counts[..., 2], empty)

@@ -25,6 +25,12 @@ def roc_auc(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.nda
 
     Returns:
         (draws,) float64 in 0 ... 1, nan where a draw holds one class only.
+
+    Example:
+        >>> import numpy as np
+        >>> truth, score = np.array([False, True, True]), np.array([0.2, 0.1, 0.9])
+        >>> roc_auc(truth, score, np.ones((1, 3))).tolist()
+        [0.5]
     """
     if 2 * np.count_nonzero(truth) > len(truth):  # the fewer are walked through
         return 1 - roc_auc(~truth, score, weights)

@@ -20,14 +20,12 @@ import numpy as np
 from heldout.errors import UserError
 from heldout.metrics import calibration, decisions, ranking
 from heldout.metrics.masks import MASK_SCORES
-from heldout.metrics.metric import Metric
+from heldout.metrics.metric import Kind, Metric, Side
 from heldout.metrics.patients import POOLS
-from heldout.metrics.tables import Columns, columns_of
+from heldout.metrics.tables import columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_CHUNK = 4_000_000  # weights scored at once: 32 MB
 
 
 def _right_class(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -43,13 +41,13 @@ def _cross_entropy(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) ->
     return calibration.log_loss(np.ones(len(truth), bool), of_true_class, weights)
 
 
-_POSITIVE = ("positive",)
-_BOTH = ("positive", "negative")
+_POSITIVE: tuple[Side, ...] = ("positive",)
+_BOTH: tuple[Side, ...] = ("positive", "negative")
 
 
 def _of_masks() -> list[Metric]:
     return [
-        Metric(name, "segmentation", upward, text, uses, function, sides=_POSITIVE if name.endswith("_pos") else ())
+        Metric(name, "segmentation", upward, text, uses, function, None, _POSITIVE if name.endswith("_pos") else ())
         for name, upward, text, uses, function in MASK_SCORES
     ]
 
@@ -64,7 +62,7 @@ _OF_PATIENTS = {
     "classification": ["patient:roc_auc", "patient_top3:roc_auc"],
     "segmentation": ["patient:dice_pos", "patient:volume_error_pos"],
 }
-_LABELS = "classification"
+_LABELS: Kind = "classification"
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in [
@@ -223,37 +221,28 @@ def further_scores(kind: str, table: pd.DataFrame) -> list[str]:
     return names
 
 
-def score(
-    name: str, table: pd.DataFrame, classes: Sequence[str], weights: np.ndarray | None = None
-) -> float | np.ndarray:
+def score(name: str, table: pd.DataFrame, classes: Sequence[str]) -> float:
     """Score a table of cases; of several classes the mean.
 
     Args:
-        name: Metric of :data:`METRICS`.
+        name: Name of a metric, as :func:`get_metric` takes it.
         table: One row per case, as the module describes.
         classes: The K classes.
-        weights: Multiplicity of every case, (n,) or for many weightings (draws, n); None is once each.
 
     Returns:
-        The score, or (draws,) scores for (draws, n) weights; nan where a class lacks the cases it is about.
+        The score; nan where a class lacks the cases it is about.
 
     Raises:
         UserError: unknown metric, missing column, NaN, repeated case.
+
+    Example:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"case_id": ["a", "b", "c"], "y_tumor": [0, 1, 1], "p_tumor": [0.2, 0.1, 0.9]})
+        >>> score("roc_auc", table, ["tumor"])
+        0.5
+        >>> round(score("brier", table, ["tumor"]), 3)
+        0.287
     """
     metric = get_metric(name)
     columns = columns_of(metric.view(table, classes), classes)
-    if weights is None:
-        weights = np.ones(len(table))
-    weights = np.asarray(weights)
-    if weights.shape[-1] != len(table):
-        raise ValueError(f"{weights.shape[-1]} weights for {len(table)} cases")
-    if weights.ndim == 1:
-        return float(metric.evaluate(columns, weights[None].astype(float))[0])
-    return evaluate_in_chunks(metric, columns, weights)
-
-
-def evaluate_in_chunks(metric: Metric, columns: Columns, weights: np.ndarray) -> np.ndarray:
-    """:meth:`Metric.evaluate` for any number of draws in bounded memory."""
-    step = max(1, _CHUNK // max(1, weights.shape[1]))
-    parts = [metric.evaluate(columns, weights[i : i + step].astype(float)) for i in range(0, len(weights), step)]
-    return np.concatenate(parts)
+    return float(metric.evaluate(columns, np.ones((1, len(table))))[0])

@@ -50,6 +50,13 @@ def decompose(
 
     Returns:
         Arrays of the shape S, float64, 0 ... log(number of outcomes).
+
+    Example:
+        >>> import numpy as np
+        >>> agree = decompose([np.array([0.5]), np.array([0.5])], exclusive=False, background=True)
+        >>> disagree = decompose([np.array([0.0]), np.array([1.0])], exclusive=False, background=True)
+        >>> round(float(agree.epistemic), 3), round(float(disagree.epistemic), 3)
+        (0.0, 0.693)
     """
     shares = [1 / len(probabilities)] * len(probabilities) if weights is None else weights
     mean, aleatoric = np.zeros(np.shape(probabilities[0])), np.zeros(np.shape(probabilities[0])[1:])
@@ -112,5 +119,10 @@ def aurc(uncertainty: np.ndarray, loss: np.ndarray) -> float:
     """Area under the risk-coverage curve: the mean risk over all coverages (Geifman, Uziel and El-Yaniv 2019).
 
     Lower is better; an uncertainty that says nothing has the mean loss.
+
+    Example:
+        >>> import numpy as np
+        >>> round(aurc(np.array([0.1, 0.2, 0.9]), np.array([0.0, 0.0, 1.0])), 3)
+        0.111
     """
     return float(risk_coverage(uncertainty, loss)[1].mean())

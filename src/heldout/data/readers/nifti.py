@@ -67,8 +67,8 @@ def read_affine(path: Path) -> np.ndarray:
             head = handle.read(2**16)
     except OSError as error:
         raise BadFile(f"{path} cannot be read ({error.strerror}): restore the file or its permissions") from None
-    head = _inflate(path, head, _HEAD) if head.startswith(b"\x1f\x8b") else head
-    return np.asarray(_header(path, bytes(head[:_HEAD]))[0].get_best_affine(), np.float64)
+    whole = _inflate(path, head, _HEAD) if head.startswith(b"\x1f\x8b") else head
+    return np.asarray(_header(path, bytes(whole[:_HEAD]))[0].get_best_affine(), np.float64)
 
 
 def _load(path: Path) -> Any:
@@ -80,7 +80,7 @@ def _load(path: Path) -> Any:
         raise BadFile(f"{path} cannot be read ({error.strerror}): restore the file or its permissions") from None
     zipped = raw.startswith(b"\x1f\x8b")
     head = _inflate(path, raw, _HEAD)[:_HEAD] if zipped else raw[:_HEAD]
-    header, kind = _header(path, head)
+    header, kind = _header(path, bytes(head))
     expected = _expected_bytes(path, header)
     if zipped and expected > len(raw) * _MOST_COMPRESSED:
         raise BadFile(f"{path} claims {expected} bytes of voxels, more than its {len(raw)} bytes can hold: restore it")

@@ -154,7 +154,9 @@ class Source(ABC):
                 raise BadFile(
                     f"{path} has shape {other.full_shape}, {paths[0]} has {first.full_shape}: they must agree"
                 )
-            if first.affine is not None and not np.allclose(first.affine, other.affine, atol=1e-3):
+            if first.affine is not None and (
+                other.affine is None or not np.allclose(first.affine, other.affine, atol=1e-3)
+            ):
                 raise BadFile(f"{path} lies elsewhere in space than {paths[0]}: resample one to the other's affine")
         if len(images) == 1:
             return first

@@ -26,7 +26,7 @@ class Atlas(Source):
     subject are one patient; a file that names no subject is a patient of its own.
     """
 
-    classes = ("lesion",)
+    classes: tuple[str, ...] = ("lesion",)
     dimensions = 3
 
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:

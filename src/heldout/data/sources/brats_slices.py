@@ -25,7 +25,7 @@ from heldout.errors import UserError
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 LEAST_BRAIN = 0.01  # share of a slice's pixels: the few voxels at the top of a head are no picture
 # Which of the label values 1 (necrosis and core), 2 (oedema) and 4 (enhancing) make each class.
-_TARGETS = {
+_TARGETS: dict[str, dict[str, tuple[int, ...]]] = {
     "whole": {"tumor": (1, 2, 4)},
     "regions": {"whole": (1, 2, 4), "core": (1, 4), "enhancing": (4,)},
     "labels": {"core": (1,), "oedema": (2,), "enhancing": (4,)},
@@ -41,14 +41,14 @@ class BratsSlices(Source):
 
     Options: ``target`` is ``whole`` (one class, ``tumor``), ``regions`` (whole, core, enhancing: they overlap) or
     ``labels`` (core, oedema, enhancing: they exclude each other); ``modalities`` names the channels; ``empty_share`` is
-    the share of the slices without tumour that are kept, drawn by a hash of their names. What is left out is neither
+    the share of the slices without tumor that are kept, drawn by a hash of their names. What is left out is neither
     trained on nor scored, so that scores of presence and of false alarms are of the slices that are left.
     """
 
     defaults: ClassVar[dict[str, Any]] = {"target": "whole", "modalities": ",".join(MODALITIES), "empty_share": 1.0}
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {"target": tuple(_TARGETS)}
     caveats = (
-        "Every patient has a tumour, only slices are negative: presence scores say nothing about healthy people.",
+        "Every patient has a tumor, only slices are negative: presence scores say nothing about healthy people.",
         "BraTS has patients of the TCGA collections: lgg-mri-segmentation holds some of the same people (TCGA-DU-7294, "
         "TCGA-FG-6692 and others), so neither dataset can test a model trained on the other.",
     )
@@ -121,7 +121,7 @@ class BratsSlices(Source):
                     "split": "" if labeled else "submit",
                 }
             if dropped:
-                found.append(f"{patient}: {dropped} slices without tumour are left out, as empty_share asks")
+                found.append(f"{patient}: {dropped} slices without tumor are left out, as empty_share asks")
 
     def _loose_rows(self, folder: Path) -> Iterator[dict[str, Any]]:
         slices = [
@@ -159,7 +159,7 @@ class BratsSlices(Source):
 
 
 def _with_brain(path: Path, labels: np.ndarray | None) -> list[int]:
-    """Numbers of the axial slices, from the feet up, that show brain or tumour."""
+    """Numbers of the axial slices, from the feet up, that show brain or tumor."""
     volume = _volume(path, *_state(path))
     shown = (volume != 0).mean((0, 1)) >= LEAST_BRAIN
     if labels is not None:

@@ -117,6 +117,8 @@ def _on_grid_of(image: Image, other: Image) -> np.ndarray:
     """Interpolate ``other`` linearly at the voxel centers of ``image``; (1, X, Y, Z) float32."""
     from scipy.ndimage import affine_transform
 
+    if image.affine is None or other.affine is None:
+        raise BadFile("a volume has no affine: convert it to NIfTI")
     matrix = np.linalg.inv(other.affine) @ image.affine
     values = other.array[0].astype(np.float32)
     return affine_transform(values, matrix[:3, :3], matrix[:3, 3], image.array.shape[1:], order=1)[None]

@@ -42,9 +42,13 @@ class Lgg(Source):
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
         folder = self._folder()
         slices: dict[Path, list[int]] = defaultdict(list)
-        masks, images = set(), []
+        masks: set[Path] = set()
+        images: list[Path] = []
         for path in self.image_files(folder):
-            (masks.add if self._is_mask(path) else images.append)(path)
+            if self._is_mask(path):
+                masks.add(path)
+            else:
+                images.append(path)
         for path in images:
             match = _SLICE.fullmatch(path.stem)
             if match is None:

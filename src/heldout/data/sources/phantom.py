@@ -35,8 +35,8 @@ class Phantom(Source):
     is read: as one label map, or as a channel and a label per class, which suits classification and segmentation.
     """
 
-    classes = ("small", "large")
-    caveats = ("Synthetic images: scores say that the machinery works, nothing about medicine.",)
+    classes: tuple[str, ...] = ("small", "large")
+    caveats: tuple[str, ...] = ("Synthetic images: scores say that the machinery works, nothing about medicine.",)
     defaults: ClassVar[dict[str, Any]] = {
         "dimensions": 2,
         "patients": 0,

@@ -74,7 +74,7 @@ class RsnaAneurysm(Source):
     dimensions = 3
     kind = "classification"
     exclusive = False
-    classes = (*map(identifier, LOCATIONS), identifier(PRESENT))
+    classes: tuple[str, ...] = (*map(identifier, LOCATIONS), identifier(PRESENT))
     swaps = sided_pairs(classes)
     defaults: ClassVar[dict[str, Any]] = {"inspect": True}
 
@@ -123,7 +123,7 @@ class RsnaAneurysm(Source):
             place = one.position + axes[0] * sizes[1] * x + axes[1] * sizes[0] * y
             place = place * (-1, -1, 1)  # LPS to RAS
             voxel = np.linalg.solve(grid.affine, np.append(place, 1))[:3]
-            found.append(Localizer(point["location"], tuple(map(float, voxel)), tuple(map(float, place))))
+            found.append(Localizer(point["location"], _xyz(voxel), _xyz(place)))
         return found
 
     def slice_labels(self, row: Mapping[str, Any]) -> np.ndarray:
@@ -273,3 +273,8 @@ def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     if lacking:
         raise UserError(f"{path} has no column {lacking[0]!r}: restore it from the competition")
     return rows
+
+
+def _xyz(point: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in point)
+    return x, y, z

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from heldout.data.sources import Source, as_list, identifier, natural_key
 from heldout.errors import UserError
@@ -61,7 +61,7 @@ class Table(Source):
         return self.options["exclusive"] or self.kind == "segmentation"
 
     @cached_property
-    def kind(self) -> str:
+    def kind(self) -> Literal["classification", "segmentation"]:
         """Segmentation where there is a mask column."""
         return "segmentation" if self._column("mask") else "classification"
 

@@ -99,7 +99,7 @@ def _jpeg(function: Callable[..., Any], data: bytes, pixels: Pixels, _: int) -> 
     return function(data, colorspace="RGB", outcolorspace="RGB") if pixels.photometric == "RGB" else function(data)
 
 
-def _rle(unpack: Callable[[bytes], bytes], data: bytes, pixels: Pixels, _: int) -> np.ndarray:
+def _rle(unpack: Callable[..., bytes | bytearray], data: bytes, pixels: Pixels, _: int) -> np.ndarray:
     """Run-length segments, one per byte of a sample, the most significant first (PS3.5 annex G)."""
     width, area = pixels.allocated // 8, pixels.rows * pixels.columns
     count, *offsets = struct.unpack_from("<16I", data)
@@ -122,9 +122,7 @@ def _pydicom(syntax: str, data: bytes, pixels: Pixels, precision: int) -> np.nda
 
     decoder = get_decoder(syntax)
     try:
-        array, _ = decoder.as_array(
-            _encapsulated(data),
-            index=0,
+        options: Any = dict(  # noqa: C408 - the keywords of the decoder
             rows=pixels.rows,
             columns=pixels.columns,
             samples_per_pixel=pixels.samples,
@@ -136,6 +134,7 @@ def _pydicom(syntax: str, data: bytes, pixels: Pixels, precision: int) -> np.nda
             planar_configuration=int(pixels.planar),
             pixel_keyword="PixelData",
         )
+        array, _ = decoder.as_array(_encapsulated(data), index=0, **options)
     except BaseException as error:  # a panic of a decoder in Rust is no Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise

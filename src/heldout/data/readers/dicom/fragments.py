@@ -19,7 +19,7 @@ def frames_of(header: Header, count: int) -> list[bytes]:
     Raises:
         BadFile: fragments are truncated, or cannot be told apart into frames.
     """
-    data = header.blob.read(header.pixels[1], header.size - header.pixels[1])
+    data = header.blob.read(header.pixel_data[1], header.size - header.pixel_data[1])
     table, fragments = _fragments(header, data)
     if len(fragments) == count:
         return [piece for _, piece in fragments]
@@ -46,7 +46,7 @@ def count_frames(header: Header) -> int:
     A fragment that begins as a code stream does begins a frame; of run lengths (PS3.5 annex G) every one is a frame.
     What is damaged is left for :func:`frames_of` to name.
     """
-    position, fragments, starts = header.pixels[1], -1, 0  # the first item is the offset table
+    position, fragments, starts = header.pixel_data[1], -1, 0  # the first item is the offset table
     block, first = b"", position
     while fragments < _MOST_FRAGMENTS:
         if position + 16 > first + len(block):
@@ -72,7 +72,7 @@ def _fragments(header: Header, data: bytes) -> tuple[list[int], list[tuple[int, 
         length = int.from_bytes(data[position + 4 : position + 8], "little")
         if mark != _ITEM or position + 8 + length > len(data):
             raise BadFile(
-                f"{header.name} is truncated or damaged: the fragment at byte {header.pixels[1] + position} of its "
+                f"{header.name} is truncated or damaged: the fragment at byte {header.pixel_data[1] + position} of its "
                 f"{named('PixelData')} does not end; restore it from its source"
             )
         piece = data[position + 8 : position + 8 + length]

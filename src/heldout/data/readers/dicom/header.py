@@ -6,7 +6,7 @@ import math
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, overload
 
 from heldout.data.image import BadFile
 from heldout.data.readers.dicom import elements
@@ -63,6 +63,13 @@ class Header:
         """The file, for messages."""
         return self.blob.name
 
+    @property
+    def pixel_data(self) -> tuple[int, int, int]:
+        """``pixels``; an object without any is a :class:`BadFile`."""
+        if self.pixels is None:
+            raise BadFile(f"{self.name} has no {named('PixelData')}: leave it out")
+        return self.pixels
+
     def has(self, keyword: str) -> bool:
         """Whether an element is there and not empty."""
         start, stop, _ = self.spans.get(TAGS[keyword], (0, 0, b""))
@@ -102,6 +109,12 @@ class Header:
             wanted = f"{count} finite numbers" if count else "finite numbers"
             raise BadFile(f"{self.name} has {named(keyword)} = {shown!r}, not {wanted}: restore or re-export the file")
         return values
+
+    @overload
+    def number(self, keyword: str, default: float) -> float: ...
+
+    @overload
+    def number(self, keyword: str, default: None = None) -> float | None: ...
 
     def number(self, keyword: str, default: float | None = None) -> float | None:
         """First value of a numeric element.

@@ -77,11 +77,24 @@ def index_file(path: Path) -> Entry:
     """Entry of one file; what is wrong with it is told, not raised."""
     try:
         header = read_header(FileBlob(path))
-        shape = [int(header.number(name, 0)) for name in ("Rows", "Columns")] if header.pixels else [0, 0]
+        rows, columns = (int(header.number(name, 0)) if header.pixels else 0 for name in ("Rows", "Columns"))
         frames = int(header.number("NumberOfFrames", 1)) if header.pixels else 0
     except NoDicom:
         return Entry(path, problem="it is no DICOM file")
     except BadFile as error:
         return Entry(path, problem=str(error), damaged=True)
     names = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality")
-    return Entry(path, *map(header.text, names), *shape, frames, header.syntax, why_skipped(header))
+    patient, study, series, instance, modality = map(header.text, names)
+    return Entry(
+        path,
+        patient,
+        study,
+        series,
+        instance,
+        modality,
+        rows,
+        columns,
+        frames,
+        header.syntax,
+        why_skipped(header),
+    )

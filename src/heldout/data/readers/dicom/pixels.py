@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -104,7 +105,7 @@ def _jobs(slices: Sequence[Slice], out: np.ndarray) -> list[Callable[[], None]]:
         one = slices[numbers[0]]
         codes = _split(one) if one.frames > 1 else None
         for n in numbers:
-            jobs.append(lambda n=n, codes=codes: _fill(slices[n], out[n], codes and codes[slices[n].frame]))
+            jobs.append(functools.partial(_fill, slices[n], out[n], codes[slices[n].frame] if codes else None))
     return jobs
 
 
@@ -114,7 +115,7 @@ def _split(one: Slice) -> list[bytes] | None:
         return frames_of(one.header, one.frames)
     if not one.header.start:
         return None
-    start, width = one.header.pixels[1], one.pixels.frame_bytes
+    start, width = one.header.pixel_data[1], one.pixels.frame_bytes
     data = inflated(one.header, start + one.frames * width)
     return [data[start + n * width : start + (n + 1) * width] for n in range(one.frames)]
 
@@ -185,14 +186,14 @@ def _write(one: Slice, stored: np.ndarray, target: np.ndarray) -> None:
 def _read_native(one: Slice, target: np.ndarray, frame: bytes | None = None) -> None:
     """Fill ``target`` (uint8) with the bytes of an uncompressed frame, which are read unless they are given."""
     header = one.header
-    offset = header.pixels[1] + one.frame * one.pixels.frame_bytes
+    offset = header.pixel_data[1] + one.frame * one.pixels.frame_bytes
     if header.start and frame is None:
         frame = inflated(header, offset + len(target))[offset : offset + len(target)]
     if frame is not None:
         target[: len(frame)] = np.frombuffer(frame, np.uint8)
         found = len(frame)
     else:
-        found = header.blob.read_into(offset, memoryview(target))
+        found = header.blob.read_into(offset, target.data)
     if found < len(target):
         raise BadFile(
             f"{one.name} is truncated: {len(target) - found} of {len(target)} bytes of its {named('PixelData')} are "

@@ -80,8 +80,8 @@ class Series:
         header = first.header
         thickness = max(header.number("SliceThickness", 0) or 0, 0) or 1.0
         if self.placed:
-            positions = np.stack([one.position for one in self.slices])
-            return stack(positions, first.orientation, first.spacing, thickness)
+            positions = np.stack([one.place[0] for one in self.slices])
+            return stack(positions, *first.place[1:], thickness)
         distance = max(header.number("SpacingBetweenSlices", 0) or 0, 0) or thickness
         positions = np.arange(len(self.slices))[:, None] * np.array([0, 0, distance])
         return stack(positions, np.eye(3)[:2], first.spacing or (1.0, 1.0), thickness)
@@ -157,8 +157,9 @@ def _placed(one: Slice) -> bool:
 
 
 def _parallel(one: Slice, other: Slice) -> bool:
-    near = np.abs(one.orientation - other.orientation).max() <= SAME_DIRECTION
-    return bool(near and np.allclose(one.spacing, other.spacing, rtol=1e-3))
+    (_, axes, spacing), (_, other_axes, other_spacing) = one.place, other.place
+    near = np.abs(axes - other_axes).max() <= SAME_DIRECTION
+    return bool(near and np.allclose(spacing, other_spacing, rtol=1e-3))
 
 
 def _told_apart(group: list[Slice]) -> list[Series]:
@@ -201,7 +202,7 @@ def _unplaced(group: list[Slice]) -> Series:
 
 def _heights(group: list[Slice]) -> np.ndarray:
     """Places along the normal of the first slice, mm."""
-    return np.stack([one.position for one in group]) @ normal_of(group[0].orientation)
+    return np.stack([one.place[0] for one in group]) @ normal_of(group[0].place[1])
 
 
 def _together(group: list[Slice]) -> list[list[Slice]]:

@@ -133,11 +133,22 @@ class Slice:
         """
         values = self.header.numbers("PixelSpacing", 2)
         if values is not None and min(values) > 0:
-            return values
+            return values[0], values[1]
         if self.position is None or self.orientation is None:
             return None
         shown = "no" if values is None else str(list(values))
         raise BadFile(f"{self.name} has {shown} {named('PixelSpacing')}: its size is unknown; re-export the file")
+
+    @property
+    def place(self) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+        """Position, orientation and spacing of a slice that has them.
+
+        Raises:
+            BadFile: one of them is missing.
+        """
+        if self.position is None or self.orientation is None or self.spacing is None:
+            raise BadFile(f"{self.name} does not say where it lies in the patient: re-export it with its geometry")
+        return self.position, self.orientation, self.spacing
 
     @cached_property
     def rescale(self) -> tuple[float, float]:
@@ -195,7 +206,7 @@ def slices_of(header: Header) -> list[Slice]:
 
 def _counted(header: Header, pixels: Pixels) -> int:
     """Frames that the pixels hold where the header gives no number, as where someone removed most of it."""
-    _, start, length = header.pixels
+    _, start, length = header.pixel_data
     if length == UNDEFINED:
         return min(count_frames(header), MOST_FRAMES)
     frames, more = divmod(length if header.start else min(length, header.size - start), pixels.frame_bytes)
@@ -208,7 +219,7 @@ def check_stored(header: Header, pixels: Pixels, count: int) -> None:
     Raises:
         BadFile: pixels are missing, or the claim is beyond belief.
     """
-    _, start, length = header.pixels
+    _, start, length = header.pixel_data
     claimed = pixels.frame_bytes * count
     what = f"{named('Rows')} x {named('Columns')} x {count} frames = {claimed} bytes of pixels"
     if claimed > MAX_BYTES:
@@ -230,7 +241,7 @@ def _macros(group: Header) -> list[Header]:
 
 
 def _pixels(header: Header) -> Pixels:
-    tag = header.pixels[0]
+    tag = header.pixel_data[0]
     real = next((bits for keyword, bits in _FLOATS.items() if TAGS[keyword] == tag), 0)
     photometric = header.text("PhotometricInterpretation").upper()
     samples = header.whole("SamplesPerPixel", 1, 4, default=1)
