@@ -35,3 +35,20 @@ class Image:
         if self.lost is None:
             return shape
         return tuple(n + before + after for n, (before, after) in zip(shape, self.lost, strict=True))
+
+
+def check_labels(where: object, array: np.ndarray) -> None:
+    """Refuse a label map with a value that is no label.
+
+    Args:
+        where: File, or item of a file, for the message.
+        array: The values, finite.
+
+    Raises:
+        BadFile: a value is no whole number from 0 to 255; the message names it.
+    """
+    odd = array[(array < 0) | (array > 255) | (array != np.rint(array))]
+    if odd.size:
+        raise BadFile(
+            f"{where} holds the label value {odd.flat[0]:g}: store class numbers, whole numbers from 0 to 255"
+        )

@@ -11,12 +11,17 @@ import cv2
 import numpy as np
 from PIL import Image as Pillow
 
-from heldout.data.image import BadFile, Image
+from heldout.data.image import BadFile, Image, check_labels
 from heldout.data.readers import jpeg
 
 _ORIENTATION = 0x0112
 _GREY16 = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _GRAY = ("1", "L", "LA", "La")
+_PALETTE = ("P", "PA")
+_KEPT = (*_GREY16, *_PALETTE, "F")  # modes whose values Pillow keeps at any depth
+_BITS_PER_SAMPLE = 258
+_PHOTOMETRIC = 262
+_WHITE_IS_ZERO = 0
 
 
 def read(path: Path, *, salvage: bool = False) -> Image:
@@ -61,8 +66,7 @@ def read_mask(path: Path) -> np.ndarray:
     array = read(path).array if data.startswith(b"\xff\xd8") else _channels_first(path, _decode(path, data, mask=True))
     if len(array) > 1:
         raise BadFile(f"{path} is a color picture: store the mask as gray values, one per class")
-    if not np.issubdtype(array.dtype, np.integer) or array.max() > 255:
-        raise BadFile(f"{path} holds label values that are no whole numbers from 0 to 255: store class numbers")
+    check_labels(path, array)
     values = np.unique(array)
     if np.isin(values, (0, 255)).all():
         return (array > 0).astype(np.uint8)
@@ -102,13 +106,12 @@ def _decode(path: Path, data: bytes, *, mask: bool = False) -> np.ndarray:
             pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
             if pages > 1:
                 raise BadFile(f"{path} holds {pages} pages: split it into one file per picture, or into a NIfTI volume")
-            narrowed = picture.mode not in _GREY16 and "16" in str(picture.tile[0])
+            narrowed = picture.mode not in _KEPT and _bits(picture, data) > 8
             picture.load()
             orientation = picture.getexif().get(_ORIENTATION, 1)
             if not narrowed:
-                return _orient(
-                    np.asarray(picture) if mask and picture.mode == "P" else _pixels(path, picture), orientation
-                )
+                indices = mask and picture.mode in _PALETTE
+                return _orient(_indices(picture) if indices else _pixels(path, picture), orientation)
     except jpeg.DECODER_ERRORS as error:
         raise BadFile(f"{path} cannot be decoded ({error}): restore it from its source") from None
     # Pillow cuts colors of 16 bits to 8; OpenCV keeps them, and rotates the picture by itself.
@@ -118,12 +121,27 @@ def _decode(path: Path, data: bytes, *, mask: bool = False) -> np.ndarray:
     return array[..., ::-1]
 
 
+def _bits(picture: Pillow.Image, data: bytes) -> int:
+    """Bits of a sample, as the file stores it."""
+    if picture.format == "PNG":
+        return data[24]  # of IHDR, which comes first
+    return max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
+
+
+def _indices(picture: Pillow.Image) -> np.ndarray:
+    """Palette indices (H, W)."""
+    return np.asarray(picture if picture.mode == "P" else picture.getchannel("P"))
+
+
 def _pixels(path: Path, picture: Pillow.Image) -> np.ndarray:
     """Values (H, W) or (H, W, 3) of a decoded picture, without alpha."""
     if picture.mode in _GREY16:
-        values = np.asarray(picture)
+        values = np.asarray(picture).astype(np.int64)
         if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
             raise BadFile(f"{path} holds values outside 0 ... 65535: store the picture with 8 or 16 bits")
+        if picture.format == "TIFF" and picture.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow turns 8 bits only
+            bits = max(picture.tag_v2.get(_BITS_PER_SAMPLE, (16,)))
+            values = 2 ** min(bits, 16) - 1 - values
         return values.astype(np.uint16)
     if picture.mode == "F":
         return np.asarray(picture)

@@ -12,7 +12,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from heldout.data.image import BadFile, Image
+from heldout.data.image import BadFile, Image, check_labels
 
 MAX_BYTES = 2**33
 _CHUNK = 2**22
@@ -54,9 +54,7 @@ def read_mask(path: Path) -> np.ndarray:
     array = read(path).array
     if len(array) > 1:
         raise BadFile(f"{path} holds {len(array)} volumes: a mask is one label map")
-    low, high = array.min(), array.max()
-    if low < 0 or high > 255 or not np.array_equal(array, np.rint(array)):
-        raise BadFile(f"{path} holds label values from {low} to {high}: store whole numbers from 0 to 255")
+    check_labels(path, array)
     return array.astype(np.uint8)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from heldout.data.image import BadFile, Image
+from heldout.data.image import BadFile, Image, check_labels
 from heldout.data.readers import split_reference
 
 MAX_BYTES = 2**34
@@ -49,8 +49,9 @@ def read_mask(reference: Path | str, *, dimensions: int = 3) -> np.ndarray:
         BadFile: as :func:`read`; or values that are no whole numbers from 0 to 255.
     """
     array = read(reference, dimensions=dimensions).array
-    if len(array) > 1 or array.min() < 0 or array.max() > 255 or not np.array_equal(array, np.rint(array)):
-        raise BadFile(f"{reference} is no label map: store one channel of whole numbers from 0 to 255")
+    if len(array) > 1:
+        raise BadFile(f"{reference} has {len(array)} channels: a mask is one label map")
+    check_labels(reference, array)
     return array.astype(np.uint8)
 
 
