@@ -14,9 +14,10 @@ from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.evaluate.ablation import Measure, ablations
-from heldout.evaluate.ablation_members import Held, record_path
 from heldout.evaluate.collect import collect
-from heldout.evaluate.compare import compare_rows
+from heldout.evaluate.compare import compare_held_out, compare_rows
+from heldout.evaluate.held_out import open_held_out
+from heldout.evaluate.thresholds import thresholds_path
 from heldout.metrics import score
 from heldout.report.results.ablation import FEW, _gain
 from heldout.train.runs import fit_folder
@@ -41,31 +42,23 @@ def test_a_child_stands_beside_its_parent_with_the_paired_difference(home, masks
     assert f"| {parent} |" in text
 
 
-def test_both_sides_are_cut_alike_and_cross_fitted_once_both_are_tuned(home, masks, capsys):
+def test_both_sides_are_cross_fitted_and_the_difference_at_one_half_stands_beside(home, masks):
     parent, child, _ = masks
-    from heldout.evaluate.ablation import _entry
-    from heldout.evaluate.remembered import Remembered
-
-    def measured():
-        row = next(row for row in collect() if row.name == child)
-        one, other = Held(load_member(child)), Held(load_member(parent))
-        return _entry(Remembered("ablations", 1), row, one, (one, other), parent, "lr = 0.01", "", 1.0)
-
-    plain = measured()
-    assert plain.how == "at one half"
-    assert plain.main.gain == pytest.approx(compare_rows(child, parent).gain_of(child)[0])
-    assert run(["ablate", child]) == 0
-    assert measured().main == plain.main  # one side alone says nothing
-    assert run(["ablate", parent]) == 0
-    assert "cross-fitted, fold 0 at" in capsys.readouterr().out
-    tuned = measured()
-    assert tuned.how == "cross-fitted"
-    assert abs(tuned.main.gain) < plain.main.gain  # what was faint is found at a lower threshold
-    record = json.loads(record_path(child).read_text())
-    assert record["score"] == pytest.approx(tuned.main.score)
-    assert tuned.presence.gain == pytest.approx(plain.presence.gain)  # thresholds do not move a ranking
-    assert tuned.half == plain.main  # a difference that only tuning makes can be told
-    assert tuned.cuts == ", ".join("/".join(map(str, cut)) for cut in record["thresholds"].values())
+    rows = {row.name: row for row in collect()}
+    one, other = (replace(rows[child], parent=parent), rows[parent])
+    entry = next(entry for entry in ablations([one, other])["00x"] if entry.name == child)
+    assert entry.threshold == "cross-fitted"
+    assert entry.main.score == pytest.approx(rows[child].score)
+    assert entry.main.gain == pytest.approx(compare_rows(child, parent).gain_of(child)[0])
+    record = json.loads(thresholds_path(child).read_text())
+    assert record["score"] == pytest.approx(entry.main.score)
+    assert entry.thresholds == ", ".join("/".join(map(str, cut)) for cut in record["thresholds"].values())
+    halves = [open_held_out(name) for name in (child, parent)]
+    verdict = compare_held_out(*halves, at_half=True)
+    assert entry.at_half.gain == pytest.approx(verdict.gain_of(child)[0])
+    assert abs(entry.main.gain) < entry.at_half.gain  # what is faint is found at a lower threshold
+    presence = [score("roc_auc", held.at_half_table, held.classes) for held in halves]
+    assert entry.presence.gain == pytest.approx(presence[0] - presence[1])  # thresholds do not change a ranking
 
 
 def test_bold_is_what_holds_however_masks_are_cut_and_on_patients_enough():
@@ -88,21 +81,23 @@ def test_tuning_is_that_of_a_blend_of_one(masks):
     assert run(["ablate", parent]) == 0
     assert run(["blend", parent, "--name", "alone", "--sampler", "equal"]) == 0
     decision = json.loads((files.home() / "working" / "blends" / "alone" / "decision.json").read_text())
-    assert json.loads(record_path(parent).read_text())["score"] == pytest.approx(decision["score"]["cross_fitted"])
+    assert json.loads(thresholds_path(parent).read_text())["score"] == pytest.approx(decision["score"]["cross_fitted"])
 
 
-def test_what_was_tuned_counts_for_those_predictions_only(masks, capsys):
+def test_thresholds_are_kept_for_those_predictions_only(masks, capsys):
     parent = masks[0]
     assert run(["ablate", parent]) == 0
-    path = record_path(parent)
-    stored = json.loads(path.read_text())
-    files.write_json(path, {**stored, "key": "of other predictions"})
-    assert entries()[parent].how == "at one half"
-    assert run(["ablate", parent]) == 0
-    assert "(as found before)" not in capsys.readouterr().out
-    assert entries()[parent].how == "cross-fitted"
+    said = capsys.readouterr().out
+    assert "cross-fitted, fold 0 at" in said
+    assert "(as found before)" not in said
     assert run(["ablate", parent]) == 0
     assert "(as found before)" in capsys.readouterr().out
+    path = thresholds_path(parent)
+    stored = json.loads(path.read_text())
+    files.write_json(path, {**stored, "key": "of other predictions"})
+    assert run(["ablate", parent]) == 0
+    assert "(as found before)" not in capsys.readouterr().out
+    assert json.loads(path.read_text()) == stored
 
 
 def test_seeds_and_flips_are_rows_without_training(masks):
@@ -127,7 +122,7 @@ def test_a_seed_stands_beside_the_mean_of_all(finish):
     both = load_member(spec).table
     classes = open_dataset(load(spec)).classes
     assert row.main.gain == pytest.approx(score(row.metric, both, classes) - score(row.metric, one, classes))
-    assert row.how == "no threshold"
+    assert row.threshold == "no threshold"
     assert row.presence is None
 
 
@@ -186,10 +181,8 @@ def test_mistakes_are_one_sentence(home, indexed, monkeypatch, capsys, words, sa
 def test_a_blend_stands_last_beside_its_best_member(home, masks):
     parent, child, _ = masks
     assert run(["blend", parent, child, "--name", "both", "--sampler", "equal"]) == 0
-    assert "run.py ablate" in entries()["both"].main.why  # the member is not cut as the blend is
-    assert run(["ablate", parent]) == run(["ablate", child]) == 0
     blend = entries()["both"]
-    alone = {name: json.loads(record_path(name).read_text())["score"] for name in (parent, child)}
+    alone = {name: json.loads(thresholds_path(name).read_text())["score"] for name in (parent, child)}
     assert blend.parent == max(alone, key=alone.get)
     assert blend.main.gain == pytest.approx(blend.main.score - max(alone.values()))
     assert blend.presence.low <= blend.presence.score <= blend.presence.high

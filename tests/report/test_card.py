@@ -26,9 +26,12 @@ def test_a_run_has_a_card_with_valid_metadata(home, masks):
     assert data.pipeline_tag == "image-segmentation"
     assert data.library_name == "heldout"
     values = {(one.metric_type, one.dataset_split): one.metric_value for one in data.eval_results}
-    assert values[row.metric, "out-of-fold"] == pytest.approx(row.score, abs=1e-6)
+    assert values[row.metric, "out-of-fold"] == pytest.approx(row.at_half, abs=1e-6)  # as it is delivered
     assert not [split for _, split in values if split == "test"]  # no test evaluation
-    assert facts["metrics"][row.metric]["low"] == pytest.approx(row.low)
+    assert facts["at_tuned_thresholds"] == pytest.approx({"value": row.score, "low": row.low, "high": row.high})
+    assert (
+        f"With thresholds tuned on the other folds, by which the leaderboard ranks, dice_pos is {row.score:.4f}" in text
+    )
     assert facts["test"]["looks"] == 0
     assert facts["data"]["licence_of_the_data"] == "not on record"
     record = read_run(folder / "seed0" / "fold1")

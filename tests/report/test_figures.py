@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import pandas as pd
 
+from heldout.evaluate.cases import ClassifiedCase, SegmentedCase
 from heldout.report.figures import (
-    ClassifiedCase,
-    SegmentedCase,
     draw_classification,
     draw_segmentation,
     error_areas,
     planar,
 )
-from heldout.report.overlay import choose_classified, choose_segmented, per_class
 
 
 def test_every_wrong_pixel_is_marked_once():
@@ -43,23 +40,3 @@ def test_pictures_are_drawn_for_both_kinds(tmp_path):
     draw_classification([one] * 5, "title", tmp_path / "c.png")
     for name in ("s.png", "c.png"):
         assert min(cv2.imread(str(tmp_path / name)).shape[:2]) > 300
-
-
-def test_cases_are_chosen_from_worst_to_best_and_the_largest_invention_is_shown():
-    table = pd.DataFrame({"case_id": list("abcdefg"), "tp_x": [0, 5, 9, 7, 0, 0, 0]})
-    table["fn_x"] = [9, 5, 1, 3, 0, 0, 0]
-    table["fp_x"] = [0, 0, 0, 0, 0, 4, 2]
-    assert choose_segmented(table, ("x",)) == ["a", "d", "c", "f"]
-    assert choose_segmented(table[table["fp_x"] == 0], ("x",)) == ["a", "b", "d", "c"]
-    assert choose_segmented(table.iloc[4:5], ("x",)) == ["e"]
-
-
-def test_classified_cases_start_with_the_worst():
-    table = pd.DataFrame({"case_id": list("abc"), "y_x": [1, 0, 1], "p_x": [0.9, 0.8, 0.4]})
-    assert choose_classified(table, ("x",)) == ["b", "c", "a"]
-
-
-def test_label_maps_and_channels_become_one_mask_per_class():
-    assert per_class(np.array([[[0, 1, 2]]]), 2).astype(int).tolist() == [[[0, 1, 0]], [[0, 0, 1]]]
-    assert per_class(np.array([[[1, 0]], [[1, 1]]]), 2).astype(int).tolist() == [[[1, 0]], [[1, 1]]]
-    assert per_class(np.array([[[1, 0]]]), 1).astype(int).tolist() == [[[1, 0]]]

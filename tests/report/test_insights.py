@@ -14,7 +14,6 @@ from heldout.cli import run
 from heldout.cli.full import loading_processes, run_family
 from heldout.config import load
 from heldout.evaluate.uncertainty import METHODS
-from heldout.report.gradcam import choose
 from heldout.train import runs
 
 OPTIONS = "source_options={'patients':40,'images_per_patient':1,'size':32}"
@@ -80,16 +79,6 @@ def test_explanations_are_drawn_and_an_unknown_case_is_refused(at_home, capsys):
     assert (at_home / "working" / "figures" / f"{SPEC}-gradcam.png").stat().st_size > 5000
     assert run(["explain", SPEC, "--case", "nobody"]) == 2
     assert "no out-of-fold prediction of case 'nobody': choose a case of the train part" in capsys.readouterr().err
-
-
-def test_the_best_worst_and_least_certain_cases_are_chosen_once_each():
-    said = [0.9, 0.8, 0.1, 0.95, 0.05, 0.52, 0.45, 0.2]
-    table = pd.DataFrame({"case_id": list("abcdefgh"), "y_x": [1, 1, 1, 0, 0, 0, 1, 0], "p_x": said})
-    assert choose(table, ["x"], 2) == [
-        *(("a", "best"), ("b", "best")),
-        *(("d", "worst"), ("c", "worst")),
-        *(("f", "least certain"), ("g", "least certain")),
-    ]
 
 
 def test_a_profile_has_a_row_per_batch_flips_and_precision(at_home, capsys):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from heldout.blend.decision import Decision
-from heldout.report.reliability import draw_reliability
+from heldout.report.figures import draw_reliability
 
 
 def decision(home, calibration, tables):

@@ -7,18 +7,15 @@ import shutil
 from xml.etree import ElementTree
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.errors import UserError
+from heldout.evaluate.cases import SegmentedCase
+from heldout.evaluate.collect import open_row
 from heldout.evaluate.compare import compare_rows
-from heldout.evaluate.failures import find_failures
-from heldout.evaluate.held_out import held_out_decision
-from heldout.evaluate.subject import open_subject
-from heldout.report.figures import SegmentedCase
 from heldout.report.overlay import views
 from heldout.report.sections.blocks import Heading, Picture, Section, Table, Text
 from heldout.report.sections.charts import Bar, Line, bar_chart, line_chart, matrix_chart
@@ -78,7 +75,7 @@ def test_no_case_of_the_test_part_is_in_a_report(reported):
 
 
 def test_a_child_beside_its_parent_shows_what_its_change_is_worth(masks):
-    parent, child = (open_subject(name) for name in masks[:2])
+    parent, child = (open_row(name) for name in masks[:2])
     assert "ablation" not in pictures_of(overview([parent, child]))
     child.row.parent = parent.name
     gain, low, high, _ = compare_rows(child.name, parent.name).gain_of(child.name)
@@ -142,39 +139,6 @@ def test_planes_go_through_the_middle_of_the_largest_lesion_with_square_pixels()
     assert [int(plane.truth.sum()) for plane in planes] == [15, 5 * 6, 3 * 6]
 
 
-def test_a_blend_is_shown_with_the_settings_that_scored_it(home, masks):
-    parent, child, _ = masks
-    assert run(["blend", parent, child, "--name", "pair", "--trials", "3", "--sampler", "equal"]) == 0
-    subject = open_subject("pair")
-    settings = subject.decision.search["by_fold"]
-    for fold in (0, 1):
-        assert list(held_out_decision(subject.decision, fold).levels) == settings[str(fold)]["thresholds"]
-    rows = subject.table.set_index("case_id")
-    for case in rows.index[::9]:
-        mask, name = subject.blended(case).mask, subject.classes[0]
-        assert int(rows.loc[case, f"tp_{name}"] + rows.loc[case, f"fp_{name}"]) == int((mask[0] == 1).sum())
-
-
-def test_failures_are_sorted_by_what_hurts():
-    table = pd.DataFrame({"case_id": list("abcdef"), "patient_id": list("abcdef"), "fold": 0})
-    table = table.assign(tp_x=[5, 1, 0, 0, 0, 0], fp_x=[0, 9, 0, 0, 7, 3], fn_x=[0, 4, 8, 2, 0, 0])
-    called = (table["tp_x"] + table["fp_x"] > 0).to_numpy()[:, None]
-    found = find_failures(table, ("x",), called)
-    assert [one.case_id for one in found.worst] == ["b", "a"]
-    assert [one.case_id for one in found.missed] == ["c", "d"]
-    assert [one.case_id for one in found.invented] == ["e", "f"]
-    assert found.counts == {"positive": 4, "negative": 2, "missed": 2, "invented": 2}
-
-
-def test_failures_of_a_classification_are_its_surest_mistakes():
-    table = pd.DataFrame({"case_id": list("abcd"), "patient_id": list("abcd"), "fold": 0})
-    table = table.assign(y_x=[1, 1, 0, 0], p_x=[0.1, 0.4, 0.95, 0.2])
-    found = find_failures(table, ("x",), (table["p_x"] > 0.5).to_numpy()[:, None])
-    assert [one.case_id for one in found.worst] == ["c", "a", "b"]
-    assert [one.case_id for one in found.missed] == ["a", "b"]
-    assert [one.case_id for one in found.invented] == ["c"]
-
-
 def test_confusion_counts_every_case_once():
     truth, called = np.array([1, 1, 0, 0, 0], bool), np.array([1, 0, 0, 0, 1], bool)
     assert confusion(truth, called).tolist() == [[2, 1], [1, 1]]
@@ -220,4 +184,4 @@ def test_a_report_needs_cross_fitted_predictions(home, finish):
     other = finish(one + ",lr=0.01", seeds=(0,), folds=(0,))
     assert run(["blend", one, other, "--name", "pair", "--trials", "2"]) == 0
     with pytest.raises(UserError, match="stands on one fold"):
-        open_subject("pair")
+        _ = open_row("pair").table

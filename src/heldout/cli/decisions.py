@@ -79,7 +79,7 @@ def blend(
 
 def _print_stages(decision: Decision) -> None:
     """How presence is mixed and probabilities are calibrated, and what either changes; draws the diagram."""
-    from heldout.report.reliability import draw_reliability
+    from heldout.report.figures import draw_reliability
 
     for note in decision.notes:
         print(f"  note: {note}")

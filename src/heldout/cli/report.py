@@ -40,7 +40,7 @@ def ablate(
 ) -> None:
     """Tune single runs' thresholds on the other folds, so that RESULTS.md compares ideas and not thresholds."""
     from heldout.errors import UserError
-    from heldout.evaluate.ablation_members import check_flips, cross_fit, members_of
+    from heldout.evaluate.ablation import check_flips, tune_text, variants_of
     from heldout.files import home
     from heldout.train.runs import read_info, run_folders
 
@@ -49,9 +49,8 @@ def ablate(
     if not specs:
         raise UserError(f"{home() / 'working' / 'runs'} holds no finished run: train first, `python run.py exp001`")
     for spec in specs:
-        for member in members_of(spec, tta or []):
-            held, said = cross_fit(member)
-            print(f"  {held.name}: {said}", flush=True)
+        for run in variants_of(spec, tta or []):
+            print(f"  {run.name}: {tune_text(run)}", flush=True)
     finish(home() / "working" / "ablations", "results")
 
 

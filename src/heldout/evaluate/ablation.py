@@ -1,4 +1,4 @@
-"""What each experiment is worth beside its parent, from runs under the same budget: the rows of the ablation tables."""
+"""What each experiment gains over its parent, from runs under the same budget: the rows of the ablation tables."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import math
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from heldout.blend.decision import read_decision
-from heldout.blend.members import load_member
+from heldout.blend.members import Member, load_member
 from heldout.errors import UserError
-from heldout.evaluate.ablation_members import CROSS_FITTED, Blended, Held, flips_on_disk
-from heldout.evaluate.compare import Scored, compare_scored
-from heldout.evaluate.remembered import Remembered
+from heldout.evaluate.compare import compare_held_out
+from heldout.evaluate.held_out import CROSS_FITTED, HeldOut, open_held_out
 from heldout.evaluate.row import Row
-from heldout.evaluate.scores import best_alone
+from heldout.evaluate.scores import JsonCache, best_alone
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 PRESENCE = "roc_auc"
-_SCHEMA = 3
+_SCHEMA = 4
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,12 @@ class Entry:
         changed: What differs.
         budget: Name of the budget, or ``full``.
         metric: Name of the score.
-        how: ``cross-fitted`` thresholds, cut ``at one half``, or ``no threshold``.
+        threshold: ``cross-fitted``, ``at one half`` where there is nothing to tune it on, or ``no threshold``.
         main: The score.
         presence: ROC-AUC of whether a case holds the class, of segmentations; None elsewhere.
         seconds: Training time; None of variants, which need no training.
-        half: Where thresholds were tuned, what the gain is with everything cut at one half.
-        cuts: The tuned thresholds, of 255, fold by fold.
+        at_half: Where thresholds were tuned, what the gain is with everything cut at one half.
+        thresholds: The tuned thresholds, of 255, fold by fold.
         best_checkpoint: Whether the folds' own scores chose the checkpoints.
     """
 
@@ -72,12 +70,12 @@ class Entry:
     changed: str
     budget: str
     metric: str
-    how: str
+    threshold: str
     main: Measure
     presence: Measure | None = None
     seconds: float | None = None
-    half: Measure | None = None
-    cuts: str = ""
+    at_half: Measure | None = None
+    thresholds: str = ""
     best_checkpoint: bool = False
 
 
@@ -89,12 +87,12 @@ def family_of(name: str) -> str:
 def ablations(rows: Sequence[Row]) -> dict[str, list[Entry]]:
     """Ablation tables by family, from all rows of the leaderboard."""
     runs = {row.name: row for row in rows if row.kind == "run" and row.score is not None}
-    cache = Remembered("ablations", _SCHEMA)
-    opened: dict[str, Held] = {}
+    cache = JsonCache("ablations", _SCHEMA)
+    opened: dict[str, HeldOut] = {}
 
-    def held(name: str) -> Held:
+    def held(name: str) -> HeldOut:
         if name not in opened:
-            opened[name] = Held(load_member(name))
+            opened[name] = open_held_out(name)
         return opened[name]
 
     found: dict[str, list[Entry]] = defaultdict(list)
@@ -128,12 +126,14 @@ def parent_of(row: Row) -> str | None:
     return f"{row.parent}@{row.budget}" if row.budget else row.parent
 
 
-def _same_seeds(one: Held, other: Held, held: Any) -> tuple[tuple[Held, Held] | None, str]:
+def _same_seeds(
+    one: HeldOut, other: HeldOut, held: Callable[[str], HeldOut]
+) -> tuple[tuple[HeldOut, HeldOut] | None, str]:
     """Both by one seed, and a word on it, where they have not finished the same ones; None where they share none.
 
-    A mean of three seeds beside a single one would be counted as the idea's worth.
+    A mean of three seeds beside a single one would be attributed to the change.
     """
-    fits = [{(fit.seed, fit.fold) for fit in part.member.fits} for part in (one, other)]
+    fits = [{(fit.seed, fit.fold) for fit in part.members[0].fits} for part in (one, other)]
     folds = {fold for _, fold in fits[0]} & {fold for _, fold in fits[1]}
     if not any(fold in folds for _, fold in fits[0] ^ fits[1]):
         return (one, other), ""
@@ -148,35 +148,33 @@ def _same_seeds(one: Held, other: Held, held: Any) -> tuple[tuple[Held, Held] | 
     return (first, second), f" (seed {seed} of both)"
 
 
-def _of_blend(cache: Remembered, row: Row, held: Any) -> tuple[str, Entry]:
-    """A blend within one family beside the best of its members alone, which blending has tuned and cross-fitted too.
+def _of_blend(cache: JsonCache, row: Row, held: Callable[[str], HeldOut]) -> tuple[str, Entry]:
+    """A blend within one family beside its best single member, which blending has tuned and cross-fitted too.
 
     Raises:
         UserError: it has members of several families or one alone, or cannot be read.
     """
-    decision = read_decision(row.name)
-    families = {family_of(member["spec"]) for member in decision.members}
-    found = best_alone(decision, row.higher_is_better)
+    blend = held(row.name)
+    families = {family_of(member["spec"]) for member in blend.decision.members}
+    found = best_alone(blend.decision, row.higher_is_better)
     if len(families) > 1 or found is None:
         raise UserError(f"{row.name} has no members of one family to stand beside: blend at least two")
     best = held(found[0])
-    missing = f"`python run.py ablate {best.name}` first" if best.tunable and best.record is None else ""
-    blend = Blended(decision, best)
-    changed = f"others blended in: {decision.composition}"
-    pair = None if missing else (blend, best)
-    entry = _entry(cache, row, blend, pair, best.name, changed, missing, row.seconds)
+    changed = f"others blended in: {blend.decision.composition}"
+    entry = _entry(cache, row, blend, (blend, best), best.name, changed, "", row.seconds)
     return families.pop(), entry
 
 
-def _variants(cache: Remembered, row: Row, held: Any) -> list[Entry]:
+def _variants(cache: JsonCache, row: Row, held: Callable[[str], HeldOut]) -> list[Entry]:
     """What needs no training: all seeds against the first, and other flips against the run's own."""
     entries, seeds = [], sorted(row.seed_scores)
     if len(seeds) > 1:
         first, mean = f"{row.name}/seed{seeds[0]}", held(row.name)
         text = f"mean of {len(seeds)} seeds instead of seed {seeds[0]} alone"
         entries.append(_entry(cache, row, mean, (mean, held(first)), first, text, "", None, shown="mean of its seeds"))
-    own = held(row.name).member.config.tta
-    for axes in flips_on_disk(held(row.name).member):
+    member = held(row.name).members[0]
+    own = member.config.tta
+    for axes in _flips_on_disk(member):
         other = held(f"{row.name}/tta={axes}")
         text = f"flips {axes or 'none'} instead of {own or 'none'} when predicting"
         entries.append(
@@ -186,57 +184,107 @@ def _variants(cache: Remembered, row: Row, held: Any) -> list[Entry]:
 
 
 def _entry(
-    cache: Remembered,
+    cache: JsonCache,
     row: Row,
-    one: Held | Blended,
-    pair: tuple[Held | Blended, Held] | None,
+    one: HeldOut,
+    pair: tuple[HeldOut, HeldOut] | None,
     parent: str | None,
     changed: str,
     missing: str,
     seconds: float | None,
     shown: str = "",
 ) -> Entry:
-    # All are cut alike: tuned thresholds on one side only would be counted as the idea's worth.
     parts = (one, *(pair or ()))
-    together = all(part.record is not None for part in parts)
-    how = one.how(together)
+    tuned = one.threshold == CROSS_FITTED and not one.is_blend
 
-    def measure(metric: str, tuned: bool = together) -> Measure:
-        def compute() -> dict[str, Any]:
-            first, *compared = (part.scored(part.how(tuned), metric) for part in parts)
-            return asdict(_measure(first, compared, missing))
+    def measure(metric: str, *, at_half: bool = False) -> Measure:
+        about = [[[part.key, part.threshold] for part in parts], metric, missing, at_half]
+        return Measure(**cache.get(about, lambda: asdict(_measure(one, pair, metric, missing, at_half))))
 
-        return Measure(**cache.get([[[part.key, part.how(tuned)] for part in parts], metric, missing], compute))
-
-    presence = one.kind == "segmentation" and row.metric != PRESENCE and PRESENCE in row.also
-    tuned = how == CROSS_FITTED and isinstance(one, Held)
+    presence = one.segments and row.metric != PRESENCE and PRESENCE in row.also
     return Entry(
         f"{row.name}: {shown}" if shown else row.name,
         parent,
         changed,
         row.budget or "full",
         row.metric,
-        how,
+        one.threshold,
         measure(row.metric),
         measure(PRESENCE) if presence else None,
         seconds,
-        measure(row.metric, tuned=False) if tuned and pair else None,
-        ", ".join("/".join(map(str, cut)) for cut in one.record["thresholds"].values()) if tuned else "",
+        measure(row.metric, at_half=True) if tuned and pair else None,
+        one.thresholds.text if one.thresholds else "",
         row.checkpoint == "best",
     )
 
 
-def _measure(one: Scored, pair: Sequence[Scored], missing: str) -> Measure:
+def _measure(one: HeldOut, pair: tuple[HeldOut, HeldOut] | None, metric: str, missing: str, at_half: bool) -> Measure:
     """Score of one, and the gain of the first of a pair over the second."""
     from heldout.metrics import interval
 
-    found = interval(one.metric, one.table, one.classes)
+    found = interval(metric, one.table if at_half else one.ranking_table, one.classes)
     value, low, high = (v if math.isfinite(v) else None for v in (found.value, found.low, found.high))
-    if not pair:
+    if pair is None:
         return Measure(value, low, high, why=missing)
     try:
-        verdict = compare_scored(*pair)
+        verdict = compare_held_out(*pair, metric, at_half=at_half)
     except UserError as error:
         return Measure(value, low, high, why=str(error))
     gain, gain_low, gain_high, chance = verdict.gain_of(pair[0].name)
     return Measure(value, low, high, gain, gain_low, gain_high, chance, verdict.patients)
+
+
+def variants_of(spec: str, flips: Sequence[str]) -> list[HeldOut]:
+    """The run itself, its first seed alone where there are several, and it with other flips, predicted where missing.
+
+    Args:
+        spec: The run.
+        flips: Axes to flip, such as ``hv``; ``none`` for no flips.
+
+    Raises:
+        UserError: nothing is finished, or an axis does not exist.
+    """
+    run = open_held_out(spec)
+    found = [run, *([run.of_seed(run.seeds[0])] if len(run.seeds) > 1 else [])]
+    for axes in flips:
+        chosen = "" if axes == "none" else axes
+        if set(chosen) != set(run.members[0].config.tta):
+            found.append(HeldOut.of_run(load_member(f"{spec}/tta={chosen}")))
+    return found
+
+
+def check_flips(flips: Sequence[str]) -> None:
+    """Refuse what does not name axes.
+
+    Raises:
+        UserError: naming the option.
+    """
+    for axes in flips:
+        if axes != "none" and (not axes or not set(axes) <= set("hvxyz")):
+            raise UserError(f"--tta {axes!r} names no axes: write none, h, v, hv, or x, y, z for volumes")
+
+
+def tune_text(run: HeldOut) -> str:
+    """Tune the thresholds of a run, unless that was done with these very predictions, and say what was found.
+
+    Raises:
+        UserError: its score is undefined on some folds, or a map is missing or was changed.
+    """
+    if not run.depends_on_threshold:
+        return f"{run.metric} needs no threshold: nothing to tune"
+    if not run.tunable:
+        return f"{run.metric} needs whole masks: its threshold cannot be tuned"
+    known = run.stored_thresholds is not None
+    if (tuned := run.thresholds) is None:
+        return "one fold only: there are no other folds to tune on"
+    found = ", ".join(f"fold {fold} at {'/'.join(map(str, values))}" for fold, values in tuned.by_fold.items())
+    return f"{run.metric} {tuned.score:.4f} cross-fitted, {found} of 255{' (as found before)' if known else ''}"
+
+
+def _flips_on_disk(member: Member) -> list[str]:
+    """Other flips with which every fit of a run has predicted its fold already."""
+    found = [
+        {path.parent.name.removeprefix("tta-") for path in fit.folder.glob("tta-*/predictions.json")}
+        for fit in member.fits
+    ]
+    return sorted("" if axes == "none" else axes for axes in set.intersection(*found)) if found else []

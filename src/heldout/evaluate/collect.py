@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from heldout import files
 from heldout.config import load
@@ -17,8 +18,11 @@ from heldout.errors import UserError
 from heldout.evaluate.lineage import lineage_of, missing_text, plan_of
 from heldout.evaluate.public_scores import add_public_scores
 from heldout.evaluate.row import Row, order
-from heldout.evaluate.scores import ScoreCache, best_alone, seeds_of_every_fold, spread
+from heldout.evaluate.scores import ScoreCache, Scores, best_alone, seeds_of_every_fold, spread
 from heldout.train.runs import RunInfo, read_info, run_folder, run_folders
+
+if TYPE_CHECKING:
+    from heldout.evaluate.held_out import HeldOut
 
 
 def collect() -> list[Row]:
@@ -29,10 +33,8 @@ def collect() -> list[Row]:
     Raises:
         UserError: the ledger, or the file of competition scores, is damaged.
     """
-    working = files.home() / "working"
     rows = _read_all()
-    if (working / "ledger.jsonl").exists() or (working / ".ledger").exists():
-        _add_test_evaluations(rows)
+    _add_test_evaluations(rows)
     for row in rows:
         row.submission = _submission(row.name)
     add_public_scores(rows)
@@ -72,7 +74,20 @@ def find_row(name: str) -> Row:
     if not row.dataset:
         raise UserError(row.note)
     row.submission = _submission(name)
+    _add_test_evaluations([row])
     return row
+
+
+def open_row(name: str) -> HeldOut:
+    """Open a run or a blend for a report, with its row and all its held-out predictions.
+
+    Raises:
+        UserError: there is none of that name, it has no finished fold, or its files changed.
+    """
+    from heldout.evaluate.held_out import open_held_out
+
+    row = find_row(name)
+    return open_held_out(name, row)
 
 
 def _instead(name: str, known: list[str]) -> str:
@@ -144,15 +159,17 @@ def _run(info: RunInfo, cache: ScoreCache) -> Row:
     lacks = missing_text(plan, missing)
     row.note = f"missing: {lacks}" if lacks else ""
     try:
-        score = cache.of_run(row.name, row.metric, records)
+        found = cache.of_run(row.name, row.metric, records)
     except UserError as error:
         row.note = str(error)
         return row
-    for key in ("score", "low", "high", "higher_is_better", "cases", "patients", "identity", "by_class", "also"):
-        setattr(row, key, score[key])
-    row.fold_scores, seeds = dict(score["fold_scores"]), {record["seed"] for record in records}
+    row.score, row.low, row.high = found.score, found.low, found.high
+    row.threshold, row.at_half, row.identity = found.threshold, found.at_half, found.identity
+    _add_scores(row, found)
+    row.note = "; ".join(filter(None, [row.note, found.note]))
+    seeds = {record["seed"] for record in records}
     row.fold_spread = spread(row.fold_scores) if len(seeds_of_every_fold(records)) == len(seeds) else None
-    row.seed_scores = dict(score["seed_scores"])
+    row.seed_scores = dict(found.seed_scores)
     row.seed_spread = spread(row.seed_scores)
     return row
 
@@ -209,17 +226,21 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
         lacking.append(f"blended without {text} of {'any member' if every else ', '.join(names)}")
     row.complete, row.note = not lacking, "; ".join(lacking)
     try:
-        about = cache.of_blend(decision)
+        found = cache.of_blend(decision)
     except UserError as error:
         row.note = str(error)
         return row
-    for key in ("higher_is_better", "cases", "patients", "by_class", "also"):
-        setattr(row, key, about[key])
+    row.threshold = found.threshold
+    _add_scores(row, found)
     if best := best_alone(decision, row.higher_is_better):
         row.title += f"; {best[0]} alone reaches {best[1]:.4f}"
-    row.fold_scores = dict(about["fold_scores"])
     row.fold_spread = spread(row.fold_scores)
     return row
+
+
+def _add_scores(row: Row, found: Scores) -> None:
+    row.higher_is_better, row.cases, row.patients = found.higher_is_better, found.cases, found.patients
+    row.by_class, row.also, row.fold_scores = found.by_class, found.also, dict(found.fold_scores)
 
 
 def _submission(name: str) -> str | None:
@@ -230,6 +251,9 @@ def _submission(name: str) -> str | None:
 
 def _add_test_evaluations(rows: list[Row]) -> None:
     """Count the test evaluations, and show the last score of every decision as it is now."""
+    working = files.home() / "working"
+    if not (working / "ledger.jsonl").exists() and not (working / ".ledger").exists():
+        return
     from heldout.blend.ledger import read_ledger
 
     entries = read_ledger()

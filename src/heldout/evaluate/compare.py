@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from heldout.blend.decision import Decision, blend_folder, load_decision, read_decision
 from heldout.errors import UserError
-from heldout.evaluate.scores import cross_fitted_table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from heldout.evaluate.held_out import CROSS_FITTED, HeldOut, open_held_out
 
 _MORE = "it needs more patients with and without the class, or more folds of both"
 
@@ -73,49 +68,28 @@ class Verdict:
         return {**asdict(self), "notes": list(self.notes), "sentence": self.sentence}
 
 
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """What is compared: held-out predictions, and what they stand on.
-
-    Attributes:
-        name: What the verdict calls it.
-        metric: Name of the score.
-        classes: Names of the classes.
-        table: A row per case.
-        dataset, data_hash, fold_hash: What it stands on.
-        best_checkpoint: Whether the folds' own scores chose the checkpoints.
-        tuned: Whether thresholds were tuned, and cross-fitted.
-        seeds: Those of which the table holds the mean; empty of a blend.
-    """
-
-    name: str
-    metric: str
-    classes: tuple[str, ...]
-    table: pd.DataFrame
-    dataset: str
-    data_hash: str
-    fold_hash: str
-    best_checkpoint: bool = False
-    tuned: bool = False
-    seeds: tuple[int, ...] = ()
-
-
 def compare_rows(first: str, second: str) -> Verdict:
     """Compare two runs or blends on the cases that both predicted while held out.
 
-    Of a run the mean of its finished seeds counts, or of those named (``exp040/seed1``); of a blend the cross-fitted
-    table.
+    Of a run the mean of its finished seeds counts, or of those named (``exp040/seed1``). Both are compared as they are
+    ranked: at cross-fitted thresholds, where thresholds matter.
 
     Raises:
         UserError: one does not exist or cannot be read, or the two do not compare.
     """
     if first == second:
         raise UserError(f"{first} is compared with itself: name two runs or blends")
-    return compare_scored(open_scored(first), open_scored(second))
+    return compare_held_out(open_held_out(first), open_held_out(second))
 
 
-def compare_scored(one: Scored, other: Scored) -> Verdict:
+def compare_held_out(one: HeldOut, other: HeldOut, metric: str | None = None, *, at_half: bool = False) -> Verdict:
     """Compare two sets of held-out predictions on the cases that both hold.
+
+    Args:
+        one: A run or a blend.
+        other: Another.
+        metric: Score to compare by; None is that of both.
+        at_half: Cut the masks and labels of runs at one half.
 
     Raises:
         UserError: the two do not compare.
@@ -123,13 +97,14 @@ def compare_scored(one: Scored, other: Scored) -> Verdict:
     from heldout.metrics import compare, get_metric
 
     pair, first, second = (one, other), one.name, other.name
-    _check(*pair)
-    shared = set(pair[0].table["case_id"]) & set(pair[1].table["case_id"])
+    _check(*pair, metric)
+    tables = [part.table if at_half else part.ranking_table for part in pair]
+    shared = set(tables[0]["case_id"]) & set(tables[1]["case_id"])
     if not shared:
         raise UserError(f"{first} and {second} share no predicted case: train the same folds of both")
-    a, b = (part.table[part.table["case_id"].isin(shared)].reset_index(drop=True) for part in pair)
-    metric = pair[0].metric
-    found = compare(metric, a, b, pair[0].classes)
+    a, b = (table[table["case_id"].isin(shared)].reset_index(drop=True) for table in tables)
+    metric = metric or one.metric
+    found = compare(metric, a, b, one.classes)
     where = f"the {len(shared)} cases that {first} and {second} share"
     if not math.isfinite(found.value):
         raise UserError(f"{metric} is undefined on {where}: {_MORE}")
@@ -145,9 +120,9 @@ def compare_scored(one: Scored, other: Scored) -> Verdict:
         for part in pair
         if part.best_checkpoint
     ]
-    tuned = [part.name for part in pair if part.tuned]
+    tuned = [part.name for part in pair if part.threshold == CROSS_FITTED and (part.is_blend or not at_half)]
     if len(tuned) == 1 and get_metric(metric).thresholded:
-        notes.append(f"{tuned[0]} has tuned thresholds, the other is cut at one half: blend it alone to tune its own")
+        notes.append(f"{tuned[0]} has tuned thresholds, the other is cut at one half: finish the folds of the other")
     if one.seeds and other.seeds and len(one.seeds) != len(other.seeds):
         seeds = " and ".join(f"{len(part.seeds)} of {part.name}" for part in pair)
         notes.append(
@@ -164,62 +139,24 @@ def compare_scored(one: Scored, other: Scored) -> Verdict:
         distinct=low > 0 or high < 0,
         cases=len(a),
         patients=int(a["patient_id"].nunique()),
-        only_shared=any(len(part.table) > len(shared) for part in pair),
+        only_shared=any(len(table) > len(shared) for table in tables),
         notes=tuple(notes),
     )
 
 
-def _check(first: Scored, second: Scored) -> None:
+def _check(first: HeldOut, second: HeldOut, metric: str | None) -> None:
     """Refuse two that do not compare."""
     names = f"{first.name} and {second.name} cannot be compared"
-    if first.dataset != second.dataset:
-        raise UserError(f"{names}: one stands on {first.dataset}, the other on {second.dataset}")
+    if first.dataset_name != second.dataset_name:
+        raise UserError(f"{names}: one stands on {first.dataset_name}, the other on {second.dataset_name}")
     if first.data_hash != second.data_hash:
         raise UserError(
-            f"{names}: they stand on other cases or parts of {first.dataset}; make both from the same files, "
+            f"{names}: they stand on other cases or parts of {first.dataset_name}; make both from the same files, "
             "test_fraction and fold_seed"
         )
     if first.fold_hash != second.fold_hash:
         raise UserError(f"{names}: their fold tables differ; give both the same fold_count and fold_seed")
     if first.classes != second.classes:
         raise UserError(f"{names}: their classes differ")
-    if first.metric != second.metric:
+    if metric is None and first.metric != second.metric:
         raise UserError(f"{names}: one is scored by {first.metric}, the other by {second.metric}")
-
-
-def open_scored(name: str) -> Scored:
-    """Held-out predictions of a run (or of some of its seeds, or with other flips) or a blend."""
-    if (blend_folder(name) / "decision.json").exists():
-        return _open_blend(read_decision(name))
-    if not re.match(r"exp\d{3}", name):
-        load_decision(name)  # says which blends there are
-    from heldout.blend.members import load_member
-
-    member = load_member(name)
-    return Scored(
-        member.name,
-        member.metric,
-        tuple(member.dataset.classes),
-        member.table,
-        member.config.dataset or member.config.source,
-        member.dataset.data_hash,
-        member.dataset.fold_hash,
-        member.config.checkpoint == "best",
-        seeds=tuple(sorted({fit.seed for fit in member.fits})),
-    )
-
-
-def _open_blend(decision: Decision) -> Scored:
-    table = cross_fitted_table(decision)
-    if table is None:
-        raise UserError(f"{decision.name} stands on one fold and has no cross-fitted score: finish its members' folds")
-    return Scored(
-        decision.name,
-        decision.metric,
-        decision.classes,
-        table,
-        decision.dataset,
-        decision.data_hash,
-        decision.fold_hash,
-        tuned=True,
-    )

@@ -1,23 +1,23 @@
-"""Out-of-fold scores with their intervals, remembered by the hashes of the predictions they were computed from."""
+"""Out-of-fold scores with their intervals, kept under the hashes of the predictions they were computed from."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from heldout import files
 from heldout.errors import UserError
-from heldout.evaluate.remembered import Remembered
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
 
     from heldout.blend.decision import Decision
-    from heldout.blend.members import Member
+    from heldout.evaluate.held_out import HeldOut
 
-_SCHEMA = 9
+_SCHEMA = 10
 CALIBRATED_ERROR = "ece_calibrated"
 _ALSO = {
     "classification": (
@@ -37,48 +37,111 @@ _ALSO = {
 }
 
 
+class JsonCache:
+    """What was computed from predictions, in ``working/cache/<name>.json``, which may be deleted at any time.
+
+    Args:
+        name: Of the file.
+        schema: A file of another number is computed anew.
+    """
+
+    def __init__(self, name: str, schema: int) -> None:
+        self._path = files.home() / "working" / "cache" / f"{name}.json"
+        self._schema = schema
+        self._changed = False
+        try:
+            stored = files.read_record(self._path, {"schema": int, "values": dict}, "it is made anew")
+        except UserError:
+            stored = {"schema": None}
+        self._values: dict[str, Any] = stored["values"] if stored["schema"] == schema else {}
+
+    def get(self, about: Any, compute: Callable[[], Any]) -> Any:
+        """The value stored under ``about``, else what ``compute`` returns; both are of JSON's types."""
+        key = files.sha256_json(about)
+        if key not in self._values:
+            self._values[key], self._changed = compute(), True
+        return self._values[key]
+
+    def save(self) -> None:
+        """Write the file, if anything was computed."""
+        if self._changed:
+            files.write_json(self._path, {"schema": self._schema, "values": self._values})
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a run or a blend scores.
+
+    Attributes:
+        higher_is_better: Direction of the score.
+        threshold: How masks and predicted labels are made, see :class:`heldout.evaluate.row.Row`.
+        score, low, high: The score with its 95 % interval; None where undefined.
+        at_half: The score at a threshold of one half, where ``score`` is at tuned ones.
+        cases, patients: How many it stands on; None of a blend without cross-fitted predictions.
+        by_class: Score of each class, where there are several.
+        also: Values of other metrics; those that need whole masks are at one half.
+        fold_scores: Pairs of fold and score.
+        seed_scores: Pairs of seed and score over all finished folds; empty for a single seed.
+        identity: By which the ledger knows a run.
+        note: Why thresholds could not be tuned; empty where they were, or need not be.
+    """
+
+    higher_is_better: bool
+    threshold: str = ""
+    score: float | None = None
+    low: float | None = None
+    high: float | None = None
+    at_half: float | None = None
+    cases: int | None = None
+    patients: int | None = None
+    by_class: dict[str, float] = field(default_factory=dict)
+    also: dict[str, float] = field(default_factory=dict)
+    fold_scores: list[tuple[int, float | None]] = field(default_factory=list)
+    seed_scores: list[tuple[int, float | None]] = field(default_factory=list)
+    identity: str = ""
+    note: str = ""
+
+
 class ScoreCache:
-    """Scores of runs and blends, remembered between calls."""
+    """Scores of runs and blends, kept between calls."""
 
     def __init__(self) -> None:
-        self._scores = Remembered("scores", _SCHEMA)
+        self._cache = JsonCache("scores", _SCHEMA)
 
-    def of_run(self, spec: str, metric: str, records: list[dict[str, Any]]) -> dict[str, Any]:
-        """Score of a run's out-of-fold predictions, seeds averaged.
+    def of_run(self, spec: str, metric: str, records: list[dict[str, Any]]) -> Scores:
+        """Scores of a run's out-of-fold predictions, seeds averaged, at thresholds tuned on the other folds.
+
+        Where they cannot be tuned, it is scored at one half, and :attr:`Scores.note` says why.
 
         Args:
             spec: Name of the run.
             metric: Name of the score.
             records: Contents of the ``run.json`` of its finished fits.
 
-        Returns:
-            ``score``, ``low``, ``high`` (None where undefined), ``higher_is_better``, ``cases``, ``patients``, the
-            ``identity`` by which the ledger knows the run, ``by_class``, the values of ``also``, other metrics, and
-            ``seed_scores``, a list of seed and score over all finished folds; empty for a single seed.
-
         Raises:
             UserError: the predictions cannot be read.
         """
         parts = sorted([record["seed"], record["fold"], record["sha256"]["oof"]] for record in records)
-        return self._scores.get([spec, metric, parts], lambda: _of_run(spec, metric, seeds_of_every_fold(records)))
+        seeds = seeds_of_every_fold(records)
+        try:
+            return Scores(**self._cache.get([spec, metric, parts], lambda: asdict(_of_run(spec, seeds))))
+        except UserError as error:
+            about = [spec, metric, parts, "at one half"]
+            found = self._cache.get(about, lambda: asdict(_of_run(spec, seeds, at_half=True)))
+            return replace(Scores(**found), note=f"scored at one half, thresholds were not tuned: {error}")
 
-    def of_blend(self, decision: Decision) -> dict[str, Any]:
+    def of_blend(self, decision: Decision) -> Scores:
         """What a blend's cross-fitted table says beside the score that its decision holds.
-
-        Returns:
-            ``higher_is_better``, ``cases``, ``patients``, ``by_class``, ``also``, and ``fold_scores``, a list of fold
-            and score; all but the first None or empty where nothing could be cross-fitted.
 
         Raises:
             UserError: the table is missing or was changed.
         """
-        return self._scores.get(
-            [decision.name, decision.metric, decision.digest, decision.tables], lambda: _of_blend(decision)
-        )
+        about = [decision.name, decision.metric, decision.digest, decision.tables]
+        return Scores(**self._cache.get(about, lambda: asdict(_of_blend(decision))))
 
     def save(self) -> None:
         """Write the file, if anything was computed."""
-        self._scores.save()
+        self._cache.save()
 
 
 def seeds_of_every_fold(records: list[dict[str, Any]]) -> list[int]:
@@ -89,7 +152,7 @@ def seeds_of_every_fold(records: list[dict[str, Any]]) -> list[int]:
 
 
 def best_alone(decision: Decision, higher_is_better: bool) -> tuple[str, float] | None:
-    """Best of several members of a blend by itself, and its score, tuned and cross-fitted as the blend is."""
+    """Best single member of a blend of several, and its score, tuned and cross-fitted as the blend is."""
     rows = decision.search.get("baselines", {})
     names = [member["name"] for member in decision.members if member["name"] in rows]
     alone = {name: rows[name]["cross_fitted"] for name in names if rows[name]["cross_fitted"] is not None}
@@ -108,86 +171,85 @@ def spread(scores: dict[int, float | None]) -> float | None:
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-def cross_fitted_table(decision: Decision) -> pd.DataFrame | None:
-    """A blend's table in which every case is predicted with settings tuned on the other folds; None with one fold.
+def score_table(metric: str, kind: str, table: pd.DataFrame, classes: Sequence[str]) -> Scores:
+    """Scores by class and fold, and other metrics, of a table of predictions.
 
-    Raises:
-        UserError: the file is missing or is not the one that blending wrote.
+    Args:
+        metric: Name of the score.
+        kind: ``classification`` or ``segmentation``, which decides on the other metrics.
+        table: A row per case.
+        classes: Names of the classes.
     """
-    from heldout.predict.store import read_table
-
-    if "oof" not in decision.tables:
-        return None
-    path = decision.folder / "oof.parquet"
-    if path.is_file() and files.sha256_file(path) != decision.tables["oof"]:
-        raise UserError(f"{path} was changed after blending: restore it, or blend again under a new name")
-    return read_table(decision.folder, "oof")
-
-
-def _of_run(spec: str, metric: str, seeds: list[int]) -> dict[str, Any]:
-    import pandas as pd
-
-    from heldout.blend.decision import load_decision
-    from heldout.blend.members import load_member
-    from heldout.metrics import interval, score
-
-    member = load_member(spec)
-    classes = member.dataset.classes
-    result = interval(metric, member.table, classes)
-    by_seed = {}
-    for seed in seeds if len(seeds) > 1 else ():
-        table = pd.concat([fit.table for fit in member.fits if fit.seed == seed]).reset_index()
-        by_seed[seed] = _finite(score(metric, table, classes))
-    about = _about(metric, member.kind, member.table, classes)
-    if "ece" in about["also"] and len(member.folds) > 1:
-        about["also"][CALIBRATED_ERROR] = _calibrated_error(member)
-    return {
-        **about,
-        "score": _finite(result.value),
-        "low": _finite(result.low),
-        "high": _finite(result.high),
-        "identity": load_decision(spec).identity,
-        "seed_scores": list(by_seed.items()),
-    }
-
-
-def _calibrated_error(member: Member) -> float:
-    """Calibration error once every fold's scores are calibrated by what was chosen and fitted on the other folds."""
-    from heldout.blend.calibrate import cross_fitted
-    from heldout.metrics import score
-
-    classes = member.dataset.classes
-    competing = member.dataset.exclusive and len(classes) > 1
-    table = member.table.reset_index()
-    return float(score("ece", cross_fitted(table, classes, competing, "auto"), classes))
-
-
-def _of_blend(decision: Decision) -> dict[str, Any]:
-    from heldout.metrics import get_metric
-
-    table = cross_fitted_table(decision)
-    if table is None:
-        nothing = {"cases": None, "patients": None, "by_class": {}, "also": {}, "fold_scores": []}
-        return {"higher_is_better": get_metric(decision.metric).higher_is_better, **nothing}
-    return _about(decision.metric, decision.kind, table, decision.classes)
-
-
-def _about(metric: str, kind: str, table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     from heldout.metrics import get_metric, score
     from heldout.metrics.registry import further_scores
 
     by_class = {name: _finite(score(metric, table, [name])) for name in classes} if len(classes) > 1 else {}
     names = (*_ALSO[kind], *further_scores(kind, table))
     also = {name: _finite(score(name, table, classes)) for name in names if name != metric}
-    by_fold = [(int(fold), _finite(score(metric, part, classes))) for fold, part in table.groupby("fold")]
-    return {
-        "higher_is_better": get_metric(metric).higher_is_better,
-        "fold_scores": by_fold,
-        "cases": len(table),
-        "patients": int(table["patient_id"].nunique()),
-        "by_class": {name: value for name, value in by_class.items() if value is not None},
-        "also": {name: value for name, value in also.items() if value is not None},
-    }
+    return Scores(
+        get_metric(metric).higher_is_better,
+        fold_scores=[(int(fold), _finite(score(metric, part, classes))) for fold, part in table.groupby("fold")],
+        cases=len(table),
+        patients=int(table["patient_id"].nunique()),
+        by_class={name: value for name, value in by_class.items() if value is not None},
+        also={name: value for name, value in also.items() if value is not None},
+    )
+
+
+def _of_run(spec: str, seeds: list[int], *, at_half: bool = False) -> Scores:
+    from heldout.evaluate.held_out import AT_HALF, CROSS_FITTED, NO_THRESHOLD, open_held_out
+    from heldout.metrics import get_metric, interval, score
+
+    run = open_held_out(spec)
+
+    def table_of(one: HeldOut) -> pd.DataFrame:
+        return one.at_half_table if at_half else one.ranking_table
+
+    table = table_of(run)
+    how = run.threshold if not at_half else AT_HALF if run.depends_on_threshold else NO_THRESHOLD
+    found = score_table(run.metric, run.kind, table, run.classes)
+    also = dict(found.also)
+    if how == CROSS_FITTED:  # of masks cut at tuned thresholds only voxels are counted
+        halved = score_table(run.metric, run.kind, run.at_half_table, run.classes).also
+        also |= {name: value for name, value in halved.items() if get_metric(name).detail is not None}
+    if "ece" in also and len(run.members[0].folds) > 1:
+        also[CALIBRATED_ERROR] = _calibrated_error(run)
+    result = interval(run.metric, table, run.classes)
+    by_seed = [
+        (seed, _finite(score(run.metric, table_of(run.of_seed(seed)), run.classes)))
+        for seed in (seeds if len(seeds) > 1 else ())
+    ]
+    return replace(
+        found,
+        threshold=how,
+        score=_finite(result.value),
+        low=_finite(result.low),
+        high=_finite(result.high),
+        at_half=_finite(score(run.metric, run.at_half_table, run.classes)) if how == CROSS_FITTED else None,
+        also=also,
+        seed_scores=by_seed,
+        identity=run.decision.identity,
+    )
+
+
+def _calibrated_error(run: HeldOut) -> float:
+    """Calibration error once every fold's scores are calibrated by what was chosen and fitted on the other folds."""
+    from heldout.blend.calibrate import cross_fitted
+    from heldout.metrics import score
+
+    competing = run.exclusive and len(run.classes) > 1
+    return float(score("ece", cross_fitted(run.at_half_table, run.classes, competing, "auto"), run.classes))
+
+
+def _of_blend(decision: Decision) -> Scores:
+    from heldout.evaluate.held_out import HeldOut
+    from heldout.metrics import get_metric
+
+    blend = HeldOut.of_blend(decision)
+    if blend.cross_fitted_table is None:
+        return Scores(get_metric(decision.metric).higher_is_better)
+    found = score_table(blend.metric, blend.kind, blend.cross_fitted_table, blend.classes)
+    return replace(found, threshold=blend.threshold)
 
 
 def _finite(value: float) -> float | None:

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from heldout import files
-from heldout.blend.members import Member, load_member
+from heldout.blend.members import Member
 from heldout.errors import UserError
+from heldout.evaluate.held_out import HeldOut, open_held_out
 from heldout.metrics.uncertainty import Uncertainty, aurc, decompose, error_auroc, region_means, risk_coverage
 
 if TYPE_CHECKING:
@@ -62,10 +63,13 @@ def assess(name: str, passes: int = 20, limit: int | None = None) -> Assessment:
     Raises:
         UserError: nothing is finished, or the networks have neither dropout nor flips nor several seeds.
     """
-    member = load_member(name)
+    run = open_held_out(name)
+    if run.is_blend:
+        raise UserError(f"{name} is a blend: name one of its members")
+    member = run.members[0]
     chosen = member.cases if limit is None else member.cases.iloc[_spread(len(member.cases), limit)]
     rows = list(_measure(member, chosen, passes))
-    table = pd.DataFrame(rows).merge(_errors(member), on="case_id", validate="m:1")
+    table = pd.DataFrame(rows).merge(_errors(run), on="case_id", validate="m:1")
     folder = uncertainty_folder(member.spec)
     summary = _summary(table)
     once = table.drop_duplicates("case_id")
@@ -144,23 +148,12 @@ def _of_case(answers: np.ndarray, exclusive: bool) -> Uncertainty:
     return region_means(maps, (answers.mean(0) >= 0.5).any(0)) if segmentation else maps
 
 
-def _errors(member: Member) -> pd.DataFrame:
+def _errors(run: HeldOut) -> pd.DataFrame:
     """case_id, loss and wrong of the stored out-of-fold predictions."""
-    table, classes = member.table, member.dataset.classes
-    if member.kind == "segmentation":
-        hits, extra, missed = (
-            table[[f"{kind}_{name}" for name in classes]].sum(axis=1).to_numpy(float) for kind in ("tp", "fp", "fn")
-        )
-        size = 2 * hits + extra + missed
-        dice = np.divide(2 * hits, size, out=np.ones_like(size), where=size > 0)
-        return pd.DataFrame({"case_id": table["case_id"], "loss": 1 - dice, "wrong": dice < WRONG_BELOW})
-    truth = table[[f"y_{name}" for name in classes]].to_numpy(float)
-    said = table[[f"p_{name}" for name in classes]].to_numpy(float)
-    if member.dataset.exclusive and len(classes) > 1:
-        wrong = truth.argmax(1) != said.argmax(1)
-    else:
-        wrong = ((said >= 0.5) != (truth > 0)).any(1)
-    return pd.DataFrame({"case_id": table["case_id"], "loss": wrong.astype(float), "wrong": wrong})
+    scores = run.case_scores
+    loss = 1 - scores["dice"] if run.segments else scores["wrong"].astype(float)
+    wrong = scores["dice"] < WRONG_BELOW if run.segments else scores["wrong"]
+    return pd.DataFrame({"case_id": scores["case_id"], "loss": loss, "wrong": wrong})
 
 
 def _summary(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Pictures of where a classifier looks, of out-of-fold networks on the cases they held out."""
+"""Grad-CAM figures of out-of-fold networks on the cases they held out."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from heldout import files
-from heldout.blend.members import Member, load_member
+from heldout.blend.members import Member
 from heldout.errors import UserError
+from heldout.evaluate.cases import choose_best_worst_uncertain
+from heldout.evaluate.held_out import open_held_out
 from heldout.report.figures import EXTRA, HIT, INK, PANEL_INCHES, PAPER, finish_figure
-
-EACH = 2  # cases that are best, worst and least certain
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Explained:
         image: Prepared image (C, *S), float 0 ... 1 or z-scores.
         heat: Heat map (*S) in 0 ... 1 of the class ``target``.
         target: Name of that class.
-        score: What the network that is drawn said while the case was held out.
+        score: Probability that the network drawn predicted while the case was held out.
         truth: Whether the case has it.
     """
 
@@ -53,32 +52,17 @@ def explain(name: str, case_ids: Sequence[str] = ()) -> Path:
     Raises:
         UserError: there is no such run or case, or the network has no label head or feature map.
     """
-    member = load_member(name)
-    table = member.table
-    known = set(table["case_id"])
+    run = open_held_out(name)
+    if run.is_blend:
+        raise UserError(f"{name} is a blend: name one of its members")
+    member = run.members[0]
+    known = set(run.table["case_id"])
     if unknown := [case_id for case_id in case_ids if case_id not in known]:
         raise UserError(f"{name} has no out-of-fold prediction of case {unknown[0]!r}: choose a case of the train part")
-    chosen = [(case_id, "asked for") for case_id in case_ids] or choose(table, member.dataset.classes)
+    chosen = [(case_id, "asked for") for case_id in case_ids] or choose_best_worst_uncertain(run.case_scores)
     path = files.home() / "working" / "figures" / f"{member.spec}-gradcam.png"
     draw([_explain(member, *one) for one in chosen], f"{member.spec}: Grad-CAM of out-of-fold networks", path)
     return path
-
-
-def choose(table: pd.DataFrame, classes: Sequence[str], each: int = EACH) -> list[tuple[str, str]]:
-    """The best, the worst and the least certain predictions, each case once; positive ones first among the best."""
-    truth = table[[f"y_{name}" for name in classes]].to_numpy(float)
-    said = table[[f"p_{name}" for name in classes]].to_numpy(float)
-    error = np.abs(truth - said).max(axis=1)
-    positive = truth.max(axis=1) > 0
-    orders = {
-        "best": np.lexsort((error, ~positive)),
-        "worst": np.argsort(-error, kind="stable"),
-        "least certain": np.argsort(np.abs(said.max(axis=1) - 0.5), kind="stable"),
-    }
-    ids, chosen = table["case_id"].to_numpy(), dict[str, str]()
-    for why, order in orders.items():
-        chosen.update(dict.fromkeys([one for one in ids[order] if one not in chosen][:each], why))
-    return list(chosen.items())
 
 
 def _explain(member: Member, case_id: str, why: str) -> Explained:
@@ -90,7 +74,7 @@ def _explain(member: Member, case_id: str, why: str) -> Explained:
     from heldout.train.first_stage import open_guided
 
     classes = member.dataset.classes
-    # of several seeds the first is drawn, with what that network said
+    # of several seeds the first is drawn, with the prediction of that network
     fit = next(fit for fit in member.fits if case_id in fit.table.index)
     row = fit.table.loc[case_id]
     scores = [float(row[f"p_{name}"]) for name in classes]
@@ -118,7 +102,7 @@ def draw(cases: Sequence[Explained], title: str, path: Path) -> None:
             axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
         below.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.55 * (heat > 0))
         if not (heat > 0).any():
-            below.set_xlabel(f"nothing speaks for {case.target}", color=INK, fontsize=8)
+            below.set_xlabel(f"no evidence for {case.target}", color=INK, fontsize=8)
         right = (case.score >= 0.5) == case.truth
         for spine in above.spines.values():
             spine.set(color=HIT if right else EXTRA, linewidth=2)

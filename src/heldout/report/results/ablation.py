@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from heldout.evaluate.ablation import Entry, Measure
-from heldout.evaluate.ablation_members import AT_HALF
+from heldout.evaluate.held_out import AT_HALF
 from heldout.evaluate.row import Row
 from heldout.report.format import BEST_CHECKPOINT, bounds, duration, number, seeds_text, signed
 
@@ -65,7 +65,7 @@ def _notes(entries: list[Entry]) -> list[str]:
     """What stands below a table: why differences are missing, what is untuned, and what was chosen by its own score."""
     measured = ((entry.name, measure) for entry in entries for measure in (entry.main, entry.presence) if measure)
     lines = [f"{line}." for line in _reasons(measured)]
-    untuned = sorted({entry.name.partition(":")[0] for entry in entries if entry.how == AT_HALF})
+    untuned = sorted({entry.name.partition(":")[0] for entry in entries if entry.threshold == AT_HALF})
     if untuned:
         command = f"`python run.py ablate {' '.join(untuned)}`"
         lines.append(f"Masks and calls cut at one half (marked ½): {command} tunes them on the other folds.")
@@ -75,15 +75,15 @@ def _notes(entries: list[Entry]) -> list[str]:
 
 
 def _line(entry: Entry, presence: bool) -> str:
-    mark = " ½" if entry.how == AT_HALF else ""
-    cut = f", cut at {entry.cuts}" if entry.cuts else ""
+    mark = " ½" if entry.threshold == AT_HALF else ""
+    cut = f", cut at {entry.thresholds}" if entry.thresholds else ""
     parent = f"{entry.parent} with {entry.changed}" if entry.parent else "first of its line"
     cells = [
         entry.name + ("\\*" if entry.best_checkpoint else ""),
         parent,
         entry.budget,
         f"{entry.metric} {_score(entry.main)}{mark}{cut}",
-        _gain(entry.main, entry.half) if entry.parent else "-",
+        _gain(entry.main, entry.at_half) if entry.parent else "-",
     ]
     if presence:
         measured = entry.presence

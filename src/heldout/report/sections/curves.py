@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from heldout.errors import UserError
-from heldout.evaluate.subject import Subject
+from heldout.evaluate.held_out import HeldOut
 from heldout.report.sections.blocks import Block, Heading, Picture, Text
 from heldout.report.sections.charts import Line, line_chart
 
 
-def curve_blocks(subject: Subject) -> list[Block]:
+def curve_blocks(subject: HeldOut) -> list[Block]:
     """Learning curves of every fit; of a blend that those stand with its members."""
     if subject.row.kind == "blend":
         members = ", ".join(dict.fromkeys(member.spec for member in subject.members))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from heldout.evaluate.subject import Subject
-from heldout.report.overlay import per_class
+from heldout.evaluate.cases import per_class
+from heldout.evaluate.held_out import HeldOut
 from heldout.report.sections.blocks import Block, Heading, Picture
 from heldout.report.sections.charts import Line, line_chart
 
 PARTS = 20
 
 
-def depth_blocks(subject: Subject) -> list[Block]:
+def depth_blocks(subject: HeldOut) -> list[Block]:
     """IoU along the last axis of the volumes, all cases together; nothing for pictures and classifications."""
     if not subject.segments or subject.dataset.dimensions != 3:
         return []
@@ -25,9 +25,9 @@ def depth_blocks(subject: Subject) -> list[Block]:
     profiles: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in classes]
     cases = track(list(subject.table["case_id"]), f"IoU by depth of {subject.name}", console=Console(stderr=True))
     for case_id in cases:
-        masks = (per_class(mask, len(classes)) for mask in (subject.blended(case_id).mask, dataset.truth(case_id)))
-        for of_class, said, true in zip(profiles, *masks, strict=True):
-            of_class.append(iou_by_depth(said, true))
+        masks = (per_class(mask, len(classes)) for mask in (subject.prediction(case_id).mask, dataset.truth(case_id)))
+        for of_class, predicted, truth in zip(profiles, *masks, strict=True):
+            of_class.append(iou_by_depth(predicted, truth))
     lines = []
     for k, (name, of_class) in enumerate(zip(classes, profiles, strict=True)):
         place, iou, slices = mean_by_depth(of_class, PARTS)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from heldout.evaluate.subject import Subject
+from heldout.evaluate.held_out import HeldOut
 from heldout.report.sections.blocks import Block, Heading, Picture, Text
 from heldout.report.sections.charts import Line, line_chart, matrix_chart
 
 UNIT = (0.0, 1.0)
 
 
-def label_blocks(subject: Subject) -> list[Block]:
+def label_blocks(subject: HeldOut) -> list[Block]:
     """Confusion matrix, ROC and precision-recall curves, and reliability."""
-    truth = subject.truth_known
+    truth = subject.truth
     both = [k for k in range(len(subject.classes)) if 0 < truth[:, k].sum() < len(truth)]
     title = "Presence" if subject.segments else "Calls and probabilities"
     if not both:
@@ -31,8 +31,8 @@ def confusion(truth: np.ndarray, called: np.ndarray) -> np.ndarray:
     return np.bincount(2 * truth.astype(int) + called.astype(int), minlength=4).reshape(2, 2)
 
 
-def _confusion(subject: Subject, both: list[int]) -> list[Block]:
-    truth, called, names = subject.truth_known, subject.called, subject.classes
+def _confusion(subject: HeldOut, both: list[int]) -> list[Block]:
+    truth, called, names = subject.truth, subject.predicted_labels, subject.classes
     one_each = len(names) > 1 and bool((truth.sum(1) == 1).all() and (called.sum(1) == 1).all())
     if one_each and not subject.segments:
         size = len(names)
@@ -48,7 +48,7 @@ def _confusion(subject: Subject, both: list[int]) -> list[Block]:
     return blocks
 
 
-def _curves(subject: Subject, both: list[int]) -> list[Block]:
+def _curves(subject: HeldOut, both: list[int]) -> list[Block]:
     from sklearn.metrics import precision_recall_curve, roc_curve
 
     from heldout.metrics import get_metric
@@ -56,7 +56,7 @@ def _curves(subject: Subject, both: list[int]) -> list[Block]:
     # curves of ranking look at what the scores of ranking look at: before a calibration that differs between folds
     table, roc, recall = get_metric("roc_auc").view(subject.table, subject.classes), [], []
     for k in both:
-        name, truth = subject.classes[k], subject.truth_known[:, k]
+        name, truth = subject.classes[k], subject.truth[:, k]
         score = table[f"p_{name}"].to_numpy(float)
         false_alarms, hits, _ = roc_curve(truth, score)
         precisions, recalls, _ = precision_recall_curve(truth, score)
@@ -76,12 +76,12 @@ def _curves(subject: Subject, both: list[int]) -> list[Block]:
     ]
 
 
-def _reliability(subject: Subject, both: list[int]) -> list[Block]:
+def _reliability(subject: HeldOut, both: list[int]) -> list[Block]:
     from heldout.metrics.calibration import reliability_curve
 
     blocks: list[Block] = []
     for k in both:
-        name, truth = subject.classes[k], subject.truth_known[:, k]
+        name, truth = subject.classes[k], subject.truth[:, k]
         kinds = {"p": "as given"}
         if f"uncalibrated_{name}" in subject.table:
             kinds = {"uncalibrated": "before calibration", "p": "after calibration, cross-fitted"}

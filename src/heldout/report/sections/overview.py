@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 from heldout.blend.ledger import read_ledger
 from heldout.errors import UserError
-from heldout.evaluate.compare import Scored, Verdict, compare_scored
+from heldout.evaluate.compare import Verdict, compare_held_out
+from heldout.evaluate.held_out import HeldOut
 from heldout.evaluate.row import groups
-from heldout.evaluate.subject import Subject
 from heldout.report.format import bounds, count, duration, interval_text, lineage, number, parameters, signed
 from heldout.report.sections.blocks import Block, Heading, Picture, Section, Table, Text
 from heldout.report.sections.charts import Bar, bar_chart
 from heldout.report.svg import forest
 
 
-def overview(subjects: Sequence[Subject]) -> Section:
+def overview(subjects: Sequence[HeldOut]) -> Section:
     """Scores of all side by side, paired comparisons, and what each child's idea is worth."""
     blocks: list[Block] = []
     rows = [subject.row for subject in subjects]
@@ -48,34 +48,12 @@ def overview(subjects: Sequence[Subject]) -> Section:
     return Section("Overview", [*blocks, *_ablation(subjects, verdicts)])
 
 
-def scored(subject: Subject) -> Scored:
-    """What is compared of a subject."""
-    dataset = subject.dataset
-    return Scored(
-        subject.name,
-        subject.row.metric,
-        subject.classes,
-        subject.table,
-        subject.row.dataset,
-        dataset.data_hash,
-        dataset.fold_hash,
-        subject.row.checkpoint == "best",
-        subject.decision.is_blend,
-        _seeds(subject),
-    )
-
-
-def _seeds(subject: Subject) -> tuple[int, ...]:
-    """Seeds of a run; none of a blend."""
-    return () if subject.decision.is_blend else tuple(sorted({fit["seed"] for fit in subject.row.fits}))
-
-
-def _verdicts(subjects: Sequence[Subject]) -> dict[tuple[str, str], Verdict | str]:
+def _verdicts(subjects: Sequence[HeldOut]) -> dict[tuple[str, str], Verdict | str]:
     """Every pair with its verdict, or the reason why there is none."""
     found: dict[tuple[str, str], Verdict | str] = {}
     for one, other in itertools.combinations(subjects, 2):
         try:
-            found[one.name, other.name] = compare_scored(scored(one), scored(other))
+            found[one.name, other.name] = compare_held_out(one, other)
         except UserError as error:
             found[one.name, other.name] = str(error)
     return found
@@ -95,7 +73,7 @@ def _compared(verdicts: dict[tuple[str, str], Verdict | str]) -> Table:
     return Table(columns, rows, "Paired bootstrap over the patients that both predicted; positive: the first is better")
 
 
-def _ablation(subjects: Sequence[Subject], verdicts: dict[tuple[str, str], Verdict | str]) -> list[Block]:
+def _ablation(subjects: Sequence[HeldOut], verdicts: dict[tuple[str, str], Verdict | str]) -> list[Block]:
     """What each child gains over its parent, where both are in the report under one budget."""
     known = {subject.name: subject for subject in subjects}
     bars = []
@@ -103,8 +81,8 @@ def _ablation(subjects: Sequence[Subject], verdicts: dict[tuple[str, str], Verdi
         row = subject.row
         parent = f"{row.parent}@{row.budget}" if row.budget else row.parent
         found = verdicts.get((subject.name, parent or "")) or verdicts.get((parent or "", subject.name))
-        if parent not in known or not isinstance(found, Verdict) or _seeds(subject) != _seeds(known[parent]):
-            continue  # a mean of several seeds beside one would count as the idea's worth
+        if parent not in known or not isinstance(found, Verdict) or subject.seeds != known[parent].seeds:
+            continue  # a mean of several seeds beside one would be attributed to the change
         gain, low, high, chance = found.gain_of(subject.name)
         name = f"{row.name}: {', '.join(row.changed)}"
         bars.append(Bar(name, gain, low, high, f"{signed(gain)} {bounds(low, high)}, p {chance:.2f}"))
@@ -114,13 +92,13 @@ def _ablation(subjects: Sequence[Subject], verdicts: dict[tuple[str, str], Verdi
     chart = bar_chart(bars, "What each change is worth", f"gain in {metrics} over the parent")
     changes = "; ".join(f"{s.name}: {lineage(s.row)}" for s in subjects if s.row.parent)
     caption = (
-        "Gain of every child over its parent on the patients that both predicted, 95 % intervals; masks and calls of "
-        f"single runs are cut at one half. {changes}."
+        "Gain of every child over its parent on the patients that both predicted, 95 % intervals; thresholds are "
+        f"cross-fitted. {changes}."
     )
     return [Heading("What each change is worth"), Picture("ablation", chart, caption)]
 
 
-def claim(subjects: Sequence[Subject]) -> str:
+def claim(subjects: Sequence[HeldOut]) -> str:
     """What all numbers of the report stand on, in a sentence or two."""
     entries = read_ledger()
     datasets = dict.fromkeys(subject.row.dataset for subject in subjects)
@@ -134,7 +112,7 @@ def claim(subjects: Sequence[Subject]) -> str:
     return f"{text} ({'; '.join(seen)} so far)." if seen else f"{text}."
 
 
-def facts(subject: Subject) -> list[Block]:
+def facts(subject: HeldOut) -> list[Block]:
     """What the run or blend is, in a few lines."""
     row = subject.row
     lines = [row.title.rstrip(".") + "."]

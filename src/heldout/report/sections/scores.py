@@ -7,21 +7,21 @@ import math
 import numpy as np
 
 from heldout.errors import UserError
-from heldout.evaluate.subject import Subject
-from heldout.report.format import bounds, duration, number
+from heldout.evaluate.held_out import HeldOut
+from heldout.report.format import bounds, duration, interval_text, number
 from heldout.report.sections.blocks import Block, Heading, Picture, Table, Text
 from heldout.report.sections.charts import Bar, bar_chart
 
 PRESENCE = ("roc_auc", "average_precision", "f1", "sensitivity", "specificity", "brier", "ece")
 
 
-def score_blocks(subject: Subject) -> list[Block]:
+def score_blocks(subject: HeldOut) -> list[Block]:
     """Every metric of the held-out predictions with its interval, for all classes and each."""
     from heldout.metrics import METRICS, get_metric
 
     names = [subject.row.metric]
     names += [name for name, one in METRICS.items() if subject.segments == (one.kind == "segmentation")]
-    held = subject.truth_known.sum(0)
+    held = subject.truth.sum(0)
     told_apart = bool(((held > 0) & (held < len(subject.table))).any())
     names += PRESENCE if subject.segments and told_apart else ()
     several = len(subject.classes) > 1
@@ -38,10 +38,13 @@ def score_blocks(subject: Subject) -> list[Block]:
     if subject.row.in_sample is not None:
         flattered = f"In-sample {number(subject.row.in_sample)}: the same score on the very cases that it was tuned on"
         blocks.append(Text(f"{flattered}. All figures here are cross-fitted: tuned on the other folds."))
+    if subject.row.at_half is not None:
+        tuned = f"{subject.row.metric} {interval_text(subject.row)}"
+        blocks.append(Text(f"Cut at one half. At thresholds tuned on the other folds, which rank it: {tuned}."))
     return blocks
 
 
-def fit_blocks(subject: Subject) -> list[Block]:
+def fit_blocks(subject: HeldOut) -> list[Block]:
     """Score of each fold and seed."""
     if subject.row.kind == "blend":
         folds = [(str(fold), number(value)) for fold, value in subject.row.fold_scores.items()]
@@ -61,7 +64,7 @@ def fit_blocks(subject: Subject) -> list[Block]:
     return [Heading("Folds and seeds"), Table(columns, rows, "Each network on the fold that it never saw")]
 
 
-def overlap_blocks(subject: Subject) -> list[Block]:
+def overlap_blocks(subject: HeldOut) -> list[Block]:
     """Overlap by class: the mean over cases, and of all voxels together."""
     if not subject.segments:
         return []
@@ -83,7 +86,7 @@ def overlap_blocks(subject: Subject) -> list[Block]:
     return [Heading("Overlap by class"), Picture("iou", chart, caption)]
 
 
-def _cells(subject: Subject, name: str) -> tuple[str, ...] | None:
+def _cells(subject: HeldOut, name: str) -> tuple[str, ...] | None:
     """Value, interval and value of each class; None where the metric is undefined on these predictions."""
     from heldout.metrics import interval, score
 
@@ -98,7 +101,7 @@ def _cells(subject: Subject, name: str) -> tuple[str, ...] | None:
     return number(found.value), bounds(low, high) or "-", *(number(v) if math.isfinite(v) else "-" for v in each)
 
 
-def _pooled_iou(subject: Subject, name: str) -> tuple[float, float, float]:
+def _pooled_iou(subject: HeldOut, name: str) -> tuple[float, float, float]:
     """IoU of all voxels together, with the percentiles of its bootstrap over patients."""
     from heldout.metrics.bootstrap import FEWEST_PATIENTS, patient_weights
 

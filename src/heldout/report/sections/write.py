@@ -8,7 +8,8 @@ from pathlib import Path
 
 from heldout import files
 from heldout.errors import UserError
-from heldout.evaluate.subject import Subject, open_subject
+from heldout.evaluate.collect import open_row
+from heldout.evaluate.held_out import HeldOut
 from heldout.report.sections.blocks import Section
 from heldout.report.sections.render import figure_name, to_html, to_markdown
 
@@ -33,7 +34,7 @@ def write_report(names: Sequence[str], title: str | None = None) -> Path:
     if repeated := [name for name in names if list(names).count(name) > 1]:
         raise UserError(f"{repeated[0]} is named twice: name every run or blend of a report once")
     folder = files.home() / "working" / "reports" / report_name(names, title)
-    subjects = [open_subject(name) for name in names]
+    subjects = [open_row(name) for name in names]
     sections = [overview(subjects), *(_section(subject) for subject in subjects)]
     heading = f"Report on {', '.join(names)}"
     summary = f"{_datasets(subjects)}, written {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}"
@@ -64,7 +65,7 @@ def report_name(names: Sequence[str], title: str | None) -> str:
     return joined if len(joined) <= LONGEST_NAME else f"{joined[:80]}_{files.sha256_json(list(names))[:8]}"
 
 
-def _section(subject: Subject) -> Section:
+def _section(subject: HeldOut) -> Section:
     from heldout.report.sections.cases import failure_blocks, overlay_blocks
     from heldout.report.sections.curves import curve_blocks
     from heldout.report.sections.depth import depth_blocks
@@ -86,5 +87,5 @@ def _section(subject: Subject) -> Section:
     return Section(subject.name, [block for part in parts for block in part(subject)])
 
 
-def _datasets(subjects: Sequence[Subject]) -> str:
+def _datasets(subjects: Sequence[HeldOut]) -> str:
     return ", ".join(dict.fromkeys(subject.row.dataset for subject in subjects))

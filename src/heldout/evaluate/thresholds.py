@@ -1,0 +1,128 @@
+"""Thresholds of a run, each fold's tuned on the other folds, as those of a blend are.
+
+A network trained briefly predicts little above one half, so that a score at that threshold measures its budget, not its
+idea. Tuning takes the maps of all cases; it is done once and kept in ``working/ablations/``, with the hashes of what it
+was made from.
+"""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heldout import files
+from heldout.blend.decision import Decision
+from heldout.blend.values import WHOLE
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    from heldout.blend.members import Member
+
+
+@dataclass(frozen=True)
+class TunedThresholds:
+    """Thresholds of a run, each fold's tuned on the other folds.
+
+    Attributes:
+        by_fold: Threshold 0 ... 255 of every class, by fold.
+        score: Score of all cases, each under the thresholds of its fold.
+        table: File of the predictions made with them.
+    """
+
+    by_fold: dict[str, list[int]]
+    score: float
+    table: Path
+
+    @property
+    def text(self) -> str:
+        """The thresholds, fold by fold: ``87, 92``; with several classes ``87/90, 92/93``."""
+        return ", ".join("/".join(map(str, values)) for values in self.by_fold.values())
+
+
+def thresholds_path(name: str) -> Path:
+    """Record of the tuned thresholds of a run; the table of predictions lies beside it."""
+    return files.home() / "working" / "ablations" / f"{name.replace('/', '__')}.json"
+
+
+def read_thresholds(name: str, key: str) -> TunedThresholds | None:
+    """Thresholds that were tuned before; None where they were not, or with other predictions than those of ``key``."""
+    path = thresholds_path(name)
+    table = path.with_suffix(".parquet")
+    if not path.exists() or not table.is_file():
+        return None
+    wanted = {"key": str, "table_sha256": str, "thresholds": dict, "score": float}
+    with suppress(UserError):  # a damaged record counts as none
+        stored = files.read_record(path, wanted, "run ablate again")
+        if stored["key"] == key and files.sha256_file(table) == stored["table_sha256"]:
+            return TunedThresholds(stored["thresholds"], stored["score"], table)
+    return None
+
+
+def tune_thresholds(member: Member, key: str) -> TunedThresholds:
+    """Tune a run's thresholds on all folds but one at a time, and keep what was found.
+
+    Args:
+        member: The run.
+        key: SHA-256 of what its score depends on.
+
+    Raises:
+        UserError: the score is undefined on some folds, or a map is missing or was changed.
+    """
+    import pandas as pd
+
+    from heldout.blend.cases import build_objective
+    from heldout.metrics import score
+
+    objective = build_objective([member], member.metric)
+    fold_of = objective.frame["fold"].to_numpy()
+    tables, by_fold = [], {}
+    for fold in member.folds:
+        _, settings = objective.select(fold_of != fold).tune((WHOLE,))
+        by_fold[str(fold)] = list(settings.thresholds)
+        tables.append(objective.select(fold_of == fold).table(settings))
+    table = pd.concat(tables, ignore_index=True)
+    # thresholds change masks and labels only: the case scores, perhaps those of a second head, stay
+    scores = [f"p_{label}" for label in objective.classes]
+    table[scores] = member.table.set_index("case_id").loc[table["case_id"], scores].to_numpy()
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    path = thresholds_path(member.name)
+    value = float(score(member.metric, table, objective.classes))
+    tuned = TunedThresholds(by_fold, value, path.with_suffix(".parquet"))
+    files.write_bytes(tuned.table, buffer.getvalue())
+    record = {
+        "schema": 1,
+        "member": member.name,
+        "metric": member.metric,
+        "key": key,
+        "thresholds": by_fold,
+        "score": value,
+        "table_sha256": files.sha256_file(tuned.table),
+    }
+    files.write_json(path, record)
+    return tuned
+
+
+def held_out_decision(decision: Decision, fold: int) -> Decision:
+    """A blend as a fold's cases are scored: with the settings tuned on the other folds; of a run the run itself."""
+    settings = decision.search.get("by_fold", {}).get(str(fold))
+    if settings is None:
+        return decision
+    weights = iter(settings["weights"])
+    members = [one if one["weight"] is None else {**one, "weight": next(weights) / WHOLE} for one in decision.members]
+    names, shares = decision.classes, settings["presence"]
+    presence = {}
+    if shares:
+        named = zip(decision.presence["shares"], shares, strict=True)
+        presence = {**decision.presence, "shares": {name: share / WHOLE for name, share in named}}
+    return replace(
+        decision,
+        members=members,
+        thresholds=dict(zip(names, settings["thresholds"], strict=True)) if settings["thresholds"] else {},
+        spatial=dict(zip(names, settings["spatial"], strict=True)) if settings["spatial"] else {},
+        presence=presence,
+        calibration=settings["calibration"],
+    )
