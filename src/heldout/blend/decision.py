@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from heldout import files
 from heldout.blend.presence import OF_MAP
 from heldout.blend.values import WHOLE
+from heldout.config.legacy import first_names
 from heldout.errors import UserError
 from heldout.predict.prediction import HALF
+from heldout.train.runs import run_folder
 
 if TYPE_CHECKING:
     from heldout.blend.members import Member
@@ -89,7 +91,7 @@ class Decision:
     @property
     def folder(self) -> Path:
         """Where the blend, or the experiment's run, lies."""
-        return blend_folder(self.name) if self.is_blend else files.home() / "working" / "runs" / self.name
+        return blend_folder(self.name) if self.is_blend else run_folder(self.name)
 
     @property
     def stages(self) -> list[dict[str, Any]]:
@@ -134,18 +136,9 @@ class Decision:
         """SHA-256 of what decides about predictions and what they stand on: the seal of a blend."""
         if self.seal is not None:
             return self.seal
-        names = (
-            "name",
-            "members",
-            "thresholds",
-            "spatial",
-            "presence",
-            "calibration",
-            "metric",
-            "fold_hash",
-            "data_hash",
-        )
-        return files.sha256_json({name: getattr(self, name) for name in names})
+        names = ("name", "members", "thresholds", "spatial", "presence", "calibration", "metric")
+        names += ("fold_hash", "data_hash")
+        return files.sha256_json(first_names({name: getattr(self, name) for name in names}))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``decision.json`` holds them."""

@@ -45,6 +45,28 @@ def earlier_specs(spec: str) -> Iterator[str]:
             yield found
 
 
+def first_spec(spec: str) -> str:
+    """A spec under the names it first had: hashes are made of these, so that a later name changes none.
+
+    Example:
+        >>> first_spec("exp040_stretch@quick+normalize=unit/seed1")
+        'exp040s@quick+normalise=unit/seed1'
+    """
+    name, rest = _split(today_spec(spec))
+    head, plus, overrides = rest.partition("+")
+    earlier = next((earlier for earlier, today in _aliases().items() if today == name), name)
+    return earlier + head + plus + re.sub(r"\w+(?==)", lambda m: EARLIER_FIELDS.get(m[0], m[0]), overrides)
+
+
+def first_names(values: Any) -> Any:
+    """A record whose keys and texts are all as :func:`first_spec` has them."""
+    if isinstance(values, dict):
+        return {first_spec(key): first_names(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [first_names(one) for one in values]
+    return first_spec(values) if isinstance(values, str) else values
+
+
 def today_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Recorded fields and their values in today's names."""
     values = {FIELDS.get(name, name): value for name, value in fields.items()}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from heldout import files
 from heldout.config import load
+from heldout.config.legacy import today_spec
 from heldout.errors import UserError
 from heldout.evaluate.lineage import lineage_of, missing_text, plan_of
 from heldout.evaluate.public_scores import add_public_scores
@@ -62,18 +63,18 @@ def find_row(name: str) -> Row:
     Raises:
         UserError: there is none of that name, or it is damaged.
     """
-    runs = [folder.name for folder in run_folders() if any(folder.glob("seed*/fold*/run.json"))]
+    runs = [today_spec(folder.name) for folder in run_folders() if any(folder.glob("seed*/fold*/run.json"))]
     blends = [path.parent.name for path in _decisions()]
     row = None
     if name in blends:
         row = next(row for row in _read_all() if row.kind == "blend" and row.name == name)
-    elif name in runs:
-        row = run_row(name)
+    elif (spec := today_spec(name)) in runs:
+        row = run_row(spec)
     if row is None:
         raise UserError(f"{name!r} is no run with a finished fold and no blend: {_instead(name, [*runs, *blends])}")
     if not row.dataset:
         raise UserError(row.note)
-    row.submission = _submission(name)
+    row.submission = _submission(row.name)
     _add_test_evaluations([row])
     return row
 
@@ -181,9 +182,13 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
         decision = read_decision(name)
     except UserError as error:
         return Row(name=name, kind="blend", title="Damaged blend", note=str(error))
-    specs = [member["spec"] for member in decision.members]
+    specs = [today_spec(member["spec"]) for member in decision.members]
     known = [runs[spec] for spec in specs if spec in runs and runs[spec].plan is not None]
-    fits = {(member["spec"], fit["seed"], fit["fold"]) for member in decision.members for fit in member["folders"]}
+    fits = {
+        (today_spec(member["spec"]), fit["seed"], fit["fold"])
+        for member in decision.members
+        for fit in member["folders"]
+    }
     seconds = {(row.name, fit["seed"], fit["fold"]): fit["train_seconds"] for row in known for fit in row.fits}
     score = decision.score
     row = Row(
@@ -211,9 +216,10 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
     lacking: list[str] = []
     without: dict[str, list[str]] = defaultdict(list)
     for member in decision.members:  # as blended then: what its members finished since is not in it
-        plan = runs[member["spec"]].plan if member["spec"] in runs else None
+        spec = today_spec(member["spec"])
+        plan = runs[spec].plan if spec in runs else None
         if plan is None:
-            lacking.append(f"the run folder of {member['spec']} is gone or damaged")
+            lacking.append(f"the run folder of {spec} is gone or damaged")
             continue
         if chosen := re.findall(r"/seed(\d+)", member["name"]):
             plan = replace(plan, seeds=tuple(int(seed) for seed in chosen))
@@ -259,8 +265,9 @@ def _add_test_evaluations(rows: list[Row]) -> None:
     entries = read_ledger()
     for row in rows:
         row.dataset_test_evals = sum(entry["dataset"] == row.dataset for entry in entries)
-        row.test_evals_by_name = sum(entry["name"] == row.name for entry in entries)
-        mine = [entry for entry in entries if entry["name"] == row.name and entry["decision"] == row.identity]
+        named = [entry for entry in entries if today_spec(entry["name"]) == row.name]
+        row.test_evals_by_name = len(named)
+        mine = [entry for entry in named if entry["decision"] == row.identity]
         row.test_evals = len(mine)
         if scored := [entry for entry in mine if entry["score"] is not None]:
             row.test_score, row.test_low, row.test_high = (scored[-1][key] for key in ("score", "low", "high"))

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from heldout import files
+from heldout.config.legacy import today_spec
 from heldout.errors import UserError
 from heldout.evaluate.row import Row, groups, ranked
 
@@ -111,7 +112,7 @@ def add_public_scores(rows: list[Row]) -> None:
     """
     entries = read_public_scores()
     for row in rows:
-        mine = [entry for entry in entries if entry["name"] == row.name]
+        mine = [entry for entry in entries if today_spec(entry["name"]) == row.name]
         current = [entry for entry in mine if row.identity and entry["identity"] == row.identity]
         row.public_outdated = bool(mine) and not current
         for entry in current:

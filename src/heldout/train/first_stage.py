@@ -17,6 +17,7 @@ import numpy as np
 
 from heldout import files
 from heldout.config import BaseConfig
+from heldout.config.legacy import first_spec
 from heldout.data.guide import Use
 from heldout.errors import UserError
 from heldout.predict.prediction import Prediction, mean_predictions
@@ -51,7 +52,8 @@ class FirstStage:
     @property
     def key(self) -> str:
         """SHA-256 of the weights, the maps and their use."""
-        return files.sha256_json({"use": self.use, "share": self.share, **self.describe()})
+        named = {**self.describe(), "spec": first_spec(self.spec)}
+        return files.sha256_json({"use": self.use, "share": self.share, **named})
 
     def read(self, case_id: str) -> np.ndarray:
         """Out-of-fold map (K, *original) uint8 of a training case, seeds averaged.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from heldout import files
 from heldout.config import BaseConfig, difference
+from heldout.config.legacy import earlier_specs, today_spec
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -62,8 +63,10 @@ class RunInfo:
 
 
 def run_folder(spec: str) -> Path:
-    """Folder of all seeds and folds of a spec."""
-    return files.home() / "working" / "runs" / spec
+    """Folder of all seeds and folds of a spec; one made under an earlier name of the experiment stays in use."""
+    runs, spec = files.home() / "working" / "runs", today_spec(spec)
+    folders = [runs / name for name in (spec, *earlier_specs(spec))]
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
 
 
 def fit_folder(spec: str, seed: int, fold: int) -> Path:
@@ -115,8 +118,9 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def run_folders() -> list[Path]:
-    """Folders of all runs, finished or not, sorted by spec."""
-    return sorted((files.home() / "working" / "runs").glob("exp*"))
+    """Folders of all runs, finished or not, sorted; none under an earlier name where there is one under today's."""
+    folders = sorted((files.home() / "working" / "runs").glob("exp*"))
+    return [folder for folder in folders if run_folder(folder.name) == folder]
 
 
 def read_info(folder: Path) -> RunInfo | None:
@@ -126,7 +130,7 @@ def read_info(folder: Path) -> RunInfo | None:
         UserError: a record is damaged.
     """
     fits = tuple(_fits(folder))
-    return RunInfo(folder.name, folder, read_config(fits[0].folder), fits) if fits else None
+    return RunInfo(today_spec(folder.name), folder, read_config(fits[0].folder), fits) if fits else None
 
 
 def finished(config: BaseConfig) -> list[tuple[int, int, Path]]:

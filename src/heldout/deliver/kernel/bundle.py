@@ -56,7 +56,7 @@ def write_bundle(decision: Decision, folder: Path, wheels: Sequence[Path] = ()) 
     for member in decision.stages:
         for fit in member["folders"]:
             source = fit_folder(member["spec"], fit["seed"], fit["fold"]) / "weights.safetensors"
-            target = folder / source.relative_to(files.home())
+            target = folder / _fit_path(member["spec"], fit) / source.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
     (folder / "exps").mkdir(parents=True, exist_ok=True)
@@ -119,16 +119,23 @@ def read_bundle(folder: Path) -> Bundle:
         raise UserError(f"the decision in {folder / MANIFEST} was edited after it was sealed: write the kernel again")
     for member in decision.stages:
         for fit in member["folders"]:
-            name = (Path("working/runs") / member["spec"] / f"seed{fit['seed']}" / f"fold{fit['fold']}").as_posix()
+            name = _fit_path(member["spec"], fit).as_posix()
             if manifest["files"].get(f"{name}/weights.safetensors") != fit["weights_sha256"]:
                 raise UserError(f"{folder / name} does not hold the weights that were sealed: write the kernel again")
     return Bundle(folder, decision, manifest["prior"], manifest["files"])
 
 
 def experiment_files(decision: Decision) -> list[Path]:
-    """Files of the members' experiments, of their first stages and of the parents of all."""
+    """Files of the members' experiments, of their first stages and of the parents of all, and of earlier names."""
     classes = [cls for member in decision.stages for cls in type(load(member["spec"])).__mro__]
-    return sorted({Path(inspect.getfile(cls)) for cls in classes if cls.__module__.startswith("exps.")})
+    paths = {Path(inspect.getfile(cls)) for cls in classes if cls.__module__.startswith("exps.")}
+    aliases = files.REPOSITORY / "exps" / "aliases.py"
+    return sorted(paths | ({aliases} if aliases.exists() else set()))
+
+
+def _fit_path(spec: str, fit: dict[str, Any]) -> Path:
+    """Where a bundle holds a fit, whatever its run folder is called here."""
+    return Path("working/runs") / spec / f"seed{fit['seed']}" / f"fold{fit['fold']}"
 
 
 def class_prior(decision: Decision) -> dict[str, float]:
