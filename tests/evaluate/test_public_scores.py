@@ -59,11 +59,11 @@ def test_a_score_of_an_earlier_version_is_not_taken_for_this_one(finish, capsys)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["exp0044", "--public", "0.8"], "no run with a finished fold and no blend"),
-        (["../data", "--public", "0.8"], "no run with a finished fold and no blend"),
+        (["exp0044", "--public", "0.8"], "neither a run with a finished fold nor a blend"),
+        (["../data", "--public", "0.8"], "neither a run with a finished fold nor a blend"),
         (["SPEC", "--public", "good"], "--public"),
-        (["SPEC", "--public", "nan"], "--public nan is no score"),
-        (["SPEC", "--private", "inf"], "--private inf is no score"),
+        (["SPEC", "--public", "nan"], "--public nan is not finite"),
+        (["SPEC", "--private", "inf"], "--private inf is not finite"),
         (["SPEC"], "add --public 0.81"),
     ],
 )
@@ -88,7 +88,7 @@ def test_a_damaged_line_is_named(finish, capsys, line):
         assert run(words) == 2
         error = capsys.readouterr().err
         assert f"{path} line 2" in error
-        assert "mend or delete" in error
+        assert "fix or delete" in error
     assert path.read_text() == before
 
 

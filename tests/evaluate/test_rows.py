@@ -96,7 +96,9 @@ def test_a_spread_is_absent_where_it_is_not_defined(finish):
 def test_only_what_has_a_finished_fold_is_offered_as_a_run(home, finish):
     spec = finish(seeds=(0,), folds=(0,))
     (home / "working" / "runs" / "exp0044" / "seed0" / "fold0").mkdir(parents=True)
-    with pytest.raises(UserError, match="'exp0045' is no run with a finished fold and no blend: there are") as caught:
+    with pytest.raises(
+        UserError, match="'exp0045' is neither a run with a finished fold nor a blend: there are"
+    ) as caught:
         find_row("exp0045")
     assert str(caught.value).endswith(spec)
 
@@ -104,7 +106,7 @@ def test_only_what_has_a_finished_fold_is_offered_as_a_run(home, finish):
 def test_an_experiment_without_a_finished_fold_is_to_be_trained(finish):
     spec = finish(seeds=(0,), folds=(0,))
     with pytest.raises(
-        UserError, match=r"'exp003' is no run with a finished fold .* run `python run.py train exp003` first"
+        UserError, match=r"'exp003' is neither a run with a finished fold .* run `python run.py train exp003` first"
     ):
         find_row("exp003")
     with pytest.raises(UserError) as caught:

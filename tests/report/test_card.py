@@ -69,4 +69,4 @@ def test_a_card_says_what_else_a_run_was_made_from():
 
 def test_a_card_needs_something_finished(home, capsys):
     assert run(["card", "exp001"]) == 2
-    assert "no run with a finished fold" in capsys.readouterr().err
+    assert "neither a run with a finished fold" in capsys.readouterr().err

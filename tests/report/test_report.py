@@ -107,7 +107,7 @@ def test_classifications_and_blends_are_reported(home, finish):
     ("words", "said"),
     [
         (["exp001"], "exp001"),
-        (["nobody"], "no run with a finished fold and no blend"),
+        (["nobody"], "neither a run with a finished fold nor a blend"),
         (["PARENT", "PARENT"], "named twice"),
         (["PARENT", "--name", "a/b"], "--name 'a/b' cannot name a report"),
     ],

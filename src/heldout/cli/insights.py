@@ -34,7 +34,7 @@ def uncertainty(
         auroc = "undefined" if row["auroc"] != row["auroc"] else f"{row['auroc']:.3f}"
         table.add_row(METHODS[row["method"]], row["measure"], auroc, f"{row['aurc']:.4f}")
     console().print(table)
-    print(f"AURC of an uncertainty that says nothing {found.risk:.4f}, of an oracle {found.least:.4f}")
+    print(f"AURC of a random ranking {found.mean_loss:.4f}, of an oracle {found.oracle:.4f}")
     finish(f"{shown(found.folder)}/ (cases.csv, summary.json, risk_coverage.png)", f"explain {experiment}")
 
 

@@ -174,8 +174,15 @@ def find_failures(class_scores: pd.DataFrame, *, masks: bool, most: int = MOST_F
         )
         missed = missed.sort_values("score", kind="stable")
         extra = extra.sort_values("score", ascending=False, kind="stable")
-    listed = (_failures(part.head(most)) for part in (worst, extra, missed))
-    return Failures(*listed, int(positive.sum()), int((~positive).sum()), len(missed), len(extra))
+    return Failures(
+        worst=_failures(worst.head(most)),
+        false_positives=_failures(extra.head(most)),
+        missed=_failures(missed.head(most)),
+        positive=int(positive.sum()),
+        negative=int((~positive).sum()),
+        missed_count=len(missed),
+        false_positive_count=len(extra),
+    )
 
 
 def choose_evenly(scores: pd.DataFrame, count: int | None = None) -> list[str]:

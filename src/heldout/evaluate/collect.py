@@ -1,4 +1,4 @@
-"""Everything that was run, as rows: the one source of the leaderboard and of RESULTS.md.
+"""All runs and blends as rows, for the leaderboard and RESULTS.md.
 
 Only small JSON files are read where the scores are known from an earlier call, so that listing takes no heavy import.
 """
@@ -71,7 +71,9 @@ def find_row(name: str) -> Row:
     elif (spec := today_spec(name)) in runs:
         row = run_row(spec)
     if row is None:
-        raise UserError(f"{name!r} is no run with a finished fold and no blend: {_instead(name, [*runs, *blends])}")
+        raise UserError(
+            f"{name!r} is neither a run with a finished fold nor a blend: {_instead(name, [*runs, *blends])}"
+        )
     if not row.dataset:
         raise UserError(row.note)
     row.submission = _submission(row.name)
@@ -118,14 +120,16 @@ def _decisions() -> list[Path]:
 
 
 def _foreign_run(folder: Path, cache: ScoreCache) -> Row | None:
-    """The row of a run of which nothing is known yet, not even whether its files are what they should be."""
+    """The row of a run folder whose files were not checked yet."""
     try:
         info = read_info(folder)
         return None if info is None else _run(info, cache)
     except UserError as error:
         note = str(error)
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        note = f"{folder} holds no run as heldout writes it ({type(error).__name__}: {error}): restore or delete it"
+        note = (
+            f"{folder} is not a run folder as heldout writes it ({type(error).__name__}: {error}): restore or delete it"
+        )
     return Row(name=folder.name, kind="run", title="Damaged run", note=note)
 
 

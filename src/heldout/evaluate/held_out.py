@@ -297,6 +297,8 @@ class HeldOut:
 
         truth = self.dataset.truth(case_id)  # refuses a case whose truth is sealed
         mask, count = self.prediction(case_id).mask, len(self.classes)
+        if mask is None:
+            raise ValueError(f"{self.name} does not segment")
         image = self.dataset.read_image(case_id)
         return SegmentedCase(case_id, image.array, per_class(truth, count), per_class(mask, count)), image.affine
 

@@ -1,4 +1,4 @@
-"""What an experiment is today: its plan, and what it changes of its parent."""
+"""The plan of an experiment, and what it changes of its parent."""
 
 from __future__ import annotations
 

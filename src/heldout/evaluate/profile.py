@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiplications, memory, and time per case."""
+"""Cost of a network: parameters, operations, memory, and time per case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores that a competition showed, typed in by hand, and how well out-of-fold scores foretell them.
+"""Scores shown by a competition, typed in by hand, and how well out-of-fold scores predict them.
 
 ``working/public_scores.jsonl`` holds one JSON object a line, oldest first, and is only ever added to:
 
@@ -28,7 +28,7 @@ from heldout.errors import UserError
 from heldout.evaluate.row import Row, groups, ranked
 
 Entry = dict[str, Any]
-FEWEST = 3  # any two points lie on a line: their correlation is always 1 or -1
+FEWEST = 3  # two points always correlate by 1 or -1
 
 _KEYS = {
     *("schema", "time", "name", "identity", "dataset", "data_hash", "metric", "score", "public", "private", "note"),
@@ -42,7 +42,7 @@ def public_scores_path() -> Path:
 
 
 def note_score(row: Row, public: float | None, private: float | None, note: str | None = None) -> Entry:
-    """Add what a competition showed for a run or blend as it stands now.
+    """Add the score that a competition showed for the current version of a run or blend.
 
     Args:
         row: The run or blend.
@@ -60,7 +60,7 @@ def note_score(row: Row, public: float | None, private: float | None, note: str 
         raise UserError(f"no score of {row.name} is given: add --public 0.81, or --private 0.80")
     for option, value in (("--public", public), ("--private", private)):
         if value is not None and not math.isfinite(value):
-            raise UserError(f"{option} {value} is no score: write a number such as 0.81")
+            raise UserError(f"{option} {value} is not finite: write a number such as 0.81")
     path = public_scores_path()
     submission = files.home() / row.submission if row.submission else None
     entry = {
@@ -84,7 +84,7 @@ def read_public_scores() -> list[Entry]:
     """All entries, oldest first.
 
     Raises:
-        UserError: a line is no such entry; names it.
+        UserError: a line is not such an entry; names it.
     """
     path = public_scores_path()
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
@@ -98,14 +98,14 @@ def read_public_scores() -> list[Entry]:
             whole = False
         if not whole:
             raise UserError(
-                f"{path} line {number} is no entry as `python run.py lb` writes it: mend or delete the line"
+                f"{path} line {number} is not an entry as `python run.py lb` writes it: fix or delete the line"
             )
         entries.append(entry)
     return entries
 
 
 def add_public_scores(rows: list[Row]) -> None:
-    """Show in every row the last scores noted for what stands there now, and how they agree with the others'.
+    """Add to every row the last scores noted for its current version, and their correlation with out-of-fold scores.
 
     Raises:
         UserError: the file is damaged.
@@ -130,7 +130,7 @@ def add_public_scores(rows: list[Row]) -> None:
 def points(rows: list[Row], part: str) -> list[tuple[float, float]]:
     """Out-of-fold score and score shown for one part, of the ranked rows that have both.
 
-    Those not ranked stand on other cases, or are much smaller: one of them far off would feign agreement.
+    Rows that are not ranked stand on other cases, or are much smaller: a single outlier would inflate the correlation.
     """
     pairs = ((row.score, getattr(row, part)) for row in rows if ranked(row))
     return [(score, shown) for score, shown in pairs if score is not None and shown is not None]
@@ -163,4 +163,4 @@ def _ranks(values: list[float]) -> list[float]:
 
 
 def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is no score")
+    raise ValueError(f"{name} is not a number")

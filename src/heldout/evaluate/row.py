@@ -1,4 +1,4 @@
-"""One line of the leaderboard: what is known of a run or a blend."""
+"""A row of the leaderboard: a run or a blend."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Row:
     Attributes:
         name: Spec of the run, or name of the blend.
         kind: ``run`` or ``blend``.
-        title: What the experiment says of itself, or the blend's members.
+        title: Title of the experiment, or the members of the blend.
         parent: Experiment it differs from, or None.
         changed: The fields and hooks in which it differs from its parent.
         budget: Name of the budget, or None for the experiment as it stands.
@@ -50,7 +50,7 @@ class Row:
         at_half: Of a run whose thresholds were cross-fitted, the same score at a threshold of one half; else None.
         low, high: 95 % interval over patients.
         by_class: Score of each class, where there are several.
-        also: Values of other metrics.
+        also: Values of other metrics; those that need whole masks are at one half.
         in_sample: Score of a blend on the very predictions it was tuned on; None where nothing was tuned.
         optimism: How much better in-sample is than cross-fitted.
         baselines: Of a blend, ``in_sample`` and ``cross_fitted`` of its single members and of simpler weightings.
@@ -72,7 +72,7 @@ class Row:
         test_evals_by_name: The same, earlier versions under this name included.
         dataset_test_evals: Test evaluations of any decision on a test part of this dataset.
         submission: The submission file, as a path below the home; None where there is none.
-        public, private: Scores the competition showed for what stands there now.
+        public, private: Scores that the competition showed for the current version.
         public_outdated: Whether scores were noted for an earlier version only; those are not shown.
         public_time: When the last one was noted, UTC.
         public_note: What was noted with it.

@@ -164,8 +164,8 @@ def best_alone(decision: Decision, higher_is_better: bool) -> tuple[str, float] 
 
 def spread(scores: dict[int, float | None]) -> float | None:
     """Sample standard deviation of scores; None of fewer than two, or where one is undefined."""
-    values = list(scores.values())
-    if len(values) < 2 or None in values:
+    values = [value for value in scores.values() if value is not None]
+    if len(values) < 2 or len(values) < len(scores):
         return None
     mean = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))

@@ -33,27 +33,28 @@ class Assessment:
 
     Attributes:
         folder: Where it lies.
-        cases: Cases looked at, ``wrong`` of them answered wrongly.
+        cases, wrong: Number of cases, and of those predicted wrongly.
         rows: Per method and measure ``auroc`` of finding the wrong ones and ``aurc``.
-        risk: Mean loss, which is the AURC of an uncertainty that says nothing.
-        least: AURC of an oracle.
+        mean_loss: Mean loss, which is the AURC of a random ranking.
+        oracle: AURC of an oracle.
     """
 
     folder: Path
     cases: int
     wrong: int
     rows: list[dict[str, Any]]
-    risk: float
-    least: float
+    mean_loss: float
+    oracle: float
 
 
 def assess(name: str, passes: int = 20, limit: int | None = None) -> Assessment:
     """Measure the uncertainty of out-of-fold networks on the cases they held out.
 
-    Of each fold, dropout and flips are asked of the first seed's network, ``seeds`` of all its networks. The
-    predictions whose errors are to be found are the stored ones. A classification is wrong where its call at one half
-    is (of exclusive classes, the most probable one), and costs 1; a segmentation costs 1 - Dice over all classes
-    together, and is wrong below 0.5; an empty mask is right where nothing is there.
+    Dropout and flips are measured on the first seed's network of each fold, ``seeds`` on all its networks. The
+    predictions whose errors are to be found are the stored ones. The loss of a classification is 1
+    where its predicted label at one half (of exclusive classes, the most probable one) is wrong; that of a
+    segmentation is 1 - Dice over all classes together, and it is wrong where Dice is below 0.5. The Dice of an empty
+    mask is 1 where nothing is labeled.
 
     Args:
         name: Spec of a run with finished folds.
@@ -79,7 +80,12 @@ def assess(name: str, passes: int = 20, limit: int | None = None) -> Assessment:
     result = Assessment(folder, len(once), int(once["wrong"].sum()), summary, float(loss.mean()), aurc(loss, loss))
     about = {"schema": 1, "spec": member.spec, "metric": member.config.metric, "unit": "nats", "passes": passes}
     record = {**about, "networks": networks_key(fit.record for fit in member.fits)}
-    numbers = {"cases": result.cases, "wrong": result.wrong, "mean_risk": result.risk, "oracle_aurc": result.least}
+    numbers = {
+        "cases": result.cases,
+        "wrong": result.wrong,
+        "mean_risk": result.mean_loss,
+        "oracle_aurc": result.oracle,
+    }
     files.write_json(folder / "summary.json", {**record, **numbers, "rows": [_plain(row) for row in summary]})
     return result
 
@@ -90,7 +96,7 @@ def uncertainty_folder(spec: str) -> Path:
 
 
 def networks_key(records: Iterable[dict[str, Any]]) -> str:
-    """Hash of the networks asked and of their out-of-fold predictions, from the fits' ``run.json``."""
+    """Hash of the networks and of their out-of-fold predictions, from the fits' ``run.json``."""
     parts = ("weights", "oof")
     made = [[one["seed"], one["fold"], *(one["sha256"][part] for part in parts)] for one in records]
     return files.sha256_json(sorted(made))
@@ -115,37 +121,37 @@ def _measure(member: Member, chosen: pd.DataFrame, passes: int) -> Iterator[dict
         models = [load_model(member.config, path, classes, exclusive).to(device) for path in paths]
         for case_id in rows["case_id"]:
             case = (case_id, prepared.image(case_id), prepared.geometry(case_id))
-            for method, answers in _answers(member, models, case, passes):
-                one = _of_case(answers, exclusive)
+            for method, samples in _samples(member, models, case, passes):
+                one = _of_case(samples, exclusive)
                 values = zip(MEASURES, (one.total, one.aleatoric, one.epistemic), strict=True)
                 yield {"case_id": case_id, "fold": int(fold), "method": method, **{k: float(v) for k, v in values}}
 
 
-def _answers(member: Member, models: Sequence[nn.Module], case: Case, passes: int) -> Iterator[tuple[str, np.ndarray]]:
+def _samples(member: Member, models: Sequence[nn.Module], case: Case, passes: int) -> Iterator[tuple[str, np.ndarray]]:
     from heldout.predict.uncertainty import dropout_answers, ensemble_answers, flip_answers, has_dropout
 
     config: Task = member.config
-    exclusive, asked = member.dataset.exclusive, 0
+    exclusive, measured = member.dataset.exclusive, 0
     if has_dropout(config, models[0]):
-        asked += 1
+        measured += 1
         yield "dropout", dropout_answers(config, models[0], case, exclusive, passes)
     if member.tta:
-        asked += 1
+        measured += 1
         yield "flips", flip_answers(config, models[0], case, exclusive, member.tta)
     if len(models) > 1:
-        asked += 1
+        measured += 1
         yield "seeds", ensemble_answers(config, models, case, exclusive)
-    if not asked:
+    if not measured:
         raise UserError(
-            f"{member.name} has neither dropout nor flips nor several seeds to disagree: name it as "
+            f"{member.name} has neither dropout nor flips nor several seeds to measure uncertainty by: name it as "
             f"{member.spec}/tta={config.flip_axes[0]}, or train a second seed"
         )
 
 
-def _of_case(answers: np.ndarray, exclusive: bool) -> Uncertainty:
-    segmentation = answers.ndim > 2
-    maps = decompose(answers, exclusive=exclusive, background=segmentation)
-    return region_means(maps, (answers.mean(0) >= 0.5).any(0)) if segmentation else maps
+def _of_case(samples: np.ndarray, exclusive: bool) -> Uncertainty:
+    segmentation = samples.ndim > 2
+    maps = decompose(list(samples), exclusive=exclusive, background=segmentation)
+    return region_means(maps, (samples.mean(0) >= 0.5).any(0)) if segmentation else maps
 
 
 def _errors(run: HeldOut) -> pd.DataFrame:
@@ -185,8 +191,8 @@ def _draw(table: pd.DataFrame, summary: list[dict[str, Any]], title: str, path: 
         axes.plot(*curve, lw=1.8, label=f"{METHODS[method]}: AURC {area:.3f}")
     loss = table.drop_duplicates("case_id")["loss"].to_numpy()
     axes.plot(*risk_coverage(loss, loss), lw=1.2, ls="--", color="#7a7a7a", label="oracle")
-    axes.axhline(loss.mean(), lw=1.2, ls=":", color="#7a7a7a", label="uncertainty that says nothing")
-    axes.set(xlabel="share of cases answered, the most certain first", ylabel="mean loss", xlim=(0, 1))
+    axes.axhline(loss.mean(), lw=1.2, ls=":", color="#7a7a7a", label="random ranking")
+    axes.set(xlabel="fraction of cases kept, the most certain first", ylabel="mean loss", xlim=(0, 1))
     axes.set_ylim(0, None)
     axes.set_title(f"{title}, out-of-fold", fontsize=11)
     axes.grid(alpha=0.25, lw=0.6)

@@ -172,7 +172,7 @@ def _input(held: HeldOut) -> dict[str, Any]:
     configs = {member.spec: member.config for member in held.members}
     found = {}
     for spec, config in configs.items():
-        normalize = config.normalize
+        normalize: str = config.normalize
         normalize += f" {list(config.percentiles)}" if normalize == "percentile" else ""
         normalize += f" {[list(one) for one in config.windows] or list(config.window)}" if normalize == "window" else ""
         found[spec] = {
@@ -209,7 +209,9 @@ def _model(held: HeldOut) -> dict[str, Any]:
     networks = {}
     for member in held.members:
         values = member.config.model_dump(mode="json")
-        described = {key: values[key] for key in ("arch", "encoder", "filters", "width") if key in values}
+        described: dict[str, Any] = {
+            key: values[key] for key in ("arch", "encoder", "filters", "width") if key in values
+        }
         described["made_from"] = stands_on(values) or "random weights, and nothing but the data"
         described["parameters"] = member.fits[0].record["parameters"]
         described["networks"] = len(member.fits)
@@ -363,8 +365,8 @@ def _hashes(held: HeldOut) -> dict[str, Any]:
     for member in held.members:
         for fit in member.fits:
             weights[f"{member.name}, seed {fit.seed}, fold {fit.fold}"] = fit.record["sha256"]["weights"]
-        for fit in member.first_stage.fits if member.first_stage else ():
-            weights[f"{fit.record['spec']}, seed {fit.seed}, fold {fit.fold}"] = fit.record["sha256"]["weights"]
+        for stage in member.first_stage.fits if member.first_stage else ():
+            weights[f"{stage.record['spec']}, seed {stage.seed}, fold {stage.fold}"] = stage.record["sha256"]["weights"]
     return {
         "identity": held.decision.identity,
         "data": held.dataset.data_hash,
