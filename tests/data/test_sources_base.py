@@ -102,3 +102,14 @@ def test_a_folder_without_images_is_refused(tmp_path):
         source.loose(tmp_path)
     with pytest.raises(UserError, match="is no folder"):
         source.loose(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("degrees", [0, 5, 18.5, 30])
+def test_the_volume_of_a_voxel_is_the_determinant_of_its_axes(tmp_path, degrees):
+    import nibabel
+
+    affine = np.diag([0.5, 0.5, 4.0, 1])
+    affine[1, 2] = 4.0 * np.tan(np.radians(degrees))
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 6), np.int16), affine), tmp_path / "a.nii")
+    axes = get_source("table", tmp_path, {"dimensions": 3}).voxel_axes({"image": "a.nii"})
+    assert abs(np.linalg.det(axes)) == pytest.approx(1.0)

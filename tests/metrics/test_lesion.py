@@ -152,3 +152,20 @@ def test_surface_scores_by_hand():
 def test_a_table_without_the_measure_is_refused_with_the_field_to_set(metric, word):
     with pytest.raises(UserError, match=f"mask_details = \\('{word}',\\)"):
         score(metric, table(), ["x"])
+
+
+@settings(deadline=None, max_examples=60)
+@given(pairs(), st.floats(-1.2, 1.2), st.floats(-1.2, 1.2), st.sampled_from([0.5, 1.0, 3.0]))
+def test_surface_distances_of_oblique_voxels_agree_with_all_pairs(masks, tilt, turn, step):
+    pred, truth = masks
+    axes = np.array([[1.0, 0.2 * turn, 0], [0, 1.0, step * np.tan(tilt / 2)], [0, 0, step]])[:, : pred.ndim]
+    found = surface_distances(pred, truth, axes)
+    if not pred.any() or not truth.any():
+        corners = np.array(np.meshgrid(*([0, n] for n in pred.shape))).reshape(pred.ndim, -1).T @ axes.T
+        longest = cdist(corners, corners).max()
+        assert found == pytest.approx([longest] * 2 if pred.any() or truth.any() else [0, 0], rel=2e-3)
+        return
+    away = cdist(*(surface(mask) @ axes.T for mask in masks))
+    directed = [away.min(1), away.min(0)]
+    assert found[0] == pytest.approx(max(np.percentile(one, 95) for one in directed), rel=2e-3)
+    assert found[1] == pytest.approx(np.concatenate(directed).mean(), rel=2e-3)

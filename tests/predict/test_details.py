@@ -19,7 +19,7 @@ CLASSES = ("a", "b")
 
 
 def dataset(size=(1.0, 2.0, 3.0)):
-    source = SimpleNamespace(voxel_size=lambda _: size)
+    source = SimpleNamespace(voxel_axes=lambda _: None if size is None else np.diag((*size, 1.0)[:3]))
     return SimpleNamespace(classes=CLASSES, source=source, row=lambda case_id: {"case_id": case_id})
 
 

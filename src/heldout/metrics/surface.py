@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from heldout.metrics.lesion import bounding_box
 
 SURFACE_COLUMNS = ("hd95", "assd")
+_RIGHT_ANGLE = 1e-3  # largest cosine between two axes that counts as one: headers store rounded numbers
 
 
-def surface_distances(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+def surface_distances(pred: np.ndarray, truth: np.ndarray, spacing: ArrayLike) -> np.ndarray:
     """95 % Hausdorff distance and average symmetric surface distance of one class.
 
     The surface is made of the mask's voxels that have a face on the outside, the array's border included. HD95 is the
@@ -24,7 +24,8 @@ def surface_distances(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[flo
     Args:
         pred: Predicted mask (*S) bool.
         truth: True mask (*S) bool.
-        spacing: Size of a voxel along every axis, in mm.
+        spacing: Size of a voxel along every axis, in mm; or, where the axes may be oblique, a matrix whose columns are
+            the steps from one voxel to the next along every axis, in mm.
 
     Returns:
         (2,) float64 in mm, in the order of :data:`SURFACE_COLUMNS`.
@@ -38,15 +39,37 @@ def surface_distances(pred: np.ndarray, truth: np.ndarray, spacing: Sequence[flo
         (0.5, 0.25)
     """
     from scipy.ndimage import distance_transform_edt
+    from scipy.spatial import cKDTree
 
+    axes = np.asarray(spacing, np.float64)
+    if axes.ndim == 2 and _right_angled(axes):
+        axes = np.linalg.norm(axes, axis=0)
     if not pred.any() or not truth.any():
-        diagonal = float(np.linalg.norm(np.multiply(pred.shape, spacing)))
+        diagonal = _diagonal(pred.shape, axes)
         return np.full(2, diagonal if pred.any() or truth.any() else 0.0)
     box = bounding_box(pred | truth)
     surfaces = [_surface(mask[box]) for mask in (pred, truth)]
-    away = [distance_transform_edt(~surface, sampling=spacing) for surface in surfaces]
-    directed = [away[1][surfaces[0]], away[0][surfaces[1]]]
+    if axes.ndim == 1:
+        away = [distance_transform_edt(~surface, sampling=axes) for surface in surfaces]
+        directed = [away[1][surfaces[0]], away[0][surfaces[1]]]
+    else:
+        points = [np.argwhere(surface) @ axes.T for surface in surfaces]
+        directed = [cKDTree(points[1 - n]).query(points[n])[0] for n in (0, 1)]
     return np.array([max(np.percentile(one, 95) for one in directed), np.concatenate(directed).mean()])
+
+
+def _right_angled(axes: np.ndarray) -> bool:
+    lengths = np.linalg.norm(axes, axis=0)
+    cosines = axes.T @ axes / np.outer(lengths, lengths)
+    return bool(np.abs(cosines - np.eye(len(cosines))).max() < _RIGHT_ANGLE)
+
+
+def _diagonal(shape: tuple[int, ...], axes: np.ndarray) -> float:
+    """Longest distance between two corners of an array."""
+    if axes.ndim == 1:
+        return float(np.linalg.norm(np.multiply(shape, axes)))
+    corners = np.stack(np.meshgrid(*([-1, 1],) * len(shape)), -1).reshape(-1, len(shape)) * shape
+    return float(np.linalg.norm(corners @ axes.T, axis=1).max())
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:

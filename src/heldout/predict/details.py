@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -47,14 +46,14 @@ def mask_details(config: Task, dataset: Dataset) -> Details | None:
             for name, pred, true in pairs:
                 counts = count_lesions(pred, true)
                 found |= {f"{kind}_{name}": int(n) for kind, n in zip(LESION_COLUMNS, counts, strict=True)}
-        size = dataset.source.voxel_size(dataset.row(case_id)) if asked & {"surface", "volume"} else None
+        axes = dataset.source.voxel_axes(dataset.row(case_id)) if asked & {"surface", "volume"} else None
         if "surface" in asked:
-            spacing = (1.0,) * (mask.ndim - 1) if size is None else size[: mask.ndim - 1]
+            spacing = np.ones(mask.ndim - 1) if axes is None else axes[:, : mask.ndim - 1]
             for name, pred, true in pairs:
                 distances = surface_distances(pred, true, spacing)
                 found |= {f"{kind}_{name}": float(mm) for kind, mm in zip(SURFACE_COLUMNS, distances, strict=True)}
-        if "volume" in asked and size is not None:
-            found["voxel_mm3"] = math.prod(size)
+        if "volume" in asked and axes is not None:
+            found["voxel_mm3"] = abs(float(np.linalg.det(axes)))
         return found
 
     return measure

@@ -175,14 +175,21 @@ class Source(ABC):
             raise BadFile(f"the masks of case {row['case_id']} differ in shape: they must agree")
         return np.concatenate(masks)
 
-    def voxel_size(self, row: Mapping[str, Any]) -> tuple[float, ...] | None:
-        """Millimeters along the axes of a case's file, by its header; None for pictures.
+    def voxel_axes(self, row: Mapping[str, Any]) -> np.ndarray | None:
+        """Steps from one voxel to the next along the axes of a case's file, in mm, as the columns of (3, 3).
 
-        A slice of a volume adds its thickness, so that the product is always the volume of a voxel.
+        By the file's header; None for pictures. A slice of a volume adds the step through it, so that the determinant
+        is always the volume of a voxel, oblique ones included.
         """
         path = self.paths(row["image"])[0]
-        affine = readers.nifti_affine(path) if path.name.endswith((".nii", ".nii.gz")) else self.read_image(row).affine
-        return None if affine is None else tuple(float(n) for n in np.linalg.norm(affine[:3, :3], axis=0))
+        plain = "#" not in path.name and path.is_file() and readers.format_of(path) == "nifti"
+        affine = readers.nifti_affine(path) if plain else self.read_image(row).affine
+        return None if affine is None else affine[:3, :3]
+
+    def voxel_size(self, row: Mapping[str, Any]) -> tuple[float, ...] | None:
+        """Lengths of :meth:`voxel_axes` in mm; None for pictures."""
+        axes = self.voxel_axes(row)
+        return None if axes is None else tuple(float(n) for n in np.linalg.norm(axes, axis=0))
 
     def loose(self, folder: Path) -> pd.DataFrame:
         """List the unlabeled files below a folder, in natural order; masks of the dataset's own layout are left out.

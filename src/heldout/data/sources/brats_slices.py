@@ -86,13 +86,13 @@ class BratsSlices(Source):
             return np.stack(masks)
         return np.max([np.where(mask == 1, value, mask) for value, mask in enumerate(masks, start=1)], axis=0)[None]
 
-    def voxel_size(self, row: Mapping[str, Any]) -> tuple[float, ...] | None:
-        """Height, width and thickness of a slice's voxel in mm."""
+    def voxel_axes(self, row: Mapping[str, Any]) -> np.ndarray | None:
+        """Steps down, across and through a slice in mm, as columns."""
         path, _ = _split(self.paths(row["image"])[0])
         affine = readers.nifti_affine(path)
         axes, _ = geometry.orientation(affine, 3)
-        right, front, top = np.linalg.norm(affine[:3, :3], axis=0)[list(axes)]
-        return float(front), float(right), float(top)
+        right, front, top = axes
+        return affine[:3, [front, right, top]]
 
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
         for patient, files in self._patients(self.root):
