@@ -186,11 +186,6 @@ class Source(ABC):
         affine = readers.nifti_affine(path) if plain else self.read_image(row).affine
         return None if affine is None else affine[:3, :3]
 
-    def voxel_size(self, row: Mapping[str, Any]) -> tuple[float, ...] | None:
-        """Lengths of :meth:`voxel_axes` in mm; None for pictures."""
-        axes = self.voxel_axes(row)
-        return None if axes is None else tuple(float(n) for n in np.linalg.norm(axes, axis=0))
-
     def loose(self, folder: Path) -> pd.DataFrame:
         """List the unlabeled files below a folder, in natural order; masks of the dataset's own layout are left out.
 
