@@ -295,7 +295,7 @@ def test_brats_unknown_labels_are_refused_by_case(brats):
 def test_brats_empty_slices_are_thinned_out_always_alike_and_said(brats):
     none = get_source("brats_slices", brats, {"empty_share": 0.0})
     assert list(none.index()["case_id"]) == [f"TCGA-{p}_{z:03d}" for p in (1, 2) for z in (2, 3)]
-    assert "2 slices without tumour are left out" in none.report()[0]
+    assert "2 slices without tumor are left out" in none.report()[0]
     some = [get_source("brats_slices", brats, {"empty_share": 0.5}).index() for _ in range(2)]
     assert some[0].equals(some[1])
     with pytest.raises(UserError, match=r"empty_share = 2\.0"):
