@@ -19,7 +19,8 @@ from heldout.evaluate.compare import compare_held_out, compare_rows
 from heldout.evaluate.held_out import open_held_out
 from heldout.evaluate.thresholds import thresholds_path
 from heldout.metrics import score
-from heldout.report.results.ablation import FEW, _gain
+from heldout.report.results import FEW, gain_text
+from heldout.report.templates import markdown
 from heldout.train.runs import fit_folder
 
 
@@ -37,9 +38,9 @@ def test_a_child_stands_beside_its_parent_with_the_paired_difference(home, masks
     assert "lr = 0.01" in missing.changed
     assert run(["results"]) == 0
     text = (home / "RESULTS.md").read_text()
-    assert "### 00x" in text
+    assert "| experiment | change of the parent | score |" in text
     assert "no finished run of exp001" in text
-    assert f"| {parent} |" in text
+    assert f"| {markdown(parent)} |" in text
 
 
 def test_both_sides_are_cross_fitted_and_the_difference_at_one_half_stands_beside(home, masks):
@@ -64,16 +65,15 @@ def test_both_sides_are_cross_fitted_and_the_difference_at_one_half_stands_besid
 def test_bold_is_what_holds_however_masks_are_cut_and_on_patients_enough():
     clear = Measure(0.5, 0.4, 0.6, -0.1, -0.15, -0.05, 0.0, FEW)
     doubtful, opposite = replace(clear, gain_high=0.01), replace(clear, gain=0.1, gain_low=0.05, gain_high=0.15)
-    assert _gain(clear).startswith("**-0.1000**")
-    assert _gain(clear, clear).startswith("**-0.1000**")
-    assert _gain(clear, clear).endswith("at one half -0.1000 [-0.150, -0.050]")
+    assert gain_text(clear).startswith("**-0.1000**")
+    assert gain_text(clear, clear).startswith("**-0.1000**")
     for main, half in [
         (doubtful, None),
         (clear, doubtful),
         (clear, opposite),
         (replace(clear, patients=FEW - 1), None),
     ]:
-        assert "**" not in _gain(main, half)
+        assert "**" not in gain_text(main, half)
 
 
 def test_tuning_is_that_of_a_blend_of_one(masks):
@@ -160,7 +160,7 @@ def test_a_damaged_run_becomes_a_line_with_the_reason(home, finish, capsys):
     said = capsys.readouterr().out
     assert f"note: no score of {spec}: " in said
     assert "run.json" in said
-    assert "| 0 networks | - | - | - |" in (home / "RESULTS.md").read_text()  # neither a budget nor a time
+    assert "| - | - | - |" in (home / "RESULTS.md").read_text()  # neither a score nor a time
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,8 @@ def test_a_blend_stands_last_beside_its_best_member(home, masks):
     assert blend.main.gain == pytest.approx(blend.main.score - max(alone.values()))
     assert blend.presence.low <= blend.presence.score <= blend.presence.high
     assert run(["results"]) == 0
-    assert f"| both | {blend.parent} with others blended in: 0.50 {parent}" in (home / "RESULTS.md").read_text()
+    line = markdown(f"{blend.parent} with others blended in: 0.50 {parent}")
+    assert f"| both | {line}" in (home / "RESULTS.md").read_text()
 
 
 def test_a_damaged_memory_of_earlier_calls_is_made_anew(home, masks):

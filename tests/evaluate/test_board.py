@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 from rich.console import Console
 
@@ -14,7 +13,7 @@ from heldout.report.format import duration
 from heldout.report.format import test_evals_text as evals_text
 from heldout.report.leaderboard import show
 from heldout.report.page import write_markdown
-from heldout.report.results.write import write_results
+from heldout.report.results import write_results
 
 
 def fit(fold: int, **values) -> dict:
@@ -124,19 +123,14 @@ def test_changes_name_fields_and_overridden_methods():
     assert changes(old, new) == ["lr = 0.2", "build_loss()"]
 
 
-def test_results_name_part_budget_folds_machine_and_tests(home):
+def test_results_name_part_scores_and_test_evaluations(home):
     text = write_results(ROWS)[0].read_text()
-    assert "| exp001@quick | dice_pos | 0.9900 [0.890, 1.090] | 20 cases of 9 patients | 0, 1 | 0 | quick |" in text
-    assert "a processor, 2 cores, torch 2.9" in text
-    assert "0.7000, 2 test evaluations (+ 1 of earlier versions), 5 of this test part in all" in text
-    assert "cross-fitted 0.8100" in text
-    assert "| exp002 | 0.8000 | 0.7900 | +0.0100 |" in text
-    assert "| tuned | 0.9000 | 0.8100 | +0.0900 |" in text
-
-
-def test_results_name_the_tuned_blend_where_nothing_simpler_was_kept(home):
-    path, _ = write_results([replace(ROWS[0], baselines={})])
-    assert "| mix, as tuned | 0.9000 | 0.8100 | +0.0900 |" in path.read_text()
+    assert "dice_pos 0.9900 [0.890, 1.090]" in text
+    assert "Scored on 20 cases of 9 patients, folds 0, 1" in text
+    assert (
+        "mix on the test part: 0.7000, 2 test evaluations (+ 1 of earlier versions), 5 of this test part in all."
+        in text
+    )
 
 
 def test_markdown_cannot_be_broken_by_a_title(home):

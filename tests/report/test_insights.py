@@ -14,6 +14,7 @@ from heldout.cli import run
 from heldout.cli.full import loading_processes, run_family
 from heldout.config import load
 from heldout.evaluate.uncertainty import METHODS
+from heldout.report.templates import markdown
 from heldout.train import runs
 
 OPTIONS = "source_options={'patients':40,'images_per_patient':1,'size':32}"
@@ -68,7 +69,7 @@ def test_uncertainty_says_of_every_case_and_method_how_unsure_it_is(at_home, cap
     assert (folder / "risk_coverage.png").stat().st_size > 5000
     assert run(["results"]) == 0
     results = at_home / "RESULTS.md"
-    assert f"| {SPEC} | dropout left on |" in results.read_text()
+    assert f"| {markdown(SPEC)} | dropout left on |" in results.read_text()
     files.write_json(folder / "summary.json", {**summary, "networks": "others"})  # the run was trained anew since
     assert run(["results"]) == 0
     assert "dropout left on" not in results.read_text()

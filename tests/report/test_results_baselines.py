@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,11 +12,11 @@ from heldout.cli import run
 from heldout.evaluate.ablation import family_of
 from heldout.evaluate.collect import collect
 from heldout.evaluate.row import Row
-from heldout.report.results import baselines as results_baselines
-from heldout.report.results.baselines import baseline_tables, matching
-from heldout.report.results.write import write_results
+from heldout.report import baselines
+from heldout.report.baselines import baselines_path, comparisons, matching
+from heldout.report.results import write_results
 
-ENTRIES = json.loads(Path(results_baselines.__file__).with_name("baselines.json").read_text())["entries"]
+ENTRIES = json.loads(baselines_path().read_text())["entries"]
 ENTRY = {"family": "04x", "datasets": ["bones", "hands"], "metrics": ["dice_pos"]}
 
 
@@ -32,6 +31,12 @@ def ours(name: str, score: float | None = 0.5, folds=(0, 1), dataset: str = "bon
 def blend(name: str, score: float | None, folds=(0, 1), **changes) -> Row:
     changed = {"kind": "blend", "budget": "quick", "fold_scores": dict.fromkeys(folds, score), **changes}
     return replace(ours(name, score, (), **changed))
+
+
+def beside(rows) -> str:
+    """All tables of other systems and ours, as text."""
+    found = comparisons(rows)
+    return "\n".join([" | ".join(line) for one in found for line in [one.columns, *one.rows, one.notes]])
 
 
 def shown(*rows: Row, **changes) -> list[str]:
@@ -80,18 +85,18 @@ def test_an_entry_can_name_an_experiment_to_stand_beside_the_best():
 def test_other_systems_stand_beside_matching_runs_only(finish):
     finish(seeds=(0,))
     rows = collect()
-    assert baseline_tables(rows) == ""
+    assert comparisons(rows) == []
     rows[0].name, rows[0].dataset, rows[0].metric = "exp040@quick", "FracAtlas", "dice_pos"
     rows[0].budget, rows[0].scaled = "quick", ["epochs = 6"]
-    text = baseline_tables(rows)
+    text = beside(rows)
     assert "0.3837" in text
     assert "quick: epochs = 6" in text
-    assert "exp040@quick**, cut at one half" in text
+    assert "heldout, exp040@quick, threshold of one half" in text
     assert "AdrenalMNIST3D" not in text
     assert "`make full-fracatlas`) has not been run" in text
     for budget in ("baseline", "production", None):  # made for a GPU
         rows[0].budget = budget
-        assert "has not been run" not in baseline_tables(rows)
+        assert "has not been run" not in beside(rows)
 
 
 def test_their_own_definitions_keep_their_own_names():
@@ -99,13 +104,13 @@ def test_their_own_definitions_keep_their_own_names():
         ours("exp010@quick", 0.6, dataset="lesions", checkpoint="best"),
         ours("exp011@quick", 0.5, dataset="lesions"),
     ]
-    text = baseline_tables(rows)
-    assert "| system | Dice (ours: dice_pos) | IoU (ours: iou_pos) |" in text
+    text = beside(rows)
+    assert "system | Dice (ours: dice_pos) | IoU (ours: iou_pos) |" in text
     assert "Tversky | 0.0864 | 0.0476 | 0.8454 |" in text
-    assert "**heldout, exp010@quick**\\*, cut" in text
-    assert "**heldout, exp011@quick**, cut" in text
-    assert text.count("\n\\* the checkpoint was chosen") == 1
-    assert "\n\\*" not in baseline_tables(rows[1:])
+    assert "heldout, exp010@quick*, threshold" in text
+    assert "heldout, exp011@quick, threshold" in text
+    assert text.count("* the checkpoint was chosen") == 1
+    assert "* the checkpoint" not in beside(rows[1:])
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["title"])
@@ -113,7 +118,7 @@ def test_every_figure_of_the_file_has_a_column(entry):
     columns = {entry.get("own_names", {}).get(name, name) for name in entry["metrics"]}
     for system in entry["systems"]:
         assert set(system["values"]) <= columns
-        assert set(results_baselines._CONDITIONS) <= set(system)
+        assert set(baselines._CONDITIONS) <= set(system)
 
 
 def test_the_note_on_real_lesions_is_what_the_benchmark_measured():
@@ -139,6 +144,39 @@ def test_what_the_source_says_of_its_data_stands_under_the_dataset(home, finish)
 
 def test_patients_are_told_only_where_they_are_fewer_than_the_cases(home):
     text = write_results([ours("exp040"), ours("exp041", patients=9, checkpoint="best")])[0].read_text()
-    assert "| exp040 | dice_pos | 0.5000 | 20 cases | 0, 1 |" in text
-    assert "| exp041\\* | dice_pos | 0.5000 | 20 cases of 9 patients | 0, 1 |" in text
-    assert text.count("\n\\* the checkpoint was chosen") == 1
+    assert "\n- Scored on 20 cases, folds 0, 1 unless said otherwise.\n" in text
+    assert "\n- exp041: 20 cases of 9 patients, folds 0, 1.\n" in text
+    assert "| exp041\\* |" in text
+    assert text.count("\n- \\* the checkpoint was chosen") == 1
+
+
+def test_a_file_with_rows_of_runs_that_are_not_here_is_kept(home, finish, capsys):
+    spec = finish(seeds=(0,))
+    path = home / "RESULTS.md"
+    assert run(["results"]) == run(["results"]) == 0  # rows that are here may be written again
+    shipped = (files.REPOSITORY / "RESULTS.md").read_text()
+    path.write_text(shipped)
+    capsys.readouterr()
+    assert run(["results"]) == 2
+    error = capsys.readouterr().err
+    assert "rows that working/ has no run or blend for (exp040@quick, exp040_coarse@quick" in error
+    assert error.count("\n") == 1
+    assert path.read_text() == shipped
+    assert run(["results", "--force"]) == 0
+    assert spec in path.read_text()
+
+
+def test_the_shipped_results_are_short_and_have_narrow_ablations():
+    lines = (files.REPOSITORY / "RESULTS.md").read_text().splitlines()
+    assert len(lines) <= 250
+    heads = [line for line in lines if line.startswith("| experiment |")]
+    assert heads
+    assert all(line.count("|") <= 7 for line in heads)
+
+
+def test_names_of_a_user_are_shown_literally(home):
+    nasty = "<script> `x` a|b \x1b[2J"
+    text = write_results([ours("exp040", title=nasty, dataset=nasty)])[0].read_text()
+    assert "&lt;script> \\`x\\` a\\|b \\x1b[2J" in text
+    assert "<script>" not in text
+    assert "\x1b" not in text

@@ -75,12 +75,16 @@ def lb(
     finish(public_scores_path(), "leaderboard")
 
 
-def results() -> None:
-    """Write RESULTS.md from the run folders: scores, parts, budgets, machines and times."""
+def results(
+    force: Annotated[
+        bool, typer.Option("--force", help="overwrite a file with rows of runs that are not here")
+    ] = False,
+) -> None:
+    """Write RESULTS.md from the run folders: scores beside other systems, ablations, test evaluations."""
     from heldout.evaluate.collect import collect
-    from heldout.report.results.write import write_results
+    from heldout.report.results import write_results
 
-    path, missing = write_results(collect())
+    path, missing = write_results(collect(), force=force)
     for line in missing:
         print(f"  note: no score of {line}")
     finish(path)

@@ -8,9 +8,7 @@ from heldout.evaluate.row import Row
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Co")
 UNRANKED = "not ranked: a budget, or fits missing"
-BEST_CHECKPOINT = (
-    "\\* the checkpoint was chosen by the score of the fold that it is evaluated on: optimistically biased."
-)
+BEST_CHECKPOINT = "* the checkpoint was chosen by the score of the fold that it is evaluated on: optimistically biased."
 
 
 def visible(text: str) -> str:
@@ -93,8 +91,8 @@ def cases_text(row: Row) -> str:
 
 
 def asterisk(row: Row) -> str:
-    """What follows a name in Markdown where :data:`BEST_CHECKPOINT` applies; empty where it does not."""
-    return "\\*" if row.checkpoint == "best" else ""
+    """What follows a name where :data:`BEST_CHECKPOINT` applies; empty where it does not."""
+    return "*" if row.checkpoint == "best" else ""
 
 
 def test_evals_text(row: Row) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +18,29 @@ from heldout.report.format import BEST_CHECKPOINT, asterisk, bounds, cases_text,
 from heldout.train.runs import RunInfo, read_info, run_folder
 
 _CONDITIONS = ("data", "split", "budget", "pretraining", "source")
-_HEAD = """## Beside other systems
-
-Their figures are as their own descriptions state them (`src/heldout/report/results/baselines.json`). Of ours the best
-finished run and the best blend stand there for each dataset and budget: that with the most folds, and of those with the
-highest score, which flatters what is best of many; detectors that only serve a second stage stay out. All stand on
-different cases, splits, budgets and pretraining, told in every line, so that no line proves one better. Ours
-are out-of-fold; thresholds are tuned only for blends that are ranked by a score of masks or calls, and cross-fitted
-there.
-"""
 
 
-def baseline_tables(rows: Sequence[Row]) -> str:
-    """A table for every kind of data of which there is a run; empty where there is none."""
-    entries = files.read_json(Path(__file__).with_name("baselines.json"))["entries"]
-    tables = [table for entry in entries if (table := _table(entry, rows))]
-    return "\n".join([_HEAD, *tables]) if tables else ""
+@dataclass(frozen=True)
+class Comparison:
+    """Other systems and ours on one kind of data: a table with notes below it."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    notes: list[str]
+
+
+def baselines_path() -> Path:
+    """The repository's file of other systems' figures."""
+    return files.REPOSITORY / "exps" / "baselines.json"
+
+
+def comparisons(rows: Sequence[Row]) -> list[Comparison]:
+    """A table for every kind of data of which there is a run; none where the repository names no other systems."""
+    if not baselines_path().is_file():
+        return []
+    entries = files.read_json(baselines_path())["entries"]
+    return [found for entry in entries if (found := _compare(entry, rows)) is not None]
 
 
 def matching(entry: dict[str, Any], rows: Sequence[Row]) -> list[Row]:
@@ -62,34 +69,30 @@ def _experiment(row: Row) -> str:
     return re.split("[@+]", row.name)[0]
 
 
-def _table(entry: dict[str, Any], rows: Sequence[Row]) -> str:
+def _compare(entry: dict[str, Any], rows: Sequence[Row]) -> Comparison | None:
     ours = matching(entry, rows)
     if not ours:
-        return ""
+        return None
     metrics, own_names = entry["metrics"], entry.get("own_names", {})
     headings = [f"{own_names[name]} (ours: {name})" if name in own_names else name for name in metrics]
-    columns = ["system", *headings, *_CONDITIONS]
-    lines = [f"### {entry['family']}: {entry['title']}", "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    found = []
     for system in entry["systems"]:
         values = [number(system["values"].get(own_names.get(name, name))) for name in metrics]
-        cells = [system["name"], *values, *(system[key] for key in _CONDITIONS)]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += [f"| {' | '.join(_ours(row, metrics))} |" for row in ours]
-    notes = [entry.get("note")]
+        found.append([system["name"], *values, *(system[key] for key in _CONDITIONS)])
+    found += [_ours(row, metrics) for row in ours]
+    notes = [entry["note"]] if entry.get("note") else []
     if {row.budget for row in ours} <= set(entry.get("budgets_of_a_cpu", ())):
         notes.append(entry["note_of_a_cpu"])
     if any(row.checkpoint == "best" for row in ours):
         notes.append(BEST_CHECKPOINT)
-    for note in filter(None, notes):
-        lines += ["", *textwrap.wrap(note, 120, break_on_hyphens=False)]
-    return "\n".join([*lines, ""])
+    return Comparison(f"{entry['family']}: {entry['title']}", ["system", *headings, *_CONDITIONS], found, notes)
 
 
 def _ours(row: Row, metrics: Sequence[str]) -> list[str]:
     values = []
     for name in metrics:
         interval = f" {bounds(row.low, row.high)}" if name == row.metric and row.low is not None else ""
-        values.append(f"**{number(_value(row, name))}**{interval}" if _value(row, name) is not None else "-")
+        values.append(f"{number(_value(row, name))}{interval}")
     infos = _infos(row)
     configs = [info.config["config"] for info in infos]
     near = bool(configs) and all(config["near_duplicates"] for config in configs)
@@ -98,7 +101,7 @@ def _ours(row: Row, metrics: Sequence[str]) -> list[str]:
     budget = f"{row.budget}: {', '.join(row.scaled)}" if row.budget and row.scaled else row.budget or "full"
     starts = [found for config in configs if (found := stands_on(config))]
     pretraining = ", ".join(dict.fromkeys(starts)) or ("none" if configs else "not known")
-    name = f"**heldout, {'blend ' if row.kind == 'blend' else ''}{row.name}**{asterisk(row)}, {_cut(row, infos)}"
+    name = f"heldout, {'blend ' if row.kind == 'blend' else ''}{row.name}{asterisk(row)}, {_thresholds(row, infos)}"
     return [name, *values, f"{cases_text(row)} of {row.dataset}", split, budget, pretraining, "this file"]
 
 
@@ -114,13 +117,13 @@ def _infos(row: Row) -> list[RunInfo]:
     return [info for spec in specs if (info := read_info(run_folder(spec))) is not None]
 
 
-def _cut(row: Row, infos: Sequence[RunInfo]) -> str:
-    """How its masks and calls are made."""
+def _thresholds(row: Row, infos: Sequence[RunInfo]) -> str:
+    """How its masks and predicted labels are made."""
     if any(info.config["exclusive"] and len(info.config["classes"]) > 1 for info in infos):
         return "the most probable class each"
-    if row.kind == "blend" and get_metric(row.metric).thresholded:
-        return "cut at thresholds tuned on the other folds (cross-fitted)"
-    return "cut at one half"
+    if row.threshold == "cross-fitted" or (row.kind == "blend" and get_metric(row.metric).thresholded):
+        return "cross-fitted thresholds"
+    return "threshold of one half"
 
 
 def _value(row: Row, name: str) -> float | None:

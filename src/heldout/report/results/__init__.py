@@ -1,1 +1,0 @@
-"""RESULTS.md: what the real experiments scored, beside other systems."""
