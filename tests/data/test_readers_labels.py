@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from heldout.data.image import BadFile
-from heldout.data.readers import open_any, open_mask
+from heldout.data.readers import nifti_affine, open_any, open_mask
 
 PALETTES = {
     "VOC": [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0],
@@ -86,3 +86,33 @@ def test_whole_numbers_stored_as_floats_are_labels(tmp_path):
     array = np.random.default_rng(0).integers(0, 4, (16, 20)).astype(np.float32)
     tifffile.imwrite(tmp_path / "a.tif", array)
     assert np.array_equal(open_mask(tmp_path / "a.tif")[0], array)
+
+
+@pytest.mark.parametrize(("unit", "millimeters"), [("meter", 1e3), ("mm", 1), ("micron", 1e-3), ("unknown", 1)])
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("ending", ["nii", "nii.gz"])
+def test_affines_are_in_millimeters_whatever_the_unit_of_the_header(tmp_path, unit, millimeters, kind, ending):
+    affine = np.diag([0.8, 0.9, 2.5, 1])
+    affine[:3, 3] = (-20, 11, 3)
+    stored = affine.copy()
+    stored[:3] /= millimeters
+    image = kind(np.arange(60, dtype=np.int16).reshape(3, 4, 5), stored)
+    image.header.set_xyzt_units(unit, "sec")
+    nibabel.save(image, tmp_path / f"a.{ending}")
+    assert np.allclose(open_any(tmp_path / f"a.{ending}").affine, affine, atol=1e-4)
+    assert np.allclose(nifti_affine(tmp_path / f"a.{ending}"), affine, atol=1e-4)
+
+
+def test_voxels_of_a_micron_have_a_volume(tmp_path):
+    image = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([0.5, 0.5, 1, 1]))
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "a.nii")
+    assert np.allclose(np.diag(open_any(tmp_path / "a.nii").affine)[:3], [0.0005, 0.0005, 0.001])
+
+
+def test_an_unknown_unit_code_is_refused(tmp_path):
+    data = bytearray(nibabel.Nifti1Image(np.zeros((3, 4, 5), np.int16), np.eye(4)).to_bytes())
+    data[123] = 5
+    (tmp_path / "a.nii").write_bytes(data)
+    with pytest.raises(BadFile, match=r"a\.nii has the unknown spatial unit 5: set xyzt_units"):
+        open_any(tmp_path / "a.nii")

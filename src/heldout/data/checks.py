@@ -14,7 +14,7 @@ import pandas as pd
 
 from heldout.data import readers
 from heldout.data.fingerprint import Fingerprint, content_hash, fingerprint
-from heldout.data.image import BadFile, Image
+from heldout.data.image import BadFile, Image, invertible
 from heldout.data.parallel import map_cases
 from heldout.data.prepare import ArrayStore
 from heldout.data.sources import Source
@@ -23,7 +23,6 @@ from heldout.errors import UserError
 SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,149}")
 PARTS = ("", "train", "test", "submit")
 SHOWN = 5
-SMALLEST_VOXEL = 1e-8  # mm³: a smaller one has no volume
 AFFINE_TOLERANCE = 1e-3  # mm: headers store rounded numbers
 
 
@@ -181,9 +180,7 @@ def _check_image(source: Source, row: Mapping[str, Any], image: Image) -> None:
         raise BadFile(f"{case} holds NaN or infinite values: replace them or leave the case out")
     if array.min() == array.max():
         raise BadFile(f"{case} is empty, every pixel is {array.flat[0]}: restore its file or leave the case out")
-    if image.affine is not None and not (
-        np.isfinite(image.affine).all() and abs(np.linalg.det(image.affine[:3, :3])) > SMALLEST_VOXEL
-    ):
+    if image.affine is not None and not invertible(image.affine):
         raise BadFile(f"{case} has an affine that is not invertible: repair the header of its file")
 
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from heldout.errors import UserError
 
+_FLAT = 1e-6  # voxel volume as a share of the product of its edges, below which the axes lie in a plane
+
 
 class BadFile(UserError):  # noqa: N818 - the name says what is bad
     """A file that cannot be trusted: its message names the file, what is wrong and the remedy."""
@@ -52,3 +54,11 @@ def check_labels(where: object, array: np.ndarray) -> None:
         raise BadFile(
             f"{where} holds the label value {odd.flat[0]:g}: store class numbers, whole numbers from 0 to 255"
         )
+
+
+def invertible(affine: np.ndarray) -> bool:
+    """Whether an affine (4, 4) spans a space, at any size of voxels."""
+    if not np.isfinite(affine).all():
+        return False
+    edges = float(np.prod(np.linalg.norm(affine[:3, :3], axis=0)))
+    return abs(float(np.linalg.det(affine[:3, :3]))) > _FLAT * edges

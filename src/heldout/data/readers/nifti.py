@@ -12,11 +12,12 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from heldout.data.image import BadFile, Image, check_labels
+from heldout.data.image import BadFile, Image, check_labels, invertible
 
 MAX_BYTES = 2**33
 _CHUNK = 2**22
 _HEAD = 544  # the larger of the two headers, with its four extension bytes
+_MILLIMETERS = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # of a spatial unit of the header; an unknown one counts as mm
 _MOST_COMPRESSED = 1032  # deflate cannot shrink data further than this
 
 
@@ -42,7 +43,7 @@ def read(path: Path) -> Image:
         if bad:
             raise BadFile(f"{path} holds {bad} NaN or infinite voxels: replace them, or set it aside with --skip-bad")
     array = array.reshape((*array.shape[:3], -1))
-    return Image(np.moveaxis(array, -1, 0), image.affine.astype(np.float64))
+    return Image(np.moveaxis(array, -1, 0), _in_millimeters(path, image.header))
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -59,14 +60,23 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def read_affine(path: Path) -> np.ndarray:
-    """Affine (4, 4) by the header alone; errors as :func:`read`, save for what only the voxels show."""
+    """Affine (4, 4) in mm by the header alone; errors as :func:`read`, save for what only the voxels show."""
+    return _in_millimeters(path, read_header(path)[0])
+
+
+def read_header(path: Path) -> tuple[Any, Any]:
+    """Header of a file, compressed or not whatever its name says, and the nibabel class of its image.
+
+    Raises:
+        BadFile: the file is missing or its header is damaged.
+    """
     try:
         with open(path, "rb") as handle:
             head = handle.read(2**16)
     except OSError as error:
         raise BadFile(f"{path} cannot be read ({error.strerror}): restore the file or its permissions") from None
     whole = _inflate(path, head, _HEAD) if head.startswith(b"\x1f\x8b") else head
-    return np.asarray(_header(path, bytes(whole[:_HEAD]))[0].get_best_affine(), np.float64)
+    return _header(path, bytes(whole[:_HEAD]))
 
 
 def _load(path: Path) -> Any:
@@ -151,9 +161,19 @@ def _expected_bytes(path: Path, header: Any) -> int:
     return expected
 
 
+def _in_millimeters(path: Path, header: Any) -> np.ndarray:
+    """Affine (4, 4) of a header, whatever its spatial unit."""
+    unit = int(header["xyzt_units"]) & 7
+    if unit not in _MILLIMETERS:
+        raise BadFile(f"{path} has the unknown spatial unit {unit}: set xyzt_units of its header to 2 (mm)")
+    affine = np.array(header.get_best_affine(), np.float64)
+    affine[:3] *= _MILLIMETERS[unit]
+    return affine
+
+
 def _values(path: Path, image: Any) -> np.ndarray:
     affine = image.affine
-    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if affine is None or not invertible(affine):
         raise BadFile(f"{path} has an affine that is not invertible: repair its header")
     array = np.asanyarray(image.dataobj)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
