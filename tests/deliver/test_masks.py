@@ -68,3 +68,23 @@ def test_pictures_are_black_and_white_for_one_class_and_label_values_for_several
 def test_overlapping_classes_have_a_file_each():
     mask = np.array([[[0, 1]], [[1, 1]]], np.uint8)
     assert [name for name, _ in mask_files("x", mask, ("small", "large"))] == ["x_small.png", "x_large.png"]
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("unit", ["meter", "mm", "unknown"])
+def test_masks_keep_the_header_of_wrongly_named_files(tmp_path, kind, unit):
+    import gzip
+
+    image = kind(np.arange(60, dtype=np.int16).reshape(3, 4, 5), OBLIQUE)
+    image.header.set_xyzt_units(unit)
+    mask, plain = np.ones((1, 3, 4, 5), np.uint8), image.to_bytes()
+    written = []
+    for name, content in {"a.nii": plain, "b.nii.gz": plain, "c.nii": gzip.compress(plain), "d": plain}.items():
+        (tmp_path / name).write_bytes(content)
+        written += [content for _, content in mask_files("x", mask, ("tumor",), like=tmp_path / name)]
+    assert len(set(written)) == 1
+    header = nibabel.load(tmp_path / "a.nii").header.copy()  # as nibabel itself would keep it
+    header.set_data_dtype(np.uint8)
+    for field in ("cal_min", "cal_max", "toffset"):
+        header[field] = 0
+    assert gzip.decompress(written[0]) == kind(mask[0], None, header).to_bytes()

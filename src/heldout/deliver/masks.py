@@ -80,17 +80,18 @@ def nifti_bytes(array: np.ndarray, affine: np.ndarray | None, like: Path | None 
         image = nibabel.Nifti1Image(array.astype(np.uint8), np.eye(4) if affine is None else affine)
         image.header.set_xyzt_units("mm")
         return image.to_bytes()
-    source = nibabel.load(like)
-    if source.shape[:3] != array.shape:
-        raise UserError(f"{like} has shape {source.shape[:3]} but its mask {array.shape}: the file changed meanwhile")
+    from heldout.data.readers.nifti import read_header
+
+    header, kind = read_header(like)  # by content: a file may be compressed or not under either ending
+    shape = header.get_data_shape()[:3]
+    if shape != array.shape:
+        raise UserError(f"{like} has shape {shape} but its mask {array.shape}: the file changed meanwhile")
     # The header itself is kept: both transforms with their codes, so that every viewer agrees with the input.
-    header = source.header.copy()
-    header.extensions.clear()
     header.set_data_dtype(np.uint8)
     header.set_data_shape(array.shape)
     for name in ("cal_min", "cal_max", "toffset"):
         header[name] = 0
-    return type(source)(array.astype(np.uint8), None, header).to_bytes()
+    return kind(array.astype(np.uint8), None, header).to_bytes()
 
 
 def png_bytes(array: np.ndarray) -> bytes:

@@ -14,6 +14,7 @@ from heldout import files
 from heldout.blend.decision import Decision
 from heldout.config import load
 from heldout.data.image import Image
+from heldout.data.readers import format_of
 from heldout.deliver.masks import mask_files
 from heldout.deliver.submission import rle
 from heldout.deliver.submission.check import check, read_submission
@@ -190,8 +191,8 @@ def mask_texts(mask: np.ndarray, classes: tuple[str, ...], empty: str = "") -> d
 
 def nifti_path(root: Path, image: str) -> Path | None:
     """The NIfTI file a case was read from, or None for other formats."""
-    first = image_paths(image)[0]
-    return root / first if first.endswith((".nii", ".nii.gz")) else None
+    path = root / image_paths(image)[0]
+    return path if "#" not in path.name and path.is_file() and format_of(path) == "nifti" else None
 
 
 def write_zip(path: Path, contents: Iterable[tuple[str, bytes]]) -> None:
