@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from heldout.tasks import Both2D
+from heldout.tasks import MultiTask2D
 from tests.predict.test_run import grid, images
 
 
@@ -45,7 +45,7 @@ def run(config, model, arrays, **options):
 @pytest.mark.parametrize("patch_size", [None, (8, 8), (64, 64)])
 @pytest.mark.parametrize("skip", [None, 0.001])
 def test_a_case_shows_what_one_of_its_windows_shows(tta, patch_size, skip):
-    config = Both2D.create(
+    config = MultiTask2D.create(
         overrides={"patch_size": patch_size, "predict_batch_size": 3, **({"skip_mask_below": skip} if skip else {})}
     )
     arrays = [array // 2 for array in images((20, 30), (20, 30), (9, 17))]
@@ -60,7 +60,7 @@ def test_scores_are_means_over_flips():
             return torch.logit(features[-1][:, :, 0, 0], eps=1e-6)
 
     (array,) = images((6, 9))
-    (answer,) = run(Both2D.create(), Corner(), [array], tta="hv")
+    (answer,) = run(MultiTask2D.create(), Corner(), [array], tta="hv")
     corners = array[0][[0, 0, -1, -1], [0, -1, 0, -1]] / 255
     np.testing.assert_allclose(answer.scores, [corners.mean()], atol=1e-5)
 
@@ -69,7 +69,7 @@ def test_scores_are_means_over_flips():
 @pytest.mark.parametrize("tta", ["", "hv"])
 def test_the_decoder_rests_where_the_head_is_sure(patch_size, tta):
     arrays = [np.full((1, 16, 12), level, np.uint8) for level in (20, 200, 100, 128)]
-    config = Both2D.create(overrides={"skip_mask_below": 0.5, "patch_size": patch_size, "predict_batch_size": 4})
+    config = MultiTask2D.create(overrides={"skip_mask_below": 0.5, "patch_size": patch_size, "predict_batch_size": 4})
     model = TwoSmallHeads()
     answers = run(config, model, arrays, tta=tta)
     assert [int(answer.map.max()) for answer in answers] == [0, 200, 0, 128]
@@ -82,11 +82,11 @@ def test_the_decoder_rests_where_the_head_is_sure(patch_size, tta):
 
 def test_whether_a_mask_is_spared_does_not_depend_on_company():
     torch.manual_seed(0)
-    config = Both2D.create(overrides={"encoder": "tu-mobilenetv3_small_050", "tta": "h", "skip_mask_below": 0.5})
+    config = MultiTask2D.create(overrides={"encoder": "tu-mobilenetv3_small_050", "tta": "h", "skip_mask_below": 0.5})
     model, arrays = config.build_model(1, False).eval(), images((40, 32), (40, 32), (32, 40), (40, 32))
     scores = [answer.scores[0] for answer in run(config, model, arrays)]
     # the limit is one of the scores themselves: the last bit decides
-    config = Both2D.create(
+    config = MultiTask2D.create(
         overrides={**config.model_dump(include={"encoder", "tta"}), "skip_mask_below": float(scores[1])}
     )
     together = run(config, model, arrays)
@@ -105,4 +105,4 @@ def test_a_broken_head_is_named_not_stored():
             return features[-1].amax(dim=(2, 3)) * torch.nan
 
     with pytest.raises(UserError, match="prediction of case case0 is not finite"):
-        run(Both2D.create(), Broken(), images((8, 8)))
+        run(MultiTask2D.create(), Broken(), images((8, 8)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from heldout.tasks.both import Both2D
-from heldout.tasks.nets.both2d import TwoHeads
+from heldout.tasks.multitask import MultiTask2D
+from heldout.tasks.nets.multitask2d import TwoHeads
 from heldout.tasks.nets.network import Network
 from tests.train.exp901 import Exp901
 
@@ -36,7 +36,7 @@ class TinyBody(nn.Module):
         )
 
 
-class Exp902(Exp901, Both2D):
+class Exp902(Exp901, MultiTask2D):
     warmup_epochs = 1
     head_epochs = 1
     skip_mask_below = 0.2

@@ -1,8 +1,8 @@
 """What a model is for: its network, its loss, its augmentation, its activation and its score."""
 
 from heldout.tasks.base import Task
-from heldout.tasks.both import Both2D
 from heldout.tasks.classify import Classify2D, Classify3D
+from heldout.tasks.multitask import MultiTask2D
 from heldout.tasks.segment import Segment2D, Segment3D
 
-__all__ = ["Both2D", "Classify2D", "Classify3D", "Segment2D", "Segment3D", "Task"]
+__all__ = ["Classify2D", "Classify3D", "MultiTask2D", "Segment2D", "Segment3D", "Task"]

@@ -4,7 +4,7 @@ import torch
 from exps.exp911 import Exp911
 from torch import nn
 
-from heldout.tasks.both import Both2D
+from heldout.tasks.multitask import MultiTask2D
 
 
 class Small(nn.Module):
@@ -28,7 +28,7 @@ class Small(nn.Module):
         return self.mask(features[-1])
 
 
-class Exp915(Exp911, Both2D):
+class Exp915(Exp911, MultiTask2D):
     seeds = (0,)
     skip_mask_below = 0.3
     tta = "h"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from heldout.config import difference, load
 from heldout.errors import UserError
 from heldout.predict.prediction import presence
-from heldout.tasks import Both2D, Segment2D, Segment3D
+from heldout.tasks import MultiTask2D, Segment2D, Segment3D
 from heldout.tasks.losses.presence import class_logits, presence_target, top_mean
 
 
@@ -82,7 +82,7 @@ def test_the_presence_loss_is_small_where_the_map_agrees_with_the_label(task, fi
 @pytest.mark.parametrize(("classes", "exclusive", "channels"), [(1, False, 1), (2, True, 3), (2, False, 2)])
 @pytest.mark.parametrize("arch", ["Unet", "FPN", "DeepLabV3Plus"])
 def test_one_forward_pass_gives_masks_and_labels(arch, classes, exclusive, channels):
-    config = Both2D.create(overrides={"arch": arch, "head_pooling": "max", "channels": 2})
+    config = MultiTask2D.create(overrides={"arch": arch, "head_pooling": "max", "channels": 2})
     model = config.build_model(classes, exclusive).eval()
     image = torch.rand(2, 2, 50, 33)
     with torch.inference_mode():
@@ -108,7 +108,7 @@ def train_step(config, model, optimizer, epoch):
 
 
 def test_each_stage_trains_its_own_part_and_touches_nothing_else():
-    config = Both2D.create(
+    config = MultiTask2D.create(
         overrides={"warmup_epochs": 1, "head_epochs": 2, "epochs": 4, "encoder": "tu-mobilenetv3_small_050"}
     )
     torch.manual_seed(0)
@@ -138,17 +138,17 @@ def test_each_stage_trains_its_own_part_and_touches_nothing_else():
 )
 def test_contradictions_are_refused(fields, words):
     with pytest.raises(UserError, match=words):
-        Both2D.create(overrides=fields)
+        MultiTask2D.create(overrides=fields)
 
 
 @pytest.mark.parametrize(("child", "parent"), [("exp045", "exp040"), ("exp026", "exp025")])
 def test_a_two_headed_child_is_its_parent_but_for_the_second_head(child, parent):
     one, two = load(child), load(parent)
     assert one.parent_name() == parent
-    assert one.identity()["task"] == "Both2D"
+    assert one.identity()["task"] == "Both2D"  # as records of runs have it
     changed = {line.partition(":")[0] for line in difference(two.identity(), one.identity())}
     assert {"task", "label_weight"} <= changed
-    assert changed <= {"task"} | (set(Both2D.model_fields) - set(Segment2D.model_fields))
+    assert changed <= {"task"} | (set(MultiTask2D.model_fields) - set(Segment2D.model_fields))
     for budget in one.budgets:
         shared = set(Segment2D.model_fields) - {"budgets"}
         assert load(child, budget).model_dump(include=shared) == load(parent, budget).model_dump(include=shared)

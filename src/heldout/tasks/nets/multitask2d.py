@@ -10,7 +10,7 @@ from heldout.tasks.nets import segment2d
 from heldout.tasks.nets.network import Network
 
 if TYPE_CHECKING:
-    from heldout.tasks.both import Both2D, Stage
+    from heldout.tasks.multitask import MultiTask2D, Stage
 
 OUTPUTS = {"mask": ("mask",), "head": ("label",), "joint": ("mask", "label")}
 
@@ -60,7 +60,7 @@ class TwoHeads(Network):
         return self.cut(self.body.segmentation_head(self.body.decoder(features)), image.shape[2:])
 
 
-def build(config: Both2D, channels: int, classes: int) -> TwoHeads:
+def build(config: MultiTask2D, channels: int, classes: int) -> TwoHeads:
     """Make a network with ``channels`` logits per pixel and ``classes`` logits per image, and random weights.
 
     Raises:

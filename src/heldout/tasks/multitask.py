@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Stage = Literal["mask", "head", "joint"]
 
 
-class Both2D(Segment2D):
+class MultiTask2D(Segment2D):
     """Image segmentation with a second head that says which classes an image shows, in one forward pass.
 
     The head's probabilities are the scores of the cases; what the map says of presence can be had from the map.
@@ -48,9 +48,9 @@ class Both2D(Segment2D):
 
         Returns:
             A module that gives ``"mask"`` logits and ``"label"`` logits (B, K). For ``skip_mask_below`` and the stages
-            it must offer what :class:`heldout.tasks.nets.both2d.TwoHeads` does.
+            it must offer what :class:`heldout.tasks.nets.multitask2d.TwoHeads` does.
         """
-        from heldout.tasks.nets.both2d import build
+        from heldout.tasks.nets.multitask2d import build
 
         return build(self, self.mask_channels(classes, exclusive), classes)
 
@@ -65,6 +65,11 @@ class Both2D(Segment2D):
     def judge(self, outputs: Outputs) -> Tensor:
         """Turn the head's logits into float32 probabilities (B, K); a case may show any subset of the classes."""
         return outputs["label"].float().sigmoid()
+
+    @classmethod
+    def task_name(cls) -> str:
+        """The name that the records of runs hold: that of this class in earlier versions."""
+        return "Both2D"
 
     def stage(self, epoch: int) -> Stage:
         """What an epoch, counted from 0, trains: the mask alone, the head alone, or both."""
