@@ -93,3 +93,32 @@ def test_files_are_short_enough_to_read_at_once():
     assert set(ALLOWED_LONGER) <= long, "no longer that long: take their reasons out of ALLOWED_LONGER"
     assert max(lengths.values()) <= LONGEST_WITH_REASON
     assert all(len(reason.split()) >= 5 for reason in ALLOWED_LONGER.values()), "say why they are better whole"
+
+
+def module_name(path: Path) -> str:
+    return ".".join(("heldout", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def imported_modules(path: Path, known: set[str]) -> set[str]:
+    """Modules of the library that a file imports: inside functions and for type checking too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= names & known or {node.module}
+    return found & known
+
+
+def test_no_modules_import_each_other():
+    known = {module_name(path) for path in MODULES}
+    left = {module_name(path): imported_modules(path, known) - {module_name(path)} for path in MODULES}
+    while free := [name for name, needed in left.items() if not needed & left.keys()]:
+        for name in free:
+            del left[name]
+    # what only imports a circle is no part of it
+    while outer := [name for name in left if not any(name in needed for needed in left.values())]:
+        for name in outer:
+            del left[name]
+    assert not left, f"these modules import each other in a circle: {sorted(left)}"

@@ -68,13 +68,17 @@ def test_a_head_that_says_something_else_than_it_did_is_found(runs, monkeypatch)
 
     make(["exp915", "exp911"])
     with monkeypatch.context() as patch:
-        patch.setattr(multitask.MultiTask2D, "judge", lambda _, outputs: outputs["label"].float().sigmoid() * 0.99)
+        patch.setattr(
+            multitask.MultiTask2D, "classify_head", lambda _, outputs: outputs["label"].float().sigmoid() * 0.99
+        )
         with pytest.raises(UserError, match=r"case \w+ does not come out as it did after training \(probability off"):
             freeze("heads")
     freeze("heads")
     sealed = load_decision("heads")
     assert check_predictions(sealed) == []
-    monkeypatch.setattr(multitask.MultiTask2D, "judge", lambda _, outputs: outputs["label"].float().sigmoid() * 0.99)
+    monkeypatch.setattr(
+        multitask.MultiTask2D, "classify_head", lambda _, outputs: outputs["label"].float().sigmoid() * 0.99
+    )
     assert any("otherwise than validated (probability off" in change for change in check_predictions(sealed))
 
 

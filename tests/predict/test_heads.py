@@ -21,12 +21,12 @@ class TwoSmallHeads(nn.Module):
 
     def forward(self, image):
         features = self.encode(image)
-        return {"mask": self.decode(features, image), "label": self.judge(features)}
+        return {"mask": self.decode(features, image), "label": self.classify(features)}
 
     def encode(self, image):
         return [image * self.gain]
 
-    def judge(self, features):
+    def classify(self, features):
         return torch.logit(features[-1].amax(dim=(2, 3)), eps=1e-6)
 
     def decode(self, features, image):
@@ -56,7 +56,7 @@ def test_a_case_shows_what_one_of_its_windows_shows(tta, patch_size, skip):
 
 def test_scores_are_means_over_flips():
     class Corner(TwoSmallHeads):
-        def judge(self, features):
+        def classify(self, features):
             return torch.logit(features[-1][:, :, 0, 0], eps=1e-6)
 
     (array,) = images((6, 9))
@@ -101,7 +101,7 @@ def test_a_broken_head_is_named_not_stored():
     from heldout.errors import UserError
 
     class Broken(TwoSmallHeads):
-        def judge(self, features):
+        def classify(self, features):
             return features[-1].amax(dim=(2, 3)) * torch.nan
 
     with pytest.raises(UserError, match="prediction of case case0 is not finite"):

@@ -88,9 +88,9 @@ def test_one_forward_pass_gives_masks_and_labels(arch, classes, exclusive, chann
     with torch.inference_mode():
         outputs = model(image)
         features = model.encode(image)
-        judged, decoded = model.judge(features), model.decode(features, image)
+        judged, decoded = model.classify(features), model.decode(features, image)
     assert outputs["mask"].shape == (2, channels, 50, 33)
-    assert config.judge(outputs).shape == (2, classes)
+    assert config.classify_head(outputs).shape == (2, classes)
     torch.testing.assert_close(judged, outputs["label"])
     torch.testing.assert_close(decoded, outputs["mask"])
 
@@ -145,7 +145,7 @@ def test_contradictions_are_refused(fields, words):
 def test_a_two_headed_child_is_its_parent_but_for_the_second_head(child, parent):
     one, two = load(child), load(parent)
     assert one.parent_name() == parent
-    assert one.identity()["task"] == "Both2D"  # as records of runs have it
+    assert one.identity()["task"] == "MultiTask2D"
     changed = {line.partition(":")[0] for line in difference(two.identity(), one.identity())}
     assert {"task", "label_weight"} <= changed
     assert changed <= {"task"} | (set(MultiTask2D.model_fields) - set(Segment2D.model_fields))

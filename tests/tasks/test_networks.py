@@ -60,17 +60,17 @@ def test_segmenters_keep_the_size_of_the_image(task, fields, size, classes, excl
     assert bool(((probability >= 0) & (probability <= 1)).all())
 
 
-def test_intensities_are_standardised_once_and_z_scores_pass_through():
+def test_intensities_are_standardized_once_and_z_scores_pass_through():
     image = torch.full((1, 1, 4, 4), 0.75)
-    assert Network(torch.nn.Identity(), "mask", standardise=True)(image)["mask"].unique().tolist() == [1.0]
-    assert Network(torch.nn.Identity(), "mask", standardise=False)(image)["mask"].unique().tolist() == [0.75]
+    assert Network(torch.nn.Identity(), "mask", standardize=True)(image)["mask"].unique().tolist() == [1.0]
+    assert Network(torch.nn.Identity(), "mask", standardize=False)(image)["mask"].unique().tolist() == [0.75]
     config = Segment2D.create(overrides={"normalize": "zscore"})
-    assert not config.build_model(1, False).standardise
+    assert not config.build_model(1, False).standardize
 
 
 def test_padding_is_cut_off_where_it_was_added():
     body = torch.nn.Conv2d(1, 1, 1)
-    padded = Network(body, "mask", standardise=False, multiple=(8, 8))
+    padded = Network(body, "mask", standardize=False, multiple=(8, 8))
     image = torch.rand(1, 1, 9, 13)
     torch.testing.assert_close(padded(image)["mask"], body(image))
 

@@ -92,7 +92,7 @@ def execute(arguments: Sequence[str]) -> int:
     if arguments[0].startswith("exp") and arguments[0][3:4].isdigit():
         arguments.insert(0, "train")
     try:
-        code = app(arguments, prog_name="python run.py", standalone_mode=False)
+        code = app(arguments, prog_name="python run.py", standalone_mode=False, obj=execute)
     except typer.Abort:
         code = _INTERRUPTED
     except typer.Exit as stop:

@@ -90,10 +90,9 @@ def results(
     finish(path)
 
 
-def demo() -> None:
+def demo(context: typer.Context) -> None:
     """Show the whole journey on built-in phantoms, in minutes on a CPU; your own work is not touched."""
-    from heldout.cli import execute
     from heldout.cli.demo import run_demo
 
-    path = run_demo(execute)
+    path = run_demo(context.obj)
     print(f"\nThe leaderboard is in {shown(path)}")

@@ -122,7 +122,7 @@ def _forward(
     def run() -> None:
         with torch.inference_mode(), torch.autocast(image.device.type, torch.bfloat16, enabled=half):
             for axes in flips:
-                config.activate(network(image.flip(axes) if axes else image), exclusive)
+                config.activate(config.as_outputs(network(image.flip(axes) if axes else image)), exclusive)
 
     return run
 

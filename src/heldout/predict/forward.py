@@ -1,4 +1,4 @@
-"""A network over a batch: flips, sliding windows, and a second head that judges cases and may spare the decoder."""
+"""A network over a batch: flips, sliding windows, and a second head that classifies cases and may skip the decoder."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _mean(config: Task, image: Tensor, exclusive: bool, flips: list[tuple[int, .
     values = scores = None
     for axes in flips:
         turned = _laid_out(config, image.flip(axes) if axes else image)
-        value, score = _tiled(config, turned, lambda part: _both(config, model(part), exclusive))
+        value, score = _tiled(config, turned, lambda part: _both(config, config.as_outputs(model(part)), exclusive))
         if axes and value.ndim > 2:
             value = value.flip(axes)
         if 2 in axes and (order := mirror_order(config, value.shape[1])) is not None:
@@ -114,7 +114,7 @@ def _unless_sure(
     limit, window = limit_of_skipping(config), window_of(config, image.shape[2:])
     if window is None:
         features = model.encode(turned)
-        score = config.judge({"label": model.judge(features)}).mean(dim=0, keepdim=True)
+        score = config.classify_head({"label": model.classify(features)}).mean(dim=0, keepdim=True)
         if _is_sure(score, limit):
             return _empty(score, image)
         activated = config.activate({"mask": model.decode(features, turned)}, exclusive)
@@ -123,11 +123,11 @@ def _unless_sure(
         ]
         return _answer(torch.stack(flipped_back).mean(dim=0), score)
 
-    def judge(part: Tensor) -> tuple[Tensor, Tensor]:
+    def classify(part: Tensor) -> tuple[Tensor, Tensor]:
         # windows are put together by their maps: one of nothing costs nothing
-        return part[:, :1], config.judge({"label": model.judge(model.encode(part))})
+        return part[:, :1], config.classify_head({"label": model.classify(model.encode(part))})
 
-    score = torch.cat([_tiled(config, one[None], judge)[1] for one in turned]).mean(dim=0, keepdim=True)
+    score = torch.cat([_tiled(config, one[None], classify)[1] for one in turned]).mean(dim=0, keepdim=True)
     return _empty(score, image) if _is_sure(score, limit) else _mean(config, image, exclusive, flips, model)
 
 
@@ -148,7 +148,7 @@ def _laid_out(config: Task, image: Tensor) -> Tensor:
 
 
 def _both(config: Task, outputs: dict[str, Tensor], exclusive: bool) -> tuple[Tensor, Tensor | None]:
-    return config.activate(outputs, exclusive), config.judge(outputs)
+    return config.activate(outputs, exclusive), config.classify_head(outputs)
 
 
 def _tiled(

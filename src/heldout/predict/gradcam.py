@@ -18,12 +18,13 @@ from heldout.tasks import Task
 class _Logits(nn.Module):
     """The label logits of a network, as MONAI wants them: a tensor and no dictionary."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, config: Task, network: nn.Module) -> None:
         super().__init__()
+        self.config = config
         self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.network(image)["label"]
+        return self.config.as_outputs(self.network(image))["label"]
 
 
 def grad_cam(config: Task, network: nn.Module, case: Case, target: int) -> np.ndarray:
@@ -51,7 +52,7 @@ def grad_cam(config: Task, network: nn.Module, case: Case, target: int) -> np.nd
     device = next(network.parameters()).device
     image = torch.from_numpy(to_float(whole.image)[None]).to(device)
     layer = last_feature_map(config, network, image)
-    explain = GradCAM(_Logits(network), target_layers=f"network.{layer}", postprocessing=_identity)
+    explain = GradCAM(_Logits(config, network), target_layers=f"network.{layer}", postprocessing=_identity)
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
         heat = explain(image.requires_grad_(True), class_idx=target)
     values = np.maximum(heat.detach().float().cpu().numpy()[0, 0], 0)[whole.inside]

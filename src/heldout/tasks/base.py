@@ -6,7 +6,7 @@ the hooks only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -19,20 +19,21 @@ if TYPE_CHECKING:
 
     Outputs = dict[str, Any]
     Batch = dict[str, Tensor]
+    Loss = Callable[[Outputs, Batch], Tensor]
 
 
 class Task(BaseConfig):
     """Base of all tasks: 2D or 3D, classification or segmentation."""
 
     kind: ClassVar[Literal["classification", "segmentation"]]
-    two_heads: ClassVar[bool] = False  # the network gives a mask and judges the whole case too
+    two_heads: ClassVar[bool] = False  # the network gives a mask and classifies the whole case too
 
     # Loss
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="mass moved from the label to the other classes")
     class_weights: tuple[float, ...] | None = Field(
         None, description="weight of each class in the loss; the background of exclusive classes keeps 1"
     )
-    focal_gamma: float = Field(2.0, ge=0, description="exponent that plays down easy samples in the focal loss")
+    focal_gamma: float = Field(2.0, ge=0, description="focusing parameter gamma of the focal loss")
 
     # Augmentation
     flips: str | None = Field(None, description="axes flipped in training, as in tta; None is every axis")
@@ -51,6 +52,11 @@ class Task(BaseConfig):
         """Key of the network's logits in its output, and of the target in a batch."""
         return "label" if self.kind == "classification" else "mask"
 
+    @property
+    def bounded(self) -> bool:
+        """Whether prepared images hold 0 ... 1; otherwise they are z-scores."""
+        return self.normalize != "zscore"
+
     def build_model(self, classes: int, exclusive: bool) -> nn.Module:
         """Make the network with random weights.
 
@@ -59,9 +65,10 @@ class Task(BaseConfig):
             exclusive: A case (a voxel) has exactly one class (or background), not any subset of them.
 
         Returns:
-            A module from a float image (B, C, *S), as ``to_float`` gives it, to a dictionary
-            with ``"label"`` logits (B, K) or ``"mask"`` logits (B, K, *S), or (B, K + 1, *S) with the background
-            first where several classes are exclusive. In training it may add ``"aux"``, a list of further logits.
+            A module from a float image (B, C, *S), as ``to_float`` gives it, to logits: of a classification (B, K), of
+            a segmentation (B, K, *S), or (B, K + 1, *S) with the background first where several classes are exclusive.
+            It may return the tensor, a list of it and of auxiliary logits in training, or a dictionary with
+            ``"label"`` or ``"mask"`` and perhaps ``"aux"``, a list; see :meth:`as_outputs`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no network: define build_model")
 
@@ -77,16 +84,48 @@ class Task(BaseConfig):
         """
         return None
 
-    def build_loss(self, exclusive: bool, positive_weight: Tensor | None = None) -> Callable[[Outputs, Batch], Tensor]:
-        """Make the loss: a callable from the network's outputs and the batch to a scalar, computed in float32.
+    def build_loss(self, exclusive: bool, positive_weight: Tensor | None = None) -> Loss:
+        """Make the loss, a callable to a scalar.
+
+        An override may return a loss of logits and one-hot targets of one shape (B, C, *S), such as
+        ``torch.nn.BCEWithLogitsLoss()``: its second parameter is called ``target`` (or ``targets``, ``y_true``,
+        ``truth``, ``labels``). Any other loss takes the dictionary of the network's outputs and the batch.
 
         Args:
             exclusive: As in :meth:`build_model`.
             positive_weight: Weight (K,) of each class's positives, as :meth:`positive_weight` gives it.
         """
-        from heldout.tasks.losses import TaskLoss
+        from heldout.tasks.losses import TaskLoss, build
 
-        return TaskLoss(self, exclusive, positive_weight)
+        options = {**self.loss_options(), "positive_weight": positive_weight}
+        return TaskLoss(
+            lambda channels, softmax: build(self.loss, channels, softmax, **options), self.output, exclusive
+        )
+
+    def loss_options(self) -> dict[str, Any]:
+        """What :func:`heldout.tasks.losses.build` takes besides the loss's name and the channels."""
+        names = ("class_weights", "label_smoothing", "focal_gamma")
+        return {"masks": self.kind == "segmentation", **{name: getattr(self, name) for name in names}}
+
+    def task_loss(self, exclusive: bool, positive_weight: Tensor | None = None) -> Loss:
+        """What :meth:`build_loss` makes, as a callable from the network's outputs and the batch to a scalar."""
+        from heldout.tasks.losses import TaskLoss, is_plain
+
+        loss = self.build_loss(exclusive, positive_weight)
+        return TaskLoss(lambda *_: loss, self.output, exclusive) if is_plain(loss) else loss
+
+    def as_outputs(self, answer: Outputs | Tensor | Sequence[Tensor]) -> Outputs:
+        """What a network returned, as a dictionary of outputs.
+
+        Args:
+            answer: Logits; a list of logits whose first entry counts and whose others are auxiliary; or the dictionary.
+        """
+        if isinstance(answer, dict):
+            return answer
+        if isinstance(answer, list | tuple):
+            first, *others = answer
+            return {self.output: first, "aux": others} if others else {self.output: first}
+        return {self.output: answer}
 
     def build_augment(self) -> Any:
         """Make the augmentation, or None for ``augment = "none"``.
@@ -98,11 +137,10 @@ class Task(BaseConfig):
         if self.augment == "none":
             return None
         flips = self.flip_axes if self.flips is None else self.flips
-        bounded = self.normalize != "zscore"
         if self.dimensions == 2:
             from heldout.tasks.augment.image import build_image_augment
 
-            return build_image_augment(self.augment, flips, bounded)
+            return build_image_augment(self.augment, flips, self.bounded)
         from heldout.tasks.augment.volume import VolumeAugment
 
         return VolumeAugment.preset(self.augment, flips, self.spacing, self.channels)
@@ -117,8 +155,8 @@ class Task(BaseConfig):
         probabilities = torch.softmax(logits, dim=1)
         return probabilities if self.kind == "classification" else probabilities[:, 1:]
 
-    def judge(self, outputs: Outputs) -> Tensor | None:  # noqa: ARG002 - a hook
-        """Probabilities (B, K) of a second head that judges whole cases; None where there is none."""
+    def classify_head(self, outputs: Outputs) -> Tensor | None:  # noqa: ARG002 - a hook
+        """Probabilities (B, K) of a second head that classifies whole cases; None where there is none."""
         return None
 
     def start_epoch(self, model: nn.Module, epoch: int) -> None:  # noqa: ARG002 - a hook

@@ -87,7 +87,7 @@ def _check_network(config: Task) -> None:
         classes, exclusive, loss = _scheme(config)
         model = config.build_model(classes, exclusive).train()
         image, batch = _random_batch(config, classes, exclusive, _size(config, model))
-        outputs = model(image)
+        outputs = config.as_outputs(model(image))
         logits = outputs.get(config.output)
         expected = (BATCH, classes)
         if config.kind == "segmentation":
@@ -95,7 +95,7 @@ def _check_network(config: Task) -> None:
         if logits is None or tuple(logits.shape) != expected:
             shape = None if logits is None else tuple(logits.shape)
             raise UserError(f"build_model gives {config.output!r} of shape {shape}: it must be {expected}")
-        judged = config.judge(outputs) if config.two_heads else None
+        judged = config.classify_head(outputs) if config.two_heads else None
         if config.two_heads and (judged is None or tuple(judged.shape) != (BATCH, classes)):
             raise UserError(f"build_model must give 'label' of shape {(BATCH, classes)} beside the mask")
         probability = config.activate(outputs, exclusive)
@@ -123,7 +123,7 @@ def _scheme(config: Task) -> tuple[int, bool, Any]:
         _, batch = _random_batch(config, classes, exclusive, (4,) * config.dimensions)
         channels = classes if config.kind == "classification" else config.mask_channels(classes, exclusive)
         space = () if config.kind == "classification" else (4,) * config.dimensions
-        loss = config.build_loss(exclusive, None)
+        loss = config.task_loss(exclusive)
         try:
             loss({config.output: torch.zeros(BATCH, channels, *space)}, batch)
         except UserError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -62,14 +62,21 @@ class Classify2D(Classify):
         """Make a timm network; see :meth:`heldout.tasks.base.Task.build_model`."""
         from heldout.tasks.nets.classify2d import build
 
-        return build(self, classes)
+        return build(
+            self.encoder,
+            self.channels,
+            classes,
+            image_size=self.image_size,
+            dropout=self.dropout,
+            standardize=self.bounded,
+        )
 
     def load_pretrained(self, model: nn.Module) -> None:
         """Fill all but the last layer from ``encoder_weights``."""
         if self.encoder_weights is not None:
             from heldout.tasks.nets.classify2d import load_pretrained
 
-            load_pretrained(self, model)
+            load_pretrained(model, self.encoder, self.channels, self.encoder_weights)
 
 
 class Classify3D(Classify):
@@ -127,13 +134,35 @@ class Classify3D(Classify):
                 "pooling = 'noisy_or' asks of each class whether it occurs, but these classes exclude one another: set "
                 "pooling = 'attention' or 'mean'"
             )
+        shared: dict[str, Any] = {"dropout": self.dropout, "standardize": self.bounded}
         if self.arch == "slices":
-            return slices.build(self, classes)
-        return (classify3d if self.crop_size is None else crops).build(self, classes)
+            return slices.build(
+                self.encoder,
+                self.channels,
+                classes,
+                slices=self.slices,
+                step=self.slice_step,
+                pooling=self.pooling,
+                image_size=self.image_size,
+                **shared,
+            )
+        shared |= {"small_stem": self.stem == "small", "width": self.width}
+        if self.crop_size is None:
+            return classify3d.build(self.encoder, self.channels, classes, **shared)
+        return crops.build(
+            self.encoder,
+            self.channels,
+            classes,
+            crop_size=self.crop_size,
+            crops=self.crops,
+            overlap=self.overlap,
+            pooling=self.pooling,
+            **shared,
+        )
 
     def load_pretrained(self, model: nn.Module) -> None:
         """Fill the 2D encoder from ``encoder_weights``."""
         if self.encoder_weights is not None:
             from heldout.tasks.nets.slices import load_pretrained
 
-            load_pretrained(self, model)
+            load_pretrained(model, self.encoder, self.channels, self.encoder_weights)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,9 +11,8 @@ from heldout.tasks.segment import Segment2D
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from heldout.tasks.base import Batch, Outputs
-
-Stage = Literal["mask", "head", "joint"]
+    from heldout.tasks.base import Loss, Outputs
+    from heldout.tasks.nets.multitask2d import Stage
 
 
 class MultiTask2D(Segment2D):
@@ -50,26 +48,22 @@ class MultiTask2D(Segment2D):
             A module that gives ``"mask"`` logits and ``"label"`` logits (B, K). For ``skip_mask_below`` and the stages
             it must offer what :class:`heldout.tasks.nets.multitask2d.TwoHeads` does.
         """
-        from heldout.tasks.nets.multitask2d import build
+        from heldout.tasks.nets.multitask2d import TwoHeads
 
-        return build(self, self.mask_channels(classes, exclusive), classes)
+        head = {"classes": classes, "pooling": self.head_pooling, "dropout": self.head_dropout or None}
+        return TwoHeads(self._build_network(self.mask_channels(classes, exclusive), head))
 
-    def build_loss(self, exclusive: bool, positive_weight: Tensor | None = None) -> Callable[[Outputs, Batch], Tensor]:
+    def build_loss(self, exclusive: bool, positive_weight: Tensor | None = None) -> Loss:
         """The loss of the mask and that of the head; of the outputs that a stage lacks there is none."""
         from heldout.tasks.losses.presence import HeadPresence, WeightedSum
 
         mask = super().build_loss(exclusive, positive_weight)
-        head = HeadPresence(self, exclusive)
+        head = HeadPresence(exclusive, self.patch_size is not None, self.label_smoothing)
         return WeightedSum({"mask": ("mask", 1.0, mask), "label": ("label", self.label_weight, head)})
 
-    def judge(self, outputs: Outputs) -> Tensor:
+    def classify_head(self, outputs: Outputs) -> Tensor:
         """Turn the head's logits into float32 probabilities (B, K); a case may show any subset of the classes."""
         return outputs["label"].float().sigmoid()
-
-    @classmethod
-    def task_name(cls) -> str:
-        """The name that the records of runs hold: that of this class in earlier versions."""
-        return "Both2D"
 
     def stage(self, epoch: int) -> Stage:
         """What an epoch, counted from 0, trains: the mask alone, the head alone, or both."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,7 +11,8 @@ from heldout.tasks.base import Task
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from heldout.tasks.base import Batch, Outputs
+    from heldout.tasks.base import Loss
+    from heldout.tasks.nets.network import Network
 
 
 UNETS = ("Unet", "UnetPlusPlus", "MAnet")  # the architectures of smp with a decoder of one width per level
@@ -50,14 +50,19 @@ class Segment(Task):
             raise ValueError("dice_positives is a Dice of each sample: set batch_dice = False")
         return self
 
-    def build_loss(self, exclusive: bool, positive_weight: Tensor | None = None) -> Callable[[Outputs, Batch], Tensor]:
+    def loss_options(self) -> dict[str, Any]:
+        """As of every task, with the weights of Dice and Tversky."""
+        names = ("dice_weight", "batch_dice", "dice_positives", "tversky_alpha", "tversky_beta")
+        return {**super().loss_options(), **{name: getattr(self, name) for name in names}}
+
+    def build_loss(self, exclusive: bool, positive_weight: Tensor | None = None) -> Loss:
         """The loss of every voxel, and of presence where that has a weight."""
         mask = super().build_loss(exclusive, positive_weight)
         if not self.presence_weight:
             return mask
         from heldout.tasks.losses.presence import MapPresence, WeightedSum
 
-        presence = MapPresence(self, exclusive)
+        presence = MapPresence(exclusive, self.patch_size is not None, self.label_smoothing)
         return WeightedSum({"mask": ("mask", 1.0, mask), "presence": ("mask", self.presence_weight, presence)})
 
 
@@ -88,16 +93,27 @@ class Segment2D(Segment):
 
     def build_model(self, classes: int, exclusive: bool) -> nn.Module:
         """Make the network; see :meth:`heldout.tasks.base.Task.build_model`."""
+        return self._build_network(self.mask_channels(classes, exclusive))
+
+    def _build_network(self, channels: int, head: dict[str, Any] | None = None) -> Network:
         from heldout.tasks.nets.segment2d import build
 
-        return build(self, self.mask_channels(classes, exclusive))
+        return build(
+            self.arch,
+            self.encoder,
+            self.channels,
+            channels,
+            decoder_channels=self.decoder_channels,
+            head=head,
+            standardize=self.bounded,
+        )
 
     def load_pretrained(self, model: nn.Module) -> None:
         """Fill the encoder from ``encoder_weights``."""
         if self.encoder_weights is not None:
             from heldout.tasks.nets.segment2d import load_pretrained
 
-            load_pretrained(self, model)
+            load_pretrained(model, self.encoder, self.channels, self.encoder_weights)
 
 
 class Segment3D(Segment):
@@ -125,4 +141,14 @@ class Segment3D(Segment):
         """Make the network; see :meth:`heldout.tasks.base.Task.build_model`."""
         from heldout.tasks.nets.segment3d import build
 
-        return build(self, self.mask_channels(classes, exclusive))
+        return build(
+            self.arch,
+            self.channels,
+            self.mask_channels(classes, exclusive),
+            filters=self.filters,
+            patch_size=self.patch_size or self.image_size,
+            spacing=self.spacing,
+            dropout=self.dropout,
+            deep_supervision=self.deep_supervision,
+            standardize=self.bounded,
+        )

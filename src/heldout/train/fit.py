@@ -203,7 +203,7 @@ def _run_epoch(fold: Fold) -> tuple[float, float]:
         first = step - step % config.accumulate
         group = min(config.accumulate, length - first)
         with parts.forward_guard():
-            outputs = parts.model(batch["image"])
+            outputs = config.as_outputs(parts.model(batch["image"]))
         loss = parts.loss(outputs, batch)
         parts.fabric.backward(loss / group)
         unseen.append(loss.detach())

@@ -135,7 +135,7 @@ def build_parts(
     network.to(memory_format=layout)
     bare = build_optimizer(config, network, precision)
     model, optimizer = fabric.setup(torch.compile(network) if config.compile else network, bare)
-    loss = config.build_loss(dataset.exclusive, config.positive_weight(labels, dataset.exclusive))
+    loss = config.task_loss(dataset.exclusive, config.positive_weight(labels, dataset.exclusive))
     augment = config.build_augment() if config.dimensions == 3 else None
     return Parts(
         fabric=fabric,

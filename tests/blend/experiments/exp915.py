@@ -16,12 +16,12 @@ class Small(nn.Module):
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         features = self.encode(image)
-        return {"mask": self.decode(features, image), "label": self.judge(features)}
+        return {"mask": self.decode(features, image), "label": self.classify(features)}
 
     def encode(self, image: torch.Tensor) -> list[torch.Tensor]:
         return [self.body(image)]
 
-    def judge(self, features: list[torch.Tensor]) -> torch.Tensor:
+    def classify(self, features: list[torch.Tensor]) -> torch.Tensor:
         return self.label(features[-1].amax(dim=(2, 3)))
 
     def decode(self, features: list[torch.Tensor], image: torch.Tensor) -> torch.Tensor:

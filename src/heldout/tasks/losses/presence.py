@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from heldout.tasks.losses.bce import BinaryCrossEntropy
 from heldout.tasks.presence import presence_count
-
-if TYPE_CHECKING:
-    from heldout.tasks.base import Task
 
 
 class WeightedSum(nn.Module):
@@ -39,15 +36,16 @@ class HeadPresence(nn.Module):
     """Cross-entropy of each class's presence as a second head says it, in float32.
 
     Args:
-        config: The experiment.
         exclusive: The dataset's classes exclude each other.
+        patches: Samples are patches of cases: the mask says what they show, not the case's label.
+        label_smoothing: As of :class:`BinaryCrossEntropy`.
     """
 
-    def __init__(self, config: Task, exclusive: bool) -> None:
+    def __init__(self, exclusive: bool, patches: bool = False, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        self.patches = config.patch_size is not None
+        self.patches = patches
         self.exclusive = exclusive
-        self.loss = BinaryCrossEntropy(label_smoothing=config.label_smoothing)
+        self.loss = BinaryCrossEntropy(label_smoothing=label_smoothing)
 
     def logits(self, outputs: dict[str, Any]) -> Tensor:
         """Logits (B, K) of each class's presence, of the network's ``"label"`` logits."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +13,11 @@ from heldout.errors import UserError
 from heldout.tasks.losses.bce import BinaryCrossEntropy
 from heldout.tasks.losses.ce import CrossEntropy
 from heldout.tasks.losses.dice import Dice, PositiveDice
-from heldout.tasks.losses.dice_bce import DiceBCE
 from heldout.tasks.losses.dice_ce import DiceCE
 from heldout.tasks.losses.focal import Focal
 from heldout.tasks.losses.tversky import Tversky
 
-if TYPE_CHECKING:
-    from heldout.tasks.base import Task
-
+PLAIN_TARGETS = {"target", "targets", "y_true", "truth", "labels"}  # names in torch, MONAI, smp and elsewhere
 SIGMOID_ONLY = {"bce": "ce", "dice_bce": "dice_ce"}
 SOFTMAX_ONLY = {"ce": "bce", "dice_ce": "dice_bce"}
 
@@ -29,28 +28,32 @@ class TaskLoss(nn.Module):
     Outputs under ``"aux"`` count half as much as the one before them (Dou et al. 2016, deep supervision).
 
     Args:
-        config: The experiment, whose field ``loss`` names the loss.
+        make: From the number of logits and whether they are exclusive (softmax) to a loss of logits and one-hot targets
+            of one shape (B, C, *S).
+        key: ``"label"`` or ``"mask"``: the output and the target that the loss compares.
         exclusive: The dataset's classes exclude each other.
-        positive_weight: Weight (K,) of each class's positives, or None.
     """
 
-    def __init__(self, config: Task, exclusive: bool, positive_weight: Tensor | None) -> None:
+    def __init__(
+        self, make: Callable[[int, bool], Callable[[Tensor, Tensor], Tensor]], key: str, exclusive: bool
+    ) -> None:
         super().__init__()
-        self.config = config
+        self.make = make
+        self.key = key
         self.exclusive = exclusive
-        self.positive_weight = positive_weight
-        self.loss: nn.Module | None = None
+        self.loss: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def forward(self, outputs: dict[str, Any], batch: dict[str, Tensor]) -> Tensor:
         """Compute the loss of ``{"label"|"mask": logits, "aux": [...]}`` against a batch with the same key."""
-        key = self.config.output
-        logits = outputs[key]
+        logits = outputs[self.key]
         softmax = self.exclusive and logits.shape[1] > 1
         if self.loss is None:
             # only now the number of channels is known, and with it whether one class stands alone
-            self.loss = build(self.config, logits.shape[1], softmax, self.positive_weight).to(logits.device)
+            loss = self.make(logits.shape[1], softmax)
+            self.loss = loss.to(logits.device) if isinstance(loss, nn.Module) else loss
         with torch.autocast(logits.device.type, enabled=False):
-            target = batch["label"].float() if key == "label" else one_hot(batch["mask"], logits.shape[1], softmax)
+            labels = self.key == "label"
+            target = batch["label"].float() if labels else one_hot(batch["mask"], logits.shape[1], softmax)
             total, weights = self.loss(logits.float(), target), 1.0
             for level, extra in enumerate(outputs.get("aux", []), start=1):
                 total = total + 0.5**level * self.loss(extra.float(), target)
@@ -72,46 +75,75 @@ def one_hot(mask: Tensor, channels: int, softmax: bool) -> Tensor:
     return (mask > 0).float()
 
 
-def build(config: Task, channels: int, softmax: bool, positive_weight: Tensor | None) -> nn.Module:
-    """Make the loss that an experiment names, for ``channels`` logits.
+def build(
+    name: str,
+    channels: int,
+    softmax: bool,
+    *,
+    masks: bool,
+    class_weights: Sequence[float] | None = None,
+    positive_weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    focal_gamma: float = 2.0,
+    dice_weight: float = 1.0,
+    batch_dice: bool = True,
+    dice_positives: bool = False,
+    tversky_alpha: float = 0.3,
+    tversky_beta: float = 0.7,
+) -> nn.Module:
+    """Make a loss of logits and one-hot targets of one shape (B, C, *S).
+
+    Args:
+        name: ``bce``, ``ce``, ``focal``, ``dice``, ``dice_bce``, ``dice_ce``, ``tversky``, or ``auto``: cross-entropy,
+            for masks with Dice.
+        channels: Number C of logits.
+        softmax: The channels exclude each other.
+        masks: Logits of voxels: with ``softmax`` the first channel is the background.
+        class_weights: Weight of each class; the background keeps 1.
+        positive_weight: Weight (K,) of each class's positives.
+        label_smoothing: Share of the label that is moved to the other classes.
+        focal_gamma: Focusing parameter of ``focal``.
+        dice_weight: Weight of Dice against 1 for the cross-entropy.
+        batch_dice: Dice of the whole batch, not of each sample.
+        dice_positives: Dice of each sample and class with a mask that is not empty.
+        tversky_alpha: Weight of false positives in ``tversky``.
+        tversky_beta: Weight of false negatives in ``tversky``.
 
     Raises:
         UserError: the loss or the weights do not fit the dataset's classes.
     """
-    name = _resolve(config, softmax)
-    background = softmax and config.kind == "segmentation"
-    weight = _class_weight(config, channels, background)
+    name = _resolve(name, softmax, masks)
+    background = softmax and masks
+    weight = _class_weight(class_weights, channels, background)
     if softmax and positive_weight is not None:
         if background:
             positive_weight = torch.cat([positive_weight.new_ones(1), positive_weight])
         weight = positive_weight if weight is None else weight * positive_weight
-    smoothing = config.label_smoothing
     cross_entropy: nn.Module = (
-        CrossEntropy(weight, smoothing) if softmax else BinaryCrossEntropy(weight, positive_weight, smoothing)
+        CrossEntropy(weight, label_smoothing)
+        if softmax
+        else BinaryCrossEntropy(weight, positive_weight, label_smoothing)
     )
     match name:
         case "bce" | "ce":
             return cross_entropy
         case "focal":
-            return Focal(softmax, config.focal_gamma, weight, None if softmax else positive_weight)
+            return Focal(softmax, focal_gamma, weight, None if softmax else positive_weight)
         case "tversky":
-            return Tversky(softmax, config.tversky_alpha, config.tversky_beta, config.batch_dice, weight)
-    dice = PositiveDice(softmax, weight) if config.dice_positives else Dice(softmax, config.batch_dice, weight)
+            return Tversky(softmax, tversky_alpha, tversky_beta, batch_dice, weight)
+    dice = PositiveDice(softmax, weight) if dice_positives else Dice(softmax, batch_dice, weight)
     match name:
         case "dice":
             return dice
-        case "dice_ce":
-            return DiceCE(dice, cross_entropy, config.dice_weight)
-        case "dice_bce":
-            return DiceBCE(dice, cross_entropy, config.dice_weight)
+        case "dice_ce" | "dice_bce":
+            return DiceCE(dice, cross_entropy, dice_weight)
     raise AssertionError(name)
 
 
-def _resolve(config: Task, softmax: bool) -> str:
+def _resolve(name: str, softmax: bool, masks: bool) -> str:
     """The loss's name, with ``auto`` settled, once it is sure that it fits the classes."""
-    name = config.loss
     if name == "auto":
-        return ("dice_" if config.kind == "segmentation" else "") + ("ce" if softmax else "bce")
+        return ("dice_" if masks else "") + ("ce" if softmax else "bce")
     if softmax and name in SIGMOID_ONLY:
         raise UserError(f"loss = {name!r} does not fit exclusive classes: set loss = {SIGMOID_ONLY[name]!r} or 'auto'")
     if not softmax and name in SOFTMAX_ONLY:
@@ -119,10 +151,16 @@ def _resolve(config: Task, softmax: bool) -> str:
     return name
 
 
-def _class_weight(config: Task, channels: int, background: bool) -> Tensor | None:
-    if config.class_weights is None:
+def _class_weight(class_weights: Sequence[float] | None, channels: int, background: bool) -> Tensor | None:
+    if class_weights is None:
         return None
     classes = channels - background
-    if len(config.class_weights) != classes:
-        raise UserError(f"class_weights = {config.class_weights} needs one number for each of the {classes} classes")
-    return torch.tensor([1.0] * background + list(config.class_weights))
+    if len(class_weights) != classes:
+        raise UserError(f"class_weights = {class_weights} needs one number for each of the {classes} classes")
+    return torch.tensor([1.0] * background + list(class_weights))
+
+
+def is_plain(loss: Callable[..., Tensor]) -> bool:
+    """Whether a loss takes logits and targets, by its second parameter's name, and not outputs and batch."""
+    parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
+    return set(list(parameters)[1:2]) <= PLAIN_TARGETS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import timm
 import torch
@@ -12,33 +12,51 @@ from heldout.errors import UserError
 from heldout.tasks.nets.network import Network
 from heldout.tasks.nets.weights import unknown_encoder, weights_file
 
-if TYPE_CHECKING:
-    from heldout.tasks.classify import Classify2D
-
 LAST_LAYER_STD = 0.01
 
 
-def build(config: Classify2D, classes: int) -> Network:
+def build(
+    encoder: str,
+    in_channels: int,
+    classes: int,
+    *,
+    image_size: tuple[int, ...] | None = None,
+    dropout: float = 0.0,
+    standardize: bool = True,
+) -> Network:
     """Make a timm network with ``classes`` logits and random weights.
 
+    Args:
+        encoder: Name of a timm model.
+        in_channels: Image channels C.
+        classes: Number K of logits.
+        image_size: Size (H, W) of the images, for encoders that take one size only.
+        dropout: Before the last layer.
+        standardize: Images hold 0 ... 1, not z-scores.
+
     Raises:
-        UserError: timm has no such encoder, or the encoder takes one size only and the experiment sets none.
+        UserError: timm has no such encoder, or the encoder takes one size only and ``image_size`` is None.
     """
-    size = check_encoder(config.encoder, config.image_size)
-    body = create(config.encoder, config.channels, classes, size, drop_rate=config.dropout)
-    return Network(body, "label", standardise=config.normalize != "zscore", input_size=size)
+    size = check_encoder(encoder, image_size)
+    body = create(encoder, in_channels, classes, size, drop_rate=dropout)
+    return Network(body, "label", standardize=standardize, input_size=size)
 
 
-def load_pretrained(config: Classify2D, model: Network) -> None:
-    """Copy every layer but the last from the file ``encoder_weights``, made for any number of channels and classes.
+def load_pretrained(model: Network, encoder: str, in_channels: int, weights: str) -> None:
+    """Copy every layer but the last from a file of weights, made for any number of channels and classes.
 
     The last layer starts near zero; see :func:`start_near_zero`.
+
+    Args:
+        model: What :func:`build` made.
+        encoder: Name of the timm model.
+        in_channels: Image channels C.
+        weights: The file, as the field ``encoder_weights`` names it.
 
     Raises:
         UserError: the file does not exist or does not belong to the encoder.
     """
-    shape = (config.encoder, config.channels, 0, model.input_size)
-    copy_pretrained(model.body, config.encoder_weights or "", shape)
+    copy_pretrained(model.body, weights, (encoder, in_channels, 0, model.input_size))
     start_near_zero(model.body.get_classifier())
 
 

@@ -8,32 +8,51 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from heldout.tasks.nets.classify3d import resnet3d
 from heldout.tasks.nets.network import Network
-from heldout.tasks.nets.pooling import BagHead
-
-if TYPE_CHECKING:
-    from heldout.tasks.classify import Classify3D
+from heldout.tasks.nets.pooling import BagHead, Pooling
 
 Starts = tuple[int, ...]
 
 
-def build(config: Classify3D, classes: int) -> Network:
-    """Make a 3D ResNet with random weights that reads crops of ``crop_size`` voxels."""
-    encoder = resnet3d(config, classes)
-    features = encoder.fc.in_features
-    encoder.fc = nn.Identity()
-    head = BagHead(features, classes, config.pooling, config.crops, config.dropout)
-    return Network(
-        CropBag(encoder, head, config.crop_size, config.crops, config.overlap),
-        "label",
-        standardise=config.normalize != "zscore",
-    )
+def build(
+    encoder: str,
+    in_channels: int,
+    classes: int,
+    *,
+    crop_size: Sequence[int],
+    crops: int,
+    overlap: float,
+    pooling: Pooling,
+    small_stem: bool = False,
+    width: float = 1.0,
+    dropout: float = 0.0,
+    standardize: bool = True,
+) -> Network:
+    """Make a 3D ResNet with random weights that reads crops of a volume.
+
+    Args:
+        encoder: As of :func:`heldout.tasks.nets.classify3d.build`, and so are the arguments not listed here.
+        in_channels: Image channels C.
+        classes: Number K of logits.
+        crop_size: Voxels of a crop (x, y, z).
+        crops: Crops per sample in training.
+        overlap: Minimum overlap of neighboring crops in the grid of prediction, as a fraction of a crop.
+        pooling: How the crops become one answer; see :class:`heldout.tasks.nets.pooling.BagHead`.
+        small_stem: Begin without a stride.
+        width: Factor on the number of filters.
+        dropout: Before the last layer.
+        standardize: Images hold 0 ... 1, not z-scores.
+    """
+    body = resnet3d(encoder, in_channels, classes, small_stem=small_stem, width=width)
+    features = body.fc.in_features
+    body.fc = nn.Identity()
+    head = BagHead(features, classes, pooling, crops, dropout)
+    return Network(CropBag(body, head, crop_size, crops, overlap), "label", standardize=standardize)
 
 
 class CropBag(nn.Module):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from torch import Tensor
 
-from heldout.tasks.nets import segment2d
 from heldout.tasks.nets.network import Network
 
-if TYPE_CHECKING:
-    from heldout.tasks.multitask import MultiTask2D, Stage
-
+Stage = Literal["mask", "head", "joint"]
 OUTPUTS = {"mask": ("mask",), "head": ("label",), "joint": ("mask", "label")}
 
 
@@ -22,7 +19,7 @@ class TwoHeads(Network):
     """
 
     def __init__(self, network: Network) -> None:
-        super().__init__(network.body, "mask", standardise=network.standardise, multiple=network.multiple)
+        super().__init__(network.body, "mask", standardize=network.standardize, multiple=network.multiple)
         self.stage: Stage = "joint"
 
     def enter(self, stage: Stage) -> None:
@@ -44,27 +41,17 @@ class TwoHeads(Network):
         if "mask" in wanted:
             outputs["mask"] = self.decode(features, image)
         if "label" in wanted:
-            outputs["label"] = self.judge(features)
+            outputs["label"] = self.classify(features)
         return outputs
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """The encoder's features of an image, from fine to coarse."""
-        return self.body.encoder(self.fit(image))
+        return self.body.encoder(self.pad_input(image))
 
-    def judge(self, features: list[Tensor]) -> Tensor:
+    def classify(self, features: list[Tensor]) -> Tensor:
         """Logits (B, K) of the whole image."""
         return self.body.classification_head(features[-1])
 
     def decode(self, features: list[Tensor], image: Tensor) -> Tensor:
         """Logits (B, C, H, W) of every pixel of the image that the features are of."""
-        return self.cut(self.body.segmentation_head(self.body.decoder(features)), image.shape[2:])
-
-
-def build(config: MultiTask2D, channels: int, classes: int) -> TwoHeads:
-    """Make a network with ``channels`` logits per pixel and ``classes`` logits per image, and random weights.
-
-    Raises:
-        UserError: there is no such encoder, or the architecture cannot use it.
-    """
-    head = {"classes": classes, "pooling": config.head_pooling, "dropout": config.head_dropout or None}
-    return TwoHeads(segment2d.build(config, channels, head))
+        return self.crop_output(self.body.segmentation_head(self.body.decoder(features)), image.shape[2:])

@@ -1,4 +1,4 @@
-"""The shell around every network: standardised input, sizes padded to what the network can halve, named output."""
+"""The shell around every network: standardized input, sizes padded to what the network can halve, named output."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MEAN, STD = 0.5, 0.25
 class Network(nn.Module):
     """A network body that takes images of any size, as :func:`heldout.data.normalize.to_float` gives them.
 
-    This is the one place that standardises intensities, from 0 ... 1 to roughly -2 ... 2 (z-scores pass through),
+    This is the one place that standardizes intensities, from 0 ... 1 to roughly -2 ... 2 (z-scores pass through),
     and the one place that pads images whose size the network cannot halve; the padding is cut off the output again.
 
     Args:
         body: Network from (B, C, *S) to logits, or to a list of logits whose first entry counts and whose others are
             auxiliary.
         key: Name of the output: ``"label"`` or ``"mask"``.
-        standardise: Images hold 0 ... 1, not z-scores.
+        standardize: Images hold 0 ... 1, not z-scores.
         multiple: For each axis, what the size of the body's input must be a multiple of; None takes every size.
         input_size: The only size that the body takes; None for most.
     """
@@ -31,28 +31,31 @@ class Network(nn.Module):
         body: nn.Module,
         key: str,
         *,
-        standardise: bool,
+        standardize: bool,
         multiple: Sequence[int] | None = None,
         input_size: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.body = body
         self.key = key
-        self.standardise = standardise
+        self.standardize = standardize
         self.multiple = None if multiple is None else tuple(multiple)
         self.input_size = None if input_size is None else tuple(input_size)
 
     def forward(self, image: Tensor) -> dict[str, Tensor | list[Tensor]]:
         """Compute the logits of a float image (B, C, *S)."""
         size = image.shape[2:]
-        logits = self.body(self.fit(image))
+        logits = self.body(self.pad_input(image))
         if not isinstance(logits, list):
-            return {self.key: self.cut(logits, size)}
-        return {self.key: self.cut(logits[0], size), "aux": [self.cut(extra, size) for extra in logits[1:]]}
+            return {self.key: self.crop_output(logits, size)}
+        return {
+            self.key: self.crop_output(logits[0], size),
+            "aux": [self.crop_output(extra, size) for extra in logits[1:]],
+        }
 
-    def fit(self, image: Tensor) -> Tensor:
-        """Standardise an image and pad it to a size that the body takes."""
-        if self.standardise:
+    def pad_input(self, image: Tensor) -> Tensor:
+        """Standardize an image and pad it to a size that the body takes."""
+        if self.standardize:
             image = (image - MEAN) / STD
         if self.multiple is not None:
             missing = [-length % multiple for length, multiple in zip(image.shape[2:], self.multiple, strict=True)]
@@ -62,8 +65,8 @@ class Network(nn.Module):
                 image = functional.pad(image, pairs, mode="replicate")
         return image
 
-    def cut(self, logits: Tensor, size: torch.Size) -> Tensor:
-        """Cut what :meth:`fit` padded off the logits."""
+    def crop_output(self, logits: Tensor, size: torch.Size) -> Tensor:
+        """Cut what :meth:`pad_input` padded off the logits."""
         if self.multiple is None or logits.shape[2:] == size:
             return logits
         return logits[(..., *(slice(length) for length in size))]

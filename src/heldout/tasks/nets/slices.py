@@ -1,6 +1,6 @@
-"""2.5D classification: a 2D network of timm over stacks of neighbouring slices, pooled along z.
+"""2.5D classification: a 2D network of timm over stacks of neighboring slices, pooled along z.
 
-Neighbouring slices as channels of a pretrained 2D network, and a pooling over the stacks, is what recent winners of
+Neighboring slices as channels of a pretrained 2D network, and a pooling over the stacks, is what recent winners of
 medical competitions use where 3D networks lack pretraining: RSNA 2023 abdominal trauma, 2nd place (three adjacent
 slices, https://github.com/TheoViel/kaggle_rsna_abdominal_trauma); RSNA 2024 lumbar spine, 2nd place (a 2D network with
 an attention head over the slices, https://github.com/brendanartley/RSNA-2024-Competition).
@@ -8,7 +8,7 @@ an attention head over the slices, https://github.com/brendanartley/RSNA-2024-Co
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,37 +16,58 @@ from torch.nn import functional
 
 from heldout.tasks.nets.classify2d import check_encoder, copy_pretrained, create, start_near_zero
 from heldout.tasks.nets.network import Network
-from heldout.tasks.nets.pooling import BagHead
-
-if TYPE_CHECKING:
-    from heldout.tasks.classify import Classify3D
+from heldout.tasks.nets.pooling import BagHead, Pooling
 
 
-def build(config: Classify3D, classes: int) -> Network:
-    """Make a timm network over stacks of ``slices`` slices, with random weights.
+def build(
+    encoder: str,
+    in_channels: int,
+    classes: int,
+    *,
+    slices: int,
+    step: int,
+    pooling: Pooling,
+    image_size: tuple[int, ...] | None = None,
+    dropout: float = 0.0,
+    standardize: bool = True,
+) -> Network:
+    """Make a timm network over stacks of neighboring slices, with random weights.
+
+    Args:
+        encoder: Name of a timm model.
+        in_channels: Image channels C.
+        classes: Number K of logits.
+        slices: Slices in a stack, odd; ``C * slices`` channels go into the encoder.
+        step: Slices from one stack to the next.
+        pooling: How the stacks become one answer; see :class:`heldout.tasks.nets.pooling.BagHead`.
+        image_size: Size (X, Y, Z) of the volumes, for encoders that take one size only.
+        dropout: Before the last layer.
+        standardize: Images hold 0 ... 1, not z-scores.
 
     Raises:
-        UserError: timm has no such encoder, or it takes one size only and the experiment sets none.
+        UserError: timm has no such encoder, or it takes one size only and ``image_size`` is None.
     """
-    size = check_encoder(config.encoder, config.image_size and config.image_size[:2])
-    encoder = create(config.encoder, config.channels * config.slices, 0, size)
-    head = BagHead(encoder.num_features, classes, config.pooling, dropout=config.dropout)
-    return SliceNetwork(
-        SliceStacks(encoder, head, config.slices, config.slice_step),
-        "label",
-        standardise=config.normalize != "zscore",
-        input_size=config.image_size if size else None,
-    )
+    size = check_encoder(encoder, image_size and image_size[:2])
+    body = create(encoder, in_channels * slices, 0, size)
+    head = BagHead(body.num_features, classes, pooling, dropout=dropout)
+    stacks = SliceStacks(body, head, slices, step)
+    return SliceNetwork(stacks, "label", standardize=standardize, input_size=image_size if size else None)
 
 
-def load_pretrained(config: Classify3D, model: Network) -> None:
-    """Copy the encoder's layers from the file ``encoder_weights``, made for any number of channels.
+def load_pretrained(model: Network, encoder: str, in_channels: int, weights: str) -> None:
+    """Copy the encoder's layers from a file of weights, for any number of channels, and start the last layer near zero.
+
+    Args:
+        model: What :func:`build` made.
+        encoder: Name of the timm model.
+        in_channels: Image channels C.
+        weights: The file, as the field ``encoder_weights`` names it.
 
     Raises:
         UserError: the file does not exist or does not belong to the encoder.
     """
-    shape = (config.encoder, config.channels * config.slices, 0, model.input_size and model.input_size[:2])
-    copy_pretrained(model.body.encoder, config.encoder_weights or "", shape)
+    size = model.input_size and model.input_size[:2]
+    copy_pretrained(model.body.encoder, weights, (encoder, in_channels * model.body.slices, 0, size))
     start_near_zero(model.body.head.last)
 
 
