@@ -40,7 +40,7 @@ class Exp902(Exp901, MultiTask2D):
     warmup_epochs = 1
     head_epochs = 1
     skip_mask_below = 0.2
-    budgets = {}
+    budgets = {"quick": {"epochs": 3}}
 
     def build_model(self, classes: int, exclusive: bool) -> nn.Module:
         return TwoHeads(Network(TinyBody(classes), "mask", standardize=True))
