@@ -23,10 +23,10 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from heldout.blend.distinct import distinct_voxels
 from heldout.blend.histogram import JointHistogram, join
-from heldout.blend.journal import Journal
 from heldout.blend.objective import MaskObjective
 from heldout.blend.study import Plan, best_of_trials
 from heldout.blend.values import blend_maps
+from heldout.journal import Journal
 from heldout.predict.prediction import Prediction
 from heldout.predict.store import read_map, write_predictions
 

@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 
 from heldout.blend.greedy import climb
-from heldout.blend.journal import Journal
 from heldout.blend.objective import LabelObjective
 from heldout.blend.study import Plan
 from heldout.blend.weights import EQUAL, GREEDY, baselines, search
 from heldout.errors import UserError
+from heldout.journal import Journal
 
 
 class Counted(LabelObjective):

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from heldout.blend.journal import Journal
 from heldout.blend.objective import Objective, Settings
 from heldout.blend.stages import finish
 from heldout.blend.study import Plan
 from heldout.blend.weights import Tuned, baselines, search
+from heldout.journal import Journal
 from heldout.metrics import get_metric, interval, score
 
 TUNED = "tuned"

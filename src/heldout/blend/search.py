@@ -13,13 +13,13 @@ from heldout import files
 from heldout.blend.cases import build_objective, map_work
 from heldout.blend.crossfit import CrossFit, crossfit
 from heldout.blend.decision import Decision, blend_folder, check_name, decision_of, read_decision, save_decision
-from heldout.blend.journal import Journal
 from heldout.blend.members import Member, check_together, load_member, split_members
 from heldout.blend.objective import check_metric
 from heldout.blend.second_stage import SecondStage
 from heldout.blend.stages import Stages, add_stages, describe_stages, presence_members
 from heldout.blend.study import Plan
 from heldout.errors import UserError
+from heldout.journal import Journal
 from heldout.train.runs import check_weights
 
 

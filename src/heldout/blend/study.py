@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout.blend.journal import Journal, Record
 from heldout.blend.objective import Objective
 from heldout.blend.values import WHOLE, to_thousandths
 from heldout.errors import UserError
+from heldout.journal import Journal, Record
 from heldout.metrics.registry import get_metric
 
 if TYPE_CHECKING:

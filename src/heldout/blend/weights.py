@@ -7,11 +7,11 @@ import functools
 import numpy as np
 
 from heldout.blend.greedy import climb
-from heldout.blend.journal import Journal
 from heldout.blend.objective import Objective, Settings
 from heldout.blend.study import Plan, best_of_trials
 from heldout.blend.values import to_thousandths
 from heldout.errors import UserError
+from heldout.journal import Journal
 from heldout.metrics.registry import get_metric
 
 __all__ = ["EQUAL", "GREEDY", "Plan", "Tuned", "baselines", "search"]

@@ -32,9 +32,9 @@ def search(
     """
     config = configure(experiment, budget, settings, False)
 
-    from heldout.train.search import Search
-    from heldout.train.search import search as run
-    from heldout.train.search_report import write_search
+    from heldout.search.report import write_search
+    from heldout.search.search import Search
+    from heldout.search.search import search as run
 
     plan = Search(config, fold, trials, inner_folds, seed, processes)
     best = write_search(plan, run(plan))

@@ -23,11 +23,11 @@ from heldout.config.space import Range, read_space
 from heldout.data.cases import open_dataset
 from heldout.data.dataset import Dataset
 from heldout.errors import Diverged, UserError
+from heldout.journal import Journal, Record
 from heldout.metrics.registry import get_metric
+from heldout.search.inner import inner_dataset
+from heldout.search.trial import run_trial, trial_config
 from heldout.tasks import Task
-from heldout.train.inner import inner_dataset
-from heldout.train.journal import Record
-from heldout.train.search_trial import run_trial, trial_config
 
 if TYPE_CHECKING:
     import optuna
@@ -144,7 +144,7 @@ def search(plan: Search, *, quiet: bool = False) -> list[optuna.trial.FrozenTria
 
 
 def _record(plan: Search, dataset: Dataset) -> Record:
-    return Record(plan.folder / "study.journal", f"{plan.identity(dataset)[:16]} search", plan.direction)
+    return Journal(plan.folder / "study.journal", plan.identity(dataset)).record("search", plan.direction)
 
 
 def _work(plan: Search, dataset: Dataset, process: int, quiet: bool) -> None:
@@ -166,7 +166,7 @@ def _work(plan: Search, dataset: Dataset, process: int, quiet: bool) -> None:
         if number == 0 and process <= 1 and (own := _own_values(plan)) is not None:
             study.enqueue_trial(own)
         trial = study.ask(space)
-        record.add(_judge(plan, dataset, study, trial, quiet))
+        record.add(_train(plan, dataset, study, trial, quiet))
         number += 1
 
 

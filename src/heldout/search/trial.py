@@ -46,7 +46,7 @@ def run_trial(
 
     Args:
         config: From :func:`trial_config`.
-        dataset: From :func:`heldout.train.inner.inner_dataset`.
+        dataset: From :func:`heldout.search.inner.inner_dataset`.
         folder: Where unfinished states lie; a killed trial goes on from them. Gone when the trial is over.
         report: Takes the mean score over the inner folds begun so far and the number of the report, and says whether
             to give up.

@@ -26,6 +26,23 @@ _TAIL = 1 << 16
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+class Journal:
+    """The searches of one file.
+
+    Args:
+        path: The file; made with the first search where missing.
+        identity: What the searches depend on, as text. Searches of another identity are kept, and never continued.
+    """
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self.path = path
+        self.identity = identity
+
+    def record(self, part: str, direction: str) -> Record:
+        """The trials of one search; see :class:`Record`."""
+        return Record(self.path, f"{self.identity[:16]} {part}", direction)
+
+
 class Record:
     """Finished trials of one search, shared by all processes that work on it.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from heldout import files
 from heldout.config import names
 from heldout.errors import UserError
-from heldout.train.search import Search, values_of
+from heldout.search.search import Search, values_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -20,12 +20,12 @@ from heldout import files
 from heldout.config.space import read_space
 from heldout.data.cases import open_dataset
 from heldout.errors import UserError
+from heldout.search.inner import inner_dataset
+from heldout.search.report import write_search
+from heldout.search.search import Search, default_space, search, values_of
+from heldout.search.trial import trial_config
 from heldout.train import runs
 from heldout.train.fit import fit_fold
-from heldout.train.inner import inner_dataset
-from heldout.train.search import Search, default_space, search, values_of
-from heldout.train.search_report import write_search
-from heldout.train.search_trial import trial_config
 from tests.train.exp901 import Exp901
 
 SPACE = {"lr": ("log", 1e-3, 1e-1), "augment": ["none", "light"], "batch_size": ("int", 3, 5)}
