@@ -170,7 +170,7 @@ def _work(plan: Search, dataset: Dataset, process: int, quiet: bool) -> None:
         number += 1
 
 
-def _judge(
+def _train(
     plan: Search, dataset: Dataset, study: optuna.Study, trial: optuna.Trial, quiet: bool
 ) -> optuna.trial.FrozenTrial:
     """Train with a trial's values and tell the study how it went."""
