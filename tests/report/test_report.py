@@ -18,10 +18,10 @@ from heldout.evaluate.collect import open_row
 from heldout.evaluate.compare import compare_rows
 from heldout.report.overlay import views
 from heldout.report.sections.blocks import Heading, Picture, Section, Table, Text
-from heldout.report.sections.charts import Bar, Line, bar_chart, line_chart, matrix_chart
 from heldout.report.sections.labels import confusion
 from heldout.report.sections.overview import overview
 from heldout.report.sections.render import to_html, to_markdown
+from heldout.report.svg import Bar, Line, bar_chart, line_chart, matrix_chart
 
 MASKS = "exp001+dataset=masks,seeds=(0,),source_options={'patients':60,'images_per_patient':1,'size':32}"
 VOLUMES = "exp003+dataset=volumes,source_options={'dimensions':3,'patients':14,'images_per_patient':1,'size':32}"
@@ -155,6 +155,11 @@ def test_epochs_are_counted_in_whole_numbers():
     chart = line_chart([Line("fold 0", [(1, 0.5), (2, 0.4), (3, 0.3)], sizes=[2, 2, 2])], "t", "epoch", "loss")
     assert "1.5" not in chart
     assert "fold 0, epoch 1: 0.5" in chart
+
+
+def test_a_logarithmic_axis_is_labeled_with_the_values_themselves():
+    chart = line_chart([Line("a", [(3, 0.1), (40, 0.5), (5000, 0.9)], joined=False)], "t", "size", "Dice", log_x=True)
+    assert all(f">{tick}</text>" in chart for tick in (1, 10, 100, 1000, 10000))
 
 
 def test_charts_are_empty_without_anything_to_draw_and_escape_names():

@@ -12,7 +12,7 @@ from heldout.evaluate.held_out import HeldOut
 from heldout.report.figures import draw_classification, draw_segmentation
 from heldout.report.overlay import views
 from heldout.report.sections.blocks import Block, Heading, Picture, Table, Text
-from heldout.report.sections.charts import Line, line_chart
+from heldout.report.svg import Line, line_chart
 
 
 def overlay_blocks(subject: HeldOut, each: int = EACH) -> list[Block]:
@@ -116,14 +116,15 @@ def _by_size(subject: HeldOut) -> list[Block]:
         found, extra, missed = (subject.table[f"{kind}_{name}"].to_numpy(float) for kind in ("tp", "fp", "fn"))
         size, held = found + missed, found + missed > 0
         dice = 2 * found[held] / (2 * found + extra + missed)[held]
-        points = list(zip(np.log10(size[held]), dice, strict=True))
+        points = list(zip(size[held], dice, strict=True))
         lines.append(Line(name, points, k, [3.0] * len(points), joined=False))
     chart = line_chart(
         lines,
         f"Dice against size of {subject.name}",
-        "true size in voxels, power of ten",
+        "true size in voxels",
         "Dice",
         spans=(None, (0.0, 1.0)),
+        log_x=True,
         width=620,
     )
     return [Picture("size", chart, "Dice of every case that holds the class, against its true size.")] if chart else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from heldout.errors import UserError
 from heldout.evaluate.held_out import HeldOut
 from heldout.report.sections.blocks import Block, Heading, Picture, Text
-from heldout.report.sections.charts import Line, line_chart
+from heldout.report.svg import Line, line_chart
 
 
 def curve_blocks(subject: HeldOut) -> list[Block]:

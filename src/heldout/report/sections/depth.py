@@ -7,7 +7,7 @@ import numpy as np
 from heldout.evaluate.cases import per_class
 from heldout.evaluate.held_out import HeldOut
 from heldout.report.sections.blocks import Block, Heading, Picture
-from heldout.report.sections.charts import Line, line_chart
+from heldout.report.svg import Line, line_chart
 
 PARTS = 20
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from heldout.evaluate.held_out import HeldOut
 from heldout.report.sections.blocks import Block, Heading, Picture, Text
-from heldout.report.sections.charts import Line, line_chart, matrix_chart
+from heldout.report.svg import Line, line_chart, matrix_chart
 
 UNIT = (0.0, 1.0)
 
@@ -15,7 +15,7 @@ def label_blocks(subject: HeldOut) -> list[Block]:
     """Confusion matrix, ROC and precision-recall curves, and reliability."""
     truth = subject.truth
     both = [k for k in range(len(subject.classes)) if 0 < truth[:, k].sum() < len(truth)]
-    title = "Presence" if subject.segments else "Calls and probabilities"
+    title = "Presence" if subject.segments else "Predicted labels and probabilities"
     if not both:
         return [Heading(title), Text("Every case is of the same kind in every class: there is nothing to tell apart.")]
     return [
@@ -38,8 +38,16 @@ def _confusion(subject: HeldOut, both: list[int]) -> list[Block]:
         size = len(names)
         counts = np.bincount(size * truth.argmax(1) + called.argmax(1), minlength=size**2).reshape(size, size)
         chart = matrix_chart(counts, names, f"Confusion matrix of {subject.name}")
-        return [Picture("confusion", chart, "Confusion matrix: cases of every class (rows) and what they were called.")]
-    how = "a case is called so where its mask has any voxel" if subject.segments else "called as scored"
+        return [
+            Picture(
+                "confusion", chart, "Confusion matrix: cases of every class (rows) and what they were predicted as."
+            )
+        ]
+    how = (
+        "a case is predicted positive where its mask has any voxel"
+        if subject.segments
+        else "predicted labels as scored"
+    )
     blocks: list[Block] = []
     for k in both:
         counts = confusion(truth[:, k], called[:, k])

@@ -12,8 +12,7 @@ from heldout.evaluate.held_out import HeldOut
 from heldout.evaluate.row import groups
 from heldout.report.format import bounds, count, duration, interval_text, lineage, number, parameters, signed
 from heldout.report.sections.blocks import Block, Heading, Picture, Section, Table, Text
-from heldout.report.sections.charts import Bar, bar_chart
-from heldout.report.svg import forest
+from heldout.report.svg import Bar, bar_chart, forest
 
 
 def overview(subjects: Sequence[HeldOut]) -> Section:

@@ -10,7 +10,7 @@ from heldout.errors import UserError
 from heldout.evaluate.held_out import HeldOut
 from heldout.report.format import bounds, duration, interval_text, number
 from heldout.report.sections.blocks import Block, Heading, Picture, Table, Text
-from heldout.report.sections.charts import Bar, bar_chart
+from heldout.report.svg import Bar, bar_chart
 
 PRESENCE = ("roc_auc", "average_precision", "f1", "sensitivity", "specificity", "brier", "ece")
 
@@ -80,7 +80,7 @@ def overlap_blocks(subject: HeldOut) -> list[Block]:
         return []
     caption = (
         "IoU by class with 95 % intervals over patients: the mean over the cases that hold it, and of all voxels of "
-        "all cases together, in which large lesions weigh more and inventions count"
+        "all cases together, in which large lesions weigh more and false positives count"
     )
     chart = bar_chart(drawn, f"IoU by class of {subject.name}", "IoU")
     return [Heading("Overlap by class"), Picture("iou", chart, caption)]
