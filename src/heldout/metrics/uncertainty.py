@@ -118,7 +118,7 @@ def risk_coverage(uncertainty: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray
 def aurc(uncertainty: np.ndarray, loss: np.ndarray) -> float:
     """Area under the risk-coverage curve: the mean risk over all coverages (Geifman, Uziel and El-Yaniv 2019).
 
-    Lower is better; an uncertainty that says nothing has the mean loss.
+    Lower is better; a random ranking has the mean loss.
 
     Example:
         >>> import numpy as np
