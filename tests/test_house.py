@@ -17,6 +17,7 @@ ROOMS = (
     "errors",
     "files",
     "journal",
+    "records",
     "config",
     "metrics",
     "data",

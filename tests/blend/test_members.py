@@ -189,12 +189,12 @@ def test_other_flips_are_predicted_once_for_the_cases_each_fold_held_out(runs, m
     model = load_model(member.config, fit.folder / "weights.safetensors", member.dataset.classes, False)
     image = member.dataset.read_image(case_id)
     expected = predict_case(member.config, [model], case_id, image, exclusive=False, tta=tta)[0].map
-    found = read_map(fit.predictions, "oof", case_id, fit.hashes["maps"][case_id])
+    found = read_map(fit.predictions, "oof", case_id, fit.hashes.maps[case_id])
     assert np.abs(found.astype(int) - expected).max() <= 1
     assert not np.array_equal(found, plain.map(case_id))
     assert sorted(member.table["case_id"]) == sorted(plain.table["case_id"])
     record = json.loads((fit.predictions / "predictions.json").read_text())
-    assert record["sha256"]["weights"] == fit.record["sha256"]["weights"]
+    assert record["sha256"]["weights"] == fit.record.sha256.weights
     monkeypatch.setattr("heldout.blend.flips._predict", None)
     pd.testing.assert_frame_equal(load_member(text).table, member.table)
 

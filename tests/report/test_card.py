@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 from heldout.cli import run
 from heldout.evaluate.collect import find_row
 from heldout.evaluate.lineage import stands_on
-from heldout.train.runs import read_run
+from heldout.train.record import Settings, read_run
 
 
 def card_of(folder):
@@ -35,7 +35,7 @@ def test_a_run_has_a_card_with_valid_metadata(home, masks):
     assert facts["test"]["looks"] == 0
     assert facts["data"]["licence_of_the_data"] == "not on record"
     record = read_run(folder / "seed0" / "fold1")
-    assert facts["hashes"]["weights"][f"{spec}, seed 0, fold 1"] == record["sha256"]["weights"]
+    assert facts["hashes"]["weights"][f"{spec}, seed 0, fold 1"] == record.sha256.weights
     for part in ("## Input", "## Calibration", "## Limits", "## Intended use", "Synthetic images", "random weights"):
         assert part in text, part
 
@@ -62,9 +62,11 @@ def test_a_classification_has_a_card_with_its_calibrated_error_and_nothing_flatt
 
 
 def test_a_card_says_what_else_a_run_was_made_from():
-    config = {"warm_start": "exp040", "first_stage": None, "encoder_weights": None, "pseudo_labels": "extra"}
-    assert stands_on(config) == "warm_start exp040, pseudo_labels extra"
-    assert stands_on({}) == ""
+    plain = Settings(source="phantom", fold_count=5, seeds=(0,))
+    assert stands_on(plain) == ""
+    assert stands_on(plain.model_copy(update={"warm_start": "exp040", "pseudo_labels": "extra"})) == (
+        "warm_start exp040, pseudo_labels extra"
+    )
 
 
 def test_a_card_needs_something_finished(home, capsys):

@@ -92,7 +92,7 @@ def test_a_profile_has_a_row_per_batch_flips_and_precision(at_home, capsys):
         for tta in {"", config.tta}
         for precision in ("float32", "bfloat16")
     }
-    assert all(row["parameters"] == runs.read_run(runs.fit_folder(SPEC, 0, 0))["parameters"] for row in rows)
+    assert all(row["parameters"] == runs.read_run(runs.fit_folder(SPEC, 0, 0)).parameters for row in rows)
     assert all(0 < row["ms_per_case_median"] <= row["ms_per_case_p95"] for row in rows)
     assert list((at_home / "working" / "profiles").glob("*.json"))
 

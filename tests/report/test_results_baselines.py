@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import json
 from dataclasses import replace
 
@@ -24,7 +26,7 @@ def ours(name: str, score: float | None = 0.5, folds=(0, 1), dataset: str = "bon
     about = {"seed": 0, "score": score, "machine": "a processor", "torch": "2.9", "epochs": 6}
     values = {"kind": "run", "title": "", "metric": "dice_pos", "cases": 20, "patients": 20}
     values["budget"] = name.partition("+")[0].partition("@")[2] or None
-    values["fits"] = [{**about, "fold": fold} for fold in folds]
+    values["fits"] = [SimpleNamespace(**about, fold=fold) for fold in folds]
     return Row(name, dataset=dataset, score=score, **{**values, **changes})
 
 

@@ -64,8 +64,8 @@ def test_learns_and_leaves_a_folder_that_proves_it(squares):
     rows = pd.read_csv(folder / "metrics.csv")
     assert rows["epoch"].tolist() == list(range(1, 26))
     assert rows["train_loss"].iloc[-1] < 0.7 * rows["train_loss"].iloc[0]
-    assert record["score"] > 0.5
-    assert record["score"] == pytest.approx(rows["val_dice_all"].iloc[-1])
+    assert record.score > 0.5
+    assert record.score == pytest.approx(rows["val_dice_all"].iloc[-1])
     assert not (folder / "state.pt").exists()
     assert {"curves.png", "tensorboard", "config.json"} <= {path.name for path in folder.iterdir()}
 
@@ -74,12 +74,12 @@ def test_learns_and_leaves_a_folder_that_proves_it(squares):
     assert sorted(table["case_id"]) == sorted(dataset.fold_cases(0)[1]["case_id"])
     assert set(table["fold"]) == {0}
     case = table.iloc[0]
-    stored = read_map(folder, "oof", case["case_id"], record["sha256"]["maps"][case["case_id"]])
+    stored = read_map(folder, "oof", case["case_id"], record.sha256.maps[case["case_id"]])
     truth = dataset.truth(case["case_id"])
     assert stored.shape == truth.shape
     assert ((stored >= 128) & (truth == 1)).sum() == case["tp_lesion"]
-    assert record["sha256"]["weights"] == files.sha256_file(folder / "weights.safetensors")
-    assert record["sha256"]["oof"] == files.sha256_file(folder / "oof.parquet")
+    assert record.sha256.weights == files.sha256_file(folder / "weights.safetensors")
+    assert record.sha256.oof == files.sha256_file(folder / "oof.parquet")
 
 
 def test_tensorboard_reads_every_epoch_once(squares):
@@ -97,7 +97,7 @@ def test_tensorboard_reads_every_epoch_once(squares):
     [
         ("heldout.train.checkpoint", "save", 2),  # an epoch is trained, but not on the disk
         ("heldout.train.history", "write_metrics", 2),  # the state is on the disk, its rows are not
-        ("heldout.train.record", "load_model", 1),  # the weights are written, the predictions are not
+        ("heldout.train.results", "load_model", 1),  # the weights are written, the predictions are not
         ("heldout.train.held_out", "score", 1),  # an epoch is trained, but not validated
         ("heldout.predict.store", "_write_map", 3),  # some predictions are written
     ],
@@ -250,7 +250,7 @@ def test_best_checkpoint_is_kept_and_marked(squares, monkeypatch):
     monkeypatch.setattr("heldout.train.held_out.HeldOut.score", score)
     folder = fit(epochs=9, validate_every=1, checkpoint="best", early_stopping=3)
     record = runs.read_run(folder)
-    assert (record["checkpoint"], record["best_epoch"], record["epochs"]) == ("best", 2, 5)
+    assert (record.checkpoint, record.best_epoch, record.epochs) == ("best", 2, 5)
     stored = load_file(folder / "weights.safetensors")
     assert all(torch.equal(value, states[1][name]) for name, value in stored.items())
 
@@ -306,7 +306,7 @@ def test_volumes(monkeypatch, tmp_path, task):
     toy.write_toy(folder, rows, images, masks if task is Lesion3D else {})
     config = task()
     folder = fit_fold(config, open_dataset(config), 0, 0, quiet=True)
-    assert np.isfinite(runs.read_run(folder)["score"])
+    assert np.isfinite(runs.read_run(folder).score)
     table = pd.read_parquet(folder / "oof.parquet")
     assert ("tp_lesion" in table) == (task is Lesion3D)
 

@@ -70,12 +70,12 @@ def test_no_held_out_case_is_ever_scored(squares, fold, seed):
 
 def test_the_record_names_every_choice(squares):
     folder = fit(epochs=3)
-    record = runs.read_run(folder)["hard_negatives"]
+    record = runs.read_run(folder).to_json()["hard_negatives"]
     assert [choice["epoch"] for choice in record] == [1, 2]
     for choice in record:
         assert choice["sha256"] == files.sha256_file(folder / choice["file"])
         assert 0 < choice["hard"] <= choice["scored"]
-    assert "hard_negatives" not in runs.read_run(fit(epochs=3, hard_negative_fraction=0.0))
+    assert runs.read_run(fit(epochs=3, hard_negative_fraction=0.0)).hard_negatives is None
 
 
 def test_the_choice_changes_what_is_learned(squares):

@@ -87,6 +87,6 @@ def finished_epochs(folder: Path) -> int:
 def kept(folder: Path) -> dict[str, object]:
     """Hashes of all that must come out the same."""
     record = runs.read_run(folder)
-    named = ("sha256", "score", "hard_negatives", "warm_start", "pseudo_labels")
+    named = {"sha256", "score", "hard_negatives", "warm_start", "pseudo_labels"}
     choices = sorted((folder / "hard_negatives").glob("*.csv"))
-    return {name: record.get(name) for name in named} | {path.name: files.sha256_file(path) for path in choices}
+    return record.model_dump(include=named) | {path.name: files.sha256_file(path) for path in choices}

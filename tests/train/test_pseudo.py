@@ -101,7 +101,7 @@ def test_copies_in_a_folder_are_left_out_too(unlabelled, monkeypatch, tmp_path):
     folder = label("loose", folder=loose)
     used = [set(pd.read_parquet(folder / f"fold{fold}" / "cases.parquet")["case_id"]) for fold in (0, 1)]
     assert used == [{"pseudo_new"}, {"pseudo_new", "pseudo_of_fold_0"}]
-    assert runs.read_run(fit(1, pseudo_labels="loose", epochs=1))["pseudo_labels"]["cases"] <= 2
+    assert runs.read_run(fit(1, pseudo_labels="loose", epochs=1)).pseudo_labels.cases <= 2
 
 
 def test_a_student_learns_from_them_and_says_so(unlabelled):
@@ -109,8 +109,8 @@ def test_a_student_learns_from_them_and_says_so(unlabelled):
     plain, student = fit(0), fit(0, pseudo_labels="extra", epochs=3)
     record = runs.read_run(student)
     pseudo = find_pseudo_labels(teacher(pseudo_labels="extra"), open_dataset(teacher()), 0)
-    assert record["pseudo_labels"] == {"name": "extra", "sha256": pseudo.sha256, "cases": len(pseudo.rows)}
-    assert "pseudo_labels" not in runs.read_run(plain)
+    assert record.pseudo_labels.to_json() == {"name": "extra", "sha256": pseudo.sha256, "cases": len(pseudo.rows)}
+    assert runs.read_run(plain).pseudo_labels is None
     held_out = open_dataset(teacher()).fold_cases(0)[1]
     assert sorted(pd.read_parquet(student / "oof.parquet")["case_id"]) == sorted(held_out["case_id"])
     assert not set(pseudo.rows["case_id"]) & set(held_out["case_id"])

@@ -32,7 +32,7 @@ def fit(**overrides):
 
 
 def hashes(folder):
-    return read_run(folder)["sha256"], pd.read_csv(folder / "metrics.csv")["train_loss"].tolist()
+    return read_run(folder).sha256, pd.read_csv(folder / "metrics.csv")["train_loss"].tolist()
 
 
 class Killed(BaseException):
@@ -68,13 +68,11 @@ def test_a_run_stopped_in_any_stage_ends_as_if_it_had_not_been(squares, monkeypa
 def test_out_of_fold_scores_are_the_heads_and_sure_cases_have_empty_maps(squares):
     folder = fit(epochs=25, augment="light", accumulate=1, warmup_epochs=3, head_epochs=2, skip_mask_below=0.6)
     table, record = pd.read_parquet(folder / "oof.parquet"), read_run(folder)
-    highest = [
-        int(read_map(folder, "oof", case_id, record["sha256"]["maps"][case_id]).max()) for case_id in table["case_id"]
-    ]
+    highest = [int(read_map(folder, "oof", case_id, record.sha256.maps[case_id]).max()) for case_id in table["case_id"]]
     sure = table["p_lesion"] < 0.6
     assert sure.any()
     assert not sure.all()
     np.testing.assert_array_equal(np.array(highest)[sure], 0)
     assert min(np.array(highest)[~sure]) > 0
     assert table.loc[table["y_lesion"] == 1, "p_lesion"].mean() > table.loc[table["y_lesion"] == 0, "p_lesion"].mean()
-    assert files.sha256_file(folder / "oof.parquet") == record["sha256"]["oof"]
+    assert files.sha256_file(folder / "oof.parquet") == record.sha256.oof

@@ -66,9 +66,9 @@ def test_training_begins_with_the_other_weights(family, monkeypatch):
 def test_the_record_names_the_weights(family):
     source, folder = fit("exp902"), fit("exp903")
     digest = files.sha256_file(source / "weights.safetensors")
-    assert runs.read_run(folder)["warm_start"] == {"spec": "exp902", "sha256": digest, "loaded": 9, "tensors": 9}
-    assert runs.read_config(folder)["made_from"] == {"warm_start": digest}
-    assert "warm_start" not in runs.read_run(source)
+    assert runs.read_run(folder).warm_start.to_json() == {"spec": "exp902", "sha256": digest, "loaded": 9, "tensors": 9}
+    assert runs.read_config(folder).made_from == {"warm_start": digest}
+    assert runs.read_run(source).warm_start is None
 
 
 def test_a_budget_starts_from_the_same_budget_where_there_is_one(family):
@@ -162,6 +162,6 @@ def test_what_does_not_fit_stays_random(tmp_path):
     start.fill(second)
     for name, value in second.state_dict().items():
         assert torch.equal(value, before[name] if name.startswith("4.") else first.state_dict()[name])
-    assert start.describe(second) == {"spec": "exp902", "sha256": "0" * 64, "loaded": 4, "tensors": 6}
+    assert start.describe(second).to_json() == {"spec": "exp902", "sha256": "0" * 64, "loaded": 4, "tensors": 6}
     with pytest.raises(UserError, match=r"warm_start = 'exp902' fits 0 of the network's 2 tensors: name an experiment"):
         start.fill(nn.Linear(5, 5))

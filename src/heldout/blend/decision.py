@@ -17,6 +17,7 @@ from heldout.predict.prediction import HALF
 from heldout.train.runs import run_folder
 
 if TYPE_CHECKING:
+    from heldout.blend.datasets import Datasets
     from heldout.blend.members import Member
 
 SCHEMA = 2
@@ -202,11 +203,12 @@ def read_decision(name: str) -> Decision:
     return decision
 
 
-def load_decision(name: str) -> Decision:
+def load_decision(name: str, datasets: Datasets | None = None) -> Decision:
     """Decision of a blend, or of an experiment: the plain mean of its finished folds and seeds, cut at one half.
 
     Args:
         name: Name of a blend or spec of an experiment.
+        datasets: Those that the command has opened already.
 
     Raises:
         UserError: there is no such blend or run, or its files changed.
@@ -219,7 +221,7 @@ def load_decision(name: str) -> Decision:
         raise UserError(f"there is no blend {name!r}: {known}; or name an experiment such as exp040")
     from heldout.blend.members import load_member
 
-    member = load_member(name)
+    member = load_member(name, datasets)
     competing = member.dataset.exclusive and len(member.dataset.classes) > 1
     thresholds = {} if competing else dict.fromkeys(member.dataset.classes, HALF)
     decision = decision_of([member], [WHOLE], thresholds, name=member.name, metric=member.metric)
@@ -274,9 +276,9 @@ def _describe(member: Member, weight: int | None) -> dict[str, Any]:
         {
             "seed": fit.seed,
             "fold": fit.fold,
-            "weights_sha256": fit.hashes["weights"],
-            "oof_sha256": fit.hashes["oof"],
-            "maps_sha256": files.sha256_json(fit.hashes["maps"]),
+            "weights_sha256": fit.hashes.weights,
+            "oof_sha256": fit.hashes.oof,
+            "maps_sha256": files.sha256_json(fit.hashes.maps),
         }
         for fit in member.fits
     ]

@@ -8,15 +8,27 @@ does, and ``predictions.json`` with their hashes and that of the weights.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from heldout import files
 from heldout.errors import UserError
-from heldout.train.runs import check_weights, read_run
+from heldout.records import Record, read_record
+from heldout.train.record import Hashes, read_run
+from heldout.train.runs import check_weights
 
 if TYPE_CHECKING:
     from heldout.data.dataset import Dataset
     from heldout.tasks import Task
+
+
+class PredictionsRecord(Record):
+    """``predictions.json``: the flips, and the hashes of what they gave."""
+
+    schema_version: int = Field(1, alias="schema")
+    tta: str
+    sha256: Hashes
 
 
 def check_flips(config: Task, tta: str) -> str:
@@ -35,19 +47,17 @@ def predictions_folder(config: Task, folder: Path, tta: str) -> Path:
     return folder if set(tta) == set(config.tta) else folder / f"tta-{tta or 'none'}"
 
 
-def read_hashes(config: Task, folder: Path, tta: str) -> dict[str, Any]:
-    """SHA-256 of the files behind a fold's predictions: ``weights``, ``oof`` and ``maps`` by case.
+def read_hashes(config: Task, folder: Path, tta: str) -> Hashes:
+    """SHA-256 of the files behind a fold's predictions.
 
     Raises:
         UserError: there are none with these flips, or their record is damaged.
     """
     if predictions_folder(config, folder, tta) == folder:
-        return read_run(folder)["sha256"]
+        return read_run(folder).sha256
     path = predictions_folder(config, folder, tta) / "predictions.json"
-    stored = files.read_json(path)
-    if not isinstance(stored, dict) or stored.get("schema") != 1 or set(stored["sha256"]) != {"weights", "oof", "maps"}:
-        raise UserError(f"{path} is not a record of predictions: delete {path.parent}, they are made again when needed")
-    return stored["sha256"]
+    again = f"delete {path.parent}, the predictions are made again when needed"
+    return read_record(path, PredictionsRecord, 1, again).sha256
 
 
 def predict_flips(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) -> None:
@@ -68,7 +78,7 @@ def predict_flips(config: Task, dataset: Dataset, folder: Path, fold: int, tta: 
 def _is_done(config: Task, folder: Path, tta: str) -> bool:
     if not (predictions_folder(config, folder, tta) / "predictions.json").exists():
         return False
-    return read_hashes(config, folder, tta)["weights"] == read_run(folder)["sha256"]["weights"]
+    return read_hashes(config, folder, tta).weights == read_run(folder).sha256.weights
 
 
 def _predict(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) -> None:
@@ -88,5 +98,5 @@ def _predict(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) 
     answers = track(held_out.predict(model, tta), name, len(cases), console=Console(stderr=True))
     target = predictions_folder(config, folder, tta)
     stored = held_out.store(target, iter(answers))
-    hashes = {"weights": read_run(folder)["sha256"]["weights"], "oof": stored.sha256, "maps": stored.maps}
-    files.write_json(target / "predictions.json", {"schema": 1, "tta": tta, "sha256": hashes})
+    hashes = Hashes(weights=read_run(folder).sha256.weights, oof=stored.sha256, maps=stored.maps)
+    files.write_json(target / "predictions.json", PredictionsRecord(tta=tta, sha256=hashes).to_json())

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from heldout import files
+from heldout.blend.datasets import Datasets
 from heldout.blend.decision import blend_folder, read_decision, save_decision
 from heldout.blend.kept import keep_predictions
 from heldout.blend.verify import check_maps, check_parts, refuse_changes, verify
@@ -31,7 +32,8 @@ def freeze(name: str) -> Path:
         if decision.seal is not None:
             verify(decision)
             return blend_folder(name) / "decision.json"
-        refuse_changes(decision, [*check_parts(decision), *check_maps(decision)])
-        decision = replace(decision, kept=keep_predictions(decision))
+        datasets = Datasets()
+        refuse_changes(decision, [*check_parts(decision, datasets), *check_maps(decision)])
+        decision = replace(decision, kept=keep_predictions(decision, datasets))
         decision = replace(decision, sealed_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         return save_decision(replace(decision, seal=decision.compute_seal()))

@@ -13,6 +13,7 @@ import numpy as np
 
 from heldout import files
 from heldout.blend.apply import blend_case, predict_case
+from heldout.blend.datasets import Datasets
 from heldout.blend.decision import Decision
 from heldout.blend.members import Fit, Member, load_member, stored_prediction
 from heldout.data.guide import guide_of
@@ -27,7 +28,7 @@ SCORE_TOLERANCE = 1e-5
 MAP_TOLERANCE = 1  # of 255
 
 
-def keep_predictions(decision: Decision) -> dict[str, Any]:
+def keep_predictions(decision: Decision, datasets: Datasets | None = None) -> dict[str, Any]:
     """Predict a few held-out cases again, compare them with what training stored, and write that to ``kept.npz``.
 
     Returns:
@@ -40,7 +41,8 @@ def keep_predictions(decision: Decision) -> dict[str, Any]:
     """
     cases, arrays = [], {}
     kept: dict[str, list[Prediction]] = {}
-    members = [load_member(described["name"]) for described in decision.members]
+    datasets = datasets or Datasets()
+    members = [load_member(described["name"], datasets) for described in decision.members]
     for member, described in zip(members, decision.members, strict=True):
         # the same fold of every member, whichever seeds it has there, so that a case can be blended
         first = next(one for one in described["folders"] if one["fold"] == decision.folds[0])
@@ -68,7 +70,7 @@ def keep_predictions(decision: Decision) -> dict[str, Any]:
     return {"cases": cases, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(), "blended": blended}
 
 
-def check_predictions(decision: Decision) -> list[str]:
+def check_predictions(decision: Decision, datasets: Datasets | None = None) -> list[str]:
     """Which kept cases no longer come out as they did, or why they cannot be compared."""
     path = decision.folder / "kept.npz"
     if not path.is_file():
@@ -76,7 +78,8 @@ def check_predictions(decision: Decision) -> list[str]:
     if files.sha256_file(path) != decision.kept["sha256"]:
         return [f"{path} changed"]
     changes = []
-    members = {member["name"]: load_member(member["name"]) for member in decision.members}
+    datasets = datasets or Datasets()
+    members = {member["name"]: load_member(member["name"], datasets) for member in decision.members}
     predictions: dict[str, list[Prediction]] = {}
     with np.load(path) as arrays:
         for number, kept in enumerate(decision.kept["cases"]):

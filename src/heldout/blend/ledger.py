@@ -17,6 +17,7 @@ from heldout.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from heldout.blend.datasets import Datasets
     from heldout.blend.decision import Decision
     from heldout.data.dataset import Dataset
 
@@ -60,7 +61,11 @@ def read_ledger() -> list[Entry]:
     return [{**look, **_picked(results.get(look["look"], nothing), nothing)} for look in looks]
 
 
-def test(decision: Decision, look_again: str | None = None) -> TestResult:  # noqa: PT028 - no test of pytest
+def test(
+    decision: Decision,
+    look_again: str | None = None,  # noqa: PT028 - no test of pytest
+    datasets: Datasets | None = None,  # noqa: PT028
+) -> TestResult:
     """Predict the test part, put the look on record, and only then open its labels and score.
 
     A look that was cut short before its score may be repeated; any other second look needs a reason.
@@ -68,18 +73,16 @@ def test(decision: Decision, look_again: str | None = None) -> TestResult:  # no
     Args:
         decision: A sealed blend, or an experiment's plain mean.
         look_again: Why a further look at the same decision is needed; recorded.
+        datasets: Those that the command has opened already.
 
     Raises:
         UserError: the decision is not frozen or changed, was looked at before, or there is no test part.
     """
     from heldout.blend.verify import verify
-    from heldout.config import load
-    from heldout.data.cases import open_dataset
     from heldout.metrics import interval
 
     _permit(read_entries(), decision, look_again)
-    verify(decision, maps=True)
-    dataset = open_dataset(load(decision.members[0]["spec"]))
+    dataset = verify(decision, maps=True, datasets=datasets).dataset
     if dataset.part("test").empty:
         raise UserError(f"dataset {decision.dataset} has no test part: set test_fraction above 0 and train again")
     with files.lock(decision.folder, "testing"):

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from heldout import files
+from heldout.blend.datasets import Datasets
 from heldout.blend.flips import check_flips, predict_flips, predictions_folder, read_hashes
 from heldout.config import load
-from heldout.data.cases import open_dataset
 from heldout.data.dataset import Dataset
 from heldout.errors import UserError
 from heldout.metrics import get_metric
@@ -24,7 +24,8 @@ from heldout.predict.details import MASK_COLUMNS, mask_details
 from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.predict.store import build_table, read_map, read_table
 from heldout.train.first_stage import FirstStage, find_first_stage
-from heldout.train.runs import finished, read_run
+from heldout.train.record import Hashes, RunRecord, read_run
+from heldout.train.runs import finished
 
 if TYPE_CHECKING:
     from heldout.tasks import Task
@@ -41,16 +42,16 @@ class Fit:
         record: Its ``run.json``.
         table: Its out-of-fold table, indexed by case.
         predictions: Where that table and its maps lie: ``folder``, or a folder in it for other flips.
-        hashes: SHA-256 of ``weights``, ``oof`` and, by case, ``maps``.
+        hashes: SHA-256 of its weights and of those predictions.
     """
 
     seed: int
     fold: int
     folder: Path
-    record: dict[str, Any]
+    record: RunRecord
     table: pd.DataFrame
     predictions: Path
-    hashes: dict[str, Any]
+    hashes: Hashes
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +118,7 @@ class Member:
 
     def map_files(self, fold: int, case_id: str) -> list[tuple[Path, str]]:
         """Folder and SHA-256 of a case's map in every seed of its fold."""
-        return [(fit.predictions, fit.hashes["maps"][case_id]) for fit in self.fits if fit.fold == fold]
+        return [(fit.predictions, fit.hashes.maps[case_id]) for fit in self.fits if fit.fold == fold]
 
     def prediction(self, case_id: str) -> Prediction:
         """The case's out-of-fold prediction, seeds averaged.
@@ -165,13 +166,14 @@ class Member:
         return [fit for fit in self.fits if fit.fold == self._fold_of[case_id]]
 
 
-def load_member(text: str) -> Member:
+def load_member(text: str, datasets: Datasets | None = None) -> Member:
     """Open the finished folds of an experiment.
 
     Args:
         text: ``exp040``; ``exp040/seed1`` for that seed of it; ``exp040/tta=hv`` (``exp040/tta=`` for none) for
             predictions with other flips than the experiment's own, which are made where they are missing. Seeds and
             flips may be chosen together. ``exp045/head`` is the second head of its networks alone: a classification.
+        datasets: Those that the command has opened already.
 
     Raises:
         UserError: there is no second head, nothing is finished, a file changed after training, the folds or the data
@@ -182,7 +184,7 @@ def load_member(text: str) -> Member:
     if head and not config.two_heads:
         raise UserError(f"{text}: the networks of {spec} have one head only: name {spec} itself")
     tta = check_flips(config, config.tta if flips is None else flips)
-    dataset = open_dataset(config)
+    dataset = (datasets or Datasets()).open(config)
     found = finished(config)
     if not found:
         raise UserError(f"{spec} has no finished fold: train it first with `python run.py {spec}`")
@@ -193,12 +195,8 @@ def load_member(text: str) -> Member:
     cases = dataset.part("train")
     cases = cases.assign(fold=cases["case_id"].map(dataset.folds).astype(int))
     cases = cases[cases["fold"].isin({fit.fold for fit in fits})].reset_index(drop=True)
-    name = (
-        config.spec
-        + "".join(f"/seed{seed}" for seed in seeds)
-        + (f"/tta={tta}" if set(tta) != set(config.tta) else "")
-        + ("/head" if head else "")
-    )
+    chosen = [f"tta={tta}"] if set(tta) != set(config.tta) else []
+    name = "/".join([config.spec, *(f"seed{seed}" for seed in seeds), *chosen, *(["head"] if head else [])])
     return Member(name, config.spec, config, tta, seeds or config.seeds, dataset, fits, cases, head)
 
 
@@ -249,7 +247,7 @@ def stored_prediction(member: Member, fit: Fit, case_id: str) -> Prediction:
     scores = fit.table.loc[case_id, columns].to_numpy(np.float32)
     if member.kind == "classification":
         return Prediction(case_id, scores)
-    return Prediction(case_id, scores, read_map(fit.predictions, "oof", case_id, fit.hashes["maps"][case_id]))
+    return Prediction(case_id, scores, read_map(fit.predictions, "oof", case_id, fit.hashes.maps[case_id]))
 
 
 def parse_member(text: str) -> tuple[str, tuple[int, ...], str | None, bool]:
@@ -277,7 +275,7 @@ def parse_member(text: str) -> tuple[str, tuple[int, ...], str | None, bool]:
 def _open_fit(config: Task, dataset: Dataset, seed: int, fold: int, folder: Path, tta: str) -> Fit:
     record = read_run(folder)
     for name, what in (("fold_hash", "fold table"), ("data_hash", "cases")):
-        if record[name] != getattr(dataset, name):
+        if getattr(record, name) != getattr(dataset, name):
             raise UserError(
                 f"{folder} was trained with another {what} than {dataset.folder} holds now: restore it, or delete the "
                 f"run and train {config.spec} again"
@@ -285,7 +283,7 @@ def _open_fit(config: Task, dataset: Dataset, seed: int, fold: int, folder: Path
     predict_flips(config, dataset, folder, fold, tta)
     predictions, hashes = predictions_folder(config, folder, tta), read_hashes(config, folder, tta)
     path = predictions / "oof.parquet"
-    if path.is_file() and files.sha256_file(path) != hashes["oof"]:
+    if path.is_file() and files.sha256_file(path) != hashes.oof:
         remedy = "train again" if predictions == folder else "run the command again"
         raise UserError(f"{path} was changed after training: restore it, or delete {predictions} and {remedy}")
     table = read_table(predictions, "oof")
@@ -295,6 +293,6 @@ def _open_fit(config: Task, dataset: Dataset, seed: int, fold: int, folder: Path
         columns_of(table, dataset.classes)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    if config.kind == "segmentation" and (lost := sorted(set(table["case_id"]) - set(hashes["maps"]))):
+    if config.kind == "segmentation" and (lost := sorted(set(table["case_id"]) - set(hashes.maps))):
         raise UserError(f"{folder / 'run.json'} lists no map of case {lost[0]}: delete {folder} and train again")
     return Fit(seed, fold, folder, record, table.set_index("case_id"), predictions, hashes)

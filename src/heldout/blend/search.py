@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from heldout import files
 from heldout.blend.cases import build_objective, map_work
 from heldout.blend.crossfit import CrossFit, crossfit
+from heldout.blend.datasets import Datasets
 from heldout.blend.decision import Decision, blend_folder, check_name, decision_of, read_decision, save_decision
 from heldout.blend.members import Member, check_together, load_member, split_members
 from heldout.blend.objective import check_metric
@@ -68,7 +69,8 @@ def blend(
     plan = Plan(sampler, trials, seed, processes)
     _refuse_sealed(name)
     stages = Stages(spatial, presence_metric, calibrate, replace(plan, processes=1))
-    members = [load_member(spec) for spec in specs]
+    datasets = Datasets()
+    members = [load_member(spec, datasets) for spec in specs]
     check_together(members)
     for member in members:
         for fit in member.fits:
@@ -100,8 +102,8 @@ def blend(
 
 def _identity(members: Sequence[Member], metric: str, plan: Plan) -> str:
     """SHA-256 of what a trial's score and the choice of the next one depend on; the number of trials is not of it."""
-    fits = [[member.name, *([fit.seed, fit.fold, fit.hashes["oof"]] for fit in member.fits)] for member in members]
-    maps = [[fit.hashes["maps"] for fit in member.fits] for member in members]
+    fits = [[member.name, *([fit.seed, fit.fold, fit.hashes.oof] for fit in member.fits)] for member in members]
+    maps = [[fit.hashes.maps for fit in member.fits] for member in members]
     data = [[member.dataset.fold_hash, member.dataset.data_hash] for member in members]
     shared = plan.processes > 1  # trials that depended on timing do not become those of a search that does not
     return files.sha256_json([1, fits, maps, data, metric, plan.sampler, plan.seed, shared])

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from heldout import files
-from heldout.blend.decision import Decision
+from heldout.blend.datasets import Datasets
+from heldout.blend.decision import Decision, load_decision
 from heldout.blend.flips import predictions_folder, read_hashes
 from heldout.blend.kept import check_predictions
 from heldout.config import BaseConfig, load
-from heldout.data.cases import open_dataset
+from heldout.data.dataset import Dataset
 from heldout.errors import UserError
 from heldout.train.runs import check_identity, fit_folder
 
 
-def verify(decision: Decision, *, maps: bool = False) -> None:
+@dataclass(frozen=True, eq=False)
+class OpenDecision:
+    """A decision that was verified, with what was opened on the way.
+
+    Attributes:
+        decision: The decision.
+        dataset: The checked dataset that it stands on.
+    """
+
+    decision: Decision
+    dataset: Dataset
+
+
+def verify(decision: Decision, *, maps: bool = False, datasets: Datasets | None = None) -> OpenDecision:
     """Refuse a decision that is not what was validated.
 
     A blend must be sealed; an experiment's plain mean has no seal, but its files must be those that training left.
@@ -25,20 +40,39 @@ def verify(decision: Decision, *, maps: bool = False) -> None:
         decision: The decision.
         maps: Also read every out-of-fold map, which takes as long as reading so many files does.
 
+        datasets: Those that the command has opened already.
+
+    Returns:
+        The decision with the dataset that it stands on, opened.
+
     Raises:
         UserError: it is not frozen, was edited, or any of its parts changed; lists all changes.
     """
     if decision.is_blend and decision.seal is None:
         raise UserError(f"blend {decision.name} is not frozen: run `python run.py freeze {decision.name}` first")
-    changes = []
+    datasets, changes = datasets or Datasets(), []
     if decision.seal is not None and decision.compute_seal() != decision.seal:
         changes.append(f"the decision {decision.name} itself was edited")
-    changes += check_parts(decision)
+    changes += check_parts(decision, datasets)
     if maps and not changes:
         changes += check_maps(decision)
     if decision.kept is not None and not changes:
-        changes += check_predictions(decision)
+        changes += check_predictions(decision, datasets)
     refuse_changes(decision, changes)
+    return OpenDecision(decision, datasets.open(load(decision.members[0]["spec"])))
+
+
+def open_decision(name: str) -> OpenDecision:
+    """Read and verify a decision, and open its dataset, once for the whole command.
+
+    Args:
+        name: Name of a blend or spec of an experiment.
+
+    Raises:
+        UserError: as :func:`heldout.blend.decision.load_decision` and :func:`verify`.
+    """
+    datasets = Datasets()
+    return verify(load_decision(name, datasets), datasets=datasets)
 
 
 def refuse_changes(decision: Decision, changes: list[str]) -> None:
@@ -54,14 +88,14 @@ def refuse_changes(decision: Decision, changes: list[str]) -> None:
         )
 
 
-def check_parts(decision: Decision) -> list[str]:
+def check_parts(decision: Decision, datasets: Datasets | None = None) -> list[str]:
     """What changed among settings, fold table, data, weights, out-of-fold predictions and the blend's own tables."""
-    changes = list(_tables(decision))
+    datasets, changes = datasets or Datasets(), list(_tables(decision))
     for member in decision.stages:
         config = _tried(changes, load, member["spec"])
         if config is None or _tried(changes, lambda c=config: check_identity(c) or True) is None:
             continue
-        if (dataset := _tried(changes, open_dataset, config)) is not None:
+        if (dataset := _tried(changes, datasets.open, config)) is not None:
             for name, what in (("fold_hash", "fold table"), ("data_hash", "cases")):
                 if getattr(dataset, name) != getattr(decision, name):
                     changes.append(f"the {what} in {dataset.folder} changed")
@@ -78,7 +112,7 @@ def check_maps(decision: Decision) -> list[str]:
         for fit in member["folders"]:
             folder = fit_folder(member["spec"], fit["seed"], fit["fold"])
             maps = predictions_folder(config, folder, member["tta"]) / "oof_maps"
-            for case_id, digest in read_hashes(config, folder, member["tta"])["maps"].items():
+            for case_id, digest in read_hashes(config, folder, member["tta"]).maps.items():
                 changes += _compare(maps / f"{case_id}.b2nd", digest)
     return changes
 
@@ -93,7 +127,7 @@ def _files(config: BaseConfig, fit: dict[str, Any], tta: str) -> Iterator[str]:
     predictions, hashes = predictions_folder(config, folder, tta), read_hashes(config, folder, tta)
     yield from _compare(folder / "weights.safetensors", fit["weights_sha256"])
     yield from _compare(predictions / "oof.parquet", fit["oof_sha256"])
-    if files.sha256_json(hashes["maps"]) != fit["maps_sha256"]:
+    if files.sha256_json(hashes.maps) != fit["maps_sha256"]:
         yield f"the record in {predictions} lists other maps"
 
 

@@ -130,11 +130,13 @@ def look(
     look_again: Annotated[str | None, typer.Option(metavar="REASON", help="why a further look is needed")] = None,
 ) -> None:
     """Predict the locked test part, score it once, and put the look on record."""
+    from heldout.blend.datasets import Datasets
     from heldout.blend.decision import load_decision
     from heldout.blend.ledger import test
     from heldout.files import home
 
-    result = test(load_decision(name), look_again=look_again)
+    datasets = Datasets()
+    result = test(load_decision(name, datasets), look_again, datasets)
     interval = f"[{_number(result.low)}, {_number(result.high)}]"
     print(f"{name}: test {result.metric} {_number(result.score)} {interval} on the locked part")
     print(f"look {result.looks} with this decision, {result.dataset_looks} at this test part in all")
@@ -143,13 +145,10 @@ def look(
 
 def submit(name: Name) -> None:
     """Write the competition's file for the unlabelled cases, checked against its sample submission."""
-    from heldout.blend.decision import load_decision
-    from heldout.blend.verify import verify
+    from heldout.blend.verify import open_decision
     from heldout.deliver.submission.write import submit as write
 
-    decision = load_decision(name)
-    verify(decision)
-    finish(write(decision), "leaderboard")
+    finish(write(open_decision(name)), "leaderboard")
 
 
 def predict(
@@ -172,16 +171,14 @@ def predict(
 
     check_folders(folder.resolve(), output.resolve(), force=force)
 
-    from heldout.blend.decision import load_decision
-    from heldout.blend.verify import verify
+    from heldout.blend.verify import open_decision
 
     if (Path(name) / "bundle.json").is_file():  # a kernel's bundle is checked when it is opened, and needs no dataset
         from heldout.deliver.kernel.runtime import open_bundle
 
         decision = open_bundle(Path(name).resolve()).decision
     else:
-        decision = load_decision(name)
-        verify(decision)
+        decision = open_decision(name).decision
     outcome = predict_folder(decision, folder, output, skip_bad=skip_bad, force=force, uncertainty=uncertainty)
     print(", ".join(f"{count} {status}" for status, count in outcome.counts.items()))
     masks = f" and {outcome.masks} masks" if outcome.masks else ""

@@ -78,16 +78,14 @@ def kernel(
     for one in wheel or ():  # before a smaller decision is sealed or the package built
         check_wheel(one)
 
-    from heldout.blend.decision import load_decision
-    from heldout.blend.verify import verify
+    from heldout.blend.verify import open_decision
     from heldout.config import load
     from heldout.deliver.kernel.budget import Budget, limits
     from heldout.deliver.kernel.export import export
     from heldout.deliver.kernel.notebook import Kernel
     from heldout.deliver.kernel.rsna2025.server import is_served
 
-    decision = load_decision(name)
-    verify(decision)
+    decision = open_decision(name).decision
     if mode == "auto":
         mode = "server" if is_served(load(decision.members[0]["spec"])) else "batch"
     if fit_hours is not None:

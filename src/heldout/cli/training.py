@@ -80,8 +80,8 @@ def _summary(config: BaseConfig) -> str:
 
     row = run_row(config.spec)
     for fit in row.fits:
-        score = number(fit["score"])
-        print(f"  seed {fit['seed']} fold {fit['fold']}  {row.metric} {score}  {duration(fit['train_seconds'])}")
+        score = number(fit.score)
+        print(f"  seed {fit.seed} fold {fit.fold}  {row.metric} {score}  {duration(fit.train_seconds)}")
     print(f"{row.name}: {row.done} of {row.planned} fits finished")
     if row.complete and row.score is not None:
         print(f"out-of-fold {row.metric} {interval_text(row)} over {row.cases} cases of {row.patients} patients")

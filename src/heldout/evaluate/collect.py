@@ -126,7 +126,7 @@ def _foreign_run(folder: Path, cache: ScoreCache) -> Row | None:
         return None if info is None else _run(info, cache)
     except UserError as error:
         note = str(error)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         note = (
             f"{folder} is not a run folder as heldout writes it ({type(error).__name__}: {error}): restore or delete it"
         )
@@ -134,29 +134,29 @@ def _foreign_run(folder: Path, cache: ScoreCache) -> Row | None:
 
 
 def _run(info: RunInfo, cache: ScoreCache) -> Row:
-    records, config, plan = [fit.record for fit in info.fits], info.config["config"], plan_of(info)
-    missing = plan.missing({(record["seed"], record["fold"]) for record in records})
+    records, settings, plan = [fit.record for fit in info.fits], info.config.settings, plan_of(info)
+    missing = plan.missing({(record.seed, record.fold) for record in records})
     row = Row(
         name=info.spec,
         kind="run",
-        title=info.config["title"],
-        dataset=config["dataset"] or config["source"],
-        metric=records[0]["metric"],
-        budget=records[0]["budget"],
+        title=info.config.title,
+        dataset=settings.dataset or settings.source,
+        metric=records[0].metric,
+        budget=records[0].budget,
         scaled=[
             f"{key} = {value}"
-            for key, value in config["budgets"].get(records[0]["budget"], {}).items()
+            for key, value in settings.budgets.get(records[0].budget or "", {}).items()
             if key not in ("folds", "seeds")  # these are told by what was trained
         ],
-        data_hash=records[0]["data_hash"],
-        fold_hash=records[0]["fold_hash"],
+        data_hash=records[0].data_hash,
+        fold_hash=records[0].fold_hash,
         done=len(records),
         planned=len(plan.folds) * len(plan.seeds),
         missing=missing,
         complete=not missing,
-        checkpoint=config["checkpoint"],
-        seconds=sum(record["train_seconds"] for record in records),
-        parameters=records[0]["parameters"],
+        checkpoint=settings.checkpoint,
+        seconds=sum(record.train_seconds for record in records),
+        parameters=records[0].parameters,
         fits=records,
         plan=plan,
     )
@@ -172,7 +172,7 @@ def _run(info: RunInfo, cache: ScoreCache) -> Row:
     row.threshold, row.at_half, row.identity = found.threshold, found.at_half, found.identity
     _add_scores(row, found)
     row.note = "; ".join(filter(None, [row.note, found.note]))
-    seeds = {record["seed"] for record in records}
+    seeds = {record.seed for record in records}
     row.fold_spread = spread(row.fold_scores) if len(seeds_of_every_fold(records)) == len(seeds) else None
     row.seed_scores = dict(found.seed_scores)
     row.seed_spread = spread(row.seed_scores)
@@ -193,7 +193,7 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
         for member in decision.members
         for fit in member["folders"]
     }
-    seconds = {(row.name, fit["seed"], fit["fold"]): fit["train_seconds"] for row in known for fit in row.fits}
+    seconds = {(row.name, fit.seed, fit.fold): fit.train_seconds for row in known for fit in row.fits}
     score = decision.score
     row = Row(
         name=name,

@@ -141,7 +141,7 @@ class HeldOut:
         one = self.source
         if isinstance(one, Decision):
             return files.sha256_json([one.digest, one.tables])
-        fits = [[fit.seed, fit.fold, fit.hashes["oof"], fit.hashes["maps"]] for fit in one.fits]
+        fits = [[fit.seed, fit.fold, fit.hashes.oof, fit.hashes.maps] for fit in one.fits]
         return files.sha256_json([2, one.name, one.config.metric, one.dataset.fold_hash, one.dataset.data_hash, fits])
 
     @property
@@ -342,4 +342,4 @@ def open_held_out(name: str, row: Row | None = None) -> HeldOut:
 def _chose_by_own_score(spec: str) -> bool:
     """Whether each fold's own score chose the checkpoints of a run."""
     info = read_info(run_folder(spec))
-    return info is not None and info.config["config"]["checkpoint"] == "best"
+    return info is not None and info.config.settings.checkpoint == "best"

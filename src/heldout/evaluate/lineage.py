@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from heldout.config import BaseConfig, difference, load
 from heldout.evaluate.row import Plan
+from heldout.train.record import Settings
 from heldout.train.runs import RunInfo
 
 
@@ -17,31 +17,31 @@ def plan_of(info: RunInfo) -> Plan:
     what was stored with the run counts.
     """
     today = _try_load(info.spec)
-    if today is not None and not difference(today.complete(info.config["identity"]), today.identity()):
+    if today is not None and not difference(today.complete(info.config.identity), today.identity()):
         return Plan(today.fold_count, tuple(today.fold_list), tuple(today.seeds))
-    config = info.config["config"]
-    folds = config["folds"] if config["folds"] is not None else range(config["fold_count"])
-    return Plan(config["fold_count"], tuple(folds), tuple(config["seeds"]))
+    settings = info.config.settings
+    folds = settings.folds if settings.folds is not None else tuple(range(settings.fold_count))
+    return Plan(settings.fold_count, folds, settings.seeds)
 
 
 def lineage_of(info: RunInfo) -> tuple[str | None, list[str]]:
     """Name of the parent and the changed fields; a run with overrides is a child of the plain one."""
     spec, _, overrides = info.spec.partition("+")
     name, _, budget = spec.partition("@")
-    parent = name if overrides else info.config["parent"]
+    parent = name if overrides else info.config.parent
     if parent is None:
         return None, []
     config = _try_load(parent, budget or None) or _try_load(parent)
     if config is None:  # the parent's file is gone: its changes cannot be told
         return parent, []
     complete = (_try_load(info.spec) or config).complete  # what only one of the two tasks has, had its default
-    return parent, changes(complete(config.identity()), complete(info.config["identity"]))
+    return parent, changes(complete(config.identity()), complete(info.config.identity))
 
 
-def stands_on(config: Mapping[str, Any]) -> str:
-    """What else a run was made from, by the stored values of its fields: ``warm_start exp040``; empty for nothing."""
+def stands_on(config: BaseConfig | Settings) -> str:
+    """What else a run was made from, by the values of its fields: ``warm_start exp040``; empty for nothing."""
     fields = ("encoder_weights", "warm_start", "first_stage", "pseudo_labels")
-    return ", ".join(f"{field} {config[field]}" for field in fields if config.get(field))
+    return ", ".join(f"{field} {value}" for field in fields if (value := getattr(config, field, None)))
 
 
 def changes(parent: dict[str, Any], child: dict[str, Any]) -> list[str]:

@@ -164,7 +164,7 @@ def _resident() -> int:
 def _machine() -> dict[str, Any]:
     import torch
 
-    from heldout.train.record import describe_machine
+    from heldout.train.results import describe_machine
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return {"machine": describe_machine(device), "torch": torch.__version__, "threads": torch.get_num_threads()}

@@ -6,6 +6,8 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from heldout.train.record import RunRecord
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -135,7 +137,7 @@ class Row:
     lb_correlation: dict[str, dict[str, float | int | None]] = field(default_factory=dict)
     identity: str = ""
     note: str = ""
-    fits: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    fits: list[RunRecord] = field(default_factory=list, repr=False)
     plan: Plan | None = field(default=None, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,7 +145,7 @@ class Row:
         values = asdict(self)
         del values["plan"]
         kept = ("seed", "fold", "score", "train_seconds")
-        values["fits"] = [{key: fit.get(key) for key in kept} for fit in self.fits]
+        values["fits"] = [{key: getattr(fit, key) for key in kept} for fit in self.fits]
         return values
 
 

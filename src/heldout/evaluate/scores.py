@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from heldout.blend.decision import Decision
     from heldout.evaluate.held_out import HeldOut
+    from heldout.train.record import RunRecord
 
 _SCHEMA = 10
 CALIBRATED_ERROR = "ece_calibrated"
@@ -108,7 +109,7 @@ class ScoreCache:
     def __init__(self) -> None:
         self._cache = JsonCache("scores", _SCHEMA)
 
-    def of_run(self, spec: str, metric: str, records: list[dict[str, Any]]) -> Scores:
+    def of_run(self, spec: str, metric: str, records: Sequence[RunRecord]) -> Scores:
         """Scores of a run's out-of-fold predictions, seeds averaged, at thresholds tuned on the other folds.
 
         Where they cannot be tuned, it is scored at one half, and :attr:`Scores.note` says why.
@@ -121,7 +122,7 @@ class ScoreCache:
         Raises:
             UserError: the predictions cannot be read.
         """
-        parts = sorted([record["seed"], record["fold"], record["sha256"]["oof"]] for record in records)
+        parts = sorted([record.seed, record.fold, record.sha256.oof] for record in records)
         seeds = seeds_of_every_fold(records)
         try:
             return Scores(**self._cache.get([spec, metric, parts], lambda: asdict(_of_run(spec, seeds))))
@@ -144,10 +145,10 @@ class ScoreCache:
         self._cache.save()
 
 
-def seeds_of_every_fold(records: list[dict[str, Any]]) -> list[int]:
+def seeds_of_every_fold(records: Sequence[RunRecord]) -> list[int]:
     """The seeds that finished every fold which any of them finished, sorted."""
-    folds = {record["fold"] for record in records}
-    by_seed = {seed: {r["fold"] for r in records if r["seed"] == seed} for seed in {r["seed"] for r in records}}
+    folds = {record.fold for record in records}
+    by_seed = {seed: {r.fold for r in records if r.seed == seed} for seed in {r.seed for r in records}}
     return sorted(seed for seed, done in by_seed.items() if done == folds)
 
 

@@ -15,6 +15,7 @@ from heldout.blend.members import Member
 from heldout.errors import UserError
 from heldout.evaluate.held_out import HeldOut, open_held_out
 from heldout.metrics.uncertainty import Uncertainty, aurc, decompose, error_auroc, region_means, risk_coverage
+from heldout.train.record import RunRecord
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,10 +96,9 @@ def uncertainty_folder(spec: str) -> Path:
     return files.home() / "working" / "uncertainty" / spec
 
 
-def networks_key(records: Iterable[dict[str, Any]]) -> str:
+def networks_key(records: Iterable[RunRecord]) -> str:
     """Hash of the networks and of their out-of-fold predictions, from the fits' ``run.json``."""
-    parts = ("weights", "oof")
-    made = [[one["seed"], one["fold"], *(one["sha256"][part] for part in parts)] for one in records]
+    made = [[one.seed, one.fold, one.sha256.weights, one.sha256.oof] for one in records]
     return files.sha256_json(sorted(made))
 
 

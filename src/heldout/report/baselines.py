@@ -94,8 +94,8 @@ def _ours(row: Row, metrics: Sequence[str]) -> list[str]:
         interval = f" {bounds(row.low, row.high)}" if name == row.metric and row.low is not None else ""
         values.append(f"{number(_value(row, name))}{interval}")
     infos = _infos(row)
-    configs = [info.config["config"] for info in infos]
-    near = bool(configs) and all(config["near_duplicates"] for config in configs)
+    configs = [info.config.settings for info in infos]
+    near = bool(configs) and all(config.near_duplicates for config in configs)
     kept = f"{'' if row.cases == row.patients else 'patients and '}{'near' if near else 'exact'} duplicates in one fold"
     split = f"out-of-fold, folds {', '.join(map(str, _folds(row)))}; {kept}"
     budget = f"{row.budget}: {', '.join(row.scaled)}" if row.budget and row.scaled else row.budget or "full"
@@ -106,7 +106,7 @@ def _ours(row: Row, metrics: Sequence[str]) -> list[str]:
 
 
 def _folds(row: Row) -> list[int]:
-    return sorted({fit["fold"] for fit in row.fits}) or sorted(row.fold_scores)
+    return sorted({fit.fold for fit in row.fits}) or sorted(row.fold_scores)
 
 
 def _infos(row: Row) -> list[RunInfo]:
@@ -119,7 +119,7 @@ def _infos(row: Row) -> list[RunInfo]:
 
 def _thresholds(row: Row, infos: Sequence[RunInfo]) -> str:
     """How its masks and predicted labels are made."""
-    if any(info.config["exclusive"] and len(info.config["classes"]) > 1 for info in infos):
+    if any(info.config.exclusive and len(info.config.classes) > 1 for info in infos):
         return "the most probable class each"
     if row.threshold == "cross-fitted" or (row.kind == "blend" and get_metric(row.metric).thresholded):
         return "cross-fitted thresholds"

@@ -212,12 +212,12 @@ def _model(held: HeldOut) -> dict[str, Any]:
         described: dict[str, Any] = {
             key: values[key] for key in ("arch", "encoder", "filters", "width") if key in values
         }
-        described["made_from"] = stands_on(values) or "random weights, and nothing but the data"
-        described["parameters"] = member.fits[0].record["parameters"]
+        described["made_from"] = stands_on(member.config) or "random weights, and nothing but the data"
+        described["parameters"] = member.fits[0].record.parameters
         described["networks"] = len(member.fits)
         if stage := member.first_stage:
             described["networks_of_the_first_stage"] = len(stage.fits)
-            described["parameters_of_the_first_stage"] = stage.fits[0].record["parameters"]
+            described["parameters_of_the_first_stage"] = stage.fits[0].record.parameters
         networks[member.name] = described
     if not held.decision.is_blend:
         return next(iter(networks.values()))
@@ -256,8 +256,8 @@ def _training(held: HeldOut) -> dict[str, Any]:
     records = [fit.record for member in held.members for fit in member.fits]
     recipes = {
         member.spec: {
-            "budget": member.fits[0].record["budget"] or "full",
-            "epochs": ", ".join(str(epochs) for epochs in sorted({fit.record["epochs"] for fit in member.fits})),
+            "budget": member.fits[0].record.budget or "full",
+            "epochs": ", ".join(str(epochs) for epochs in sorted({fit.record.epochs for fit in member.fits})),
             "loss": getattr(member.config, "loss", "cross-entropy"),
             "optimizer": f"{member.config.optimizer}, learning rate {member.config.lr:g}, {member.config.schedule}",
             "batch": member.config.batch_size,
@@ -269,10 +269,10 @@ def _training(held: HeldOut) -> dict[str, Any]:
     return {
         **_once(recipes),
         "budget_changes": held.row.scaled or ("see the members' cards" if held.decision.is_blend else "none"),
-        "seeds": sorted({record["seed"] for record in records}),
-        "checkpoint": sorted({record["checkpoint"] for record in records}),
-        "seconds": round(sum(record["train_seconds"] for record in records)),
-        "machines": sorted({f"{record['machine']}, torch {record['torch']}" for record in records}),
+        "seeds": sorted({record.seed for record in records}),
+        "checkpoint": sorted({record.checkpoint for record in records}),
+        "seconds": round(sum(record.train_seconds for record in records)),
+        "machines": sorted({f"{record.machine}, torch {record.torch}" for record in records}),
     }
 
 
@@ -364,9 +364,9 @@ def _hashes(held: HeldOut) -> dict[str, Any]:
     weights = {}
     for member in held.members:
         for fit in member.fits:
-            weights[f"{member.name}, seed {fit.seed}, fold {fit.fold}"] = fit.record["sha256"]["weights"]
+            weights[f"{member.name}, seed {fit.seed}, fold {fit.fold}"] = fit.record.sha256.weights
         for stage in member.first_stage.fits if member.first_stage else ():
-            weights[f"{stage.record['spec']}, seed {stage.seed}, fold {stage.fold}"] = stage.record["sha256"]["weights"]
+            weights[f"{stage.record.spec}, seed {stage.seed}, fold {stage.fold}"] = stage.record.sha256.weights
     return {
         "identity": held.decision.identity,
         "data": held.dataset.data_hash,

@@ -179,7 +179,7 @@ def _notes(rows: Sequence[Row], entries: Sequence[Entry]) -> list[str]:
     scored: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         if row.cases is not None:
-            folds = sorted({fit["fold"] for fit in row.fits} | set(row.fold_scores))
+            folds = sorted({fit.fold for fit in row.fits} | set(row.fold_scores))
             scored[f"{cases_text(row)}, folds {', '.join(map(str, folds))}"].append(row.name)
     most = max(scored, key=lambda text: len(scored[text]), default="")
     lines = [f"Scored on {most}" + (" unless said otherwise" if len(scored) > 1 else "")] if most else []

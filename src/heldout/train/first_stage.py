@@ -66,9 +66,9 @@ class FirstStage:
         if case_id not in self.fold_of:
             raise UserError(f"case {case_id} is in no fold, so {self.spec} has no out-of-fold map of it: predict it")
         held_out = [fit for fit in self.fits if fit.fold == self.fold_of[case_id]]
-        if lost := [fit.folder for fit in held_out if case_id not in fit.record["sha256"]["maps"]]:
+        if lost := [fit.folder for fit in held_out if case_id not in fit.record.sha256.maps]:
             raise UserError(f"{lost[0] / 'run.json'} lists no map of case {case_id}: delete {lost[0]} and train again")
-        maps = [read_map(fit.folder, "oof", case_id, fit.record["sha256"]["maps"][case_id]) for fit in held_out]
+        maps = [read_map(fit.folder, "oof", case_id, fit.record.sha256.maps[case_id]) for fit in held_out]
         return mean_predictions([Prediction(case_id, np.zeros(len(one), np.float32), one) for one in maps]).map
 
     def describe(self) -> dict[str, Any]:
@@ -77,9 +77,9 @@ class FirstStage:
             {
                 "seed": fit.seed,
                 "fold": fit.fold,
-                "weights_sha256": fit.record["sha256"]["weights"],
-                "oof_sha256": fit.record["sha256"]["oof"],
-                "maps_sha256": files.sha256_json(fit.record["sha256"]["maps"]),
+                "weights_sha256": fit.record.sha256.weights,
+                "oof_sha256": fit.record.sha256.oof,
+                "maps_sha256": files.sha256_json(fit.record.sha256.maps),
             }
             for fit in self.fits
         ]

@@ -33,7 +33,8 @@ from heldout.train.held_out import HeldOut
 from heldout.train.loader import Batches
 from heldout.train.parts import Parts, build_parts, seed_everything
 from heldout.train.pretrained import find_pretrained
-from heldout.train.record import write_results
+from heldout.train.record import PseudoLabelsRecord
+from heldout.train.results import write_results
 from heldout.train.student import PseudoLabels, find_pseudo_labels
 from heldout.train.warm_start import WarmStart, find_warm_start
 
@@ -107,7 +108,7 @@ def fit_fold(
             if not runs.is_finished(folder):  # another process may have finished it a moment ago
                 for rest in folder.rglob(".*.part"):  # what a killed run was writing
                     rest.unlink()
-                runs.write_config(config, dataset, folder, made_from)
+                runs.begin_fit(config, dataset, folder, made_from)
                 _fit(config, dataset, (seed, fold), folder, warm_start, pseudo, quiet, watch)
     runs.check_weights(folder)
     (folder / "state.pt").unlink(missing_ok=True)
@@ -132,22 +133,20 @@ def _fit(
         shown = pseudo.join(prepared, dataset, config, progress=not quiet)
     batches = Batches(config, dataset, shown, everything, key, pin_memory=torch.cuda.is_available())
     parts = build_parts(config, dataset, batches.labels, key, len(batches), warm_start)
-    made_from = {} if warm_start is None else {"warm_start": warm_start.describe(parts.network)}
-    if pseudo is not None:
-        made_from["pseudo_labels"] = {"name": pseudo.name, "sha256": pseudo.sha256, "cases": len(pseudo.rows)}
+    begun = None if warm_start is None else warm_start.describe(parts.network)
+    labels = pseudo and PseudoLabelsRecord(name=pseudo.name, sha256=pseudo.sha256, cases=len(pseudo.rows))
     device = parts.fabric.device
     held_out = HeldOut(config, dataset, prepared, validation.assign(fold=key[1]), device)
     miner = Miner(config, prepared, training, dataset.classes, dataset.exclusive, device, key)
     progress = checkpoint.load(folder / "state.pt", parts.stateful)
     label = f"{config.spec} seed {key[0]} fold {key[1]}"
     with Display(label, config.epochs, len(batches), progress.epoch, quiet) as display:
-        if warm_start is not None:
-            loaded = made_from["warm_start"]
-            display.announce(f"starts from {loaded['loaded']} of {loaded['tensors']} tensors of {warm_start.spec}")
+        if begun is not None:
+            display.announce(f"starts from {begun.loaded} of {begun.tensors} tensors of {begun.spec}")
         _train(Fold(config, key, folder, batches, parts, held_out, miner, progress, display, watch))
         batches.close()
         history.draw_curves(folder, progress.rows, label, config.metric, progress.best_epoch)
-        write_results(folder, key, parts, held_out, progress, display, made_from)
+        write_results(folder, key, parts, held_out, progress, display, begun, labels)
 
 
 def _train(fold: Fold) -> None:

@@ -45,7 +45,7 @@ def open_origin(config: BaseConfig, source: BaseConfig, dataset: Dataset, seed: 
     runs.check_weights(folder)
     record = runs.read_run(folder)
     for name, what in (("fold_hash", "folds"), ("data_hash", "cases")):
-        if record[name] != getattr(dataset, name):
+        if getattr(record, name) != getattr(dataset, name):
             raise UserError(
                 f"{config.spec} cannot stand on {folder}, which was trained on other {what} ({name} differs) and may "
                 f"have seen the patients held out here: train {source.spec} again on these {what}"

@@ -1,83 +1,201 @@
-"""The end of a fold: its weights, what they predict for the held-out cases, and the record of both."""
+"""What the files of a finished fit say: ``run.json`` and ``config.json``. Free of torch."""
 
 from __future__ import annotations
 
-import math
-import os
-import platform
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
+from pydantic import ConfigDict, Field, field_validator
 
 from heldout import files
-from heldout.predict.models import load_model, save_model
-from heldout.train.checkpoint import Progress
-from heldout.train.display import Display
-from heldout.train.held_out import HeldOut
-from heldout.train.parts import Parts
+from heldout.records import Number, Record, read_record
+
+SCHEMA = 1
 
 
-def write_results(
-    folder: Path,
-    key: tuple[int, int],
-    parts: Parts,
-    held_out: HeldOut,
-    progress: Progress,
-    display: Display,
-    made_from: dict[str, Any],
-) -> None:
-    """Write ``weights.safetensors``, ``oof.parquet``, ``oof_maps/`` and, last, ``run.json``.
+class Hashes(Record):
+    """SHA-256 of what a fit left.
 
-    Args:
-        folder: The fold's folder.
-        key: Seed and fold.
-        parts: The trained parts.
-        held_out: The cases to predict, with the weights as they were written.
-        progress: What happened.
-        display: Shows how far the prediction is.
-        made_from: What besides the dataset the fold was made from, by field.
+    Attributes:
+        weights: Of ``weights.safetensors``.
+        oof: Of ``oof.parquet``.
+        maps: Of the out-of-fold map of every case; empty for a classification.
     """
-    config, dataset, network = held_out.config, held_out.dataset, parts.average.module
-    if progress.best is not None:
-        network.load_state_dict(progress.best)
-    weights = folder / "weights.safetensors"
-    weights_hash = save_model(network, weights)
-    shipped = load_model(config, weights, dataset.classes, dataset.exclusive)
-    predictions = display.track(held_out.predict(shipped), len(held_out.rows), "predicting the held-out cases")
-    stored = held_out.store(folder, predictions)
-    score = held_out.score_table(stored.table)
-    record = {
-        "schema": 1,
-        "spec": config.spec,
-        "budget": config.budget,
-        "seed": key[0],
-        "fold": key[1],
-        "metric": config.metric,
-        "score": None if math.isnan(score) else score,
-        "checkpoint": "last" if progress.best is None else "best",
-        "epochs": progress.epoch,
-        "best_epoch": progress.best_epoch,
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "precision": parts.fabric.strategy.precision.precision,
-        "train_seconds": round(progress.seconds, 1),
-        "machine": describe_machine(parts.fabric.device),
-        "torch": torch.__version__,
-        "fold_hash": dataset.fold_hash,
-        "data_hash": dataset.data_hash,
-        "sha256": {"weights": weights_hash, "oof": stored.sha256, "maps": stored.maps},
-        **made_from,
-        **({"hard_negatives": progress.mined} if config.hard_negative_fraction else {}),
-    }
-    files.write_json(folder / "run.json", record)
+
+    weights: str
+    oof: str
+    maps: dict[str, str] = Field(default_factory=dict)
 
 
-def describe_machine(device: torch.device) -> str:
-    """The GPU's name, or the CPU's and its cores."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
-    if info.exists():
-        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+class WarmStartRecord(Record):
+    """Weights that a fit began with: whose, their SHA-256, and how many of the network's tensors they filled."""
+
+    spec: str
+    sha256: str
+    loaded: int
+    tensors: int
+
+
+class PseudoLabelsRecord(Record):
+    """Pseudo-labels that a fit learned from besides: their name, SHA-256 and number of cases."""
+
+    name: str
+    sha256: str
+    cases: int
+
+
+class MinedRecord(Record):
+    """One choice of hard negatives: after which epoch, its file with SHA-256, cases scored and cases chosen."""
+
+    epoch: int
+    file: str
+    sha256: str
+    scored: int
+    hard: int
+
+
+class RunRecord(Record):
+    """The record of a finished fit, ``run.json``; it is written last.
+
+    Attributes:
+        spec: The experiment, with budget and overrides.
+        budget: Name of the budget; None in full.
+        seed: Its seed.
+        fold: The fold held out.
+        metric: Name of the score.
+        score: Of the cases held out; None where undefined.
+        checkpoint: ``last``, or ``best`` by the fold's own score.
+        epochs: Epochs trained.
+        best_epoch: The epoch whose weights were kept; None for the last.
+        parameters: Of the network.
+        precision: As Lightning Fabric names it.
+        train_seconds: Wall time.
+        machine: GPU, or CPU with its cores.
+        torch: Version.
+        fold_hash: SHA-256 of the fold table.
+        data_hash: SHA-256 of the cases.
+        sha256: Hashes of the files.
+        warm_start: Weights it began with.
+        pseudo_labels: Pseudo-labels it learned from.
+        hard_negatives: Choices of hard negatives; None where they are not mined.
+    """
+
+    schema_version: int = Field(SCHEMA, alias="schema")
+    spec: str
+    budget: str | None
+    seed: int
+    fold: int
+    metric: str
+    score: Number | None
+    checkpoint: str
+    epochs: int
+    best_epoch: int | None
+    parameters: int
+    precision: str
+    train_seconds: Number
+    machine: str
+    torch: str
+    fold_hash: str
+    data_hash: str
+    sha256: Hashes
+    warm_start: WarmStartRecord | None = None
+    pseudo_labels: PseudoLabelsRecord | None = None
+    hard_negatives: tuple[MinedRecord, ...] | None = None
+    optional: ClassVar[frozenset[str]] = frozenset({"warm_start", "pseudo_labels", "hard_negatives"})
+
+
+class Settings(Record):
+    """Values of an experiment's fields when it was trained: those read here by name, and all others.
+
+    An experiment gains fields from one version to the next, so that those an older run lacks have their default.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    source: str
+    dataset: str = ""
+    fold_count: int
+    folds: tuple[int, ...] | None = None
+    seeds: tuple[int, ...]
+    checkpoint: str = "last"
+    budgets: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    near_duplicates: bool = False
+    encoder_weights: bool | str | None = None
+    warm_start: str | None = None
+    first_stage: str | None = None
+    pseudo_labels: str | None = None
+
+
+class ConfigRecord(Record):
+    """What a fit was trained with, ``config.json``; it is written first.
+
+    Attributes:
+        spec: The experiment, with budget and overrides.
+        title: Its title.
+        parent: The experiment it derives from.
+        identity: What its training depends on.
+        fingerprint: SHA-256 of that.
+        config: Values of all its fields; see :attr:`settings`.
+        classes: Names of the classes.
+        exclusive: Classes exclude each other.
+        fold_hash: SHA-256 of the fold table.
+        data_hash: SHA-256 of the cases.
+        made_from: Hash of what besides the dataset it was made from, by field; older runs lack it.
+    """
+
+    schema_version: int = Field(SCHEMA, alias="schema")
+    spec: str = ""
+    title: str
+    parent: str | None = None
+    identity: dict[str, Any]
+    fingerprint: str = ""
+    config: dict[str, Any]
+    classes: tuple[str, ...]
+    exclusive: bool
+    fold_hash: str
+    data_hash: str
+    made_from: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("config")
+    @classmethod
+    def _readable(cls, config: dict[str, Any]) -> dict[str, Any]:
+        Settings.model_validate(config, strict=False)
+        return config
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The values of the fields, by name."""
+        return Settings.model_validate(self.config, strict=False)
+
+
+def read_run(folder: Path) -> RunRecord:
+    """The record of a finished fit.
+
+    Raises:
+        UserError: it is missing, or not such a record.
+    """
+    return read_record(folder / "run.json", RunRecord, SCHEMA, _again(folder))
+
+
+def read_config(folder: Path) -> ConfigRecord:
+    """What a fit was trained with.
+
+    Raises:
+        UserError: it is missing, or not such a record.
+    """
+    return read_record(folder / "config.json", ConfigRecord, SCHEMA, _again(folder))
+
+
+def write_run(folder: Path, record: RunRecord) -> None:
+    """Write ``run.json``."""
+    files.write_json(folder / "run.json", record.to_json())
+
+
+def write_config(folder: Path, record: ConfigRecord) -> None:
+    """Write ``config.json``."""
+    files.write_json(folder / "config.json", record.to_json())
+
+
+def _again(folder: Path) -> str:
+    return f"delete the folder {folder} and train it again"

@@ -5,27 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from heldout import files
 from heldout.config import BaseConfig, difference
 from heldout.config.legacy import earlier_specs, today_spec
 from heldout.errors import UserError
+from heldout.train.record import ConfigRecord, RunRecord, read_config, read_run, write_config
 
 if TYPE_CHECKING:
     from heldout.data.dataset import Dataset
-
-RECORD_FIELDS: dict[str, Any] = {
-    **dict.fromkeys(("schema", "seed", "fold", "epochs", "parameters"), int),
-    **dict.fromkeys(("spec", "metric", "checkpoint", "precision", "machine", "torch", "fold_hash", "data_hash"), str),
-    **{"budget": (str, NoneType), "best_epoch": (int, NoneType), "sha256": dict},
-    **{"train_seconds": (int, float), "score": (int, float, NoneType)},
-}
-CONFIG_FIELDS: dict[str, Any] = {
-    **{"schema": int, "title": str, "identity": dict, "config": dict, "fold_hash": str},
-    **{"classes": list, "exclusive": bool},
-}
 
 
 @dataclass(frozen=True)
@@ -42,7 +31,7 @@ class FitRecord:
     seed: int
     fold: int
     folder: Path
-    record: dict[str, Any]
+    record: RunRecord
 
 
 @dataclass(frozen=True)
@@ -58,7 +47,7 @@ class RunInfo:
 
     spec: str
     folder: Path
-    config: dict[str, Any]
+    config: ConfigRecord
     fits: tuple[FitRecord, ...]
 
 
@@ -86,35 +75,9 @@ def check_weights(folder: Path) -> None:
         UserError: the file is missing, or was changed after training.
     """
     path, record = folder / "weights.safetensors", read_run(folder)
-    if not path.is_file() or files.sha256_file(path) != record["sha256"]["weights"]:
+    if not path.is_file() or files.sha256_file(path) != record.sha256.weights:
         what = "was changed after training" if path.is_file() else "is missing"
         raise UserError(f"{path} {what}: restore it, or delete the folder {folder} and run the command again")
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """The record of a finished fold.
-
-    Raises:
-        UserError: it is missing, or not such a record.
-    """
-    again = f"delete the folder {folder} and train it again"
-    record = files.read_record(folder / "run.json", RECORD_FIELDS, again)
-    if record["schema"] != 1 or not {"weights", "oof"} <= set(record["sha256"]):
-        raise UserError(f"{folder / 'run.json'} was written by another version of heldout: {again}")
-    return record
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The ``config.json`` of a fold.
-
-    Raises:
-        UserError: it is missing, or not such a file.
-    """
-    again = f"delete the folder {folder} and train it again"
-    stored = files.read_record(folder / "config.json", CONFIG_FIELDS, again)
-    if stored["schema"] != 1:
-        raise UserError(f"{folder / 'config.json'} was written by another version of heldout: {again}")
-    return stored
 
 
 def run_folders() -> list[Path]:
@@ -146,8 +109,8 @@ def finished(config: BaseConfig) -> list[tuple[int, int, Path]]:
 
 def _fits(folder: Path) -> Iterator[FitRecord]:
     records = [(path.parent, read_run(path.parent)) for path in folder.glob("seed*/fold*/run.json")]
-    for path, record in sorted(records, key=lambda pair: (pair[1]["seed"], pair[1]["fold"])):
-        yield FitRecord(record["seed"], record["fold"], path, record)
+    for path, record in sorted(records, key=lambda pair: (pair[1].seed, pair[1].fold)):
+        yield FitRecord(record.seed, record.fold, path, record)
 
 
 def check_identity(config: BaseConfig, dataset: Dataset | None = None) -> None:
@@ -159,22 +122,22 @@ def check_identity(config: BaseConfig, dataset: Dataset | None = None) -> None:
     identity = config.identity()
     for path in sorted(run_folder(config.spec).glob("seed*/fold*/config.json")):
         stored = read_config(path.parent)
-        changed = difference(config.complete(stored["identity"]), identity)
+        changed = difference(config.complete(stored.identity), identity)
         if changed:
             raise UserError(
                 f"{path.parent} was trained with other settings ({'; '.join(changed)}): keep both by making a new "
                 f"experiment file or with --set, or delete {run_folder(config.spec)} to start anew"
             )
         for name, what in (("data_hash", "cases"), ("fold_hash", "folds")):
-            if dataset is not None and stored[name] != getattr(dataset, name):
+            if dataset is not None and getattr(stored, name) != getattr(dataset, name):
                 raise UserError(
                     f"{path.parent} was trained on other {what} than those in {dataset.folder} ({name} differs): "
                     f"restore them, or delete {run_folder(config.spec)} to start anew"
                 )
 
 
-def write_config(config: BaseConfig, dataset: Dataset, folder: Path, made_from: dict[str, Any]) -> None:
-    """Write what a fold is trained with, unless it was begun before.
+def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: dict[str, Any]) -> None:
+    """Write ``config.json``, what a fold is trained with, unless it was begun before.
 
     Args:
         config: The experiment.
@@ -186,28 +149,27 @@ def write_config(config: BaseConfig, dataset: Dataset, folder: Path, made_from: 
         UserError: the fold was begun from something else.
     """
     if (folder / "config.json").exists():
-        changed = difference(read_config(folder).get("made_from", {}), made_from)
+        changed = difference(read_config(folder).made_from, made_from)
         if changed:
             raise UserError(
                 f"{folder} was begun from what has changed since ({changed[0]}): restore it, or delete {folder} to "
                 "start anew"
             )
         return
-    value = {
-        "schema": 1,
-        "spec": config.spec,
-        "title": config.title,
-        "parent": config.parent_name(),
-        "identity": config.identity(),
-        "fingerprint": config.fingerprint(),
-        "config": config.model_dump(mode="json"),
-        "classes": list(dataset.classes),
-        "exclusive": dataset.exclusive,
-        "fold_hash": dataset.fold_hash,
-        "data_hash": dataset.data_hash,
-        "made_from": made_from,
-    }
-    files.write_json(folder / "config.json", value)
+    record = ConfigRecord(
+        spec=config.spec,
+        title=config.title,
+        parent=config.parent_name(),
+        identity=config.identity(),
+        fingerprint=config.fingerprint(),
+        config=config.model_dump(mode="json"),
+        classes=dataset.classes,
+        exclusive=dataset.exclusive,
+        fold_hash=dataset.fold_hash,
+        data_hash=dataset.data_hash,
+        made_from=made_from,
+    )
+    write_config(folder, record)
 
 
 def check_made_alike(spec: str, field: str, value: str, made: str, source: Path) -> None:
@@ -224,5 +186,5 @@ def check_made_alike(spec: str, field: str, value: str, made: str, source: Path)
         UserError: a fold was made from something else.
     """
     for path in sorted(run_folder(spec).glob("seed*/fold*/config.json")):
-        if read_config(path.parent).get("made_from", {}).get(field, value) != value:  # older runs lack the field
+        if read_config(path.parent).made_from.get(field, value) != value:  # a fit of before that field existed stays
             raise UserError(f"{path.parent} was {made}: restore {source}, or delete {run_folder(spec)} to start anew")

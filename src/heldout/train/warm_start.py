@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from heldout.data.dataset import Dataset
 from heldout.errors import UserError
 from heldout.train import runs
 from heldout.train.origin import find_origin, how_to_finish, open_origin
+from heldout.train.record import WarmStartRecord
 
 LEAST = 0.5  # share of a network's tensors that must find their counterpart
 
@@ -51,10 +51,10 @@ class WarmStart:
             )
         network.load_state_dict(fitting, strict=False)
 
-    def describe(self, network: nn.Module) -> dict[str, Any]:
+    def describe(self, network: nn.Module) -> WarmStartRecord:
         """What the record of a fold says of it."""
-        counts = {"loaded": len(self._fitting(network)), "tensors": len(network.state_dict())}
-        return {"spec": self.spec, "sha256": self.sha256, **counts}
+        loaded, tensors = len(self._fitting(network)), len(network.state_dict())
+        return WarmStartRecord(spec=self.spec, sha256=self.sha256, loaded=loaded, tensors=tensors)
 
     def _fitting(self, network: nn.Module) -> dict[str, Tensor]:
         own = network.state_dict()
@@ -84,4 +84,4 @@ def find_warm_start(config: BaseConfig, dataset: Dataset, seed: int, fold: int) 
         )
     runs.check_identity(source)
     fit = open_origin(config, source, dataset, seed, fold)
-    return WarmStart(source.spec, fit.folder, fit.record["sha256"]["weights"])
+    return WarmStart(source.spec, fit.folder, fit.record.sha256.weights)

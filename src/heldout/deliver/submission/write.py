@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from heldout.blend.apply import Blended
+    from heldout.blend.verify import OpenDecision
 
 
-def submit(decision: Decision) -> Path:
+def submit(opened: OpenDecision) -> Path:
     """Predict the unlabelled cases of a decision's dataset and write the competition's file.
 
     Args:
-        decision: A verified decision.
+        opened: A verified decision with its dataset.
 
     Returns:
         ``submissions/<name>.csv``, or ``.zip`` for masks.
@@ -41,14 +42,12 @@ def submit(decision: Decision) -> Path:
             file of that name stays as it was.
     """
     from heldout.blend.apply import apply_decision
-    from heldout.data.cases import open_dataset
 
-    config = load(decision.members[0]["spec"])
-    dataset = open_dataset(config)
+    decision, dataset = opened.decision, opened.dataset
     cases = dataset.part("submit")
     if cases.empty:
         raise UserError(
-            f"dataset {config.dataset} has no cases to submit, none without a label: for a folder of new files "
+            f"dataset {decision.dataset} has no cases to submit, none without a label: for a folder of new files "
             f"use `python run.py predict {decision.name} --input DIR --output DIR`"
         )
     writer = SubmissionWriter(decision, cases, dataset.source.root)

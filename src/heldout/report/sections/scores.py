@@ -51,12 +51,12 @@ def fit_blocks(subject: HeldOut) -> list[Block]:
         return [Heading("Folds"), Table(("fold", subject.row.metric), folds, "Settings tuned on the other folds")]
     rows = [
         (
-            f"seed {fit['seed']}, fold {fit['fold']}",
-            number(fit["score"]),
-            str(fit["epochs"]),
-            fit["checkpoint"] + (f" (epoch {fit['best_epoch']})" if fit["best_epoch"] is not None else ""),
-            duration(fit["train_seconds"]),
-            fit["machine"],
+            f"seed {fit.seed}, fold {fit.fold}",
+            number(fit.score),
+            str(fit.epochs),
+            fit.checkpoint + (f" (epoch {fit.best_epoch})" if fit.best_epoch is not None else ""),
+            duration(fit.train_seconds),
+            fit.machine,
         )
         for fit in subject.row.fits
     ]

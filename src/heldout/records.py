@@ -1,0 +1,102 @@
+"""Typed records of JSON files: frozen, strict, and written back as they were read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic_core import from_json
+
+from heldout.errors import UserError
+
+Number = (
+    int | float
+)  # keeps 1 and 1.0 apart, as JSON does, so that the hash of a record that was read is that of its file
+
+
+class Record(BaseModel):
+    """A JSON object with named, typed fields. Fields that a newer version adds are ignored.
+
+    Attributes:
+        optional: Fields that are left out of the file while they have their default.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, populate_by_name=True, arbitrary_types_allowed=False, ser_json_inf_nan="constants"
+    )
+    optional: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = handler(self)
+        absent = {name for name in self.optional if getattr(self, name) == type(self).model_fields[name].default}
+        return {key: value for key, value in values.items() if key not in absent}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values under their names on disk."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def read_record(path: Path, model: type[AnyRecord], schema: int, remedy: str) -> AnyRecord:
+    """Read the record of a JSON file.
+
+    Args:
+        path: The file.
+        model: Class of the record.
+        schema: Version of the file that the class describes.
+        remedy: What to do about a damaged file, in words.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another version; one sentence that names the field.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise UserError(f"{path} {'does not exist' if missing else f'cannot be read ({error.strerror})'}") from None
+    return parse_record(data, str(path), model, schema, remedy)
+
+
+def parse_record(data: bytes, name: str, model: type[AnyRecord], schema: int, remedy: str) -> AnyRecord:
+    """The record in the bytes of a JSON file; see :func:`read_record`.
+
+    Raises:
+        UserError: the bytes are not such a record.
+    """
+    stored = parse_json(data, name, remedy)
+    if not isinstance(stored, dict):
+        raise UserError(f"{name} is not a JSON object as heldout writes it: {remedy}")
+    found = stored.get("schema", schema)
+    if type(found) is int and found != schema:
+        raise UserError(f"{name} was written by another version of heldout (schema {found}): {remedy}")
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        raise UserError(f"{name} lacks {_faults(error)} as heldout writes it: {remedy}") from None
+
+
+def parse_json(data: bytes, name: str, remedy: str) -> Any:
+    """The value in the bytes of a JSON file.
+
+    Raises:
+        UserError: the bytes are not JSON, or JSON nested deeper than any record.
+    """
+    try:
+        return from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        raise UserError(f"{name} is not valid JSON ({error}): {remedy}") from None
+
+
+def _faults(error: ValidationError) -> str:
+    """Names of the fields that are missing or have another type, each once."""
+    return ", ".join(dict.fromkeys(_place(fault["loc"]) for fault in error.errors()))
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Path of a field; the last part of a union's is the type that was tried."""
+    known = [str(part) for part in loc if part not in ("int", "float", "str", "bool")]
+    return ".".join(known) or "its record"
