@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
