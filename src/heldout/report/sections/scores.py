@@ -1,17 +1,24 @@
-"""The part of a report about scores: all metrics with intervals, each fit, overlap by class."""
+"""The part of a report about scores: metrics with intervals, fits, overlap by class and depth, learning curves."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from heldout.errors import UserError
+from heldout.evaluate.cases import per_class
 from heldout.evaluate.held_out import HeldOut
-from heldout.report.format import bounds, duration, interval_text, number
+from heldout.evaluate.row import Row
+from heldout.report.format import bounds, duration, interval_text, number, signed
 from heldout.report.sections.blocks import Block, Heading, Picture, Table, Text
-from heldout.report.svg import Bar, bar_chart
+from heldout.report.svg import Bar, Line, bar_chart, line_chart
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARTS = 20  # of the depth of a volume
 PRESENCE = ("roc_auc", "average_precision", "f1", "sensitivity", "specificity", "brier", "ece")
 
 
@@ -36,11 +43,14 @@ def score_blocks(subject: HeldOut) -> list[Block]:
         caption += "; roc_auc and all below it are about whether a case holds the class at all"
     blocks: list[Block] = [Heading("Scores"), Table(columns, rows, caption)]
     if subject.row.in_sample is not None:
-        flattered = f"In-sample {number(subject.row.in_sample)}: the same score on the very cases that it was tuned on"
-        blocks.append(Text(f"{flattered}. All figures here are cross-fitted: tuned on the other folds."))
+        in_sample = f"In-sample {number(subject.row.in_sample)}: the same score on the cases that it was tuned on"
+        blocks.append(Text(f"{in_sample}. All figures here are cross-fitted: tuned on the other folds."))
+        blocks += _alternatives(subject.row)
     if subject.row.at_half is not None:
         tuned = f"{subject.row.metric} {interval_text(subject.row)}"
-        blocks.append(Text(f"Cut at one half. At thresholds tuned on the other folds, which rank it: {tuned}."))
+        blocks.append(
+            Text(f"At a threshold of one half. At thresholds tuned on the other folds, which rank it: {tuned}.")
+        )
     return blocks
 
 
@@ -86,6 +96,92 @@ def overlap_blocks(subject: HeldOut) -> list[Block]:
     return [Heading("Overlap by class"), Picture("iou", chart, caption)]
 
 
+def curve_blocks(subject: HeldOut) -> list[Block]:
+    """Learning curves of every fit; of a blend that those stand with its members."""
+    if subject.row.kind == "blend":
+        members = ", ".join(dict.fromkeys(member.spec for member in subject.members))
+        return [Heading("Learning curves"), Text(f"Nothing was trained for a blend: see the reports of {members}.")]
+    import pandas as pd
+
+    metric, loss, scores, rate = subject.row.metric, [], [], []
+    for index, fit in enumerate(subject.members[0].fits):
+        path = fit.folder / "metrics.csv"
+        if not path.is_file():
+            continue
+        epochs = pd.read_csv(path)
+        if not {"epoch", "train_loss", "lr"} <= set(epochs):
+            raise UserError(f"{path} lacks epoch, train_loss or lr: restore it, or delete it to go without curves")
+        name, dashed = f"seed {fit.seed}, fold {fit.fold}", index >= 6
+        loss.append(_curve(name, epochs, "train_loss", index, dashed))
+        rate.append(_curve(name, epochs, "lr", index, dashed))
+        if f"val_{metric}" in epochs:
+            scores.append(_curve(name, epochs.dropna(subset=f"val_{metric}"), f"val_{metric}", index, dashed))
+    parts = (
+        ("loss", loss, "training loss", "Training loss of every epoch."),
+        ("validation", scores, f"held-out {metric}", f"Held-out {metric}, where validated on the way; without flips."),
+        ("rate", rate, "learning rate", "Learning rate at the end of every epoch."),
+    )
+    blocks: list[Block] = [
+        Picture(name, chart, caption)
+        for name, lines, label, caption in parts
+        if (chart := line_chart(lines, f"{label} of {subject.name}", "epoch", label))
+    ]
+    if not any(len(line.points) for line in scores):
+        blocks.append(Text("The held-out score was not watched during training, only at its end."))
+    return [Heading("Learning curves"), *blocks]
+
+
+def depth_blocks(subject: HeldOut) -> list[Block]:
+    """IoU along the last axis of the volumes, all cases together; nothing for pictures and classifications."""
+    if not subject.segments or subject.dataset.dimensions != 3:
+        return []
+    from rich.console import Console
+    from rich.progress import track
+
+    from heldout.metrics import iou_by_depth, mean_by_depth
+
+    dataset, classes = subject.dataset, subject.classes
+    profiles: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in classes]
+    cases = track(list(subject.table["case_id"]), f"IoU by depth of {subject.name}", console=Console(stderr=True))
+    for case_id in cases:
+        masks = (per_class(mask, len(classes)) for mask in (subject.prediction(case_id).mask, dataset.truth(case_id)))
+        for of_class, predicted, truth in zip(profiles, *masks, strict=True):
+            of_class.append(iou_by_depth(predicted, truth))
+    lines = []
+    for k, (name, of_class) in enumerate(zip(classes, profiles, strict=True)):
+        place, iou, slices = mean_by_depth(of_class, PARTS)
+        known = np.isfinite(iou)
+        sizes = 1.5 + 9 * np.sqrt(slices[known] / max(slices.max(), 1))
+        lines.append(Line(name, list(zip(place[known], iou[known], strict=True)), k, list(sizes)))
+    chart = line_chart(
+        lines,
+        f"IoU along the depth of {subject.name}",
+        "place along the last axis, first slice to last",
+        "mean IoU of slices",
+        spans=((0.0, 1.0), (0.0, 1.0)),
+        width=620,
+    )
+    if not chart:
+        return []
+    caption = (
+        f"Mean IoU of the slices in {PARTS} equal parts of the depth, of slices with truth or prediction; a dot's area "
+        "is the number of slices."
+    )
+    return [Heading("Overlap along the depth"), Picture("depth", chart, caption)]
+
+
+def _alternatives(row: Row) -> list[Block]:
+    """What single members and simpler weightings of a blend score."""
+    rows = []
+    for name, scores in row.baselines.items():
+        in_sample, cross_fitted = scores.get("in_sample"), scores.get("cross_fitted")
+        gap = None if in_sample is None or cross_fitted is None else in_sample - cross_fitted
+        optimism = gap if gap is None or row.higher_is_better else -gap
+        rows.append((name, number(in_sample), number(cross_fitted), signed(optimism)))
+    columns = ("choice", "in-sample", "cross-fitted", "optimism")
+    return [Table(columns, rows, f"{row.metric} of single members and of other weightings")] if rows else []
+
+
 def _cells(subject: HeldOut, name: str) -> tuple[str, ...] | None:
     """Value, interval and value of each class; None where the metric is undefined on these predictions."""
     from heldout.metrics import interval, score
@@ -125,3 +221,9 @@ def _bar(name: str, value: float, low: float, high: float) -> Bar | None:
         return None
     known = math.isfinite(low)
     return Bar(name, value, low if known else None, high if known else None, f"{value:.4f} {bounds(low, high)}")
+
+
+def _curve(name: str, epochs: pd.DataFrame, column: str, index: int, dashed: bool) -> Line:
+    points = list(zip(epochs["epoch"], epochs[column], strict=True))
+    sizes = [3.0] * len(points) if len(points) < 40 else []
+    return Line(name, points, colour=index, sizes=sizes, dashed=dashed)

@@ -67,11 +67,9 @@ def report_name(names: Sequence[str], title: str | None) -> str:
 
 def _section(subject: HeldOut) -> Section:
     from heldout.report.sections.cases import failure_blocks, overlay_blocks
-    from heldout.report.sections.curves import curve_blocks
-    from heldout.report.sections.depth import depth_blocks
     from heldout.report.sections.labels import label_blocks
     from heldout.report.sections.overview import facts
-    from heldout.report.sections.scores import fit_blocks, overlap_blocks, score_blocks
+    from heldout.report.sections.scores import curve_blocks, depth_blocks, fit_blocks, overlap_blocks, score_blocks
 
     parts = (
         facts,
