@@ -1,12 +1,11 @@
 """Tuned numbers that are honest: each fold is scored with settings tuned on the other folds.
 
-The folds' tables are put together and scored once, which compares cases that were predicted with different settings.
-For scores of ranking that is fair as long as the settings do not follow how common the class is: a fold with many
-positive cases leaves few to the folds it is tuned on, so settings that adapt to their number (as a calibration's
-intercept does, or weights tuned for log-loss among members on different levels) put that fold's cases lower than the
-others', and pooled ranking falls below chance (Airola et al. 2009; Forman and Scholz 2010). Weights tuned for ranking
-do not see the level at all; ``benchmarks/optimism.py`` measures them, on pooled pairs and on pairs within a fold. A
-calibration does, and orders nothing anew: cross-fitted ranking is scored on the probabilities before it.
+The folds' tables are put together and scored once. Scores of ranking compare the cases of a fold with each other only,
+as :func:`heldout.metrics.ranking.roc_auc_within_folds` says: a fold with many positive cases leaves few to the folds
+that its settings are tuned on, so settings that adapt to their number (as a calibration's intercept does, or weights
+tuned for log-loss among members on different levels) put that fold's cases lower than the others', and pooled ranking
+falls below chance (Airola et al. 2009; Forman and Scholz 2010). A calibration orders nothing anew: cross-fitted ranking
+is scored on the probabilities before it.
 """
 
 from __future__ import annotations

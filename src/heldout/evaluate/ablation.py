@@ -29,8 +29,8 @@ class Measure:
     Attributes:
         score, low, high: The score with its 95 % interval; None where undefined.
         gain: Score minus the parent's, turned so that positive is better; None where they do not compare.
-        gain_low, gain_high: Its 95 % interval from the paired bootstrap.
-        chance: Share of the draws in which the child is better.
+        gain_low, gain_high: Its 95 % interval paired over patients.
+        chance: How surely the child is better.
         patients: How many both predicted.
         why: Why there is no gain; empty where there is one.
     """

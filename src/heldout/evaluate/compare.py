@@ -23,7 +23,7 @@ class Verdict:
         higher_is_better: Direction of the score.
         difference: By how much ``better`` is better: never negative, whatever the direction of the score.
         low, high: Its 95 % interval over patients.
-        probability_better: Share of the bootstrap draws in which ``better`` is better, ties counting half.
+        probability_better: How surely ``better`` is better, by the distribution behind the interval.
         distinct: Whether the interval leaves out 0.
         cases, patients: How many both predicted.
         only_shared: Whether one of the two predicted more cases than these.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from heldout.errors import UserError
-from heldout.metrics import ranking
+from heldout.metrics import calibration, ranking
 from heldout.metrics.masks import DETAILS, Uses, mask_values
 from heldout.metrics.patients import pool_patients
 from heldout.metrics.tables import Columns
@@ -17,7 +17,7 @@ from heldout.metrics.tables import Columns
 if TYPE_CHECKING:
     import pandas as pd
 
-
+Scale = Literal["logit", "log", "plain"]
 Kind = Literal["classification", "segmentation"]
 Side = Literal["positive", "negative"]
 
@@ -38,6 +38,8 @@ class Metric:
         sides: The kinds of case of each class without which the score says nothing.
         presence: The class that counts for half, the others sharing the rest; None where all count alike.
         optimistic: Whether it chooses its threshold on the cases that it scores: shown, never used to rank or tune.
+        within_folds: What replaces ``one_class`` where networks of several folds predicted the cases, whose scores do
+            not compare; takes (n,) folds besides.
         pool: How many of a patient's highest probabilities are averaged, where it scores patients; 0 scores cases.
     """
 
@@ -51,6 +53,7 @@ class Metric:
     sides: tuple[Side, ...] = ()
     presence: str | None = None
     optimistic: bool = False
+    within_folds: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
     pool: int = 0
 
     @property
@@ -72,6 +75,14 @@ class Metric:
     def ranks(self) -> bool:
         """Whether only the order of the cases counts, not what their probabilities are."""
         return self.one_class in (ranking.roc_auc, ranking.average_precision, ranking.best_f1)
+
+    @property
+    def scale(self) -> Scale:
+        """Where intervals are symmetric: shares on the logit scale, errors on the log scale or as they are."""
+        if self.higher_is_better or self.one_class is calibration.brier:
+            return "logit"
+        by_bins = self.one_class in (calibration.expected_calibration_error, calibration.maximum_calibration_error)
+        return "plain" if by_bins else "log"
 
     def view(self, table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
         """The table with the probabilities that this score looks at in ``p_<class>``."""
@@ -114,7 +125,11 @@ class Metric:
         seen = columns.probability if self.uses == "probability" else columns.predicted
         if columns.exclusive and self.exclusive is not None:
             return self.exclusive(columns.truth, seen, weights)
-        scores = [self.one_class(y, s, weights) for y, s in zip(columns.truth.T, seen.T, strict=True)]
+        pairs = zip(columns.truth.T, seen.T, strict=True)
+        if self.within_folds is not None and columns.folds is not None:
+            scores = [self.within_folds(y, s, weights, columns.folds) for y, s in pairs]
+        else:
+            scores = [self.one_class(y, s, weights) for y, s in pairs]
         return np.average(scores, axis=0, weights=self._shares(columns.classes))
 
     def _shares(self, classes: Sequence[str]) -> np.ndarray:

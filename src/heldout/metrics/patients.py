@@ -59,6 +59,7 @@ def pool_patients(columns: Columns, highest: int) -> tuple[Columns, np.ndarray]:
         voxel_mm3=None if sizes is None else sizes[first],
         exclusive=False,
         patients=names,
+        folds=None if columns.folds is None else columns.folds[first],
     )
     return pooled, first
 

@@ -66,7 +66,16 @@ _LABELS: Kind = "classification"
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in [
-        Metric("roc_auc", _LABELS, True, "area under the ROC curve", "probability", ranking.roc_auc, sides=_BOTH),
+        Metric(
+            "roc_auc",
+            _LABELS,
+            True,
+            "area under the ROC curve",
+            "probability",
+            ranking.roc_auc,
+            sides=_BOTH,
+            within_folds=ranking.roc_auc_within_folds,
+        ),
         Metric(
             "average_precision",
             _LABELS,
@@ -75,6 +84,7 @@ METRICS: dict[str, Metric] = {
             "probability",
             ranking.average_precision,
             sides=_BOTH,
+            within_folds=ranking.average_precision_within_folds,
         ),
         Metric(
             "best_f1",

@@ -33,6 +33,7 @@ class Columns:
         lesions: (n, K, 4) float64 counts of :func:`heldout.metrics.lesion.count_lesions`, or None where not counted.
         surfaces: (n, K, 2) float64 of :func:`heldout.metrics.surface.surface_distances`, or None where not measured.
         voxel_mm3: (n,) float64 volume of a case's voxel, or None where not known.
+        folds: (n,) fold whose networks predicted a case, or None where the same networks predicted all.
     """
 
     truth: np.ndarray
@@ -45,6 +46,7 @@ class Columns:
     lesions: np.ndarray | None = None
     surfaces: np.ndarray | None = None
     voxel_mm3: np.ndarray | None = None
+    folds: np.ndarray | None = None
 
     @property
     def positive(self) -> np.ndarray:
@@ -84,6 +86,7 @@ def columns_of(table: pd.DataFrame, classes: Sequence[str]) -> Columns:
         lesions=_read_together(table, LESION_COLUMNS, classes),
         surfaces=_read_together(table, SURFACE_COLUMNS, classes),
         voxel_mm3=_read(table, "voxel", ["mm3"])[:, 0] if "voxel_mm3" in table else None,
+        folds=table["fold"].to_numpy() if "fold" in table and table["fold"].nunique() > 1 else None,
     )
 
 

@@ -102,7 +102,7 @@ COLUMNS = (
     Column(
         "score",
         "score",
-        "on out-of-fold predictions, averaged over seeds, with the 95 % bootstrap interval over patients; whatever was "
+        "on out-of-fold predictions, averaged over seeds, with the 95 % interval over patients; whatever was "
         "tuned on them (thresholds, weights, calibration) is cross-fitted: tuned on the other folds",
         lambda row: (number(row.score), bounds(row.low, row.high)),
         _attribute("score"),

@@ -28,7 +28,7 @@ from heldout.report.format import (
 )
 from heldout.report.templates import Markdown, markdown, render
 
-FEW = 20  # patients: a bootstrap of fewer gives intervals that are too narrow
+FEW = 20  # patients: intervals of fewer rest on too little
 _COLUMNS = ("experiment", "change of the parent", "score", "at ½", "gain over the parent", "trained")
 _UNCERTAINTY = (
     *("run", "from", "AUROC total", "aleatoric", "epistemic", "AURC total", "random ranking", "oracle", "cases"),

@@ -69,7 +69,7 @@ def _compared(verdicts: dict[tuple[str, str], Verdict | str]) -> Table:
         on = f"{found.patients}{', those both predicted' if found.only_shared else ''}"
         rows.append((f"{first} - {second}", signed(gain), bounds(low, high), f"{chance:.2f}", on, verdict))
     columns = ("pair", "gain", "95 % interval", "probability that the first is better", "patients", "verdict")
-    return Table(columns, rows, "Paired bootstrap over the patients that both predicted; positive: the first is better")
+    return Table(columns, rows, "Paired over the patients that both predicted; positive: the first is better")
 
 
 def _ablation(subjects: Sequence[HeldOut], verdicts: dict[tuple[str, str], Verdict | str]) -> list[Block]:

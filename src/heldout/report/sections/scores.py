@@ -198,15 +198,13 @@ def _cells(subject: HeldOut, name: str) -> tuple[str, ...] | None:
 
 
 def _pooled_iou(subject: HeldOut, name: str) -> tuple[float, float, float]:
-    """IoU of all voxels together, with the percentiles of its bootstrap over patients."""
-    from heldout.metrics.bootstrap import FEWEST_PATIENTS, patient_weights
+    """IoU of all voxels together, with its interval over patients."""
+    from heldout.metrics.jackknife import interval_of
 
     counts = subject.table[[f"{kind}_{name}" for kind in ("tp", "fp", "fn")]].to_numpy(float)
-    value = float(_iou(counts.sum(0)))
-    if subject.table["patient_id"].nunique() < FEWEST_PATIENTS:
-        return value, math.nan, math.nan
-    drawn = np.concatenate([_iou(w @ counts) for w in patient_weights(subject.table["patient_id"], 2000, 0)])
-    return value, *(float(v) for v in np.nanpercentile(drawn, [2.5, 97.5]))
+    patients, folds = subject.table["patient_id"].to_numpy(str), subject.table["fold"].nunique()
+    found = interval_of(lambda weights: _iou(weights @ counts), patients, "iou_pos", folds)
+    return found.value, found.low, found.high
 
 
 def _iou(counts: np.ndarray) -> np.ndarray:
