@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -121,7 +122,7 @@ def _decode(path: Path, data: bytes, *, mask: bool = False) -> np.ndarray:
     return array[..., ::-1]
 
 
-def _bits(picture: Pillow.Image, data: bytes) -> int:
+def _bits(picture: Any, data: bytes) -> int:
     """Bits of a sample, as the file stores it."""
     if picture.format == "PNG":
         return data[24]  # of IHDR, which comes first
@@ -133,7 +134,7 @@ def _indices(picture: Pillow.Image) -> np.ndarray:
     return np.asarray(picture if picture.mode == "P" else picture.getchannel("P"))
 
 
-def _pixels(path: Path, picture: Pillow.Image) -> np.ndarray:
+def _pixels(path: Path, picture: Any) -> np.ndarray:
     """Values (H, W) or (H, W, 3) of a decoded picture, without alpha."""
     if picture.mode in _GREY16:
         values = np.asarray(picture).astype(np.int64)
