@@ -139,7 +139,8 @@ COLUMNS = (
     Column(
         "fold_scores",
         "folds",
-        "the same score of each held-out fold alone; of a blend, with settings tuned on the other folds",
+        "the same score of each held-out fold alone; of a blend, with settings tuned on the other folds; an AUC beyond "
+        "their range was pooled over folds, whose scores are not on one level: blend again to compare within folds",
         lambda row: tuple(folds_text(row).split(" ")),
         lambda row: min((value for value in row.fold_scores.values() if value is not None), default=None),
         better="score",
