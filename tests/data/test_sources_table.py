@@ -99,3 +99,24 @@ def test_a_defect_names_row_and_remedy(table, header, row, options, message):
 def test_loose_leaves_masks_out(table, tmp_path):
     source = table("id,path,y", "001,images/001.png,1")
     assert list(source.loose(tmp_path)["name"]) == ["images/001.png", "images/1e5.png", "images/NA.png"]
+
+
+@pytest.mark.parametrize(("labels", "known"), [("artery, vein", False), ("artery", True)])
+def test_255_alone_is_a_class_only_where_there_is_one(tmp_path, labels, known):
+    from PIL import Image
+
+    from heldout.data.checks import check_case
+    from heldout.data.image import BadFile
+    from heldout.data.sources import get_source
+
+    picture = np.random.default_rng(0).integers(0, 255, (16, 16)).astype(np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    Image.fromarray(np.where(picture > 128, 255, 0).astype(np.uint8)).save(tmp_path / "m.png")
+    (tmp_path / "cases.csv").write_text("id,path,mask\na,a.png,m.png\n")
+    source = get_source("table", tmp_path, {"labels": labels})
+    row = source.index().to_dict("records")[0]
+    if known:
+        assert check_case(source, row).labels == {"artery": 1.0}
+        return
+    with pytest.raises(BadFile, match="unknown label 255.*artery, vein"):
+        check_case(source, row)

@@ -86,8 +86,8 @@ def open_any(reference: Path | str, *, dimensions: int | None = None, salvage: b
     return image
 
 
-def open_mask(reference: Path | str, *, dimensions: int | None = None) -> np.ndarray:
-    """Read a label map (1, *spatial) as uint8, values as stored save that a 0/255 picture becomes 0/1.
+def open_mask(reference: Path | str, *, dimensions: int | None = None, binary: bool = True) -> np.ndarray:
+    """Read a label map (1, *spatial) as uint8, values as stored save that a 0/255 picture becomes 0/1 if ``binary``.
 
     Raises:
         BadFile: the file is missing, damaged, or holds other values than whole numbers from 0 to 255.
@@ -95,7 +95,8 @@ def open_mask(reference: Path | str, *, dimensions: int | None = None) -> np.nda
     if "#" in str(reference):
         return _reader("npz").read_mask(reference, dimensions=dimensions or 3)
     path = Path(reference)
-    return _reader(_format_name(path)).read_mask(path)
+    name = _format_name(path)
+    return _reader(name).read_mask(path, binary=binary) if name == "image" else _reader(name).read_mask(path)
 
 
 def nifti_affine(path: Path) -> np.ndarray:

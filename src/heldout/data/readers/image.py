@@ -57,8 +57,8 @@ def read(path: Path, *, salvage: bool = False) -> Image:
     return Image(array, lost=_lost(picture.height, stored, orientation) if missing else None)
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """Read a label map (1, H, W) as uint8; a palette picture gives its indices, and a 0/255 picture becomes 0/1.
+def read_mask(path: Path, *, binary: bool = True) -> np.ndarray:
+    """Read a label map (1, H, W) as uint8; a palette picture gives its indices, and a 0/255 picture becomes 0/1 if ``binary``.
 
     Raises:
         BadFile: the file is damaged, holds colors, or values above 255.
@@ -70,7 +70,7 @@ def read_mask(path: Path) -> np.ndarray:
     check_labels(path, array)
     values = np.unique(array)
     if np.isin(values, (0, 255)).all():
-        return (array > 0).astype(np.uint8)
+        return (array > 0 if binary else array).astype(np.uint8)
     if data.startswith(b"\xff\xd8"):
         raise BadFile(f"{path} is a JPEG, which blurs label values: store the mask as PNG")
     return array.astype(np.uint8)

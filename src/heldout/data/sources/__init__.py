@@ -170,7 +170,8 @@ class Source(ABC):
         """
         if not row["mask"]:
             raise BadFile(f"case {row['case_id']} has no mask: add its file, or leave the case out")
-        masks = [readers.open_mask(path, dimensions=self.dimensions) for path in self.paths(row["mask"])]
+        paths, several = self.paths(row["mask"]), self.exclusive and len(self.classes) > 1  # then 255 is no class
+        masks = [readers.open_mask(path, dimensions=self.dimensions, binary=not several) for path in paths]
         if len({mask.shape for mask in masks}) > 1:
             raise BadFile(f"the masks of case {row['case_id']} differ in shape: they must agree")
         return np.concatenate(masks)
@@ -178,8 +179,7 @@ class Source(ABC):
     def voxel_axes(self, row: Mapping[str, Any]) -> np.ndarray | None:
         """Steps from one voxel to the next along the axes of a case's file, in mm, as the columns of (3, 3).
 
-        By the file's header; None for pictures. A slice of a volume adds the step through it, so that the determinant
-        is always the volume of a voxel, oblique ones included.
+        None for pictures. The determinant is always the volume of a voxel: a slice adds the step through it.
         """
         path = self.paths(row["image"])[0]
         plain = "#" not in path.name and path.is_file() and readers.format_of(path) == "nifti"
