@@ -118,5 +118,5 @@ def test_255_alone_is_a_class_only_where_there_is_one(tmp_path, labels, known):
     if known:
         assert check_case(source, row).labels == {"artery": 1.0}
         return
-    with pytest.raises(BadFile, match="unknown label 255.*artery, vein"):
+    with pytest.raises(BadFile, match=r"unknown label 255.*artery, vein"):
         check_case(source, row)

@@ -58,7 +58,7 @@ def read(path: Path, *, salvage: bool = False) -> Image:
 
 
 def read_mask(path: Path, *, binary: bool = True) -> np.ndarray:
-    """Read a label map (1, H, W) as uint8; a palette picture gives its indices, and a 0/255 picture becomes 0/1 if ``binary``.
+    """Read a label map (1, H, W) as uint8; palette indices as labels; 0/255 becomes 0/1 if ``binary``.
 
     Raises:
         BadFile: the file is damaged, holds colors, or values above 255.
