@@ -11,13 +11,15 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from heldout import files
 from heldout.blend.apply import apply_decision
 from heldout.blend.decision import load_decision
 from heldout.blend.freeze import freeze
 from heldout.blend.members import load_member
 from heldout.blend.search import blend
 from heldout.blend.values import blend_maps
-from heldout.blend.verify import check_parts, verify
+from heldout.blend.verify import check_parts, open_decision, verify
+from heldout.data import cases
 from heldout.errors import UserError
 from heldout.metrics import interval, score
 from heldout.predict.prediction import mean_predictions, to_mask
@@ -316,3 +318,17 @@ def test_weights_that_changed_are_not_blended(runs):
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(UserError, match=r"weights\.safetensors was changed after training: restore it"):
         blend(["exp911", "exp912"], "changed", trials=6, progress=False)
+
+
+def test_a_decision_opens_its_dataset_and_hashes_its_weights_once(runs, monkeypatch):
+    blend(["exp911", "exp912"], "once", trials=2, progress=False)
+    freeze("once")
+    opened, hashed = [], []
+    load, sha256_file = cases.load, files.sha256_file
+    monkeypatch.setattr(cases, "load", lambda folder, source: opened.append(folder) or load(folder, source))
+    monkeypatch.setattr(files, "sha256_file", lambda path: hashed.append(path) or sha256_file(path))
+    found = open_decision("once")
+    assert found.dataset.data_hash == found.decision.data_hash
+    assert len(opened) == 1
+    weights = [path for path in hashed if path.name == "weights.safetensors"]
+    assert len(weights) == len(set(weights)) == sum(len(one["folders"]) for one in found.decision.members)
