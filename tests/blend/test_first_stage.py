@@ -25,7 +25,7 @@ from heldout.errors import UserError
 from heldout.predict.models import load_model
 from heldout.predict.prediction import mean_predictions
 from heldout.predict.store import read_map
-from heldout.train.first_stage import find_first_stage, open_guided
+from heldout.train.first_stage import find_first_stage, with_first_stage
 from heldout.train.fit import fit_fold
 from heldout.train.runs import fit_folder
 
@@ -63,7 +63,7 @@ def first_stage_of(spec: str):
 
 def test_every_training_case_is_shown_the_map_of_the_networks_that_held_it_out(home):
     config, dataset = load("exp916"), open_dataset(load("exp916"))
-    prepared = open_guided(dataset, config, progress=False)
+    prepared = with_first_stage(dataset, config, progress=False)
     assert len(dataset.part("train")) > 20
     for case_id in dataset.part("train")["case_id"]:
         fold = int(dataset.folds[case_id])

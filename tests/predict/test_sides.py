@@ -18,7 +18,7 @@ from heldout.predict.run import predict_cases
 from heldout.tasks import Classify3D, Segment3D
 from heldout.tasks.augment.sides import swap_sides
 from heldout.tasks.augment.volume import VolumeAugment
-from heldout.train.parts import Parts
+from heldout.train.parts import TrainState
 from tests.predict.test_run import grid
 
 LEFT, RIGHT, MIDDLE = 0, 1, 6  # infraclinoid carotid arteries, anterior communicating artery
@@ -104,7 +104,7 @@ def test_training_swaps_the_labels_of_exactly_the_samples_flipped_along_x(flips)
         sides=mirror_order(Classify3D.create(overrides=SIDED), 14),
         memory_format=torch.channels_last_3d,
     )
-    batch = Parts.to_device(parts, {"image": image, "label": label}, seed=3)
+    batch = TrainState.to_device(parts, {"image": image, "label": label}, seed=3)
     on_the_right = batch["image"][:, 0, 6].amax(dim=(1, 2)) > 0.5
     assert bool(on_the_right.any()) == ("x" in flips)
     assert torch.equal(batch["label"][:, RIGHT] == 1, on_the_right)

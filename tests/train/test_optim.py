@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from heldout.config import BaseConfig
-from heldout.train.ema import Average
+from heldout.train.ema import ModelEma
 from heldout.train.optim import build_optimizer, build_schedule, choose_precision, cpu_flags, lr_factor
 
 
@@ -64,7 +64,7 @@ def test_schedule_moves_every_group_per_optimizer_step():
 
 def test_average_follows_weights_slowly_and_copies_statistics():
     network = nn.BatchNorm1d(2)
-    average = Average(network, 0.9)
+    average = ModelEma(network, 0.9)
     with torch.no_grad():
         network.weight.fill_(3.0)
     network(torch.randn(8, 2))
@@ -77,7 +77,7 @@ def test_average_follows_weights_slowly_and_copies_statistics():
     assert torch.equal(average.module.running_mean, network.running_mean)
     assert int(average.module.num_batches_tracked) == 1
 
-    other = Average(nn.BatchNorm1d(2), 0.9)
+    other = ModelEma(nn.BatchNorm1d(2), 0.9)
     other.load_state_dict(average.state_dict())
     assert other.updates == 200
     assert torch.equal(other.module.weight, average.module.weight)
@@ -85,6 +85,6 @@ def test_average_follows_weights_slowly_and_copies_statistics():
 
 def test_no_average_is_the_network_itself():
     network = nn.Linear(1, 1)
-    average = Average(network, None)
+    average = ModelEma(network, None)
     average.update()
     assert average.module is network

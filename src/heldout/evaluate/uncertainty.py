@@ -110,9 +110,9 @@ def _measure(member: Member, chosen: pd.DataFrame, passes: int) -> Iterator[dict
     import torch
 
     from heldout.predict.models import load_model
-    from heldout.train.first_stage import open_guided
+    from heldout.train.first_stage import with_first_stage
 
-    prepared = open_guided(member.dataset, member.config)
+    prepared = with_first_stage(member.dataset, member.config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for fold, rows in chosen.groupby("fold", sort=True):
         fits = [fit for fit in member.fits if fit.fold == fold]

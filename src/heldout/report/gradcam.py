@@ -71,7 +71,7 @@ def _explain(member: Member, case_id: str, why: str) -> Explained:
     from heldout.data.normalize import to_float
     from heldout.predict.gradcam import grad_cam
     from heldout.predict.models import load_model
-    from heldout.train.first_stage import open_guided
+    from heldout.train.first_stage import with_first_stage
 
     classes = member.dataset.classes
     # of several seeds the first is drawn, with the prediction of that network
@@ -81,7 +81,7 @@ def _explain(member: Member, case_id: str, why: str) -> Explained:
     target = int(np.argmax(scores))
     network = load_model(member.config, fit.folder / "weights.safetensors", classes, member.dataset.exclusive)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    prepared = open_guided(member.dataset, member.config, progress=False)
+    prepared = with_first_stage(member.dataset, member.config, progress=False)
     case = (case_id, prepared.image(case_id), prepared.geometry(case_id))
     heat = grad_cam(member.config, network, case, target)
     image = to_float(np.asarray(case[1]))[: member.config.channels]

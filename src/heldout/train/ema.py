@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 
-class Average:
+class ModelEma:
     """Exponential moving average (EMA) of a network's parameters; its buffers are copies of the network's.
 
     The decay warms up as ``min(decay, (1 + n) / (10 + n))`` over the updates n, as TensorFlow's

@@ -109,7 +109,7 @@ def find_first_stage(config: BaseConfig, dataset: Dataset) -> FirstStage | None:
     return found
 
 
-def open_guided(dataset: Dataset, config: BaseConfig, *, progress: bool = True) -> Prepared:
+def with_first_stage(dataset: Dataset, config: BaseConfig, *, progress: bool = True) -> Prepared:
     """Prepared arrays of the training cases, with what a first stage adds to them.
 
     Raises:

@@ -27,16 +27,14 @@ from heldout.train import checkpoint, history, runs
 from heldout.train.checkpoint import Progress
 from heldout.train.display import Display
 from heldout.train.failures import explained
-from heldout.train.first_stage import find_first_stage, open_guided
+from heldout.train.first_stage import with_first_stage
 from heldout.train.hard_negatives import Miner, read_hard_negatives
 from heldout.train.held_out import HeldOut
 from heldout.train.loader import Batches
-from heldout.train.parts import Parts, build_parts, seed_everything
-from heldout.train.pretrained import find_pretrained
+from heldout.train.origins import Origins, find_origins
+from heldout.train.parts import TrainState, build_parts, seed_everything
 from heldout.train.record import PseudoLabelsRecord
 from heldout.train.results import write_results
-from heldout.train.student import PseudoLabels, find_pseudo_labels
-from heldout.train.warm_start import WarmStart, find_warm_start
 
 CHECK_EVERY = 16  # batches between looks at the loss: every look makes a GPU wait
 DRAW_EVERY = 60.0  # seconds between pictures of the curves
@@ -52,7 +50,7 @@ class Fold:
     key: tuple[int, int]  # seed and fold
     folder: Path
     batches: Batches
-    parts: Parts
+    parts: TrainState
     held_out: HeldOut
     miner: Miner
     progress: Progress
@@ -95,21 +93,14 @@ def fit_fold(
     if not runs.is_finished(folder):
         # before there is a folder, which a refusal would leave empty
         get_ranking_metric(config.metric)
-        warm_start = find_warm_start(config, dataset, seed, fold)
-        made_from = {} if warm_start is None else {"warm_start": warm_start.sha256}
-        if (first_stage := find_first_stage(config, dataset)) is not None:
-            made_from["first_stage"] = first_stage.key
-        if (pretrained := find_pretrained(config)) is not None:
-            made_from["encoder_weights"] = pretrained
-        if (pseudo := find_pseudo_labels(config, dataset, fold)) is not None:
-            made_from["pseudo_labels"] = pseudo.sha256
+        origins = find_origins(config, dataset, seed, fold)
         what = f"training {config.spec} seed {seed} fold {fold}"
         with files.lock(folder, what), explained(folder):
             if not runs.is_finished(folder):  # another process may have finished it a moment ago
                 for rest in folder.rglob(".*.part"):  # what a killed run was writing
                     rest.unlink()
-                runs.begin_fit(config, dataset, folder, made_from)
-                _fit(config, dataset, (seed, fold), folder, warm_start, pseudo, quiet, watch)
+                runs.begin_fit(config, dataset, folder, origins.hashes())
+                _fit(config, dataset, (seed, fold), folder, origins, quiet, watch)
     runs.check_weights(folder)
     (folder / "state.pt").unlink(missing_ok=True)
     return folder
@@ -120,13 +111,13 @@ def _fit(
     dataset: Dataset,
     key: tuple[int, int],
     folder: Path,
-    warm_start: WarmStart | None,
-    pseudo: PseudoLabels | None,
+    origins: Origins,
     quiet: bool,
     watch: Watch | None,
 ) -> None:
+    warm_start, pseudo = origins.warm_start, origins.pseudo_labels
     training, validation = dataset.fold_cases(key[1], config.case_fraction)
-    prepared = open_guided(dataset, config, progress=not quiet)
+    prepared = with_first_stage(dataset, config, progress=not quiet)
     everything, shown = training, prepared
     if pseudo is not None:
         everything = pd.concat([training, pseudo.rows], ignore_index=True)

@@ -20,7 +20,7 @@ from heldout.tasks import Task
 from heldout.train.sampling import derive_seed, draw_cases, draw_patch, epoch_length, seed_globals
 
 
-class Place(NamedTuple):
+class SampleKey(NamedTuple):
     """Where in a run a sample stands.
 
     Attributes:
@@ -74,7 +74,7 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.case_ids)
 
-    def __getitem__(self, place: Place) -> dict[str, Tensor]:
+    def __getitem__(self, place: SampleKey) -> dict[str, Tensor]:
         """Image (C, *S) float32, label (K,) float32 and, for segmentation, mask (M, *S) uint8."""
         seed, index = derive_seed(*self.key, place.epoch, place.position), place.index
         seed_globals(seed)
@@ -105,7 +105,7 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
         return image, cut_patch(self.prepared.mask(case_id), start, patch) if self.with_mask else None
 
 
-class EpochSampler(Sampler[Place]):
+class EpochSampler(Sampler[SampleKey]):
     """Places of one epoch's samples; each carries the epoch, so that long-lived processes need not be told of it.
 
     Args:
@@ -130,16 +130,16 @@ class EpochSampler(Sampler[Place]):
     def __len__(self) -> int:
         return self.count
 
-    def __iter__(self) -> Iterator[Place]:
+    def __iter__(self) -> Iterator[SampleKey]:
         generator = np.random.default_rng(derive_seed(*self.key, self.epoch, "cases"))
         drawn = draw_cases(self.positive, self.count, self.share, generator, len(self.hard), self.hard_share)
         return iter([self._place(position, int(index)) for position, index in enumerate(drawn)])
 
-    def _place(self, position: int, index: int) -> Place:
+    def _place(self, position: int, index: int) -> SampleKey:
         ordinary = len(self.positive)
         if index < ordinary:
-            return Place(self.epoch, position, index)
-        return Place(self.epoch, position, *self.hard[index - ordinary])
+            return SampleKey(self.epoch, position, index)
+        return SampleKey(self.epoch, position, *self.hard[index - ordinary])
 
 
 class Batches:

@@ -22,7 +22,7 @@ from heldout.predict.models import build
 from heldout.tasks import Task
 from heldout.tasks.augment.sides import swap_sides
 from heldout.train.checkpoint import Stateful
-from heldout.train.ema import Average
+from heldout.train.ema import ModelEma
 from heldout.train.optim import build_optimizer, build_schedule, machine_precision
 from heldout.train.sampling import derive_seed, seed_globals
 from heldout.train.small_convolutions import Float32SmallConvolutions
@@ -30,7 +30,7 @@ from heldout.train.warm_start import WarmStart
 
 
 @dataclass(eq=False)
-class Parts:
+class TrainState:
     """Everything that training changes or calls.
 
     Attributes:
@@ -50,7 +50,7 @@ class Parts:
     fabric: Fabric
     network: nn.Module
     model: nn.Module
-    average: Average
+    average: ModelEma
     optimizer: Any
     schedule: LambdaLR
     loss: Callable[[dict[str, Any], dict[str, Tensor]], Tensor]
@@ -109,7 +109,7 @@ def build_parts(
     key: tuple[int, ...],
     steps: int,
     warm_start: WarmStart | None = None,
-) -> Parts:
+) -> TrainState:
     """Make the parts of a fold as training starts with them.
 
     Args:
@@ -137,11 +137,11 @@ def build_parts(
     model, optimizer = fabric.setup(torch.compile(network) if config.compile else network, bare)
     loss = config.task_loss(dataset.exclusive, config.positive_weight(labels, dataset.exclusive))
     augment = config.build_augment() if config.dimensions == 3 else None
-    return Parts(
+    return TrainState(
         fabric=fabric,
         network=network,
         model=model,
-        average=Average(network, config.ema_decay),
+        average=ModelEma(network, config.ema_decay),
         optimizer=optimizer,
         schedule=build_schedule(config, bare, -(-steps // config.accumulate)),
         loss=loss.to(fabric.device) if isinstance(loss, nn.Module) else loss,

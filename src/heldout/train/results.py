@@ -13,14 +13,14 @@ from heldout.predict.models import load_model, save_model
 from heldout.train.checkpoint import Progress
 from heldout.train.display import Display
 from heldout.train.held_out import HeldOut
-from heldout.train.parts import Parts
+from heldout.train.parts import TrainState
 from heldout.train.record import Hashes, MinedRecord, PseudoLabelsRecord, RunRecord, WarmStartRecord, write_run
 
 
 def write_results(
     folder: Path,
     key: tuple[int, int],
-    parts: Parts,
+    parts: TrainState,
     held_out: HeldOut,
     progress: Progress,
     display: Display,

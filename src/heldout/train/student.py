@@ -52,11 +52,11 @@ class PseudoLabels:
         extra = open_prepared(
             replace(dataset, folder=self.folder, source=source, cases=self.rows), config, progress=progress
         )
-        return Joined(prepared.folder, prepared.entries, extra)
+        return ConcatPrepared(prepared.folder, prepared.entries, extra)
 
 
 @dataclass(frozen=True, eq=False)
-class Joined(Prepared):
+class ConcatPrepared(Prepared):
     """Prepared arrays of two folders."""
 
     extra: Prepared

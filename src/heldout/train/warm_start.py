@@ -20,7 +20,7 @@ from heldout.train import runs
 from heldout.train.origin import find_origin, how_to_finish, open_origin
 from heldout.train.record import WarmStartRecord
 
-LEAST = 0.5  # share of a network's tensors that must find their counterpart
+MIN_FRACTION = 0.5  # share of a network's tensors that must find their counterpart
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class WarmStart:
             UserError: fewer than half of the network's tensors are there.
         """
         fitting, all_of_them = self._fitting(network), len(network.state_dict())
-        if len(fitting) < LEAST * all_of_them:
+        if len(fitting) < MIN_FRACTION * all_of_them:
             raise UserError(
                 f"warm_start = {self.spec!r} fits {len(fitting)} of the network's {all_of_them} tensors: name an "
                 "experiment with the same architecture and encoder"
