@@ -47,7 +47,7 @@ def test_both_sides_are_cross_fitted_and_the_difference_at_one_half_stands_besid
     parent, child, _ = masks
     rows = {row.name: row for row in collect()}
     one, other = (replace(rows[child], parent=parent), rows[parent])
-    entry = next(entry for entry in ablations([one, other])["00x"] if entry.name == child)
+    entry = next(entry for entry in ablations([one, other])["exp001"] if entry.name == child)
     assert entry.threshold == "cross-fitted"
     assert entry.main.score == pytest.approx(rows[child].score)
     assert entry.main.gain == pytest.approx(compare_rows(child, parent).gain_of(child)[0])
@@ -133,7 +133,7 @@ def test_a_mean_of_seeds_is_no_advantage_of_an_idea(finish):
     parent, child, other = (rows[name] for name in names)
 
     def beside(one, two):
-        found = {entry.name: entry for entry in ablations([replace(one, parent=two.name), two])["00x"]}
+        found = {entry.name: entry for entry in ablations([replace(one, parent=two.name), two])["exp004"]}
         return found[one.name]
 
     entry = beside(child, parent)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from heldout.blend.members import Member, load_member
+from heldout.config import load
+from heldout.config.legacy import today_spec
 from heldout.errors import UserError
 from heldout.evaluate.compare import compare_held_out
 from heldout.evaluate.held_out import CROSS_FITTED, HeldOut, open_held_out
@@ -80,8 +83,12 @@ class Entry:
 
 
 def family_of(name: str) -> str:
-    """Family of an experiment: ``04x`` of ``exp042@quick``."""
-    return f"{name[3:5]}x"
+    """Family of an experiment: ``exp040``, its first, of ``exp042@quick``; itself where its file is gone or broken."""
+    experiment = re.split("[@+/]", today_spec(name))[0]
+    try:
+        return load(experiment).root_name()
+    except UserError:
+        return experiment
 
 
 def ablations(rows: Sequence[Row]) -> dict[str, list[Entry]]:
@@ -149,20 +156,19 @@ def _same_seeds(
 
 
 def _of_blend(cache: JsonCache, row: Row, held: Callable[[str], HeldOut]) -> tuple[str, Entry]:
-    """A blend within one family beside its best single member, which blending has tuned and cross-fitted too.
+    """A blend beside its best single member, which blending has tuned and cross-fitted too; its first member's family.
 
     Raises:
-        UserError: it has members of several families or one alone, or cannot be read.
+        UserError: it has one member alone, or cannot be read.
     """
     blend = held(row.name)
-    families = {family_of(member["spec"]) for member in blend.decision.members}
     found = best_alone(blend.decision, row.higher_is_better)
-    if len(families) > 1 or found is None:
-        raise UserError(f"{row.name} has no members of one family to stand beside: blend at least two")
+    if found is None:
+        raise UserError(f"{row.name} has no single member to stand beside: blend at least two")
     best = held(found[0])
     changed = f"others blended in: {blend.decision.composition}"
     entry = _entry(cache, row, blend, (blend, best), best.name, changed, "", row.seconds)
-    return families.pop(), entry
+    return family_of(blend.decision.members[0]["spec"]), entry
 
 
 def _variants(cache: JsonCache, row: Row, held: Callable[[str], HeldOut]) -> list[Entry]:

@@ -49,7 +49,7 @@ def matching(entry: dict[str, Any], rows: Sequence[Row]) -> list[Row]:
     The best has the most folds, and of those the highest score; the full budget comes first.
     """
     lead = entry["metrics"][0]
-    runs = [row for row in rows if row.kind == "run" and family_of(row.name) == entry["family"]]
+    runs = [row for row in rows if row.kind == "run" and family_of(row.name) in entry["roots"]]
     runs = [row for row in runs if row.dataset in entry["datasets"] or not entry["datasets"]]
     runs = [row for row in runs if _experiment(row) not in entry.get("helpers", ())]
     datasets = {row.dataset for row in runs}
@@ -85,7 +85,7 @@ def _compare(entry: dict[str, Any], rows: Sequence[Row]) -> Comparison | None:
         notes.append(entry["note_of_a_cpu"])
     if any(row.checkpoint == "best" for row in ours):
         notes.append(BEST_CHECKPOINT)
-    return Comparison(f"{entry['family']}: {entry['title']}", ["system", *headings, *_CONDITIONS], found, notes)
+    return Comparison(entry["title"], ["system", *headings, *_CONDITIONS], found, notes)
 
 
 def _ours(row: Row, metrics: Sequence[str]) -> list[str]:
