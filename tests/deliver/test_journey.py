@@ -77,7 +77,7 @@ def test_the_leaderboard_ranks_the_blend_by_its_cross_fitted_score_and_counts_th
     assert all(row["complete"] for row in rows.values())
     text = (journey / "RESULTS.md").read_text()
     assert "pair" in text
-    assert "torch" in text
+    assert "python run.py report" in text
 
 
 def test_a_second_look_needs_a_reason(journey, capsys):
