@@ -15,13 +15,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+Direction = Literal["maximize", "minimize"]
 _TAIL = 1 << 16
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -38,7 +39,7 @@ class Journal:
         self.path = path
         self.identity = identity
 
-    def record(self, part: str, direction: str) -> Record:
+    def record(self, part: str, direction: Direction) -> Record:
         """The trials of one search; see :class:`Record`."""
         return Record(self.path, f"{self.identity[:16]} {part}", direction)
 
@@ -55,7 +56,7 @@ class Record:
         UserError: the journal is damaged, or no journal, or the disk is full.
     """
 
-    def __init__(self, path: Path, name: str, direction: str) -> None:
+    def __init__(self, path: Path, name: str, direction: Direction) -> None:
         import optuna
         from optuna.storages.journal import JournalFileBackend, JournalStorage
 
@@ -69,7 +70,8 @@ class Record:
         try:
             _check_last_line(path)
             with _explained(path):
-                storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+                backend = JournalFileBackend(str(path), lock_obj=lock)  # type: ignore[arg-type]  # its base is private
+                storage = JournalStorage(backend)
                 if name in [study.study_name for study in storage.get_all_studies()]:
                     self._study = optuna.load_study(storage=storage, study_name=name)
                 else:

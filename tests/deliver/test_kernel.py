@@ -219,7 +219,7 @@ def test_the_time_for_all_cases_is_the_start_and_every_case():
     assert "0.51 h of 12 h: fits" in str(Budget(shown, cases=1000))
     assert "does not fit" in str(Budget(shown, cases=1000, hours=0.5))
     assert Budget(shown, cases=10, per_call=29.0).fits is False
-    assert "30.0 s of 1,800 s" in str(Budget(shown, cases=10, **limits("server", None)))
+    assert "30.0 s of 1,800 s" in str(Budget(shown, 10, *limits("server", None)))
 
 
 def test_a_submission_that_was_edited_is_refused_by_row(exported, capsys, tmp_path):

@@ -14,7 +14,7 @@ import typer
 from heldout.cli.shared import Budget, command, finish
 
 if TYPE_CHECKING:
-    from heldout.config import BaseConfig
+    from heldout.tasks import Task
 
 _MOST_WORKERS = 16
 _SPARED_CORES = 2  # for the loop itself and for bringing predictions back to their grids
@@ -42,9 +42,9 @@ def full(
 
     What is finished is skipped and what was stopped goes on, so the same command can be given again and again.
     """
-    from heldout import config
+    from heldout.tasks import load_family
 
-    configs = config.family(family, budget)
+    configs = load_family(family, budget)
     if pack is not None:
         from heldout.data.pack.read import unpack
 
@@ -69,7 +69,7 @@ class TimeIsUp(Exception):  # noqa: N818 - a message to the loop, no error
     """Ends a training whose last epoch is on the disk."""
 
 
-def run_family(configs: list[BaseConfig], minutes: float | None, workers: int | None = None) -> Outcome:
+def run_family(configs: list[Task], minutes: float | None, workers: int | None = None) -> Outcome:
     """Train what is missing, experiment by experiment, and stop after the epoch in which the time is up.
 
     Args:
@@ -114,7 +114,7 @@ def loading_processes() -> int:
     return max(1, min(_MOST_WORKERS, cores - _SPARED_CORES))
 
 
-def _places(configs: list[BaseConfig]) -> Iterator[tuple[BaseConfig, int, int]]:
+def _places(configs: list[Task]) -> Iterator[tuple[Task, int, int]]:
     for config in configs:
         for seed in config.seeds:
             for fold in config.fold_list:

@@ -88,13 +88,13 @@ def kernel(
     decision = open_decision(name).decision
     if mode == "auto":
         mode = "server" if is_served(load(decision.members[0]["spec"])) else "batch"
-    if fit_hours is not None:
+    if fit_hours is not None and cases is not None:
         decision = _fit(decision, fit_hours, cases, fit_name)
     written = Kernel(user or "USER", competition, inputs or competition or "test-cases", most_failures, mode, cases)
     exported = export(decision, written, replay_on, wheel or ())
     _print_replay(exported, mode)
     if cases is not None:
-        budget = Budget(exported.replay, cases, **limits(mode, limit_hours if fit_hours is None else fit_hours))
+        budget = Budget(exported.replay, cases, *limits(mode, limit_hours if fit_hours is None else fit_hours))
         print(budget)
         if not budget.fits:
             print("ask for less with --fit-hours" + (" and another --fit-name" if fit_hours is not None else ""))

@@ -18,7 +18,7 @@ from heldout.errors import UserError, note
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from heldout.config import BaseConfig
+    from heldout.tasks import Task
 
 Experiment = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="exp042, exp042@quick or exp042+lr=0.001")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="a blend, or an experiment for the mean of its fits")]
@@ -59,21 +59,21 @@ def console() -> Console:
     return plain if plain.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=110)
 
 
-def configure(spec: str, budget: str | None, settings: Sequence[str] | None, skip_bad: bool) -> BaseConfig:
+def configure(spec: str, budget: str | None, settings: Sequence[str] | None, skip_bad: bool) -> Task:
     """Load an experiment as the command line asks for it.
 
     Raises:
         UserError: the experiment, the budget or a field does not exist, or a value does not fit.
     """
-    from heldout.config import load
     from heldout.config.legacy import today_spec
+    from heldout.tasks import load_task
 
     if (today := today_spec(spec)) != spec:
         note(f"{spec} is now called {today}")
-    config = load(spec, budget, list(settings or []))
+    config = load_task(spec, budget, list(settings or []))
     if skip_bad and not config.skip_bad:
         # As an override it is part of the run's name, so that nobody mistakes one set of cases for the other.
-        config = load(spec, budget, [*(settings or []), "skip_bad=True"])
+        config = load_task(spec, budget, [*(settings or []), "skip_bad=True"])
     return config
 
 

@@ -22,7 +22,7 @@ from heldout.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from heldout.config import BaseConfig
+    from heldout.tasks import Task
 
 
 def register(app: typer.Typer) -> None:
@@ -73,12 +73,13 @@ def folds(
     finish(f"{shown(dataset.folder)}/ (cases.parquet, folds.csv, leaks.json, skipped.csv)", f"{config.spec}")
 
 
-def _summary(config: BaseConfig) -> str:
+def _summary(config: Task) -> str:
     """Print the scores of the finished fits; returns the command that comes next."""
     from heldout.evaluate.collect import run_row
     from heldout.report.format import duration, interval_text, number
 
     row = run_row(config.spec)
+    assert row is not None, "a run was just trained"
     for fit in row.fits:
         score = number(fit.score)
         print(f"  seed {fit.seed} fold {fit.fold}  {row.metric} {score}  {duration(fit.train_seconds)}")
@@ -88,7 +89,7 @@ def _summary(config: BaseConfig) -> str:
     return config.spec if row.done < row.planned else f"blend {config.spec} --name NAME"
 
 
-def _print_report(config: BaseConfig, report: dict[str, Any]) -> None:
+def _print_report(config: Task, report: dict[str, Any]) -> None:
     from rich import box
     from rich.markup import escape
     from rich.table import Table

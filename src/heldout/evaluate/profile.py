@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout import files
-from heldout.config import BaseConfig
 from heldout.data.cases import open_dataset
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 WARM_UP = 3
 
 
-def profile(configs: Sequence[BaseConfig], *, repeats: int = 20, seconds: float = 10.0) -> tuple[Path, dict[str, Any]]:
+def profile(configs: Sequence[Task], *, repeats: int = 20, seconds: float = 10.0) -> tuple[Path, dict[str, Any]]:
     """Measure networks with random weights on random input, which cost what trained ones do on real input.
 
     Measured is the network with its activation, flips included where said; reading, preparing and bringing maps back

@@ -19,8 +19,11 @@ from heldout.tasks import Task
 class HasClasses(Protocol):
     """A dataset or a source."""
 
-    classes: tuple[str, ...]
-    exclusive: bool
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def exclusive(self) -> bool: ...
 
 
 def build(config: Task, dataset: HasClasses) -> nn.Module:

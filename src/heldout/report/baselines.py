@@ -54,9 +54,9 @@ def matching(entry: dict[str, Any], rows: Sequence[Row]) -> list[Row]:
     runs = [row for row in runs if _experiment(row) not in entry.get("helpers", ())]
     datasets = {row.dataset for row in runs}
     able = [*runs, *(row for row in rows if row.kind == "blend" and row.dataset in datasets)]
-    able = [row for row in able if _value(row, lead) is not None]
+    scored = [(value, row) for row in able if (value := _value(row, lead)) is not None]
     best: dict[tuple[str, str | None, str], Row] = {}
-    for row in sorted(able, key=lambda row: (-len(_folds(row)), -_value(row, lead))):
+    for _, row in sorted(scored, key=lambda pair: (-len(_folds(pair[1])), -pair[0])):
         best.setdefault((row.dataset, row.budget, row.kind), row)
     shown = list(best.values())
     also = entry.get("also", ())

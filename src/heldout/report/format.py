@@ -139,7 +139,7 @@ def agreement_text(members: list[Row], part: str) -> str:
         return ""
     n = found["n"]
     start = f"Out-of-fold against {part} score, {n} ranked"
-    if n < 3:
+    if n is None or n < 3:
         return f"{start}: fewer than 3 give no correlation."
     if found["pearson"] is None:
         return f"{start}: no correlation, since one of the scores is the same for all."

@@ -26,7 +26,7 @@ def show(rows: list[Row], console: Console) -> None:
         columns = [column for column in group.columns if column.priority is not None]
         table, left_out = _table(group, columns), []
         while _width(table, console) > console.width and any(column.priority for column in columns):
-            dropped = max(columns, key=lambda column: column.priority)
+            dropped = max(columns, key=lambda column: column.priority or 0)
             columns.remove(dropped)
             left_out.append(dropped.header)
             table = _table(group, columns)

@@ -169,7 +169,7 @@ def gain_text(measure: Measure, half: Measure | None = None) -> str:
 
 def _clear(measure: Measure) -> int:
     """1 where the interval lies above 0, -1 where it lies below, 0 otherwise or on few patients."""
-    if measure.gain is None or measure.patients < FEW:
+    if measure.gain_low is None or measure.gain_high is None or (measure.patients or 0) < FEW:
         return 0
     return int(measure.gain_low > 0) - int(measure.gain_high < 0)
 

@@ -55,13 +55,13 @@ def scatter(rows: list[Row], metric: str) -> str:
     Returns:
         An ``<svg>`` element; empty where no row has both.
     """
-    pairs = [(row, part, getattr(row, part)) for part in ("private", "public") for row in rows]
-    known = [(row, part, value) for row, part, value in pairs if row.score is not None and value is not None]
+    pairs = [(row, row.score, part, getattr(row, part)) for part in ("private", "public") for row in rows]
+    known = [(row, score, part, value) for row, score, part, value in pairs if score is not None and value is not None]
     if not known:
         return ""
     width, height = 460, 330
-    across = [v for row, _, _ in known for v in (row.score, row.low, row.high) if v is not None]
-    x_axis, y_axis = Axis(across, 60, width - 20), Axis([value for _, _, value in known], height - 48, 16)
+    across = [v for row, score, _, _ in known for v in (score, row.low, row.high) if v is not None]
+    x_axis, y_axis = Axis(across, 60, width - 20), Axis([value for *_, value in known], height - 48, 16)
     parts = [open_svg(width, height, f"Competition score against out-of-fold {metric} of {len(known)} submissions")]
     for tick in x_axis.ticks:
         x = x_axis(tick)
@@ -75,8 +75,8 @@ def scatter(rows: list[Row], metric: str) -> str:
     parts.append(f'<text class="axis" x="{(40 + width) / 2:g}" y="{height - 12}" text-anchor="middle">{label}</text>')
     turned = f'text-anchor="middle" transform="rotate(-90)" x="{-(height - 32) / 2:g}" y="14"'
     parts.append(f'<text class="axis" {turned}>competition score</text>')
-    for row, part, value in known:
-        x, y = x_axis(row.score), y_axis(value)
+    for row, score, part, value in known:
+        x, y = x_axis(score), y_axis(value)
         classes = f"dot {part}" + ("" if ranked(row) else " aside")
         parts.append(f"<g><title>{escape(f'{row.name}: {interval_text(row)}, {part} {value:g}')}</title>")
         if row.low is not None and row.high is not None:
@@ -91,6 +91,7 @@ def scatter(rows: list[Row], metric: str) -> str:
 
 
 def _forest_line(row: Row, axis: Axis, y: float) -> str:
+    assert row.score is not None, "rows without a score have no line"
     x, classes = axis(row.score), row.kind + ("" if ranked(row) else " aside")
     said = f"{row.name}: {interval_text(row)}"
     said += "" if row.in_sample is None else f", in-sample {number(row.in_sample)}"
@@ -329,9 +330,9 @@ def matrix_chart(counts: np.ndarray, names: Sequence[str], title: str) -> str:
             f'<rect class="cell" x="{x + 2}" y="{y + 2}" width="{size - 4}" height="{size - 4}" rx="6" '
             f'opacity="{0.06 + 0.5 * share:.3f}"/>'
         )
-        middle = f'x="{x + size / 2:g}" text-anchor="middle"'
-        parts.append(f'<text class="strong" {middle} y="{y + size / 2:g}">{count}</text>')
-        parts.append(f'<text class="tick" {middle} y="{y + size / 2 + 18:g}">{share:.1%}</text></g>')
+        centered = f'x="{x + size / 2:g}" text-anchor="middle"'
+        parts.append(f'<text class="strong" {centered} y="{y + size / 2:g}">{count}</text>')
+        parts.append(f'<text class="tick" {centered} y="{y + size / 2 + 18:g}">{share:.1%}</text></g>')
     return "".join([*parts, "</svg>"])
 
 

@@ -27,14 +27,15 @@ def write_search(plan: Search, trials: list[FrozenTrial]) -> dict[str, Any]:
     Raises:
         UserError: no trial came to its end.
     """
-    complete = [(number, trial) for number, trial in enumerate(trials) if trial.state.name == "COMPLETE"]
-    if not complete:
+    ended = _ended(trials, "COMPLETE")
+    if not ended:
         reason = next(
             (trial.user_attrs["reason"] for trial in trials if "reason" in trial.user_attrs), "no trial ended"
         )
         raise UserError(f"no trial of {plan.config.spec} came to its end ({reason}): narrow search_space")
     sign = 1 if plan.direction == "maximize" else -1
-    number, best = max(complete, key=lambda pair: sign * pair[1].value)
+    number, value = max(ended, key=lambda pair: sign * pair[1])
+    best = trials[number]
     _write_table(plan, trials)
     _draw(plan, trials)
     text = experiment_text(plan, values_of(plan, best.params))
@@ -47,7 +48,7 @@ def write_search(plan: Search, trials: list[FrozenTrial]) -> dict[str, Any]:
         "inner_folds": plan.inner_folds,
         "seed": plan.seed,
         "metric": plan.config.metric,
-        "value": best.value,
+        "value": value,
         "own_value": trials[0].value if trials[0].state.name == "COMPLETE" else None,
         "trial": number,
         "values": values_of(plan, best.params),
@@ -99,6 +100,12 @@ def _write_table(plan: Search, trials: list[FrozenTrial]) -> None:
     files.write_text(plan.folder / "trials.csv", pd.DataFrame(rows).to_csv(index=False))
 
 
+def _ended(trials: list[FrozenTrial], state: str) -> list[tuple[int, float]]:
+    """Number and score of the trials that ended in a state, where they have a score."""
+    ended = [(number, trial.value) for number, trial in enumerate(trials) if trial.state.name == state]
+    return [(number, value) for number, value in ended if value is not None]
+
+
 def _draw(plan: Search, trials: list[FrozenTrial]) -> Path:
     """Scores of the trials in their order, and the best so far."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -107,8 +114,7 @@ def _draw(plan: Search, trials: list[FrozenTrial]) -> Path:
     figure = Figure(figsize=(8, 4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    ended = [(n, trial.value) for n, trial in enumerate(trials) if trial.state.name == "COMPLETE"]
-    given_up = [(n, trial.value) for n, trial in enumerate(trials) if trial.state.name == "PRUNED"]
+    ended, given_up = _ended(trials, "COMPLETE"), _ended(trials, "PRUNED")
     better = max if plan.direction == "maximize" else min
     running = [better(value for _, value in ended[: n + 1]) for n in range(len(ended))]
     axes.step([n for n, _ in ended], running, where="post", color="#1f5fa8", lw=1.8, label="best so far")

@@ -23,7 +23,7 @@ from heldout.config.space import Range, read_space
 from heldout.data.cases import open_dataset
 from heldout.data.dataset import Dataset
 from heldout.errors import Diverged, UserError
-from heldout.journal import Journal, Record
+from heldout.journal import Direction, Journal, Record
 from heldout.metrics.registry import get_metric
 from heldout.search.inner import inner_dataset
 from heldout.search.trial import run_trial, trial_config
@@ -93,7 +93,7 @@ class Search:
         return read_space(self.config.search_space or default_space(self.config))
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Direction:
         """``maximize`` or ``minimize``."""
         return "maximize" if get_metric(self.config.metric).higher_is_better else "minimize"
 

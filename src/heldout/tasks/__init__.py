@@ -2,7 +2,8 @@
 
 from heldout.tasks.base import Task
 from heldout.tasks.classify import Classify2D, Classify3D
+from heldout.tasks.loading import load_family, load_task
 from heldout.tasks.multitask import MultiTask2D
 from heldout.tasks.segment import Segment2D, Segment3D
 
-__all__ = ["Classify2D", "Classify3D", "MultiTask2D", "Segment2D", "Segment3D", "Task"]
+__all__ = ["Classify2D", "Classify3D", "MultiTask2D", "Segment2D", "Segment3D", "Task", "load_family", "load_task"]

@@ -47,6 +47,6 @@ class Budget:
         return f"{text}: {'fits' if self.fits else 'does not fit'} a machine as fast as this one"
 
 
-def limits(mode: str, hours: float | None) -> dict[str, float | None]:
-    """Limits of a mode: those of RSNA 2025 where a server answers, Kaggle's own otherwise."""
-    return {"hours": HOURS if hours is None else hours, "per_call": SECONDS_PER_CALL if mode == "server" else None}
+def limits(mode: str, hours: float | None) -> tuple[float, float | None]:
+    """Hours and seconds per call of a mode: those of RSNA 2025 where a server answers, Kaggle's own otherwise."""
+    return HOURS if hours is None else hours, SECONDS_PER_CALL if mode == "server" else None

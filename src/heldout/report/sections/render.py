@@ -33,9 +33,11 @@ def to_markdown(title: str, summary: str, claim: str, sections: Sequence[Section
     figures: dict[str, bytes] = {}
 
     def keep(picture: Picture, index: int) -> str:
-        svg = isinstance(picture.content, str)
-        name = f"{figure_name(f'{index}_{picture.name}')}.{'svg' if svg else 'png'}"
-        figures[name] = standalone(picture.content).encode() if svg else picture.content
+        content, stem = picture.content, figure_name(f"{index}_{picture.name}")
+        if isinstance(content, str):
+            name, figures[f"{stem}.svg"] = f"{stem}.svg", standalone(content).encode()
+        else:
+            name, figures[f"{stem}.png"] = f"{stem}.png", content
         return name
 
     text = render("report.md", title=title, summary=summary, claim=claim, sections=sections, kind=_name, keep=keep)

@@ -144,7 +144,9 @@ def depth_blocks(subject: HeldOut) -> list[Block]:
     profiles: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in classes]
     cases = track(list(subject.table["case_id"]), f"IoU by depth of {subject.name}", console=Console(stderr=True))
     for case_id in cases:
-        masks = (per_class(mask, len(classes)) for mask in (subject.prediction(case_id).mask, dataset.truth(case_id)))
+        mask = subject.prediction(case_id).mask
+        assert mask is not None, "a segmentation predicts masks"
+        masks = (per_class(one, len(classes)) for one in (mask, dataset.truth(case_id)))
         for of_class, predicted, truth in zip(profiles, *masks, strict=True):
             of_class.append(iou_by_depth(predicted, truth))
     lines = []
