@@ -22,9 +22,7 @@ from heldout.train.pseudo import write_pseudo_labels
 from tests.train.exp901 import write_squares
 
 EPOCHS = 20
-PARENT = (
-    '"""Squares."""\nfrom tests.train.exp901 import Exp901\nclass Exp910(Exp901):\n    epochs = 2\n    budgets = {"quick": None}\n'
-)
+PARENT = '"""Squares."""\nfrom tests.train.exp901 import Exp901\nclass Exp910(Exp901):\n    epochs = 2\n    budgets = {"quick": None}\n'
 CHILD = '"""Squares, and more."""\nfrom exps.exp910 import Exp910\nclass Exp911(Exp910):\n'
 MINING = {"hard_negative_fraction": 0.5, "mine_every": 1, "hard_negative_quantile": 0.5}
 TECHNIQUES = {

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class PredictionsRecord(Record):
     """``predictions.json``: the flips, and the hashes of what they gave."""
 
-    schema_version: int = Field(1, alias="schema")
+    schema_version: int = Field(default=1, alias="schema")
     tta: str
     sha256: Hashes
 

@@ -20,10 +20,14 @@ class HasClasses(Protocol):
     """A dataset or a source."""
 
     @property
-    def classes(self) -> tuple[str, ...]: ...
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        ...
 
     @property
-    def exclusive(self) -> bool: ...
+    def exclusive(self) -> bool:
+        """Whether the classes exclude each other."""
+        ...
 
 
 def build(config: Task, dataset: HasClasses) -> nn.Module:

@@ -81,7 +81,7 @@ class RunRecord(Record):
         hard_negatives: Choices of hard negatives; None where they are not mined.
     """
 
-    schema_version: int = Field(SCHEMA, alias="schema")
+    schema_version: int = Field(default=SCHEMA, alias="schema")
     spec: str
     budget: str | None
     seed: int
@@ -144,7 +144,7 @@ class ConfigRecord(Record):
         made_from: Hash of what besides the dataset it was made from, by field; older runs lack it.
     """
 
-    schema_version: int = Field(SCHEMA, alias="schema")
+    schema_version: int = Field(default=SCHEMA, alias="schema")
     spec: str = ""
     title: str
     parent: str | None = None
