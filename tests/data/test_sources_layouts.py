@@ -104,6 +104,158 @@ def test_msd_loose_leaves_labels_out(msd):
     ]
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ({"background": 0, "b": 2, "a": 1}, ("a", "b")),
+        ({"background": "0", "a": "1", "b": "2"}, ("a", "b")),
+        ({"0.0": "background", "1.0": "a", "2.0": "b"}, ("a", "b")),
+        ({"background": 0, "a": 1.0, "b": 2, "ignore": 3}, ("a", "b")),
+        ({"background": 0, "whole": [1, 2], "core": [2]}, ("whole", "core")),
+    ],
+)
+def test_msd_labels_in_every_way_of_writing(msd, labels, classes):
+    folder, plan = msd
+    stored = np.array([0, 1, 2, 2, 1, 0], np.uint8).reshape(1, 2, 3)
+    volume(folder / "labelsTr/h_1.nii.gz", stored)
+    write_plan(folder, {**plan, "labels": labels, "regions_class_order": [1, 2]})
+    source = get_source("msd", folder, {})
+    mask = source.read_mask(source.index().iloc[0])
+    assert (source.classes, source.exclusive) == (classes, "whole" not in classes)
+    assert np.array_equal(mask, [stored > 0, stored == 2] if "whole" in classes else [stored])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"0": "background", "1": "a", "300": "c"}, "the label 300.*0 to 255.*renumber"),
+        ({"0": "background", "1": "a", "2": "A"}, "calls two labels 'a'.*name of its own"),
+        ({"0": "background", "1": "lesion", "2": "lesion"}, "calls two labels 'lesion'"),
+        ({"background": 0, "a": 1, "b": 1}, "'a' and 'b' the same label 1: renumber"),
+        ({"background": 0, "a": "one"}, "'a' the label 'one': write a whole number"),
+        ({"background": 0, "a": None}, "'a' the label None: write a whole number"),
+        ({"background": 0, "a": True}, "'a' the label True: write a whole number"),
+        ({"background": 0, "a": -1}, "'a' the label -1.*renumber"),
+        ({"background": 0, "a": [0, 1]}, r"region 'a' with the labels \[0, 1\]: list labels above 0"),
+        ({"background": 0, "a": []}, "region 'a'.*list labels above 0"),
+        ({"background": 0, "ignore": 1}, "no label above 0: add it"),
+        ({"background": {"value": 0}}, "'background' the label {'value': 0}: write"),
+        ("a, b", "has no labels"),
+    ],
+)
+def test_msd_labels_without_sense_are_named_with_the_remedy(msd, labels, message):
+    folder, plan = msd
+    write_plan(folder, {**plan, "labels": labels})
+    with pytest.raises(UserError, match=f"(?s)dataset.json.*{message}"):
+        get_source("msd", folder, {}).index()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"background": 0, "a": 1, "ignore": 2}, "case h_1: its mask holds the label 2.*'ignore'.*--skip-bad"),
+        ({"background": 0, "a": [1]}, "case h_1: its mask holds the label 2.*no region: correct"),
+    ],
+)
+def test_msd_masks_with_ignored_or_unknown_values_are_refused(msd, labels, message):
+    folder, plan = msd
+    volume(folder / "labelsTr/h_1.nii.gz", np.arange(3, dtype=np.uint8).reshape(1, 1, 3))
+    write_plan(folder, {**plan, "labels": labels})
+    source = get_source("msd", folder, {})
+    with pytest.raises(BadFile, match=message):
+        source.read_mask(source.index().iloc[0])
+
+
+@pytest.mark.parametrize("prefix", ["/data/raw/Task04/", "D:\\raw\\Task04\\", "../../Task04/", "./"])
+def test_msd_paths_of_another_machine_are_found_in_the_folder(msd, prefix):
+    folder, plan = msd
+    before = get_source("msd", folder, {}).index()
+    training = [{key: entry[key].replace("./", prefix) for key in entry} for entry in plan["training"]]
+    if "\\" in prefix:
+        training = [{key: entry[key].replace("/", "\\") for key in entry} for entry in training]
+    write_plan(folder, {**plan, "training": training})
+    source = get_source("msd", folder, {})
+    assert source.index().equals(before)
+    (folder / "imagesTr/h_2.nii.gz").unlink()
+    assert "h_2: imagesTr/h_2.nii.gz is missing" in "\n".join(get_source("msd", folder, {}).report())
+
+
+@pytest.fixture
+def nnunet(tmp_path):
+    """nnU-Net v2: two channels in files of their own, no list of cases."""
+    rng = np.random.default_rng(0)
+    for folder, names in (("imagesTr", ("c_1", "c_2")), ("imagesTs", ("c_3",))):
+        for name in names:
+            for channel in range(2):
+                array = rng.random((4, 5, 6)).astype(np.float32)
+                volume(tmp_path / f"{folder}/{name}_{channel:04d}.nii.gz", array)
+    for name in ("c_1", "c_2"):
+        volume(tmp_path / f"labelsTr/{name}.nii.gz", rng.integers(0, 3, (4, 5, 6)).astype(np.uint8))
+    plan = {
+        "channel_names": {"0": "T1", "1": "T2"},
+        "labels": {"background": 0, "a": 1, "b": 2},
+        "numTraining": 2,
+        "file_ending": ".nii.gz",
+    }
+    write_plan(tmp_path, plan)
+    return tmp_path, plan
+
+
+def test_nnunet_cases_are_found_with_their_channels(nnunet):
+    folder, plan = nnunet
+    source = get_source("msd", folder, {})
+    index = source.index()
+    assert list(index["case_id"]) == ["c_1", "c_2", "c_3"]
+    assert list(index["split"]) == ["", "", "submit"]
+    assert index["image"][0] == '["imagesTr/c_1_0000.nii.gz", "imagesTr/c_1_0001.nii.gz"]'
+    assert source.read_image(index.iloc[0]).array.shape == (2, 4, 5, 6)
+    assert source.report() == []
+    assert list(source.loose(folder / "imagesTs")["case_id"]) == ["c_3"]
+    listed = [{"image": f"./imagesTr/c_{n}.nii.gz", "label": f"./labelsTr/c_{n}.nii.gz"} for n in (1, 2)]
+    write_plan(folder, {**plan, "training": listed, "test": ["./imagesTs/c_3.nii.gz"]})  # as v1 lists them
+    assert get_source("msd", folder, {}).index().equals(index)
+    entries = {f"c_{n}": {"images": json.loads(index["image"][n - 1]), "label": listed[n - 1]["label"]} for n in (1, 2)}
+    write_plan(folder, {**plan, "dataset": entries})
+    assert get_source("msd", folder, {}).index().equals(index.iloc[:2])
+
+
+def test_nnunet_cases_without_numbers_of_channels(nnunet):
+    folder, plan = nnunet
+    for number in (1, 2):
+        (folder / f"imagesTr/c_{number}_0000.nii.gz").rename(folder / f"imagesTr/c_{number}.nii.gz")
+        (folder / f"imagesTr/c_{number}_0001.nii.gz").unlink()
+    write_plan(folder, {**plan, "channel_names": {"0": "T1"}})
+    assert get_source("msd", folder, {}).index()["image"][0] == '["imagesTr/c_1.nii.gz"]'
+
+
+def test_nnunet_defects_are_named(nnunet):
+    folder, plan = nnunet
+    (folder / "imagesTr/c_2_0001.nii.gz").unlink()
+    (folder / "labelsTr/c_1.nii.gz").unlink()
+    (folder / "splits_final.json").write_text("[]")
+    source = get_source("msd", folder, {})
+    report = "\n".join(source.report())
+    for words in (
+        "c_2: imagesTr/c_2_0001.nii.gz is missing",
+        "imagesTr/c_1_0000.nii.gz has no mask of its name in labelsTr and is left out",
+        "counts 2 training volumes but its folders hold 1",
+        "splits_final.json is not used",
+    ):
+        assert words in report
+    with pytest.raises(BadFile, match=r"c_2_0001\.nii\.gz"):
+        source.read_image(source.index().iloc[0])
+    write_plan(folder, {**plan, "file_ending": ".png"})
+    with pytest.raises(UserError, match=r"dataset.json has file_ending = '.png'.*convert"):
+        get_source("msd", folder, {}).index()
+    write_plan(folder, {**plan, "training": "all"})
+    with pytest.raises(UserError, match=r"dataset.json has a 'training' that is no list"):
+        get_source("msd", folder, {}).index()
+    (folder / "labelsTr/c_2.nii.gz").unlink()
+    write_plan(folder, plan)
+    with pytest.raises(UserError, match=r"lists no training case.*labelsTr holds no .nii.gz: fill in"):
+        get_source("msd", folder, {}).index()
+
+
 # FracAtlas
 
 

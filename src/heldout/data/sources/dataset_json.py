@@ -1,0 +1,73 @@
+"""Labels of a ``dataset.json``, as the Decathlon, nnU-Net v1 and nnU-Net v2 write them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from heldout.errors import UserError
+
+IGNORE = "ignore"  # nnU-Net's name for voxels without loss and score
+_LARGEST = 255
+
+
+def label_values(labels: Mapping[str, Any], path: Path) -> dict[str, int | list[int]]:
+    """Value of every label by its name, background included; a list of values for a region.
+
+    Args:
+        labels: Value to name (Decathlon, nnU-Net v1), or name to value or values (nnU-Net v2).
+        path: The file, for messages.
+
+    Raises:
+        UserError: a name occurs twice, or a value is not a whole number from 0 to 255.
+    """
+    by_value = all(isinstance(name, str) for name in labels.values()) and all(map(_is_whole, labels))
+    pairs = [(name, value) for value, name in labels.items()] if by_value else list(labels.items())
+    found: dict[str, int | list[int]] = {}
+    for name, value in pairs:
+        if name in found:
+            raise UserError(f"{path} calls two labels {name!r}: give each a name of its own")
+        found[name] = (
+            [_value(name, one, path) for one in value] if isinstance(value, list) else _value(name, value, path)
+        )
+    return found
+
+
+def class_values(labels: Mapping[str, int | list[int]], path: Path) -> dict[str, list[int]]:
+    """Values of every class: labels in the order of their values; in the file's order where there are regions.
+
+    Raises:
+        UserError: two labels share a value, or a region is empty or holds the background.
+    """
+    plain = {name: value for name, value in labels.items() if not isinstance(value, list)}
+    for name, value in plain.items():
+        first = next(other for other in plain if plain[other] == value)
+        if first != name:
+            raise UserError(f"{path} gives {first!r} and {name!r} the same label {value}: renumber one of them")
+    classes = {name: value if isinstance(value, list) else [value] for name, value in labels.items()}
+    if IGNORE in plain:
+        del classes[IGNORE]
+    classes = {name: region for name, region in classes.items() if region != [0]}
+    for name, region in classes.items():
+        if not region or 0 in region:
+            raise UserError(f"{path} has the region {name!r} with the labels {region}: list labels above 0")
+    return classes if len(plain) < len(labels) else dict(sorted(classes.items(), key=lambda item: item[1]))
+
+
+def _value(name: str, value: Any, path: Path) -> int:
+    if not _is_whole(value):
+        raise UserError(f"{path} gives {name!r} the label {value!r}: write a whole number from 0 to {_LARGEST}")
+    if not 0 <= float(value) <= _LARGEST:
+        raise UserError(
+            f"{path} gives {name!r} the label {value}, but labels go from 0 to {_LARGEST}: renumber it there and in "
+            f"the masks"
+        )
+    return int(float(value))
+
+
+def _is_whole(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and float(value).is_integer()
+    except (TypeError, ValueError, OverflowError):
+        return False
