@@ -106,6 +106,30 @@ def test_atlas_takes_loose_volumes_of_any_name_and_leaves_truths_out(tmp_path, a
     assert list(get_source("atlas", atlas, {}).loose(loose)["name"]) == ["patient07/FLAIR_brain.nii.gz"]
 
 
+def second_lesion(shape=(6, 5, 4)):
+    array = np.zeros(shape, np.uint8)
+    array[4, 3, 2:] = 1
+    return array
+
+
+@pytest.mark.parametrize("name", ["desc-T1lesion2_mask", "desc-T1lesion_mask-2", "desc-T1lesion-2_mask"])
+def test_atlas_merges_all_masks_of_a_case(atlas, name):
+    path = next(atlas.rglob("sub-r002s007*T1lesion_mask.nii.gz"))
+    volume(path.with_name(path.name.replace("desc-T1lesion_mask", name)), second_lesion())
+    source = get_source("atlas", atlas, {})
+    rows = {row["patient_id"]: row for row in source.index().to_dict("records")}
+    assert np.array_equal(source.read_mask(rows["sub-r002s007"])[0], mask() | second_lesion())
+    assert check_case(source, rows["sub-r002s007"]).labels == {"lesion": 1.0}
+    assert source.report() == []
+
+
+def test_atlas_lists_every_volume_that_no_rule_used(atlas):
+    path = next(atlas.rglob("sub-r002s007*T1lesion_mask.nii.gz"))
+    volume(path.with_name("sub-r002s007_ses-1_space-MNI152NLin2009aSym_lesion-b.nii.gz"), second_lesion())
+    (line,) = get_source("atlas", atlas, {}).report()
+    assert "lesion-b.nii.gz belongs to no case and is not used: rename it" in line
+
+
 # ISLES
 
 
@@ -131,6 +155,19 @@ def test_isles_reads_dwi_and_adc_as_channels(isles):
     image = source.read_image(index.iloc[0])
     assert np.array_equal(image.array, np.stack([noise(seed=1), noise(seed=11)]))
     assert check_case(source, index.iloc[0].to_dict()).labels == {"lesion": 1.0}
+
+
+@pytest.mark.parametrize("name", ["mask-2", "desc-2_msk", "msk-2", "desc-lesion2_msk"])
+def test_isles_merges_all_masks_of_a_case_and_lists_what_no_rule_used(isles, name):
+    path = next(isles.rglob("sub-strokecase0002*_msk.nii.gz"))
+    volume(path.with_name(path.name.replace("msk", name)), second_lesion())
+    volume(path.with_name(path.name.replace("msk", "brain")), mask())
+    source = get_source("isles", isles, {})
+    rows = source.index().to_dict("records")
+    assert np.array_equal(source.read_mask(rows[1])[0], mask() | second_lesion())
+    assert np.array_equal(source.read_mask(rows[0])[0], mask())
+    (line,) = source.report()
+    assert "ses-0001_brain.nii.gz belongs to no case and is not used: rename it" in line
 
 
 def test_isles_brings_the_flair_to_the_grid_of_the_dwi(isles):

@@ -6,7 +6,7 @@ Reference: Gorgolewski et al., The brain imaging data structure, Scientific Data
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from heldout.data.sources.naming import unique_ids
@@ -61,3 +61,26 @@ def nearest(candidates: Sequence[Path], to: Path) -> Path | None:
         return next((n for n, (one, other) in enumerate(pairs) if one != other), len(path.parts))
 
     return max(candidates, key=shared, default=None)
+
+
+def masks_of(start: str, rest: re.Pattern[str], masks: dict[str, list[Path]], to: Path) -> list[Path]:
+    """All masks of a case, in the order of their names; of each name the copy that is nearest to its image.
+
+    Args:
+        start: What the names of the case's files start with.
+        rest: What may follow ``start`` in the name of a mask, all of it.
+        masks: Files by their name, of :func:`by_name`.
+        to: The image.
+    """
+    names = sorted(name for name in masks if name.startswith(start) and rest.fullmatch(name[len(start) :]))
+    found = [nearest(masks[name], to) for name in names]
+    return [path for path in found if path is not None]
+
+
+def unused(volumes: Iterable[Path], used: Collection[Path], root: Path) -> list[str]:
+    """A line on every volume that belongs to no case."""
+    return [
+        f"{path.relative_to(root)} belongs to no case and is not used: rename it as the layout asks, or delete it"
+        for path in volumes
+        if path not in used
+    ]
