@@ -16,6 +16,7 @@ from heldout.blend.decision import load_decision
 from heldout.blend.kept import _predict as predict_again
 from heldout.blend.kept import choose_cases, compare
 from heldout.blend.members import load_member, stored_prediction
+from heldout.blend.networks import Networks
 from heldout.blend.verify import verify
 from heldout.config import load
 from heldout.data.cases import open_dataset
@@ -94,10 +95,11 @@ def test_a_new_case_is_shown_the_mean_of_all_first_stage_networks(home):
 
 @pytest.mark.parametrize("spec", STAGES)
 def test_held_out_predictions_come_out_again(home, spec):
-    member = load_member(spec)
+    member, networks = load_member(spec), Networks()
     for fit in member.fits:
         for case_id in choose_cases(member, fit):
-            assert compare(stored_prediction(member, fit, case_id), predict_again(member, fit, case_id)) == ""
+            found = predict_again(member, fit, case_id, networks)
+            assert compare(stored_prediction(member, fit, case_id), found) == ""
 
 
 @pytest.mark.parametrize("spec", STAGES)

@@ -34,6 +34,30 @@ def test_round_trip_leaves_the_global_random_numbers_alone(weights):
         assert torch.equal(again.state_dict()[key], value)
 
 
+def test_nothing_is_drawn_for_weights_that_are_loaded(weights, monkeypatch):
+    from heldout.tasks import Segment2D
+
+    config = Segment2D.create(overrides={"encoder": "tu-resnet10t"})
+    torch.manual_seed(0)
+    model, path = config.build_model(2, False), weights[1].with_name("other.safetensors")
+    save_model(model, path)
+    before, draws = torch.get_rng_state(), []
+    build = type(config).build_model
+
+    def watched(*arguments):
+        start = torch.get_rng_state()
+        built = build(*arguments)
+        draws.append(torch.equal(start, torch.get_rng_state()))
+        return built
+
+    monkeypatch.setattr(type(config), "build_model", watched)
+    again = load_model(config, path, 2, False)
+    assert draws == [True]
+    assert torch.equal(before, torch.get_rng_state())
+    for key, value in [*model.state_dict().items(), *model.named_buffers()]:
+        assert torch.equal(dict([*again.state_dict().items(), *again.named_buffers()])[key], value)
+
+
 def test_the_weights_of_another_network_are_refused(weights):
     with pytest.raises(UserError, match=r"weights.safetensors does not fit .* is \(1,\) in the file and \(3,\)"):
         load_model(CONFIG, weights[1], 2, True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from heldout.blend.calibrate import apply_calibration
 from heldout.blend.decision import Decision
+from heldout.blend.networks import Networks
 from heldout.blend.presence import fuse, levels_of_map, map_scores
 from heldout.blend.spatial import Spatial, spatial_mask
 from heldout.blend.values import blend_maps, blend_scores
@@ -19,7 +19,6 @@ from heldout.data.guide import Guide
 from heldout.data.image import BadFile, Image
 from heldout.data.transform import prepare_image
 from heldout.metrics.uncertainty import Uncertainty, decompose
-from heldout.predict.models import load_model
 from heldout.predict.prediction import Prediction, mean_predictions, presence
 from heldout.predict.run import predict_cases
 from heldout.train.runs import fit_folder
@@ -69,7 +68,11 @@ class _Stage:
 
 
 def apply_decision(
-    decision: Decision, cases: Iterable[tuple[str, Image]], *, uncertainty: bool = False
+    decision: Decision,
+    cases: Iterable[tuple[str, Image]],
+    *,
+    uncertainty: bool = False,
+    networks: Networks | None = None,
 ) -> Iterator[Blended]:
     """Predict images: each member is the mean of all its fits, the members are blended, the blend is cut.
 
@@ -79,6 +82,7 @@ def apply_decision(
         decision: The decision.
         cases: Case id and image as read; consumed one by one.
         uncertainty: Say too how far the networks agree.
+        networks: Those that were loaded when the decision was verified.
 
     Yields:
         One result per image, in the same order.
@@ -86,7 +90,7 @@ def apply_decision(
     Raises:
         UserError: weights are missing or do not fit, or an image does not fit the preparation.
     """
-    networks: dict[Path, nn.Module] = {}  # members that differ in their flips alone share theirs
+    networks = networks or Networks()  # members that differ in their flips alone share theirs
     members = [_load_stage(decision, member, networks) for member in decision.members]
     for case_id, image in cases:
         answers = [member.predict(case_id, image, decision.exclusive) for member in members]
@@ -160,19 +164,16 @@ def predict_case(
     return next(predict_cases(config, models, [(case_id, array, geometry)], exclusive=exclusive, tta=tta))
 
 
-def _load_stage(decision: Decision, described: dict, networks: dict[Path, nn.Module]) -> _Stage:
+def _load_stage(decision: Decision, described: dict, networks: Networks) -> _Stage:
     first = described.get("first_stage")
     models = _load_models(decision, described, networks)
     guides = first and _load_stage(decision, first, networks)
     return _Stage(load(described["spec"]), models, described["tta"], guides)
 
 
-def _load_models(decision: Decision, member: dict, networks: dict[Path, nn.Module]) -> list[nn.Module]:
+def _load_models(decision: Decision, member: dict, networks: Networks) -> list[nn.Module]:
     import torch
 
     config, device = load(member["spec"]), "cuda" if torch.cuda.is_available() else "cpu"
     paths = [fit_folder(member["spec"], fit["seed"], fit["fold"]) / "weights.safetensors" for fit in member["folders"]]
-    for path in paths:
-        if path not in networks:
-            networks[path] = load_model(config, path, decision.classes, decision.exclusive).to(device)
-    return [networks[path] for path in paths]
+    return [networks.load(config, path, decision, device) for path in paths]

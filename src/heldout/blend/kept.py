@@ -16,9 +16,9 @@ from heldout.blend.apply import blend_case, predict_case
 from heldout.blend.datasets import Datasets
 from heldout.blend.decision import Decision
 from heldout.blend.members import Fit, Member, load_member, stored_prediction
+from heldout.blend.networks import Networks
 from heldout.data.guide import guide_of
 from heldout.errors import UserError
-from heldout.predict.models import load_model
 from heldout.predict.prediction import Prediction
 from heldout.predict.store import read_table
 
@@ -42,6 +42,7 @@ def keep_predictions(decision: Decision, datasets: Datasets | None = None) -> di
     cases, arrays = [], {}
     kept: dict[str, list[Prediction]] = {}
     datasets = datasets or Datasets()
+    networks = Networks()
     members = [load_member(described["name"], datasets) for described in decision.members]
     for member, described in zip(members, decision.members, strict=True):
         # the same fold of every member, whichever seeds it has there, so that a case can be blended
@@ -49,7 +50,7 @@ def keep_predictions(decision: Decision, datasets: Datasets | None = None) -> di
         fit = next(fit for fit in member.fits if (fit.seed, fit.fold) == (first["seed"], first["fold"]))
         for case_id in choose_cases(member, fit):
             stored = stored_prediction(member, fit, case_id)
-            if difference := compare(stored, _predict(member, fit, case_id), two_heads=member.two_heads):
+            if difference := compare(stored, _predict(member, fit, case_id, networks), two_heads=member.two_heads):
                 raise UserError(
                     f"{fit.folder}: case {case_id} does not come out as it did after training ({difference}), so the "
                     f"code that predicts changed since: undo that, or train {member.spec} again"
@@ -70,7 +71,9 @@ def keep_predictions(decision: Decision, datasets: Datasets | None = None) -> di
     return {"cases": cases, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(), "blended": blended}
 
 
-def check_predictions(decision: Decision, datasets: Datasets | None = None) -> list[str]:
+def check_predictions(
+    decision: Decision, datasets: Datasets | None = None, networks: Networks | None = None
+) -> list[str]:
     """Which kept cases no longer come out as they did, or why they cannot be compared."""
     path = decision.folder / "kept.npz"
     if not path.is_file():
@@ -78,7 +81,7 @@ def check_predictions(decision: Decision, datasets: Datasets | None = None) -> l
     if files.sha256_file(path) != decision.kept["sha256"]:
         return [f"{path} changed"]
     changes = []
-    datasets = datasets or Datasets()
+    datasets, networks = datasets or Datasets(), networks or Networks()
     members = {member["name"]: load_member(member["name"], datasets) for member in decision.members}
     predictions: dict[str, list[Prediction]] = {}
     with np.load(path) as arrays:
@@ -88,7 +91,9 @@ def check_predictions(decision: Decision, datasets: Datasets | None = None) -> l
             pixels = arrays.get(f"{number}.map")
             stored = Prediction(kept["case_id"], arrays[f"{number}.scores"], pixels)
             predictions.setdefault(kept["case_id"], []).append(stored)
-            if difference := compare(stored, _predict(member, fit, kept["case_id"]), two_heads=member.two_heads):
+            if difference := compare(
+                stored, _predict(member, fit, kept["case_id"], networks), two_heads=member.two_heads
+            ):
                 changes.append(
                     f"the code predicts case {kept['case_id']} of {fit.folder} otherwise than validated ({difference})"
                 )
@@ -124,9 +129,9 @@ def compare(stored: Prediction, fresh: Prediction, *, two_heads: bool = False) -
     return _gap(stored.scores, fresh.scores) if two_heads else ""
 
 
-def _predict(member: Member, fit: Fit, case_id: str) -> Prediction:
+def _predict(member: Member, fit: Fit, case_id: str, networks: Networks) -> Prediction:
     dataset = member.dataset
-    model = load_model(member.config, fit.folder / "weights.safetensors", dataset.classes, dataset.exclusive)
+    model = networks.load(member.config, fit.folder / "weights.safetensors", dataset)
     image = dataset.read_image(case_id)
     guide = guide_of(member.first_stage, case_id)
     return predict_case(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from heldout.blend.datasets import Datasets
     from heldout.blend.decision import Decision
+    from heldout.blend.verify import OpenDecision
     from heldout.data.dataset import Dataset
 
 
@@ -82,11 +83,12 @@ def test(
     from heldout.metrics import interval
 
     _permit(read_entries(), decision, look_again)
-    dataset = verify(decision, maps=True, datasets=datasets).dataset
+    opened = verify(decision, maps=True, datasets=datasets)
+    dataset = opened.dataset
     if dataset.part("test").empty:
         raise UserError(f"dataset {decision.dataset} has no test part: set test_fraction above 0 and train again")
     with files.lock(decision.folder, "testing"):
-        stored = _predict(decision, dataset)
+        stored = _predict(opened)
         look = append(lambda entries: _look(entries, decision, stored.sha256, look_again))
         table = _score_table(decision, dataset, stored.table)
         result = interval(decision.metric, table, decision.classes)
@@ -135,17 +137,18 @@ def _look(entries: list[Entry], decision: Decision, predictions: str, look_again
     }
 
 
-def _predict(decision: Decision, dataset: Dataset) -> Any:
+def _predict(opened: OpenDecision) -> Any:
     """Predict the test images and store that, without labels."""
     from heldout.blend.apply import apply_decision
     from heldout.predict.prediction import Prediction
     from heldout.predict.store import write_predictions
 
+    decision, dataset = opened.decision, opened.dataset
     rows = dataset.part("test")
 
     def predictions() -> Iterator[Prediction]:
         images = ((case_id, dataset.read_image(case_id)) for case_id in rows["case_id"])
-        for result in apply_decision(decision, images):
+        for result in apply_decision(decision, images, networks=opened.networks):
             yield Prediction(result.case_id, result.scores, result.map)
 
     return write_predictions(decision.folder, "test", predictions(), rows, exclusive=decision.exclusive)

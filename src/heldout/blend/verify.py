@@ -12,6 +12,7 @@ from heldout.blend.datasets import Datasets
 from heldout.blend.decision import Decision, load_decision
 from heldout.blend.flips import predictions_folder, read_hashes
 from heldout.blend.kept import check_predictions
+from heldout.blend.networks import Networks
 from heldout.config import BaseConfig, load
 from heldout.data.dataset import Dataset
 from heldout.errors import UserError
@@ -25,10 +26,12 @@ class OpenDecision:
     Attributes:
         decision: The decision.
         dataset: The checked dataset that it stands on.
+        networks: Those of its networks that were loaded to verify it.
     """
 
     decision: Decision
     dataset: Dataset
+    networks: Networks
 
 
 def verify(decision: Decision, *, maps: bool = False, datasets: Datasets | None = None) -> OpenDecision:
@@ -39,7 +42,6 @@ def verify(decision: Decision, *, maps: bool = False, datasets: Datasets | None 
     Args:
         decision: The decision.
         maps: Also read every out-of-fold map, which takes as long as reading so many files does.
-
         datasets: Those that the command has opened already.
 
     Returns:
@@ -50,16 +52,16 @@ def verify(decision: Decision, *, maps: bool = False, datasets: Datasets | None 
     """
     if decision.is_blend and decision.seal is None:
         raise UserError(f"blend {decision.name} is not frozen: run `python run.py freeze {decision.name}` first")
-    datasets, changes = datasets or Datasets(), []
+    datasets, networks, changes = datasets or Datasets(), Networks(), []
     if decision.seal is not None and decision.compute_seal() != decision.seal:
         changes.append(f"the decision {decision.name} itself was edited")
     changes += check_parts(decision, datasets)
     if maps and not changes:
         changes += check_maps(decision)
     if decision.kept is not None and not changes:
-        changes += check_predictions(decision, datasets)
+        changes += check_predictions(decision, datasets, networks)
     refuse_changes(decision, changes)
-    return OpenDecision(decision, datasets.open(load(decision.members[0]["spec"])))
+    return OpenDecision(decision, datasets.open(load(decision.members[0]["spec"])), networks)
 
 
 def open_decision(name: str) -> OpenDecision:

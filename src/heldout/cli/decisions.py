@@ -176,10 +176,13 @@ def predict(
     if (Path(name) / "bundle.json").is_file():  # a kernel's bundle is checked when it is opened, and needs no dataset
         from heldout.deliver.kernel.runtime import open_bundle
 
-        decision = open_bundle(Path(name).resolve()).decision
+        decision, networks = open_bundle(Path(name).resolve()).decision, None
     else:
-        decision = open_decision(name).decision
-    outcome = predict_folder(decision, folder, output, skip_bad=skip_bad, force=force, uncertainty=uncertainty)
+        opened = open_decision(name)
+        decision, networks = opened.decision, opened.networks
+    outcome = predict_folder(
+        decision, folder, output, skip_bad=skip_bad, force=force, uncertainty=uncertainty, networks=networks
+    )
     print(", ".join(f"{count} {status}" for status, count in outcome.counts.items()))
     masks = f" and {outcome.masks} masks" if outcome.masks else ""
     finish(f"{shown(outcome.table)}{masks}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from heldout import files
 from heldout.blend.decision import Decision
+from heldout.blend.networks import Networks
 from heldout.config import load
 from heldout.data.image import Image
 from heldout.data.sources import Source
@@ -34,7 +35,14 @@ class Outcome:
 
 
 def predict_folder(
-    decision: Decision, folder: Path, output: Path, *, skip_bad: bool, force: bool, uncertainty: bool = False
+    decision: Decision,
+    folder: Path,
+    output: Path,
+    *,
+    skip_bad: bool,
+    force: bool,
+    uncertainty: bool = False,
+    networks: Networks | None = None,
 ) -> Outcome:
     """Predict every case of a folder.
 
@@ -45,6 +53,7 @@ def predict_folder(
         skip_bad: Predict files that are damaged but readable in part, list the unreadable ones, and go on.
         force: Replace files of the same name in an output folder that is not empty.
         uncertainty: Say in further columns, and of segmentations in a map per case, how far the networks agree.
+        networks: Those that were loaded when the decision was verified.
 
     Raises:
         UserError: nothing to predict, an unreadable file, cases that share an id, or an output folder that must not be
@@ -70,7 +79,7 @@ def predict_folder(
     outcome = Outcome(output / "predictions.csv", Counter(status for status, _ in notes.values()))
     scores: dict[str, Any] = {}
     unsure: dict[str, Uncertainty] = {}
-    for result in apply_decision(decision, images(), uncertainty=uncertainty):
+    for result in apply_decision(decision, images(), uncertainty=uncertainty, networks=networks):
         case_id, image = result.case_id, waiting.pop(result.case_id)
         scores[case_id] = result.scores
         if result.uncertainty is not None:

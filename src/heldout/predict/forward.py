@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from heldout.data.sides import mirror_order
 from heldout.errors import UserError
+from heldout.predict.windows import slide
 from heldout.tasks import Task
 
 # A case that exceeds the patch by no more than this is predicted whole all the same: windows that overlap nearly
@@ -158,8 +159,6 @@ def _tiled(
     window = window_of(config, image.shape[2:])
     if window is None:
         return forward(image)
-    from monai.inferers import sliding_window_inference
-
     heads: list[Tensor] = []
 
     def values_of(part: Tensor) -> Tensor:
@@ -168,7 +167,5 @@ def _tiled(
             heads.append(scores)
         return values
 
-    values = sliding_window_inference(
-        image, window, config.predict_batch_size, values_of, overlap=config.overlap, mode="gaussian"
-    )
+    values = slide(image, window, config.predict_batch_size, values_of, overlap=config.overlap)
     return values, torch.cat(heads).amax(dim=0, keepdim=True) if heads else None

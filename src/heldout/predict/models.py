@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from heldout import files
 from heldout.errors import UserError
@@ -57,6 +58,27 @@ def save_model(model: nn.Module, path: Path) -> str:
     return files.sha256_file(path)
 
 
+class _NoDraws(TorchFunctionMode):
+    """Leaves tensors as they are where an initialization would fill them with random numbers that weights replace."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _DRAWS:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+# functions of torch.nn.init that are not listed call these methods
+_DRAWS = (
+    torch.Tensor.normal_,
+    torch.Tensor.uniform_,
+    nn.init.normal_,
+    nn.init.uniform_,
+    nn.init.kaiming_uniform_,
+)
+
+
 def load_model(config: Task, weights: Path, classes: int | Sequence[str], exclusive: bool) -> nn.Module:
     """Make an experiment's network and fill it from a file. Draws nothing from the global random numbers.
 
@@ -79,7 +101,7 @@ def load_model(config: Task, weights: Path, classes: int | Sequence[str], exclus
     except SafetensorError as error:
         raise UserError(f"{weights} is damaged ({error}): restore it or train {config.spec} again") from None
     count = classes if isinstance(classes, int) else len(classes)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _NoDraws():
         model = widened(config, count).build_model(count, exclusive)
     own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     stored = {key: tuple(value.shape) for key, value in state.items()}

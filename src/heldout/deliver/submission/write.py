@@ -52,7 +52,8 @@ def submit(opened: OpenDecision) -> Path:
         )
     writer = SubmissionWriter(decision, cases, dataset.source.root)
     images = writer.watch((case_id, dataset.read_image(case_id)) for case_id in cases.case_id)
-    return writer.write(apply_decision(decision, images), files.home() / "submissions" / decision.name)
+    results = apply_decision(decision, images, networks=opened.networks)
+    return writer.write(results, files.home() / "submissions" / decision.name)
 
 
 def check_file(decision: Decision, path: Path) -> int:
