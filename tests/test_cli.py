@@ -79,7 +79,7 @@ def test_predict_refuses_folders_that_could_hurt_the_input(home, tmp_path, capsy
         assert run(["predict", "exp001", "--input", str(new), "--output", str(output)]) == 2
         assert message in capsys.readouterr().err
     assert run(["predict", "exp001", "--input", str(tmp_path / "none"), "--output", str(tmp_path / "o")]) == 2
-    assert "no folder" in capsys.readouterr().err
+    assert "not a folder" in capsys.readouterr().err
 
 
 def test_listings_print_json_and_nothing_else(home, capsys):

@@ -121,7 +121,7 @@ def test_no_modules_import_each_other():
     while free := [name for name, needed in left.items() if not needed & left.keys()]:
         for name in free:
             del left[name]
-    # what only imports a circle is no part of it
+    # what only imports a circle is not part of it
     while outer := [name for name in left if not any(name in needed for needed in left.values())]:
         for name in outer:
             del left[name]

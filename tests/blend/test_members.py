@@ -223,8 +223,8 @@ NO_MEMBERS = {
     "exp911/tta=z": r"exp911/tta=z may name each of the axes v, h once",
     "exp911/tta=hh": r"exp911/tta=hh may name each of the axes v, h once",
     "exp911/seed7": r"exp911 has no finished seed 7: it has 0, 1",
-    "exp911/fold1": r"'exp911/fold1' is no member: write exp040, exp040/seed1",
-    "exp911/seed1/seed1": r"is no member: write exp040, exp040/seed1",
+    "exp911/fold1": r"'exp911/fold1' is not a member: write exp040, exp040/seed1",
+    "exp911/seed1/seed1": r"is not a member: write exp040, exp040/seed1",
 }
 
 

@@ -99,7 +99,7 @@ def test_names_of_heads(runs):
     assert parse_member("exp915/seed1/head") == ("exp915", (1,), None, True)
     with pytest.raises(UserError, match="exp911/head: the networks of exp911 have one head only: name exp911 itself"):
         load_member("exp911/head")
-    with pytest.raises(UserError, match="is no member"):
+    with pytest.raises(UserError, match="is not a member"):
         load_member("exp915/head/head")
     with pytest.raises(UserError, match="exp915 is named twice"):
         check_together([load_member("exp915"), load_member("exp915/head")])

@@ -118,7 +118,7 @@ def test_a_whole_patient_moved_to_another_fold_by_hand_is_refused(dataset):
         (lambda table: pd.concat([table, table.iloc[:1]]), "is listed twice"),
         (lambda table: table.iloc[1:], "is missing"),
         (lambda table: table.assign(case_id=table["case_id"].str.upper()), "is missing"),
-        (lambda table: pd.concat([table, table.iloc[:1].assign(case_id="other")]), "case other.*no training case"),
+        (lambda table: pd.concat([table, table.iloc[:1].assign(case_id="other")]), "case other.*not a training case"),
         (lambda table: table.drop(columns="fold"), "cannot be read"),
         (lambda table: table.iloc[::-1], "was changed"),
     ],

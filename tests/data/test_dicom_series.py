@@ -104,7 +104,7 @@ def test_a_folder_without_images_names_what_it_holds(tmp_path):
     save(plane(voxels()[0], ImageType=["ORIGINAL", "PRIMARY", "SCOUT"]), tmp_path / "scout.dcm")
     refused(tmp_path, str(tmp_path), "it is a scout", "(0008,0008)")
     (tmp_path / "a.txt").write_text("x" * 300)
-    refused(tmp_path / "a.txt", "a.txt", "is no DICOM file")
+    refused(tmp_path / "a.txt", "a.txt", "is not a DICOM file")
     refused(tmp_path / "nothing.dcm", "nothing.dcm", "No such file")
 
 
@@ -179,7 +179,7 @@ def test_positions_that_would_fill_the_memory_are_refused(tmp_path):
         return data
 
     series(tmp_path / "flat", spoil=flat)
-    refused(tmp_path / "flat", "90 degrees away from their normal", "no tilted gantry")
+    refused(tmp_path / "flat", "90 degrees away from their normal", "not a tilted gantry")
 
 
 def test_rounded_positions_are_no_gap(tmp_path):
@@ -310,8 +310,8 @@ def test_the_index_of_a_tree_tells_what_every_file_is(tmp_path, capsys):
     }
     assert [entry.damaged for entry in entries] == [False] * 5 + [True, False, False]
     assert all(
-        words in entry.problem for words, entry in zip(("truncated", "scout", "no DICOM"), entries[5:], strict=True)
+        words in entry.problem for words, entry in zip(("truncated", "scout", "not a DICOM"), entries[5:], strict=True)
     )
     assert "8/8" in capsys.readouterr().err
-    with pytest.raises(BadFile, match="is no folder"):
+    with pytest.raises(BadFile, match="is not a folder"):
         list(dicom.index_tree(tmp_path / "c"))

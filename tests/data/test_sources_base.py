@@ -85,7 +85,7 @@ def test_images_of_kinds_that_are_not_read_are_named_and_nothing_else(tmp_path, 
     source = get_source(name, tmp_path, {})
     unread = source.unread(tmp_path, source.loose(tmp_path).to_dict("records"))
     assert set(unread) == {"a.png", "a.nii.gz", "b.GIF", "c.nrrd"} - {own}
-    assert f"{tmp_path / 'b.GIF'} is no image that source {name} reads: convert it" in unread["b.GIF"]
+    assert f"{tmp_path / 'b.GIF'} is not an image that source {name} reads: convert it" in unread["b.GIF"]
 
 
 def test_a_file_that_is_read_whatever_its_name_says_is_not_called_unread(tmp_path):
@@ -100,7 +100,7 @@ def test_a_folder_without_images_is_refused(tmp_path):
     source = get_source("lgg", tmp_path, {})
     with pytest.raises(UserError, match="no readable file"):
         source.loose(tmp_path)
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         source.loose(tmp_path / "gone")
 
 

@@ -37,7 +37,7 @@ def msd(tmp_path):
         volume(tmp_path / f"labelsTr/{name}.nii.gz", rng.integers(0, 3, (4, 5, 6)).astype(np.float32))
     volume(tmp_path / "imagesTs/h_3.nii.gz", rng.random((4, 5, 6, 2)).astype(np.float32))
     plan = {
-        "labels": {"0": "background", "1": "Anterior", "2": "Whole tumour"},
+        "labels": {"0": "background", "1": "Anterior", "2": "Whole tumor"},
         "numTraining": 2,
         "training": [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in ("h_1", "h_2")],
         "test": ["./imagesTs/h_3.nii.gz"],
@@ -53,7 +53,7 @@ def write_plan(folder, plan):
 def test_msd_index_and_reading(msd):
     source = get_source("msd", msd[0], {})
     index = source.index()
-    assert source.classes == ("anterior", "whole_tumour")
+    assert source.classes == ("anterior", "whole_tumor")
     assert list(index["case_id"]) == ["h_1", "h_2", "h_3"]
     assert list(index["split"]) == ["", "", "submit"]
     assert source.read_image(index.iloc[0]).array.shape == (2, 4, 5, 6)
@@ -373,7 +373,7 @@ def test_fracatlas_missing_and_unlisted_files(fracatlas):
         source.read_image(rows["b"])
 
 
-def test_fracatlas_images_alone_are_unlabelled(tmp_path):
+def test_fracatlas_images_alone_are_unlabeled(tmp_path):
     picture(tmp_path / "images/x.jpg")
     index = get_source("fracatlas", tmp_path, {}).index()
     assert list(index["split"]) == ["submit"]

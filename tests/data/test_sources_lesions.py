@@ -48,7 +48,7 @@ def atlas(tmp_path):
     return tmp_path
 
 
-def test_atlas_pairs_masks_keeps_subjects_together_and_leaves_the_testing_part_unlabelled(atlas):
+def test_atlas_pairs_masks_keeps_subjects_together_and_leaves_the_testing_part_unlabeled(atlas):
     source = get_source("atlas", atlas, {})
     index = source.index().set_index("case_id")
     assert list(index.index) == [
@@ -362,7 +362,7 @@ def test_brats_incomplete_patients_and_wrong_options(brats):
         get_source("brats_slices", brats, {"modalities": "flair,t9"})
 
 
-def test_brats_without_segmentation_are_unlabelled_and_loose_folders_are_sliced(brats):
+def test_brats_without_segmentation_are_unlabeled_and_loose_folders_are_sliced(brats):
     (brats / "TCGA-1/TCGA-1_seg.nii.gz").unlink()
     source = get_source("brats_slices", brats, {})
     index = source.index()

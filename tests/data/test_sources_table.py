@@ -25,7 +25,7 @@ def table(tmp_path):
     return write
 
 
-def test_ids_stay_text_and_empty_labels_are_unlabelled(table):
+def test_ids_stay_text_and_empty_labels_are_unlabeled(table):
     source = table(
         "id,patient,path,label_a,label_b,age",
         "001,p1,images/001.png,1,0,50",
@@ -63,14 +63,14 @@ def test_masks_and_channels(table):
         "001,images/001.png,images/NA.png,images/001_mask.png",
         "NA,images/NA.png,images/NA.png,",
         path="path,other",
-        labels="tumour",
+        labels="tumor",
     )
     index = source.index()
-    assert (source.kind, source.exclusive, source.classes) == ("segmentation", True, ("tumour",))
+    assert (source.kind, source.exclusive, source.classes) == ("segmentation", True, ("tumor",))
     assert list(index["split"]) == ["", "submit"]
     assert source.read_image(index.iloc[0]).array.shape == (2, 6, 7)
     assert set(np.unique(source.read_mask(index.iloc[0]))) == {0, 1}
-    assert index["y_tumour"].isna().all()
+    assert index["y_tumor"].isna().all()
 
 
 @pytest.mark.parametrize(

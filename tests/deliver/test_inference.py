@@ -57,7 +57,7 @@ def test_an_image_of_another_kind_stops_the_command_or_is_listed_as_skipped(fold
     (folder / "ward" / "scan.gif").write_bytes(b"GIF89a")
     (folder / "notes.txt").write_text("notes")
     source = get_source("phantom", folder, {})
-    with pytest.raises(UserError, match=r"ward/scan\.gif is no image .*: convert it to \.png .*--skip-bad"):
+    with pytest.raises(UserError, match=r"ward/scan\.gif is not an image .*: convert it to \.png .*--skip-bad"):
         find_cases(source, folder, skip_bad=False)
     rows, notes = find_cases(source, folder, skip_bad=True)
     found = {row["name"]: notes[case_id][0] for case_id, row in rows.items()}

@@ -48,7 +48,7 @@ def kernel(exported):
 
 @pytest.fixture
 def cases(exported, tmp_path):
-    """The unlabelled images with their sample submission, in a folder of their own."""
+    """The unlabeled images with their sample submission, in a folder of their own."""
     shutil.copytree(exported / "input" / "tiny" / "submit", tmp_path / "cases" / "submit")
     shutil.copy(exported / "input" / "tiny" / "sample_submission.csv", tmp_path / "cases")
     return tmp_path / "cases"

@@ -11,7 +11,7 @@ from heldout.cli import run
 def test_a_user_that_kaggle_could_not_have_is_refused(user, capsys, monkeypatch):
     monkeypatch.delenv("KAGGLE_USERNAME", raising=False)
     assert run(["kernel", "no-such-decision", "--user", user]) == 2
-    assert f"--user {user!r} (or $KAGGLE_USERNAME) is no Kaggle user name" in capsys.readouterr().err
+    assert f"--user {user!r} (or $KAGGLE_USERNAME) is not a Kaggle user name" in capsys.readouterr().err
 
 
 def test_the_user_of_the_environment_is_checked_as_well(capsys, monkeypatch):
@@ -28,4 +28,4 @@ def test_a_fitting_user_gets_past_the_door(user, capsys):
 
 def test_a_wheel_that_is_none_is_refused(tmp_path, capsys):
     assert run(["kernel", "no-such-decision", "--wheel", str(tmp_path / "monai.tar.gz")]) == 2
-    assert "monai.tar.gz is no wheel: fetch it with `pip download" in capsys.readouterr().err
+    assert "monai.tar.gz is not a wheel: fetch it with `pip download" in capsys.readouterr().err

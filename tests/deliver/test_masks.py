@@ -45,21 +45,21 @@ def test_a_volumes_mask_has_its_affine_and_transform_codes(tmp_path, sform, qfor
 
 
 def test_without_a_nifti_file_the_affine_is_used():
-    [(_, content)] = mask_files("scan", np.ones((1, 2, 2, 2), np.uint8), ("tumour",), affine=OBLIQUE)
+    [(_, content)] = mask_files("scan", np.ones((1, 2, 2, 2), np.uint8), ("tumor",), affine=OBLIQUE)
     np.testing.assert_allclose(back(content).affine, OBLIQUE, atol=1e-4)
 
 
 def test_a_file_that_changed_shape_meanwhile_is_named(tmp_path):
     path = saved(tmp_path, np.zeros((4, 5, 6), np.int16))
     with pytest.raises(UserError, match=r"scan\.nii\.gz has shape"):
-        list(mask_files("scan", np.ones((1, 4, 5, 7), np.uint8), ("tumour",), like=path))
+        list(mask_files("scan", np.ones((1, 4, 5, 7), np.uint8), ("tumor",), like=path))
 
 
 def test_pictures_are_black_and_white_for_one_class_and_label_values_for_several():
     mask = np.array([[[0, 1], [2, 1]]], np.uint8)
     pixels = {
         name: cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED).tolist()
-        for classes, stem in ((("tumour",), "one"), (("small", "large"), "two"))
+        for classes, stem in ((("tumor",), "one"), (("small", "large"), "two"))
         for name, content in mask_files(stem, np.minimum(mask, len(classes)), classes)
     }
     assert pixels == {"one.png": [[0, 255], [255, 255]], "two.png": [[0, 1], [2, 1]]}

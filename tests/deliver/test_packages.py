@@ -56,8 +56,8 @@ def test_wheels_for_the_image_are_taken(tmp_path, name):
         ("pylibjpeg_libjpeg-2.5.0-cp311-cp311-manylinux_2_17_x86_64.whl", r"is not for Python 3\.12 on Linux"),
         ("pylibjpeg_libjpeg-2.5.0-cp312-cp312-win_amd64.whl", r"is not for Python 3\.12 on Linux"),
         ("pylibjpeg_libjpeg-2.5.0-cp312-cp312-manylinux_2_39_x86_64.whl", r"is not for Python 3\.12 on Linux"),
-        ("monai.whl", "is no wheel"),
-        ("monai-1.6.1.tar.gz", "is no wheel"),
+        ("monai.whl", "is not a wheel"),
+        ("monai-1.6.1.tar.gz", "is not a wheel"),
     ],
 )
 def test_other_files_are_refused_with_the_way_to_fetch_the_right_one(tmp_path, name, message):

@@ -11,7 +11,7 @@ from heldout.deliver.submission.check import check
 from heldout.deliver.submission.sample import arrange, case_names, empty_text, read_sample
 from heldout.errors import UserError
 
-ONE, TWO = ("tumour",), ("small", "large")
+ONE, TWO = ("tumor",), ("small", "large")
 
 
 def cases(*ids: str) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def test_masks_without_a_sample_have_a_row_per_case_and_class():
         ["b", "small", ""],
         ["b", "large", "3 1"],
     ]
-    assert list(laid_out({"a": {"tumour": ""}}, None, ONE, "rle", ids=("a",)).columns) == ["id", "rle"]
+    assert list(laid_out({"a": {"tumor": ""}}, None, ONE, "rle", ids=("a",)).columns) == ["id", "rle"]
 
 
 def test_the_samples_order_of_rows_and_columns_is_kept(values):
@@ -55,7 +55,7 @@ def test_the_samples_order_of_rows_and_columns_is_kept(values):
 
 
 def test_a_single_column_of_any_name_takes_a_single_class():
-    table = laid_out({"a": {"tumour": 0.5}, "b": {"tumour": 0.1}}, sample(id=["b", "a"], target="0"), ONE)
+    table = laid_out({"a": {"tumor": 0.5}, "b": {"tumor": 0.1}}, sample(id=["b", "a"], target="0"), ONE)
     assert table["target"].tolist() == [0.1, 0.5]
 
 
@@ -108,7 +108,7 @@ def test_ids_in_a_sample_stay_text(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("", "no CSV table"), ("id,p\n", "rows"), ("id\n1\n", "value column"), ("id,p\nx,0\nx,1\n", "repeats id 'x'")],
+    [("", "not a CSV table"), ("id,p\n", "rows"), ("id\n1\n", "value column"), ("id,p\nx,0\nx,1\n", "repeats id 'x'")],
 )
 def test_a_broken_sample_is_named(tmp_path, text, message):
     (tmp_path / "s.csv").write_text(text)

@@ -29,9 +29,9 @@ def test_masks_that_can_be_decoded_pass():
         ("6 2", "leaves an image of 2 x 3"),
         ("0 1", "count from 1"),
         ("1 0", "empty or overlapping"),
-        ("1 x", "no whole number"),
-        ("1.0 2", "no whole number"),
-        ("nan", "no whole number"),
+        ("1 x", "not a whole number"),
+        ("1.0 2", "not a whole number"),
+        ("nan", "not a whole number"),
         ("3 1 1 1", "overlapping"),
         ("1 1 2 1", "fewer or tidier runs"),
         ("99999999999999999999 1", "leaves"),
@@ -77,5 +77,5 @@ def test_a_file_that_is_missing_or_no_table_is_named(tmp_path):
     with pytest.raises(UserError, match=r"sub\.csv cannot be read \(Is a directory\): name the CSV file"):
         read_submission(str(tmp_path), "sub.csv")
     (tmp_path / "sub.csv").write_bytes(b"")
-    with pytest.raises(UserError, match=r"sub\.csv is no CSV table"):
+    with pytest.raises(UserError, match=r"sub\.csv is not a CSV table"):
         read_submission(str(tmp_path / "sub.csv"), "sub.csv")

@@ -38,7 +38,7 @@ def grid(shape, **changes) -> Geometry:
 
 
 class Pointwise(nn.Module):
-    """A 1 x 1 convolution: sees no neighbours, so windows, flips and padding cannot change its answer."""
+    """A 1 x 1 convolution: sees no neighbors, so windows, flips and padding cannot change its answer."""
 
     def __init__(self, dimensions: int, channels: int = 1, classes: int = 2, key: str = "mask") -> None:
         super().__init__()

@@ -36,7 +36,7 @@ def test_pictures_are_drawn_for_both_kinds(tmp_path):
     masks = random.integers(0, 2, (2, 30, 40)).astype(bool)
     cases = [SegmentedCase(name, random.random((3, 30, 40)), masks, masks[::-1]) for name in ("a", "b")]
     draw_segmentation(cases, ("small", "large"), "title", tmp_path / "s.png")
-    one = ClassifiedCase("a", random.random((1, 8, 8, 8)), ("tumour",), {"tumour": 0.2})
+    one = ClassifiedCase("a", random.random((1, 8, 8, 8)), ("tumor",), {"tumor": 0.2})
     draw_classification([one] * 5, "title", tmp_path / "c.png")
     for name in ("s.png", "c.png"):
         assert min(cv2.imread(str(tmp_path / name)).shape[:2]) > 300

@@ -84,7 +84,7 @@ def test_every_element_closes_and_nothing_is_loaded():
     assert "default-src 'none'" in policy
     identifiers = [one["id"] for _, one in parsed.elements if "id" in one]
     assert len(identifiers) == len(set(identifiers))
-    assert {one["aria-labelledby"] for one in parsed.all("section")} <= set(identifiers)
+    assert {one["aria-labeledby"] for one in parsed.all("section")} <= set(identifiers)
 
 
 def test_what_the_user_wrote_is_never_markup():

@@ -154,13 +154,16 @@ def test_an_experiment_that_stands_on_another_is_refused(field):
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({"lrr": ("log", 1, 2)}, "search_space 'lrr' is no field; did you mean 'lr'"),
-        ({"metrics": ["dice"]}, "search_space 'metrics' is no field$"),
-        ({"metric": ["dice_all", "dice_pos"]}, "'metric' is no field to search, as trials must share it: leave it out"),
-        ({"fold_seed": ("int", 0, 9)}, "search_space 'fold_seed' is no field to search"),
-        ({"warm_start": [None, "exp040"]}, "search_space 'warm_start' is no field to search"),
-        ({"first_stage": [None, "exp040"]}, "search_space 'first_stage' is no field to search"),
-        ({"pseudo_labels": [None, "extra"]}, "search_space 'pseudo_labels' is no field to search"),
+        ({"lrr": ("log", 1, 2)}, "search_space 'lrr' is not a field; did you mean 'lr'"),
+        ({"metrics": ["dice"]}, "search_space 'metrics' is not a field$"),
+        (
+            {"metric": ["dice_all", "dice_pos"]},
+            "'metric' is not a field to search, as trials must share it: leave it out",
+        ),
+        ({"fold_seed": ("int", 0, 9)}, "search_space 'fold_seed' is not a field to search"),
+        ({"warm_start": [None, "exp040"]}, "search_space 'warm_start' is not a field to search"),
+        ({"first_stage": [None, "exp040"]}, "search_space 'first_stage' is not a field to search"),
+        ({"pseudo_labels": [None, "extra"]}, "search_space 'pseudo_labels' is not a field to search"),
         ({"lr": ("log", 0, 1)}, r"search_space lr = \('log', 0, 1\): write"),
         ({"lr": (1e-4, 1e-2)}, "with finite low < high, .* or a list of different values"),
         ({"augment": ["light", "light"]}, "a list of different values"),

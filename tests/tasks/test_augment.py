@@ -184,7 +184,7 @@ def extents(volume: torch.Tensor) -> list[int]:
     return [int(occupied.any(dim=others).sum()) for others in ((1, 2), (0, 2), (0, 1))]
 
 
-def test_a_quarter_turn_through_thick_slices_keeps_millimetres():
+def test_a_quarter_turn_through_thick_slices_keeps_millimeters():
     box = torch.zeros(1, 1, 9, 32, 8)
     box[0, 0, 2:7, 12:20, 2:6] = 1  # 5 x 8 x 16 mm
     grid = transform_grid(torch.tensor([[torch.pi / 2, 0.0, 0.0]]), torch.ones(1), box.shape[2:], (1.0, 1.0, 4.0))

@@ -99,7 +99,7 @@ HOOK = "def {name}(self, *args, **kwargs):\n    import torch\n    from torch imp
             SMALL_3D
             + "\n"
             + HOOK.format(name="build_augment", body="return lambda image, mask, generator: (image, mask + 1)"),
-            "nearest neighbours",
+            "nearest neighbors",
         ),
     ],
     ids=lambda text: text[-30:],

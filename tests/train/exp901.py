@@ -52,7 +52,7 @@ class Exp901(Segment2D):
         return TinyNetwork(classes)
 
 
-def write_squares(folder: Path, cases: int = CASES, unlabelled: int = 0) -> None:
+def write_squares(folder: Path, cases: int = CASES, unlabeled: int = 0) -> None:
     """Noisy images, two in three with a bright square; every case is a patient, and the last ones have no mask."""
     generator = np.random.default_rng(0)
     rows, images, masks = [], {}, {}
@@ -64,7 +64,7 @@ def write_squares(folder: Path, cases: int = CASES, unlabelled: int = 0) -> None
             top, left = generator.integers(2, SIDE - 12, 2)
             mask[0, top : top + 9, left : left + 9] = 1
         images[case_id], masks[case_id] = (image + 120 * mask).astype(np.uint8), mask
-    for row in rows[cases - unlabelled :]:
+    for row in rows[cases - unlabeled :]:
         row["split"] = "submit"
         del masks[row["case_id"]]
     toy.write_toy(folder, rows, images, masks)

@@ -22,7 +22,10 @@ from heldout.train.pseudo import write_pseudo_labels
 from tests.train.exp901 import write_squares
 
 EPOCHS = 20
-PARENT = '"""Squares."""\nfrom tests.train.exp901 import Exp901\nclass Exp910(Exp901):\n    epochs = 2\n    budgets = {"quick": None}\n'
+PARENT = (
+    '"""Squares."""\nfrom tests.train.exp901 import Exp901\nclass Exp910(Exp901):\n    epochs = 2\n'
+    '    budgets = {"quick": None}\n'
+)
 CHILD = '"""Squares, and more."""\nfrom exps.exp910 import Exp910\nclass Exp911(Exp910):\n'
 MINING = {"hard_negative_fraction": 0.5, "mine_every": 1, "hard_negative_quantile": 0.5}
 TECHNIQUES = {
@@ -34,7 +37,7 @@ TECHNIQUES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("fields", TECHNIQUES.values(), ids=TECHNIQUES)
 def test_killed_by_the_system_and_resumed(squares, experiments, fields):
-    write_squares(squares.parent / "raw" / "squares", 30, unlabelled=6)
+    write_squares(squares.parent / "raw" / "squares", 30, unlabeled=6)
     lines = [f"    {name} = {value!r}\n" for name, value in {**fields, "epochs": EPOCHS, "workers": 1}.items()]
     (experiments / "exp910.py").write_text(PARENT)
     (experiments / "exp911.py").write_text(CHILD + "".join(lines))

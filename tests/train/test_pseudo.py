@@ -30,7 +30,7 @@ CONFIDENCE = 0.5
 
 
 @pytest.fixture
-def unlabelled(squares):
+def unlabeled(squares):
     """Six more cases in the part ``submit``, of which the last copies a case of fold 0; both folds are trained."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -65,7 +65,7 @@ def label(name: str = "extra", confidence: float = CONFIDENCE, folder: Path | No
     return files.home() / "working" / "pseudo" / name
 
 
-def test_the_labels_of_a_fold_are_those_of_its_own_network(unlabelled):
+def test_the_labels_of_a_fold_are_those_of_its_own_network(unlabeled):
     folder = label()
     config, dataset = teacher(), open_dataset(teacher())
     record = files.read_json(folder / "pseudo.json")
@@ -82,13 +82,13 @@ def test_the_labels_of_a_fold_are_those_of_its_own_network(unlabelled):
     assert not np.array_equal(maps[0], maps[1])
 
 
-def test_copies_of_held_out_and_locked_cases_are_left_out(unlabelled):
+def test_copies_of_held_out_and_locked_cases_are_left_out(unlabeled):
     folder = label()
     used = [set(pd.read_parquet(folder / f"fold{fold}" / "cases.parquet")["case_id"]) for fold in (0, 1)]
     assert used == [{"c024", "c025", "c026", "c027"}, {"c024", "c025", "c026", "c027", "c029"}]
 
 
-def test_copies_in_a_folder_are_left_out_too(unlabelled, monkeypatch, tmp_path):
+def test_copies_in_a_folder_are_left_out_too(unlabeled, monkeypatch, tmp_path):
     def rows(_, folder: Path):
         for path in sorted(folder.glob("*.npy")):
             yield {"case_id": path.stem, "patient_id": path.stem, "image": as_list(path), "name": path.name}
@@ -97,14 +97,14 @@ def test_copies_in_a_folder_are_left_out_too(unlabelled, monkeypatch, tmp_path):
     loose = tmp_path / "loose"
     loose.mkdir()
     for name, case_id in (("new", "c024"), ("of_test", "c028"), ("of_fold_0", "c029")):
-        shutil.copy(unlabelled.parent / "raw" / "squares" / f"{case_id}.image.npy", loose / f"{name}.npy")
+        shutil.copy(unlabeled.parent / "raw" / "squares" / f"{case_id}.image.npy", loose / f"{name}.npy")
     folder = label("loose", folder=loose)
     used = [set(pd.read_parquet(folder / f"fold{fold}" / "cases.parquet")["case_id"]) for fold in (0, 1)]
     assert used == [{"pseudo_new"}, {"pseudo_new", "pseudo_of_fold_0"}]
     assert runs.read_run(fit(1, pseudo_labels="loose", epochs=1)).pseudo_labels.cases <= 2
 
 
-def test_a_student_learns_from_them_and_says_so(unlabelled):
+def test_a_student_learns_from_them_and_says_so(unlabeled):
     label()
     plain, student = fit(0), fit(0, pseudo_labels="extra", epochs=3)
     record = runs.read_run(student)
@@ -116,7 +116,7 @@ def test_a_student_learns_from_them_and_says_so(unlabelled):
     assert not set(pseudo.rows["case_id"]) & set(held_out["case_id"])
 
 
-def test_an_unknown_set_is_named(unlabelled):
+def test_an_unknown_set_is_named(unlabeled):
     with pytest.raises(UserError, match=r"pseudo_labels = 'extra' do not exist: run `python run.py pseudo EXPERIMENT"):
         fit(0, pseudo_labels="extra")
     assert not runs.run_folder(teacher(pseudo_labels="extra").spec).exists()
@@ -138,7 +138,7 @@ def test_an_unknown_set_is_named(unlabelled):
         ("checkpoint", r"were chosen by each fold's own score"),
     ],
 )
-def test_what_does_not_belong_is_refused(unlabelled, change, message):
+def test_what_does_not_belong_is_refused(unlabeled, change, message):
     folder = label()
     record = json.loads((folder / "pseudo.json").read_text())
     if change.endswith("hash"):
@@ -149,7 +149,7 @@ def test_what_does_not_belong_is_refused(unlabelled, change, message):
         record[change] = None
     elif change == "fold":
         del record["folds"]["0"]
-    elif change == "weights":  # as if another fold's network had labelled this fold
+    elif change == "weights":  # as if another fold's network had labeled this fold
         record["folds"]["0"]["fits"] = record["folds"]["1"]["fits"]
     else:
         path = folder / "fold0" / ("labels.parquet" if change == "labels" else "labels_maps/c024.b2nd")
@@ -159,17 +159,17 @@ def test_what_does_not_belong_is_refused(unlabelled, change, message):
         fit(0, pseudo_labels="extra")
 
 
-def test_a_teacher_of_other_folds_is_refused(unlabelled):
+def test_a_teacher_of_other_folds_is_refused(unlabeled):
     """New cases make new folds, of which yesterday's networks have seen the patients."""
-    raw = unlabelled.parent / "raw" / "squares"
+    raw = unlabeled.parent / "raw" / "squares"
     write_squares(raw, 40)
-    for path in (unlabelled / "working" / "data").glob("*/index.json"):
+    for path in (unlabeled / "working" / "data").glob("*/index.json"):
         path.unlink()
     with pytest.raises(UserError, match=r"exp901.*fold0 was trained on other (cases|folds) than those in"):
         label()
 
 
-def test_a_set_is_not_overwritten(unlabelled):
+def test_a_set_is_not_overwritten(unlabeled):
     folder = label()
     with pytest.raises(UserError, match=rf"{folder} exists: choose another --name, or delete it"):
         label()

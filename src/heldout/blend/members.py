@@ -267,7 +267,7 @@ def parse_member(text: str) -> tuple[str, tuple[int, ...], str | None, bool]:
             head = True
         else:
             raise UserError(
-                f"{text!r} is no member: write exp040, exp040/seed1, exp040/tta=hv, exp040/seed1/tta= or exp045/head"
+                f"{text!r} is not a member: write exp040, exp040/seed1, exp040/tta=hv, exp040/seed1/tta= or exp045/head"
             )
     return spec, tuple(sorted(seeds)), tta, head
 

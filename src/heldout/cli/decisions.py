@@ -41,7 +41,7 @@ def blend(
         typer.Option(help="mix what says whether a segmented class is there, tuned for this score"),
     ] = None,
     calibrate: Annotated[
-        str, typer.Option(help="make probabilities true to their word: temperature, platt, isotonic or auto")
+        str, typer.Option(help="calibrate probabilities: temperature, platt, isotonic or auto")
     ] = "none",
 ) -> None:
     """Tune weights and thresholds on out-of-fold predictions, and score them in-sample and cross-fitted.
@@ -144,7 +144,7 @@ def look(
 
 
 def submit(name: Name) -> None:
-    """Write the competition's file for the unlabelled cases, checked against its sample submission."""
+    """Write the competition's file for the unlabeled cases, checked against its sample submission."""
     from heldout.blend.verify import open_decision
     from heldout.deliver.submission.write import submit as write
 
@@ -194,7 +194,7 @@ def overlay(
         str | None, typer.Option(metavar="ID", help="one case; from the worst to the best by default")
     ] = None,
 ) -> None:
-    """Draw out-of-fold predictions beside the truth: what was found, invented and missed."""
+    """Draw out-of-fold predictions beside the truth: true positives, false positives and false negatives."""
     from heldout.report.overlay import overlay as draw
 
     finish(draw(name, case))

@@ -65,7 +65,7 @@ def kernel(
     user = os.environ.get("KAGGLE_USERNAME") or None if user is None else user
     if user is not None and not USER.fullmatch(user):
         raise UserError(
-            f"--user {user!r} (or $KAGGLE_USERNAME) is no Kaggle user name: write the one in your profile's address, "
+            f"--user {user!r} (or $KAGGLE_USERNAME) is not a Kaggle user name: write that of your profile's address, "
             "up to 50 letters, digits, '-' and '_'"
         )
     if fit_hours is not None and cases is None:

@@ -20,18 +20,18 @@ def pseudo(
     name: Annotated[str, typer.Option(metavar="NAME", help="name of the set of labels")],
     folder: Annotated[
         Path | None,
-        typer.Option("--input", metavar="DIR", help="unlabelled files; the dataset's submit part if left out"),
+        typer.Option("--input", metavar="DIR", help="unlabeled files; the dataset's submit part if left out"),
     ] = None,
     confidence: Annotated[float, typer.Option(min=0.5, max=1, help="probability from which a label is used")] = 0.9,
     budget: Budget = None,
     settings: Settings = None,
 ) -> None:
-    """Label unlabelled cases for every fold, each by the networks that held that fold out."""
+    """Label unlabeled cases for every fold, each by the networks that held that fold out."""
     config = configure(experiment, budget, settings, False)
 
     from heldout.train.pseudo import pseudo_folder, write_pseudo_labels
 
     record = write_pseudo_labels(config, name, folder, confidence)
     for fold, entry in record["folds"].items():
-        print(f"  fold {fold}: {entry['cases']} cases, labelled by {len(entry['fits'])} of its own networks")
+        print(f"  fold {fold}: {entry['cases']} cases, labeled by {len(entry['fits'])} of its own networks")
     finish(pseudo_folder(name), f"train {config.spec} --set pseudo_labels={name}")

@@ -59,13 +59,13 @@ def check_space(space: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> No
     """Refuse a space that holds what an experiment with these fields cannot be given.
 
     Raises:
-        ValueError: a name is no field to search, an entry has another form, or a value does not fit its field.
+        ValueError: a name is not a field to search, an entry has another form, or a value does not fit its field.
     """
     for name, one in read_space(space).items():
         if name not in fields:
-            raise ValueError(f"search_space {name!r} is no field{nearest(name, fields.keys() - _NOT_SEARCHED)}")
+            raise ValueError(f"search_space {name!r} is not a field{nearest(name, fields.keys() - _NOT_SEARCHED)}")
         if name in _NOT_SEARCHED:
-            raise ValueError(f"search_space {name!r} is no field to search, as trials must share it: leave it out")
+            raise ValueError(f"search_space {name!r} is not a field to search, as trials must share it: leave it out")
         strict = ConfigDict(strict=True, allow_inf_nan=False)
         declared: Any = Annotated[fields[name].annotation, *fields[name].metadata, Field()]
         adapter: TypeAdapter[Any] = TypeAdapter(declared, config=strict)

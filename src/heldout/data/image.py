@@ -47,7 +47,7 @@ def check_labels(where: object, array: np.ndarray) -> None:
         array: The values, finite.
 
     Raises:
-        BadFile: a value is no whole number from 0 to 255; the message names it.
+        BadFile: a value is not a whole number from 0 to 255; the message names it.
     """
     odd = array[(array < 0) | (array > 255) | (array != np.rint(array))]
     if odd.size:

@@ -184,7 +184,7 @@ def _read_folds(folder: Path, cases: pd.DataFrame) -> pd.Series:
         raise UserError(f"case {missing[0]} is missing from {path}: {_remedy(folder)}")
     extra = sorted(set(table["case_id"]) - set(train.index))
     if extra:
-        raise UserError(f"case {extra[0]} in {path} is no training case: {_remedy(folder)}")
+        raise UserError(f"case {extra[0]} in {path} is not a training case: {_remedy(folder)}")
     known = train.loc[table["case_id"]]
     for fold, was, patient in zip(table["fold"], known["fold"], known["patient_id"], strict=True):
         if fold != was:

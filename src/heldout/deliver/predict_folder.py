@@ -106,7 +106,7 @@ def check_folders(folder: Path, output: Path, *, force: bool) -> None:
         UserError: no such input, the two folders hold one another, or the output is not empty and ``force`` is off.
     """
     if not folder.is_dir():
-        raise UserError(f"--input {folder} is no folder: give the folder that holds the new files")
+        raise UserError(f"--input {folder} is not a folder: give the folder that holds the new files")
     if output.is_relative_to(folder) or folder.is_relative_to(output):
         raise UserError(f"--output {output} and --input {folder} hold one another: choose an output folder elsewhere")
     if output.exists() and not output.is_dir():

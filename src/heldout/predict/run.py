@@ -1,6 +1,6 @@
 """Networks over cases: batches, and the way back to each case's own grid.
 
-The same cases in the same order give the same bits on the same machine. A case's result depends on its neighbours in
+The same cases in the same order give the same bits on the same machine. A case's result depends on its neighbors in
 the batch by no more than rounding of float32.
 """
 

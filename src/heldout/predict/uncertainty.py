@@ -25,7 +25,7 @@ _DROPOUT = (nn.modules.dropout._DropoutNd, nn.AlphaDropout, nn.FeatureAlphaDropo
 
 @contextlib.contextmanager
 def dropout_on(config: Task, model: nn.Module) -> Iterator[None]:
-    """Let dropout act and nothing else of training: normalisation layers keep what they learned.
+    """Let dropout act and nothing else of training: normalization layers keep what they learned.
 
     timm's networks drop by a function that looks at the flag of the module that calls it, which has ``drop_rate``.
 

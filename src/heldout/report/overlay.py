@@ -52,7 +52,7 @@ def views(case: SegmentedCase, affine: np.ndarray | None) -> list[SegmentedCase]
     """What to show of a single case: a picture as it is; a volume in three planes through the middle of its lesion.
 
     The lesion is the largest connected part of the truth, of all classes together; where there is none, of the
-    prediction. Planes are stretched so that their pixels are square in millimetres.
+    prediction. Planes are stretched so that their pixels are square in millimeters.
     """
     if case.truth.ndim == 3:
         return [case]

@@ -12,7 +12,7 @@ import numpy as np
 from heldout.evaluate.row import Row, ranked
 from heldout.report.format import interval_text, number
 
-COLOURS = 6  # of the style sheet
+COLORS = 6  # of the style sheet
 MOST_ROWS = 40  # of a forest plot; more cannot be told apart by eye
 _WIDTH, _LABELS, _VALUES, _LINE = 820, 205, 175, 30
 
@@ -169,7 +169,7 @@ class Line:
     Attributes:
         name: What the legend says; empty leaves it out.
         points: (x, y) pairs.
-        colour: Number of its colour.
+        color: Number of its color.
         sizes: Radius of a dot at each point; empty draws none.
         joined: Whether a line joins the points.
         dashed: Whether that line is dashed.
@@ -177,7 +177,7 @@ class Line:
 
     name: str
     points: Sequence[tuple[float, float]]
-    colour: int = 0
+    color: int = 0
     sizes: Sequence[float] = ()
     joined: bool = True
     dashed: bool = False
@@ -337,17 +337,17 @@ def matrix_chart(counts: np.ndarray, names: Sequence[str], title: str) -> str:
 
 
 def _draw(line: Line, x: Axis, y: Axis, x_label: str) -> list[str]:
-    colour = line.colour % COLOURS
+    color = line.color % COLORS
     places = [(x(a), y(b)) for a, b in line.points]
     parts = []
     if line.joined and len(places) > 1:
         path = "M" + "L".join(f"{a} {b}" for a, b in places)
         dashed = " dashed" if line.dashed else ""
-        parts.append(f'<path class="line s{colour}{dashed}" d="{path}"/>')
+        parts.append(f'<path class="line s{color}{dashed}" d="{path}"/>')
     for (a, b), (at, value), radius in zip(places, line.points, line.sizes, strict=False):
         said = escape(", ".join(filter(None, [line.name, f"{x_label} {at:g}: {value:.4g}"])))
         parts.append(
-            f'<circle class="f{colour} faint" cx="{a}" cy="{b}" r="{radius:.1f}"><title>{said}</title></circle>'
+            f'<circle class="f{color} faint" cx="{a}" cy="{b}" r="{radius:.1f}"><title>{said}</title></circle>'
         )
     return parts
 
@@ -369,12 +369,12 @@ def _legend_rows(lines: Sequence[Line], width: int) -> list[list[tuple[int, Line
 def _legend(members: list[tuple[int, Line]], y: int) -> list[str]:
     parts = []
     for at, line in members:
-        colour = line.colour % COLOURS
+        color = line.color % COLORS
         dashed = " dashed" if line.dashed else ""
         mark = (
-            f'<path class="line s{colour}{dashed}" d="M{at} {y - 4}h18"/>'
+            f'<path class="line s{color}{dashed}" d="M{at} {y - 4}h18"/>'
             if line.joined
-            else f'<circle class="f{colour}" cx="{at + 9}" cy="{y - 4}" r="4"/>'
+            else f'<circle class="f{color}" cx="{at + 9}" cy="{y - 4}" r="4"/>'
         )
         parts.append(f'{mark}<text class="tick" x="{at + 24}" y="{y}">{escape(shorten(line.name, 40))}</text>')
     return parts

@@ -28,7 +28,7 @@ class Ended(Exception):  # noqa: N818 - a message to the loop, no error
 
 
 def trial_config(config: Task, values: Mapping[str, Any]) -> Task:
-    """The experiment with a trial's values; its last weights count, as picking the best epoch would flatter it.
+    """The experiment with a trial's values; its last weights count, as the best epoch's are biased.
 
     Raises:
         UserError: a value does not fit its field.

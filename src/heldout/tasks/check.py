@@ -134,7 +134,7 @@ def _scheme(config: Task) -> tuple[int, bool, Any]:
 
 
 def _size(config: Task, model: Any) -> tuple[int, ...]:
-    """The smallest image on which normalisation layers still have something to average."""
+    """The smallest image on which normalization layers still have something to average."""
     if getattr(model, "input_size", None) is not None:
         return model.input_size
     multiple = getattr(model, "multiple", None) or ((32,) * 2 if config.dimensions == 2 else (16,) * 3)
@@ -163,7 +163,7 @@ def _check_augment(config: Task) -> None:
         if changed.shape != image.shape or not np.isfinite(changed).all():
             raise UserError(f"build_augment turns an image of shape {image.shape} into {changed.shape}, or into nan")
         if masked and (moved.shape != mask.shape or not set(np.unique(moved)) <= set(np.unique(mask))):
-            raise UserError("build_augment changes the shape of masks or mixes their labels: use nearest neighbours")
+            raise UserError("build_augment changes the shape of masks or mixes their labels: use nearest neighbors")
 
 
 def _augmented(config: Task, augment: Any, masked: bool) -> Iterator[tuple[np.ndarray, ...]]:

@@ -84,7 +84,7 @@ class Classify3D(Classify):
 
     dimensions: ClassVar[Literal[3]] = 3
     arch: Literal["resnet", "slices"] = Field(
-        "resnet", description="resnet is a 3D ResNet; slices (2.5D) a timm network on stacks of neighbouring slices"
+        "resnet", description="resnet is a 3D ResNet; slices (2.5D) a timm network on stacks of neighboring slices"
     )
     encoder: str = Field("resnet18", description="resnet10, 18, 34 or 50; with arch = 'slices' any model of timm")
     encoder_weights: str | None = Field(
@@ -99,7 +99,7 @@ class Classify3D(Classify):
         None, description="voxels of the crops that a 3D network reads instead of the whole volume"
     )
     crops: int = Field(4, ge=1, description="random crops per volume in training; prediction takes a grid of them")
-    slices: int = Field(3, ge=1, description="neighbouring slices that are the channels of a 2D network, odd")
+    slices: int = Field(3, ge=1, description="neighboring slices that are the channels of a 2D network, odd")
     slice_step: int = Field(1, ge=1, description="slices from one stack of them to the next")
     pooling: Literal["mean", "noisy_or", "attention"] = Field(
         "mean", description="how crops or stacks of slices become one answer"

@@ -1,4 +1,4 @@
-"""Two stages: an experiment that is shown, or cropped by, the maps of another, and never by one that cheats.
+"""Two stages: an experiment that takes the out-of-fold maps of another as channels or crops.
 
 A training or validation case gets the map of the first-stage network that held it out, on the same fold table; a new
 case gets the mean of all first-stage networks. A first stage that had seen the case would be surer than it will ever be
@@ -127,7 +127,7 @@ def _check_kind(config: BaseConfig, source: BaseConfig, dataset: Dataset) -> Non
     if source.kind != "segmentation":
         raise UserError(f"{what} makes no maps: name a segmentation")
     if source.first_stage is not None:
-        raise UserError(f"{what} has a first stage itself: two stages are the most, so name {source.first_stage}")
+        raise UserError(f"{what} has a first stage itself: only two stages are supported, so name {source.first_stage}")
     if config.first_stage_use == "channel" and mirror_order(config, len(dataset.classes)) is not None:
         raise UserError(f"{what} has classes with a left and a right, which flips would mix up: use 'crop'")
 

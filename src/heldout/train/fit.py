@@ -85,7 +85,8 @@ def fit_fold(
 
     Raises:
         UserError: the run was begun with other settings or data, or from other weights or pseudo-labels than there
-            are now, its metric flatters, another process trains this fold, the loss is not finite, or the disk is full.
+            are now, its metric is optimistically biased, another process trains this fold, the loss is not finite,
+            or the disk is full.
     """
     if folder is None:
         folder = runs.fit_folder(config.spec, seed, fold)

@@ -88,7 +88,7 @@ class Miner:
         scored = []
         for prediction in display.track(self._predict(network, names), len(names), "scoring negatives"):
             scored.append((float(prediction.scores.max()), prediction.case_id, self._focus(prediction)))
-        # among equals the case id decides, so that the order is that of no accident
+        # ties are broken by case id, for determinism
         scored.sort(key=lambda row: (-row[0], row[1]))
         hard = math.ceil((1 - self.config.hard_negative_quantile) * len(scored))
         text = io.StringIO()

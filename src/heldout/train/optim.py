@@ -58,7 +58,7 @@ def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> set[str]:
 
 
 def build_optimizer(config: BaseConfig, network: nn.Module, precision: Precision) -> Optimizer:
-    """Make the optimizer. Biases and the parameters of normalisation layers are not decayed."""
+    """Make the optimizer. Biases and the parameters of normalization layers are not decayed."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},

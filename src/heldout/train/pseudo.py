@@ -1,4 +1,4 @@
-"""Pseudo-labels (Lee 2013) whose bookkeeping follows the folds: unlabelled cases, labelled anew for every fold.
+"""Pseudo-labels (Lee 2013) whose bookkeeping follows the folds: unlabeled cases, labeled anew for every fold.
 
 The labels for fold k come from the networks that held fold k out. Any other network has learned from the patients of
 fold k, and would hand what it learned to the student that fold k is to judge. For the same reason a case that shows a
@@ -50,7 +50,7 @@ def pseudo_folder(name: str) -> Path:
 def write_pseudo_labels(
     config: Task, name: str, folder: Path | None, confidence: float, *, quiet: bool = False
 ) -> dict[str, Any]:
-    """Label unlabelled cases with every finished fold of an experiment.
+    """Label unlabeled cases with every finished fold of an experiment.
 
     Args:
         config: The teacher.
@@ -63,7 +63,7 @@ def write_pseudo_labels(
         What ``pseudo.json`` holds.
 
     Raises:
-        UserError: the set exists, nothing is finished or to be labelled, the networks were trained on other folds
+        UserError: the set exists, nothing is finished or to be labeled, the networks were trained on other folds
             than there are today, or a file is bad.
     """
     target = pseudo_folder(name)
@@ -78,7 +78,7 @@ def write_pseudo_labels(
         raise UserError(f"{config.spec} has no finished fold: run `python run.py train {config.spec}` first")
     rows = dataset.part("submit") if folder is None else _loose(dataset, folder)
     if rows.empty:
-        raise UserError(f"{config.dataset} has no unlabelled part: name a folder of images with --input")
+        raise UserError(f"{config.dataset} has no unlabeled part: name a folder of images with --input")
     if folder is not None:
         rows, dataset_groups = _grouped(config, dataset, rows, quiet)
     else:

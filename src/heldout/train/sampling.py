@@ -15,7 +15,7 @@ from heldout.errors import UserError
 def derive_seed(*parts: int | str) -> int:
     """A 64-bit seed for a place in a run, such as ``(seed, fold, epoch, position)``.
 
-    Hashing, unlike adding, gives neighbouring places unrelated seeds, and takes any number of parts.
+    Hashing, unlike adding, gives neighboring places unrelated seeds, and takes any number of parts.
     """
     text = "/".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
@@ -90,7 +90,7 @@ def draw_patch(
     Args:
         size: Spatial shape of the case.
         patch: Shape of the patch.
-        foreground: (N, 1 + dimensions) class index and position of known foreground voxels: the patch is centred
+        foreground: (N, 1 + dimensions) class index and position of known foreground voxels: the patch is centered
             near one of them, of a class drawn first, so that small classes are seen as often as large ones. None or
             empty draws uniformly among all patches inside the case.
         generator: Source of the draws.
@@ -105,7 +105,7 @@ def draw_patch(
         kinds = np.unique(foreground[:, 0])
         voxels = foreground[foreground[:, 0] == generator.choice(kinds), 1:]
         voxel = voxels[generator.integers(len(voxels))]
-        # up to a quarter off the centre, lest the network learn that the middle is always foreground
+        # up to a quarter off the center, so that the network does not learn that the center is always foreground
         shift = [int(generator.integers(-(wanted // 4), wanted // 4 + 1)) for wanted in patch]
         wish = [int(at) - wanted // 2 + by for at, wanted, by in zip(voxel, patch, shift, strict=True)]
     middle = center(size, patch)

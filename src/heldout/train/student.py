@@ -159,7 +159,7 @@ def _confident(
             values = {f"y_{name}": value for name, value in zip(dataset.classes, labels, strict=True)}
             kept.append({**row, "content_hash": digest, "split": "train", "mask": "", **values})
     if not kept:
-        raise UserError(f"no case of {folder} is labelled with confidence {confidence}: lower --confidence")
+        raise UserError(f"no case of {folder} is labeled with confidence {confidence}: lower --confidence")
     return pd.DataFrame(kept)
 
 

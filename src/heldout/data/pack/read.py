@@ -101,7 +101,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes], pd.DataFrame]:
     train = set(cases["case_id"][cases["split"] == "train"])
     odd = sorted(name for name in listed if name not in train or not SAFE_ID.fullmatch(name))
     if odd:
-        raise UserError(f"{path} holds {odd[0]!r}, which is no training case: make the pack again")
+        raise UserError(f"{path} holds {odd[0]!r}, which is not a training case: make the pack again")
     for digest, one in record["prepared"].items():
         if digest != _digest(one["recipe"]):
             raise UserError(f"{path} was prepared by another version of heldout: pack the experiments again")

@@ -75,7 +75,7 @@ def keys(file: Path) -> list[str]:
         with zipfile.ZipFile(file) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
     except (OSError, zipfile.BadZipFile) as error:
-        raise BadFile(f"{file} is no NumPy archive or is damaged ({error}): restore it from its source") from None
+        raise BadFile(f"{file} is not a NumPy archive or is damaged ({error}): restore it from its source") from None
 
 
 def shape(file: Path, key: str) -> tuple[int, ...]:

@@ -198,7 +198,7 @@ class Source(ABC):
         import pandas as pd
 
         if not folder.is_dir():
-            raise UserError(f"{folder} is no folder: name one that holds image files")
+            raise UserError(f"{folder} is not a folder: name one that holds image files")
         rows = list(self._loose_rows(folder.resolve()))
         if not rows:
             wanted = ", ".join((*IMAGE_ENDINGS[self.dimensions], "DICOM"))
@@ -211,7 +211,7 @@ class Source(ABC):
         used = {path for row in rows for path in self.paths(row["image"])}
         remedy = f"convert it to {' or '.join(self._endings[:2])}, or take it out of the folder"
         return {
-            path.relative_to(folder).as_posix(): f"{path} is no image that source {self._name} reads: {remedy}"
+            path.relative_to(folder).as_posix(): f"{path} is not an image that source {self._name} reads: {remedy}"
             for path in strange_images(folder, self._endings)
             if path not in used and not self._is_mask(path.relative_to(folder))
         }

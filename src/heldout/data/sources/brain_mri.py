@@ -1,4 +1,4 @@
-"""Brain MRI images for brain tumour detection: slices in ``yes/`` and ``no/``."""
+"""Brain MRI images for brain tumor detection: slices in ``yes/`` and ``no/``."""
 
 from __future__ import annotations
 

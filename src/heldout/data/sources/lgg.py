@@ -29,7 +29,7 @@ class Lgg(Source):
 
     classes = ("tumor",)
     caveats = (
-        "Every patient has a tumour, only slices are negative: presence scores say nothing about healthy people.",
+        "Every patient has a tumor, only slices are negative: presence scores say nothing about healthy people.",
     )
 
     def read_image(self, row: Mapping[str, Any], *, salvage: bool = False) -> Image:

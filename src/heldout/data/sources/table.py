@@ -184,7 +184,7 @@ class Table(Source):
         try:
             frame = pd.read_csv(self._csv, dtype=str, keep_default_na=False, encoding="utf-8-sig")
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise UserError(f"{self._csv} is no CSV table ({str(error).strip()}): save it as UTF-8 CSV") from None
+            raise UserError(f"{self._csv} is not a CSV table ({str(error).strip()}): save it as UTF-8 CSV") from None
         if self.options["id"] not in frame.columns:
             raise UserError(
                 f"{self._csv} has no column {self.options['id']!r}: it has {', '.join(frame.columns)}; name the right "

@@ -109,7 +109,7 @@ def read_bundle(folder: Path) -> Bundle:
     """
     manifest = files.read_json(folder / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise UserError(f"{folder / MANIFEST} is no bundle of this version: write the kernel again")
+        raise UserError(f"{folder / MANIFEST} is not a bundle of this version: write the kernel again")
     for name, digest in manifest["files"].items():
         if not (folder / name).is_file() or files.sha256_file(folder / name) != digest:
             raise UserError(f"{folder / name} is missing or changed: upload the dataset again")

@@ -1,4 +1,4 @@
-"""A net below the prediction that a bad case cannot tear, and that a bad share of cases does."""
+"""Fall back to the class prior on a bad case; abort above a failure rate."""
 
 from __future__ import annotations
 

@@ -89,21 +89,21 @@ def check_wheel(path: Path) -> None:
     """Refuse a file that Kaggle's image could not install.
 
     Raises:
-        UserError: it is no wheel, or one for another Python or platform.
+        UserError: it is not a wheel, or one for another Python or platform.
     """
     from packaging.tags import compatible_tags, cpython_tags
     from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
     remedy = "fetch it with `pip download --no-deps PACKAGE`"
     if path.suffix != ".whl" or not path.is_file():
-        raise UserError(f"--wheel {path} is no wheel: {remedy}")
+        raise UserError(f"--wheel {path} is not a wheel: {remedy}")
     python = tuple(map(int, image()["python"].split(".")))
     interpreter = f"cp{python[0]}{python[1]}"
     fitting = {*cpython_tags(python, platforms=_PLATFORMS), *compatible_tags(python, interpreter, _PLATFORMS)}
     try:
         tags = parse_wheel_filename(path.name)[3]
     except InvalidWheelFilename as error:
-        raise UserError(f"--wheel {path} is no wheel ({error}): {remedy}") from None
+        raise UserError(f"--wheel {path} is not a wheel ({error}): {remedy}") from None
     if fitting.isdisjoint(tags):
         raise UserError(
             f"--wheel {path.name} is not for Python {image()['python']} on Linux, which Kaggle's image has: fetch it "

@@ -28,7 +28,7 @@ def read_submission(source: IO[str] | str, name: str) -> pd.DataFrame:
     except OSError as error:
         raise UserError(f"submission {name} cannot be read ({error.strerror}): name the CSV file itself") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"submission {name} is no CSV table ({str(error).strip()}): {AGAIN}") from None
+        raise UserError(f"submission {name} is not a CSV table ({str(error).strip()}): {AGAIN}") from None
 
 
 def check(
@@ -87,9 +87,9 @@ def _problem(value: object, form: str, size: tuple[int, ...] | None) -> str:
         try:
             number = float(text)
         except ValueError:
-            return f"{value!r} is no number"
+            return f"{value!r} is not a number"
         if not text.isascii() or "_" in text:  # Python reads them, a competition does not
-            return f"{value!r} is no number"
+            return f"{value!r} is not a number"
         return "" if np.isfinite(number) and 0 <= number <= 1 else f"probability {value} lies outside 0 ... 1"
     text = str(value)
     if text == "-1":

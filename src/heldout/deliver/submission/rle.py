@@ -28,11 +28,11 @@ def runs(text: str) -> tuple[np.ndarray, np.ndarray]:
     """Starts and ends (the pixel after the last) of the runs that a text names, counted from 1.
 
     Raises:
-        UserError: an odd count of numbers, something that is no number, or runs that are empty or overlap.
+        UserError: an odd count of numbers, something that is not a number, or runs that are empty or overlap.
     """
     shown = f"run-length text {text[:40]!r}"
     if not set(text) <= set("0123456789 "):
-        raise UserError(f"{shown} holds something that is no whole number")
+        raise UserError(f"{shown} holds something that is not a whole number")
     parts = text.split()
     if max(map(len, parts), default=0) > _LONGEST:
         raise UserError(f"{shown} holds a number of more than {_LONGEST} digits, which leaves any image")
@@ -59,7 +59,7 @@ def decode(text: str, shape: tuple[int, int]) -> np.ndarray:
         Array (H, W) of 0 and 1, uint8.
 
     Raises:
-        UserError: an odd count of numbers, something that is no number, or runs that overlap or leave the image.
+        UserError: an odd count of numbers, something that is not a number, or runs that overlap or leave the image.
     """
     starts, ends = runs(text)
     if len(ends) and ends[-1] - 1 > shape[0] * shape[1]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def submit(opened: OpenDecision) -> Path:
-    """Predict the unlabelled cases of a decision's dataset and write the competition's file.
+    """Predict the unlabeled cases of a decision's dataset and write the competition's file.
 
     Args:
         opened: A verified decision with its dataset.

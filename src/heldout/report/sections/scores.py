@@ -226,4 +226,4 @@ def _bar(name: str, value: float, low: float, high: float) -> Bar | None:
 def _curve(name: str, epochs: pd.DataFrame, column: str, index: int, dashed: bool) -> Line:
     points = list(zip(epochs["epoch"], epochs[column], strict=True))
     sizes = [3.0] * len(points) if len(points) < 40 else []
-    return Line(name, points, colour=index, sizes=sizes, dashed=dashed)
+    return Line(name, points, color=index, sizes=sizes, dashed=dashed)

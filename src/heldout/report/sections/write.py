@@ -55,7 +55,7 @@ def report_name(names: Sequence[str], title: str | None) -> str:
     """Name of a report's folder.
 
     Raises:
-        UserError: the title is no folder name.
+        UserError: the title is not a folder name.
     """
     if title is not None:
         if figure_name(title) != title or title.startswith(".") or len(title) > LONGEST_NAME:

@@ -179,7 +179,7 @@ def transform_grid(angles: Tensor, scales: Tensor, shape: Sequence[int], spacing
     """Where each voxel of a rotated and enlarged volume comes from, for :func:`sample`.
 
     Args:
-        angles: (n, 3) radians about x, then y, then z, through the centre.
+        angles: (n, 3) radians about x, then y, then z, through the center.
         scales: (n,) factors of enlargement.
         shape: Voxels (X, Y, Z).
         spacing: Size of a voxel (X, Y, Z) in mm.
@@ -188,9 +188,9 @@ def transform_grid(angles: Tensor, scales: Tensor, shape: Sequence[int], spacing
         (n, X, Y, Z, 3).
     """
     matrices = rotations(angles) / scales.view(-1, 1, 1)
-    # from normalised coordinates (-1 ... 1 along each axis) to millimetres, rotate, and back
-    millimetres = torch.tensor([length * size for length, size in zip(shape, spacing, strict=True)])
-    matrices = matrices * millimetres.view(1, 1, 3) / millimetres.view(1, 3, 1)
+    # from normalized coordinates (-1 ... 1 along each axis) to millimeters, rotate, and back
+    millimeters = torch.tensor([length * size for length, size in zip(shape, spacing, strict=True)])
+    matrices = matrices * millimeters.view(1, 1, 3) / millimeters.view(1, 3, 1)
     # torch counts coordinates from the last axis to the first
     theta = torch.cat([matrices.flip(1, 2), torch.zeros(len(angles), 3, 1)], dim=2)
     return affine_grid(theta, [len(angles), 1, *shape], align_corners=False)

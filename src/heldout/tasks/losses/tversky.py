@@ -14,7 +14,7 @@ class Tversky(nn.Module):
     Args:
         softmax: Classes exclude each other and the first channel is the background.
         alpha: Weight of false positives.
-        beta: Weight of false negatives; above alpha it favours sensitivity.
+        beta: Weight of false negatives; above alpha it favors sensitivity.
         batch: Sum over the whole batch, not over each sample.
         class_weight: Weights (C,), relative to the mean of those that count.
     """

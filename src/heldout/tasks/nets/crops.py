@@ -67,7 +67,7 @@ class CropBag(nn.Module):
         head: From features (B, crops, D) to logits (B, K).
         size: Voxels of a crop (x, y, z).
         count: Crops per sample in training.
-        overlap: Least share of a crop that it has in common with its neighbour in the grid.
+        overlap: Least share of a crop that it has in common with its neighbor in the grid.
     """
 
     def __init__(self, encoder: nn.Module, head: nn.Module, size: Sequence[int], count: int, overlap: float) -> None:

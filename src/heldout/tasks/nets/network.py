@@ -60,7 +60,7 @@ class Network(nn.Module):
         if self.multiple is not None:
             missing = [-length % multiple for length, multiple in zip(image.shape[2:], self.multiple, strict=True)]
             if any(missing):
-                # torch wants the last axis first; the edge's own values disturb normalisation layers least
+                # torch wants the last axis first; the edge's own values disturb normalization layers least
                 pairs = [amount for length in reversed(missing) for amount in (0, length)]
                 image = functional.pad(image, pairs, mode="replicate")
         return image

@@ -68,7 +68,7 @@ def read(path: Source, *, dimensions: int | None = None) -> Image:
         (C, columns, rows, slices) with an affine, or a picture (C, rows, columns) without.
 
     Raises:
-        BadFile: as :func:`read_volume`; or it is no single picture where one is wanted.
+        BadFile: as :func:`read_volume`; or it is not a single picture where one is wanted.
     """
     if dimensions != 2:
         return read_volume(path).image
@@ -88,7 +88,7 @@ def read_mask(path: Path | str) -> np.ndarray:
     """
     array = read(path).array
     if len(array) > 1 or array.min() < 0 or array.max() > 255 or not np.array_equal(array, np.rint(array)):
-        raise BadFile(f"{path} is no label map: store one channel of whole numbers from 0 to 255")
+        raise BadFile(f"{path} is not a label map: store one channel of whole numbers from 0 to 255")
     return array.astype(np.uint8)
 
 
@@ -219,7 +219,7 @@ def _complaint(series: Series, gaps: str, tilt: str = "keep") -> str:
     if grid.tilt > geo.STEEPEST or (tilt == "correct" and geo.widened(grid, series.shape) > geo.MOST_FILLED):
         return (
             f"{name} and its series move {grid.tilt:.0f} degrees away from their normal "
-            f"({named('ImagePositionPatient')}): that is no tilted gantry; restore or re-export the series"
+            f"({named('ImagePositionPatient')}): that is not a tilted gantry; restore or re-export the series"
         )
     return ""
 

@@ -120,7 +120,7 @@ class Header:
         """First value of a numeric element.
 
         Raises:
-            BadFile: it is no finite number.
+            BadFile: it is not a finite number.
         """
         values = self.numbers(keyword)
         return default if not values else values[0]
@@ -185,7 +185,7 @@ def read_header(blob: Blob) -> Header:
     """Read a file up to its pixels, in as few bytes as will do.
 
     Raises:
-        NoDicom: the file is no DICOM file.
+        NoDicom: the file is not a DICOM file.
         BadFile: it is one, but damaged or too long before its pixels.
     """
     count = FIRST_READ
@@ -267,7 +267,7 @@ def _beginning(blob: Blob, data: bytes) -> int:
     plain = data[:2] in (b"\x02\0", b"\x08\0") and data[3:4] == b"\0" and len(data) > 16
     if plain and (elements.looks_explicit(data, 0) or struct.unpack_from("<I", data, 4)[0] < 256):
         return 0
-    raise NoDicom(f"{blob.name} is no DICOM file: it lacks the letters DICM at byte 128; restore it or leave it out")
+    raise NoDicom(f"{blob.name} is not a DICOM file: it lacks the letters DICM at byte 128; restore it or leave it out")
 
 
 def _meta(blob: Blob, data: bytes, position: int) -> tuple[int, str]:

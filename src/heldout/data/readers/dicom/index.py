@@ -56,7 +56,7 @@ def index_tree(folder: Path | str, *, progress: bool = False) -> Iterator[Entry]
     """
     root = Path(folder)
     if not root.is_dir():
-        raise BadFile(f"{root} is no folder: name one that holds DICOM files")
+        raise BadFile(f"{root} is not a folder: name one that holds DICOM files")
     if not progress:
         yield from map(index_file, files_below(root))
         return
@@ -80,7 +80,7 @@ def index_file(path: Path) -> Entry:
         rows, columns = (int(header.number(name, 0)) if header.pixels else 0 for name in ("Rows", "Columns"))
         frames = int(header.number("NumberOfFrames", 1)) if header.pixels else 0
     except NoDicom:
-        return Entry(path, problem="it is no DICOM file")
+        return Entry(path, problem="it is not a DICOM file")
     except BadFile as error:
         return Entry(path, problem=str(error), damaged=True)
     names = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality")

@@ -31,7 +31,7 @@ def load(slices: Sequence[Slice], workers: int | None = None) -> np.ndarray:
 
     Returns:
         (samples, n, rows, columns); the smallest of int16, uint16 and int32 (for 8 bits uint8) that any value of the
-        headers' bits and rescale can have, float32 where a slope or an intercept is no whole number.
+        headers' bits and rescale can have, float32 where a slope or an intercept is not a whole number.
 
     Raises:
         BadFile: pixels are truncated, cannot be decoded or are no numbers, or there are too many.

@@ -101,7 +101,7 @@ def find_series(source: Path | str | Iterable[Path | str]) -> tuple[list[Series]
     Headers only are read, save where two slices lie at one position.
 
     Returns:
-        The series, and a note for each object that is no part of one.
+        The series, and a note for each object that is not part of one.
 
     Raises:
         BadFile: a file that is DICOM is damaged, or nothing is DICOM.

@@ -171,7 +171,7 @@ _BINARY = ("TemporalPositionIndex", "EffectiveEchoTime", "DiffusionBValue")
 
 
 def why_skipped(header: Header) -> str:
-    """Why an object is no part of any volume, or ""."""
+    """Why an object is not part of any volume, or ""."""
     if header.pixels is None:
         return "it has no pixels"
     kind = [part.strip() for part in header.text("ImageType").upper().split("\\")]

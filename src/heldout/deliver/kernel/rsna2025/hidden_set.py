@@ -71,7 +71,7 @@ def loses_places(series: Path) -> bool:
 
 
 def hide_tags(path: Path, folder: Path) -> Path:
-    """Copy a DICOM file without the tags that a hidden set lacks; what is no DICOM file is copied as it is."""
+    """Copy a DICOM file without the tags that a hidden set lacks; what is not a DICOM file is copied as it is."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
