@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heldout.data.folds import choose_fraction, choose_test, make_folds
+from heldout.data.folds import choose_fraction, choose_test, class_table, make_folds
 from heldout.errors import UserError
 
 
@@ -115,3 +115,17 @@ def test_a_fraction_keeps_every_class_and_grows_by_adding(cases, fraction):
     chosen = cases[cases["group_id"].isin(small)]
     assert (chosen.filter(regex="^y_").sum() > 0).all()
     assert choose_fraction(cases, 1.0) == set(cases["group_id"])
+
+
+@pytest.mark.parametrize("name", ["none", "size", "fold", "cases", "patients", "groups", "part", "case_id", "group_id"])
+def test_a_class_may_be_called_like_any_column(name):
+    cases = table(range(40), np.stack([np.arange(40) % 4 == 0, np.arange(40) % 3 == 0], axis=1))
+    named = cases.rename(columns={"y_0": f"y_{name}"})
+    pd.testing.assert_series_equal(make_folds(named, 3, 0), make_folds(cases, 3, 0))
+    assert choose_test(named, 0.2, 3, 0) == choose_test(cases, 0.2, 3, 0)
+    counts = class_table(named)
+    assert counts.columns.is_unique
+    assert counts.sum().tolist() == class_table(cases).sum().tolist()
+    rare = table(range(12), np.arange(12) < 2).rename(columns={"y_0": f"y_{name}"})
+    with pytest.raises(UserError, match=rf"Class {name} occurs in only 2 patient groups.*set fold_count = 2"):
+        make_folds(rare, 3, 0)

@@ -16,15 +16,20 @@ import pandas as pd
 from heldout.errors import UserError
 
 NO_CLASS = "none"
+RESERVED = ("part", "cases", "patients", "groups", NO_CLASS)  # columns of the tables that counts of classes join
 ATTEMPTS = 20
 MOVES = 500
 MISSING = 1e6  # cost of a class that a part lacks: outweighs any imbalance
 
 
 def class_table(cases: pd.DataFrame) -> pd.DataFrame:
-    """One column per class and ``none`` for cases without any class; one row of 0 and 1 per case."""
+    """One column per class and ``none`` for cases without any class; one row of 0 and 1 per case.
+
+    A class that is called like another column of such tables gets a name with a blank, which no class has.
+    """
     table = cases.filter(regex="^y_").fillna(0).astype(int)
-    table.columns = [name.removeprefix("y_") for name in table.columns]
+    names = [name.removeprefix("y_") for name in table.columns]
+    table.columns = [f"class {name}" if name in RESERVED else name for name in names]
     return table.assign(**{NO_CLASS: (table.sum(axis=1) == 0).astype(int)})
 
 
@@ -48,7 +53,9 @@ def make_folds(cases: pd.DataFrame, fold_count: int, seed: int, *, needs_negativ
     have = (counts[:, : len(classes)] > 0).sum(0)
     for name, number in zip(classes, have, strict=True):
         if name in required and 0 < number < fold_count:
-            what = "Cases without any class occur" if name == NO_CLASS else f"Class {name} occurs"
+            what = (
+                "Cases without any class occur" if name == NO_CLASS else f"Class {name.removeprefix('class ')} occurs"
+            )
             remedy = f"set fold_count = {number}" if number > 1 else "add patients that have it"
             raise UserError(
                 f"{what} in only {number} patient groups, so {fold_count - number} of {fold_count} folds would lack "
@@ -116,8 +123,10 @@ def choose_fraction(cases: pd.DataFrame, fraction: float, seed: int = 0) -> set[
 def _group_counts(cases: pd.DataFrame) -> tuple[list[str], list[str], np.ndarray]:
     """Sorted groups, class names, and cases per group: one column per class and one for all, (G, C + 1)."""
     table = class_table(cases)
-    counts = table.assign(size=1).groupby(cases["group_id"]).sum().sort_index()
-    return counts.index.tolist(), table.columns.tolist(), counts.to_numpy()
+    grouped = table.groupby(cases["group_id"])
+    counts = grouped.sum().sort_index()
+    sizes = grouped.size().loc[counts.index].to_numpy()
+    return counts.index.tolist(), table.columns.tolist(), np.column_stack([counts.to_numpy(), sizes])
 
 
 def _rank(seed: int, group: str) -> str:

@@ -30,7 +30,8 @@ def leak_report(dataset: Dataset) -> dict[str, Any]:
     rows = [_row(f"fold {number}", cases, class_table(cases).sum().to_dict()) for number, cases in train.groupby(fold)]
     rows.append(_row("train", train, class_table(train).sum().to_dict()))
     if len(test):
-        rows.append(_row("test", test, leaks["class_counts"]["test"]))
+        counts = leaks["class_counts"]["test"]
+        rows.append(_row("test", test, {name: counts.get(name) for name in names}))
     if len(submit):
         rows.append(_row("submit", submit, dict.fromkeys(names)))
     return {
