@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+)
 from pydantic_core import from_json
 
 from heldout.errors import UserError
@@ -39,6 +46,7 @@ class Record(BaseModel):
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+Value = TypeVar("Value")
 
 
 def read_record(path: Path, model: type[AnyRecord], schema: int, remedy: str) -> AnyRecord:
@@ -53,12 +61,24 @@ def read_record(path: Path, model: type[AnyRecord], schema: int, remedy: str) ->
     Raises:
         UserError: the file is missing, damaged, or of another version; one sentence that names the field.
     """
+    return parse_record(_read(path), str(path), model, schema, remedy)
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    return parse_json(_read(path), str(path), remedy)
+
+
+def _read(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         raise UserError(f"{path} {'does not exist' if missing else f'cannot be read ({error.strerror})'}") from None
-    return parse_record(data, str(path), model, schema, remedy)
 
 
 def parse_record(data: bytes, name: str, model: type[AnyRecord], schema: int, remedy: str) -> AnyRecord:
@@ -73,8 +93,17 @@ def parse_record(data: bytes, name: str, model: type[AnyRecord], schema: int, re
     found = stored.get("schema", schema)
     if type(found) is int and found != schema:
         raise UserError(f"{name} was written by another version of heldout (schema {found}): {remedy}")
+    return parse_value(data, name, model, remedy)
+
+
+def parse_value(data: bytes, name: str, kind: type[Value], remedy: str) -> Value:
+    """The record, or dataclass with typed fields, in bytes that are JSON.
+
+    Raises:
+        UserError: a field is missing or has another type; names it.
+    """
     try:
-        return model.model_validate_json(data)
+        return TypeAdapter(kind).validate_json(data, strict=True)
     except ValidationError as error:
         raise UserError(f"{name} lacks {_faults(error)} as heldout writes it: {remedy}") from None
 

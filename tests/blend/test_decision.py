@@ -41,12 +41,12 @@ def test_a_blend_reports_what_it_is_worth_and_can_be_checked_from_its_tables(run
     folder = runs / "working" / "blends" / "duo"
     honest = pd.read_parquet(folder / "oof.parquet")
     found = interval("dice_all", honest, decision.classes)
-    assert decision.score["cross_fitted"] == pytest.approx(found.value)
-    assert (decision.score["low"], decision.score["high"]) == pytest.approx((found.low, found.high))
+    assert decision.score.cross_fitted == pytest.approx(found.value)
+    assert (decision.score.low, decision.score.high) == pytest.approx((found.low, found.high))
     in_sample = score("dice_all", pd.read_parquet(folder / "in_sample.parquet"), decision.classes)
-    assert decision.score["in_sample"] == pytest.approx(in_sample)
-    assert decision.score["optimism"] == pytest.approx(in_sample - found.value)
-    assert sum(member["weight"] for member in decision.members) == pytest.approx(1)
+    assert decision.score.in_sample == pytest.approx(in_sample)
+    assert decision.score.optimism == pytest.approx(in_sample - found.value)
+    assert sum(member.weight for member in decision.members) == pytest.approx(1)
     assert sorted(honest["case_id"]) == sorted(load_member("exp911").table["case_id"])
     assert set(decision.thresholds) == {"small", "large"}
 
@@ -64,8 +64,8 @@ def test_one_finished_fold_is_not_cross_fitted(runs):
         for seed in range(seeds):
             shutil.rmtree(fit_folder(spec, seed, 1))
     decision = make()
-    assert decision.score["cross_fitted"] is None
-    assert decision.score["in_sample"] is not None
+    assert decision.score.cross_fitted is None
+    assert decision.score.in_sample is not None
     assert not (decision.folder / "oof.parquet").exists()
 
 
@@ -182,7 +182,7 @@ def test_an_experiment_stands_for_the_plain_mean_of_its_fits(runs):
     assert decision.seal is None
     verify(decision)
     assert decision.thresholds == {"small": 128, "large": 128}
-    assert [(fit["seed"], fit["fold"]) for fit in decision.members[0]["folders"]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert [(fit.seed, fit.fold) for fit in decision.members[0].folders] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     weights_file().write_bytes(weights_file().read_bytes() + b"x")
     assert any("weights.safetensors changed" in change for change in check_parts(decision))
     with pytest.raises(UserError, match="exp911 is not what was validated"):
@@ -206,7 +206,7 @@ def predict_by_hand(member, case_id, tta):
 def test_what_is_applied_is_the_blend_of_the_members_means(runs):
     decision = make(trials=4)
     shares = (0.4, 0.6)  # whatever was tuned: both members must matter
-    described = [{**member, "weight": w} for member, w in zip(decision.members, shares, strict=True)]
+    described = [member.with_weight(w) for member, w in zip(decision.members, shares, strict=True)]
     decision = replace(decision, members=described)
     members = [load_member(spec) for spec in TUNED]
     chosen = list(members[0].dataset.part("test")["case_id"][:3])
@@ -272,15 +272,15 @@ def test_a_copied_decision_is_refused(runs):
 
 def test_seeds_and_flips_are_sealed_as_they_were_chosen(runs):
     decision = make("chosen", ["exp911/seed1", "exp911/seed0/tta=h"], trials=4)
-    described = [(m["name"], m["spec"], m["seeds"], m["tta"]) for m in decision.members]
-    assert described == [("exp911/seed1", "exp911", [1], ""), ("exp911/seed0/tta=h", "exp911", [0], "h")]
+    described = [(m.name, m.spec, m.seeds, m.tta) for m in decision.members]
+    assert described == [("exp911/seed1", "exp911", (1,), ""), ("exp911/seed0/tta=h", "exp911", (0,), "h")]
     freeze("chosen")
     verify(load_decision("chosen"))
-    shares = [{**member, "weight": weight} for member, weight in zip(decision.members, (0.3, 0.7), strict=True)]
+    shares = [member.with_weight(weight) for member, weight in zip(decision.members, (0.3, 0.7), strict=True)]
     member = load_member("exp911")
     case_id = member.dataset.part("test")["case_id"].iloc[0]
     (result,) = apply_decision(replace(decision, members=shares), [(case_id, member.dataset.read_image(case_id))])
-    parts = [load_member(chosen["name"]) for chosen in decision.members]
+    parts = [load_member(chosen.name) for chosen in decision.members]
     by_hand = [predict_by_hand(part, case_id, part.tta).map for part in parts]
     np.testing.assert_array_equal(result.map, blend_maps(by_hand, (300, 700)))
     path = next((fit_folder("exp911", 0, 1) / "tta-h" / "oof_maps").glob("*.b2nd"))
@@ -299,7 +299,7 @@ def test_missing_seeds_are_noted_in_the_decision(runs):
 
 def test_one_seed_of_an_experiment_can_stand_alone(runs):
     decision = load_decision("exp911/seed1")
-    assert (decision.name, [fit["seed"] for fit in decision.members[0]["folders"]]) == ("exp911/seed1", [1, 1])
+    assert (decision.name, [fit.seed for fit in decision.members[0].folders]) == ("exp911/seed1", [1, 1])
     verify(decision)
 
 
@@ -331,4 +331,40 @@ def test_a_decision_opens_its_dataset_and_hashes_its_weights_once(runs, monkeypa
     assert found.dataset.data_hash == found.decision.data_hash
     assert len(opened) == 1
     weights = [path for path in hashed if path.name == "weights.safetensors"]
-    assert len(weights) == len(set(weights)) == sum(len(one["folders"]) for one in found.decision.members)
+    assert len(weights) == len(set(weights)) == sum(len(one.folders) for one in found.decision.members)
+
+
+DAMAGES = {
+    "another schema": lambda text: text.replace('"schema": 2', '"schema": 9'),
+    "a missing field": lambda text: text.replace('"tta":', '"flips":'),
+    "another type": lambda text: text.replace('"seeds": [', '"seeds": ["0", '),
+    "a text for the members": lambda text: json.dumps({**json.loads(text), "members": "exp911"}),
+    "cut off": lambda text: text[:200],
+    "deeply nested": lambda text: '{"schema": ' + "[" * 100_000,
+    "a list": lambda text: f"[{text}]",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_decision_is_refused_in_one_sentence(runs, damage):
+    make("draft")
+    path = runs / "working" / "blends" / "draft" / "decision.json"
+    path.write_text(DAMAGES[damage](path.read_text()))
+    with pytest.raises(UserError, match=r"draft/decision.json .*: restore it, or blend again under a new name$"):
+        load_decision("draft")
+
+
+def test_a_decision_is_written_as_it_was_read(runs):
+    make("draft")
+    path = runs / "working" / "blends" / "draft" / "decision.json"
+    stored = json.loads(path.read_text())
+    assert json.dumps(load_decision("draft").to_dict()) == json.dumps(stored)
+    stored["score"]["low"] = 1
+    stored["members"][0]["weight"] = 1
+    path.write_text(json.dumps({**stored, "digest": None}))
+    with pytest.raises(UserError, match="was edited after it was written"):
+        load_decision("draft")
+    later = {"digest", "kept", "sealed_at", "seal"}
+    digest = files.sha256_json({key: value for key, value in stored.items() if key not in later})
+    path.write_text(json.dumps({**stored, "digest": digest}))
+    assert load_decision("draft").compute_digest() == digest  # 1 stays 1, and is not 1.0

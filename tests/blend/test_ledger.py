@@ -55,7 +55,7 @@ def test_a_sealed_blend_is_scored_on_the_test_part(runs):
     assert np.isnan([result.low, result.high]).all(), "three patients say nothing about others"
     stored = pd.read_parquet(result.path)
     assert stored[["y_small", "y_large"]].isna().all(axis=None), "labels stay sealed"
-    assert ledger.read_ledger()[0]["decision"] == decision.seal
+    assert ledger.read_ledger()[0].evaluation.decision == decision.seal
 
 
 def test_looks_are_counted_for_the_decision_and_for_the_test_part(looked):
@@ -65,7 +65,7 @@ def test_looks_are_counted_for_the_decision_and_for_the_test_part(looked):
     third = look("exp911", look_again="the reader wanted to see it")
     assert (third.looks, third.dataset_looks) == (2, 3)
     assert third.score == first.score
-    names = [(entry["name"], entry["score"], entry["look_again"]) for entry in ledger.read_ledger()]
+    names = [(one.evaluation.name, one.result.score, one.evaluation.look_again) for one in ledger.read_ledger()]
     assert names == [
         ("exp911", pytest.approx(first.score), None),
         ("exp914", pytest.approx(second.score), None),
@@ -95,7 +95,7 @@ def test_the_look_is_written_before_the_labels_are_opened(runs, monkeypatch):
         with pytest.raises(UserError, match="power cut"):
             look("exp911")
     assert seen == ["look"]
-    assert ledger.read_ledger()[0]["score"] is None
+    assert ledger.read_ledger()[0].result is None
     assert look("exp911").looks == 2, "a look that ended before its score may be repeated, and counts"
 
 

@@ -25,14 +25,14 @@ def decision(runs):
 
 def test_it_is_never_worse_in_sample_than_the_thresholds_alone(runs, decision):
     plain = blend(["exp911", "exp912"], "plain", trials=6, progress=False)
-    assert decision.score["in_sample"] >= plain.score["in_sample"] - 1e-12
+    assert decision.score.in_sample >= plain.score.in_sample - 1e-12
     assert decision.weights == plain.weights
     assert set(decision.spatial) == set(decision.classes)
     assert plain.spatial == {}
 
 
 def test_what_is_applied_is_what_was_scored(decision):
-    members = [load_member(member["name"]) for member in decision.members]
+    members = [load_member(member.name) for member in decision.members]
     table = pd.read_parquet(decision.folder / "in_sample.parquet").set_index("case_id")
     exclusive = members[0].dataset.exclusive
     for case_id in table.index[:6]:
@@ -44,7 +44,7 @@ def test_what_is_applied_is_what_was_scored(decision):
 
 def test_a_held_out_fold_is_masked_with_settings_of_the_others(decision):
     by_fold = decision.search["by_fold"]
-    members = [load_member(member["name"]) for member in decision.members]
+    members = [load_member(member.name) for member in decision.members]
     table = pd.read_parquet(decision.folder / "oof.parquet").set_index("case_id")
     dataset = members[0].dataset
     for case_id in table.index[::5]:
@@ -87,8 +87,8 @@ def test_the_tuned_row_compares_with_the_members_and_the_stages_have_their_own(d
     rows = decision.search["baselines"]
     plain = blend(["exp911", "exp912"], "plain", trials=6, progress=False)
     assert rows["tuned"] == plain.search["baselines"]["tuned"]
-    assert rows["tuned, all stages"]["in_sample"] == decision.score["in_sample"]
-    assert rows["tuned, all stages"]["cross_fitted"] == decision.score["cross_fitted"]
+    assert rows["tuned, all stages"]["in_sample"] == decision.score.in_sample
+    assert rows["tuned, all stages"]["cross_fitted"] == decision.score.cross_fitted
 
 
 def test_competing_classes_lose_specks_and_fill_background_only():

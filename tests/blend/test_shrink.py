@@ -34,7 +34,7 @@ def home(tmp_path_factory):
 
 
 def seconds(decision) -> float:
-    return CLOCK.per_case([load_member(member["name"]) for member in decision.members])
+    return CLOCK.per_case([load_member(member.name) for member in decision.members])
 
 
 def test_flips_go_before_members_and_the_result_is_a_sealed_blend_of_its_own(home):
@@ -47,7 +47,7 @@ def test_flips_go_before_members_and_the_result_is_a_sealed_blend_of_its_own(hom
     assert found.search["shrunk"]["from"] == "pair"
     assert found.search["shrunk"]["identity"] == before.identity
     assert "made from pair" in found.notes[-1]
-    assert found.score["cross_fitted"] is not None
+    assert found.score.cross_fitted is not None
     verify(load_decision("smaller"))
     assert read_decision("pair") == before
 
@@ -55,7 +55,7 @@ def test_flips_go_before_members_and_the_result_is_a_sealed_blend_of_its_own(hom
 def test_members_go_when_no_flips_are_left(home):
     found = shrink(read_decision("pair"), hours=2 / 3600, cases=1, name="single", clock=CLOCK)
     assert len(found.members) == 1
-    assert found.members[0]["tta"] == ""
+    assert found.members[0].tta == ""
     assert seconds(found) == 2
     kinds = [step["dropped"].startswith("flips") for step in found.search["shrunk"]["steps"]]
     assert kinds == sorted(kinds, reverse=True)
@@ -68,7 +68,7 @@ def test_what_costs_least_score_per_second_goes_first(home):
     assert step["seconds"] == 4  # two networks lose two of their four views
     before = found.search["shrunk"]["score_before"]
     assert isinstance(step["loss"], float)
-    assert before == pytest.approx(read_decision("pair").score["cross_fitted"])
+    assert before == pytest.approx(read_decision("pair").score.cross_fitted)
 
 
 def test_a_decision_that_fits_stays_as_it_is(home):
@@ -81,8 +81,8 @@ def test_an_experiment_loses_flips_and_seeds_under_a_name_that_it_must_be_given(
     with pytest.raises(UserError, match="needs a name of its own: add --fit-name NAME"):
         shrink(decision, hours=2 / 3600, cases=1, clock=CLOCK)
     found = shrink(decision, hours=2 / 3600, cases=1, name="lone", clock=CLOCK)
-    assert found.members[0]["seeds"] in ([0], [1])
-    assert found.members[0]["tta"] == ""
+    assert found.members[0].seeds in ((0,), (1,))
+    assert found.members[0].tta == ""
 
 
 def test_what_cannot_fit_or_has_a_taken_name_is_refused(home):
@@ -104,8 +104,8 @@ def test_costs_are_measured_on_the_members_own_networks(home):
 
 def test_a_member_whose_weight_is_zero_goes_first_of_all(home):
     decision = read_decision("pair")
-    weighted = [{**member, "weight": weight} for member, weight in zip(decision.members, (0.0, 1.0), strict=True)]
+    weighted = [member.with_weight(weight) for member, weight in zip(decision.members, (0.0, 1.0), strict=True)]
     found = shrink(replace(decision, members=weighted), hours=8 / 3600, cases=1, name="awake", clock=CLOCK)
     (step,) = found.search["shrunk"]["steps"]
     assert step["dropped"] == FIRST
-    assert found.members[0]["tta"] == "hv"
+    assert found.members[0].tta == "hv"

@@ -93,8 +93,8 @@ def test_competing_classes_stay_probabilities():
 
 def by_hand(decision, case_id):
     """Scores and map of a case from the members' out-of-fold predictions, step by step."""
-    predictions = [load_member(m["name"]).prediction(case_id) for m in decision.members]
-    weights = [round(1000 * m["weight"]) for m in decision.members if m["weight"] is not None]
+    predictions = [load_member(m.name).prediction(case_id) for m in decision.members]
+    weights = [round(1000 * m.weight) for m in decision.members if m.weight is not None]
     blended = blend_maps([p.map for p in predictions[: len(weights)]], weights)
     of_map = map_scores(levels_of_map(blended), [decision.thresholds[name] for name in decision.classes])
     shares = [round(1000 * share) for share in decision.presence["shares"].values()]
@@ -104,7 +104,7 @@ def by_hand(decision, case_id):
 
 def test_segmentations_and_a_classification_become_one_decision(runs, few_will_do):
     decision = make(["exp914", "exp912", "exp911"], calibrate="platt")
-    assert [(m["name"], m["weight"] is None) for m in decision.members] == [
+    assert [(m.name, m.weight is None) for m in decision.members] == [
         ("exp912", False),
         ("exp911", False),
         ("exp914", True),

@@ -48,7 +48,7 @@ def test_maps_heads_and_classifications_become_one_decision(runs):
     crossed = pd.read_parquet(decision.folder / "oof.parquet")
     assert score("roc_auc", crossed, decision.classes) == pytest.approx(scores["cross_fitted"]["roc_auc"]["after"])
     table = pd.read_parquet(decision.folder / "in_sample.parquet").set_index("case_id")
-    members = [load_member(member["name"]) for member in decision.members]
+    members = [load_member(member.name) for member in decision.members]
     for case_id in table.index[::7]:
         found = blend_case(decision, [member.prediction(case_id) for member in members])
         np.testing.assert_array_equal(found.scores, table.loc[case_id, ["p_small", "p_large"]].to_numpy(np.float32))
@@ -92,7 +92,7 @@ def test_a_head_alone_is_a_classification(runs):
     verify(load_decision("heads"))
     beside = make(["exp911", "exp915/head"], "beside")
     assert list(beside.presence["shares"]) == ["top", "maximum", "area", "exp915/head"]
-    assert [member["weight"] is None for member in beside.members] == [False, True]
+    assert [member.weight is None for member in beside.members] == [False, True]
 
 
 def test_names_of_heads(runs):

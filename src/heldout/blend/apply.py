@@ -12,6 +12,7 @@ from heldout.blend.calibrate import apply_calibration
 from heldout.blend.decision import Decision
 from heldout.blend.networks import Networks
 from heldout.blend.presence import fuse, levels_of_map, map_scores
+from heldout.blend.records import DecisionMember, FirstStageRef
 from heldout.blend.spatial import Spatial, spatial_mask
 from heldout.blend.values import blend_maps, blend_scores
 from heldout.config import load
@@ -164,16 +165,16 @@ def predict_case(
     return next(predict_cases(config, models, [(case_id, array, geometry)], exclusive=exclusive, tta=tta))
 
 
-def _load_stage(decision: Decision, described: dict, networks: Networks) -> _Stage:
-    first = described.get("first_stage")
+def _load_stage(decision: Decision, described: DecisionMember | FirstStageRef, networks: Networks) -> _Stage:
+    first = described.first_stage
     models = _load_models(decision, described, networks)
-    guides = first and _load_stage(decision, first, networks)
-    return _Stage(load(described["spec"]), models, described["tta"], guides)
+    guides = _load_stage(decision, first, networks) if first else None
+    return _Stage(load(described.spec), models, described.tta, guides)
 
 
-def _load_models(decision: Decision, member: dict, networks: Networks) -> list[nn.Module]:
+def _load_models(decision: Decision, member: DecisionMember | FirstStageRef, networks: Networks) -> list[nn.Module]:
     import torch
 
-    config, device = load(member["spec"]), "cuda" if torch.cuda.is_available() else "cpu"
-    paths = [fit_folder(member["spec"], fit["seed"], fit["fold"]) / "weights.safetensors" for fit in member["folders"]]
+    config, device = load(member.spec), "cuda" if torch.cuda.is_available() else "cpu"
+    paths = [fit_folder(member.spec, fit.seed, fit.fold) / "weights.safetensors" for fit in member.folders]
     return [networks.load(config, path, decision, device) for path in paths]

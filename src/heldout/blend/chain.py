@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from heldout import files
+from heldout.blend.records import Look, LookResult
 from heldout.errors import UserError
+from heldout.records import parse_record
 
 START = "0" * 64
-Entry = dict[str, Any]
+Entry = Look | LookResult
 
 
 def ledger_path() -> Path:
@@ -27,17 +29,22 @@ def read_entries() -> list[Entry]:
     """All entries, verified.
 
     Raises:
-        UserError: a line was changed, removed or cut; names it.
+        UserError: a line was changed, removed or cut, or is no entry of this version; names it.
     """
+    return [_parse(line, number) for number, line in enumerate(_read_lines(), start=1)]
+
+
+def _read_lines() -> list[dict[str, Any]]:
+    """The lines as they are, which the hashes are made of; verified."""
     path, head = ledger_path(), _head_path()
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    entries: list[Entry] = []
+    entries: list[dict[str, Any]] = []
     previous = START
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             entry = json.loads(line)
             whole = isinstance(entry, dict) and entry["hash"] == _digest(entry) and entry["previous"] == previous
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, RecursionError):
             whole = False
         if not whole:
             what = "is cut off" if number == text.count("\n") + 1 else "was changed, or a line before it was removed"
@@ -65,19 +72,26 @@ def append(make: Callable[[list[Entry]], Entry]) -> Entry:
         The entry as written.
     """
     with files.lock(_head_path().parent, "writing the ledger", wait=True):
-        entries = read_entries()
-        entry = {"schema": 1, **make(entries), "previous": entries[-1]["hash"] if entries else START}
-        entry["hash"] = _digest(entry)
-        lines = [json.dumps(line, allow_nan=False) + "\n" for line in [*entries, entry]]
+        earlier = _read_lines()
+        entry = make([_parse(line, number) for number, line in enumerate(earlier, start=1)])
+        new = {"schema": 1, **entry.to_json(), "previous": earlier[-1]["hash"] if earlier else START}
+        new["hash"] = _digest(new)
+        lines = [json.dumps(line, allow_nan=False) + "\n" for line in [*earlier, new]]
         # Written as a whole, so that a full disk or a kill leaves the old ledger, never a torn line.
         files.write_text(ledger_path(), "".join(lines))
-        files.write_json(_head_path(), {"schema": 1, "entries": len(lines), "hash": entry["hash"]})
+        files.write_json(_head_path(), {"schema": 1, "entries": len(lines), "hash": new["hash"]})
     return entry
+
+
+def _parse(line: dict[str, Any], number: int) -> Entry:
+    kind: type[Entry] = LookResult if line.get("event") == "result" else Look
+    remedy = "restore the ledger from a copy; no look can be taken till then"
+    return parse_record(json.dumps(line).encode(), f"{ledger_path()} line {number}", kind, 1, remedy)
 
 
 def _head_path() -> Path:
     return ledger_path().parent / ".ledger" / "head.json"
 
 
-def _digest(entry: Entry) -> str:
+def _digest(entry: dict[str, Any]) -> str:
     return files.sha256_json({key: value for key, value in entry.items() if key != "hash"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from heldout import files
 from heldout.blend.presence import OF_MAP
+from heldout.blend.records import DecisionMember, DecisionScore, FirstStageRef, describe_member
 from heldout.blend.values import WHOLE
 from heldout.config.legacy import first_names
 from heldout.errors import UserError
 from heldout.predict.prediction import HALF
+from heldout.records import parse_value, read_json
 from heldout.train.runs import run_folder
 
 if TYPE_CHECKING:
@@ -33,14 +36,10 @@ class Decision:
         classes: Names of the classes.
         exclusive: Classes exclude each other.
         metric: Name of the score.
-        members: For each ``name`` (as it was asked for), ``spec``, ``seeds``, ``tta``, ``weight`` (in thousandths of 1;
-            None of a classification beside segmentations, which counts for presence alone) and ``folders``: its fits
-            with ``seed``, ``fold``, ``weights_sha256``, ``oof_sha256`` and ``maps_sha256``; and ``two_heads`` (only
-            where true) where its scores are those of a second head; and ``first_stage`` (only where there is one) with
-            its ``spec``, ``tta`` and ``folders``.
+        members: What is blended, with the hashes of all fits.
         thresholds: Smallest value 0 ... 255 that counts as a class: of a voxel's probability, or of the case's,
             calibrated; empty where several exclusive classes compete.
-        score: ``in_sample``, ``cross_fitted``, ``optimism``, ``low``, ``high``; empty for an experiment's plain mean.
+        score: What it scored; empty for an experiment's plain mean.
         spatial: For each class ``low``, ``high``, ``least`` and ``fill``, see :class:`heldout.blend.spatial.Spatial`;
             empty where the thresholds alone make the mask.
         presence: How the case scores of a segmentation are mixed: ``shares`` by source, the ``metric`` they were tuned
@@ -66,13 +65,13 @@ class Decision:
     classes: tuple[str, ...]
     exclusive: bool
     metric: str
-    members: list[dict[str, Any]]
+    members: list[DecisionMember]
     thresholds: dict[str, int]
     folds: list[int]
     dataset: str
     fold_hash: str
     data_hash: str
-    score: dict[str, float | None] = field(default_factory=dict)
+    score: DecisionScore = field(default_factory=DecisionScore)
     spatial: dict[str, dict[str, Any]] = field(default_factory=dict)
     presence: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
@@ -95,14 +94,14 @@ class Decision:
         return blend_folder(self.name) if self.is_blend else run_folder(self.name)
 
     @property
-    def stages(self) -> list[dict[str, Any]]:
+    def stages(self) -> list[DecisionMember | FirstStageRef]:
         """Everything whose networks predict: the members, each after the first stage that it stands on."""
-        return [stage for member in self.members for stage in (member.get("first_stage"), member) if stage]
+        return [stage for member in self.members for stage in (member.first_stage, member) if stage]
 
     @property
     def weights(self) -> tuple[int, ...]:
         """Thousandth of every member that has a weight."""
-        return tuple(round(member["weight"] * WHOLE) for member in self.members if member["weight"] is not None)
+        return tuple(round(member.weight * WHOLE) for member in self.members if member.weight is not None)
 
     @property
     def shares(self) -> tuple[int, ...]:
@@ -116,14 +115,14 @@ class Decision:
         """What judges whole cases beside segmentations: second heads, then classifications; by name, its member."""
         if self.kind == "classification":
             return {}
-        named = [(member["name"], number, member) for number, member in enumerate(self.members)]
-        heads = {f"{name}/head": number for name, number, member in named if member.get("two_heads")}
-        return heads | {name: number for name, number, member in named if member["weight"] is None}
+        named = [(member.name, number, member) for number, member in enumerate(self.members)]
+        heads = {f"{name}/head": number for name, number, member in named if member.two_heads}
+        return heads | {name: number for name, number, member in named if member.weight is None}
 
     @property
     def composition(self) -> str:
         """The members in words: ``0.40 exp911 + 0.60 exp912, presence with exp914``."""
-        weighted = [f"{m['weight']:.2f} {m['name']}" for m in self.members if m["weight"] is not None]
+        weighted = [f"{m.weight:.2f} {m.name}" for m in self.members if m.weight is not None]
         judges = list(self.judges) if self.presence else []
         return " + ".join(weighted) + (f", presence with {', '.join(judges)}" if judges else "")
 
@@ -139,20 +138,22 @@ class Decision:
             return self.seal
         names = ("name", "members", "thresholds", "spatial", "presence", "calibration", "metric")
         names += ("fold_hash", "data_hash")
-        return files.sha256_json(first_names({name: getattr(self, name) for name in names}))
+        stored = self.to_dict()
+        return files.sha256_json(first_names({name: stored[name] for name in names}))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``decision.json`` holds them."""
-        return {"schema": SCHEMA, **asdict(self), "classes": list(self.classes)}
+        members = [member.to_json() for member in self.members]
+        typed = {"classes": list(self.classes), "members": members, "score": self.score.to_json()}
+        return {"schema": SCHEMA, **asdict(self), **typed}
 
     def compute_digest(self) -> str:
         """SHA-256 of what blending decided: every field but those that freezing fills."""
-        later = ("digest", "kept", "sealed_at", "seal")
-        return files.sha256_json({key: value for key, value in self.to_dict().items() if key not in later})
+        return _digest(self.to_dict())
 
     def compute_seal(self) -> str:
         """SHA-256 of every field but the seal."""
-        return files.sha256_json({key: value for key, value in self.to_dict().items() if key != "seal"})
+        return _seal(self.to_dict())
 
 
 def blend_folder(name: str) -> Path:
@@ -187,20 +188,44 @@ def read_decision(name: str) -> Decision:
     Raises:
         UserError: it is missing, damaged, or was edited after it was sealed.
     """
-    path = blend_folder(name) / "decision.json"
-    stored = files.read_json(path)
-    known = {part.name for part in fields(Decision)} | {"schema"}
-    if not isinstance(stored, dict) or set(stored) != known or stored["schema"] != SCHEMA:
-        raise UserError(f"{path} is not a decision as heldout writes it: restore it, or blend again under a new name")
-    decision = Decision(**{key: value for key, value in stored.items() if key != "schema"})
-    decision = replace(decision, classes=tuple(decision.classes))
-    sealed = decision.seal is not None
-    if decision.compute_digest() != decision.digest or (sealed and decision.compute_seal() != decision.seal):
-        when = "sealed" if sealed else "written"
-        raise UserError(f"{path} was edited after it was {when}: restore it, or blend again under a new name")
+    path, remedy = blend_folder(name) / "decision.json", "restore it, or blend again under a new name"
+    decision = parse_decision(read_json(path, remedy), str(path), remedy)
+    if decision.digest is None:
+        raise UserError(f"{path} was edited after it was written: {remedy}")
     if decision.name != name:
         raise UserError(f"{path} belongs to the blend {decision.name!r}: a blend cannot be renamed or copied")
     return decision
+
+
+def parse_decision(stored: object, place: str, remedy: str) -> Decision:
+    """The decision in plain values, checked against its digest and seal as they were read.
+
+    Args:
+        stored: What :meth:`Decision.to_dict` gave.
+        place: Where it was read, in words.
+        remedy: What to do about a damaged one, in words.
+
+    Raises:
+        UserError: it is no decision of this version, or was edited.
+    """
+    known = {part.name for part in fields(Decision)} | {"schema"}
+    if not isinstance(stored, dict) or set(stored) != known or stored["schema"] != SCHEMA:
+        raise UserError(f"{place} is not a decision as heldout writes it: {remedy}")
+    decision = parse_value(json.dumps(stored).encode(), place, Decision, remedy)
+    sealed = decision.seal is not None
+    wrong = decision.digest is not None and _digest(stored) != decision.digest
+    if wrong or (sealed and _seal(stored) != decision.seal):
+        raise UserError(f"{place} was edited after it was {'sealed' if sealed else 'written'}: {remedy}")
+    return decision
+
+
+def _digest(stored: dict[str, Any]) -> str:
+    later = ("digest", "kept", "sealed_at", "seal")
+    return files.sha256_json({key: value for key, value in stored.items() if key not in later})
+
+
+def _seal(stored: dict[str, Any]) -> str:
+    return files.sha256_json({key: value for key, value in stored.items() if key != "seal"})
 
 
 def load_decision(name: str, datasets: Datasets | None = None) -> Decision:
@@ -259,8 +284,8 @@ def decision_of(
         exclusive=first.dataset.exclusive,
         metric=metric,
         members=[
-            *(_describe(member, weight) for member, weight in zip(members, weights, strict=True)),
-            *(_describe(member, None) for member in labels),
+            *(describe_member(member, weight) for member, weight in zip(members, weights, strict=True)),
+            *(describe_member(member, None) for member in labels),
         ],
         thresholds=thresholds,
         folds=list(first.folds),
@@ -269,26 +294,3 @@ def decision_of(
         data_hash=first.dataset.data_hash,
         notes=[note for member in (*members, *labels) for note in member.notes],
     )
-
-
-def _describe(member: Member, weight: int | None) -> dict[str, Any]:
-    folders = [
-        {
-            "seed": fit.seed,
-            "fold": fit.fold,
-            "weights_sha256": fit.hashes.weights,
-            "oof_sha256": fit.hashes.oof,
-            "maps_sha256": files.sha256_json(fit.hashes.maps),
-        }
-        for fit in member.fits
-    ]
-    return {
-        "name": member.name,
-        "spec": member.spec,
-        "seeds": sorted({fit.seed for fit in member.fits}),
-        "tta": member.tta,
-        "weight": None if weight is None else weight / WHOLE,
-        "folders": folders,
-        **({"two_heads": True} if member.two_heads else {}),
-        **({"first_stage": member.first_stage.describe()} if member.first_stage else {}),
-    }

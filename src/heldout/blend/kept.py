@@ -43,11 +43,11 @@ def keep_predictions(decision: Decision, datasets: Datasets | None = None) -> di
     kept: dict[str, list[Prediction]] = {}
     datasets = datasets or Datasets()
     networks = Networks()
-    members = [load_member(described["name"], datasets) for described in decision.members]
+    members = [load_member(described.name, datasets) for described in decision.members]
     for member, described in zip(members, decision.members, strict=True):
         # the same fold of every member, whichever seeds it has there, so that a case can be blended
-        first = next(one for one in described["folders"] if one["fold"] == decision.folds[0])
-        fit = next(fit for fit in member.fits if (fit.seed, fit.fold) == (first["seed"], first["fold"]))
+        first = next(one for one in described.folders if one.fold == decision.folds[0])
+        fit = next(fit for fit in member.fits if (fit.seed, fit.fold) == (first.seed, first.fold))
         for case_id in choose_cases(member, fit):
             stored = stored_prediction(member, fit, case_id)
             if difference := compare(stored, _predict(member, fit, case_id, networks), two_heads=member.two_heads):
@@ -82,7 +82,7 @@ def check_predictions(
         return [f"{path} changed"]
     changes = []
     datasets, networks = datasets or Datasets(), networks or Networks()
-    members = {member["name"]: load_member(member["name"], datasets) for member in decision.members}
+    members = {member.name: load_member(member.name, datasets) for member in decision.members}
     predictions: dict[str, list[Prediction]] = {}
     with np.load(path) as arrays:
         for number, kept in enumerate(decision.kept["cases"]):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from heldout import files
 from heldout.blend.chain import Entry, append, read_entries
+from heldout.blend.records import LedgerEntry, Look, LookResult
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,17 +50,15 @@ class TestResult:
     path: Path
 
 
-def read_ledger() -> list[Entry]:
-    """All looks, oldest first, each with its ``score``, ``low`` and ``high``: None where it ended before.
+def read_ledger() -> list[LedgerEntry]:
+    """All looks, oldest first, each with its result.
 
     Raises:
         UserError: the ledger was tampered with.
     """
     entries = read_entries()
-    results = {entry["look"]: entry for entry in entries if entry["event"] == "result"}
-    nothing = {"score": None, "low": None, "high": None}
-    looks = [entry for entry in entries if entry["event"] == "look"]
-    return [{**look, **_picked(results.get(look["look"], nothing), nothing)} for look in looks]
+    results = {entry.look: entry for entry in entries if isinstance(entry, LookResult)}
+    return [LedgerEntry(look, results.get(look.look)) for look in entries if isinstance(look, Look)]
 
 
 def test(
@@ -93,48 +92,48 @@ def test(
         table = _score_table(decision, dataset, stored.table)
         result = interval(decision.metric, table, decision.classes)
         values = {"score": _finite(result.value), "low": _finite(result.low), "high": _finite(result.high)}
-        append(lambda _: {"event": "result", "look": look["look"], **values, "cases": len(table)})
+        append(lambda _: LookResult(look=look.look, **values, cases=len(table)))
     return TestResult(
         decision.name,
         decision.metric,
         result.value,
         result.low,
         result.high,
-        look["looks_of_decision"],
-        look["looks_of_dataset"],
+        look.looks_of_decision,
+        look.looks_of_dataset,
         decision.folder / "test.parquet",
     )
 
 
 def _permit(entries: list[Entry], decision: Decision, look_again: str | None) -> None:
     """Refuse a further look at a decision without a reason."""
-    done = {entry["look"] for entry in entries if entry["event"] == "result"}
-    earlier = [e for e in entries if e["event"] == "look" and e["decision"] == decision.identity and e["look"] in done]
+    done = {entry.look for entry in entries if isinstance(entry, LookResult)}
+    looks = [entry for entry in entries if isinstance(entry, Look) and entry.look in done]
+    earlier = [look for look in looks if look.decision == decision.identity]
     if earlier and not (look_again or "").strip():
         raise UserError(
-            f"{decision.name} was tested on {earlier[-1]['time']}: a test part looked at repeatedly stops being one; "
+            f"{decision.name} was tested on {earlier[-1].time}: a test part looked at repeatedly stops being one; "
             'if it must be, say why with --look-again "reason"'
         )
 
 
-def _look(entries: list[Entry], decision: Decision, predictions: str, look_again: str | None) -> Entry:
+def _look(entries: list[Entry], decision: Decision, predictions: str, look_again: str | None) -> Look:
     _permit(entries, decision, look_again)
-    looks = [entry for entry in entries if entry["event"] == "look"]
-    return {
-        "event": "look",
-        "look": len(looks) + 1,
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "name": decision.name,
-        "decision": decision.identity,
-        "sealed": decision.seal is not None,
-        "dataset": decision.dataset,
-        "data_hash": decision.data_hash,
-        "metric": decision.metric,
-        "predictions_sha256": predictions,
-        "look_again": look_again,
-        "looks_of_decision": 1 + sum(look["decision"] == decision.identity for look in looks),
-        "looks_of_dataset": 1 + sum(look["dataset"] == decision.dataset for look in looks),
-    }
+    looks = [entry for entry in entries if isinstance(entry, Look)]
+    return Look(
+        look=len(looks) + 1,
+        time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        name=decision.name,
+        decision=decision.identity,
+        sealed=decision.seal is not None,
+        dataset=decision.dataset,
+        data_hash=decision.data_hash,
+        metric=decision.metric,
+        predictions_sha256=predictions,
+        look_again=look_again,
+        looks_of_decision=1 + sum(look.decision == decision.identity for look in looks),
+        looks_of_dataset=1 + sum(look.dataset == decision.dataset for look in looks),
+    )
 
 
 def _predict(opened: OpenDecision) -> Any:
@@ -178,16 +177,12 @@ def _score_table(decision: Decision, dataset: Dataset, predicted: pd.DataFrame) 
         sealed.truth if masks else None,
         exclusive=decision.exclusive,
         cut=functools.partial(mask_of, decision),
-        details=mask_details(load(decision.members[0]["spec"]), dataset) if masks else None,
+        details=mask_details(load(decision.members[0].spec), dataset) if masks else None,
     )
     if not masks and decision.levels:
         called = calls_of(table[names].to_numpy(), decision.levels)
         table[[f"d_{name}" for name in decision.classes]] = called.astype(float)
     return table
-
-
-def _picked(entry: Entry, keys: Entry) -> Entry:
-    return {key: entry[key] for key in keys}
 
 
 def _finite(value: float) -> float | None:

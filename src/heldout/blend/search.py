@@ -16,6 +16,7 @@ from heldout.blend.datasets import Datasets
 from heldout.blend.decision import Decision, blend_folder, check_name, decision_of, read_decision, save_decision
 from heldout.blend.members import Member, check_together, load_member, split_members
 from heldout.blend.objective import check_metric
+from heldout.blend.records import DecisionScore
 from heldout.blend.second_stage import SecondStage
 from heldout.blend.stages import Stages, add_stages, describe_stages, presence_members
 from heldout.blend.study import Plan
@@ -97,7 +98,7 @@ def blend(
         described = describe_stages(objective, found.settings, *tables, list(judges))
         by_fold = {str(fold): asdict(settings) for fold, settings in found.by_fold.items()}
         search = {**asdict(plan), "by_fold": by_fold, "baselines": found.baselines}
-        return _write(replace(decision, score=found.scores, search=search, **described), found)
+        return _write(replace(decision, score=DecisionScore(**found.scores), search=search, **described), found)
 
 
 def _identity(members: Sequence[Member], metric: str, plan: Plan) -> str:

@@ -81,10 +81,7 @@ def shrink(
     Raises:
         UserError: nothing that is left would fit, the new name is taken or is none, or a score is undefined.
     """
-    parts = [
-        Part(member["spec"], tuple(member["seeds"]), member["tta"], number)
-        for number, member in enumerate(decision.members)
-    ]
+    parts = [Part(member.spec, member.seeds, member.tta, number) for number, member in enumerate(decision.members)]
     open_part = functools.cache(lambda part: load_member(part.name))
     clock = clock or Clock.measured([open_part(part) for part in parts])
     limit = hours * 3600
@@ -136,14 +133,14 @@ def _cheapest(
 
 def _fewer_idle(decision: Decision, kept: tuple[Part, ...]) -> list[tuple[str, tuple[Part, ...]]]:
     """Members whose weight was tuned to nothing: they cost time, and change no prediction."""
-    idle = [part for part in kept if decision.members[part.number]["weight"] == 0]
-    return [(decision.members[part.number]["name"], tuple(one for one in kept if one is not part)) for part in idle]
+    idle = [part for part in kept if decision.members[part.number].weight == 0]
+    return [(decision.members[part.number].name, tuple(one for one in kept if one is not part)) for part in idle]
 
 
 def _fewer_flips(decision: Decision, kept: tuple[Part, ...]) -> list[tuple[str, tuple[Part, ...]]]:
     found = []
     for part in kept:
-        name, weight = (decision.members[part.number][key] for key in ("name", "weight"))
+        name, weight = decision.members[part.number].name, decision.members[part.number].weight
         for axis in part.tta if weight is not None else "":
             smaller = replace(part, tta=part.tta.replace(axis, ""))
             # what is left may be a member already
@@ -154,10 +151,10 @@ def _fewer_flips(decision: Decision, kept: tuple[Part, ...]) -> list[tuple[str, 
 
 
 def _fewer_networks(decision: Decision, kept: tuple[Part, ...]) -> list[tuple[str, tuple[Part, ...]]]:
-    weighted = [part for part in kept if decision.members[part.number]["weight"] is not None]
+    weighted = [part for part in kept if decision.members[part.number].weight is not None]
     found = []
     for part in weighted:
-        name = decision.members[part.number]["name"]
+        name = decision.members[part.number].name
         if len(weighted) > 1:
             found.append((name, tuple(one for one in kept if one is not part)))
         for seed in part.seeds if len(part.seeds) > 1 else ():
@@ -169,7 +166,7 @@ def _fewer_networks(decision: Decision, kept: tuple[Part, ...]) -> list[tuple[st
 
 def _value(decision: Decision, members: Sequence[Member], kept: Sequence[Part]) -> float:
     """Cross-fitted score of weighted members, with the weights of the decision shared out among them."""
-    chosen = [i for i, part in enumerate(kept) if decision.members[part.number]["weight"] is not None]
+    chosen = [i for i, part in enumerate(kept) if decision.members[part.number].weight is not None]
     objective = build_objective([members[i] for i in chosen], decision.metric, progress=False)
     places = [kept[i].number for i in chosen]
     fold_of = objective.frame["fold"].to_numpy()

@@ -13,6 +13,7 @@ from heldout.blend.decision import Decision, load_decision
 from heldout.blend.flips import predictions_folder, read_hashes
 from heldout.blend.kept import check_predictions
 from heldout.blend.networks import Networks
+from heldout.blend.records import FitRef
 from heldout.config import BaseConfig, load
 from heldout.data.dataset import Dataset
 from heldout.errors import UserError
@@ -61,7 +62,7 @@ def verify(decision: Decision, *, maps: bool = False, datasets: Datasets | None 
     if decision.kept is not None and not changes:
         changes += check_predictions(decision, datasets, networks)
     refuse_changes(decision, changes)
-    return OpenDecision(decision, datasets.open(load(decision.members[0]["spec"])), networks)
+    return OpenDecision(decision, datasets.open(load(decision.members[0].spec)), networks)
 
 
 def open_decision(name: str) -> OpenDecision:
@@ -94,15 +95,15 @@ def check_parts(decision: Decision, datasets: Datasets | None = None) -> list[st
     """What changed among settings, fold table, data, weights, out-of-fold predictions and the blend's own tables."""
     datasets, changes = datasets or Datasets(), list(_tables(decision))
     for member in decision.stages:
-        config = _tried(changes, load, member["spec"])
+        config = _tried(changes, load, member.spec)
         if config is None or _tried(changes, lambda c=config: check_identity(c) or True) is None:
             continue
         if (dataset := _tried(changes, datasets.open, config)) is not None:
             for name, what in (("fold_hash", "fold table"), ("data_hash", "cases")):
                 if getattr(dataset, name) != getattr(decision, name):
                     changes.append(f"the {what} in {dataset.folder} changed")
-        for fit in member["folders"]:
-            changes += _tried(changes, lambda c=config, f=fit, tta=member["tta"]: list(_files(c, f, tta))) or []
+        for fit in member.folders:
+            changes += _tried(changes, lambda c=config, f=fit, tta=member.tta: list(_files(c, f, tta))) or []
     return list(dict.fromkeys(changes))
 
 
@@ -110,11 +111,11 @@ def check_maps(decision: Decision) -> list[str]:
     """Which out-of-fold maps changed; reads them all."""
     changes = []
     for member in decision.stages:
-        config = load(member["spec"])
-        for fit in member["folders"]:
-            folder = fit_folder(member["spec"], fit["seed"], fit["fold"])
-            maps = predictions_folder(config, folder, member["tta"]) / "oof_maps"
-            for case_id, digest in read_hashes(config, folder, member["tta"]).maps.items():
+        config = load(member.spec)
+        for fit in member.folders:
+            folder = fit_folder(member.spec, fit.seed, fit.fold)
+            maps = predictions_folder(config, folder, member.tta) / "oof_maps"
+            for case_id, digest in read_hashes(config, folder, member.tta).maps.items():
                 changes += _compare(maps / f"{case_id}.b2nd", digest)
     return changes
 
@@ -124,12 +125,12 @@ def _tables(decision: Decision) -> Iterator[str]:
         yield from _compare(decision.folder / f"{name}.parquet", digest)
 
 
-def _files(config: BaseConfig, fit: dict[str, Any], tta: str) -> Iterator[str]:
-    folder = fit_folder(config.spec, fit["seed"], fit["fold"])
+def _files(config: BaseConfig, fit: FitRef, tta: str) -> Iterator[str]:
+    folder = fit_folder(config.spec, fit.seed, fit.fold)
     predictions, hashes = predictions_folder(config, folder, tta), read_hashes(config, folder, tta)
-    yield from _compare(folder / "weights.safetensors", fit["weights_sha256"])
-    yield from _compare(predictions / "oof.parquet", fit["oof_sha256"])
-    if files.sha256_json(hashes.maps) != fit["maps_sha256"]:
+    yield from _compare(folder / "weights.safetensors", fit.weights_sha256)
+    yield from _compare(predictions / "oof.parquet", fit.oof_sha256)
+    if files.sha256_json(hashes.maps) != fit.maps_sha256:
         yield f"the record in {predictions} lists other maps"
 
 

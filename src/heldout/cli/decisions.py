@@ -64,16 +64,16 @@ def blend(
     )
     _print_baselines(decision)
     for member in decision.members:
-        if member["weight"] is not None:
-            print(f"  {member['weight']:.3f}  {member['name']}")
+        if member.weight is not None:
+            print(f"  {member.weight:.3f}  {member.name}")
     if decision.thresholds:
         cuts = ", ".join(f"{label} {level / 255:.2f}" for label, level in decision.thresholds.items())
         print(f"  thresholds: {cuts}")
     _print_stages(decision)
     score = decision.score
-    print(f"{decision.metric} in-sample {_number(score['in_sample'])}, tuned and scored on the same cases")
-    interval = f"[{_number(score['low'])}, {_number(score['high'])}]"
-    print(f"{decision.metric} cross-fitted {_number(score['cross_fitted'])} {interval}: this one ranks")
+    print(f"{decision.metric} in-sample {_number(score.in_sample)}, tuned and scored on the same cases")
+    interval = f"[{_number(score.low)}, {_number(score.high)}]"
+    print(f"{decision.metric} cross-fitted {_number(score.cross_fitted)} {interval}: this one ranks")
     finish(decision.folder / "decision.json", f"freeze {name}")
 
 

@@ -87,7 +87,7 @@ def kernel(
 
     decision = open_decision(name).decision
     if mode == "auto":
-        mode = "server" if is_served(load(decision.members[0]["spec"])) else "batch"
+        mode = "server" if is_served(load(decision.members[0].spec)) else "batch"
     if fit_hours is not None and cases is not None:
         decision = _fit(decision, fit_hours, cases, fit_name)
     written = Kernel(user or "USER", competition, inputs or competition or "test-cases", most_failures, mode, cases)
@@ -127,7 +127,7 @@ def _fit(decision: Decision, hours: float, cases: int, name: str | None) -> Deci
         return decision
     for step in found.search["shrunk"]["steps"]:
         print(f"  {step['dropped']}: saves {step['seconds']:.3f} s per case, costs {step['loss']:+.4f} {found.metric}")
-    before, after = decision.score.get("cross_fitted"), found.score["cross_fitted"]
+    before, after = decision.score.cross_fitted, found.score.cross_fitted
     before = found.search["shrunk"]["score_before"] if before is None else before
     numbers = " to ".join("undefined" if value is None else f"{value:.4f}" for value in (before, after))
     print(f"{found.metric} cross-fitted {numbers}: {found.composition}")

@@ -64,7 +64,7 @@ def predict_folder(
 
     folder, output = folder.resolve(), output.resolve()
     check_folders(folder, output, force=force)
-    config = load(decision.members[0]["spec"])
+    config = load(decision.members[0].spec)
     source = source_class(config.source)(folder, **config.source_options)  # the dataset itself may be elsewhere
     rows, notes = find_cases(source, folder, skip_bad=skip_bad)
     good = [case_id for case_id, (status, _) in notes.items() if status != "skipped"]

@@ -168,7 +168,7 @@ def _of_blend(cache: JsonCache, row: Row, held: Callable[[str], HeldOut]) -> tup
     best = held(found[0])
     changed = f"others blended in: {blend.decision.composition}"
     entry = _entry(cache, row, blend, (blend, best), best.name, changed, "", row.seconds)
-    return family_of(blend.decision.members[0]["spec"]), entry
+    return family_of(blend.decision.members[0].spec), entry
 
 
 def _variants(cache: JsonCache, row: Row, held: Callable[[str], HeldOut]) -> list[Entry]:

@@ -186,13 +186,9 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
         decision = read_decision(name)
     except UserError as error:
         return Row(name=name, kind="blend", title="Damaged blend", note=str(error))
-    specs = [today_spec(member["spec"]) for member in decision.members]
+    specs = [today_spec(member.spec) for member in decision.members]
     known = [runs[spec] for spec in specs if spec in runs and runs[spec].plan is not None]
-    fits = {
-        (today_spec(member["spec"]), fit["seed"], fit["fold"])
-        for member in decision.members
-        for fit in member["folders"]
-    }
+    fits = {(today_spec(member.spec), fit.seed, fit.fold) for member in decision.members for fit in member.folders}
     seconds = {(row.name, fit.seed, fit.fold): fit.train_seconds for row in known for fit in row.fits}
     score = decision.score
     row = Row(
@@ -204,11 +200,11 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
         budget=next((member.budget for member in known if member.budget), None),
         data_hash=decision.data_hash,
         fold_hash=decision.fold_hash,
-        score=score["cross_fitted"],
-        low=score["low"],
-        high=score["high"],
-        in_sample=score["in_sample"],
-        optimism=score.get("optimism"),
+        score=score.cross_fitted,
+        low=score.low,
+        high=score.high,
+        in_sample=score.in_sample,
+        optimism=score.optimism,
         baselines=decision.search.get("baselines", {}),
         done=len(fits),
         planned=len(fits),
@@ -220,17 +216,17 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
     lacking: list[str] = []
     without: dict[str, list[str]] = defaultdict(list)
     for member in decision.members:  # as blended then: what its members finished since is not in it
-        spec = today_spec(member["spec"])
+        spec = today_spec(member.spec)
         plan = runs[spec].plan if spec in runs else None
         if plan is None:
             lacking.append(f"the run folder of {spec} is gone or damaged")
             continue
-        if chosen := re.findall(r"/seed(\d+)", member["name"]):
+        if chosen := re.findall(r"/seed(\d+)", member.name):
             plan = replace(plan, seeds=tuple(int(seed) for seed in chosen))
-        missing = plan.missing({(fit["seed"], fit["fold"]) for fit in member["folders"]})
+        missing = plan.missing({(fit.seed, fit.fold) for fit in member.folders})
         row.missing += [fit for fit in missing if fit not in row.missing]
         if missing:
-            without[missing_text(plan, missing)].append(member["name"])
+            without[missing_text(plan, missing)].append(member.name)
     for text, names in without.items():
         every = len(names) > 1 and len(names) == len(decision.members)
         lacking.append(f"blended without {text} of {'any member' if every else ', '.join(names)}")
@@ -268,10 +264,10 @@ def _add_test_evaluations(rows: list[Row]) -> None:
 
     entries = read_ledger()
     for row in rows:
-        row.dataset_test_evals = sum(entry["dataset"] == row.dataset for entry in entries)
-        named = [entry for entry in entries if today_spec(entry["name"]) == row.name]
+        row.dataset_test_evals = sum(entry.evaluation.dataset == row.dataset for entry in entries)
+        named = [entry for entry in entries if today_spec(entry.evaluation.name) == row.name]
         row.test_evals_by_name = len(named)
-        mine = [entry for entry in named if entry["decision"] == row.identity]
+        mine = [entry for entry in named if entry.evaluation.decision == row.identity]
         row.test_evals = len(mine)
-        if scored := [entry for entry in mine if entry["score"] is not None]:
-            row.test_score, row.test_low, row.test_high = (scored[-1][key] for key in ("score", "low", "high"))
+        if scored := [entry.result for entry in mine if entry.result and entry.result.score is not None]:
+            row.test_score, row.test_low, row.test_high = scored[-1].score, scored[-1].low, scored[-1].high

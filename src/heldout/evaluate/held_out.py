@@ -91,7 +91,7 @@ class HeldOut:
             data_hash=decision.data_hash,
             fold_hash=decision.fold_hash,
             source=decision,
-            best_checkpoint=any(map(_chose_by_own_score, {member["spec"] for member in decision.members})),
+            best_checkpoint=any(map(_chose_by_own_score, {member.spec for member in decision.members})),
             leaderboard_row=row,
         )
 
@@ -112,7 +112,7 @@ class HeldOut:
             return [self.source]
         from heldout.blend.members import load_member
 
-        return [load_member(member["name"]) for member in self.source.members]
+        return [load_member(member.name) for member in self.source.members]
 
     @property
     def dataset(self) -> Dataset:

@@ -112,7 +112,7 @@ def held_out_decision(decision: Decision, fold: int) -> Decision:
     if settings is None:
         return decision
     weights = iter(settings["weights"])
-    members = [one if one["weight"] is None else {**one, "weight": next(weights) / WHOLE} for one in decision.members]
+    members = [one if one.weight is None else one.with_weight(next(weights) / WHOLE) for one in decision.members]
     names, shares = decision.classes, settings["presence"]
     presence = {}
     if shares:

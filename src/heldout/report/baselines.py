@@ -113,7 +113,7 @@ def _infos(row: Row) -> list[RunInfo]:
     """What is stored of a run as it was trained, or of the members of a blend."""
     specs = [row.name]
     if row.kind == "blend":
-        specs = [member["spec"] for member in read_decision(row.name).members]
+        specs = [member.spec for member in read_decision(row.name).members]
     return [info for spec in specs if (info := read_info(run_folder(spec))) is not None]
 
 

@@ -9,16 +9,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from heldout import files
-from heldout.blend.decision import Decision
+from heldout.blend.decision import Decision, parse_decision
+from heldout.blend.records import FitRef
 from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.deliver.kernel.packages import LIST, fetch_wheels, needed
 from heldout.errors import UserError
+from heldout.records import read_json
 from heldout.train.runs import fit_folder
 
 MANIFEST = "bundle.json"
@@ -54,9 +55,9 @@ def write_bundle(decision: Decision, folder: Path, wheels: Sequence[Path] = ()) 
         UserError: the package cannot be built.
     """
     for member in decision.stages:
-        for fit in member["folders"]:
-            source = fit_folder(member["spec"], fit["seed"], fit["fold"]) / "weights.safetensors"
-            target = folder / _fit_path(member["spec"], fit) / source.name
+        for fit in member.folders:
+            source = fit_folder(member.spec, fit.seed, fit.fold) / "weights.safetensors"
+            target = folder / _fit_path(member.spec, fit) / source.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
     (folder / "exps").mkdir(parents=True, exist_ok=True)
@@ -107,40 +108,39 @@ def read_bundle(folder: Path) -> Bundle:
     Raises:
         UserError: it is missing, damaged or was changed.
     """
-    manifest = files.read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+    again = "write the kernel again"
+    manifest = read_json(folder / MANIFEST, again)
+    parts = {"decision", "prior", "files"}
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA or not parts <= set(manifest):
         raise UserError(f"{folder / MANIFEST} is not a bundle of this version: write the kernel again")
     for name, digest in manifest["files"].items():
         if not (folder / name).is_file() or files.sha256_file(folder / name) != digest:
             raise UserError(f"{folder / name} is missing or changed: upload the dataset again")
-    stored: dict[str, Any] = {key: value for key, value in manifest["decision"].items() if key != "schema"}
-    decision = Decision(**{**stored, "classes": tuple(stored["classes"])})
-    if decision.seal is not None and decision.compute_seal() != decision.seal:
-        raise UserError(f"the decision in {folder / MANIFEST} was edited after it was sealed: write the kernel again")
+    decision = parse_decision(manifest["decision"], f"the decision in {folder / MANIFEST}", again)
     for member in decision.stages:
-        for fit in member["folders"]:
-            name = _fit_path(member["spec"], fit).as_posix()
-            if manifest["files"].get(f"{name}/weights.safetensors") != fit["weights_sha256"]:
+        for fit in member.folders:
+            name = _fit_path(member.spec, fit).as_posix()
+            if manifest["files"].get(f"{name}/weights.safetensors") != fit.weights_sha256:
                 raise UserError(f"{folder / name} does not hold the weights that were sealed: write the kernel again")
     return Bundle(folder, decision, manifest["prior"], manifest["files"])
 
 
 def experiment_files(decision: Decision) -> list[Path]:
     """Files of the members' experiments, of their first stages and of the parents of all, and of earlier names."""
-    classes = [cls for member in decision.stages for cls in type(load(member["spec"])).__mro__]
+    classes = [cls for member in decision.stages for cls in type(load(member.spec)).__mro__]
     paths = {Path(inspect.getfile(cls)) for cls in classes if cls.__module__.startswith("exps.")}
     aliases = files.REPOSITORY / "exps" / "aliases.py"
     return sorted(paths | ({aliases} if aliases.exists() else set()))
 
 
-def _fit_path(spec: str, fit: dict[str, Any]) -> Path:
+def _fit_path(spec: str, fit: FitRef) -> Path:
     """Where a bundle holds a fit, whatever its run folder is called here."""
-    return Path("working/runs") / spec / f"seed{fit['seed']}" / f"fold{fit['fold']}"
+    return Path("working/runs") / spec / f"seed{fit.seed}" / f"fold{fit.fold}"
 
 
 def class_prior(decision: Decision) -> dict[str, float]:
     """Share of the training cases that show each class."""
-    cases: pd.DataFrame = open_dataset(load(decision.members[0]["spec"])).part("train")
+    cases: pd.DataFrame = open_dataset(load(decision.members[0].spec)).part("train")
     return {name: float(cases[f"y_{name}"].mean()) for name in decision.classes}
 
 

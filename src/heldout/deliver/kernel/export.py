@@ -50,7 +50,7 @@ def export(decision: Decision, kernel: Kernel, cases: Path | None = None, wheels
         UserError: the kernel fails or differs; an earlier export of that name stays as it was.
     """
     if kernel.mode == "server":
-        check_served(decision, load(decision.members[0]["spec"]))
+        check_served(decision, load(decision.members[0].spec))
     target = files.home() / "kaggle_kernels" / decision.name
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{decision.name}.") as temporary:

@@ -27,7 +27,7 @@ def local_submission(decision: Decision, folder: Path, stem: Path) -> Path:
     from heldout.blend.apply import apply_decision
     from heldout.deliver.submission.write import SubmissionWriter
 
-    config = load(decision.members[0]["spec"])
+    config = load(decision.members[0].spec)
     source = source_class(config.source)(folder, **config.source_options)
     writer = SubmissionWriter(decision, source.loose(folder), folder)
     rows = writer.cases.to_dict("records")
@@ -45,7 +45,7 @@ def local_rows(decision: Decision, folder: Path, stem: Path) -> Path:
     """
     from heldout.blend.apply import apply_decision
 
-    config = load(decision.members[0]["spec"])
+    config = load(decision.members[0].spec)
     source = source_class(config.source)(folder, **config.source_options)
     every = sorted(place for place in folder.iterdir() if place.is_dir()) if folder.is_dir() else []
     places = [place for place in every if not loses_places(place)]
@@ -73,7 +73,7 @@ def some_cases(decision: Decision, folder: Path, mode: str) -> Path:
     Raises:
         UserError: the images are no files of their own.
     """
-    config = load(decision.members[0]["spec"])
+    config = load(decision.members[0].spec)
     dataset = open_dataset(config)
     submit = dataset.part("submit")
     parts = [submit] if config.sample_submission is not None else [submit, dataset.part("train")]

@@ -46,7 +46,7 @@ def run(bundle_folder: Path, inputs: Path, working: Path, *, most_failures: floa
     from heldout.data.sources import source_class
     from heldout.deliver.submission.write import SubmissionWriter
 
-    config = load(bundle.decision.members[0]["spec"])
+    config = load(bundle.decision.members[0].spec)
     source = source_class(config.source)(inputs, **config.source_options)
     writer = SubmissionWriter(bundle.decision, source.loose(inputs), inputs)
     rows = writer.cases.to_dict("records")

@@ -71,7 +71,7 @@ def check_file(decision: Decision, path: Path) -> int:
     """
     from heldout.data.cases import open_dataset
 
-    config = load(decision.members[0]["spec"])
+    config = load(decision.members[0].spec)
     if config.submission == "masks":
         raise UserError(f"{config.spec} submits a zip of masks, and {path.name} can only be checked where it is CSV")
     dataset = open_dataset(config)
@@ -99,7 +99,7 @@ class SubmissionWriter:
     """
 
     def __init__(self, decision: Decision, cases: pd.DataFrame, root: Path) -> None:
-        config = load(decision.members[0]["spec"])
+        config = load(decision.members[0].spec)
         if config.submission == "rle" and config.dimensions != 2:
             raise UserError(f"{config.spec}: submission = 'rle' is for images; write submission = 'masks' for volumes")
         if config.submission != "csv" and config.kind != "segmentation":

@@ -101,7 +101,7 @@ def claim(subjects: Sequence[HeldOut]) -> str:
     """What all numbers of the report stand on, in a sentence or two."""
     entries = read_ledger()
     datasets = dict.fromkeys(subject.row.dataset for subject in subjects)
-    evals = {dataset: sum(entry["dataset"] == dataset for entry in entries) for dataset in datasets}
+    evals = {dataset: sum(entry.evaluation.dataset == dataset for entry in entries) for dataset in datasets}
     text = (
         "Every number and every picture here stands on out-of-fold predictions of the train part: each case was "
         "predicted by networks that never saw its patient, and whatever was tuned was tuned on the other folds. "

@@ -60,7 +60,7 @@ class SeriesServer:
 
         self._begun = time.perf_counter()
         self.bundle = open_bundle(bundle)
-        config = load(self.bundle.decision.members[0]["spec"])
+        config = load(self.bundle.decision.members[0].spec)
         check_served(self.bundle.decision, config)
         self.working, self.shared = working, shared
         source = source_class(config.source)(shared, **config.source_options)
