@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,16 +85,16 @@ def test_the_leaderboard_shows_the_run_under_today_s_name(old_run):
 def test_a_decision_that_names_the_run_as_it_was_holds(old_run):
     decision = load_decision(first_spec(old_run))
     assert decision.folder == runs.run_folder(old_run)
-    for member in decision.members:
-        member["name"] = member["spec"] = first_spec(old_run)
+    earlier = {"name": first_spec(old_run), "spec": first_spec(old_run)}
+    decision = replace(decision, members=[member.model_copy(update=earlier) for member in decision.members])
     assert check_parts(decision) == []
 
 
 def test_hashes_are_made_of_the_first_names(old_run):
     decision = load_decision(old_run)
     identity = decision.identity
-    for member in decision.members:
-        member["name"] = member["spec"] = first_spec(old_run)
+    earlier = {"name": first_spec(old_run), "spec": first_spec(old_run)}
+    decision = replace(decision, members=[member.model_copy(update=earlier) for member in decision.members])
     assert decision.identity == identity
 
 

@@ -340,7 +340,7 @@ DAMAGES = {
     "another type": lambda text: text.replace('"seeds": [', '"seeds": ["0", '),
     "a text for the members": lambda text: json.dumps({**json.loads(text), "members": "exp911"}),
     "cut off": lambda text: text[:200],
-    "deeply nested": lambda text: '{"schema": ' + "[" * 100_000,
+    "deeply nested": lambda text: text.replace('"notes": ', '"notes": ' + "[" * 100_000),
     "a list": lambda text: f"[{text}]",
 }
 
