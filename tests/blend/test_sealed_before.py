@@ -1,0 +1,59 @@
+"""Decisions that earlier code sealed stay valid: they verify, are submitted as they were, and stay on the leaderboard.
+
+The archives hold runs, datasets and submissions as an early version left them; exp921 ... exp925 are their experiments.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from heldout import files
+from heldout.blend.decision import load_decision
+from heldout.blend.freeze import freeze
+from heldout.blend.verify import open_decision, verify
+from heldout.deliver.submission.write import submit
+from heldout.evaluate.collect import find_row
+
+ARCHIVES = Path(__file__).parent / "sealed_before"
+STEP = 1 / 255  # a map may differ by rounding where another processor adds in another order
+
+
+@pytest.fixture(params=["labels", "masks", "stages"])
+def sealed(request, known_experiments, home, monkeypatch) -> str:
+    """Name of a decision that lies in a home of the test's own."""
+    monkeypatch.delenv("HELDOUT_DATA", raising=False)
+    with tarfile.open(ARCHIVES / f"{request.param}.tar.xz") as archive:
+        archive.extractall(home, filter="data")
+    return request.param
+
+
+def test_it_is_what_was_validated_and_submits_the_same(sealed, home):
+    path = home / "working" / "blends" / sealed / "decision.json"
+    before = path.read_bytes()
+    verify(load_decision(sealed), maps=True)
+    assert freeze(sealed).read_bytes() == before
+    stored = pd.read_csv(home / "submissions" / f"{sealed}.csv", index_col="id")
+    fresh = pd.read_csv(submit(open_decision(sealed)), index_col="id")
+    assert list(fresh.index) == list(stored.index)
+    assert list(fresh.columns) == list(stored.columns)
+    np.testing.assert_allclose(fresh, stored, atol=1e-5 if sealed == "labels" else STEP)
+
+
+def test_it_is_on_the_leaderboard_with_its_score(sealed, home):
+    stored = files.read_json(home / "working" / "blends" / sealed / "decision.json")
+    assert find_row(sealed).score == pytest.approx(stored["score"]["cross_fitted"])
+
+
+def test_they_cover_calibration_second_stages_and_presence(sealed, home):
+    stored = files.read_json(home / "working" / "blends" / sealed / "decision.json")
+    covered = {
+        "labels": lambda: stored["calibration"]["method"] == "temperature",
+        "masks": lambda: set(stored["spatial"]) == {"small", "large"} and len(stored["presence"]["shares"]) > 1,
+        "stages": lambda: stored["members"][1]["first_stage"]["spec"] == "exp921",
+    }
+    assert covered[sealed]()
