@@ -17,6 +17,9 @@ from heldout.data.sources import Source
 
 class Toy(Source):
     defaults: ClassVar = {"classes": "lesion", "kind": "segmentation", "exclusive": True, "dimensions": 2}
+    classes: tuple[str, ...] = ()
+    exclusive = True
+    kind = "segmentation"
     caveats = ("toy data",)
 
     def __init__(self, root, **options):

@@ -60,9 +60,20 @@ class Guide:
 class Guides(Protocol):
     """The maps of a dataset's training cases; can be sent to another process."""
 
-    key: str  # SHA-256 of the maps and of how they are used
-    use: Use
-    share: float
+    @property
+    def key(self) -> str:
+        """SHA-256 of the maps and of how they are used."""
+        ...
+
+    @property
+    def use(self) -> Use:
+        """How they are used."""
+        ...
+
+    @property
+    def share(self) -> float:
+        """Sides of the crop as shares of the case's."""
+        ...
 
     def read(self, case_id: str) -> np.ndarray:
         """Map (K, *original) uint8 of a training case, made by networks that never saw it."""

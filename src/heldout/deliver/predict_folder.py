@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from heldout import files
 from heldout.blend.decision import Decision
 from heldout.blend.networks import Networks
@@ -84,7 +86,7 @@ def predict_folder(
         scores[case_id] = result.scores
         if result.uncertainty is not None:
             unsure[case_id] = result.uncertainty
-        if result.mask is None:
+        if result.mask is None or result.map is None:
             continue
         like = nifti_path(folder, rows[case_id]["image"])
         for name, content in mask_files(stems[case_id], result.mask, decision.classes, affine=image.affine, like=like):
@@ -94,7 +96,7 @@ def predict_folder(
             entropy, outcomes = result.uncertainty.total, len(decision.classes) + 1 if decision.exclusive else 2
             name, content = uncertainty_file(stems[case_id], entropy, outcomes, affine=image.affine, like=like)
             files.write_bytes(output / name, content)
-            unsure[case_id] = region_means(result.uncertainty, (result.map >= HALF).any(0))
+            unsure[case_id] = region_means(result.uncertainty, np.any(result.map >= HALF, axis=0))
     write_table(outcome.table, rows, scores, notes, decision.classes, unsure)
     return outcome
 

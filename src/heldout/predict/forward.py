@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from heldout.data.sides import mirror_order
 from heldout.errors import UserError
 from heldout.predict.windows import slide
-from heldout.tasks import Task
+from heldout.tasks import MultiTask2D, Task
 
 # A case that exceeds the patch by no more than this is predicted whole all the same: windows that overlap nearly
 # everywhere would cost several times as much and tell a convolutional network nothing new.
@@ -31,6 +32,17 @@ class Answer:
 
     values: np.ndarray
     scores: np.ndarray | None
+
+
+@runtime_checkable
+class _Staged(Protocol):
+    """A network of two heads that can be asked one by one; see :class:`heldout.tasks.nets.multitask2d.TwoHeads`."""
+
+    def encode(self, image: Tensor) -> list[Tensor]: ...
+
+    def classify(self, features: list[Tensor]) -> Tensor: ...
+
+    def decode(self, features: list[Tensor], image: Tensor) -> Tensor: ...
 
 
 def flip_sets(config: Task, tta: str) -> list[tuple[int, ...]]:
@@ -59,7 +71,7 @@ def memory_format(config: Task) -> torch.memory_format:
 
 def limit_of_skipping(config: Task) -> float | None:
     """Probability below which the mask is empty and not computed; None where every mask is computed."""
-    return config.skip_mask_below if config.two_heads else None
+    return config.skip_mask_below if isinstance(config, MultiTask2D) else None
 
 
 @torch.inference_mode()
@@ -80,13 +92,14 @@ def answer_batch(
     # TF32 would round what a GPU multiplies to ten bits
     exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
     with exact, torch.autocast(device.type, enabled=False):
-        if limit_of_skipping(config) is None:
-            return _mean(config, image, exclusive, flips, model)
-        return _unless_sure(config, image, exclusive, flips, model)
+        if isinstance(config, MultiTask2D) and (limit := limit_of_skipping(config)) is not None:
+            return _unless_sure(config, image, exclusive, flips, model, limit)
+        return _mean(config, image, exclusive, flips, model)
 
 
 def _mean(config: Task, image: Tensor, exclusive: bool, flips: list[tuple[int, ...]], model: nn.Module) -> Answer:
-    values = scores = None
+    values: Tensor | None = None
+    scores: Tensor | None = None
     for axes in flips:
         turned = _laid_out(config, image.flip(axes) if axes else image)
         value, score = _tiled(config, turned, lambda part: _both(config, config.as_outputs(model(part)), exclusive))
@@ -98,11 +111,12 @@ def _mean(config: Task, image: Tensor, exclusive: bool, flips: list[tuple[int, .
         values = value if values is None else values + value
         if score is not None:
             scores = score if scores is None else scores + score
+    assert values is not None, "there is one combination of flips at least: none of them"
     return _answer(values / len(flips), None if scores is None else scores / len(flips))
 
 
 def _unless_sure(
-    config: Task, image: Tensor, exclusive: bool, flips: list[tuple[int, ...]], model: nn.Module
+    config: MultiTask2D, image: Tensor, exclusive: bool, flips: list[tuple[int, ...]], model: nn.Module, limit: float
 ) -> Answer:
     """The head's mean over all flips first; only if it finds a class likely enough, the mask.
 
@@ -111,8 +125,9 @@ def _unless_sure(
     """
     if len(image) != 1:
         raise ValueError(f"{len(image)} cases in a batch where decoders may be spared: give them one by one")
+    assert isinstance(model, _Staged), "a network whose mask may be spared is asked in steps"
     turned = _laid_out(config, torch.cat([image.flip(axes) if axes else image for axes in flips]))
-    limit, window = limit_of_skipping(config), window_of(config, image.shape[2:])
+    window = window_of(config, image.shape[2:])
     if window is None:
         features = model.encode(turned)
         score = config.classify_head({"label": model.classify(features)}).mean(dim=0, keepdim=True)
@@ -128,7 +143,8 @@ def _unless_sure(
         # windows are put together by their maps: one of nothing costs nothing
         return part[:, :1], config.classify_head({"label": model.classify(model.encode(part))})
 
-    score = torch.cat([_tiled(config, one[None], classify)[1] for one in turned]).mean(dim=0, keepdim=True)
+    answers = (_tiled(config, one[None], classify)[1] for one in turned)
+    score = torch.cat([answer for answer in answers if answer is not None]).mean(dim=0, keepdim=True)
     return _empty(score, image) if _is_sure(score, limit) else _mean(config, image, exclusive, flips, model)
 
 

@@ -5,6 +5,8 @@ Selvaraju et al. 2017 (https://arxiv.org/abs/1610.02391), as MONAI computes it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -70,10 +72,11 @@ def last_feature_map(config: Task, network: nn.Module, image: Tensor) -> str:
     encoder = dict(network.named_modules()).get("body.encoder") if config.two_heads else None
     inside = {id(module) for module in (encoder or network).modules()}
 
-    def note(name: str) -> object:
+    def note(name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, given: object, output: object) -> None:  # noqa: ARG001 - torch's signature
-            spatial = isinstance(output, Tensor) and output.ndim == image.ndim and len(output) == 1
-            if spatial and min(output.shape[2:]) > 1 and output.requires_grad:
+            if not isinstance(output, Tensor) or output.ndim != image.ndim or len(output) != 1:
+                return
+            if min(output.shape[2:]) > 1 and output.requires_grad:
                 found.append(name)
 
         return hook

@@ -43,11 +43,13 @@ def mean_predictions(predictions: Sequence[Prediction]) -> Prediction:
     if len(predictions) == 1:
         return first
     # float64, so that the order of the members cannot move the last bit of what is stored
-    scores = np.mean([prediction.scores for prediction in predictions], axis=0, dtype=np.float64).astype(np.float32)
+    every_score = np.stack([prediction.scores for prediction in predictions])
+    scores: np.ndarray = every_score.mean(axis=0, dtype=np.float64).astype(np.float32)
     if first.map is None:
         return Prediction(first.case_id, scores)
-    total = np.zeros(first.map.shape, np.float32)
+    total: np.ndarray = np.zeros(first.map.shape, np.float32)
     for prediction in predictions:
+        assert prediction.map is not None, "all predictions of a case have a map, or none has"
         total += prediction.map
     return Prediction(first.case_id, scores, np.rint(total / np.float32(len(predictions))).astype(np.uint8))
 

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class ModelEma:
@@ -32,7 +32,8 @@ class ModelEma:
         if self.decay is None:
             return
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        averages, values = list(self.module.parameters()), list(self._source.parameters())
+        averages: list[Tensor] = list(self.module.parameters())
+        values: list[Tensor] = list(self._source.parameters())
         torch._foreach_lerp_(averages, values, 1 - decay)
         for average, value in zip(self.module.buffers(), self._source.buffers(), strict=True):
             average.copy_(value)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout import files
-from heldout.config import BaseConfig
 from heldout.config.legacy import first_spec
 from heldout.data.guide import Use
 from heldout.errors import UserError
 from heldout.predict.prediction import Prediction, mean_predictions
+from heldout.tasks import Task
 from heldout.train import runs
 from heldout.train.origin import find_origin, how_to_finish, open_origin
 
@@ -69,7 +69,9 @@ class FirstStage:
         if lost := [fit.folder for fit in held_out if case_id not in fit.record.sha256.maps]:
             raise UserError(f"{lost[0] / 'run.json'} lists no map of case {case_id}: delete {lost[0]} and train again")
         maps = [read_map(fit.folder, "oof", case_id, fit.record.sha256.maps[case_id]) for fit in held_out]
-        return mean_predictions([Prediction(case_id, np.zeros(len(one), np.float32), one) for one in maps]).map
+        mean = mean_predictions([Prediction(case_id, np.zeros(len(one), np.float32), one) for one in maps]).map
+        assert mean is not None, "the mean of maps is a map"
+        return mean
 
     def describe(self) -> dict[str, Any]:
         """What a decision keeps of it, as of a member."""
@@ -86,7 +88,7 @@ class FirstStage:
         return {"spec": self.spec, "tta": self.tta, "folders": folders}
 
 
-def find_first_stage(config: BaseConfig, dataset: Dataset) -> FirstStage | None:
+def find_first_stage(config: Task, dataset: Dataset) -> FirstStage | None:
     """The first stage of an experiment, checked; None where it has none.
 
     An experiment run under a budget stands on a first stage under the same budget, where that declares it.
@@ -109,7 +111,7 @@ def find_first_stage(config: BaseConfig, dataset: Dataset) -> FirstStage | None:
     return found
 
 
-def with_first_stage(dataset: Dataset, config: BaseConfig, *, progress: bool = True) -> Prepared:
+def with_first_stage(dataset: Dataset, config: Task, *, progress: bool = True) -> Prepared:
     """Prepared arrays of the training cases, with what a first stage adds to them.
 
     Raises:
@@ -120,7 +122,7 @@ def with_first_stage(dataset: Dataset, config: BaseConfig, *, progress: bool = T
     return open_prepared(dataset, config, progress=progress, guides=find_first_stage(config, dataset))
 
 
-def _check_kind(config: BaseConfig, source: BaseConfig, dataset: Dataset) -> None:
+def _check_kind(config: Task, source: Task, dataset: Dataset) -> None:
     from heldout.data.sides import mirror_order
 
     what = f"first_stage = {config.first_stage!r} of {config.spec}"
@@ -132,7 +134,7 @@ def _check_kind(config: BaseConfig, source: BaseConfig, dataset: Dataset) -> Non
         raise UserError(f"{what} has classes with a left and a right, which flips would mix up: use 'crop'")
 
 
-def _places(config: BaseConfig, source: BaseConfig, dataset: Dataset) -> list[tuple[int, int]]:
+def _places(config: Task, source: Task, dataset: Dataset) -> list[tuple[int, int]]:
     """Every seed and fold of the first stage.
 
     Raises:

@@ -126,7 +126,9 @@ def _fit(
     batches = Batches(config, dataset, shown, everything, key, pin_memory=torch.cuda.is_available())
     parts = build_parts(config, dataset, batches.labels, key, len(batches), warm_start)
     begun = None if warm_start is None else warm_start.describe(parts.network)
-    labels = pseudo and PseudoLabelsRecord(name=pseudo.name, sha256=pseudo.sha256, cases=len(pseudo.rows))
+    labels = None
+    if pseudo is not None:
+        labels = PseudoLabelsRecord(name=pseudo.name, sha256=pseudo.sha256, cases=len(pseudo.rows))
     device = parts.fabric.device
     held_out = HeldOut(config, dataset, prepared, validation.assign(fold=key[1]), device)
     miner = Miner(config, prepared, training, dataset.classes, dataset.exclusive, device, key)
@@ -204,7 +206,7 @@ def _run_epoch(fold: Fold) -> tuple[float, float]:
                 parts.fabric.clip_gradients(
                     parts.model, parts.optimizer, max_norm=config.gradient_clip, error_if_nonfinite=False
                 )
-            lr = parts.schedule.get_last_lr()[0]
+            lr = float(parts.schedule.get_last_lr()[0])
             parts.optimizer.step()
             parts.optimizer.zero_grad()
             parts.schedule.step()

@@ -32,7 +32,7 @@ class SampleKey(NamedTuple):
 
     epoch: int
     position: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides a method of tuples
     focus: tuple[int, ...] | None = None
 
 
@@ -44,7 +44,7 @@ class HardNegative(NamedTuple):
         focus: Its most probable voxel; None for classification.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides a method of tuples
     focus: tuple[int, ...] | None
 
 

@@ -20,7 +20,9 @@ AMPERE = (8, 0)
 ONE_CYCLE_START, ONE_CYCLE_END = 1 / 25, 1 / 25e4
 
 
-def choose_precision(wanted: str, device: str, capability: tuple[int, int] | None, flags: set[str]) -> Precision:
+def choose_precision(
+    wanted: Precision | Literal["auto"], device: str, capability: tuple[int, int] | None, flags: set[str]
+) -> Precision:
     """The number format of training.
 
     Args:
@@ -33,14 +35,14 @@ def choose_precision(wanted: str, device: str, capability: tuple[int, int] | Non
         What was wanted; for ``auto``, and for float16 where there is no CUDA to scale it, bfloat16 where the hardware
         multiplies it, else float16 on CUDA and float32 elsewhere.
     """
-    if wanted in ("32-true", "bf16-mixed") or (wanted == "16-mixed" and device == "cuda"):
+    if wanted != "auto" and (wanted != "16-mixed" or device == "cuda"):
         return wanted
     if device == "cuda":
         return "bf16-mixed" if capability is not None and capability >= AMPERE else "16-mixed"
     return "bf16-mixed" if device == "cpu" and flags & CPU_BF16 else "32-true"
 
 
-def machine_precision(wanted: str) -> Precision:
+def machine_precision(wanted: Precision | Literal["auto"]) -> Precision:
     """:func:`choose_precision` for this machine."""
     if torch.cuda.is_available():
         return choose_precision(wanted, "cuda", torch.cuda.get_device_capability(), set())

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from heldout.config import BaseConfig, load
 from heldout.errors import UserError
+from heldout.tasks import Task, load_task
 from heldout.train import runs
 
 if TYPE_CHECKING:
     from heldout.data.dataset import Dataset
 
 
-def find_origin(config: BaseConfig, field: Literal["warm_start", "first_stage"]) -> BaseConfig:
+def find_origin(config: Task, field: Literal["warm_start", "first_stage"]) -> Task:
     """The experiment that a field names, under the same budget where it declares that.
 
     What it stands on itself needs no look: it was held to the same rule when it was trained.
@@ -22,9 +22,9 @@ def find_origin(config: BaseConfig, field: Literal["warm_start", "first_stage"])
             one claims not to.
     """
     name = getattr(config, field)
-    source = load(name)
+    source = load_task(name)
     if "@" not in name and config.budget in source.budgets:
-        source = load(name, config.budget)
+        source = load_task(name, config.budget)
     if source.spec == config.spec:
         raise UserError(f"{field} = {name!r} names {config.spec} itself: name another experiment")
     if source.checkpoint == "best" and config.checkpoint != "best":
@@ -35,7 +35,7 @@ def find_origin(config: BaseConfig, field: Literal["warm_start", "first_stage"])
     return source
 
 
-def open_origin(config: BaseConfig, source: BaseConfig, dataset: Dataset, seed: int, fold: int) -> runs.FitRecord:
+def open_origin(config: Task, source: Task, dataset: Dataset, seed: int, fold: int) -> runs.FitRecord:
     """A finished fit of the experiment that ``config`` stands on.
 
     Raises:
@@ -53,7 +53,7 @@ def open_origin(config: BaseConfig, source: BaseConfig, dataset: Dataset, seed: 
     return runs.FitRecord(seed, fold, folder, record)
 
 
-def how_to_finish(source: BaseConfig, seed: int, fold: int) -> str:
+def how_to_finish(source: Task, seed: int, fold: int) -> str:
     """What to do about a fit that is not finished, in words."""
     for name, number, available in (("seeds", seed, source.seeds), ("folds", fold, source.fold_list)):
         if number not in available:

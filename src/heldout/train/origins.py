@@ -33,10 +33,10 @@ class Origins:
     def hashes(self) -> dict[str, str]:
         """The hash of each, by the field that names it: what ``config.json`` keeps as ``made_from``."""
         found = {
-            "warm_start": self.warm_start and self.warm_start.sha256,
-            "first_stage": self.first_stage and self.first_stage.key,
+            "warm_start": None if self.warm_start is None else self.warm_start.sha256,
+            "first_stage": None if self.first_stage is None else self.first_stage.key,
             "encoder_weights": self.encoder_weights,
-            "pseudo_labels": self.pseudo_labels and self.pseudo_labels.sha256,
+            "pseudo_labels": None if self.pseudo_labels is None else self.pseudo_labels.sha256,
         }
         return {field: digest for field, digest in found.items() if digest is not None}
 

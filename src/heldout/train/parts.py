@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -134,7 +134,8 @@ def build_parts(
         layout = torch.channels_last if config.dimensions == 2 else torch.channels_last_3d
     network.to(memory_format=layout)
     bare = build_optimizer(config, network, precision)
-    model, optimizer = fabric.setup(torch.compile(network) if config.compile else network, bare)
+    shown = cast("nn.Module", torch.compile(network)) if config.compile else network  # typed as a function by torch
+    model, optimizer = fabric.setup(shown, bare)
     loss = config.task_loss(dataset.exclusive, config.positive_weight(labels, dataset.exclusive))
     augment = config.build_augment() if config.dimensions == 3 else None
     return TrainState(

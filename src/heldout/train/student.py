@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from heldout import files
-from heldout.config import BaseConfig
 from heldout.data.checks import presence
 from heldout.data.dataset import Dataset
 from heldout.data.geometry import Geometry
@@ -19,6 +19,7 @@ from heldout.data.prepare import Prepared, open_prepared
 from heldout.data.sources import Source
 from heldout.errors import UserError
 from heldout.predict.store import read_map, read_table, to_mask
+from heldout.tasks import Task
 from heldout.train import runs
 from heldout.train.pseudo import LABELS, pseudo_folder
 
@@ -46,7 +47,7 @@ class PseudoLabels:
     maps: dict[str, str]
     sha256: str
 
-    def join(self, prepared: Prepared, dataset: Dataset, config: BaseConfig, *, progress: bool) -> Prepared:
+    def join(self, prepared: Prepared, dataset: Dataset, config: Task, *, progress: bool) -> Prepared:
         """Prepared arrays of the dataset and, beside them, of these cases."""
         source = _Labelled(dataset.source, self.folder, self.maps, dataset.exclusive)
         extra = open_prepared(
@@ -78,18 +79,18 @@ class ConcatPrepared(Prepared):
         return self.extra.geometry(case_id) if case_id in self.extra.entries else super().geometry(case_id)
 
 
-@dataclass(frozen=True, eq=False)
-class _Labelled:
+class _Labelled(Source):
     """A source whose masks are what a teacher said."""
 
-    source: Source
-    folder: Path
-    maps: dict[str, str]
-    exclusive: bool
+    classes: tuple[str, ...] = ()
+    exclusive: bool = True
+    kind: Literal["classification", "segmentation"] = "segmentation"
 
-    @property
-    def kind(self) -> str:
-        return "segmentation" if self.maps else "classification"
+    def __init__(self, source: Source, folder: Path, maps: dict[str, str], exclusive: bool) -> None:
+        super().__init__(source.root)
+        self.source, self.folder, self.maps = source, folder, maps
+        self.classes, self.exclusive, self.dimensions = source.classes, exclusive, source.dimensions
+        self.kind = "segmentation" if maps else "classification"
 
     def read_image(self, row: Any, *, salvage: bool = False) -> Image:  # noqa: ARG002 - as the teacher read it
         return self.source.read_image(row, salvage=True)
@@ -98,8 +99,11 @@ class _Labelled:
         case_id = row["case_id"]
         return to_mask(read_map(self.folder, LABELS, case_id, self.maps[case_id]), None, self.exclusive)
 
+    def _rows(self, found: list[str]) -> Iterable[dict[str, Any]]:
+        raise NotImplementedError("pseudo-labels have a table of cases of their own")
 
-def find_pseudo_labels(config: BaseConfig, dataset: Dataset, fold: int) -> PseudoLabels | None:
+
+def find_pseudo_labels(config: Task, dataset: Dataset, fold: int) -> PseudoLabels | None:
     """The pseudo-labels for a fold, or None where the experiment has none.
 
     Raises:
@@ -141,9 +145,7 @@ def find_pseudo_labels(config: BaseConfig, dataset: Dataset, fold: int) -> Pseud
     return PseudoLabels(config.pseudo_labels, place, rows, maps, digest)
 
 
-def _confident(
-    config: BaseConfig, dataset: Dataset, folder: Path, maps: dict[str, str], confidence: float
-) -> pd.DataFrame:
+def _confident(config: Task, dataset: Dataset, folder: Path, maps: dict[str, str], confidence: float) -> pd.DataFrame:
     columns = [f"p_{name}" for name in dataset.classes]
     scores = read_table(folder, LABELS).set_index("case_id")[columns]
     kept = []

@@ -13,9 +13,9 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from heldout.config import BaseConfig
 from heldout.data.dataset import Dataset
 from heldout.errors import UserError
+from heldout.tasks import Task
 from heldout.train import runs
 from heldout.train.origin import find_origin, how_to_finish, open_origin
 from heldout.train.record import WarmStartRecord
@@ -65,7 +65,7 @@ class WarmStart:
         return load_file(self.folder / "weights.safetensors")
 
 
-def find_warm_start(config: BaseConfig, dataset: Dataset, seed: int, fold: int) -> WarmStart | None:
+def find_warm_start(config: Task, dataset: Dataset, seed: int, fold: int) -> WarmStart | None:
     """The weights that a fold begins with, or None where the experiment has no ``warm_start``.
 
     An experiment run under a budget begins with a run under the same budget, where the other experiment declares it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -28,6 +28,11 @@ class PackedSource(Source):
         folder: The checked dataset, which holds ``packed.json`` and ``truth/``.
         record: Its ``packed.json``.
     """
+
+    classes: tuple[str, ...] = ()
+    exclusive: bool = True
+    kind: Literal["classification", "segmentation"] = "segmentation"
+    caveats: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, record: dict[str, Any]) -> None:
         about = record["source"]

@@ -69,11 +69,7 @@ class Source(ABC):
         choices: Options that accept certain values only.
     """
 
-    classes: tuple[str, ...] = ()
-    exclusive: bool = True
     dimensions: int = 2
-    kind: Literal["classification", "segmentation"] = "segmentation"
-    caveats: tuple[str, ...] = ()
     swaps: tuple[tuple[int, int], ...] = ()
     defaults: ClassVar[dict[str, Any]] = {}
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {}
@@ -89,6 +85,28 @@ class Source(ABC):
         for key, value in options.items():
             self._check_option(key, value)
         self._found: list[str] | None = None
+
+    # Properties, so that a layout may state them or compute them from its files.
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the target classes."""
+        return ()
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether only one class can hold at a time."""
+        return True
+
+    @property
+    def kind(self) -> Literal["classification", "segmentation"]:
+        """What the dataset was labeled for."""
+        return "segmentation"
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What a reader of its scores must know."""
+        return ()
 
     @classmethod
     def locate(cls, dataset: str, options: Mapping[str, Any]) -> Path:  # noqa: ARG003 - phantom uses them

@@ -56,8 +56,6 @@ class BratsSlices(Source):
     def __init__(self, root: Path, **options: Any) -> None:
         """See the class for the options."""
         super().__init__(root, **options)
-        self.classes = tuple(_TARGETS[self.options["target"]])
-        self.exclusive = self.options["target"] != "regions"
         self.modalities = tuple(name.strip() for name in self.options["modalities"].split(","))
         unknown = [name for name in self.modalities if name not in MODALITIES]
         if unknown or len(set(self.modalities)) < len(self.modalities):
@@ -66,6 +64,16 @@ class BratsSlices(Source):
             )
         if not 0 <= self.options["empty_share"] <= 1:
             raise UserError(f"source_options empty_share = {self.options['empty_share']}: choose 0 ... 1")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the target."""
+        return tuple(_TARGETS[self.options["target"]])
+
+    @property
+    def exclusive(self) -> bool:
+        """Regions overlap, labels do not."""
+        return bool(self.options["target"] != "regions")
 
     def read_image(self, row: Mapping[str, Any], *, salvage: bool = False) -> Image:  # noqa: ARG002 - volumes are whole
         """Read a slice, one channel per modality; see :meth:`Source.read_image`."""

@@ -27,6 +27,9 @@ _SUBMIT_SHARE = 0.1
 _POSITIVE_SHARE = 0.3
 
 
+SYNTHETIC = ("Synthetic images: scores say that the machinery works, nothing about medicine.",)
+
+
 class Phantom(Source):
     """Lesions of two sizes, on disk as a label map: 1 small, 2 large.
 
@@ -36,7 +39,7 @@ class Phantom(Source):
     """
 
     classes: tuple[str, ...] = ("small", "large")
-    caveats: tuple[str, ...] = ("Synthetic images: scores say that the machinery works, nothing about medicine.",)
+    exclusive: bool = True
     defaults: ClassVar[dict[str, Any]] = {
         "dimensions": 2,
         "patients": 0,
@@ -52,6 +55,11 @@ class Phantom(Source):
         super().__init__(root, **options)
         self.dimensions = self.options["dimensions"]
         self.exclusive = self.options["exclusive"]
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Nothing here is real."""
+        return SYNTHETIC
 
     @classmethod
     def locate(cls, dataset: str, options: Mapping[str, Any]) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 
 from heldout import files
 from heldout.data.sources import Source
-from heldout.data.sources.phantom import Phantom
+from heldout.data.sources.phantom import SYNTHETIC, Phantom
 from heldout.data.sources.rsna_aneurysm import LOCATIONS, PRESENT, RsnaAneurysm
 from heldout.errors import UserError
 
@@ -57,7 +57,7 @@ class PhantomAneurysm(RsnaAneurysm, Phantom):
     @property
     def caveats(self) -> tuple[str, ...]:
         """Those of the layout, and that nothing here is real."""
-        return (*Phantom.caveats, *super().caveats)
+        return (*SYNTHETIC, *super().caveats)
 
     @property
     def _recipe(self) -> dict[str, int]:

@@ -47,11 +47,6 @@ class PhantomLesions(Atlas, Phantom):
         """
         return super().locate(dataset or "phantom_lesions", options)
 
-    @property
-    def caveats(self) -> tuple[str, ...]:
-        """Nothing here is real."""
-        return Phantom.caveats
-
     def tables(self) -> list[Path]:
         """None: the file names say everything."""
         return []

@@ -100,6 +100,7 @@ class FailSafe:
 
     def _images(self) -> Images:
         while True:
+            assert self._waiting is not None, "the case is read before it is asked for"
             yield self._waiting
 
     def _failed(self, row: Mapping[str, Any], error: Exception) -> Blended:

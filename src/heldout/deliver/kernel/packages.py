@@ -54,9 +54,9 @@ def needed(used: Sequence[str], requirements: str) -> tuple[dict[str, str], list
     from packaging.utils import canonicalize_name
 
     there = {canonicalize_name(name) for name in image()["packages"]}
-    versions = {canonicalize_name(name): number for name, number in (one.split("==") for one in used)}
+    versions: dict[str, str] = {canonicalize_name(name): number for name, number in (one.split("==") for one in used)}
     lines = (line.partition("#")[0].strip() for line in requirements.splitlines())
-    waiting = {canonicalize_name(Requirement(line).name) for line in lines if line} & set(versions)
+    waiting = set(versions).intersection(canonicalize_name(Requirement(line).name) for line in lines if line)
     if "pydicom" in versions:
         versions |= {name: version(name) for name in DECODERS if _installed(name)}
         waiting |= {name for name in DECODERS if name in versions}

@@ -94,8 +94,8 @@ def replay(script: Path, bundle: Path, cases: Path, expected: Path, *, mode: str
             good = log["cases"]
             if mode == "server":
                 good = _compared_rows(working / "submission.parquet", set(series), expected, found)
-            times = (log[name] for name in ("start_seconds", "seconds_per_case", "slowest"))
-            return Replay(good, compare(expected, found), *times, tuple(log["packages"]), bad)
+            start, each, slowest = (log[name] for name in ("start_seconds", "seconds_per_case", "slowest"))
+            return Replay(good, compare(expected, found), start, each, slowest, tuple(log["packages"]), bad)
         finally:
             _set_writable(kaggle / "input", True)
 

@@ -35,7 +35,7 @@ def check(
     table: pd.DataFrame,
     expected: pd.DataFrame | None,
     form: str,
-    sizes: Mapping[str, tuple[int, ...]] | None = None,
+    sizes: Mapping[str, tuple[int, int]] | None = None,
     name: str = "the submission",
 ) -> None:
     """Refuse a table that a competition would not score as meant.
@@ -80,7 +80,7 @@ def _check_ids(keys: pd.DataFrame, expected: pd.DataFrame | None, name: str) -> 
     raise UserError(f"{name} row {row + 2}: the order of the ids differs from the sample's: {AGAIN}")
 
 
-def _problem(value: object, form: str, size: tuple[int, ...] | None) -> str:
+def _problem(value: object, form: str, size: tuple[int, int] | None) -> str:
     """What is wrong with a value; empty where nothing is."""
     if form == "csv":
         text = str(value)

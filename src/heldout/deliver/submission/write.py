@@ -12,7 +12,6 @@ import numpy as np
 
 from heldout import files
 from heldout.blend.decision import Decision
-from heldout.config import load
 from heldout.data.image import Image
 from heldout.data.readers import format_of
 from heldout.deliver.masks import mask_files
@@ -20,6 +19,7 @@ from heldout.deliver.submission import rle
 from heldout.deliver.submission.check import check, read_submission
 from heldout.deliver.submission.sample import arrange, asked_for, case_names, empty_text, image_paths, read_sample
 from heldout.errors import UserError
+from heldout.tasks import load_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,7 @@ def check_file(decision: Decision, path: Path) -> int:
     """
     from heldout.data.cases import open_dataset
 
-    config = load(decision.members[0].spec)
+    config = load_task(decision.members[0].spec)
     if config.submission == "masks":
         raise UserError(f"{config.spec} submits a zip of masks, and {path.name} can only be checked where it is CSV")
     dataset = open_dataset(config)
@@ -99,7 +99,7 @@ class SubmissionWriter:
     """
 
     def __init__(self, decision: Decision, cases: pd.DataFrame, root: Path) -> None:
-        config = load(decision.members[0].spec)
+        config = load_task(decision.members[0].spec)
         if config.submission == "rle" and config.dimensions != 2:
             raise UserError(f"{config.spec}: submission = 'rle' is for images; write submission = 'masks' for volumes")
         if config.submission != "csv" and config.kind != "segmentation":
@@ -110,12 +110,13 @@ class SubmissionWriter:
         self.names = case_names(self.cases, self.sample, self.classes)
         self._like = {row.case_id: nifti_path(root, row.image) for row in self.cases.itertuples()}
         self._affines: dict[str, np.ndarray | None] = {}
-        self._sizes: dict[str, tuple[int, ...]] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}  # of the images' last two axes
 
     def watch(self, images: Iterable[tuple[str, Image]]) -> Iterator[tuple[str, Image]]:
         """Pass images on, and remember where in space they lie."""
         for case_id, image in images:
-            self._affines[case_id], self._sizes[case_id] = image.affine, image.full_shape
+            height, width = image.full_shape[-2:]
+            self._affines[case_id], self._sizes[case_id] = image.affine, (height, width)
             yield case_id, image
 
     def write(self, results: Iterable[Blended], stem: Path) -> Path:
@@ -145,7 +146,7 @@ class SubmissionWriter:
         Raises:
             UserError: naming the row, the column and the remedy.
         """
-        sizes = {}
+        sizes: dict[str, tuple[int, int]] = {}
         for shown, case_id in self.names.items() if self.form == "rle" else ():
             sizes |= dict.fromkeys([shown, *(f"{shown}_{label}" for label in self.classes)], self._sizes[case_id])
         check(table, self._expected(), self.form, sizes, name)
@@ -159,8 +160,10 @@ class SubmissionWriter:
 
     def _values(self, result: Blended) -> dict[str, float] | dict[str, str]:
         if self.form == "rle":
-            self._sizes[result.case_id] = result.mask.shape[1:]
-            return mask_texts(result.mask, self.classes, empty_text(self.sample))
+            mask = _mask_of(result)
+            height, width = mask.shape[-2:]
+            self._sizes[result.case_id] = height, width
+            return mask_texts(mask, self.classes, empty_text(self.sample))
         return probabilities(result.scores, self.classes)
 
     def _masks(self, results: Iterable[Blended]) -> Iterator[tuple[str, bytes]]:
@@ -168,7 +171,12 @@ class SubmissionWriter:
         for result in results:
             case_id = result.case_id
             stem, affine = shown[case_id].partition(".nii")[0], self._affines[case_id]
-            yield from mask_files(stem, result.mask, self.classes, affine=affine, like=self._like[case_id])
+            yield from mask_files(stem, _mask_of(result), self.classes, affine=affine, like=self._like[case_id])
+
+
+def _mask_of(result: Blended) -> np.ndarray:
+    assert result.mask is not None, "only a segmentation is submitted as masks"
+    return result.mask
 
 
 def probabilities(scores: np.ndarray, classes: tuple[str, ...]) -> dict[str, float]:

@@ -20,6 +20,7 @@ from heldout.deliver.kernel.runtime import open_bundle, write_log
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from heldout.config import BaseConfig
@@ -107,7 +108,7 @@ def is_served(config: BaseConfig) -> bool:
     return issubclass(source_class(config.source), RsnaAneurysm)
 
 
-def as_row(scores: Sequence[float], decision: Decision) -> pd.DataFrame:
+def as_row(scores: Sequence[float] | np.ndarray, decision: Decision) -> pd.DataFrame:
     """Probabilities by class as one row in the competition's columns, without an id."""
     import pandas as pd
 
