@@ -59,11 +59,7 @@ class Source(ABC):
     """A dataset's layout on disk.
 
     Attributes:
-        classes: Names of the target classes, in the order of the label map's values 1 ... K.
-        exclusive: Whether a pixel (segmentation) or a case (classification) can have one class only.
         dimensions: Spatial axes, 2 or 3.
-        kind: What the dataset was labeled for; masks also give classification labels by their presence.
-        caveats: Sentences about the data that a reader of its scores must know.
         swaps: Pairs of indices of classes that are one another's mirror image from left to right; volumes only.
         defaults: Options and their defaults; an option's value must have its default's type.
         choices: Options that accept certain values only.
@@ -86,26 +82,24 @@ class Source(ABC):
             self._check_option(key, value)
         self._found: list[str] | None = None
 
-    # Properties, so that a layout may state them or compute them from its files.
-
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the target classes."""
+        """Names of the target classes, in the order of the label map's values 1 ... K."""
         return ()
 
     @property
     def exclusive(self) -> bool:
-        """Whether only one class can hold at a time."""
+        """Whether a pixel (segmentation) or a case (classification) can have one class only."""
         return True
 
     @property
     def kind(self) -> Literal["classification", "segmentation"]:
-        """What the dataset was labeled for."""
+        """What the dataset was labeled for; masks also give classification labels by their presence."""
         return "segmentation"
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What a reader of its scores must know."""
+        """Sentences about the data that a reader of its scores must know."""
         return ()
 
     @classmethod
