@@ -31,7 +31,8 @@ def slide(
     size = image.shape[2:]
     places = list(product(*(_places(n, length, overlap) for n, length in zip(size, window, strict=True))))
     weight = _weights(window, image.device).to(image.dtype)
-    total, count = None, image.new_zeros(1, 1, *size)
+    total: Tensor | None = None
+    count = image.new_zeros(1, 1, *size)
     for first in range(0, len(places), batch_size):
         chosen = places[first : first + batch_size]
         parts = [image[:, :, *place] for place in chosen]
@@ -39,8 +40,10 @@ def slide(
         if total is None:
             total = image.new_zeros(1, values.shape[1], *size)
         for place, value in zip(chosen, values, strict=True):
-            total[0, :, *place] += value * weight
-            count[0, 0, *place] += weight
+            at: tuple[int | slice, ...] = (0, slice(None), *place)
+            total[at] += value * weight
+            count[at] += weight
+    assert total is not None, "there is one window at least"
     return total / count
 
 
