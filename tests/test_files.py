@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,13 @@ def test_the_second_process_is_told_who_holds_the_folder(tmp_path):
     assert (
         subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(files.REPOSITORY / "src")}).returncode == 0
     )
+
+
+@pytest.mark.parametrize("path", ["/dev/full", "/dev/null", "/dev/zero"])
+def test_a_device_is_neither_replaced_nor_read(path):
+    before = Path(path).stat().st_rdev
+    with pytest.raises(UserError, match=f"{path} is not a regular file.*name another file"):
+        files.write_bytes(Path(path), b"0")
+    with pytest.raises(UserError, match=f"{path} is not a regular file: name a JSON file"):
+        files.read_json(Path(path))
+    assert Path(path).stat().st_rdev == before

@@ -50,7 +50,13 @@ def dataset_root(name: str) -> Path:
 
 @contextlib.contextmanager
 def atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a temporary file beside ``path`` that replaces it when the block ends without an error."""
+    """Open a temporary file beside ``path`` that replaces it when the block ends without an error.
+
+    Raises:
+        UserError: ``path`` is a folder or a device, which no file may replace.
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a regular file and is not replaced: name another file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed below, before the rename
         mode,
@@ -93,8 +99,10 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: the file is missing or is not JSON.
+        UserError: the file is missing, is not a regular file, or is not JSON.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a regular file: name a JSON file")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -237,3 +238,10 @@ def test_a_frame_that_claims_another_shape_is_refused():
     data, about = encode(np.zeros((1, 4, 4, 4), np.float16))
     with pytest.raises(UserError, match="image x is damaged"):
         decode(data, {**about, "shape": [1, 4, 4, 5]}, "image x")
+
+
+def test_a_device_is_no_pack():
+    with pytest.raises(UserError, match="/dev/zero is not a regular file: name a file that `pack` wrote"):
+        unpack(Path("/dev/zero"))
+    with pytest.raises(UserError, match="--output /dev/full is not a regular file: name the file to write"):
+        pack([], Path("/dev/full"))

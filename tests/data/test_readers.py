@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
+import zlib
 
 import nibabel
 import numpy as np
@@ -357,3 +359,31 @@ def test_npz_defects_are_refused(tmp_path):
     refused(lambda: npz.read(tmp_path / "flip.npz#x:0"), "flip.npz", "damaged", "restore")
     np.savez(tmp_path / "pickle.npz", x=np.array([{}], object))
     refused(lambda: npz.read(tmp_path / "pickle.npz#x:0"), "pickle.npz", "restore")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [(12_000, 12_000), (8193, 8192), (20_000, 20_000)])
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
+def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path, gray, monkeypatch, size, ending):
+    path = save(tmp_path / f"huge.{ending}", gray)
+    data = bytearray(path.read_bytes())
+    height, width = size
+    if ending == "png":
+        data[16:24] = struct.pack(">II", width, height)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    elif ending == "jpg":
+        place = data.index(b"\xff\xc0") + 5
+        data[place : place + 4] = struct.pack(">HH", height, width)
+    else:
+        start = struct.unpack("<I", data[4:8])[0]
+        count = struct.unpack("<H", data[start : start + 2])[0]
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag = struct.unpack("<H", data[entry : entry + 2])[0]
+            if tag in (256, 257):
+                value = width if tag == 256 else height
+                data[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, value)
+    path.write_bytes(data)
+    monkeypatch.setattr(Pillow.Image, "load", lambda _: pytest.fail("it was decoded"))
+    for read in (open_any, open_mask, displayed_size):
+        with pytest.raises(BadFile, match=rf"huge.{ending} has .* pixels, more than .* scale it down"):
+            read(path)

@@ -64,6 +64,8 @@ def unpack(path: Path, *, progress: bool = True, workers: int | None = None) -> 
     Raises:
         UserError: the file is damaged or no pack, or the dataset's folder holds other cases or folds.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a regular file: name a file that `pack` wrote")
     with _explained(path):
         record, tables, cases = _read(path)
         folder = files.home() / "working" / "data" / record["folder"]

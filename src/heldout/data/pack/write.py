@@ -57,8 +57,9 @@ def pack(configs: Sequence[BaseConfig], output: Path, *, progress: bool = True, 
     Raises:
         UserError: the experiments stand on several datasets, or on one that was itself unpacked.
     """
-    if output.is_dir():
-        raise UserError(f"--output {output} is a folder: name the file to write")
+    if output.exists() and not output.is_file():
+        what = "a folder" if output.is_dir() else "not a regular file"
+        raise UserError(f"--output {output} is {what}: name the file to write")
     datasets = [open_dataset(config) for config in configs]
     first = datasets[0]
     for config, dataset in zip(configs, datasets, strict=True):

@@ -83,9 +83,11 @@ def displayed_size(path: Path) -> tuple[int, int]:
         BadFile: the file is missing or its header is damaged.
     """
     try:
-        with Pillow.open(path, formats=("JPEG", "PNG", "TIFF")) as picture:
+        with jpeg.open_picture(path, path, ("JPEG", "PNG", "TIFF")) as picture:
             width, height = picture.size
             turned = picture.format != "TIFF" and picture.getexif().get(_ORIENTATION, 1) >= 5
+    except BadFile:
+        raise
     except jpeg.DECODER_ERRORS as error:
         raise BadFile(f"{path} cannot be opened as a picture ({error}): restore it from its source") from None
     return (width, height) if turned else (height, width)
@@ -103,7 +105,7 @@ def _decode(path: Path, data: bytes, *, mask: bool = False) -> np.ndarray:
     if data.startswith(b"\x89PNG"):
         _check_png(path, data)
     try:
-        with Pillow.open(io.BytesIO(data), formats=("PNG", "TIFF")) as picture:
+        with jpeg.open_picture(path, io.BytesIO(data), ("PNG", "TIFF")) as picture:
             pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
             if pages > 1:
                 raise BadFile(f"{path} holds {pages} pages: split it into one file per picture, or into a NIfTI volume")
@@ -113,6 +115,8 @@ def _decode(path: Path, data: bytes, *, mask: bool = False) -> np.ndarray:
             if not narrowed:
                 indices = mask and picture.mode in _PALETTE
                 return _orient(_indices(picture) if indices else _pixels(path, picture), orientation)
+    except BadFile:
+        raise
     except jpeg.DECODER_ERRORS as error:
         raise BadFile(f"{path} cannot be decoded ({error}): restore it from its source") from None
     # Pillow cuts colors of 16 bits to 8; OpenCV keeps them, and rotates the picture by itself.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ DECODER_ERRORS = (
     struct.error,
     Pillow.DecompressionBombError,
 )
+MAX_PIXELS = 2**26  # 8192 x 8192: in color, with the copies that decoding makes, below 1 GB
 _END = b"\xff\xd9"
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -92,10 +94,36 @@ def _scans(data: bytes) -> tuple[int | None, bool, bool]:
     return end, scans == 1 and not progressive, complete
 
 
+def open_picture(path: Path, source: Path | io.BytesIO, formats: tuple[str, ...]) -> Pillow.Image:
+    """Open a picture without decoding it, and check its size before memory is taken for its pixels.
+
+    Raises:
+        BadFile: it has more than ``MAX_PIXELS`` pixels.
+    """
+    size = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # the limit below is stricter
+        try:
+            picture = Pillow.open(source, formats=formats)
+            size = picture.size
+        except Pillow.DecompressionBombError:
+            pass
+    if size is None or size[0] * size[1] > MAX_PIXELS:
+        if size is not None:
+            picture.close()
+        raise BadFile(
+            f"{path} has {' x '.join(map(str, size)) if size else 'too many'} pixels, more than the {MAX_PIXELS} "
+            f"allowed: scale it down, or cut it into tiles"
+        )
+    return picture
+
+
 def _open(path: Path, data: bytes) -> Pillow.Image:
     try:
-        picture = Pillow.open(io.BytesIO(data), formats=("JPEG",))
+        picture = open_picture(path, io.BytesIO(data), ("JPEG",))
         picture.load()
+    except BadFile:
+        raise
     except DECODER_ERRORS as error:
         raise BadFile(f"{path} cannot be decoded ({error}): restore it from its source") from None
     return picture
