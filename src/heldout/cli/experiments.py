@@ -85,9 +85,9 @@ def fields(
     elif budget is not None or settings:
         raise UserError("--budget and --set belong to an experiment: name one, as in `python run.py fields exp042`")
     else:
-        from heldout import tasks
+        from heldout.tasks import TASKS
 
-        found = [row for name in tasks.__all__ if name != "Task" for row in field_rows(getattr(tasks, name)())]
+        found = [row for task in TASKS for row in field_rows(task())]
         rows = list({(row.set_by, row.name): row for row in found}.values())
     if as_json:
         print_json([vars(row) for row in rows])

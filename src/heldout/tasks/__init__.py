@@ -6,4 +6,16 @@ from heldout.tasks.loading import load_family, load_task
 from heldout.tasks.multitask import MultiTask2D
 from heldout.tasks.segment import Segment2D, Segment3D
 
-__all__ = ["Classify2D", "Classify3D", "MultiTask2D", "Segment2D", "Segment3D", "Task", "load_family", "load_task"]
+TASKS: tuple[type[Task], ...] = (Classify2D, Classify3D, MultiTask2D, Segment2D, Segment3D)
+
+__all__ = [
+    "TASKS",
+    "Classify2D",
+    "Classify3D",
+    "MultiTask2D",
+    "Segment2D",
+    "Segment3D",
+    "Task",
+    "load_family",
+    "load_task",
+]

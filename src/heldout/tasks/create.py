@@ -31,7 +31,7 @@ def write_experiment(name: str, parent: str, title: str, settings: list[str]) ->
         UserError: the name is taken or not an experiment's, the title does not fit in a line, there is no such parent,
             or a field does not fit.
     """
-    from heldout import tasks
+    from heldout.tasks import TASKS
 
     path = files.REPOSITORY / "exps" / f"{name}.py"
     if not re.fullmatch(r"exp\d{3}(_[a-z0-9]+)*", name):
@@ -42,7 +42,7 @@ def write_experiment(name: str, parent: str, title: str, settings: list[str]) ->
         raise UserError(
             f"--title {title!r}: write one line of 1 to {LONGEST_TITLE} letters, without double quotes and backslashes"
         )
-    if parent in tasks.__all__:
+    if parent in {task.__name__ for task in TASKS}:
         imported, base = f"from heldout.tasks import {parent}", parent
     else:
         base = type(load(parent)).__name__
