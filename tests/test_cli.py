@@ -50,7 +50,7 @@ def test_without_words_there_is_help(capsys):
         (["exp001", "--set", "lr=-1"], "lr = -1"),
         (["predict", "exp001", "--output", "x"], "missing option '--input'"),
         (["results"], "holds no finished run"),
-        (["unpack", "/"], "/: Is a directory; check the path"),
+        (["unpack", "/"], "/ is not a regular file: name a file that `pack` wrote"),
         (["pack", "exp001", "--output", "/"], "--output / is a folder: name the file to write"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
