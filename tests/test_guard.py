@@ -35,6 +35,7 @@ def guard(tmp_path, monkeypatch):
         ("table.csv", b"1" * 1_000_001),
         ("working/runs/exp001/notes.txt", b"x"),
         ("figure.png", b"\x89PNG"),
+        ("tests/blend/sealed_before/other.tar.xz", b"\xfd7zXZ\x00"),
     ],
 )
 def test_what_must_not_be_committed_is_refused(guard, capsys, name, content):
@@ -49,6 +50,7 @@ def test_what_must_not_be_committed_is_refused(guard, capsys, name, content):
         ("input/README.md", b"# input\n"),
         ("docs/overlay.png", b"\x89PNG"),
         ("benchmarks/results/blend.png", b"\x89PNG"),
+        ("tests/blend/sealed_before/masks.tar.xz", b"\xfd7zXZ\x00"),
         ("empty", b""),
     ],
 )
