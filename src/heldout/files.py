@@ -120,7 +120,7 @@ def read_record(path: Path, fields: Mapping[str, type | tuple[type, ...]], remed
         remedy: What to do about a damaged one, in words.
 
     Raises:
-        UserError: the file is missing or is no such object.
+        UserError: the file is missing, or is not such an object.
     """
     record = read_json(path)
     stored = record if isinstance(record, dict) else {}

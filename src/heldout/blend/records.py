@@ -119,7 +119,7 @@ class DecisionScore(DecisionRecord):
     Attributes:
         in_sample: Tuned and scored on the same cases.
         cross_fitted: Every fold scored with what was tuned on the others; None with one finished fold.
-        optimism: How far the first flatters.
+        optimism: How much better the in-sample score is than the cross-fitted one.
         low, high: 95 % interval of the second over patients.
     """
 
