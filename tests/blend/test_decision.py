@@ -173,7 +173,7 @@ def test_changed_code_is_found_when_freezing(runs, monkeypatch):
 
     prepare = apply.prepare_image
     monkeypatch.setattr(apply, "prepare_image", lambda *given: (lambda a, g: (a // 2, g))(*prepare(*given)))
-    with pytest.raises(UserError, match=r"does not come out as it did after training .*train exp911 again"):
+    with pytest.raises(UserError, match=r"is not reproduced as it was after training .*train exp911 again"):
         freeze("duo")
 
 

@@ -13,10 +13,10 @@ import torch
 from heldout.blend.apply import apply_decision, predict_case
 from heldout.blend.costs import measure
 from heldout.blend.decision import load_decision
-from heldout.blend.kept import _predict as predict_again
-from heldout.blend.kept import choose_cases, compare
 from heldout.blend.members import load_member, stored_prediction
 from heldout.blend.networks import Networks
+from heldout.blend.reference import _predict as predict_again
+from heldout.blend.reference import choose_cases, compare
 from heldout.blend.verify import verify
 from heldout.config import load
 from heldout.data.cases import open_dataset

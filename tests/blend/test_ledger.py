@@ -1,4 +1,4 @@
-"""Each look at a test part is on record before its score, counted, and cannot be made unseen."""
+"""Each evaluation of a test part is on record before its score, counted, and cannot be made unseen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from heldout.predict.prediction import to_mask
 from heldout.predict.store import read_map
 
 
-def look(name, **options):
+def evaluate(name, **options):
     return ledger.test(load_decision(name), **options)
 
 
@@ -29,18 +29,18 @@ def lines():
 
 
 @pytest.fixture
-def looked(runs):
+def evaluated(runs):
     """Two decisions tested."""
-    return look("exp911"), look("exp914")
+    return evaluate("exp911"), evaluate("exp914")
 
 
 def test_a_sealed_blend_is_scored_on_the_test_part(runs):
     blend(["exp911", "exp912"], "duo", trials=6, progress=False)
     with pytest.raises(UserError, match="blend duo is not frozen"):
-        look("duo")
+        evaluate("duo")
     assert not chain.ledger_path().exists()
     freeze("duo")
-    result, decision, dataset = look("duo"), load_decision("duo"), load_member("exp911").dataset
+    result, decision, dataset = evaluate("duo"), load_decision("duo"), load_member("exp911").dataset
     sealed, classes = open_sealed(dataset), dataset.classes
     rows = []
     for case_id in dataset.part("test")["case_id"]:
@@ -58,14 +58,14 @@ def test_a_sealed_blend_is_scored_on_the_test_part(runs):
     assert ledger.read_ledger()[0].evaluation.decision == decision.seal
 
 
-def test_looks_are_counted_for_the_decision_and_for_the_test_part(looked):
-    first, second = looked
-    assert (first.looks, first.dataset_looks) == (1, 1)
-    assert (second.looks, second.dataset_looks) == (1, 2)
-    third = look("exp911", look_again="the reader wanted to see it")
-    assert (third.looks, third.dataset_looks) == (2, 3)
+def test_evaluations_are_counted_for_the_decision_and_for_the_test_part(evaluated):
+    first, second = evaluated
+    assert (first.decision_evals, first.dataset_evals) == (1, 1)
+    assert (second.decision_evals, second.dataset_evals) == (1, 2)
+    third = evaluate("exp911", reason="the reader wanted to see it")
+    assert (third.decision_evals, third.dataset_evals) == (2, 3)
     assert third.score == first.score
-    names = [(one.evaluation.name, one.result.score, one.evaluation.look_again) for one in ledger.read_ledger()]
+    names = [(one.evaluation.name, one.result.score, one.evaluation.reason) for one in ledger.read_ledger()]
     assert names == [
         ("exp911", pytest.approx(first.score), None),
         ("exp914", pytest.approx(second.score), None),
@@ -74,14 +74,14 @@ def test_looks_are_counted_for_the_decision_and_for_the_test_part(looked):
 
 
 @pytest.mark.parametrize("reason", [None, "", "  "])
-def test_a_second_look_without_a_reason_is_refused(looked, reason):
+def test_a_second_evaluation_without_a_reason_is_refused(evaluated, reason):
     before = lines()
     with pytest.raises(UserError, match=r"exp911 was tested on 2\d{3}-.*say why with --look-again"):
-        look("exp911", look_again=reason)
+        evaluate("exp911", reason=reason)
     assert lines() == before
 
 
-def test_the_look_is_written_before_the_labels_are_opened(runs, monkeypatch):
+def test_the_evaluation_is_written_before_the_labels_are_opened(runs, monkeypatch):
     import heldout.data.cases as cases
 
     seen = []
@@ -93,10 +93,12 @@ def test_the_look_is_written_before_the_labels_are_opened(runs, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(cases, "open_sealed", opened)
         with pytest.raises(UserError, match="power cut"):
-            look("exp911")
+            evaluate("exp911")
     assert seen == ["look"]
     assert ledger.read_ledger()[0].result is None
-    assert look("exp911").looks == 2, "a look that ended before its score may be repeated, and counts"
+    assert evaluate("exp911").decision_evals == 2, (
+        "an evaluation that ended before its score may be repeated, and counts"
+    )
 
 
 def spoil_first(text):
@@ -115,34 +117,34 @@ TAMPERING = {
 
 
 @pytest.mark.parametrize("what", TAMPERING)
-def test_tampering_is_detected(looked, what):
+def test_tampering_is_detected(evaluated, what):
     change, message = TAMPERING[what]
     chain.ledger_path().write_text("".join(line + "\n" for line in change(lines())))
     with pytest.raises(UserError, match=rf"ledger.jsonl .*{message}.*restore the ledger"):
         ledger.read_ledger()
     with pytest.raises(UserError, match=r"restore the ledger"):
-        look("exp912")
+        evaluate("exp912")
 
 
-def test_a_torn_last_line_is_named_and_left_alone(looked):
+def test_a_torn_last_line_is_named_and_left_alone(evaluated):
     path = chain.ledger_path()
     torn = path.read_bytes()[:-40]
     path.write_bytes(torn)
     with pytest.raises(UserError, match=r"ledger.jsonl line 4 is cut off: restore the ledger"):
-        look("exp912")
+        evaluate("exp912")
     assert path.read_bytes() == torn
 
 
-def test_a_deleted_ledger_is_missed(looked):
+def test_a_deleted_ledger_is_missed(evaluated):
     chain.ledger_path().unlink()
     with pytest.raises(UserError, match="holds 0 entries and should begin with 4 others"):
         ledger.read_ledger()
 
 
-def test_a_kill_between_the_two_files_does_no_harm(looked):
+def test_a_kill_between_the_two_files_does_no_harm(evaluated):
     head = chain.ledger_path().parent / ".ledger" / "head.json"
     before = head.read_text()
-    look("exp912")
+    evaluate("exp912")
     head.write_text(before)
     assert len(ledger.read_ledger()) == 3
 
@@ -155,14 +157,14 @@ def test_a_dataset_without_a_test_part_is_refused(runs):
     config = load("exp914+test_fraction=0.0,epochs=1")
     fit_fold(config, open_dataset(config), 0, 0, quiet=True)
     with pytest.raises(UserError, match="dataset phantom has no test part: set test_fraction above 0"):
-        look(config.spec)
+        evaluate(config.spec)
 
 
-def test_a_look_reads_every_out_of_fold_map_again(runs):
+def test_an_evaluation_reads_every_out_of_fold_map_again(runs):
     path = next((load_member("exp911").fits[0].folder / "oof_maps").glob("*.b2nd"))
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(UserError, match=rf"exp911 is not what was validated: .*{path.name} changed"):
-        look("exp911")
+        evaluate("exp911")
     assert not chain.ledger_path().exists()
 
 
@@ -170,7 +172,7 @@ def test_calibrated_scores_are_scored_on_the_test_part(runs, monkeypatch):
     monkeypatch.setattr(calibrate, "FEWEST_CASES", 1)  # the phantoms are too few to calibrate anything by
     decision = blend(["exp914"], "labels", trials=4, calibrate="temperature", progress=False)
     freeze("labels")
-    result = look("labels")
+    result = evaluate("labels")
     table = pd.read_parquet(result.path)
     labels = open_sealed(load_member("exp914").dataset).labels.set_index("case_id").loc[table["case_id"]].reset_index()
     scored = table.assign(**{f"y_{name}": labels[f"y_{name}"] for name in decision.classes})

@@ -9,8 +9,8 @@ import pytest
 from heldout.blend.apply import apply_decision, blend_case
 from heldout.blend.decision import load_decision
 from heldout.blend.freeze import freeze
-from heldout.blend.kept import check_predictions
 from heldout.blend.members import check_together, load_member, parse_member
+from heldout.blend.reference import check_reference
 from heldout.blend.search import blend
 from heldout.blend.values import WHOLE
 from heldout.blend.verify import verify
@@ -71,15 +71,15 @@ def test_a_head_that_says_something_else_than_it_did_is_found(runs, monkeypatch)
         patch.setattr(
             multitask.MultiTask2D, "classify_head", lambda _, outputs: outputs["label"].float().sigmoid() * 0.99
         )
-        with pytest.raises(UserError, match=r"case \w+ does not come out as it did after training \(probability off"):
+        with pytest.raises(UserError, match=r"case \w+ is not reproduced as it was after training \(probability off"):
             freeze("heads")
     freeze("heads")
     sealed = load_decision("heads")
-    assert check_predictions(sealed) == []
+    assert check_reference(sealed) == []
     monkeypatch.setattr(
         multitask.MultiTask2D, "classify_head", lambda _, outputs: outputs["label"].float().sigmoid() * 0.99
     )
-    assert any("otherwise than validated (probability off" in change for change in check_predictions(sealed))
+    assert any("otherwise than validated (probability off" in change for change in check_reference(sealed))
 
 
 def test_a_head_alone_is_a_classification(runs):

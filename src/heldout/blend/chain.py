@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from heldout import files
-from heldout.blend.records import Look, LookResult
+from heldout.blend.records import Evaluation, EvaluationResult
 from heldout.errors import UserError
 from heldout.records import parse_record
 
 START = "0" * 64
-Entry = Look | LookResult
+Entry = Evaluation | EvaluationResult
 
 
 def ledger_path() -> Path:
@@ -49,7 +49,7 @@ def _read_lines() -> list[dict[str, Any]]:
         if not whole:
             what = "is cut off" if number == text.count("\n") + 1 else "was changed, or a line before it was removed"
             raise UserError(
-                f"{path} line {number} {what}: restore the ledger from a copy; no look can be taken till then"
+                f"{path} line {number} {what}: restore the ledger from a copy; no test part can be evaluated before that"
             )
         previous = entry["hash"]
         entries.append(entry)
@@ -84,8 +84,8 @@ def append(make: Callable[[list[Entry]], Entry]) -> Entry:
 
 
 def _parse(line: dict[str, Any], number: int) -> Entry:
-    kind: type[Entry] = LookResult if line.get("event") == "result" else Look
-    remedy = "restore the ledger from a copy; no look can be taken till then"
+    kind: type[Entry] = EvaluationResult if line.get("event") == "result" else Evaluation
+    remedy = "restore the ledger from a copy; no test part can be evaluated before that"
     return parse_record(json.dumps(line).encode(), f"{ledger_path()} line {number}", kind, 1, remedy)
 
 

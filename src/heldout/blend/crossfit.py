@@ -124,13 +124,13 @@ def _named(method: str, names: Sequence[str] | None) -> str:
 
 
 def _scores(objective: Objective, in_sample: pd.DataFrame, table: pd.DataFrame | None) -> dict[str, float | None]:
-    flattered = score(objective.metric, in_sample, objective.classes)
-    scores = {"in_sample": flattered, "cross_fitted": None, "optimism": None, "low": None, "high": None}
+    optimistic = score(objective.metric, in_sample, objective.classes)
+    scores = {"in_sample": optimistic, "cross_fitted": None, "optimism": None, "low": None, "high": None}
     if table is not None:
         honest = interval(objective.metric, table, objective.classes)
         scores |= {"cross_fitted": honest.value, "low": honest.low, "high": honest.high}
         sign = 1 if get_metric(objective.metric).higher_is_better else -1
-        scores["optimism"] = sign * (flattered - honest.value)
+        scores["optimism"] = sign * (optimistic - honest.value)
     return {key: _finite(value) for key, value in scores.items()}
 
 

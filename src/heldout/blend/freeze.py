@@ -9,7 +9,7 @@ from pathlib import Path
 from heldout import files
 from heldout.blend.datasets import Datasets
 from heldout.blend.decision import blend_folder, read_decision, save_decision
-from heldout.blend.kept import keep_predictions
+from heldout.blend.reference import store_reference
 from heldout.blend.verify import check_maps, check_parts, refuse_changes, verify
 from heldout.errors import UserError
 
@@ -34,6 +34,6 @@ def freeze(name: str) -> Path:
             return blend_folder(name) / "decision.json"
         datasets = Datasets()
         refuse_changes(decision, [*check_parts(decision, datasets), *check_maps(decision)])
-        decision = replace(decision, kept=keep_predictions(decision, datasets))
+        decision = replace(decision, kept=store_reference(decision, datasets))
         decision = replace(decision, sealed_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         return save_decision(replace(decision, seal=decision.compute_seal()))

@@ -1,4 +1,4 @@
-"""Looks at the locked test part: each on record before its score is seen, and counted beside it for ever."""
+"""Evaluations of the locked test part: each is recorded before its score is seen, and counted beside it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from heldout import files
 from heldout.blend.chain import Entry, append, read_entries
-from heldout.blend.records import LedgerEntry, Look, LookResult
+from heldout.blend.records import Evaluation, EvaluationResult, LedgerEntry
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TestResult:
-    """One look at a test part.
+    """One evaluation of a test part.
 
     Attributes:
         name: The decision.
         metric: Name of the score.
         score: Its value on the test part; nan where undefined.
         low, high: 95 % interval over patients.
-        looks: Looks at this test part with this decision, this one included.
-        dataset_looks: Looks at a test part of this dataset with any decision, however it was split off.
+        decision_evals: Evaluations of this decision, this one included.
+        dataset_evals: Evaluations of any decision on a test part of this dataset, however it was split off.
         path: Table of the predictions.
     """
 
@@ -45,83 +45,83 @@ class TestResult:
     score: float
     low: float
     high: float
-    looks: int
-    dataset_looks: int
+    decision_evals: int
+    dataset_evals: int
     path: Path
 
 
 def read_ledger() -> list[LedgerEntry]:
-    """All looks, oldest first, each with its result.
+    """All evaluations, oldest first, each with its result.
 
     Raises:
         UserError: the ledger was tampered with.
     """
     entries = read_entries()
-    results = {entry.look: entry for entry in entries if isinstance(entry, LookResult)}
-    return [LedgerEntry(look, results.get(look.look)) for look in entries if isinstance(look, Look)]
+    results = {entry.number: entry for entry in entries if isinstance(entry, EvaluationResult)}
+    return [LedgerEntry(one, results.get(one.number)) for one in entries if isinstance(one, Evaluation)]
 
 
 def test(
     decision: Decision,
-    look_again: str | None = None,  # noqa: PT028 - no test of pytest
+    reason: str | None = None,  # noqa: PT028 - no test of pytest
     datasets: Datasets | None = None,  # noqa: PT028
 ) -> TestResult:
-    """Predict the test part, put the look on record, and only then open its labels and score.
+    """Predict the test part, record the evaluation, and only then open the labels and score.
 
-    A look that was cut short before its score may be repeated; any other second look needs a reason.
+    An evaluation that ended before its score may be repeated; any other second one needs a reason.
 
     Args:
         decision: A sealed blend, or an experiment's plain mean.
-        look_again: Why a further look at the same decision is needed; recorded.
+        reason: Why the same decision is evaluated again; recorded.
         datasets: Those that the command has opened already.
 
     Raises:
-        UserError: the decision is not frozen or changed, was looked at before, or there is no test part.
+        UserError: the decision is not frozen or changed, was evaluated before, or there is no test part.
     """
     from heldout.blend.verify import verify
     from heldout.metrics import interval
 
-    _permit(read_entries(), decision, look_again)
+    _permit(read_entries(), decision, reason)
     opened = verify(decision, maps=True, datasets=datasets)
     dataset = opened.dataset
     if dataset.part("test").empty:
         raise UserError(f"dataset {decision.dataset} has no test part: set test_fraction above 0 and train again")
     with files.lock(decision.folder, "testing"):
         stored = _predict(opened)
-        look = append(lambda entries: _look(entries, decision, stored.sha256, look_again))
+        evaluation = append(lambda entries: _evaluation(entries, decision, stored.sha256, reason))
         table = _score_table(decision, dataset, stored.table)
         result = interval(decision.metric, table, decision.classes)
         values = {"score": _finite(result.value), "low": _finite(result.low), "high": _finite(result.high)}
-        append(lambda _: LookResult(look=look.look, **values, cases=len(table)))
+        append(lambda _: EvaluationResult(number=evaluation.number, **values, cases=len(table)))
     return TestResult(
         decision.name,
         decision.metric,
         result.value,
         result.low,
         result.high,
-        look.looks_of_decision,
-        look.looks_of_dataset,
+        evaluation.decision_evals,
+        evaluation.dataset_evals,
         decision.folder / "test.parquet",
     )
 
 
-def _permit(entries: list[Entry], decision: Decision, look_again: str | None) -> None:
-    """Refuse a further look at a decision without a reason."""
-    done = {entry.look for entry in entries if isinstance(entry, LookResult)}
-    looks = [entry for entry in entries if isinstance(entry, Look) and entry.look in done]
-    earlier = [look for look in looks if look.decision == decision.identity]
-    if earlier and not (look_again or "").strip():
+def _permit(entries: list[Entry], decision: Decision, reason: str | None) -> None:
+    """Refuse to evaluate a decision again without a reason."""
+    done = {entry.number for entry in entries if isinstance(entry, EvaluationResult)}
+    scored = [entry for entry in entries if isinstance(entry, Evaluation) and entry.number in done]
+    earlier = [one for one in scored if one.decision == decision.identity]
+    if earlier and not (reason or "").strip():
         raise UserError(
-            f"{decision.name} was tested on {earlier[-1].time}: a test part looked at repeatedly stops being one; "
-            'if it must be, say why with --look-again "reason"'
+            f"{decision.name} was tested on {earlier[-1].time}: evaluated again and again, a test part turns optimistic; "
+            'if it is needed, say why with --look-again "reason"'
         )
 
 
-def _look(entries: list[Entry], decision: Decision, predictions: str, look_again: str | None) -> Look:
-    _permit(entries, decision, look_again)
-    looks = [entry for entry in entries if isinstance(entry, Look)]
-    return Look(
-        look=len(looks) + 1,
+def _evaluation(entries: list[Entry], decision: Decision, predictions: str, reason: str | None) -> Evaluation:
+    _permit(entries, decision, reason)
+    earlier = [entry for entry in entries if isinstance(entry, Evaluation)]
+    return Evaluation(
+        number=len(earlier) + 1,
         time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         name=decision.name,
         decision=decision.identity,
@@ -130,9 +130,9 @@ def _look(entries: list[Entry], decision: Decision, predictions: str, look_again
         data_hash=decision.data_hash,
         metric=decision.metric,
         predictions_sha256=predictions,
-        look_again=look_again,
-        looks_of_decision=1 + sum(look.decision == decision.identity for look in looks),
-        looks_of_dataset=1 + sum(look.dataset == decision.dataset for look in looks),
+        reason=reason,
+        decision_evals=1 + sum(one.decision == decision.identity for one in earlier),
+        dataset_evals=1 + sum(one.dataset == decision.dataset for one in earlier),
     )
 
 
@@ -156,7 +156,7 @@ def _predict(opened: OpenDecision) -> Any:
 def _score_table(decision: Decision, dataset: Dataset, predicted: pd.DataFrame) -> pd.DataFrame:
     """The stored test predictions beside the labels, which are opened here and nowhere else."""
     from heldout.blend.apply import mask_of
-    from heldout.blend.values import calls_of
+    from heldout.blend.values import predicted_labels
     from heldout.config import load
     from heldout.data.cases import open_sealed
     from heldout.predict.details import mask_details
@@ -180,7 +180,7 @@ def _score_table(decision: Decision, dataset: Dataset, predicted: pd.DataFrame) 
         details=mask_details(load(decision.members[0].spec), dataset) if masks else None,
     )
     if not masks and decision.levels:
-        called = calls_of(table[names].to_numpy(), decision.levels)
+        called = predicted_labels(table[names].to_numpy(), decision.levels)
         table[[f"d_{name}" for name in decision.classes]] = called.astype(float)
     return table
 

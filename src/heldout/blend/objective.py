@@ -13,7 +13,7 @@ import pandas as pd
 from heldout.blend.histogram import JointHistogram, presence_of_levels
 from heldout.blend.spatial import Spatial
 from heldout.blend.trial import LabelTrial, PresenceTrial, ThresholdTrial
-from heldout.blend.values import LEVELS, blend_scores, calls_of
+from heldout.blend.values import LEVELS, blend_scores, predicted_labels
 from heldout.errors import UserError
 from heldout.metrics.registry import Metric, get_metric, get_ranking_metric, score
 from heldout.metrics.tables import Columns
@@ -114,7 +114,7 @@ class LabelObjective:
 
     def _called(self, blended: np.ndarray, thresholds: Sequence[int]) -> np.ndarray:
         if thresholds:
-            return calls_of(blended, thresholds)
+            return predicted_labels(blended, thresholds)
         return np.arange(len(self.classes)) == blended.argmax(1)[:, None]
 
 

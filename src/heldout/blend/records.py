@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from heldout import files
 from heldout.blend.values import WHOLE
@@ -130,24 +130,24 @@ class DecisionScore(DecisionRecord):
     high: Number | None = None
 
 
-class Look(Record):
-    """A look at a test part, on record before its score is seen.
+class Evaluation(Record):
+    """An evaluation of a test part, on record before its score is seen.
 
     Attributes:
-        look: Its number in the ledger.
+        number: Its place in the ledger, from 1.
         time: UTC.
         name: Name of the decision.
         decision: Its seal, or identity.
         sealed: It was frozen.
-        dataset, data_hash: What was looked at.
+        dataset, data_hash: What was predicted.
         metric: Name of the score.
         predictions_sha256: SHA-256 of the stored predictions.
-        look_again: Why a further look was needed; None of a first one.
-        looks_of_decision, looks_of_dataset: Looks with this decision and at this dataset, this one included.
+        reason: Why a further evaluation was needed; None of a first one.
+        decision_evals, dataset_evals: Evaluations of this decision and on this dataset, this one included.
     """
 
     event: Literal["look"] = "look"
-    look: int
+    number: int = Field(alias="look")
     time: str
     name: str
     decision: str
@@ -156,16 +156,16 @@ class Look(Record):
     data_hash: str
     metric: str
     predictions_sha256: str
-    look_again: str | None
-    looks_of_decision: int
-    looks_of_dataset: int
+    reason: str | None = Field(alias="look_again")
+    decision_evals: int = Field(alias="looks_of_decision")
+    dataset_evals: int = Field(alias="looks_of_dataset")
 
 
-class LookResult(Record):
-    """What a look scored, with its interval; None where undefined."""
+class EvaluationResult(Record):
+    """The score of an evaluation, with its interval; None where undefined."""
 
     event: Literal["result"] = "result"
-    look: int
+    number: int = Field(alias="look")
     score: Number | None
     low: Number | None
     high: Number | None
@@ -174,7 +174,7 @@ class LookResult(Record):
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """A look with its result; None where it ended before."""
+    """An evaluation with its result; None where it ended before."""
 
-    evaluation: Look
-    result: LookResult | None
+    evaluation: Evaluation
+    result: EvaluationResult | None

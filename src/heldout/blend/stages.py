@@ -18,7 +18,7 @@ from heldout.blend.objective import LabelObjective, MaskObjective, Objective, Se
 from heldout.blend.presence import OF_MAP, fuse, map_scores
 from heldout.blend.second_stage import SecondStage
 from heldout.blend.study import Plan
-from heldout.blend.values import WHOLE, calls_of
+from heldout.blend.values import WHOLE, predicted_labels
 from heldout.blend.weights import Tuned, search
 from heldout.errors import UserError
 from heldout.metrics import get_metric, score
@@ -142,7 +142,7 @@ class Staged:
         new |= _columns("p", self.classes, final.astype(float))
         if isinstance(self.base, LabelObjective):
             if settings.thresholds:
-                called = calls_of(final, settings.thresholds)
+                called = predicted_labels(final, settings.thresholds)
             else:
                 called = np.arange(len(self.classes)) == final.argmax(1)[:, None]
             new |= _columns("d", self.classes, called.astype(float))

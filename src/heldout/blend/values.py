@@ -49,6 +49,6 @@ def blend_scores(scores: Sequence[np.ndarray] | np.ndarray, weights: Sequence[in
     return total / WHOLE
 
 
-def calls_of(scores: np.ndarray, thresholds: Sequence[int]) -> np.ndarray:
+def predicted_labels(scores: np.ndarray, thresholds: Sequence[int]) -> np.ndarray:
     """(..., K) bool: which case probabilities reach their threshold on the scale of 0 ... 255, as maps do."""
     return np.rint(255 * scores) >= np.asarray(thresholds)

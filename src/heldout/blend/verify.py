@@ -11,9 +11,9 @@ from heldout import files
 from heldout.blend.datasets import Datasets
 from heldout.blend.decision import Decision, load_decision
 from heldout.blend.flips import predictions_folder, read_hashes
-from heldout.blend.kept import check_predictions
 from heldout.blend.networks import Networks
 from heldout.blend.records import FitRef
+from heldout.blend.reference import check_reference
 from heldout.config import BaseConfig, load
 from heldout.data.dataset import Dataset
 from heldout.errors import UserError
@@ -60,7 +60,7 @@ def verify(decision: Decision, *, maps: bool = False, datasets: Datasets | None 
     if maps and not changes:
         changes += check_maps(decision)
     if decision.kept is not None and not changes:
-        changes += check_predictions(decision, datasets, networks)
+        changes += check_reference(decision, datasets, networks)
     refuse_changes(decision, changes)
     return OpenDecision(decision, datasets.open(load(decision.members[0].spec)), networks)
 

@@ -119,9 +119,9 @@ def check_submission(
 
 def _fit(decision: Decision, hours: float, cases: int, name: str | None) -> Decision:
     """The decision, or a smaller one that takes no more than so many hours for so many cases."""
-    from heldout.blend.shrink import shrink
+    from heldout.blend.prune import prune_ensemble
 
-    found = shrink(decision, hours=hours, cases=cases, name=name)
+    found = prune_ensemble(decision, hours=hours, cases=cases, name=name)
     if found is decision:
         print(f"{decision.name} fits {hours:g} h for {cases:,} cases as it is")
         return decision

@@ -29,8 +29,8 @@ def find_origin(config: Task, field: Literal["warm_start", "first_stage"]) -> Ta
         raise UserError(f"{field} = {name!r} names {config.spec} itself: name another experiment")
     if source.checkpoint == "best" and config.checkpoint != "best":
         raise UserError(
-            f"the weights of {source.spec} were chosen by each fold's own score (checkpoint = 'best'), which flatters "
-            f"whatever stands on them: mark {config.spec} with checkpoint = 'best' too, or set another {field}"
+            f"the weights of {source.spec} were chosen by each fold's own score (checkpoint = 'best'), so what is built "
+            f"on them is optimistic: mark {config.spec} with checkpoint = 'best' too, or set another {field}"
         )
     return source
 

@@ -125,8 +125,8 @@ def find_pseudo_labels(config: Task, dataset: Dataset, fold: int) -> PseudoLabel
             raise UserError(f"{folder} was made on other {what} ({name} differs) and may have seen this fold: {again}")
     if record["checkpoint"] == "best" and config.checkpoint != "best":
         raise UserError(
-            f"the weights behind {folder} were chosen by each fold's own score (checkpoint = 'best'), which flatters "
-            f"whatever learns from them: mark {config.spec} with checkpoint = 'best' too, or use another teacher"
+            f"the weights behind {folder} were chosen by each fold's own score (checkpoint = 'best'), so what learns "
+            f"from them is optimistic: mark {config.spec} with checkpoint = 'best' too, or use another teacher"
         )
     entry, place = record["folds"].get(str(fold)), folder / f"fold{fold}"
     if entry is None:

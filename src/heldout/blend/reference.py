@@ -1,6 +1,6 @@
-"""A few out-of-fold predictions that are kept and must come out again: a hash of code would say less.
+"""Reference predictions: a few out-of-fold predictions that must be reproduced before a decision is used.
 
-Weights and data can be hashed; whether the code still does the same with them shows only when it is run.
+Weights and data are compared by hash. Whether the code still does the same with them shows only when it is run.
 """
 
 from __future__ import annotations
@@ -28,19 +28,18 @@ SCORE_TOLERANCE = 1e-5
 MAP_TOLERANCE = 1  # of 255
 
 
-def keep_predictions(decision: Decision, datasets: Datasets | None = None) -> dict[str, Any]:
-    """Predict a few held-out cases again, compare them with what training stored, and write that to ``kept.npz``.
+def store_reference(decision: Decision, datasets: Datasets | None = None) -> dict[str, Any]:
+    """Predict a few held-out cases again, compare with what training stored, and write them to ``kept.npz``.
 
     Returns:
-        ``cases`` (member, seed, fold, case_id of each), the ``sha256`` of the file, and ``blended``: the scores that
-        come of putting the kept predictions of a case together.
+        ``cases`` (member, seed, fold, case_id of each), the ``sha256`` of the file, and ``blended``: the scores
+        of the blend of a case's reference predictions.
 
     Raises:
-        UserError: today's code predicts something else than training did, or puts predictions together otherwise than
-            blending did.
+        UserError: today's code predicts otherwise than training did, or blends otherwise than blending did.
     """
     cases, arrays = [], {}
-    kept: dict[str, list[Prediction]] = {}
+    reference: dict[str, list[Prediction]] = {}
     datasets = datasets or Datasets()
     networks = Networks()
     members = [load_member(described.name, datasets) for described in decision.members]
@@ -52,29 +51,29 @@ def keep_predictions(decision: Decision, datasets: Datasets | None = None) -> di
             stored = stored_prediction(member, fit, case_id)
             if difference := compare(stored, _predict(member, fit, case_id, networks), two_heads=member.two_heads):
                 raise UserError(
-                    f"{fit.folder}: case {case_id} does not come out as it did after training ({difference}), so the "
+                    f"{fit.folder}: case {case_id} is not reproduced as it was after training ({difference}), so the "
                     f"code that predicts changed since: undo that, or train {member.spec} again"
                 )
             arrays[f"{len(cases)}.scores"] = stored.scores
             if stored.map is not None:
                 arrays[f"{len(cases)}.map"] = stored.map
-            kept.setdefault(case_id, []).append(stored)
+            reference.setdefault(case_id, []).append(stored)
             cases.append({"member": member.name, "seed": fit.seed, "fold": fit.fold, "case_id": case_id})
-    _check_blend(decision, members, list(kept))
+    _check_blend(decision, members, list(reference))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     files.write_bytes(decision.folder / "kept.npz", buffer.getvalue())
     blended = {
         case_id: [float(score) for score in blend_case(decision, predictions).scores]
-        for case_id, predictions in kept.items()
+        for case_id, predictions in reference.items()
     }
     return {"cases": cases, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(), "blended": blended}
 
 
-def check_predictions(
+def check_reference(
     decision: Decision, datasets: Datasets | None = None, networks: Networks | None = None
 ) -> list[str]:
-    """Which kept cases no longer come out as they did, or why they cannot be compared."""
+    """Which reference cases are no longer reproduced, or why they cannot be compared."""
     path = decision.folder / "kept.npz"
     if not path.is_file():
         return [f"{path} is missing"]
@@ -85,17 +84,17 @@ def check_predictions(
     members = {member.name: load_member(member.name, datasets) for member in decision.members}
     predictions: dict[str, list[Prediction]] = {}
     with np.load(path) as arrays:
-        for number, kept in enumerate(decision.kept["cases"]):
-            member = members[kept["member"]]
-            fit = next(f for f in member.fits if (f.seed, f.fold) == (kept["seed"], kept["fold"]))
+        for number, one in enumerate(decision.kept["cases"]):
+            member = members[one["member"]]
+            fit = next(f for f in member.fits if (f.seed, f.fold) == (one["seed"], one["fold"]))
             pixels = arrays.get(f"{number}.map")
-            stored = Prediction(kept["case_id"], arrays[f"{number}.scores"], pixels)
-            predictions.setdefault(kept["case_id"], []).append(stored)
+            stored = Prediction(one["case_id"], arrays[f"{number}.scores"], pixels)
+            predictions.setdefault(one["case_id"], []).append(stored)
             if difference := compare(
-                stored, _predict(member, fit, kept["case_id"], networks), two_heads=member.two_heads
+                stored, _predict(member, fit, one["case_id"], networks), two_heads=member.two_heads
             ):
                 changes.append(
-                    f"the code predicts case {kept['case_id']} of {fit.folder} otherwise than validated ({difference})"
+                    f"the code predicts case {one['case_id']} of {fit.folder} otherwise than validated ({difference})"
                 )
     for case_id, scores in decision.kept["blended"].items():
         found = blend_case(decision, predictions[case_id])
@@ -115,7 +114,7 @@ def choose_cases(member: Member, fit: Fit) -> list[str]:
 
 
 def compare(stored: Prediction, fresh: Prediction, *, two_heads: bool = False) -> str:
-    """How two predictions of a case differ by more than machines do; empty where they agree.
+    """How two predictions of a case differ by more than processors do; empty where they agree.
 
     The scores of a map follow from it; those of a second head are compared too.
     """
@@ -140,19 +139,19 @@ def _predict(member: Member, fit: Fit, case_id: str, networks: Networks) -> Pred
 
 
 def _check_blend(decision: Decision, members: list[Member], case_ids: list[str]) -> None:
-    """Refuse a blend whose out-of-fold scores, put together as new images are, differ from those that were scored."""
+    """Refuse a blend whose out-of-fold scores, computed as for new images, differ from those that were scored."""
     table = read_table(decision.folder, "in_sample").set_index("case_id")
     for case_id in case_ids:
         found = blend_case(decision, [member.prediction(case_id) for member in members])
         scored = table.loc[case_id, [f"p_{name}" for name in decision.classes]].to_numpy(float)
         if difference := _gap(scored, found.scores):
             raise UserError(
-                f"{decision.name}: the blend of case {case_id} does not come out as it was scored ({difference}), so "
+                f"{decision.name}: the blend of case {case_id} is not reproduced as it was scored ({difference}), so "
                 "the code changed since: undo that, or blend again under a new name"
             )
 
 
 def _gap(stored: np.ndarray, fresh: np.ndarray) -> str:
-    """How far scores are off by more than machines differ; empty where they agree."""
+    """How far scores are off by more than processors differ; empty where they agree."""
     gap = float(np.abs(stored - fresh).max())
     return f"probability off by {gap:.2g}" if not gap <= SCORE_TOLERANCE else ""

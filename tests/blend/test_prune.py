@@ -9,7 +9,7 @@ import pytest
 from heldout.blend.costs import Clock, Cost
 from heldout.blend.decision import load_decision, read_decision
 from heldout.blend.members import load_member
-from heldout.blend.shrink import shrink
+from heldout.blend.prune import prune_ensemble
 from heldout.blend.verify import verify
 from heldout.cli import run
 from heldout.errors import UserError
@@ -39,7 +39,7 @@ def seconds(decision) -> float:
 
 def test_flips_go_before_members_and_the_result_is_a_sealed_blend_of_its_own(home):
     before = read_decision("pair")
-    found = shrink(before, hours=10 / 3600, cases=1, name="smaller", clock=CLOCK)
+    found = prune_ensemble(before, hours=10 / 3600, cases=1, name="smaller", clock=CLOCK)
     assert seconds(before) == 16
     assert seconds(found) <= 10
     steps = found.search["shrunk"]["steps"]
@@ -53,7 +53,7 @@ def test_flips_go_before_members_and_the_result_is_a_sealed_blend_of_its_own(hom
 
 
 def test_members_go_when_no_flips_are_left(home):
-    found = shrink(read_decision("pair"), hours=2 / 3600, cases=1, name="single", clock=CLOCK)
+    found = prune_ensemble(read_decision("pair"), hours=2 / 3600, cases=1, name="single", clock=CLOCK)
     assert len(found.members) == 1
     assert found.members[0].tta == ""
     assert seconds(found) == 2
@@ -63,7 +63,7 @@ def test_members_go_when_no_flips_are_left(home):
 
 def test_what_costs_least_score_per_second_goes_first(home):
     slow = replace(CLOCK, costs={SPEC: Cost(once=0.0, view=1.0, load=0.0)})
-    found = shrink(read_decision("pair"), hours=15 / 3600, cases=1, name="first", clock=slow)
+    found = prune_ensemble(read_decision("pair"), hours=15 / 3600, cases=1, name="first", clock=slow)
     (step,) = found.search["shrunk"]["steps"]
     assert step["seconds"] == 4  # two networks lose two of their four views
     before = found.search["shrunk"]["score_before"]
@@ -73,25 +73,25 @@ def test_what_costs_least_score_per_second_goes_first(home):
 
 def test_a_decision_that_fits_stays_as_it_is(home):
     decision = read_decision("pair")
-    assert shrink(decision, hours=1, cases=10, clock=CLOCK) is decision
+    assert prune_ensemble(decision, hours=1, cases=10, clock=CLOCK) is decision
 
 
 def test_an_experiment_loses_flips_and_seeds_under_a_name_that_it_must_be_given(home):
     decision = load_decision(SPEC)
     with pytest.raises(UserError, match="needs a name of its own: add --fit-name NAME"):
-        shrink(decision, hours=2 / 3600, cases=1, clock=CLOCK)
-    found = shrink(decision, hours=2 / 3600, cases=1, name="lone", clock=CLOCK)
+        prune_ensemble(decision, hours=2 / 3600, cases=1, clock=CLOCK)
+    found = prune_ensemble(decision, hours=2 / 3600, cases=1, name="lone", clock=CLOCK)
     assert found.members[0].seeds in ((0,), (1,))
     assert found.members[0].tta == ""
 
 
 def test_what_cannot_fit_or_has_a_taken_name_is_refused(home):
     decision = read_decision("pair")
-    with pytest.raises(UserError, match=r"cannot be made to take 0\.0001 h for 1 cases: .*raise --fit-hours"):
-        shrink(decision, hours=0.0001, cases=1, name="none", clock=CLOCK)
+    with pytest.raises(UserError, match=r"cannot be pruned to 0\.0001 h for 1 cases: .*raise --fit-hours"):
+        prune_ensemble(decision, hours=0.0001, cases=1, name="none", clock=CLOCK)
     assert not (home / "working" / "blends" / "none").exists()
     with pytest.raises(UserError, match="pair exists already: name the smaller decision with --fit-name"):
-        shrink(decision, hours=0.001, cases=1, name="pair", clock=CLOCK)
+        prune_ensemble(decision, hours=0.001, cases=1, name="pair", clock=CLOCK)
 
 
 def test_costs_are_measured_on_the_members_own_networks(home):
@@ -105,7 +105,7 @@ def test_costs_are_measured_on_the_members_own_networks(home):
 def test_a_member_whose_weight_is_zero_goes_first_of_all(home):
     decision = read_decision("pair")
     weighted = [member.with_weight(weight) for member, weight in zip(decision.members, (0.0, 1.0), strict=True)]
-    found = shrink(replace(decision, members=weighted), hours=8 / 3600, cases=1, name="awake", clock=CLOCK)
+    found = prune_ensemble(replace(decision, members=weighted), hours=8 / 3600, cases=1, name="awake", clock=CLOCK)
     (step,) = found.search["shrunk"]["steps"]
     assert step["dropped"] == FIRST
     assert found.members[0].tta == "hv"

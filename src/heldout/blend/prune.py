@@ -1,13 +1,11 @@
-"""A smaller decision that fits a time limit, and is worth as much as can be.
+"""Prune a decision to a time limit, at the least loss of score.
 
-Members whose weight is zero go first, then flips, and when there are none left, networks (seeds) and members.
-
-What to give up is chosen greedily by value per second: the loss of the cross-fitted score over the seconds per case
-that it saves. A candidate is scored with the weights that each fold was scored with, those of a dropped member shared
-out among the rest, and thresholds tuned on the other folds; later stages are left aside. What remains is blended and
-sealed anew, under a name of its own, with every stage tuned and cross-fitted as in any blend. Predictions with fewer
-flips are made by out-of-fold networks where there are none yet. Classifications beside segmentations stay: the score
-of the masks says nothing about their value.
+Members of weight 0 are dropped first, then flips, then networks (seeds) and members: always what
+loses the least cross-fitted score per second saved per case. A candidate is scored with the weights that each fold was
+scored with, those of a dropped member shared out among the rest, and thresholds tuned on the other folds; later stages
+are left aside. What remains is blended and sealed again under a new name, with every stage tuned and cross-fitted as in
+any blend. Predictions with fewer flips are made by out-of-fold networks where they are missing. Classifications beside
+segmentations stay: the score of the masks does not depend on them.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ from heldout.metrics import get_metric, score
 
 @dataclass(frozen=True)
 class Part:
-    """A member as far as it is still there.
+    """What is left of a member.
 
     Attributes:
         spec: Its experiment.
@@ -55,17 +53,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that was given up: what, how much score that costs, and how many seconds per case it saves."""
+    """One thing that was dropped: what, the loss of score, and the seconds per case that it saves."""
 
     dropped: str
     loss: float
     seconds: float
 
 
-def shrink(
+def prune_ensemble(
     decision: Decision, *, hours: float, cases: int, name: str | None = None, clock: Clock | None = None
 ) -> Decision:
-    """Give up what is worth least per second until a decision fits a time limit.
+    """Drop what is worth least per second until a decision fits a time limit.
 
     Args:
         decision: A verified decision; it stays as it is.
@@ -79,7 +77,7 @@ def shrink(
         where it fits.
 
     Raises:
-        UserError: nothing that is left would fit, the new name is taken or is none, or a score is undefined.
+        UserError: nothing that is left would fit, the new name is taken or not allowed, or a score is undefined.
     """
     parts = [Part(member.spec, member.seeds, member.tta, number) for number, member in enumerate(decision.members)]
     open_part = functools.cache(lambda part: load_member(part.name))
@@ -88,87 +86,87 @@ def shrink(
     if clock.total([open_part(part) for part in parts], cases) <= limit:
         return decision
     name = _new_name(decision, hours, name)
-    value = functools.cache(lambda kept: _value(decision, [open_part(part) for part in kept], kept))
-    kept, steps = tuple(parts), []
-    while clock.total([open_part(part) for part in kept], cases) > limit:
-        found = _cheapest(decision, kept, open_part, clock, value)
+    value = functools.cache(lambda left: _value(decision, [open_part(part) for part in left], left))
+    left, steps = tuple(parts), []
+    while clock.total([open_part(part) for part in left], cases) > limit:
+        found = _cheapest(decision, left, open_part, clock, value)
         if found is None:
-            seconds = clock.per_case([open_part(part) for part in kept])
+            seconds = clock.per_case([open_part(part) for part in left])
             raise UserError(
-                f"{decision.name} cannot be made to take {hours:g} h for {cases:,} cases: the last network without "
+                f"{decision.name} cannot be pruned to {hours:g} h for {cases:,} cases: the last network without "
                 f"flips takes {seconds:.3g} s per case here, so raise --fit-hours or train a smaller experiment"
             )
-        kept, step = found
+        left, step = found
         steps.append(step)
     record = {
         "from": decision.name,
         "identity": decision.identity,
         "hours": hours,
         "cases": cases,
-        "seconds_per_case": [clock.per_case([open_part(part) for part in one]) for one in (parts, kept)],
+        "seconds_per_case": [clock.per_case([open_part(part) for part in one]) for one in (parts, left)],
         "score_before": value(tuple(parts)),
         "steps": [asdict(step) for step in steps],
     }
-    return _seal(decision, kept, name, record)
+    return _seal(decision, left, name, record)
 
 
 def _cheapest(
     decision: Decision,
-    kept: tuple[Part, ...],
+    left: tuple[Part, ...],
     open_part: Callable[[Part], Member],
     clock: Clock,
     value: Callable[[tuple[Part, ...]], float],
 ) -> tuple[tuple[Part, ...], Step] | None:
     """What to give up next: members without weight, then flips as long as there are any, then networks and members."""
-    before = clock.per_case([open_part(part) for part in kept])
+    before = clock.per_case([open_part(part) for part in left])
     sign = 1 if get_metric(decision.metric).higher_is_better else -1
     found = []
-    options = _fewer_idle(decision, kept) or _fewer_flips(decision, kept) or _fewer_networks(decision, kept)
+    options = _fewer_idle(decision, left) or _fewer_flips(decision, left) or _fewer_networks(decision, left)
     for dropped, smaller in options:
         saved = before - clock.per_case([open_part(part) for part in smaller])
-        loss = sign * (value(kept) - value(smaller))
+        loss = sign * (value(left) - value(smaller))
         found.append((loss / max(saved, 1e-9), smaller, Step(dropped, loss, saved)))
     return min(found, key=lambda one: one[0])[1:] if found else None
 
 
-def _fewer_idle(decision: Decision, kept: tuple[Part, ...]) -> list[tuple[str, tuple[Part, ...]]]:
-    """Members whose weight was tuned to nothing: they cost time, and change no prediction."""
-    idle = [part for part in kept if decision.members[part.number].weight == 0]
-    return [(decision.members[part.number].name, tuple(one for one in kept if one is not part)) for part in idle]
+def _fewer_idle(decision: Decision, left: tuple[Part, ...]) -> list[tuple[str, tuple[Part, ...]]]:
+    """Members of weight 0: they take time and change no prediction."""
+    idle = [part for part in left if decision.members[part.number].weight == 0]
+    return [(decision.members[part.number].name, tuple(one for one in left if one is not part)) for part in idle]
 
 
-def _fewer_flips(decision: Decision, kept: tuple[Part, ...]) -> list[tuple[str, tuple[Part, ...]]]:
+def _fewer_flips(decision: Decision, left: tuple[Part, ...]) -> list[tuple[str, tuple[Part, ...]]]:
     found = []
-    for part in kept:
+    for part in left:
         name, weight = decision.members[part.number].name, decision.members[part.number].weight
         for axis in part.tta if weight is not None else "":
             smaller = replace(part, tta=part.tta.replace(axis, ""))
             # what is left may be a member already
-            twice = any(replace(other, number=part.number) == smaller for other in kept)
-            rest = tuple(smaller if one is part else one for one in kept if not (twice and one is part))
+            twice = any(replace(other, number=part.number) == smaller for other in left)
+            rest = tuple(smaller if one is part else one for one in left if not (twice and one is part))
             found.append((f"flips along {axis} of {name}", rest))
     return found
 
 
-def _fewer_networks(decision: Decision, kept: tuple[Part, ...]) -> list[tuple[str, tuple[Part, ...]]]:
-    weighted = [part for part in kept if decision.members[part.number].weight is not None]
+def _fewer_networks(decision: Decision, left: tuple[Part, ...]) -> list[tuple[str, tuple[Part, ...]]]:
+    weighted = [part for part in left if decision.members[part.number].weight is not None]
     found = []
     for part in weighted:
         name = decision.members[part.number].name
         if len(weighted) > 1:
-            found.append((name, tuple(one for one in kept if one is not part)))
+            found.append((name, tuple(one for one in left if one is not part)))
         for seed in part.seeds if len(part.seeds) > 1 else ():
             rest = tuple(other for other in part.seeds if other != seed)
-            smaller = tuple(replace(one, seeds=rest) if one is part else one for one in kept)
+            smaller = tuple(replace(one, seeds=rest) if one is part else one for one in left)
             found.append((f"seed {seed} of {name}", smaller))
     return found
 
 
-def _value(decision: Decision, members: Sequence[Member], kept: Sequence[Part]) -> float:
+def _value(decision: Decision, members: Sequence[Member], left: Sequence[Part]) -> float:
     """Cross-fitted score of weighted members, with the weights of the decision shared out among them."""
-    chosen = [i for i, part in enumerate(kept) if decision.members[part.number].weight is not None]
+    chosen = [i for i, part in enumerate(left) if decision.members[part.number].weight is not None]
     objective = build_objective([members[i] for i in chosen], decision.metric, progress=False)
-    places = [kept[i].number for i in chosen]
+    places = [left[i].number for i in chosen]
     fold_of = objective.frame["fold"].to_numpy()
     folds = np.unique(fold_of)
     if len(folds) == 1:
@@ -198,13 +196,13 @@ def _new_name(decision: Decision, hours: float, name: str | None) -> str:
     return name
 
 
-def _seal(decision: Decision, kept: Sequence[Part], name: str, record: dict[str, object]) -> Decision:
+def _seal(decision: Decision, left: Sequence[Part], name: str, record: dict[str, object]) -> Decision:
     """Blend what is left, as the decision was blended, note where it comes from, and freeze it."""
     plan = (
         {key: decision.search[key] for key in ("sampler", "trials", "seed", "processes")} if decision.is_blend else {}
     )
     found = blend(
-        [part.name for part in kept],
+        [part.name for part in left],
         name,
         **(plan or {"sampler": "equal"}),
         metric=decision.metric,
