@@ -49,7 +49,7 @@ def _read_lines() -> list[dict[str, Any]]:
         if not whole:
             what = "is cut off" if number == text.count("\n") + 1 else "was changed, or a line before it was removed"
             raise UserError(
-                f"{path} line {number} {what}: restore the ledger from a copy; no test part can be evaluated before that"
+                f"{path} line {number} {what}: restore the ledger from a copy; nothing can be tested before that"
             )
         previous = entry["hash"]
         entries.append(entry)
@@ -85,7 +85,7 @@ def append(make: Callable[[list[Entry]], Entry]) -> Entry:
 
 def _parse(line: dict[str, Any], number: int) -> Entry:
     kind: type[Entry] = EvaluationResult if line.get("event") == "result" else Evaluation
-    remedy = "restore the ledger from a copy; no test part can be evaluated before that"
+    remedy = "restore the ledger from a copy; nothing can be tested before that"
     return parse_record(json.dumps(line).encode(), f"{ledger_path()} line {number}", kind, 1, remedy)
 
 

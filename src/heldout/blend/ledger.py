@@ -112,7 +112,7 @@ def _permit(entries: list[Entry], decision: Decision, reason: str | None) -> Non
     earlier = [one for one in scored if one.decision == decision.identity]
     if earlier and not (reason or "").strip():
         raise UserError(
-            f"{decision.name} was tested on {earlier[-1].time}: evaluated again and again, a test part turns optimistic; "
+            f"{decision.name} was tested on {earlier[-1].time}: evaluated repeatedly, a test part turns optimistic; "
             'if it is needed, say why with --look-again "reason"'
         )
 

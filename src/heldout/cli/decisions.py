@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     command(app, "python run.py blend exp040 exp042 --name frac1")(blend)
     command(app, "python run.py freeze frac1")(freeze)
-    command(app, "python run.py test frac1", name="test")(test_part)
+    command(app, "python run.py test frac1", name="test")(evaluate)
     command(app, "python run.py submit frac1")(submit)
     command(app, "python run.py predict frac1 --input new_patients --output predicted")(predict)
     command(app, "python run.py overlay exp042 --case IMG0003298")(overlay)
@@ -125,7 +125,7 @@ def freeze(name: Annotated[str, typer.Argument(metavar="NAME", help="a blend")])
     finish(seal(name), f"test {name}")
 
 
-def test_part(
+def evaluate(
     name: Name,
     reason: Annotated[
         str | None, typer.Option("--look-again", metavar="REASON", help="why the same decision is evaluated again")
@@ -134,11 +134,11 @@ def test_part(
     """Predict the locked test part, score it once, and record the evaluation."""
     from heldout.blend.datasets import Datasets
     from heldout.blend.decision import load_decision
-    from heldout.blend.ledger import test as evaluate
+    from heldout.blend.ledger import test
     from heldout.files import home
 
     datasets = Datasets()
-    result = evaluate(load_decision(name, datasets), reason, datasets)
+    result = test(load_decision(name, datasets), reason, datasets)
     interval = f"[{_number(result.low)}, {_number(result.high)}]"
     print(f"{name}: test {result.metric} {_number(result.score)} {interval} on the locked part")
     print(f"evaluation {result.decision_evals} of this decision, {result.dataset_evals} on this test part in all")

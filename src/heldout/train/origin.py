@@ -29,7 +29,7 @@ def find_origin(config: Task, field: Literal["warm_start", "first_stage"]) -> Ta
         raise UserError(f"{field} = {name!r} names {config.spec} itself: name another experiment")
     if source.checkpoint == "best" and config.checkpoint != "best":
         raise UserError(
-            f"the weights of {source.spec} were chosen by each fold's own score (checkpoint = 'best'), so what is built "
+            f"the weights of {source.spec} were chosen by each fold's own score (checkpoint = 'best'), so what builds "
             f"on them is optimistic: mark {config.spec} with checkpoint = 'best' too, or set another {field}"
         )
     return source
