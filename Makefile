@@ -1,50 +1,68 @@
 # Everything a fresh machine needs: `make demo` and `make test` install what is missing first.
 #
-#   make demo      the whole journey on built-in phantoms      make lint    style, formatting, types, the commit guard
-#   make test      every test, slow ones included              make bench   measurements into benchmarks/results/
-#   make coverage  every test, with branch coverage            make clean   caches and the demo, never your work
-#   make venv      only the set-up
+#   make demo      the full workflow on synthetic images       make lint    style, formatting, types, the commit guard
+#   make test      the tests that need requirements.txt only   make bench   measurements into benchmarks/results/
+#   make test-all  those, whole workflows, optional packages   make clean   caches and the demo, never your work
+#   make coverage  all tests, with branch coverage             make docs    docs/fields.md, from the code
+#   make venv      only the installation
 #   make full-fracatlas  (-hippocampus, -adrenal, -brain-mri)  a family's real experiments, on a GPU, MINUTES=25 at most
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+INSTALLED_ALL := .venv/.installed-all
 
 # Two test processes with one thread each; a training takes all cores.
 TEST_PROCESSES ?= 2
-# Of a full run, which goes on where it was stopped; PACK=fracatlas.pack trains without the raw dataset.
+# Of a full run, which continues where it was stopped; PACK=fracatlas.pack trains without the raw dataset.
 MINUTES ?= 25
 PACK ?=
 QUIET := HF_HUB_OFFLINE=1 NO_ALBUMENTATIONS_UPDATE=1
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+PYTEST := -m pytest -q -n $(TEST_PROCESSES) --dist loadscope --durations 10
+IN_TEST_ALL := journey or extras
+
+# Prints the requirements of groups of pyproject.toml: those named, or all.
+GROUPS = $(BIN)/python -c 'import sys, tomllib; \
+	groups = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	print(*(line for name in sys.argv[1:] or groups for line in groups[name]), sep="\n")'
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r /dev/stdin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test coverage lint format bench clean full-fracatlas full-hippocampus full-adrenal full-brain-mri
+.PHONY: help venv demo test test-all coverage lint format bench docs clean
+.PHONY: full-fracatlas full-hippocampus full-adrenal full-brain-mri
 
 help:
-	@sed -n '2,8s/^# \{0,1\}//p' Makefile
+	@sed -n '2,9s/^# \{0,1\}//p' Makefile
 
 venv: $(INSTALLED)
 
-$(INSTALLED): requirements.txt
+$(INSTALLED): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "heldout needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
 		{ echo "cannot create .venv: install the venv module (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(GROUPS) dev | $(INSTALL)
+	@touch $@
+
+$(INSTALLED_ALL): $(INSTALLED)
+	$(GROUPS) | $(INSTALL)
 	@touch $@
 
 demo: $(INSTALLED)
 	$(QUIET) $(BIN)/python run.py demo
 
 test: $(INSTALLED)
-	$(QUIET) $(ONE_THREAD) $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadscope --durations 5
+	$(QUIET) $(ONE_THREAD) $(BIN)/python $(PYTEST) -m "not ($(IN_TEST_ALL))"
 
-coverage: $(INSTALLED)
+test-all: test $(INSTALLED_ALL)
+	$(QUIET) $(ONE_THREAD) $(BIN)/python $(PYTEST) -m "$(IN_TEST_ALL)"
+
+coverage: $(INSTALLED_ALL)
 	$(BIN)/coverage erase
-	-$(QUIET) $(ONE_THREAD) $(BIN)/coverage run -m pytest -q -n $(TEST_PROCESSES) --dist loadscope
+	-$(QUIET) $(ONE_THREAD) $(BIN)/coverage run $(PYTEST)
 	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
+	$(BIN)/coverage report --fail-under 90
 
 full-fracatlas full-hippocampus full-adrenal full-brain-mri: $(INSTALLED)
 	$(QUIET) $(BIN)/python run.py full $(@:full-%=%) --minutes $(MINUTES) $(if $(PACK),--pack $(PACK))
@@ -52,7 +70,7 @@ full-fracatlas full-hippocampus full-adrenal full-brain-mri: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/python -m mypy
 	$(BIN)/python .ci/guard.py
 
 format: $(INSTALLED)
@@ -61,6 +79,9 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(QUIET) $(BIN)/python benchmarks/run_all.py
+
+docs: $(INSTALLED)
+	PYTHONPATH=src:. $(BIN)/python .ci/fields.py
 
 clean:
 	rm -rf working/demo .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage*

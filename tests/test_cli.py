@@ -1,10 +1,9 @@
-"""The command line: help with an example, one sentence for a mistake, and commands that the documents name."""
+"""The command line: help with an example, and one sentence for a mistake."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from heldout.cli import app, run
 from heldout.files import REPOSITORY
 
 COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
-DOCUMENTS = ["README.md", *(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -90,35 +88,6 @@ def test_listings_print_json_and_nothing_else(home, capsys):
     assert rows["exp002"]["parent"] == "exp001"
     assert "patch_size = [64, 64]" in rows["exp002"]["changed"]
     assert all(row["error"] is None for row in rows.values())
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_commands_and_options_in_the_documents_exist(document, capsys):
-    text = (REPOSITORY / document).read_text(encoding="utf-8")
-    for words in re.findall(r"python run\.py ([^\n`#|]+)", text):
-        command = "train" if words.startswith("exp") and words[3:4].isdigit() else words.split()[0]
-        if command.startswith("-"):
-            continue
-        assert command in COMMANDS, f"{document}: python run.py {words}"
-        run([command, "--help"])
-        known = capsys.readouterr().out
-        for option in re.findall(r"--[a-z-]+", words):
-            assert option in known, f"{document}: {command} has no {option}"
-
-
-def test_make_targets_in_the_documents_exist():
-    rules = re.findall(r"^([a-z][a-z -]*):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
-    targets = {target for rule in rules for target in rule.split()}
-    for document in DOCUMENTS:
-        text = (REPOSITORY / document).read_text(encoding="utf-8")
-        assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)) <= targets | {"folds"}, document
-
-
-def test_links_in_the_documents_lead_somewhere():
-    for document in DOCUMENTS:
-        path = REPOSITORY / document
-        for link in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
-            assert link.startswith("http") or (path.parent / link).exists(), f"{document}: {link}"
 
 
 @pytest.mark.slow

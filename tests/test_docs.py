@@ -1,46 +1,108 @@
-"""The documentation names commands, files and experiments that exist."""
+"""The documentation names commands, options, files, experiments, fields and records that exist, and all of them."""
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import pkgutil
 import re
+import runpy
 
 import pytest
 import typer
 
+import heldout
 from heldout.cli import app
 from heldout.config import names
 from heldout.files import REPOSITORY
+from heldout.records import Record
+from heldout.train.record import Settings
 
-PAGES = sorted([REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *(REPOSITORY / "docs").glob("*.md")])
-COMMANDS = set(typer.main.get_command(app).commands)
-OWN = re.compile(r"exp\d{3}\w*")  # experiments stand for `train` with their name
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_exist(page):
-    for word in re.findall(r"python run\.py ([^\s`]+)", page.read_text(encoding="utf-8")):
-        assert word in COMMANDS or OWN.match(word) or word.startswith("-") or word.isupper(), word
+PAGES = [REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "RESULTS.md")]
+PAGES += sorted((REPOSITORY / "docs").glob("*.md"))
+COMMANDS = typer.main.get_command(app).commands
+of_every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@of_every_page
+def test_commands_and_their_options_exist(page):
+    for words in re.findall(r"python run\.py ([^\n`#|]+)", page.read_text(encoding="utf-8")):
+        name = words.split()[0]
+        if name.startswith("-") or name.isupper():
+            continue
+        command = "train" if re.match(r"exp\d", name) else name
+        assert command in COMMANDS, f"python run.py {words}"
+        known = {option for parameter in COMMANDS[command].params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", words)) <= known | {"--help"}, f"python run.py {words}"
+
+
+@of_every_page
+def test_make_targets_exist(page):
+    rules = re.findall(r"^([a-z][a-z -]*):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    targets = {target for rule in rules for target in rule.split()}
+    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)) <= targets
+
+
+@of_every_page
 def test_linked_files_exist(page):
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert link.startswith("https://") or (page.parent / link).exists(), link
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_experiments_named_by_a_page_exist(page):
+@of_every_page
+def test_named_experiments_exist(page):
     made_up = {"exp100", "exp101"}  # those that new-competition.md writes
     assert set(re.findall(r"\bexp\d{3}(?:_\w+)?\b", page.read_text(encoding="utf-8"))) - made_up <= set(names())
 
 
-def test_the_readme_is_short_and_every_page_is_in_the_index():
-    assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+def test_pages_are_short_and_in_the_index():
+    lengths = {page.name: len(page.read_text(encoding="utf-8").splitlines()) for page in PAGES}
+    assert lengths["README.md"] <= 120
+    assert lengths["RESULTS.md"] <= 250
     index = (REPOSITORY / "docs" / "index.md").read_text(encoding="utf-8")
-    assert all(page.name in index for page in (REPOSITORY / "docs").glob("*.md") if page.name != "index.md")
+    assert all(page.name in index for page in PAGES if page.name not in ("README.md", "index.md"))
 
 
 def test_the_named_modules_exist():
     text = (REPOSITORY / "docs" / "house.md").read_text(encoding="utf-8")
     for path in re.findall(r"`(\w+/[\w/]*(?:\.py)?)`", text):
         assert (REPOSITORY / "src" / "heldout" / path).exists() or (REPOSITORY / path).exists(), path
+
+
+def test_fields_are_those_of_the_code():
+    written = (REPOSITORY / "docs" / "fields.md").read_text(encoding="utf-8")
+    assert written == runpy.run_path(str(REPOSITORY / ".ci" / "fields.py"))["page"](), "run `make docs`"
+    from heldout.tasks import TASKS
+
+    listed = set(re.findall(r"^\| `(\w+)`", written, re.MULTILINE))
+    assert listed == {field for task in TASKS for field in task.model_fields}
+
+
+def record_classes() -> dict[str, type]:
+    """Classes of records that are files, or parts of files, by name."""
+    for module in pkgutil.walk_packages(heldout.__path__, "heldout."):
+        importlib.import_module(module.name)
+    found, waiting = {}, [Record]
+    while waiting:
+        waiting += (children := waiting.pop().__subclasses__())
+        found |= {cls.__name__: cls for cls in children if cls.model_fields}
+    from heldout.blend.decision import Decision
+
+    return found | {"Decision": Decision}
+
+
+def test_fields_of_records_are_in_the_page_of_formats():
+    text = (REPOSITORY / "docs" / "formats.md").read_text(encoding="utf-8")
+    tables = dict(
+        re.findall(r"^\| field of [^|\n]*\(`(\w+)`\) \| content \|\n\|---\|---\|\n((?:\|.*\n)+)", text, re.MULTILINE)
+    )
+    classes = record_classes()
+    classes.pop(Settings.__name__)  # fields of experiments: fields.md
+    assert set(tables) == set(classes), "one table for each record"
+    for name, cls in classes.items():
+        listed = re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in tables[name].splitlines()))
+        if dataclasses.is_dataclass(cls):
+            declared = [field.name for field in dataclasses.fields(cls)]
+        else:
+            declared = [field.alias or key for key, field in cls.model_fields.items()]
+        assert sorted(listed) == sorted(declared), name
