@@ -1,6 +1,6 @@
-"""Atomic writes, locks and hashes: the only module that puts artefacts on disk.
+"""Atomic writes, locks and hashes: the only module that puts artifacts on disk.
 
-Every artefact is written to a temporary file in the same folder, flushed to the disk and renamed, so that a
+Every artifact is written to a temporary file in the same folder, flushed to the disk and renamed, so that a
 reader sees the old file or the new one, never a half of it.
 """
 

@@ -29,9 +29,9 @@ def cases(count=600, temperature=3.0, shift=0.0, classes=1, seed=0):
     return truth, sigmoid(temperature * logit + shift), np.array([f"patient{i // 2}" for i in range(count)])
 
 
-def fit(method, truth, scores, patients, competing=False):
+def fit(method, truth, scores, patients, multiclass=False):
     names = [f"class{k}" for k in range(truth.shape[1])]
-    return fit_calibration(method, truth, scores, patients, names, competing)
+    return fit_calibration(method, truth, scores, patients, names, multiclass)
 
 
 def test_temperature_is_found_again():
@@ -71,13 +71,13 @@ def test_calibrating_helps_on_other_patients(method):
     assert after < before - 0.1
 
 
-def test_competing_classes_share_a_temperature_and_keep_their_order():
+def test_exclusive_classes_share_a_temperature_and_keep_their_order():
     random = np.random.default_rng(0)
     logits = random.normal(0, 1, (3000, 3))
     honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     truth = np.eye(3, dtype=bool)[[random.choice(3, p=p) for p in honest]]
     sharp = honest**3 / (honest**3).sum(1, keepdims=True)
-    fitted = fit("temperature", truth, sharp, np.arange(3000).astype(str), competing=True)
+    fitted = fit("temperature", truth, sharp, np.arange(3000).astype(str), multiclass=True)
     assert fitted["maps"] == [[pytest.approx(3, rel=0.1)]]
     calibrated = apply_calibration(fitted, sharp)
     np.testing.assert_allclose(calibrated, honest, atol=0.05)
@@ -88,19 +88,19 @@ def test_competing_classes_share_a_temperature_and_keep_their_order():
 @given(
     st.sampled_from(CURVES), st.integers(0, 10**6), st.sampled_from([1, 2, 3]), st.booleans(), st.sampled_from([30, 90])
 )
-def test_maps_stay_probabilities_rise_and_survive_json(method, seed, classes, competing, count):
+def test_maps_stay_probabilities_rise_and_survive_json(method, seed, classes, multiclass, count):
     random = np.random.default_rng(seed)
-    competing = competing and classes > 1
+    multiclass = multiclass and classes > 1
     scores = random.choice([0.0, 0.1, 0.5, 0.999, 1.0], (count, classes)) * random.random((count, classes)).round(1)
     truth = random.random((count, classes)) < 0.5
-    if competing:
+    if multiclass:
         truth = np.eye(classes, dtype=bool)[random.integers(0, classes, count)]
         scores = (scores + 1e-3) / (scores + 1e-3).sum(1, keepdims=True)
     assume(min(truth.sum(0).min(), (~truth).sum(0).min()) >= 5)
-    fitted = fit(method, truth, scores, np.arange(count).astype(str), competing)
+    fitted = fit(method, truth, scores, np.arange(count).astype(str), multiclass)
     calibrated = apply_calibration(fitted, scores)
     assert ((calibrated >= 0) & (calibrated <= 1)).all()
-    if competing:
+    if multiclass:
         np.testing.assert_allclose(calibrated.sum(1), 1, atol=1e-12)
     else:
         for k in range(classes):

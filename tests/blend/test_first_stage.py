@@ -20,7 +20,7 @@ from heldout.blend.reference import choose_cases, compare
 from heldout.blend.verify import verify
 from heldout.config import load
 from heldout.data.cases import open_dataset
-from heldout.data.guide import Guide
+from heldout.data.first_stage import FirstStageMap
 from heldout.deliver.kernel.bundle import experiment_files
 from heldout.errors import UserError
 from heldout.predict.models import load_model
@@ -85,9 +85,9 @@ def test_a_new_case_is_shown_the_mean_of_all_first_stage_networks(home):
         ]
 
     found = mean_predictions(predict_case(first, models("exp911", (0, 1)), case_id, image, exclusive=False))
-    guide = Guide(found.map, "channel", 0.5)
+    first_map = FirstStageMap(found.map, "channel", 0.5)
     expected = mean_predictions(
-        predict_case(config, models("exp916", (0,)), case_id, image, exclusive=False, guide=guide)
+        predict_case(config, models("exp916", (0,)), case_id, image, exclusive=False, first_map=first_map)
     )
     blended = next(apply_decision(load_decision("exp916"), [(case_id, image)]))
     np.testing.assert_array_equal(blended.map, expected.map)

@@ -50,7 +50,7 @@ def test_all_thresholds_equal_brute_force(case):
 
 @settings(max_examples=60, deadline=None)
 @given(blends(exclusive=True))
-def test_competing_classes_equal_brute_force(case):
+def test_exclusive_classes_equal_brute_force(case):
     maps, truth, weights = case
     found = histogram(maps, truth).counts_by_label(weights)
     for i in range(len(maps)):

@@ -91,7 +91,7 @@ def test_the_tuned_row_compares_with_the_members_and_the_stages_have_their_own(d
     assert rows["tuned, all stages"]["cross_fitted"] == decision.score.cross_fitted
 
 
-def test_competing_classes_lose_specks_and_fill_background_only():
+def test_exclusive_classes_lose_specks_and_fill_background_only():
     blended = np.zeros((2, 9, 9), np.uint8)
     blended[0, 1:8, 1:8] = 255
     blended[0, 4, 4] = 0  # a hole of background

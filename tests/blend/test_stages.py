@@ -81,7 +81,7 @@ def test_calls_are_tuned_on_the_calibrated_scale():
     assert score("f1", table, ["a"]) == pytest.approx(best)
 
 
-def test_competing_classes_stay_probabilities():
+def test_exclusive_classes_stay_probabilities():
     objective = staged(labels(classes=("a", "b", "c"), exclusive=True), calibrate="temperature")
     settings = objective.finish(Settings((500, 500), ()))
     assert len(settings.calibration["maps"]) == 1

@@ -88,10 +88,10 @@ def test_one_forward_pass_gives_masks_and_labels(arch, classes, exclusive, chann
     with torch.inference_mode():
         outputs = model(image)
         features = model.encode(image)
-        judged, decoded = model.classify(features), model.decode(features, image)
+        classified, decoded = model.classify(features), model.decode(features, image)
     assert outputs["mask"].shape == (2, channels, 50, 33)
     assert config.classify_head(outputs).shape == (2, classes)
-    torch.testing.assert_close(judged, outputs["label"])
+    torch.testing.assert_close(classified, outputs["label"])
     torch.testing.assert_close(decoded, outputs["mask"])
 
 

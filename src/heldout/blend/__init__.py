@@ -1,1 +1,1 @@
-"""Out-of-fold predictions in, a sealed decision and one honest test score out."""
+"""Out-of-fold predictions in, a sealed decision and one test score out."""

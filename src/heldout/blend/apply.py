@@ -16,7 +16,7 @@ from heldout.blend.records import DecisionMember, FirstStageRef
 from heldout.blend.spatial import Spatial, spatial_mask
 from heldout.blend.values import blend_maps, blend_scores
 from heldout.config import load
-from heldout.data.guide import Guide
+from heldout.data.first_stage import FirstStageMap
 from heldout.data.image import BadFile, Image
 from heldout.data.transform import prepare_image
 from heldout.metrics.uncertainty import Uncertainty, decompose
@@ -60,12 +60,14 @@ class _Stage:
     first: _Stage | None
 
     def predict(self, case_id: str, image: Image, exclusive: bool) -> list[Prediction]:
-        """What every network says; a first stage that never saw the case guides them as its mean."""
-        guide = None
+        """What every network says; the first stage's map is the mean of networks that never saw the case."""
+        first_map = None
         if self.first is not None:
             found = mean_predictions(self.first.predict(case_id, image, exclusive))
-            guide = Guide(found.map, self.config.first_stage_use, self.config.first_stage_fraction)
-        return predict_case(self.config, self.models, case_id, image, exclusive=exclusive, tta=self.tta, guide=guide)
+            first_map = FirstStageMap(found.map, self.config.first_stage_use, self.config.first_stage_fraction)
+        return predict_case(
+            self.config, self.models, case_id, image, exclusive=exclusive, tta=self.tta, first_map=first_map
+        )
 
 
 def apply_decision(
@@ -131,8 +133,8 @@ def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
         scores = presence(blended)
         if decision.presence:
             of_map = map_scores(levels_of_map(blended), decision.levels)
-            judged = [members[number].scores for number in decision.judges.values()]
-            scores = fuse(of_map, np.array(judged, float), decision.shares)
+            classified = [members[number].scores for number in decision.presence_sources.values()]
+            scores = fuse(of_map, np.array(classified, float), decision.shares)
     scores = apply_calibration(decision.calibration, scores).astype(np.float32)
     return Blended(case_id, scores, blended, mask)
 
@@ -151,15 +153,15 @@ def predict_case(
     *,
     exclusive: bool,
     tta: str | None = None,
-    guide: Guide | None = None,
+    first_map: FirstStageMap | None = None,
 ) -> list[Prediction]:
-    """Prepare one image and predict it with every network; ``guide`` is what a first stage found in it.
+    """Prepare one image and predict it with every network; ``first_map`` is its first stage's map.
 
     Raises:
         UserError: the image does not fit the preparation; the message names the case.
     """
     try:
-        array, geometry = prepare_image(image, config, guide)
+        array, geometry = prepare_image(image, config, first_map)
     except BadFile as error:
         raise BadFile(f"case {case_id}: {error}") from None
     return next(predict_cases(config, models, [(case_id, array, geometry)], exclusive=exclusive, tta=tta))
@@ -168,8 +170,8 @@ def predict_case(
 def _load_stage(decision: Decision, described: DecisionMember | FirstStageRef, networks: Networks) -> _Stage:
     first = described.first_stage
     models = _load_models(decision, described, networks)
-    guides = _load_stage(decision, first, networks) if first else None
-    return _Stage(load(described.spec), models, described.tta, guides)
+    first_stage = _load_stage(decision, first, networks) if first else None
+    return _Stage(load(described.spec), models, described.tta, first_stage)
 
 
 def _load_models(decision: Decision, member: DecisionMember | FirstStageRef, networks: Networks) -> list[nn.Module]:

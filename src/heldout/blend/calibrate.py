@@ -1,7 +1,8 @@
 """Probabilities that can be taken at their word: monotone maps of the case scores, fitted on out-of-fold predictions.
 
-A calibration is a plain dictionary that JSON keeps: ``method``; ``competing`` (the classes share a probability of one);
-and ``maps``, one per class, or a single one where one temperature serves competing classes. Empty, it changes nothing.
+A calibration is a plain dictionary that JSON keeps: ``method``; ``competing`` (classes exclude each other, and their
+probabilities sum to one); and ``maps``, one per class, or a single one where one temperature serves all exclusive
+classes. Empty, it changes nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Calibration = dict[str, Any]
 
 
 def fit_calibration(
-    method: str, truth: np.ndarray, scores: np.ndarray, patients: np.ndarray, classes: Sequence[str], competing: bool
+    method: str, truth: np.ndarray, scores: np.ndarray, patients: np.ndarray, classes: Sequence[str], multiclass: bool
 ) -> Calibration:
     """Fit a calibration.
 
@@ -42,22 +43,22 @@ def fit_calibration(
         scores: (n, K) in 0 ... 1.
         patients: (n,) patient of every case.
         classes: Names of the K classes.
-        competing: Every case is of exactly one class and its scores sum to one. Platt and isotonic curves are then
+        multiclass: Every case is of exactly one class and its scores sum to one. Platt and isotonic curves are then
             fitted for one class against the rest, and what they give is made to sum to one.
 
     Raises:
         UserError: a class has too few positive or negative cases.
     """
     if method == "auto":
-        method = _choose(truth, scores, patients, classes, competing)
+        method = _choose(truth, scores, patients, classes, multiclass)
     if method == "none":
         return {}
     _check_cases(method, truth, classes)
-    if method == "temperature" and competing:
+    if method == "temperature" and multiclass:
         return {"method": method, "competing": True, "maps": [[_temperature(truth, np.log(_inside(scores)))]]}
     fit = {"temperature": _binary_temperature, "platt": _platt, "isotonic": _isotonic}[method]
     maps = [fit(of_class, score) for of_class, score in zip(truth.T, scores.T, strict=True)]
-    return {"method": method, "competing": competing, "maps": maps}
+    return {"method": method, "competing": multiclass, "maps": maps}
 
 
 def apply_calibration(calibration: Calibration, scores: np.ndarray) -> np.ndarray:
@@ -65,21 +66,21 @@ def apply_calibration(calibration: Calibration, scores: np.ndarray) -> np.ndarra
     scores = np.asarray(scores, float)
     if not calibration or calibration["method"] == "none":
         return scores
-    method, maps, competing = (calibration[key] for key in ("method", "maps", "competing"))
-    if method == "temperature" and competing:
+    method, maps, multiclass = (calibration[key] for key in ("method", "maps", "competing"))
+    if method == "temperature" and multiclass:
         return _softmax(np.log(_inside(scores)) / maps[0][0])
     curve = {"temperature": _cooled, "platt": _sigmoid_of_line, "isotonic": _interpolated}[method]
     result = np.stack([curve(scores[..., k], *parameters) for k, parameters in enumerate(maps)], -1)
-    return result / result.sum(-1, keepdims=True) if competing else result
+    return result / result.sum(-1, keepdims=True) if multiclass else result
 
 
-def cross_fitted(table: pd.DataFrame, classes: Sequence[str], competing: bool, method: str) -> pd.DataFrame:
+def cross_fitted(table: pd.DataFrame, classes: Sequence[str], multiclass: bool, method: str) -> pd.DataFrame:
     """A table of case scores in which every fold is calibrated by what was fitted on the other folds.
 
     Args:
         table: Case table of out-of-fold predictions.
         classes: Names of its classes.
-        competing: As for :func:`fit_calibration`.
+        multiclass: As for :func:`fit_calibration`.
         method: As for :func:`fit_calibration`.
 
     Raises:
@@ -91,21 +92,21 @@ def cross_fitted(table: pd.DataFrame, classes: Sequence[str], competing: bool, m
     patients, folds = table["patient_id"].to_numpy(str), table["fold"].to_numpy()
     for fold in np.unique(folds):
         held_out, others = folds == fold, folds != fold
-        fitted = fit_calibration(method, truth[others], scores[others], patients[others], classes, competing)
+        fitted = fit_calibration(method, truth[others], scores[others], patients[others], classes, multiclass)
         result.loc[held_out, columns] = apply_calibration(fitted, scores[held_out])
     return result
 
 
-def negative_log_likelihood(truth: np.ndarray, scores: np.ndarray, competing: bool) -> float:
+def negative_log_likelihood(truth: np.ndarray, scores: np.ndarray, multiclass: bool) -> float:
     """Log-loss in nats: of the true class where classes compete, else the mean over classes."""
     once = np.ones((1, len(truth)))
-    if competing:
+    if multiclass:
         return float(log_loss(np.ones(len(truth), bool), (scores * truth).sum(1), once)[0])
     return float(np.mean([log_loss(y, p, once)[0] for y, p in zip(truth.T, scores.T, strict=True)]))
 
 
 def _choose(
-    truth: np.ndarray, scores: np.ndarray, patients: np.ndarray, classes: Sequence[str], competing: bool
+    truth: np.ndarray, scores: np.ndarray, patients: np.ndarray, classes: Sequence[str], multiclass: bool
 ) -> str:
     """The method with the best log-loss on patients it was not fitted on; of equals the stiffest.
 
@@ -124,12 +125,12 @@ def _choose(
         for number in np.unique(left_out):
             chosen, others = left_out == number, left_out != number
             try:
-                fitted = fit_calibration(method, truth[others], scores[others], patients[others], classes, competing)
+                fitted = fit_calibration(method, truth[others], scores[others], patients[others], classes, multiclass)
             except UserError:  # too few cases without this part: what cannot be tried is not chosen
                 calibrated[chosen] = np.nan
                 continue
             calibrated[chosen] = apply_calibration(fitted, scores[chosen])
-        losses.append(negative_log_likelihood(truth, calibrated, competing))
+        losses.append(negative_log_likelihood(truth, calibrated, multiclass))
     return METHODS[int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))]
 
 
@@ -182,8 +183,8 @@ def _platt(truth: np.ndarray, score: np.ndarray) -> list[float]:
 def _isotonic(truth: np.ndarray, score: np.ndarray) -> list[list[float]]:
     from sklearn.isotonic import IsotonicRegression
 
-    least = 1 / (len(truth) + 2)
-    fitted = IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip").fit(score, truth.astype(float))
+    margin = 1 / (len(truth) + 2)
+    fitted = IsotonicRegression(y_min=margin, y_max=1 - margin, out_of_bounds="clip").fit(score, truth.astype(float))
     return [[float(value) for value in values] for values in (fitted.X_thresholds_, fitted.y_thresholds_)]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from heldout.blend.apply import predict_case
 from heldout.blend.members import Member, load_member
-from heldout.data.guide import guide_of
+from heldout.data.first_stage import first_stage_map
 from heldout.predict.models import load_model
 
 if TYPE_CHECKING:
@@ -75,13 +75,19 @@ def measure(member: Member, case_ids: Sequence[str]) -> tuple[Cost, float]:
 
 
 def _timed(member: Member, model: object, images: Sequence[tuple[str, Image]], networks: int) -> float:
-    """Least seconds per case with so many networks and no flips; the least is what other programs disturb least."""
+    """Minimum seconds per case with so many networks and no flips: other programs disturb the minimum the least."""
     times = []
     for case_id, image in images:
-        guide = guide_of(member.first_stage, case_id)
+        first_map = first_stage_map(member.first_stage, case_id)
         begun = time.perf_counter()
         predict_case(
-            member.config, [model] * networks, case_id, image, exclusive=member.dataset.exclusive, tta="", guide=guide
+            member.config,
+            [model] * networks,
+            case_id,
+            image,
+            exclusive=member.dataset.exclusive,
+            tta="",
+            first_map=first_map,
         )
         times.append(time.perf_counter() - begun)
     return min(times[1:] or times)

@@ -1,4 +1,4 @@
-"""Tuned numbers that are honest: each fold is scored with settings tuned on the other folds.
+"""Tuned numbers that are held: each fold is scored with settings tuned on the other folds.
 
 The folds' tables are put together and scored once. Scores of ranking compare the cases of a fold with each other only,
 as :func:`heldout.metrics.ranking.roc_auc_within_folds` says: a fold with many positive cases leaves few to the folds
@@ -127,10 +127,10 @@ def _scores(objective: Objective, in_sample: pd.DataFrame, table: pd.DataFrame |
     optimistic = score(objective.metric, in_sample, objective.classes)
     scores = {"in_sample": optimistic, "cross_fitted": None, "optimism": None, "low": None, "high": None}
     if table is not None:
-        honest = interval(objective.metric, table, objective.classes)
-        scores |= {"cross_fitted": honest.value, "low": honest.low, "high": honest.high}
+        held = interval(objective.metric, table, objective.classes)
+        scores |= {"cross_fitted": held.value, "low": held.low, "high": held.high}
         sign = 1 if get_metric(objective.metric).higher_is_better else -1
-        scores["optimism"] = sign * (optimistic - honest.value)
+        scores["optimism"] = sign * (optimistic - held.value)
     return {key: _finite(value) for key, value in scores.items()}
 
 

@@ -105,14 +105,14 @@ class Decision:
 
     @property
     def shares(self) -> tuple[int, ...]:
-        """Thousandth of every presence score: of the map, of :attr:`judges`; empty where presence is not mixed."""
+        """Thousandths of the map's presence scores and of :attr:`presence_sources`; empty where none is mixed."""
         if not self.presence:
             return ()
-        return tuple(round(self.presence["shares"][name] * WHOLE) for name in (*OF_MAP, *self.judges))
+        return tuple(round(self.presence["shares"][name] * WHOLE) for name in (*OF_MAP, *self.presence_sources))
 
     @property
-    def judges(self) -> dict[str, int]:
-        """What judges whole cases beside segmentations: second heads, then classifications; by name, its member."""
+    def presence_sources(self) -> dict[str, int]:
+        """What classifies whole cases beside segmentations: second heads, then classifications; by name, its member."""
         if self.kind == "classification":
             return {}
         named = [(member.name, number, member) for number, member in enumerate(self.members)]
@@ -123,8 +123,8 @@ class Decision:
     def composition(self) -> str:
         """The members in words: ``0.40 exp911 + 0.60 exp912, presence with exp914``."""
         weighted = [f"{m.weight:.2f} {m.name}" for m in self.members if m.weight is not None]
-        judges = list(self.judges) if self.presence else []
-        return " + ".join(weighted) + (f", presence with {', '.join(judges)}" if judges else "")
+        sources = list(self.presence_sources) if self.presence else []
+        return " + ".join(weighted) + (f", presence with {', '.join(sources)}" if sources else "")
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -247,13 +247,13 @@ def load_decision(name: str, datasets: Datasets | None = None) -> Decision:
     from heldout.blend.members import load_member
 
     member = load_member(name, datasets)
-    competing = member.dataset.exclusive and len(member.dataset.classes) > 1
-    thresholds = {} if competing else dict.fromkeys(member.dataset.classes, HALF)
+    multiclass = member.dataset.exclusive and len(member.dataset.classes) > 1
+    thresholds = {} if multiclass else dict.fromkeys(member.dataset.classes, HALF)
     decision = decision_of([member], [WHOLE], thresholds, name=member.name, metric=member.metric)
     if not member.two_heads:
         return decision
     # as in training, the scores of its cases are those of the second head
-    shares = dict.fromkeys(OF_MAP, 0.0) | dict.fromkeys(decision.judges, 1.0)
+    shares = dict.fromkeys(OF_MAP, 0.0) | dict.fromkeys(decision.presence_sources, 1.0)
     return replace(decision, presence={"metric": None, "shares": shares, "scores": {}})
 
 

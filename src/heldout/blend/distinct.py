@@ -56,7 +56,7 @@ def _without_blank(columns: np.ndarray) -> tuple[np.ndarray, int]:
 def _distinct(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distinct columns of a (c, n) uint8 array in the order of the first row, (c, rows), and how often each occurs.
 
-    Up to eight bytes are looked up as one number; maps are smooth, and neighbours that are equal are looked up once.
+    Up to eight bytes are looked up as one number; maps are smooth, and neighbors that are equal are looked up once.
     Longer columns are sorted by a hash and told apart by what they are, so two columns of one hash can at worst leave a
     column listed twice, with its counts shared among the two.
     """

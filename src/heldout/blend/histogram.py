@@ -23,7 +23,7 @@ class JointHistogram:
     """Distinct voxels of several cases, in the order of the cases and, within a case, of the true label.
 
     Attributes:
-        values: (members, C, rows) uint8 probabilities of C classes that are judged together.
+        values: (members, C, rows) uint8 probabilities of C classes that are thresholded together.
         voxels: (rows,) uint16: how often the tuple occurs; one that occurs more often takes several rows.
         starts: (cases * (C + 1) + 1,) int64: first row of each label 0 ... C of each case.
     """
@@ -137,7 +137,7 @@ class JointHistogram:
         return table
 
     def _blocks(self) -> Iterator[tuple[int, int]]:
-        """Neighbouring groups of rows that are worked on at once: first and behind the last."""
+        """Neighboring groups of rows that are worked on at once: first and behind the last."""
         first, groups = 0, len(self.starts) - 1
         while first < groups:
             last = int(np.searchsorted(self.starts, self.starts[first] + _BLOCK, "right")) - 1

@@ -137,19 +137,19 @@ class MaskObjective:
         return self.histograms[0].values.shape[0]
 
     @property
-    def competing(self) -> bool:
+    def multiclass(self) -> bool:
         """Whether a voxel gets its most probable class, so that there is no threshold."""
         return self.histograms[0].values.shape[1] > 1
 
     def tune(self, weights: Sequence[int]) -> tuple[float, Settings]:
         """Score of a weighting with its best thresholds, and those; see :class:`Objective`."""
         metric = get_metric(self.metric)
-        thresholds = () if self.competing else (HALF,) * len(self.classes)
+        thresholds = () if self.multiclass else (HALF,) * len(self.classes)
         if metric.uses != "counts":
             presence = np.concatenate([part.presence(weights) for part in self._presence_trials], 1)
             value = score(self.metric, self._with_presence(presence), self.classes)
             return _defined(value, metric, self.classes), Settings(tuple(weights), thresholds)
-        if self.competing:
+        if self.multiclass:
             counts = self._label_trial.counts(weights)
             once = np.ones((1, len(counts)))
             value = float(np.mean([metric.one_class(c, once)[0] for c in counts.swapaxes(0, 1)]))
@@ -159,7 +159,7 @@ class MaskObjective:
 
     def table(self, settings: Settings) -> pd.DataFrame:
         """The cases with p_, tp_, fp_ and fn_<class>; see :class:`Objective`."""
-        if self.competing:
+        if self.multiclass:
             counts = self.histograms[0].counts_by_label(settings.weights)
         else:
             pairs = zip(self.histograms, settings.thresholds, strict=True)

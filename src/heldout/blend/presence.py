@@ -46,7 +46,7 @@ def fuse(of_map: np.ndarray, of_labels: np.ndarray, shares: Sequence[int]) -> np
 
     Args:
         of_map: (3, ..., K) from :func:`map_scores`.
-        of_labels: (L, ..., K) probabilities: of classifications, or of any other source that judges the whole case,
+        of_labels: (L, ..., K) probabilities: of classifications, or of any other source that classifies the whole case,
             such as a second head of a segmenting network.
         shares: (3 + L,) thousandths.
 

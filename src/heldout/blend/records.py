@@ -43,7 +43,7 @@ class FitRef(DecisionRecord):
 
 
 class FirstStageRef(DecisionRecord):
-    """The networks that see a case first, and whose map guides those of a member.
+    """The networks that see a case first, and whose map is an input of a member's.
 
     Attributes:
         spec: Their experiment.

@@ -17,7 +17,7 @@ from heldout.blend.datasets import Datasets
 from heldout.blend.decision import Decision
 from heldout.blend.members import Fit, Member, load_member, stored_prediction
 from heldout.blend.networks import Networks
-from heldout.data.guide import guide_of
+from heldout.data.first_stage import first_stage_map
 from heldout.errors import UserError
 from heldout.predict.prediction import Prediction
 from heldout.predict.store import read_table
@@ -132,9 +132,9 @@ def _predict(member: Member, fit: Fit, case_id: str, networks: Networks) -> Pred
     dataset = member.dataset
     model = networks.load(member.config, fit.folder / "weights.safetensors", dataset)
     image = dataset.read_image(case_id)
-    guide = guide_of(member.first_stage, case_id)
+    first_map = first_stage_map(member.first_stage, case_id)
     return predict_case(
-        member.config, [model], case_id, image, exclusive=dataset.exclusive, tta=member.tta, guide=guide
+        member.config, [model], case_id, image, exclusive=dataset.exclusive, tta=member.tta, first_map=first_map
     )[0]
 
 

@@ -85,8 +85,8 @@ def blend(
         if spatial and masks
         else None
     )
-    judges = presence_members(members, labels)
-    objective = add_stages(build_objective(members, metric, progress=progress), list(judges.values()), stages, maps)
+    sources = presence_members(members, labels)
+    objective = add_stages(build_objective(members, metric, progress=progress), list(sources.values()), stages, maps)
     with files.lock(blend_folder(name), "blending"):
         _refuse_sealed(name)
         journal = Journal(blend_folder(name) / "study.journal", _identity(members, metric, plan))
@@ -95,7 +95,7 @@ def blend(
         thresholds = dict(zip(classes, found.settings.thresholds, strict=True)) if found.settings.thresholds else {}
         decision = decision_of(members, found.settings.weights, thresholds, name=name, metric=metric, labels=labels)
         tables = found.in_sample, found.cross_fitted
-        described = describe_stages(objective, found.settings, *tables, list(judges))
+        described = describe_stages(objective, found.settings, *tables, list(sources))
         by_fold = {str(fold): asdict(settings) for fold, settings in found.by_fold.items()}
         search = {**asdict(plan), "by_fold": by_fold, "baselines": found.baselines}
         return _write(replace(decision, score=DecisionScore(**found.scores), search=search, **described), found)

@@ -63,7 +63,7 @@ class SecondStage:
         sign = 1 if metric.higher_is_better else -1
         better = sign * (filled_scores - open_scores) > 1e-12
         chosen = tuple(np.where(better, filled, found))
-        # holes of competing classes depend on each other: together they may help less than alone
+        # holes of exclusive classes depend on each other: together they may help less than alone
         worse = sign * np.mean(self._scores(settings, chosen, metric) - open_scores) < 0
         return tuple(found) if worse else chosen
 
@@ -88,9 +88,9 @@ def _components(
     found = []
     for one in work:
         blended, truth = _read(source, one, weights)
-        values, competing = class_values(blended, exclusive)
+        values, multiclass = class_values(blended, exclusive)
         cuts = [ALONE] * len(values) if thresholds is None else thresholds
-        masks = [truth[0] == k + 1 for k in range(len(values))] if competing else truth
+        masks = [truth[0] == k + 1 for k in range(len(values))] if multiclass else truth
         pairs = zip(values, masks, cuts, strict=True)
         found.append([find_components(value, mask > 0, candidate_lows(cut)) for value, mask, cut in pairs])
     return found

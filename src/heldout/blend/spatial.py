@@ -70,7 +70,7 @@ def spatial_mask(
         exclusive: Classes exclude each other.
 
     Returns:
-        (M, *S) uint8, as :func:`heldout.predict.prediction.to_mask`. Of competing classes a filled hole takes
+        (M, *S) uint8, as :func:`heldout.predict.prediction.to_mask`. Of exclusive classes a filled hole takes
         background only.
     """
     if not spatial:
@@ -182,7 +182,7 @@ def count_components(cases: Sequence[Components], index: int, trials: Sequence[S
 
 
 def _label(values: np.ndarray, low: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Component of every voxel (0 is none), and each component's peak and size; diagonal neighbours belong together."""
+    """Component of every voxel (0 is none), and each component's peak and size; diagonal neighbors belong together."""
     from scipy.ndimage import label
 
     labels, count = label(values >= low, np.ones((3,) * values.ndim))

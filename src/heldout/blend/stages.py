@@ -56,7 +56,7 @@ class Staged:
 
     Attributes:
         base: What the weights are tuned on.
-        labels: (L, n, K) probabilities of what judges whole cases beside segmentations.
+        labels: (L, n, K) probabilities of what classifies whole cases beside segmentations.
         stages: The stages.
         maps: The full maps of the cases, for the second stage of masks; None where there is none.
     """
@@ -87,7 +87,7 @@ class Staged:
         return self.base.members
 
     @property
-    def competing(self) -> bool:
+    def multiclass(self) -> bool:
         """Whether every case is of exactly one class, so that its scores share a probability of one."""
         return isinstance(self.base, LabelObjective) and self.base.exclusive and len(self.classes) > 1
 
@@ -114,7 +114,7 @@ class Staged:
             settings = replace(settings, presence=search(sources, stages.plan)[1].weights)
         if stages.calibrate != "none":
             scores, patients = self._uncalibrated(settings), self.frame["patient_id"].to_numpy(str)
-            fitted = fit_calibration(stages.calibrate, truth, scores, patients, self.classes, self.competing)
+            fitted = fit_calibration(stages.calibrate, truth, scores, patients, self.classes, self.multiclass)
             settings = replace(settings, calibration=fitted)
             if isinstance(self.base, LabelObjective) and settings.thresholds:
                 calibrated = apply_calibration(fitted, scores)[None]
@@ -220,7 +220,7 @@ def describe_stages(
         settings: Tuned on all cases.
         in_sample: Table under those settings.
         cross_fitted: Table with every fold under settings tuned on the others; None with one fold.
-        labels: Names of what judges whole cases beside segmentations.
+        labels: Names of what classifies whole cases beside segmentations.
     """
     if not isinstance(objective, Staged):
         return {}
@@ -240,7 +240,7 @@ def describe_stages(
             key: _before_and_after(table, "uncalibrated", CALIBRATION_METRICS, objective.classes)
             for key, table in tables.items()
         }
-        fitted = settings.calibration or {"method": "none", "competing": objective.competing, "maps": []}
+        fitted = settings.calibration or {"method": "none", "competing": objective.multiclass, "maps": []}
         described["calibration"] = {"asked": objective.stages.calibrate, **fitted, "scores": scores}
     return described
 

@@ -92,7 +92,7 @@ def best_of_trials(
 def weights_of(draws: Sequence[float]) -> Weights:
     """Thousandths from one number in 0 ... 1 per member; uniform numbers give uniform weights on the simplex.
 
-    Normalised negative logarithms of uniform draws are a flat Dirichlet draw (Devroye 1986, chapter V).
+    Normalized negative logarithms of uniform draws are a flat Dirichlet draw (Devroye 1986, chapter V).
     """
     shares = -np.log(np.asarray(draws, float))
     return to_thousandths(shares) if shares.sum() > 0 else to_thousandths(np.ones(len(shares)))

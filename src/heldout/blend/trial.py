@@ -102,11 +102,11 @@ class PresenceTrial:
     def __init__(self, histogram: JointHistogram) -> None:
         sizes = histogram.sizes.sum(1)
         wanted = presence_voxels(sizes)
-        least, most = histogram.values.min(0), histogram.values.max(0)
+        lowest_level, highest_level = histogram.values.min(0), histogram.values.max(0)
         kept = np.zeros(len(histogram.voxels), bool)
         starts = histogram.case_starts
         for case, (first, last) in enumerate(itertools.pairwise(starts)):
-            for lowest, highest in zip(least[:, first:last], most[:, first:last], strict=True):
+            for lowest, highest in zip(lowest_level[:, first:last], highest_level[:, first:last], strict=True):
                 levels = np.bincount(lowest, histogram.voxels[first:last], LEVELS)
                 reached = np.flip(np.flip(levels).cumsum())
                 kept[first:last] |= highest >= np.flatnonzero(reached >= wanted[case])[-1]

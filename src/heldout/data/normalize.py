@@ -23,7 +23,7 @@ def to_float(array: np.ndarray) -> np.ndarray:
 
 
 def convert_channels(array: np.ndarray, channels: int) -> np.ndarray | None:
-    """Gray to copies, RGB to gray by luma, equal counts as they are; None where there is no honest conversion.
+    """Gray to copies, RGB to gray by luma, equal counts as they are; None where there is no conversion.
 
     Args:
         array: (C, *S).

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout import files
+from heldout.data.first_stage import FirstStageMap, FirstStageMaps, first_stage_map
 from heldout.data.geometry import Geometry, prepare_mask, restore
-from heldout.data.guide import Guide, Guides, guide_of
 from heldout.data.image import BadFile, Image
 from heldout.data.normalize import to_float
 from heldout.data.parallel import map_cases
@@ -112,7 +112,7 @@ def open_prepared(
     *,
     progress: bool = True,
     workers: int | None = None,
-    guides: Guides | None = None,
+    first_stage: FirstStageMaps | None = None,
 ) -> Prepared:
     """Prepare what is not prepared yet, and open it.
 
@@ -124,13 +124,13 @@ def open_prepared(
         splits: Parts to prepare.
         progress: Show a progress bar where there is something to do.
         workers: Processes; results do not depend on it.
-        guides: What a first stage found in the training cases; only these can be prepared then.
+        first_stage: What a first stage found in the training cases; only these can be prepared then.
 
     Raises:
         UserError: a case does not fit the settings; the message names it.
     """
     recipe = Recipe.of(config)
-    folder = prepared_folder(dataset.folder, recipe, guides)
+    folder = prepared_folder(dataset.folder, recipe, first_stage)
     cases = dataset.cases[dataset.cases["split"].isin(list(splits))]
     entries = finished_entries(folder, cases)
     if len(entries) < len(cases):
@@ -138,7 +138,7 @@ def open_prepared(
             entries = finished_entries(folder, cases)
             todo = cases[~cases["case_id"].isin(list(entries))].to_dict("records")
             manifest, saved = {**_listed(folder), **entries}, time.monotonic()
-            shared = (dataset.source, ArrayStore(folder, recipe), guides)
+            shared = (dataset.source, ArrayStore(folder, recipe), first_stage)
             for row, entry in zip(
                 todo,
                 map_cases(_prepare_chunk, shared, todo, "Preparing cases", progress=progress, workers=workers),
@@ -152,9 +152,9 @@ def open_prepared(
     return Prepared(folder, entries)
 
 
-def prepared_folder(dataset: Path, recipe: Recipe, guides: Guides | None = None) -> Path:
+def prepared_folder(dataset: Path, recipe: Recipe, first_stage: FirstStageMaps | None = None) -> Path:
     """Where a recipe's arrays lie below the folder of a dataset."""
-    return dataset / "prepared" / (recipe.digest() + ("" if guides is None else f"-{guides.key[:16]}"))
+    return dataset / "prepared" / (recipe.digest() + ("" if first_stage is None else f"-{first_stage.key[:16]}"))
 
 
 def finished_entries(folder: Path, cases: Any) -> dict[str, dict[str, Any]]:
@@ -187,7 +187,12 @@ class ArrayStore:
     recipe: Recipe
 
     def write(
-        self, row: Mapping[str, Any], split: str, image: Image, mask: np.ndarray | None, guide: Guide | None = None
+        self,
+        row: Mapping[str, Any],
+        split: str,
+        image: Image,
+        mask: np.ndarray | None,
+        found: FirstStageMap | None = None,
     ) -> dict[str, Any]:
         """Prepare a case that was just read, and write its arrays.
 
@@ -196,7 +201,7 @@ class ArrayStore:
             split: The part it is in.
             image: Its image.
             mask: Its mask (M, *original), where one is to be prepared.
-            guide: A first stage's map of the case.
+            found: A first stage's map of the case.
 
         Returns:
             The case's entry in the manifest.
@@ -206,7 +211,7 @@ class ArrayStore:
         """
         case_id = row["case_id"]
         try:
-            array, geometry = prepare_image(image, self.recipe, guide)
+            array, geometry = prepare_image(image, self.recipe, found)
         except BadFile as error:
             raise BadFile(f"case {case_id}: {error}") from None
         write_array(self.folder / f"{case_id}.image.npy", array)
@@ -246,15 +251,14 @@ def _listed(folder: Path) -> dict[str, dict[str, Any]]:
     return files.read_json(path)["cases"] if path.exists() else {}
 
 
-def _prepare_chunk(source: Source, store: ArrayStore, guides: Guides | None, rows: list[Any]) -> list[Any]:
-    return [_prepare_case(source, store, guides, row) for row in rows]
+def _prepare_chunk(source: Source, store: ArrayStore, maps: FirstStageMaps | None, rows: list[Any]) -> list[Any]:
+    def prepare(row: dict[str, Any]) -> dict[str, Any]:
+        image = source.read_image(row, salvage=row["split"] == "submit")
+        masked = row["split"] == "train" and (row["mask"] or source.kind == "segmentation")
+        mask = source.read_mask(row) if masked else None
+        return store.write(row, row["split"], image, mask, first_stage_map(maps, row["case_id"]))
 
-
-def _prepare_case(source: Source, store: ArrayStore, guides: Guides | None, row: dict[str, Any]) -> dict[str, Any]:
-    image = source.read_image(row, salvage=row["split"] == "submit")
-    masked = row["split"] == "train" and (row["mask"] or source.kind == "segmentation")
-    guide = guide_of(guides, row["case_id"])
-    return store.write(row, row["split"], image, source.read_mask(row) if masked else None, guide)
+    return [prepare(row) for row in rows]
 
 
 def sample_foreground(mask: np.ndarray, case_id: str) -> np.ndarray:

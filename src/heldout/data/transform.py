@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout.data import geometry as grid
+from heldout.data.first_stage import FirstStageMap
 from heldout.data.geometry import Geometry
-from heldout.data.guide import Guide
 from heldout.data.image import BadFile, Image
 from heldout.data.normalize import convert_channels, normalize, pack
 from heldout.data.recipe import Recipe
@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from heldout.config import BaseConfig
 
 
-def prepare_image(image: Image, config: BaseConfig | Recipe, guide: Guide | None = None) -> tuple[np.ndarray, Geometry]:
+def prepare_image(
+    image: Image, config: BaseConfig | Recipe, first_map: FirstStageMap | None = None
+) -> tuple[np.ndarray, Geometry]:
     """Orient to RAS, crop, resample, fit into ``image_size`` and normalize, as the experiment says.
 
     Args:
         image: (C, *S) as its file holds it.
         config: Preparation settings, or the experiment that holds them.
-        guide: A first stage's map of the case, to crop by or to add as channels.
+        first_map: A first stage's map of the case, to crop by or to add as channels.
 
     Returns:
-        (channels, *prepared), a guide's channels last: uint8 for images, float16 for volumes and z-scores, see
-        :func:`to_float`; and the geometry that leads back.
+        (channels, *prepared), those of the first stage's map last: uint8 for images, float16 for volumes and z-scores,
+        see :func:`to_float`; and the geometry that leads back.
 
     Raises:
         BadFile: the image does not fit the settings.
@@ -43,8 +45,8 @@ def prepare_image(image: Image, config: BaseConfig | Recipe, guide: Guide | None
     start, cropped = (0,) * dimensions, oriented.shape[1:]
     if recipe.crop == "nonzero":
         start, cropped = grid.nonzero_box(oriented)
-    if guide is not None and guide.use == "crop":
-        start, cropped = guide.box(image, axes, flips)
+    if first_map is not None and first_map.use == "crop":
+        start, cropped = first_map.box(image, axes, flips)
     shape = cropped
     if recipe.spacing is not None and dimensions == 3:
         if image.affine is None:
@@ -73,6 +75,6 @@ def prepare_image(image: Image, config: BaseConfig | Recipe, guide: Guide | None
     scaled = normalize(grid.resample_linear(converted, resized), array.dtype, recipe)
     lowest = scaled.reshape(len(scaled), -1).min(1) if recipe.normalize == "zscore" else 0
     packed = pack(grid.pad(scaled, geometry, lowest), recipe)
-    if guide is not None and guide.use == "channel":
-        packed = np.concatenate([packed, guide.channels(image, geometry, packed.dtype)])
+    if first_map is not None and first_map.use == "channel":
+        packed = np.concatenate([packed, first_map.channels(image, geometry, packed.dtype)])
     return packed, geometry

@@ -238,8 +238,8 @@ def _calibrated_error(run: HeldOut) -> float:
     from heldout.blend.calibrate import cross_fitted
     from heldout.metrics import score
 
-    competing = run.exclusive and len(run.classes) > 1
-    return float(score("ece", cross_fitted(run.at_half_table, run.classes, competing, "auto"), run.classes))
+    multiclass = run.exclusive and len(run.classes) > 1
+    return float(score("ece", cross_fitted(run.at_half_table, run.classes, multiclass, "auto"), run.classes))
 
 
 def _of_blend(decision: Decision) -> Scores:

@@ -254,14 +254,13 @@ def line_chart(
     return "".join([*parts, "</svg>"])
 
 
-def bar_chart(bars: Sequence[Bar], title: str, label: str, *, least: float = 0.0) -> str:
+def bar_chart(bars: Sequence[Bar], title: str, label: str) -> str:
     """Horizontal bars from zero, with intervals; of differences to either side.
 
     Args:
         bars: What to draw, from top to bottom.
         title: Said to those who cannot see it.
         label: Name of the axis.
-        least: A value that the axis must show beside zero.
 
     Returns:
         An ``<svg>`` element; empty without bars.
@@ -271,7 +270,7 @@ def bar_chart(bars: Sequence[Bar], title: str, label: str, *, least: float = 0.0
     width, values = 820, 200
     labels = min(360, max(230, 30 + 7 * max(len(bar.name) for bar in bars)))
     seen = [v for bar in bars for v in (bar.value, bar.low, bar.high) if v is not None]
-    axis = Axis([*seen, 0.0, least], labels, width - values)
+    axis = Axis([*seen, 0.0], labels, width - values)
     bottom = len(bars) * _LINE + 8
     parts = [open_svg(width, bottom + 38, title)]
     for tick in axis.ticks:

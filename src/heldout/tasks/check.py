@@ -95,8 +95,8 @@ def _check_network(config: Task) -> None:
         if logits is None or tuple(logits.shape) != expected:
             shape = None if logits is None else tuple(logits.shape)
             raise UserError(f"build_model gives {config.output!r} of shape {shape}: it must be {expected}")
-        judged = config.classify_head(outputs) if config.two_heads else None
-        if config.two_heads and (judged is None or tuple(judged.shape) != (BATCH, classes)):
+        labels = config.classify_head(outputs) if config.two_heads else None
+        if config.two_heads and (labels is None or tuple(labels.shape) != (BATCH, classes)):
             raise UserError(f"build_model must give 'label' of shape {(BATCH, classes)} beside the mask")
         probability = config.activate(outputs, exclusive)
         if tuple(probability.shape[:2]) != (BATCH, classes) or not bool(

@@ -17,7 +17,7 @@ import numpy as np
 
 from heldout import files
 from heldout.config.legacy import first_spec
-from heldout.data.guide import Use
+from heldout.data.first_stage import Use
 from heldout.errors import UserError
 from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.tasks import Task
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FirstStage:
-    """The finished folds of a first stage, and what is done with their maps; see :class:`heldout.data.guide.Guides`.
+    """The finished folds of a first stage, and their use: :class:`heldout.data.first_stage.FirstStageMaps`.
 
     Attributes:
         spec: The experiment.
@@ -119,7 +119,7 @@ def with_first_stage(dataset: Dataset, config: Task, *, progress: bool = True) -
     """
     from heldout.data.prepare import open_prepared
 
-    return open_prepared(dataset, config, progress=progress, guides=find_first_stage(config, dataset))
+    return open_prepared(dataset, config, progress=progress, first_stage=find_first_stage(config, dataset))
 
 
 def _check_kind(config: Task, source: Task, dataset: Dataset) -> None:

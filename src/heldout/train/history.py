@@ -14,7 +14,7 @@ from heldout import files
 
 Rows = Sequence[dict[str, Any]]
 HIDDEN = ("wall_time",)
-LOSS_COLOUR, SCORE_COLOUR, RATE_COLOUR = "#1f5fa8", "#c2571a", "#7a7a7a"
+LOSS_COLOR, SCORE_COLOR, RATE_COLOR = "#1f5fa8", "#c2571a", "#7a7a7a"
 
 
 def write_metrics(folder: Path, rows: Rows) -> None:
@@ -56,18 +56,18 @@ def draw_curves(folder: Path, rows: Rows, title: str, metric: str, best_epoch: i
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     epochs = [row["epoch"] for row in rows]
     marker = "o" if len(rows) < 40 else None
-    above.plot(epochs, [row["train_loss"] for row in rows], color=LOSS_COLOUR, marker=marker, ms=3.5, lw=1.8)
-    above.set_ylabel("training loss", color=LOSS_COLOUR)
+    above.plot(epochs, [row["train_loss"] for row in rows], color=LOSS_COLOR, marker=marker, ms=3.5, lw=1.8)
+    above.set_ylabel("training loss", color=LOSS_COLOR)
     scored = [(row["epoch"], row[f"val_{metric}"]) for row in rows if row[f"val_{metric}"] is not None]
     if scored:
         right = above.twinx()
-        right.plot(*zip(*scored, strict=True), color=SCORE_COLOUR, marker="s", ms=3.5, lw=1.8)
-        right.set_ylabel(f"held-out {metric}", color=SCORE_COLOUR)
+        right.plot(*zip(*scored, strict=True), color=SCORE_COLOR, marker="s", ms=3.5, lw=1.8)
+        right.set_ylabel(f"held-out {metric}", color=SCORE_COLOR)
         right.spines[["top", "left"]].set_visible(False)
         if best_epoch is not None:
-            right.axvline(best_epoch, color=SCORE_COLOUR, lw=1, ls=":", alpha=0.8)
-    below.plot(epochs, [row["lr"] for row in rows], color=RATE_COLOUR, lw=1.8)
-    below.fill_between(epochs, [row["lr"] for row in rows], color=RATE_COLOUR, alpha=0.15)
+            right.axvline(best_epoch, color=SCORE_COLOR, lw=1, ls=":", alpha=0.8)
+    below.plot(epochs, [row["lr"] for row in rows], color=RATE_COLOR, lw=1.8)
+    below.fill_between(epochs, [row["lr"] for row in rows], color=RATE_COLOR, alpha=0.15)
     below.set(ylabel="learning rate", xlabel="epoch", ylim=(0, None))
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (above, below):

@@ -1,7 +1,7 @@
 """Pseudo-labels (Lee 2013) whose bookkeeping follows the folds: unlabeled cases, labeled anew for every fold.
 
 The labels for fold k come from the networks that held fold k out. Any other network has learned from the patients of
-fold k, and would hand what it learned to the student that fold k is to judge. For the same reason a case that shows a
+fold k, and would hand what it learned to the student that fold k evaluates. For the same reason a case that shows a
 patient, or is a copy of a case, of fold k or of the test part is not used for fold k.
 """
 

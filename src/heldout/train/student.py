@@ -49,7 +49,7 @@ class PseudoLabels:
 
     def join(self, prepared: Prepared, dataset: Dataset, config: Task, *, progress: bool) -> Prepared:
         """Prepared arrays of the dataset and, beside them, of these cases."""
-        source = _Labelled(dataset.source, self.folder, self.maps, dataset.exclusive)
+        source = _Labeled(dataset.source, self.folder, self.maps, dataset.exclusive)
         extra = open_prepared(
             replace(dataset, folder=self.folder, source=source, cases=self.rows), config, progress=progress
         )
@@ -79,7 +79,7 @@ class ConcatPrepared(Prepared):
         return self.extra.geometry(case_id) if case_id in self.extra.entries else super().geometry(case_id)
 
 
-class _Labelled(Source):
+class _Labeled(Source):
     """A source whose masks are what a teacher said."""
 
     classes: tuple[str, ...] = ()

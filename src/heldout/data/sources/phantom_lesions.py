@@ -104,7 +104,7 @@ def _draw(rng: np.random.Generator, slices: int, *, healthy: bool) -> tuple[Any,
         one = np.sqrt((bent / 7) ** 2 + ((front + 4) / 34) ** 2 + ((up - 6 + front**2 / 220) / 10) ** 2)
         ventricle = np.minimum(ventricle, one * rng.uniform(0.85, 1.2))
     image[ventricle < 1] = 0.35
-    for _ in range(rng.integers(4, 9)):  # vessels and artefacts: bright, but at the surface
+    for _ in range(rng.integers(4, 9)):  # vessels and artifacts: bright, but at the surface
         image[_ball(grid, _place(rng, grid, (distance > 0.92) & brain), rng.uniform(2, 4))] = 1.55
     mask = np.zeros(shape, np.uint8)
     white = (distance < 0.82) & (ventricle > 1)

@@ -99,7 +99,7 @@ def _table(subject: HeldOut, failures: list[Failure], caption: str) -> Table:
 
 
 def _unit(subject: HeldOut, case_id: str) -> tuple[float, str]:
-    """Size of a voxel and its unit: millilitres of a volume with an affine, else a pixel or voxel."""
+    """Size of a voxel and its unit: milliliters of a volume with an affine, else a pixel or voxel."""
     image = subject.dataset.read_image(case_id)
     if image.affine is None:
         return 1.0, "px" if subject.dataset.dimensions == 2 else "voxels"

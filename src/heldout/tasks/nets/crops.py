@@ -67,7 +67,7 @@ class CropBag(nn.Module):
         head: From features (B, crops, D) to logits (B, K).
         size: Voxels of a crop (x, y, z).
         count: Crops per sample in training.
-        overlap: Least share of a crop that it has in common with its neighbor in the grid.
+        overlap: Minimum overlap of neighboring crops in the grid, as a fraction of a crop.
     """
 
     def __init__(self, encoder: nn.Module, head: nn.Module, size: Sequence[int], count: int, overlap: float) -> None:
@@ -97,7 +97,7 @@ def grid(shape: Sequence[int], size: Sequence[int], overlap: float) -> list[Star
     Args:
         shape: Voxels of the volume.
         size: Voxels of a crop, on no axis more than the volume's.
-        overlap: Least share of a crop in common with the next, below 1.
+        overlap: Minimum overlap of neighboring crops, as a fraction of a crop below 1.
     """
     axes = []
     for length, wanted in zip(shape, size, strict=True):

@@ -22,7 +22,7 @@ def plan(levels: int, size: Sequence[int] | None, spacing: Sequence[float] | Non
     Args:
         levels: Number of levels, the finest included.
         size: Voxels of the training patch (X, Y, Z); None halves every axis at every level.
-        spacing: Millimetres per voxel (X, Y, Z); None is isotropic.
+        spacing: Millimeters per voxel (X, Y, Z); None is isotropic.
 
     Returns:
         Kernels and strides, one triple per level each; the first stride is 1.

@@ -19,7 +19,7 @@ Use = Literal["channel", "crop"]
 
 
 @dataclass(frozen=True, eq=False)
-class Guide:
+class FirstStageMap:
     """A first stage's map of a case.
 
     Attributes:
@@ -57,7 +57,7 @@ class Guide:
         return np.rint(values).astype(np.uint8) if dtype == np.uint8 else (values / np.float32(255)).astype(dtype)
 
 
-class Guides(Protocol):
+class FirstStageMaps(Protocol):
     """The maps of a dataset's training cases; can be sent to another process."""
 
     @property
@@ -80,9 +80,9 @@ class Guides(Protocol):
         ...
 
 
-def guide_of(guides: Guides | None, case_id: str) -> Guide | None:
-    """The guide of a training case, where there is a first stage."""
-    return None if guides is None else Guide(guides.read(case_id), guides.use, guides.share)
+def first_stage_map(first_stage: FirstStageMaps | None, case_id: str) -> FirstStageMap | None:
+    """The first stage's map of a training case, where there is a first stage."""
+    return None if first_stage is None else FirstStageMap(first_stage.read(case_id), first_stage.use, first_stage.share)
 
 
 def fullest(values: np.ndarray, shape: Sequence[int]) -> tuple[int, ...]:

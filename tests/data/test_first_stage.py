@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from heldout.data.guide import Guide, fullest
+from heldout.data.first_stage import FirstStageMap, fullest
 from heldout.data.image import BadFile, Image
 from heldout.data.transform import prepare_image
 from tests.data.toy import toy_config
@@ -52,8 +52,8 @@ def test_a_map_goes_the_way_of_its_image(affine):
     array = np.random.default_rng(0).integers(1, 256, (1, *shape)).astype(np.uint8)
     array[0].flat[0] = 255
     config = toy_config(normalize="unit", image_size=(16, 16) if affine is None else (8, 8, 8))
-    guide = Guide(np.concatenate([array, 255 - array]), "channel", 0.5)
-    prepared, _ = prepare_image(Image(array, affine), config, guide)
+    first_map = FirstStageMap(np.concatenate([array, 255 - array]), "channel", 0.5)
+    prepared, _ = prepare_image(Image(array, affine), config, first_map)
     assert len(prepared) == 3
     step = 1 if affine is None else 1 / 255
     np.testing.assert_allclose(prepared[1].astype(float), prepared[0].astype(float), atol=step)
@@ -65,7 +65,7 @@ def test_a_crop_shows_the_finding_at_twice_the_size():
     array = np.zeros((1, 40, 60), np.uint8)
     array[0, 5:11, 44:50] = 255
     config = toy_config(normalize="unit", image_size=(20, 30))
-    cropped, geometry = prepare_image(Image(array), config, Guide(array, "crop", 0.5))
+    cropped, geometry = prepare_image(Image(array), config, FirstStageMap(array, "crop", 0.5))
     whole, _ = prepare_image(Image(array), config)
     assert geometry.cropped == (20, 30)
     assert (cropped > 127).sum() == 36
@@ -77,11 +77,11 @@ def test_a_truncated_image_takes_the_part_of_the_map_that_it_has():
     array[0, 0, 0] = 255
     full = np.concatenate([array, np.zeros_like(array)], axis=1)
     config = toy_config(normalize="unit", image_size=None)
-    prepared, _ = prepare_image(Image(array, lost=((0, 10), (0, 0))), config, Guide(full, "channel", 0.5))
+    prepared, _ = prepare_image(Image(array, lost=((0, 10), (0, 0))), config, FirstStageMap(full, "channel", 0.5))
     np.testing.assert_array_equal(prepared[1], prepared[0])
 
 
 def test_a_map_of_another_grid_is_refused():
     array = np.ones((1, 10, 20), np.uint8)
     with pytest.raises(BadFile, match=r"map has the shape \(10, 10\), the image \(10, 20\)"):
-        prepare_image(Image(array), toy_config(), Guide(array[..., :10], "channel", 0.5))
+        prepare_image(Image(array), toy_config(), FirstStageMap(array[..., :10], "channel", 0.5))
