@@ -1,4 +1,4 @@
-"""Tuned numbers that are held: each fold is scored with settings tuned on the other folds.
+"""Cross-fitting: each fold is scored with settings tuned on the other folds.
 
 The folds' tables are put together and scored once. Scores of ranking compare the cases of a fold with each other only,
 as :func:`heldout.metrics.ranking.roc_auc_within_folds` says: a fold with many positive cases leaves few to the folds
