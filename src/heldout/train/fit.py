@@ -24,6 +24,7 @@ from heldout.errors import Diverged
 from heldout.metrics.registry import get_metric, get_ranking_metric
 from heldout.tasks import Task
 from heldout.train import checkpoint, history, runs
+from heldout.train.allocator import keep_freed_memory
 from heldout.train.checkpoint import Progress
 from heldout.train.display import Display
 from heldout.train.failures import explained
@@ -116,6 +117,7 @@ def _fit(
     quiet: bool,
     watch: Watch | None,
 ) -> None:
+    keep_freed_memory()
     warm_start, pseudo = origins.warm_start, origins.pseudo_labels
     training, validation = dataset.fold_cases(key[1], config.case_fraction)
     prepared = with_first_stage(dataset, config, progress=not quiet)
