@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from heldout.data.sources import SOURCES, Source, get_source, natural_key, source_class, unique_ids
+from heldout.data.sources import SOURCES, Source, natural_key, source_class, unique_ids
 from heldout.errors import UserError
+from tests.data.toy import get_source
 
 
 def picture(path, value=7, size=(8, 9)):

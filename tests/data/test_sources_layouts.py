@@ -10,8 +10,8 @@ import pytest
 from PIL import Image as Pillow
 
 from heldout.data.image import BadFile
-from heldout.data.sources import get_source
 from heldout.errors import UserError
+from tests.data.toy import get_source
 
 
 def picture(path, array=None, **options):

@@ -12,9 +12,10 @@ import pytest
 
 from heldout.data.checks import check_case, check_cases
 from heldout.data.image import BadFile
-from heldout.data.sources import brats_slices, get_source
+from heldout.data.sources import brats_slices
 from heldout.data.sources.phantom_lesions import PhantomLesions
 from heldout.errors import UserError
+from tests.data.toy import get_source
 
 
 def volume(path, array, affine=(1.0, 1.0, 2.0)):

@@ -9,9 +9,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from heldout.data.sources import get_source
 from heldout.data.sources.phantom import Phantom
 from heldout.errors import UserError
+from tests.data.toy import get_source
 
 SMALL = {"patients": 12, "images_per_patient": 2, "size": 48}
 

@@ -13,8 +13,9 @@ from heldout.config import BaseConfig
 from heldout.data import cases as room
 from heldout.data.image import BadFile
 from heldout.data.readers.dicom import find_series
-from heldout.data.sources import get_source, source_class
+from heldout.data.sources import source_class
 from heldout.errors import UserError
+from tests.data.toy import get_source
 
 SMALL = {"patients": 6, "size": 16, "slices": 8}
 

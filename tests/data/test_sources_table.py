@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from heldout.data.sources import get_source
 from heldout.errors import UserError
+from tests.data.toy import get_source
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_255_alone_is_a_class_only_where_there_is_one(tmp_path, labels, known):
 
     from heldout.data.checks import check_case
     from heldout.data.image import BadFile
-    from heldout.data.sources import get_source
+    from tests.data.toy import get_source
 
     picture = np.random.default_rng(0).integers(0, 255, (16, 16)).astype(np.uint8)
     Image.fromarray(picture).save(tmp_path / "a.png")

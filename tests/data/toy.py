@@ -92,6 +92,11 @@ def install(monkeypatch, tmp_path: Path) -> Path:
     return tmp_path / "raw" / "toys"
 
 
+def get_source(name: str, root: Path, options: dict) -> Source:
+    """The source ``name`` for the dataset in ``root``."""
+    return sources.source_class(name)(root, **options)
+
+
 def toy_config(**fields) -> BaseConfig:
     options = {"dataset": "toys", "source": "toy", "fold_count": 3, "image_size": (16, 16)}
     return BaseConfig(**{**options, **fields})

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from heldout.data.sources import get_source
 from heldout.deliver.predict_folder import examine, find_cases, output_stems, write_table
 from heldout.errors import UserError
+from tests.data.toy import get_source
 
 
 @pytest.fixture

@@ -19,8 +19,19 @@ import numpy as np
 from heldout import files
 from heldout.data import readers
 from heldout.data.image import BadFile, Image
-from heldout.data.sources.kinds import DICOM_ENDINGS, FORMATS, IMAGE_ENDINGS, strange_images, visible_files
-from heldout.data.sources.naming import as_list, folder_with, identifier, natural_key, unique_ids
+from heldout.data.sources.layout import (
+    DICOM_ENDINGS,
+    FORMATS,
+    IMAGE_ENDINGS,
+    as_list,
+    folder_with,
+    identifier,
+    in_natural_order,
+    natural_key,
+    strange_images,
+    unique_ids,
+    visible_files,
+)
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +42,6 @@ __all__ = [
     "Source",
     "as_list",
     "folder_with",
-    "get_source",
     "identifier",
     "natural_key",
     "source_class",
@@ -267,7 +277,7 @@ class Source(ABC):
         endings, formats = IMAGE_ENDINGS[self.dimensions], FORMATS[self.dimensions]
         seen = visible_files(folder)
         found = [path for path in seen if path.name.lower().endswith(endings) or readers.format_of(path) in formats]
-        return sorted(found, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
+        return in_natural_order(found, folder)
 
     @property
     def _endings(self) -> tuple[str, ...]:
@@ -288,15 +298,6 @@ class Source(ABC):
             raise UserError(f"source_options {key} = {value!r}: choose one of {', '.join(map(repr, allowed))}")
         if type(value) is not type(self.defaults[key]):
             raise UserError(f"source_options {key} = {value!r} must be of type {type(self.defaults[key]).__name__}")
-
-
-def get_source(name: str, root: Path, options: Mapping[str, Any]) -> Source:
-    """Make the source ``name`` for the dataset in ``root``.
-
-    Raises:
-        UserError: there is no such source, or an option does not fit.
-    """
-    return source_class(name)(root, **options)
 
 
 def source_class(name: str) -> type[Source]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from heldout.data.sources.naming import unique_ids
+from heldout.data.sources.layout import unique_ids
 
 _SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)", re.ASCII)
 _SESSION = re.compile(r"(?:^|[/_])(ses-[A-Za-z0-9]+)", re.ASCII)

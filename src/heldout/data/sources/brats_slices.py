@@ -17,9 +17,9 @@ import numpy as np
 
 from heldout.data import geometry, readers
 from heldout.data.image import BadFile, Image
-from heldout.data.sources import Source, as_list, natural_key, unique_ids
+from heldout.data.sources import Source, as_list, unique_ids
 from heldout.data.sources.bids import stem_of
-from heldout.data.sources.kinds import IMAGE_ENDINGS, visible_files
+from heldout.data.sources.layout import IMAGE_ENDINGS, in_natural_order, visible_files
 from heldout.errors import UserError
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
@@ -153,7 +153,7 @@ class BratsSlices(Source):
         }
         if not any(path.is_file() for path in volumes):
             raise UserError(f"{folder} has no *{ending}.nii.gz: unpack BraTS there, or use source = 'table'")
-        for first in sorted(volumes, key=lambda path: natural_key(path.relative_to(folder).as_posix())):
+        for first in in_natural_order(volumes, folder):
             names = (first.name.replace(f"{ending}.nii", f"_{name}.nii") for name in self.modalities)
             yield stem_of(first).removesuffix(ending), [first.with_name(name) for name in names]
 

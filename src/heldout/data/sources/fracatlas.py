@@ -6,7 +6,6 @@ musculoskeletal radiographs, Scientific Data 10 (2023).
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -18,6 +17,7 @@ import numpy as np
 from heldout import files
 from heldout.data.image import BadFile
 from heldout.data.sources import Source, as_list, folder_with, natural_key
+from heldout.data.sources.layout import read_table
 from heldout.errors import UserError
 
 _VGG = "Annotations/VGG JSON/VGG_fracture_masks.json"
@@ -125,11 +125,9 @@ class FracAtlas(Source):
         path = self._folder / "dataset.csv"
         if not path.is_file():
             return {}
-        with open(path, encoding="utf-8-sig", newline="") as handle:
-            rows = list(csv.DictReader(handle))
+        frame = read_table(path, ["image_id", "fractured"])
         table: dict[str, bool] = {}
-        for number, row in enumerate(rows, start=2):
-            name, value = row.get("image_id"), row.get("fractured")
+        for number, (name, value) in enumerate(zip(frame["image_id"], frame["fractured"], strict=True), start=2):
             if not name or value not in ("0", "1"):
                 raise UserError(f"{path} row {number} needs image_id and fractured = 0 or 1: correct it")
             if name in table:

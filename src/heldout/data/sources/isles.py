@@ -21,7 +21,7 @@ from heldout.data import readers
 from heldout.data.image import BadFile, Image
 from heldout.data.sources import Source, as_list
 from heldout.data.sources.bids import by_name, case_ids, masks_of, nearest, stem_of, subject_of, suffix_of, unused
-from heldout.data.sources.kinds import IMAGE_ENDINGS
+from heldout.data.sources.layout import IMAGE_ENDINGS
 from heldout.errors import UserError
 
 _MASKS = re.compile(r"(_desc-[A-Za-z]*\d+)?_(msk([-_]?\d+)?|mask[-_]?\d+)")

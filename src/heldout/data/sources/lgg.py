@@ -6,7 +6,6 @@ automatically extracted by a deep learning algorithm, Computers in Biology and M
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import re
 from collections import defaultdict
@@ -18,6 +17,7 @@ import numpy as np
 
 from heldout.data.image import Image
 from heldout.data.sources import Source, as_list, natural_key
+from heldout.data.sources.layout import read_table
 from heldout.errors import UserError
 
 _SLICE = re.compile(r"(?P<patient>TCGA_[A-Z0-9]{2}_[A-Z0-9]{4})\w*?_(?P<number>\d+)", re.ASCII)
@@ -98,8 +98,7 @@ def _patients_without_slices(folder: Path, patients: set[str | None]) -> list[st
     path = folder / "data.csv"
     if not path.is_file():
         return []
-    with open(path, encoding="utf-8-sig", newline="") as handle:
-        listed = {row.get("Patient", "") for row in csv.DictReader(handle)} - {""}
+    listed = set(read_table(path, ["Patient"])["Patient"]) - {""}
     absent = len(listed - patients)
     lines = [f"data.csv lists {absent} of {len(listed)} patients without slices here"] if absent else []
     return lines + [

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from heldout.data.sources import Source, natural_key
+from heldout.data.sources import Source
+from heldout.data.sources.layout import chosen_file, in_natural_order
 from heldout.errors import UserError
 
 _PARTS = ("train", "val", "test")
@@ -97,21 +98,13 @@ class MedMnist3d(Source):
 
     @cached_property
     def _file(self) -> Path:
-        name = self.options["file"]
-        present = sorted(self.root.glob("*.npz"), key=lambda path: natural_key(path.name))
-        if name and not (self.root / name).is_file():
-            raise UserError(f"{self.root / name} does not exist: correct source_options file")
-        if not name and len(present) != 1:
-            names = ", ".join(path.name for path in present) or "none"
-            raise UserError(f"{self.root} must hold one npz file but has {names}: name it in source_options file")
-        return self.root / name if name else present[0]
+        return chosen_file(self.root, self.options["file"], self.root.glob("*.npz"), "npz file")
 
     def _loose_rows(self, folder: Path) -> Iterator[dict[str, Any]]:
         """Items of npz files, keys of images only, and NIfTI volumes."""
         from heldout.data.readers import npz
 
-        archives = sorted(folder.rglob("*.npz"), key=lambda path: natural_key(path.relative_to(folder).as_posix()))
-        for path in archives:
+        for path in in_natural_order(folder.rglob("*.npz"), folder):
             name = path.relative_to(folder).with_suffix("").as_posix()
             for key in npz.keys(path):
                 if key.endswith("_labels") or len(npz.shape(path, key)) < 4:

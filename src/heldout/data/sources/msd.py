@@ -22,7 +22,7 @@ from heldout.data.image import BadFile
 from heldout.data.sources import Source, as_list, folder_with, identifier, natural_key, unique_ids
 from heldout.data.sources.bids import stem_of
 from heldout.data.sources.dataset_json import IGNORE, class_values, label_values
-from heldout.data.sources.kinds import IMAGE_ENDINGS
+from heldout.data.sources.layout import IMAGE_ENDINGS
 from heldout.errors import UserError
 
 _CHANNEL = re.compile(r"_\d{4}$")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import tempfile
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,48 +18,23 @@ import numpy as np
 
 from heldout import files
 from heldout.data.sources import Source, as_list
+from heldout.data.sources.layout import read_table
 from heldout.data.sources.phantom_image import Phantom2d, Phantom3d
 from heldout.errors import UserError
 
-_VERSION = 1
-_MADE_BY = ("dimensions", "patients", "images_per_patient", "size", "seed")
 _SUBMIT_SHARE = 0.1
 _POSITIVE_SHARE = 0.3
-
-
 SYNTHETIC = ("Synthetic images: scores say that the machinery works, nothing about medicine.",)
 
 
-class Phantom(Source):
-    """Lesions of two sizes, on disk as a label map: 1 small, 2 large.
+class Synthetic(Source):
+    """A dataset that is made where it is missing, the same on every day.
 
-    Options: ``dimensions`` (2: PNG, 3: NIfTI), ``patients``, ``images_per_patient`` and ``size`` (pixels per side; 0
-    takes a default that fits the dimensions) and ``seed`` say what is made; ``exclusive`` (default False) says how it
-    is read: as one label map, or as a channel and a label per class, which suits classification and segmentation.
+    Attributes:
+        minimum: Options that the files depend on, with the smallest value of each.
     """
 
-    classes: tuple[str, ...] = ("small", "large")
-    exclusive: bool = True
-    defaults: ClassVar[dict[str, Any]] = {
-        "dimensions": 2,
-        "patients": 0,
-        "images_per_patient": 0,
-        "size": 0,
-        "seed": 0,
-        "exclusive": False,
-    }
-    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"dimensions": (2, 3)}
-
-    def __init__(self, root: Path, **options: Any) -> None:
-        """See the class for the options."""
-        super().__init__(root, **options)
-        self.dimensions = self.options["dimensions"]
-        self.exclusive = self.options["exclusive"]
-
-    @property
-    def caveats(self) -> tuple[str, ...]:
-        """Nothing here is real."""
-        return SYNTHETIC
+    minimum: ClassVar[dict[str, int]] = {}
 
     @classmethod
     def locate(cls, dataset: str, options: Mapping[str, Any]) -> Path:
@@ -68,7 +43,7 @@ class Phantom(Source):
         Raises:
             UserError: the folder exists but was made otherwise.
         """
-        root = files.home() / "input" / (dataset or "phantom")
+        root = files.home() / "input" / (dataset or cls.__module__.rpartition(".")[2])
         source = cls(root, **options)
         if not root.exists():
             source.make()
@@ -81,7 +56,9 @@ class Phantom(Source):
         with tempfile.TemporaryDirectory(dir=self.root.parent, prefix=f".{self.root.name}.") as folder:
             temporary = Path(folder) / self.root.name
             temporary.mkdir()
-            self._write(temporary)
+            recipe = self._recipe
+            self._write(temporary, recipe)
+            files.write_json(temporary / "phantom.json", recipe)
             try:
                 temporary.rename(self.root)
             except OSError:
@@ -102,6 +79,63 @@ class Phantom(Source):
                     f"experiment another dataset name"
                 )
 
+    @property
+    def _usual(self) -> dict[str, int]:
+        """Values of options that are 0."""
+        return {}
+
+    @property
+    def _recipe(self) -> dict[str, int]:
+        """Everything that the files depend on."""
+        options = {key: self.options[key] or self._usual.get(key, 0) for key in self.minimum}
+        for key, least in self.minimum.items():
+            if options[key] < least:
+                raise UserError(f"source_options {key} = {options[key]}: at least {least} are needed")
+        return {"schema": 1, "version": 1, **options}
+
+    @abstractmethod
+    def _write(self, folder: Path, recipe: Mapping[str, int]) -> None:
+        """Write the files of a recipe."""
+
+
+class Phantom(Synthetic):
+    """Lesions of two sizes, on disk as a label map: 1 small, 2 large.
+
+    Options: ``dimensions`` (2: PNG, 3: NIfTI), ``patients``, ``images_per_patient`` and ``size`` (pixels per side; 0
+    takes a default that fits the dimensions) and ``seed`` say what is made; ``exclusive`` (default False) says how it
+    is read: as one label map, or as a channel and a label per class, which suits classification and segmentation.
+    """
+
+    classes: tuple[str, ...] = ("small", "large")
+    exclusive: bool = True
+    defaults: ClassVar[dict[str, Any]] = {
+        "dimensions": 2,
+        "patients": 0,
+        "images_per_patient": 0,
+        "size": 0,
+        "seed": 0,
+        "exclusive": False,
+    }
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"dimensions": (2, 3)}
+    minimum: ClassVar[dict[str, int]] = {
+        "dimensions": 2,
+        "patients": 10,
+        "images_per_patient": 1,
+        "size": 32,
+        "seed": 0,
+    }
+
+    def __init__(self, root: Path, **options: Any) -> None:
+        """See the class for the options."""
+        super().__init__(root, **options)
+        self.dimensions = self.options["dimensions"]
+        self.exclusive = self.options["exclusive"]
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Nothing here is real."""
+        return SYNTHETIC
+
     def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
         """Read a label map (1, *S), or where classes are not exclusive a channel per class (2, *S)."""
         mask = super().read_mask(row)
@@ -117,32 +151,24 @@ class Phantom(Source):
         path = self.root / "cases.csv"
         if not path.is_file():
             raise UserError(f"{path} does not exist: delete the folder {self.root}, it will be made again")
-        with open(path, encoding="utf-8", newline="") as handle:
-            for row in csv.DictReader(handle):
-                yield {
-                    **{key: row[key] for key in ("case_id", "patient_id", "split")},
-                    "image": as_list(row["image"]),
-                    "mask": as_list(row["mask"]) if row["mask"] else "",
-                    **{f"y_{name}": float(row[f"y_{name}"] or "nan") for name in self.classes},
-                }
+        for row in read_table(path).to_dict("records"):
+            yield {
+                **{key: row[key] for key in ("case_id", "patient_id", "split")},
+                "image": as_list(row["image"]),
+                "mask": as_list(row["mask"]) if row["mask"] else "",
+                **{f"y_{name}": float(row[f"y_{name}"] or "nan") for name in self.classes},
+            }
 
     def _is_mask(self, relative: Path) -> bool:
         return "masks" in relative.parts[:-1]
 
-    @cached_property
-    def _recipe(self) -> dict[str, int]:
-        """Everything that the files depend on."""
-        usual = {"patients": 40, "images_per_patient": 4, "size": 96}
+    @property
+    def _usual(self) -> dict[str, int]:
         if self.dimensions == 3:
-            usual = {"patients": 24, "images_per_patient": 2, "size": 40}
-        options = {key: self.options[key] or usual.get(key, 0) for key in _MADE_BY}
-        for key, minimum in (("patients", 10), ("images_per_patient", 1), ("size", 32)):
-            if options[key] < minimum:
-                raise UserError(f"source_options {key} = {options[key]}: at least {minimum} are needed")
-        return {"schema": 1, "version": _VERSION, **options}
+            return {"patients": 24, "images_per_patient": 2, "size": 40}
+        return {"patients": 40, "images_per_patient": 4, "size": 96}
 
-    def _write(self, folder: Path) -> None:
-        recipe = self._recipe
+    def _write(self, folder: Path, recipe: Mapping[str, int]) -> None:
         maker = (Phantom3d if self.dimensions == 3 else Phantom2d)(recipe["size"])
         lesions = self._plan(recipe["patients"])
         lesions += [lesions[n % len(lesions)] for n in range(max(2, round(_SUBMIT_SHARE * len(lesions))))]
@@ -165,7 +191,6 @@ class Phantom(Source):
         wanted = [row["case_id"] for row in rows if row["split"] == "submit"]
         sample = ["id,small,large", *(f"{case_id},0.5,0.5" for case_id in wanted)]
         (folder / "sample_submission.csv").write_text("\n".join(sample) + "\n", encoding="utf-8")
-        files.write_json(folder / "phantom.json", recipe)
 
     def _plan(self, patients: int) -> list[tuple[int, ...]]:
         """Lesion sizes of each patient: none, small (1), large (2) or both, in a shuffled order."""

@@ -10,14 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from heldout import files
-from heldout.data.sources import Source
-from heldout.data.sources.phantom import SYNTHETIC, Phantom
+from heldout.data.sources.phantom import SYNTHETIC, Synthetic
 from heldout.data.sources.rsna_aneurysm import LOCATIONS, PRESENT, RsnaAneurysm
-from heldout.errors import UserError
 
-_VERSION = 1
-_MADE_BY = ("patients", "size", "slices", "seed")
 _ROOT = "1.2.826.0.1.3680043.10.511"
 # Where a location's aneurysms lie: shares of the head's radius to the left, back and head (LPS).
 _PLACES = (
@@ -28,7 +23,7 @@ _PLACES = (
 _SEEN = {"CT": (1, 0, 0, 0, 1, 0), "MR": (0, 1, 0, 0, 0, -1)}  # axial CT, sagittal MR
 
 
-class PhantomAneurysm(RsnaAneurysm, Phantom):
+class PhantomAneurysm(RsnaAneurysm, Synthetic):
     """Bright spheres in a textured ellipsoid; half the patients have some, at up to four locations.
 
     CT series are axial with an intercept of -1024, MR series sagittal. Every third patient has one of each, every
@@ -39,36 +34,14 @@ class PhantomAneurysm(RsnaAneurysm, Phantom):
     """
 
     defaults: ClassVar[dict[str, Any]] = {"patients": 40, "size": 32, "slices": 16, "seed": 0, "inspect": True}
-    choices: ClassVar[dict[str, tuple[Any, ...]]] = {}
-
-    def __init__(self, root: Path, **options: Any) -> None:
-        """See the class for the options."""
-        Source.__init__(self, root, **options)
-
-    @classmethod
-    def locate(cls, dataset: str, options: Mapping[str, Any]) -> Path:
-        """Folder of the dataset below ``input/``; made where it is missing.
-
-        Raises:
-            UserError: the folder exists but was made otherwise.
-        """
-        return super().locate(dataset or "phantom_aneurysm", options)
+    minimum: ClassVar[dict[str, int]] = {"patients": 4, "size": 16, "slices": 8, "seed": 0}
 
     @property
     def caveats(self) -> tuple[str, ...]:
         """Those of the layout, and that nothing here is real."""
         return (*SYNTHETIC, *super().caveats)
 
-    @property
-    def _recipe(self) -> dict[str, int]:
-        options = {key: self.options[key] for key in _MADE_BY}
-        for key, minimum in (("patients", 4), ("size", 16), ("slices", 8)):
-            if options[key] < minimum:
-                raise UserError(f"source_options {key} = {options[key]}: at least {minimum} are needed")
-        return {"schema": 1, "version": _VERSION, **options}
-
-    def _write(self, folder: Path) -> None:
-        recipe = self._recipe
+    def _write(self, folder: Path, recipe: Mapping[str, int]) -> None:
         table, points, number = [], [], 0
         for patient in range(recipe["patients"]):
             rng = np.random.default_rng([recipe["seed"], patient])
@@ -92,7 +65,6 @@ class PhantomAneurysm(RsnaAneurysm, Phantom):
         _write_csv(
             folder / "train_localizers.csv", ("SeriesInstanceUID", "SOPInstanceUID", "coordinates", "location"), points
         )
-        files.write_json(folder / "phantom.json", recipe)
 
 
 class _SeriesWriter:

@@ -9,20 +9,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from heldout import files
-from heldout.data.sources import Source
 from heldout.data.sources.atlas import MASK, Atlas
-from heldout.data.sources.phantom import Phantom
-from heldout.errors import UserError
+from heldout.data.sources.phantom import Synthetic
 
-_VERSION = 1
-_MADE_BY = ("patients", "size", "seed")
 _HEAD = (140.0, 176.0, 132.0)  # mm from side to side, back to front and bottom to top
 _ORIENTATIONS = ("RAS", "LPS", "LAS")
 _HIDDEN = 2  # patients without a mask, as those of the folder Testing
 
 
-class PhantomLesions(Atlas, Phantom):
+class PhantomLesions(Atlas, Synthetic):
     """Skull-stripped brains as FLAIR shows them: dark ventricles, gray cortex, bright lesions of up to 2 cm.
 
     Most lesions lie around the ventricles, one to a dozen per patient; bright blood vessels at the surface look alike
@@ -32,35 +27,9 @@ class PhantomLesions(Atlas, Phantom):
     """
 
     defaults: ClassVar[dict[str, Any]] = {"patients": 32, "size": 72, "seed": 0}
-    choices: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    minimum: ClassVar[dict[str, int]] = {"patients": 8, "size": 32, "seed": 0}
 
-    def __init__(self, root: Path, **options: Any) -> None:
-        """See the class for the options."""
-        Source.__init__(self, root, **options)
-
-    @classmethod
-    def locate(cls, dataset: str, options: Mapping[str, Any]) -> Path:
-        """Folder of the dataset below ``input/``; made where it is missing.
-
-        Raises:
-            UserError: the folder exists but was made otherwise.
-        """
-        return super().locate(dataset or "phantom_lesions", options)
-
-    def tables(self) -> list[Path]:
-        """None: the file names say everything."""
-        return []
-
-    @property
-    def _recipe(self) -> dict[str, int]:
-        options = {key: self.options[key] for key in _MADE_BY}
-        for key, minimum in (("patients", 8), ("size", 32)):
-            if options[key] < minimum:
-                raise UserError(f"source_options {key} = {options[key]}: at least {minimum} are needed")
-        return {"schema": 1, "version": _VERSION, **options}
-
-    def _write(self, folder: Path) -> None:
-        recipe = self._recipe
+    def _write(self, folder: Path, recipe: Mapping[str, int]) -> None:
         for patient in range(recipe["patients"] + _HIDDEN):
             hidden = patient >= recipe["patients"]
             rng = np.random.default_rng([recipe["seed"], patient])
@@ -73,7 +42,6 @@ class PhantomLesions(Atlas, Phantom):
             for ending, volume in ((f"{name}_T1w", image), (f"{name}{MASK}", mask))[: 1 if hidden else 2]:
                 data = gzip.compress(volume.to_bytes(), compresslevel=4, mtime=0)
                 (place / f"{ending}.nii.gz").write_bytes(data)
-        files.write_json(folder / "phantom.json", recipe)
 
 
 def _draw(rng: np.random.Generator, slices: int, *, healthy: bool) -> tuple[Any, Any]:

@@ -6,7 +6,6 @@ Present. ``series/<SeriesInstanceUID>/`` holds its files. Localizers and vessel 
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from heldout.data import readers
 from heldout.data.image import BadFile, Image
 from heldout.data.sides import sided_pairs
 from heldout.data.sources import Source, as_list, folder_with, identifier, natural_key
+from heldout.data.sources.layout import read_table
 from heldout.errors import UserError
 
 LOCATIONS = (
@@ -142,7 +142,7 @@ class RsnaAneurysm(Source):
 
     @cached_property
     def _table(self) -> list[dict[str, str]]:
-        return _read(self._folder / "train.csv", (_UID, *LOCATIONS, PRESENT))
+        return read_table(self._folder / "train.csv", (_UID, *LOCATIONS, PRESENT)).to_dict("records")
 
 
 def _summary(odd: list[tuple[str, str]]) -> list[str]:
@@ -154,16 +154,3 @@ def _summary(odd: list[tuple[str, str]]) -> list[str]:
         f"{same[0][0]}: {same[0][1]}" + (f" ({len(same) - 1} more like this)" if len(same) > 1 else "")
         for same in alike.values()
     ]
-
-
-def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle, restval="")
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as UTF-8 CSV ({error}): restore it from the competition") from None
-    lacking = [name for name in columns if name not in (reader.fieldnames or [])]
-    if lacking:
-        raise UserError(f"{path} has no column {lacking[0]!r}: restore it from the competition")
-    return rows

@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from heldout.data.sources import Source, as_list, identifier, natural_key
+from heldout.data.sources import Source, as_list, identifier
+from heldout.data.sources.layout import chosen_file, read_table
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -156,9 +157,9 @@ class Table(Source):
     @cached_property
     def _path_columns(self) -> list[str]:
         columns = [name.strip() for name in self.options["path"].split(",")]
-        for option, name in [("id", self.options["id"]), *(("path", name) for name in columns)]:
+        for name in columns:
             if name not in self._frame.columns:
-                self._missing(option, name)
+                self._missing("path", name)
         return columns
 
     @cached_property
@@ -179,27 +180,10 @@ class Table(Source):
 
     @cached_property
     def _frame(self) -> pd.DataFrame:
-        import pandas as pd
-
-        try:
-            frame = pd.read_csv(self._csv, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise UserError(f"{self._csv} is not a CSV table ({str(error).strip()}): save it as UTF-8 CSV") from None
-        if self.options["id"] not in frame.columns:
-            raise UserError(
-                f"{self._csv} has no column {self.options['id']!r}: it has {', '.join(frame.columns)}; name the right "
-                f"one in source_options id"
-            )
-        return frame
+        remedy = "name the right one in source_options id"
+        return read_table(self._csv, [self.options["id"]], remedy)
 
     @cached_property
     def _csv(self) -> Path:
-        name = self.options["file"]
-        present = sorted(self.root.glob("*.csv"), key=lambda path: natural_key(path.name))
-        candidates = [path for path in present if not path.name.startswith("sample_submission")]
-        if name and not (self.root / name).is_file():
-            raise UserError(f"{self.root / name} does not exist: correct source_options file")
-        if not name and len(candidates) != 1:
-            names = ", ".join(path.name for path in candidates) or "none"
-            raise UserError(f"{self.root} must hold one CSV but has {names}: name it in source_options file")
-        return self.root / name if name else candidates[0]
+        present = [path for path in self.root.glob("*.csv") if not path.name.startswith("sample_submission")]
+        return chosen_file(self.root, self.options["file"], present, "CSV")

@@ -1,0 +1,130 @@
+"""What layouts have in common: kinds of files, natural order, ids of cases, folders and tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IMAGE_ENDINGS = {2: (".png", ".jpg", ".jpeg", ".tif", ".tiff"), 3: (".nii", ".nii.gz")}
+FORMATS = {2: ("png", "jpeg", "tiff", "dicom"), 3: ("nifti",)}
+DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
+_NEVER_READ = (
+    *(".gif", ".bmp", ".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".pgm", ".ppm", ".svs", ".ndpi"),
+    *(".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz", ".mnc", ".hdr"),  # an .img or .raw lies beside its header
+)
+_PLAINLY_IMAGES = (*IMAGE_ENDINGS[2], *IMAGE_ENDINGS[3], *DICOM_ENDINGS, *_NEVER_READ)
+
+
+def natural_key(text: str) -> list[tuple[int, int | str]]:
+    """Sort key by which slice 2 comes before slice 10, and case does not matter until the end."""
+    parts = re.split(r"(\d+)", text.casefold())
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts] + [(2, text)]
+
+
+def in_natural_order(paths: Iterable[Path], folder: Path) -> list[Path]:
+    """Files sorted by their paths below a folder."""
+    return sorted(paths, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
+
+
+def identifier(text: str) -> str:
+    """``text`` with every character that a case id may not have replaced by an underscore."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_.") or "case"
+
+
+def unique_ids(names: Iterable[str]) -> list[str]:
+    """Case ids of file names: path and name without the ending, told apart by a hash where two would be the same.
+
+    Names that differ in their ending, their letter case or in characters that an id may not have count as the same.
+    """
+    names = list(names)
+    plain = [identifier(re.sub(r"(\.nii)?\.[A-Za-z]+$", "", name).replace("/", "_")) for name in names]
+    counts = Counter(text.casefold() for text in plain)
+    return [
+        text if counts[text.casefold()] == 1 else f"{text}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        for text, name in zip(plain, names, strict=True)
+    ]
+
+
+def as_list(*paths: Path | PurePosixPath | str) -> str:
+    """The ``image`` or ``mask`` text of one or more files."""
+    return json.dumps([str(path) for path in paths])
+
+
+def folder_with(root: Path, entry: str) -> Path | None:
+    """The folder that holds ``entry``: the root, or one up to two levels below it, as archives are often unpacked."""
+    for pattern in ("", "*", "*/*"):
+        for folder in sorted(root.glob(pattern) if pattern else [root]):
+            if (folder / entry).exists():
+                return folder
+    return None
+
+
+def visible_files(folder: Path) -> Iterator[Path]:
+    """Files at any depth below a folder; hidden ones, and what macOS adds to archives, are left out."""
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts)
+        if not hidden and path.is_file():
+            yield path
+
+
+def strange_images(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    """Files below a folder that their names say to be images, but without one of these endings, in natural order."""
+    images = [path for path in visible_files(folder) if path.name.lower().endswith(_PLAINLY_IMAGES)]
+    return in_natural_order([path for path in images if not path.name.lower().endswith(endings)], folder)
+
+
+def chosen_file(root: Path, name: str, present: Iterable[Path], kind: str) -> Path:
+    """The file that the option ``file`` names, or the only one that there is.
+
+    Args:
+        root: Folder of the dataset.
+        name: The option; "" where it is not set.
+        present: Files of the kind in the folder.
+        kind: What they are, for the message.
+
+    Raises:
+        UserError: the named file does not exist, or there is not exactly one.
+    """
+    found = in_natural_order(present, root)
+    if name and not (root / name).is_file():
+        raise UserError(f"{root / name} does not exist: correct source_options file")
+    if not name and len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise UserError(f"{root} must hold one {kind} but has {names}: name it in source_options file")
+    return root / name if name else found[0]
+
+
+def read_table(path: Path, columns: Sequence[str] = (), remedy: str = "restore it from its source") -> pd.DataFrame:
+    """A CSV table with every value as the text that it is in the file: ``001``, ``NA`` and ``1e5`` stay so.
+
+    Args:
+        path: The file, in UTF-8.
+        columns: Columns that it must have.
+        remedy: What to do where one is missing.
+
+    Raises:
+        UserError: the file cannot be read, is not such a table, or lacks a column.
+    """
+    import pandas as pd
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows with more values than there are columns
+            frame = pd.read_csv(path, dtype=str, na_filter=False, index_col=False, encoding="utf-8-sig")
+    except (OSError, ValueError, pd.errors.ParserWarning) as error:
+        raise UserError(f"{path} cannot be read as a CSV table ({str(error).strip()}): save it as UTF-8 CSV") from None
+    for name in columns:
+        if name not in frame.columns:
+            raise UserError(f"{path} has no column {name!r}: it has {', '.join(frame.columns)}; {remedy}")
+    return frame
