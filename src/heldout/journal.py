@@ -78,7 +78,7 @@ class Record:
                     self._study = optuna.create_study(storage=storage, study_name=name, direction=direction)
         except (ValueError, KeyError, TypeError, AttributeError, AssertionError):
             raise UserError(
-                f"{path} is damaged or no journal of a search: delete it and run the command again, which searches anew"
+                f"{path} is damaged or not the journal of a search: delete it and run the command again"
             ) from None
 
     def trials(self) -> list[FrozenTrial]:

@@ -57,7 +57,7 @@ def test_truth_of_the_test_part_is_only_in_the_sealed_file(dataset):
     test = dataset.part("test")
     assert test["y_lesion"].isna().all()
     assert (test["mask"] == "").all()
-    with pytest.raises(UserError, match="not to be seen"):
+    with pytest.raises(UserError, match="its labels are sealed"):
         dataset.truth(test["case_id"][0])
     sealed = room.open_sealed(dataset)
     assert sorted(sealed.labels["case_id"]) == sorted(test["case_id"])

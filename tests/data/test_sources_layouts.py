@@ -248,7 +248,7 @@ def test_nnunet_defects_are_named(nnunet):
     with pytest.raises(UserError, match=r"dataset.json has file_ending = '.png'.*convert"):
         get_source("msd", folder, {}).index()
     write_plan(folder, {**plan, "training": "all"})
-    with pytest.raises(UserError, match=r"dataset.json has a 'training' that is no list"):
+    with pytest.raises(UserError, match=r"dataset.json has a 'training' that is not a list"):
         get_source("msd", folder, {}).index()
     (folder / "labelsTr/c_2.nii.gz").unlink()
     write_plan(folder, plan)

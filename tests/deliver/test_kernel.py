@@ -137,7 +137,7 @@ def test_the_prior_is_the_share_of_positive_training_cases(in_bundle, exported, 
 def test_too_many_bad_cases_end_the_kernel_without_a_submission(in_bundle, cases, tmp_path):
     for path in cases.rglob("*.png"):
         path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(UserError, match=r"cases fail, more than the \d+ that may.*mend the kernel"):
+    with pytest.raises(UserError, match=r"cases fail, more than the \d+ that may.*fix the cause"):
         run_kernel(in_bundle, cases, tmp_path / "working")
     assert not (tmp_path / "working" / "submission.csv").exists()
 

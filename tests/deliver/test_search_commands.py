@@ -16,7 +16,7 @@ def test_a_search_ends_with_values_and_the_next_command(home, monkeypatch, capsy
     monkeypatch.delenv("HELDOUT_DATA", raising=False)
     assert run(["search", SPEC, "--trials", "2", "--inner-folds", "2"]) == 0
     text = capsys.readouterr().out
-    assert "only that fold's score owes them nothing" in text
+    assert "only its score is independent of them" in text
     assert "class Exp" in text
     best = json.loads(next((home / "working" / "searches").rglob("best.json")).read_text())
     assert f"--set lr={best['values']['lr']}" in text

@@ -95,7 +95,7 @@ def test_a_blend_is_compared_by_its_cross_fitted_table(finish):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("dataset=tiny2", "one stands on tiny, the other on tiny2"),
+        ("dataset=tiny2", "one uses tiny, the other tiny2"),
         ("test_fraction=0.3", "they stand on other cases or parts of tiny"),
         ("fold_count=3", "their fold tables differ"),
         ("metric=accuracy", "one is scored by roc_auc, the other by accuracy"),

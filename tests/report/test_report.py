@@ -55,7 +55,7 @@ def test_a_report_has_all_its_parts(reported):
     ):
         assert part in reported["page"], part
         assert part in reported["text"], part
-    assert "one stands on masks, the other on volumes" in reported["page"]
+    assert "one uses masks, the other volumes" in reported["page"]
 
 
 def test_the_page_is_whole_and_the_markdown_shows_every_figure(reported):
@@ -188,5 +188,5 @@ def test_a_report_needs_cross_fitted_predictions(home, finish):
     one = finish(seeds=(0,), folds=(0,))
     other = finish(one + ",lr=0.01", seeds=(0,), folds=(0,))
     assert run(["blend", one, other, "--name", "pair", "--trials", "2"]) == 0
-    with pytest.raises(UserError, match="stands on one fold"):
+    with pytest.raises(UserError, match="has one fold only"):
         _ = open_row("pair").table

@@ -147,7 +147,7 @@ def test_a_search_that_cannot_be_is_refused(overrides, message):
 
 @pytest.mark.parametrize("field", ["warm_start", "first_stage", "pseudo_labels"])
 def test_an_experiment_that_stands_on_another_is_refused(field):
-    with pytest.raises(UserError, match=rf"stands on {field} = 'exp040', made by .* --set {field}=None"):
+    with pytest.raises(UserError, match=rf"uses {field} = 'exp040', made by .* --set {field}=None"):
         Search(Exp901.create(overrides={field: "exp040"}))
 
 

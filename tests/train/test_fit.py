@@ -329,7 +329,7 @@ def test_a_damaged_state_is_named(squares, monkeypatch):
         fit(epochs=1)
     path = runs.fit_folder(Exp901.create(overrides={"epochs": 1}).spec, 0, 0) / "state.pt"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"state.pt cannot be resumed .*: delete it, and the fold starts anew"):
+    with pytest.raises(UserError, match=r"state.pt cannot be resumed .*: delete it, and the fold starts again"):
         fit(epochs=1)
 
 

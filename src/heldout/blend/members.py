@@ -223,7 +223,9 @@ def check_together(members: Sequence[Member]) -> None:
                 "give both the same fold_count and fold_seed"
             )
         if first.dataset.data_hash != other.dataset.data_hash:
-            raise UserError(f"{pair} cannot be blended: each stands on other cases; train both on one dataset")
+            raise UserError(
+                f"{pair} cannot be blended: they were trained on different cases; train both on one dataset"
+            )
         if first.folds != other.folds:
             raise UserError(
                 f"{pair} cannot be blended: they finished the folds {list(first.folds)} and {list(other.folds)}; "

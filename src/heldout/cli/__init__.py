@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return execute(arguments)
     except KeyboardInterrupt:
-        print("interrupted: everything finished is kept, and the same command goes on from there", file=sys.stderr)
+        print("interrupted: everything finished is kept, and the same command resumes", file=sys.stderr)
         return _INTERRUPTED
     except UserError as error:
         return _complain(str(error))

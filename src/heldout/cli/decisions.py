@@ -24,21 +24,24 @@ def register(app: typer.Typer) -> None:
 
 
 def blend(
-    experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="members: exp040 exp042@quick ...")],
+    experiments: Annotated[
+        list[str], typer.Argument(metavar="EXPERIMENT...", help="members, such as exp040 exp042@quick")
+    ],
     name: Annotated[str, typer.Option(help="name of the decision")],
     sampler: Annotated[str, typer.Option(help="tpe or cmaes (Optuna), greedy or equal (no trials)")] = "tpe",
-    trials: Annotated[int, typer.Option(min=1, help="weightings that Optuna tries")] = 200,
+    trials: Annotated[int, typer.Option(min=1, help="number of Optuna trials")] = 200,
     seed: Annotated[int, typer.Option(help="seed of the search")] = 0,
     processes: Annotated[
-        int, typer.Option(min=1, help="share the trials; with several, what is tried depends on their timing")
+        int, typer.Option(min=1, help="processes that share the trials; with more than one, results depend on timing")
     ] = 1,
     metric: Annotated[str | None, typer.Option(help="score to tune; the first member's by default")] = None,
     spatial: Annotated[
-        bool, typer.Option("--spatial", help="second stage of masks: hysteresis, smallest component, filled holes")
+        bool,
+        typer.Option("--spatial", help="tune post-processing of masks: hysteresis, smallest component, filled holes"),
     ] = False,
     presence_metric: Annotated[
         str | None,
-        typer.Option(help="mix what says whether a segmented class is there, tuned for this score"),
+        typer.Option(help="tune the presence score of segmentations for this metric, such as roc_auc"),
     ] = None,
     calibrate: Annotated[
         str, typer.Option(help="calibrate probabilities: temperature, platt, isotonic or auto")
@@ -46,7 +49,7 @@ def blend(
 ) -> None:
     """Tune weights and thresholds on out-of-fold predictions, and score them in-sample and cross-fitted.
 
-    Finished trials are kept: the same command goes on where it was stopped.
+    Finished trials are kept: the same command resumes an interrupted search.
     """
     from heldout.blend.search import blend as search
 
@@ -119,7 +122,7 @@ def _print_baselines(decision: Decision) -> None:
 
 
 def freeze(name: Annotated[str, typer.Argument(metavar="NAME", help="a blend")]) -> None:
-    """Seal a decision: hashes of every weight file, of folds and data, and a few predictions to prove it by."""
+    """Seal a decision: hashes of all weights, of folds and data, and reference predictions to reproduce."""
     from heldout.blend.freeze import freeze as seal
 
     finish(seal(name), f"test {name}")
@@ -164,12 +167,12 @@ def predict(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="write into a folder that is not empty")] = False,
     uncertainty: Annotated[
-        bool, typer.Option("--uncertainty", help="say too how far the networks agree: columns, and a map per case")
+        bool, typer.Option("--uncertainty", help="also write uncertainty: columns, and a map per case")
     ] = False,
 ) -> None:
     """Predict a folder of new patients: a mask per case under the input's name, and predictions.csv.
 
-    NAME may also be a kernel's bundle, kaggle_kernels/frac1/dataset: it predicts where the dataset is not at hand.
+    NAME may also be a kernel's bundle, kaggle_kernels/frac1/dataset: that needs neither runs nor the dataset.
     """
     from heldout.deliver.predict_folder import check_folders, predict_folder
 
@@ -195,7 +198,7 @@ def predict(
 def overlay(
     name: Name,
     case: Annotated[
-        str | None, typer.Option(metavar="ID", help="one case; from the worst to the best by default")
+        str | None, typer.Option(metavar="ID", help="one case; by default a selection from worst to best")
     ] = None,
 ) -> None:
     """Draw out-of-fold predictions beside the truth: true positives, false positives and false negatives."""

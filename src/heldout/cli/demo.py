@@ -41,7 +41,7 @@ def run_demo(execute: Callable[[Sequence[str]], object]) -> Path:
             for words in commands:
                 print(f"$ python run.py {words}", flush=True)
                 execute(words.split())
-    print(f"\nThe whole journey took {(time.monotonic() - start) / 60:.1f} minutes; its files are in {home}")
+    print(f"\nThe demo took {(time.monotonic() - start) / 60:.1f} minutes; its files are in {home}")
     return home / "working" / "leaderboard.md"
 
 

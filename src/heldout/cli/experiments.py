@@ -77,7 +77,7 @@ def fields(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """List every field: its value, its default, which ancestor set it, what it may be, and what it does."""
+    """List every field: value, default, which ancestor set it, allowed values, description."""
     from heldout.config.fields import field_rows
 
     if experiment is not None:

@@ -30,17 +30,18 @@ def full(
         str, typer.Argument(metavar="FAMILY", help="fracatlas, hippocampus, adrenal, brain-mri, or a root: exp040")
     ],
     budget: Budget = None,
-    minutes: Annotated[float | None, typer.Option(min=0, help="stop after the epoch in which these are over")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="time limit; training stops after the current epoch")
+    ] = None,
     pack: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="unpack this first, where the raw dataset is not at hand")
+        Path | None,
+        typer.Option(metavar="FILE", help="a packed dataset to unpack first, if the raw one is not available"),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="loading processes; the machine's cores by default")
-    ] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="data loading processes; by default one per core")] = None,
 ) -> None:
-    """Train the experiments of a family, all folds, on a GPU where there is one.
+    """Train the experiments of a family, all folds, on a GPU if there is one.
 
-    What is finished is skipped and what was stopped goes on, so the same command can be given again and again.
+    Finished fits are skipped, and the same command resumes an interrupted one.
     """
     from heldout.tasks import load_family
 

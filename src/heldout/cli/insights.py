@@ -18,10 +18,10 @@ def register(app: typer.Typer) -> None:
 
 def uncertainty(
     experiment: Experiment,
-    passes: Annotated[int, typer.Option(min=2, help="passes with dropout left on")] = 20,
-    limit: Annotated[int | None, typer.Option(min=2, help="most cases to look at; all by default")] = None,
+    passes: Annotated[int, typer.Option(min=2, help="forward passes with dropout active")] = 20,
+    limit: Annotated[int | None, typer.Option(min=2, help="maximum number of cases; all by default")] = None,
 ) -> None:
-    """Say whether a run's uncertainty finds its errors, on the cases that each network held out."""
+    """Measure how well the uncertainty of a run detects its errors, on held-out cases."""
     from rich.table import Table
 
     from heldout.evaluate.uncertainty import METHODS, assess
@@ -42,7 +42,7 @@ def explain(
     experiment: Experiment,
     case: Annotated[list[str] | None, typer.Option(metavar="ID", help="a held-out case; may be repeated")] = None,
 ) -> None:
-    """Draw where out-of-fold classifiers look (Grad-CAM): the best, worst and least certain of their held-out cases."""
+    """Draw Grad-CAM maps of out-of-fold classifiers: the best, worst and least certain held-out cases."""
     from heldout.report.gradcam import explain as draw
 
     finish(draw(experiment, case or ()), f"overlay {experiment}")
@@ -51,7 +51,7 @@ def explain(
 def profile(
     experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="exp042, exp042@quick ...")],
     repeats: Annotated[int, typer.Option(min=3, help="timed passes per row")] = 20,
-    seconds: Annotated[float, typer.Option(min=0, help="most seconds per row")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=0, help="maximum seconds per row")] = 10.0,
     as_json: AsJson = False,
 ) -> None:
     """Measure parameters, operations, milliseconds per case, cases per second and memory of networks."""

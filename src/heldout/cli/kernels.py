@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def kernel(
     name: Name,
     user: Annotated[str | None, typer.Option(help="Kaggle user; $KAGGLE_USERNAME by default")] = None,
-    competition: Annotated[str, typer.Option(help="the competition's name in its address")] = "",
+    competition: Annotated[str, typer.Option(help="name of the competition, as in its URL")] = "",
     inputs: Annotated[
         str | None, typer.Option(help="folder of the test cases below /kaggle/input; the competition's by default")
     ] = None,
@@ -38,28 +38,33 @@ def kernel(
         typer.Option(help="batch over a folder, or server, as RSNA 2025 asks; auto chooses by the experiment's source"),
     ] = "auto",
     most_failures: Annotated[
-        float, typer.Option(min=0, max=1, help="share of cases that may get the class prior when they cannot be read")
+        float,
+        typer.Option(min=0, max=1, help="largest fraction of cases that may get the class prior because they fail"),
     ] = 0.02,
     replay_on: Annotated[
         Path | None,
-        typer.Option("--replay-on", metavar="DIR", help="cases to replay on; a few of the dataset by default"),
+        typer.Option("--replay-on", metavar="DIR", help="cases of the replay; by default a few of the dataset"),
     ] = None,
     wheel: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="wheel of a package that Kaggle's image lacks; repeatable")
     ] = None,
     cases: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="cases to expect in the hidden test set")
+        int | None, typer.Option(min=1, metavar="N", help="expected number of cases in the hidden test set")
     ] = None,
-    limit_hours: Annotated[float, typer.Option(min=0, help="Kaggle's limit, for the sum that is printed")] = 12,
+    limit_hours: Annotated[float, typer.Option(min=0, help="time limit that the estimate is compared with")] = 12,
     fit_hours: Annotated[
         float | None,
-        typer.Option(min=0, metavar="H", help="drop flips, then members, until --cases take no longer; seals anew"),
+        typer.Option(
+            min=0,
+            metavar="H",
+            help="drop flips and members until --cases fit into H hours, and seal that under a new name",
+        ),
     ] = None,
     fit_name: Annotated[
         str | None, typer.Option(metavar="NAME", help="name of the smaller decision; NAME-9h by default")
     ] = None,
 ) -> None:
-    """Write an offline notebook with its weights, and prove that it predicts what the local pipeline predicts."""
+    """Write an offline notebook with its weights, and verify that it reproduces the local predictions."""
     if mode not in MODES:
         raise UserError(f"--mode {mode!r} does not exist: choose one of {', '.join(MODES)}")
     user = os.environ.get("KAGGLE_USERNAME") or None if user is None else user
@@ -97,7 +102,7 @@ def kernel(
         budget = Budget(exported.replay, cases, *limits(mode, limit_hours if fit_hours is None else fit_hours))
         print(budget)
         if not budget.fits:
-            print("ask for less with --fit-hours" + (" and another --fit-name" if fit_hours is not None else ""))
+            print("prune the ensemble with --fit-hours" + (" and another --fit-name" if fit_hours is not None else ""))
     if user is None:
         print("the owner in both metadata files is USER: give your Kaggle name with --user before you upload")
     finish(exported.folder)
@@ -109,11 +114,11 @@ def check_submission(
     name: Name,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="a submission, such as one that a kernel wrote")],
 ) -> None:
-    """Hold a submission file against the sample and the images: ids, order, ranges, NaN, masks that can be decoded."""
+    """Check a submission file against the sample and the images: ids, order, ranges, NaN, run-length masks."""
     from heldout.blend.decision import load_decision
     from heldout.deliver.submission.write import check_file
 
-    print(f"{check_file(load_decision(name), file)} rows as the competition wants them")
+    print(f"{check_file(load_decision(name), file)} rows, valid")
     print(f"Read {shown(file)}; nothing was written")
 
 
@@ -145,7 +150,7 @@ def _print_replay(exported: Export, mode: str) -> None:
             f"series came in random order without most tags; of a truncated and an empty one {len(replay.bad)} got "
             "the prior"
         )
-    print(f"the kernel wants {', '.join('=='.join(one) for one in exported.wanted.items())}")
+    print(f"the kernel needs {', '.join('=='.join(one) for one in exported.wanted.items())}")
     if exported.carried:
         print(f"Kaggle's image lacks {', '.join(exported.carried)}: their wheels are in the bundle")
     if exported.missing:

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 def pack(
     experiments: Annotated[
-        list[str], typer.Argument(metavar="EXPERIMENT...", help="of one dataset: exp040@baseline ...")
+        list[str], typer.Argument(metavar="EXPERIMENT...", help="experiments of one dataset, such as exp040@baseline")
     ],
     output: Annotated[Path, typer.Option("--output", metavar="FILE", help="the file to write")],
     budget: Budget = None,
@@ -35,7 +35,7 @@ def pack(
     finish(output, f"unpack {output.name}")
 
 
-def unpack(path: Annotated[Path, typer.Argument(metavar="FILE", help="what `pack` wrote")]) -> None:
+def unpack(path: Annotated[Path, typer.Argument(metavar="FILE", help="a file that `pack` wrote")]) -> None:
     """Restore a packed dataset, so that training and out-of-fold scores work without its raw files."""
     from heldout.data.pack.read import unpack as read
 

@@ -20,13 +20,15 @@ def pseudo(
     name: Annotated[str, typer.Option(metavar="NAME", help="name of the set of labels")],
     folder: Annotated[
         Path | None,
-        typer.Option("--input", metavar="DIR", help="unlabeled files; the dataset's submit part if left out"),
+        typer.Option("--input", metavar="DIR", help="unlabeled files; by default the dataset's submit part"),
     ] = None,
-    confidence: Annotated[float, typer.Option(min=0.5, max=1, help="probability from which a label is used")] = 0.9,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=1, help="smallest probability of a label that is used")
+    ] = 0.9,
     budget: Budget = None,
     settings: Settings = None,
 ) -> None:
-    """Label unlabeled cases for every fold, each by the networks that held that fold out."""
+    """Label unlabeled cases for each fold, by the networks that held that fold out."""
     config = configure(experiment, budget, settings, False)
 
     from heldout.train.pseudo import pseudo_folder, write_pseudo_labels

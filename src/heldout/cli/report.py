@@ -17,9 +17,11 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="runs and blends: exp040 exp042@quick frac1")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="runs and blends, such as exp040 exp042@quick frac1")
+    ],
     name: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="the report's folder; the names by default")
+        str | None, typer.Option(metavar="FOLDER", help="folder of the report; by default the joined names")
     ] = None,
 ) -> None:
     """Write one HTML page, and Markdown with figures: scores, curves, overlays, reliability, failures, comparisons."""
@@ -38,7 +40,7 @@ def ablate(
         typer.Option(metavar="AXES", help="also predict with these flips: none, hv, xy; may be repeated"),
     ] = None,
 ) -> None:
-    """Tune single runs' thresholds on the other folds, so that RESULTS.md compares ideas and not thresholds."""
+    """Score single runs at cross-fitted thresholds, by which they are ranked, and with other flips."""
     from heldout.errors import UserError
     from heldout.evaluate.ablation import check_flips, tune_text, variants_of
     from heldout.files import home
@@ -55,7 +57,7 @@ def ablate(
 
 
 def card(name: Name) -> None:
-    """Write the model card of a run or a blend, from what is on record: data, scores, calibration, limits, hashes."""
+    """Write the model card of a run or a blend: data, scores, calibration, limits, hashes."""
     from heldout.report.card import write_card
 
     path = write_card(name)

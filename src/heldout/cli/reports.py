@@ -20,11 +20,11 @@ def register(app: typer.Typer) -> None:
 def leaderboard(
     compare: Annotated[
         tuple[str, str] | None,
-        typer.Option(metavar="NAME NAME", help="say which of two runs or blends is better, and how surely"),
+        typer.Option(metavar="NAME NAME", help="compare two runs or blends: paired difference with its interval"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rank all runs and blends by their held-out scores, with confidence intervals; as Markdown and a page too."""
+    """Rank all runs and blends by held-out scores with intervals; also written as Markdown and HTML."""
     if compare:
         _compare(*compare, as_json=as_json)
         return
@@ -60,9 +60,9 @@ def lb(
     name: Name,
     public: Annotated[float | None, typer.Option(help="score on the public part of the test set")] = None,
     private: Annotated[float | None, typer.Option(help="score on the private part")] = None,
-    note: Annotated[str | None, typer.Option(help="free text to keep with it")] = None,
+    note: Annotated[str | None, typer.Option(help="free text")] = None,
 ) -> None:
-    """Note the score that a competition showed, to see how well out-of-fold scores foretell it."""
+    """Record the score that a competition showed, and how well out-of-fold scores predict such scores."""
     from heldout.evaluate.collect import find_row
     from heldout.evaluate.public_scores import note_score, public_scores_path
     from heldout.report.format import number
@@ -76,9 +76,7 @@ def lb(
 
 
 def results(
-    force: Annotated[
-        bool, typer.Option("--force", help="overwrite a file with rows of runs that are not here")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="overwrite a file that has rows of unknown runs")] = False,
 ) -> None:
     """Write RESULTS.md from the run folders: scores beside other systems, ablations, test evaluations."""
     from heldout.evaluate.collect import collect
@@ -91,7 +89,7 @@ def results(
 
 
 def demo(context: typer.Context) -> None:
-    """Show the whole journey on built-in phantoms, in minutes on a CPU; your own work is not touched."""
+    """Run the full workflow on synthetic images, in minutes on a CPU; your own work is not touched."""
     from heldout.cli.demo import run_demo
 
     path = run_demo(context.obj)

@@ -16,19 +16,19 @@ def register(app: typer.Typer) -> None:
 
 def search(
     experiment: Experiment,
-    trials: Annotated[int, typer.Option(min=1, help="sets of values to try")] = 20,
-    fold: Annotated[int, typer.Option(help="the fold whose patients are never touched")] = 0,
-    inner_folds: Annotated[int, typer.Option(min=2, help="parts of the other folds' patients")] = 3,
+    trials: Annotated[int, typer.Option(min=1, help="number of trials")] = 20,
+    fold: Annotated[int, typer.Option(help="the fold whose patients are not used")] = 0,
+    inner_folds: Annotated[int, typer.Option(min=2, help="number of folds made of the other patients")] = 3,
     seed: Annotated[int, typer.Option(help="seed of the search")] = 0,
     processes: Annotated[
-        int, typer.Option(min=1, help="share the trials; with several, what is tried depends on their timing")
+        int, typer.Option(min=1, help="processes that share the trials; with more than one, results depend on timing")
     ] = 1,
     budget: Budget = None,
     settings: Settings = None,
 ) -> None:
-    """Search values of an experiment's search_space with Optuna, on inner folds of the training patients only.
+    """Search an experiment's search_space with Optuna, on inner folds of the training patients.
 
-    Bad trials are given up early. The same command goes on where it was stopped.
+    Bad trials are pruned. The same command resumes an interrupted search.
     """
     config = configure(experiment, budget, settings, False)
 
@@ -39,10 +39,10 @@ def search(
     plan = Search(config, fold, trials, inner_folds, seed, processes)
     best = write_search(plan, run(plan))
     counts = best["trials"]
-    print(f"{counts['complete']} trials complete, {counts['pruned']} given up early, {counts['fail']} diverged")
+    print(f"{counts['complete']} trials complete, {counts['pruned']} pruned, {counts['fail']} diverged")
     own = "" if best["own_value"] is None else f"; the experiment's own values {best['own_value']:.4f}"
     print(f"best {best['metric']} {best['value']:.4f} on inner folds{own}")
-    print(f"the values have seen all patients but those of fold {fold}: only that fold's score owes them nothing")
+    print(f"the values depend on all patients except those of fold {fold}: only its score is independent of them")
     print(f"\n{(plan.folder / 'experiment.py').read_text(encoding='utf-8')}")
     finish(plan.folder, f"{config.spec} --fold {fold} {' '.join(_as_settings(best['values']))}")
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from heldout.tasks import Task
 
 Experiment = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="exp042, exp042@quick or exp042+lr=0.001")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="a blend, or an experiment for the mean of its fits")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="a blend, or an experiment as the mean of its fits")]
 Budget = Annotated[
-    str | None, typer.Option(metavar="NAME", help="a scaled-down way to run that the experiment declares")
+    str | None, typer.Option(metavar="NAME", help="a set of overrides that the experiment declares, such as quick")
 ]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="override a field; may be repeated")

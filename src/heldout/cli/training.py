@@ -39,7 +39,7 @@ def train(
     settings: Settings = None,
     skip_bad: SkipBad = False,
 ) -> None:
-    """Train what is missing of an experiment's folds and seeds, and predict each held-out fold."""
+    """Train the missing folds and seeds of an experiment, and predict each held-out fold."""
     config = configure(experiment, budget, settings, skip_bad)
     chosen_folds = choose(fold, config.fold_list, "fold", config.spec)
     chosen_seeds = choose(seed, config.seeds, "seed", config.spec)
@@ -56,10 +56,12 @@ def folds(
     budget: Budget = None,
     settings: Settings = None,
     skip_bad: SkipBad = False,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="check and split anew after the raw data changed")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="check and split again after the raw data changed")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check every case of a dataset, look for leaks, lock the test part away and make the folds."""
+    """Check every case of a dataset, search for leaks, lock the test part and make the folds."""
     config = configure(experiment, budget, settings, skip_bad)
 
     from heldout.data.cases import index_dataset, leak_report, open_dataset
@@ -107,13 +109,13 @@ def _print_report(config: Task, report: dict[str, Any]) -> None:
     out.print(table)
     kinds = {
         "exact": "exact duplicates",
-        "near": "near duplicates",
-        "conflicts": "duplicates with unlike labels",
+        "near": "near-duplicates",
+        "conflicts": "duplicates with different labels",
     }
     kept_apart = "duplicate" if config.near_duplicates else "exact duplicate"
-    out.print(f"[bold]Leak report[/bold]: no patient and no {kept_apart} lies in two folds, or in train and test")
+    out.print(f"[bold]Leak report[/bold]: no patient and no {kept_apart} is in two folds, or in train and test")
     if not config.near_duplicates:
-        out.print("  near duplicates were not looked for: near_duplicates = False")
+        out.print("  near-duplicates were not searched: near_duplicates = False")
         del kinds["near"]
     for key, what in kinds.items():
         sets = report[key]

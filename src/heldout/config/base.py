@@ -47,9 +47,13 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
 
     # Preparation
     channels: int = Field(1, ge=1, description="image channels")
-    spacing: tuple[float, float, float] | None = Field(None, description="voxel size in mm of volumes; None keeps")
+    spacing: tuple[float, float, float] | None = Field(
+        None, description="voxel size in mm that volumes are resampled to; None keeps their own"
+    )
     crop: Literal["none", "nonzero"] = Field("none", description="cut volumes to the box of their nonzero voxels")
-    image_size: tuple[int, ...] | None = Field(None, description="(H, W) or (X, Y, Z) of a prepared case; None keeps")
+    image_size: tuple[int, ...] | None = Field(
+        None, description="(H, W) or (X, Y, Z) of a prepared case; None keeps its own"
+    )
     resize: Literal["stretch", "letterbox"] = Field(
         "letterbox", description="letterbox keeps the aspect ratio and pads to image_size; stretch does not"
     )
@@ -61,7 +65,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     percentiles: tuple[float, float] = Field((1.0, 99.0), description="percentiles that become 0 and 1")
     window: tuple[float, float] = Field((40.0, 80.0), description="(center, width) in the image's own units")
     windows: tuple[tuple[float, float], ...] = Field(
-        (), description="several windows of a one-channel image, each of which becomes a channel; () is window alone"
+        (), description="several windows of a one-channel image, each of which becomes a channel; () uses window"
     )
 
     # First stage of a cascade
@@ -126,7 +130,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="precision of training; auto takes bf16 where the device is fast at it"
     )
-    channels_last: bool = Field(True, description="memory layout of networks and batches")
+    channels_last: bool = Field(True, description="channels-last memory layout of networks and batches")
     compile: bool = Field(False, description="compile the network with torch.compile")
     workers: int = Field(2, ge=0, description="data loading processes; results do not depend on it")
 

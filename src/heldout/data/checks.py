@@ -168,7 +168,7 @@ def _guarded(read: Any, row: Mapping[str, Any], **options: Any) -> Any:
         raise
     except Exception as error:
         raise BadFile(
-            f"case {row['case_id']} cannot be read ({type(error).__name__}: {error}): mend its file"
+            f"case {row['case_id']} cannot be read ({type(error).__name__}: {error}): repair its file"
         ) from error
 
 

@@ -93,5 +93,5 @@ class Dataset:
         """
         row = self.row(case_id)
         if row["split"] != "train":
-            raise UserError(f"case {case_id} is in the {row['split']} part: its truth is not to be seen here")
+            raise UserError(f"case {case_id} is in the {row['split']} part: its labels are sealed")
         return self.source.read_mask(row)

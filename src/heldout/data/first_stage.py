@@ -39,7 +39,9 @@ class FirstStageMap:
             BadFile: the map is of another grid.
         """
         if self.map.shape[1:] != image.full_shape:
-            raise BadFile(f"the first stage's map has the shape {self.map.shape[1:]}, the image {image.full_shape}")
+            raise BadFile(
+                f"the map of the first stage has the shape {self.map.shape[1:]}, the image {image.full_shape}"
+            )
         lost = image.lost or ((0, 0),) * (self.map.ndim - 1)
         parts = [slice(before, size - after) for (before, after), size in zip(lost, image.full_shape, strict=True)]
         return self.map[(slice(None), *parts)]

@@ -28,7 +28,7 @@ def load(folder: Path, source: Source) -> Dataset:
     """
     index = files.read_json(folder / "index.json")
     if index.get("schema") != 1 or "index_hash" not in index:
-        raise UserError(f"{folder} was made by another version of heldout: run `folds --rebuild` to make it anew")
+        raise UserError(f"{folder} was made by another version of heldout: run `folds --rebuild` to make it again")
     if index["classes"] != list(source.classes):
         raise UserError(
             f"{source.root} has the classes {list(source.classes)}, {folder} {index['classes']}: {_remedy(folder)}"
@@ -199,4 +199,4 @@ def _read_folds(folder: Path, cases: pd.DataFrame) -> pd.Series:
 
 
 def _remedy(folder: Path) -> str:
-    return f"undo the change, or run `folds --rebuild` to make {folder} anew"
+    return f"undo the change, or run `folds --rebuild` to make {folder} again"

@@ -85,7 +85,7 @@ def nifti_bytes(array: np.ndarray, affine: np.ndarray | None, like: Path | None 
     header, kind = read_header(like)  # by content: a file may be compressed or not under either ending
     shape = header.get_data_shape()[:3]
     if shape != array.shape:
-        raise UserError(f"{like} has shape {shape} but its mask {array.shape}: the file changed meanwhile")
+        raise UserError(f"{like} has shape {shape} but its mask {array.shape}: the file changed during the prediction")
     # The header itself is kept: both transforms with their codes, so that every viewer agrees with the input.
     header.set_data_dtype(np.uint8)
     header.set_data_shape(array.shape)

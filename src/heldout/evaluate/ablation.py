@@ -164,7 +164,7 @@ def _of_blend(cache: JsonCache, row: Row, held: Callable[[str], HeldOut]) -> tup
     blend = held(row.name)
     found = best_alone(blend.decision, row.higher_is_better)
     if found is None:
-        raise UserError(f"{row.name} has no single member to stand beside: blend at least two")
+        raise UserError(f"{row.name} has no single member to compare with: blend at least two")
     best = held(found[0])
     changed = f"others blended in: {blend.decision.composition}"
     entry = _entry(cache, row, blend, (blend, best), best.name, changed, "", row.seconds)

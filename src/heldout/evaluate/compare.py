@@ -148,10 +148,10 @@ def _check(first: HeldOut, second: HeldOut, metric: str | None) -> None:
     """Refuse two that do not compare."""
     names = f"{first.name} and {second.name} cannot be compared"
     if first.dataset_name != second.dataset_name:
-        raise UserError(f"{names}: one stands on {first.dataset_name}, the other on {second.dataset_name}")
+        raise UserError(f"{names}: one uses {first.dataset_name}, the other {second.dataset_name}")
     if first.data_hash != second.data_hash:
         raise UserError(
-            f"{names}: they stand on other cases or parts of {first.dataset_name}; make both from the same files, "
+            f"{names}: they use different cases or parts of {first.dataset_name}; make both from the same files, "
             "test_fraction and fold_seed"
         )
     if first.fold_hash != second.fold_hash:

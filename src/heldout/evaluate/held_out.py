@@ -216,7 +216,7 @@ class HeldOut:
         if self.cross_fitted_table is not None:
             return self.cross_fitted_table
         if self.is_blend:
-            raise UserError(f"{self.name} stands on one fold and has no cross-fitted score: finish its members' folds")
+            raise UserError(f"{self.name} has one fold only, and so no cross-fitted score: finish its members' folds")
         return self.at_half_table
 
     @property

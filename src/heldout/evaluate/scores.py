@@ -51,7 +51,7 @@ class JsonCache:
         self._schema = schema
         self._changed = False
         try:
-            stored = files.read_record(self._path, {"schema": int, "values": dict}, "it is made anew")
+            stored = files.read_record(self._path, {"schema": int, "values": dict}, "it is written again")
         except UserError:
             stored = {"schema": None}
         self._values: dict[str, Any] = stored["values"] if stored["schema"] == schema else {}

@@ -100,7 +100,7 @@ def check_cases(table: pd.DataFrame, expected: Iterable[str] | None = None) -> N
         raise UserError("a table of predictions has no column case_id: write one row per case")
     repeated = table["case_id"][table["case_id"].duplicated()]
     if len(repeated):
-        raise UserError(f"case {repeated.iloc[0]} stands twice in the predictions: keep one row per case")
+        raise UserError(f"case {repeated.iloc[0]} occurs twice in the predictions: keep one row per case")
     if expected is None:
         return
     known, given = set(expected), set(table["case_id"])

@@ -356,7 +356,7 @@ def _limits(held: HeldOut, row: Row, leaks: dict[str, Any]) -> list[str]:
     if not row.test_evals_by_name:
         limits.append("The locked test part was not evaluated.")
     patients = held.table["patient_id"].nunique()
-    limits.append(f"Scores stand on {patients} patients; other hospitals, scanners and populations were not evaluated.")
+    limits.append(f"Scores are of {patients} patients; other hospitals, scanners and populations were not evaluated.")
     return limits
 
 

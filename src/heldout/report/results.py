@@ -238,7 +238,7 @@ def _uncertainty(row: Row) -> list[list[str]]:
     if not path.is_file():
         return []
     wanted = {"networks": str, "rows": list, "cases": int, "wrong": int, "mean_risk": float, "oracle_aurc": float}
-    found = files.read_record(path, wanted, f"make it anew, `python run.py uncertainty {row.name}`")
+    found = files.read_record(path, wanted, f"make it again, `python run.py uncertainty {row.name}`")
     if found["networks"] != networks_key(row.fits):
         return []  # it was trained anew since
     by_method: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)

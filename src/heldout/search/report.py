@@ -120,7 +120,7 @@ def _draw(plan: Search, trials: list[FrozenTrial]) -> Path:
     axes.step([n for n, _ in ended], running, where="post", color="#1f5fa8", lw=1.8, label="best so far")
     axes.plot(*zip(*ended, strict=True), "o", color="#1f5fa8", ms=5, label="complete")
     if given_up:
-        axes.plot(*zip(*given_up, strict=True), "x", color="#7a7a7a", ms=5, label="given up, last report")
+        axes.plot(*zip(*given_up, strict=True), "x", color="#7a7a7a", ms=5, label="pruned, last report")
     axes.set(xlabel="trial", ylabel=f"{plan.config.metric}, mean of {plan.inner_folds} inner folds")
     axes.set_title(f"search of {plan.config.spec} without fold {plan.fold}", fontsize=11)
     axes.grid(alpha=0.25, lw=0.6)

@@ -67,7 +67,7 @@ class Search:
         for name in ("warm_start", "first_stage", "pseudo_labels"):
             if getattr(config, name) is not None:
                 raise UserError(
-                    f"{config.spec} stands on {name} = {getattr(config, name)!r}, made by networks that have seen "
+                    f"{config.spec} uses {name} = {getattr(config, name)!r}, made by networks that have seen "
                     f"patients of the inner folds: search with --set {name}=None"
                 )
         self._check_trials()

@@ -92,7 +92,7 @@ class Classify3D(Classify):
     )
     stem: Literal["standard", "small"] = Field(
         "standard",
-        description="standard begins with a stride of 4, small (for volumes below about 48 voxels) with none",
+        description="first layers: standard has a stride of 4, small (for volumes below about 48 voxels) has none",
     )
     width: float = Field(1.0, gt=0, le=2, description="factor on the number of filters")
     crop_size: tuple[int, int, int] | None = Field(
@@ -102,13 +102,13 @@ class Classify3D(Classify):
     slices: int = Field(3, ge=1, description="neighboring slices that are the channels of a 2D network, odd")
     slice_step: int = Field(1, ge=1, description="slices from one stack of them to the next")
     pooling: Literal["mean", "noisy_or", "attention"] = Field(
-        "mean", description="how crops or stacks of slices become one answer"
+        "mean", description="how the features or probabilities of crops or stacks of slices are combined"
     )
 
     @model_validator(mode="after")
     def _one_way_to_read(self) -> Self:
         if self.arch == "resnet" and self.encoder not in RESNETS:
-            raise ValueError(f"encoder = {self.encoder!r} is no 3D network: choose one of {', '.join(RESNETS)}")
+            raise ValueError(f"encoder = {self.encoder!r} is not a 3D network: choose one of {', '.join(RESNETS)}")
         if self.arch == "resnet" and self.encoder_weights is not None:
             raise ValueError("encoder_weights are for arch = 'slices': 3D networks start at random")
         if self.arch == "slices" and self.crop_size is not None:

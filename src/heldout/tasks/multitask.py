@@ -26,10 +26,15 @@ class MultiTask2D(Segment2D):
     label_weight: float = Field(0.5, gt=0, description="weight of the head's cross-entropy in the loss")
     head_pooling: Literal["avg", "max"] = Field("avg", description="how the head pools the encoder's last features")
     head_dropout: float = Field(0.2, ge=0, lt=1, description="dropout before the head's last layer")
-    warmup_epochs: int = Field(0, ge=0, description="first epochs, which train the segmentation alone")
-    head_epochs: int = Field(0, ge=0, description="epochs after those that train the head alone, all else frozen")
+    warmup_epochs: int = Field(0, ge=0, description="number of first epochs that train the segmentation only")
+    head_epochs: int = Field(
+        0, ge=0, description="number of epochs after the warm-up that train the head only, with everything else frozen"
+    )
     skip_mask_below: float | None = Field(
-        None, gt=0, lt=1, description="no class as probable as this for the head: the mask is empty, and not computed"
+        None,
+        gt=0,
+        lt=1,
+        description="the decoder is skipped and the mask empty if the head gives every class a lower probability",
     )
 
     @model_validator(mode="after")

@@ -38,10 +38,11 @@ class Segment(Task):
     tversky_alpha: float = Field(0.3, ge=0, le=1, description="weight of false positives in the Tversky loss")
     tversky_beta: float = Field(0.7, ge=0, le=1, description="weight of false negatives in the Tversky loss")
     mask_details: tuple[Literal["lesions", "surface", "volume"], ...] = Field(
-        (), description="what is measured of every held-out mask besides voxels: lesions, HD95 and distance, volume"
+        (),
+        description="what is measured of held-out masks in addition to overlap: lesion counts, distances, volume",
     )
     presence_weight: float = Field(
-        0.0, ge=0, description="weight of a loss that asks whether the map shows each class at all; 0 is without"
+        0.0, ge=0, description="weight of an auxiliary loss on the presence of each class in the map; 0 leaves it out"
     )
 
     @model_validator(mode="after")
@@ -125,7 +126,9 @@ class Segment3D(Segment):
     )
     filters: tuple[int, ...] = Field((16, 32, 64, 128), min_length=3, description="filters of each level")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout in every block")
-    deep_supervision: int = Field(0, ge=0, description="coarser decoder levels that get a loss too; dynunet only")
+    deep_supervision: int = Field(
+        0, ge=0, description="number of coarser decoder levels with a loss of their own; dynunet only"
+    )
 
     @model_validator(mode="after")
     def _supervised_levels(self) -> Self:

@@ -87,4 +87,4 @@ def load(path: Path, parts: dict[str, Stateful]) -> Progress:
         return Progress(**state["progress"])
     except Exception as error:  # torch reports a damaged file in a dozen ways
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} cannot be resumed ({first}): delete it, and the fold starts anew") from None
+        raise UserError(f"{path} cannot be resumed ({first}): delete it, and the fold starts again") from None

@@ -42,7 +42,7 @@ def explained(folder: Path) -> Iterator[None]:
 def _sentence(error: BaseException, folder: Path) -> str | None:
     if _is_full_disk(error):
         return (
-            f"the disk of {folder} is full: make room and run the same command again, it goes on after the last "
+            f"the disk of {folder} is full: make room and run the same command again, it resumes after the last "
             "finished epoch"
         )
     if "out of memory" in str(error) and "CUDA" in str(error):

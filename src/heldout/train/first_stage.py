@@ -145,7 +145,7 @@ def _places(config: Task, source: Task, dataset: Dataset) -> list[tuple[int, int
     if missing:
         seed, fold = missing[0]
         raise UserError(
-            f"{config.spec} stands on the out-of-fold maps of {source.spec}, whose seed {seed} fold {fold} is not "
+            f"{config.spec} uses the out-of-fold maps of {source.spec}, whose seed {seed} fold {fold} is not "
             f"finished ({len(missing)} of {len(places)} fits are missing): {how_to_finish(source, seed, fold)}"
         )
     runs.check_identity(source)

@@ -47,7 +47,7 @@ def open_origin(config: Task, source: Task, dataset: Dataset, seed: int, fold: i
     for name, what in (("fold_hash", "folds"), ("data_hash", "cases")):
         if getattr(record, name) != getattr(dataset, name):
             raise UserError(
-                f"{config.spec} cannot stand on {folder}, which was trained on other {what} ({name} differs) and may "
+                f"{config.spec} cannot use {folder}, which was trained on other {what} ({name} differs) and may "
                 f"have seen the patients held out here: train {source.spec} again on these {what}"
             )
     return runs.FitRecord(seed, fold, folder, record)

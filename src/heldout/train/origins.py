@@ -67,6 +67,6 @@ def find_encoder_weights(config: Task) -> str | None:
         return None
     path = weights_file(name)
     digest = files.sha256_file(path)
-    made = "begun from pretrained weights that have changed since"
+    made = "started from pretrained weights that have changed since"
     runs.check_made_alike(config.spec, "encoder_weights", digest, made, path)
     return digest

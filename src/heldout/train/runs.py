@@ -126,13 +126,13 @@ def check_identity(config: BaseConfig, dataset: Dataset | None = None) -> None:
         if changed:
             raise UserError(
                 f"{path.parent} was trained with other settings ({'; '.join(changed)}): keep both by making a new "
-                f"experiment file or with --set, or delete {run_folder(config.spec)} to start anew"
+                f"experiment file or with --set, or delete {run_folder(config.spec)} to start again"
             )
         for name, what in (("data_hash", "cases"), ("fold_hash", "folds")):
             if dataset is not None and getattr(stored, name) != getattr(dataset, name):
                 raise UserError(
                     f"{path.parent} was trained on other {what} than those in {dataset.folder} ({name} differs): "
-                    f"restore them, or delete {run_folder(config.spec)} to start anew"
+                    f"restore them, or delete {run_folder(config.spec)} to start again"
                 )
 
 
@@ -152,8 +152,8 @@ def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: dic
         changed = difference(read_config(folder).made_from, made_from)
         if changed:
             raise UserError(
-                f"{folder} was begun from what has changed since ({changed[0]}): restore it, or delete {folder} to "
-                "start anew"
+                f"{folder} was started from something that has changed since ({changed[0]}): restore it, or "
+                f"delete {folder} to start again"
             )
         return
     record = ConfigRecord(
@@ -187,4 +187,4 @@ def check_made_alike(spec: str, field: str, value: str, made: str, source: Path)
     """
     for path in sorted(run_folder(spec).glob("seed*/fold*/config.json")):
         if read_config(path.parent).made_from.get(field, value) != value:  # a fit of before that field existed stays
-            raise UserError(f"{path.parent} was {made}: restore {source}, or delete {run_folder(spec)} to start anew")
+            raise UserError(f"{path.parent} was {made}: restore {source}, or delete {run_folder(spec)} to start again")

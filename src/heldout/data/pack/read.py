@@ -230,4 +230,4 @@ def _explained(path: Path) -> Iterator[None]:
             raise
         raise UserError(f"{path} does not exist: name a file that `pack` wrote") from None
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, ValueError, TypeError, NotImplementedError) as error:
-        raise UserError(f"{path} is damaged or no pack ({error}): copy it again, or make it with `pack`") from None
+        raise UserError(f"{path} is damaged or not a pack ({error}): copy it again, or make it with `pack`") from None

@@ -65,12 +65,12 @@ def pack(configs: Sequence[BaseConfig], output: Path, *, progress: bool = True, 
     for config, dataset in zip(configs, datasets, strict=True):
         if dataset.folder != first.folder:
             raise UserError(
-                f"{config.spec} and {configs[0].spec} stand on other cases or folds: pack the experiments of each "
+                f"{config.spec} and {configs[0].spec} have different cases or folds: pack the experiments of each "
                 "dataset into a file of its own"
             )
     if staged := [config for config in configs if config.first_stage is not None]:
         raise UserError(
-            f"{staged[0].spec} stands on the maps of {staged[0].first_stage}, which a pack does not carry: pack "
+            f"{staged[0].spec} uses the maps of {staged[0].first_stage}, which a pack does not carry: pack "
             f"{staged[0].first_stage} instead, and train {staged[0].spec} where its raw data lie"
         )
     if isinstance(first.source, PackedSource):

@@ -146,7 +146,7 @@ def _format_name(path: Path) -> str:
     name = "dicom" if path.is_dir() else format_of(path)
     if name is None or name == "npz":
         raise BadFile(
-            f"{path} is no PNG, JPEG, TIFF, NIfTI or DICOM file, or its beginning is damaged: restore it or convert it"
+            f"{path} is not a PNG, JPEG, TIFF, NIfTI or DICOM file, or its start is damaged: restore or convert it"
         )
     return {"nifti": "nifti", "dicom": "dicom", "zip": "dicom"}.get(name, "image")
 

@@ -36,7 +36,7 @@ def read(reference: Path | str, *, dimensions: int = 3) -> Image:
     if item.ndim not in (dimensions, dimensions + 1) or not item.size:
         raise BadFile(f"{reference} has shape {item.shape}: {dimensions} spatial axes are needed, then channels")
     if item.dtype.kind not in "biuf" or not np.isfinite(item).all():
-        raise BadFile(f"{reference} holds values that are no finite numbers: repair the archive")
+        raise BadFile(f"{reference} holds values that are not finite numbers: repair the archive")
     item = item[None] if item.ndim == dimensions else np.moveaxis(item, -1, 0)
     item = item.astype({"b": np.uint8, "f": np.float32}.get(item.dtype.kind, item.dtype))
     return Image(item, np.eye(4) if dimensions == 3 else None)

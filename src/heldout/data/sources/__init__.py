@@ -179,7 +179,7 @@ class Source(ABC):
             if first.affine is not None and (
                 other.affine is None or not np.allclose(first.affine, other.affine, atol=1e-3)
             ):
-                raise BadFile(f"{path} lies elsewhere in space than {paths[0]}: resample one to the other's affine")
+                raise BadFile(f"{path} covers another region than {paths[0]}: resample one to the other's affine")
         if len(images) == 1:
             return first
         return Image(np.concatenate([image.array for image in images]), first.affine, first.lost)

@@ -86,7 +86,7 @@ class MedMnist3d(Source):
         labels = npz.load(self._file, key)
         labels = labels.reshape(len(labels), -1)
         if not np.array_equal(labels, np.rint(labels)) or labels.min(initial=0) < 0:
-            raise UserError(f"{self._file} has labels under {key} that are no class numbers: restore it")
+            raise UserError(f"{self._file} has labels under {key} that are not class numbers: restore it")
         return labels
 
     @cached_property

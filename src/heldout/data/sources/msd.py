@@ -125,14 +125,16 @@ class Msd(Source):
         reason = "is not listed in dataset.json" if listed else "has no mask of its name in labelsTr"
         found += [f"{path} {reason} and is left out" for path in present if path not in known]
         if (self._folder / "splits_final.json").is_file():
-            found.append("splits_final.json is not used: folds are made anew, by fold_count and fold_seed")
+            found.append("splits_final.json is not used: folds are made by fold_count and fold_seed")
 
     def _list(self, name: str) -> list[Any]:
         entries = self._plan.get(name) or []
         if name == "training" and not entries and isinstance(self._plan.get("dataset"), dict):  # nnU-Net v2's own
             entries = list(self._plan["dataset"].values())
         if not isinstance(entries, list):
-            raise UserError(f"{self._json} has a {name!r} that is no list: list the cases there, or delete the field")
+            raise UserError(
+                f"{self._json} has a {name!r} that is not a list: list the cases there, or delete the field"
+            )
         return entries
 
     def _case(self, entry: Any) -> tuple[str, list[str], str]:

@@ -164,5 +164,5 @@ def build_wheel(folder: Path) -> Path:
         command = [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", str(folder), temporary]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UserError(f"the package cannot be built as a wheel ({done.stderr.strip()[-300:]}): mend pyproject.toml")
+        raise UserError(f"the package cannot be built as a wheel ({done.stderr.strip()[-300:]}): fix pyproject.toml")
     return next(folder.glob("heldout-*.whl"))

@@ -114,7 +114,7 @@ class FailSafe:
         if len(self.failures) > allowed:
             raise UserError(
                 f"{len(self.failures)} of {expected} cases fail, more than the {allowed} that may: the last is "
-                f"{row['case_id']} ({error}); mend the kernel, or raise most_failures"
+                f"{row['case_id']} ({error}); fix the cause, or raise most_failures"
             )
         decision = self.bundle.decision
         scores = np.array([self.bundle.prior[name] for name in decision.classes], np.float32)

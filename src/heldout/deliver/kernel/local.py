@@ -87,7 +87,7 @@ def some_cases(decision: Decision, folder: Path, mode: str) -> Path:
             elif path.is_file():
                 shutil.copyfile(path, target)
             else:
-                raise UserError(f"{path} is no file of its own: name a folder of cases with --replay-on")
+                raise UserError(f"{path} is not a file of its own: name a folder of cases with --replay-on")
     if config.sample_submission is not None:
         _shorten_sample(dataset, rows, config.sample_submission, folder)
     return folder

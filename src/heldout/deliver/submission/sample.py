@@ -22,7 +22,9 @@ def read_sample(path: Path) -> pd.DataFrame:
     try:
         sample = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
-        raise UserError(f"sample submission {path} does not exist: mend sample_submission, or set it to None") from None
+        raise UserError(
+            f"sample submission {path} does not exist: correct sample_submission, or set it to None"
+        ) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(
             f"sample submission {path} is not a CSV table ({str(error).strip()}): download it again"
@@ -62,10 +64,13 @@ def case_names(cases: pd.DataFrame, sample: pd.DataFrame | None, classes: tuple[
     if unknown:
         raise UserError(
             f"the sample submission asks for id {unknown[0]!r} ({len(unknown)} of {len(ids)} ids have no case): "
-            f"add that case to the dataset or mend sample_submission"
+            f"add that case to the dataset or correct sample_submission"
         )
     if missing:
-        raise UserError(f"the sample submission lacks id {missing[0]!r} ({len(missing)} in all): mend it")
+        raise UserError(
+            f"the sample submission lacks id {missing[0]!r} ({len(missing)} in all): add its rows, or set "
+            "sample_submission = None"
+        )
     return dict(zip(ways[best], cases.case_id, strict=True))
 
 

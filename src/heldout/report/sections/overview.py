@@ -103,7 +103,7 @@ def claim(subjects: Sequence[HeldOut]) -> str:
     datasets = dict.fromkeys(subject.row.dataset for subject in subjects)
     evals = {dataset: sum(entry.evaluation.dataset == dataset for entry in entries) for dataset in datasets}
     text = (
-        "Every number and every picture here stands on out-of-fold predictions of the train part: each case was "
+        "Every number and every picture here is made from out-of-fold predictions of the train part: each case was "
         "predicted by networks that never saw its patient, and whatever was tuned was tuned on the other folds. "
         "Nothing of a locked test part is shown"
     )

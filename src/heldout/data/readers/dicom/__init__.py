@@ -105,7 +105,7 @@ def _complaint(series: Series, salvage: bool) -> str:
     if grid.sideways > geo.SIDEWAYS:
         return (
             f"{name} and its series are shifted sideways by up to {grid.sideways:.1f} pixels from slice to slice "
-            f"({place}): they are no volume; restore or re-export the series"
+            f"({place}): they do not form a volume; restore or re-export the series"
         )
     if grid.off > geo.EVEN and not salvage:
         return (

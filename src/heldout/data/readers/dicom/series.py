@@ -171,7 +171,7 @@ def _told_apart(group: list[Slice]) -> list[Series]:
             here = len(together)
             series.problem = (
                 f"{together[0].name} and {here - 1} more of {len(part)} slices have different pixels at one "
-                f"{named('ImagePositionPatient')}: they are no volume; keep one slice per position"
+                f"{named('ImagePositionPatient')}: they do not form a volume; keep one slice per position"
             )
         found.append(series)
     return found

@@ -119,7 +119,7 @@ class Slice:
         lengths = np.sqrt((axes**2).sum(1))
         if abs(lengths - 1).max() > 0.01 or abs(axes[0] @ axes[1]) > 0.01:
             raise BadFile(
-                f"{self.name} has {named('ImageOrientationPatient')} = {list(values)}, which are no two unit vectors "
+                f"{self.name} has {named('ImageOrientationPatient')} = {list(values)}, which are not two unit vectors "
                 f"at right angles: restore or re-export the file"
             )
         return axes / lengths[:, None]

@@ -141,5 +141,5 @@ def _checked(uid: str, frame: Any, columns: list[str]) -> dict[str, float]:
     row = {name: float(frame[name][0]) for name in columns}
     for name, value in row.items():
         if not (math.isfinite(value) and 0 <= value <= 1):
-            raise GatewayError(f"series {uid} got {value} for {name}, which is no probability")
+            raise GatewayError(f"series {uid} got {value} for {name}, which is not a probability")
     return row
