@@ -96,7 +96,7 @@ def test_a_blend_is_compared_by_its_cross_fitted_table(finish):
     ("change", "said"),
     [
         ("dataset=tiny2", "one uses tiny, the other tiny2"),
-        ("test_fraction=0.3", "they stand on other cases or parts of tiny"),
+        ("test_fraction=0.3", "they use different cases or parts of tiny"),
         ("fold_count=3", "their fold tables differ"),
         ("metric=accuracy", "one is scored by roc_auc, the other by accuracy"),
     ],
