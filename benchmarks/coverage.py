@@ -20,10 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from record import REPOSITORY, Measurement, record
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from coverage_simulation import Design, Study, simulate
+from simulation import Design, Study, simulate
 
 from heldout.metrics import compare, interval
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 
 import numpy as np
 import pytest
@@ -17,8 +16,7 @@ from heldout.metrics import ranking
 def simulation():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(REPOSITORY / "benchmarks"))
-        yield importlib.import_module("coverage_simulation")
-        sys.modules.pop("coverage_simulation", None)
+        yield importlib.import_module("simulation")
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "average_precision", "log_loss"])
