@@ -10,7 +10,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heldout.blend.records import DecisionMember
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "benchmarks" / "results"
@@ -45,10 +48,13 @@ class Measurement:
 
 
 def machine() -> str:
-    """Processor, cores this process may use, and Python."""
-    names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    """Processor with its widest vector instructions, cores this process may use, and Python."""
+    lines = _cpuinfo()
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    widest = next((flag.upper().replace("_", "-") for flag in ("avx512_bf16", "avx512f", "avx2") if flag in flags), "")
     cores = len(os.sched_getaffinity(0))
-    return f"{names[0] if names else platform.machine()}, {cores} cores, Python {platform.python_version()}"
+    return f"{name}{f' ({widest})' * bool(widest)}, {cores} cores, Python {platform.python_version()}"
 
 
 def _cpuinfo() -> list[str]:
@@ -87,10 +93,10 @@ def page(head: Mapping[str, Any], measurements: Sequence[Measurement]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def networks(member: Mapping[str, Any]) -> str:
+def networks(member: DecisionMember) -> str:
     """Experiment, budget, seeds and folds of one member of a decision, in words."""
-    seeds, folds = (numbered(key, {fit[key] for fit in member["folders"]}) for key in ("seed", "fold"))
-    return f"{with_budget(member['spec'])}, {seeds}, {folds}"
+    seeds = numbered("seed", {fit.seed for fit in member.folders})
+    return f"{with_budget(member.spec)}, {seeds}, {numbered('fold', {fit.fold for fit in member.folders})}"
 
 
 def numbered(word: str, numbers: Iterable[int]) -> str:

@@ -1,24 +1,27 @@
-"""What benchmarks write down: a verdict only where there is a bar, and pages that are what was measured."""
+"""Benchmarks fit today's code; a verdict only where there is a bar, and pages that are what was measured."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import runpy
 import sys
 from dataclasses import fields
+from types import SimpleNamespace
 
 import pytest
 
 from heldout.files import REPOSITORY
 
-RESULTS = REPOSITORY / "benchmarks" / "results"
+BENCHMARKS = REPOSITORY / "benchmarks"
+RESULTS = BENCHMARKS / "results"
 
 
 @pytest.fixture(scope="module")
 def record():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [*sys.path])
-        spec = importlib.util.spec_from_file_location("record", REPOSITORY / "benchmarks" / "record.py")
+        spec = importlib.util.spec_from_file_location("record", BENCHMARKS / "record.py")
         module = importlib.util.module_from_spec(spec)
         patch.setitem(sys.modules, "record", module)
         spec.loader.exec_module(module)
@@ -39,9 +42,10 @@ def test_only_what_has_a_bar_is_kept_or_missed(record, tmp_path, monkeypatch):
 
 
 def test_networks_are_named_with_budget_seeds_and_folds(record):
-    folders = [{"seed": 0, "fold": fold} for fold in (1, 0)]
-    said = record.networks({"spec": "exp010@quick", "folders": folders})
-    assert said == "exp010@quick (budget quick), seed 0, folds 0, 1"
+    folders = tuple(SimpleNamespace(seed=0, fold=fold) for fold in (1, 0))
+    assert record.networks(SimpleNamespace(spec="exp010@quick", folders=folders)) == (
+        "exp010@quick (budget quick), seed 0, folds 0, 1"
+    )
     assert record.with_budget("exp010+lr=0.1") == "exp010+lr=0.1 (budget full)"
 
 
@@ -52,3 +56,10 @@ def test_every_page_says_what_was_measured(record, path):
     found = [record.Measurement(**{name: row[name] for name in names}) for row in stored["measurements"]]
     assert path.with_suffix(".md").read_text() == record.page(stored, found)
     assert [row["kept"] for row in stored["measurements"]] == [one.kept for one in found]
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_benchmark_finds_what_it_imports(path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        runpy.run_path(str(path), run_name="imported")
