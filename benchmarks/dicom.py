@@ -112,7 +112,7 @@ def write_series(folder: Path, planes: np.ndarray, syntax: str = ExplicitVRLittl
 
 def heldout_reader(folder: Path) -> np.ndarray:
     """Values (slices, rows, columns)."""
-    return dicom.read(folder).array[0].transpose(2, 1, 0)
+    return dicom.read_volume(folder).image.array[0].transpose(2, 1, 0)
 
 
 def bare_reader(folder: Path) -> np.ndarray:

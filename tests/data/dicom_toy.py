@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from nibabel.affines import voxel_sizes
-from nibabel.orientations import aff2axcodes
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, ExplicitVRLittleEndian, JPEGLosslessSV1
-
-from heldout.data.image import Image
-from heldout.data.readers import dicom
 
 SHAPE = (5, 6, 8)  # slices, rows, columns
 
@@ -114,29 +108,3 @@ def enhanced(array: np.ndarray, slopes: list[float], steps: list[float]) -> Data
     data.PixelData = array.astype("<u2").tobytes()
     data["PixelData"].VR = "OW"
     return data
-
-
-@dataclass(frozen=True)
-class Volume:
-    """A volume, with what its affine and its headers say."""
-
-    image: Image
-    series: dicom.Series
-    notes: tuple[str, ...]
-
-    @property
-    def spacing(self) -> np.ndarray:
-        return voxel_sizes(self.image.affine)
-
-    @property
-    def orientation(self) -> str:
-        return "".join(aff2axcodes(self.image.affine))
-
-
-def read_volume(source, pick: int = 0, *, salvage: bool = False) -> Volume:
-    """The volume at a place of those that are found, and the notes on it and on what was skipped."""
-    found, skipped = dicom.find_series(source)
-    image = dicom.load_series(found[pick], salvage=salvage)
-    if len(found) == 1:
-        assert np.array_equal(dicom.read(source, salvage=salvage).array, image.array)
-    return Volume(image, found[pick], (*skipped, *dicom.oddities(found[pick])))

@@ -29,7 +29,7 @@ def bytes_of(data, folder, name="good.dcm"):
 def refused(path, *words):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(BadFile) as caught:
-        dicom.read(path)
+        dicom.read_volume(path)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 2**18  # KiB: a quarter of a GiB
     message = str(caught.value)
@@ -67,7 +67,7 @@ def test_deflate_bombs_are_inflated_to_a_limit_only(tmp_path, place):
     path.write_bytes(meta(b"1.2.840.10008.1.2.1.99") + packer.compress(body) + packer.flush())
     assert path.stat().st_size < 2**18
     if place == "as the pixels":  # a small picture with a long tail: the tail is never inflated
-        assert dicom.read(path).array.shape == (1, 8, 6, 1)
+        assert dicom.read_volume(path).image.array.shape == (1, 8, 6, 1)
     else:
         refused(path, "hostile" if place == "before the pixels" else "is damaged")
 
@@ -91,7 +91,7 @@ def test_links_that_lead_back_up_a_tree_are_not_followed(tmp_path):
     (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "aside").symlink_to(tmp_path / "a")
-    assert dicom.read(tmp_path / "aside").array.shape[3] == len(array)
+    assert dicom.read_volume(tmp_path / "aside").image.array.shape[3] == len(array)
 
 
 @pytest.mark.parametrize("syntax", [None, RLELossless, JPEGLSLossless, JPEG2000Lossless, JPEGLosslessSV1])
@@ -139,7 +139,7 @@ def test_nested_and_endless_sequences_are_walked_without_recursion(tmp_path):
     refused(path, "nest deeper than 32 levels")
     close = b"\xfe\xff\x0d\xe0\0\0\0\0" + b"\xfe\xff\xdd\xe0\0\0\0\0"
     path.write_bytes(meta(b"1.2.840.10008.1.2.1") + nest * 10 + close * 10 + tail)
-    assert dicom.read(path).array.shape == (1, 8, 6, 1)
+    assert dicom.read_volume(path).image.array.shape == (1, 8, 6, 1)
     path.write_bytes(meta(b"1.2.840.10008.1.2.1") + nest * 10 + close * 9 + tail)
     refused(path)
 
@@ -211,8 +211,8 @@ from heldout.data.image import BadFile
 volumes = complaints = 0
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
-        image = dicom.read(path, salvage=True)
-        assert image.array.size and image.affine.shape == (4, 4)
+        volume = dicom.read_volume(path, pick="largest", gaps="resample", tilt="correct")
+        assert volume.image.array.size and volume.image.affine.shape == (4, 4)
         volumes += 1
     except BadFile as error:
         assert path.name in str(error) and "\\n" not in str(error), str(error)

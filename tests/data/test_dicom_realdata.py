@@ -11,7 +11,6 @@ import pytest
 
 from heldout.data.image import BadFile
 from heldout.data.readers import dicom
-from tests.data.dicom_toy import read_volume
 
 pytestmark = pytest.mark.realdata
 GENERIC = "dicom2nifti/generic"
@@ -30,13 +29,14 @@ def digest(volume):
 
 
 VOLUMES = {
-    "11_HCropVolume": ((1, 34, 50, 40), (1.0, 1.0, 1.0), "LPS", 2.0, 194.0, "ddd12203f671", ()),
-    "13_HCropVolume": ((1, 35, 51, 32), (1.0, 1.0, 1.0), "LPS", 2.0, 154.0, "8d3729629722", ()),
-    "14_HCropVolume": ((1, 36, 48, 35), (1.0, 1.0, 1.0), "LPS", 0.0, 5076.0, "649e0dd17cc6", ()),
+    "11_HCropVolume": ((1, 34, 50, 40), (1.0, 1.0, 1.0), "LPS", "raw", 2.0, 194.0, "ddd12203f671", ()),
+    "13_HCropVolume": ((1, 35, 51, 32), (1.0, 1.0, 1.0), "LPS", "raw", 2.0, 154.0, "8d3729629722", ()),
+    "14_HCropVolume": ((1, 36, 48, 35), (1.0, 1.0, 1.0), "LPS", "raw", 0.0, 5076.0, "649e0dd17cc6", ()),
     "dicom2nifti/failing/gantrytilting/001": (
         (1, 512, 512, 4),
         (0.418, 0.418, 5.0),
         "LPS",
+        "HU",
         -1024.0,
         -770.0,
         "18d4c03c6892",
@@ -46,6 +46,7 @@ VOLUMES = {
         (1, 256, 256, 2),
         (1.0, 1.0, 1.0),
         "PIR",
+        "raw",
         0.0,
         254.0,
         "b05594e25f09",
@@ -55,6 +56,7 @@ VOLUMES = {
         (1, 256, 256, 4),
         (1.0, 1.0, 1.0),
         "PIR",
+        "raw",
         0.0,
         254.0,
         "a35d5da18c5e",
@@ -64,6 +66,7 @@ VOLUMES = {
         (1, 256, 256, 4),
         (1.0, 1.0, 1.0),
         "PIR",
+        "raw",
         0.0,
         254.0,
         "55bc18fd1f46",
@@ -73,6 +76,7 @@ VOLUMES = {
         (1, 64, 28, 4),
         (6.4, 4.0, 0.5),
         "LPS",
+        "raw",
         33.4438,
         96.468,
         "",
@@ -82,6 +86,7 @@ VOLUMES = {
         (1, 256, 256, 4),
         (1.0, 1.0, 1.0),
         "PIR",
+        "raw",
         0.0,
         254.0,
         "442003a44a9b",
@@ -91,6 +96,7 @@ VOLUMES = {
         (1, 256, 256, 4),
         (1.0, 1.0, 1.0),
         "PIR",
+        "raw",
         0.0,
         254.0,
         "442003a44a9b",
@@ -100,6 +106,7 @@ VOLUMES = {
         (1, 256, 256, 4),
         (1.0, 1.0, 1.0),
         "PIR",
+        "raw",
         0.0,
         254.0,
         "442003a44a9b",
@@ -109,6 +116,7 @@ VOLUMES = {
         (1, 256, 256, 4),
         (1.0, 1.0, 1.0),
         "PIR",
+        "raw",
         0.0,
         254.0,
         "442003a44a9b",
@@ -118,16 +126,18 @@ VOLUMES = {
         (1, 256, 256, 4),
         (1.0, 1.0, 1.0),
         "PIR",
+        "raw",
         0.0,
         254.0,
         "442003a44a9b",
         (),
     ),
-    "dicom2nifti/generic/rgb/001": ((3, 52, 77, 4), (3.0, 3.0, 3.0), "LPS", 0.0, 255.0, "f1d73f57a46f", ()),
+    "dicom2nifti/generic/rgb/001": ((3, 52, 77, 4), (3.0, 3.0, 3.0), "LPS", "raw", 0.0, 255.0, "f1d73f57a46f", ()),
     "dicom2nifti/hyperfine/anatomical/001": (
         (1, 112, 138, 8),
         (1.59, 1.61, 5.0),
         "LPS",
+        "raw",
         0.0,
         254.0,
         "46daa7ca8844",
@@ -137,6 +147,7 @@ VOLUMES = {
         (1, 256, 256, 8),
         (1.0, 1.0, 1.2),
         "PIR",
+        "raw",
         0.0,
         1081.7485,
         "",
@@ -146,6 +157,7 @@ VOLUMES = {
         (1, 256, 256, 8),
         (0.9375, 0.9375, 1.0),
         "PIR",
+        "raw",
         0.0,
         3707.5317,
         "",
@@ -155,6 +167,7 @@ VOLUMES = {
         (1, 256, 256, 8),
         (0.9375, 0.9375, 0.9),
         "LPS",
+        "raw",
         0.0,
         254.0,
         "396111f4d534",
@@ -164,6 +177,7 @@ VOLUMES = {
         (1, 280, 320, 22),
         (0.6875, 0.6875, 6.5),
         "LPS",
+        "raw",
         0.0,
         2040.0,
         "935ee8f62929",
@@ -173,6 +187,7 @@ VOLUMES = {
         (1, 280, 320, 22),
         (0.6875, 0.6875, 6.5),
         "LPS",
+        "raw",
         0.0,
         1436.0,
         "1c1bafca75ee",
@@ -182,6 +197,7 @@ VOLUMES = {
         (1, 512, 512, 1),
         (0.4785, 0.4785, 5.0),
         "LPS",
+        "HU",
         -3995.0,
         1812.0,
         "",
@@ -191,6 +207,7 @@ VOLUMES = {
         (1, 512, 512, 1),
         (0.4785, 0.4785, 5.0),
         "LPS",
+        "HU",
         -3024.0,
         1468.0,
         "8a10c42e7b18",
@@ -200,6 +217,7 @@ VOLUMES = {
         (1, 512, 512, 1),
         (0.6615, 0.6615, 5.0),
         "LPS",
+        "HU",
         -3028.0,
         1254.0,
         "",
@@ -209,6 +227,7 @@ VOLUMES = {
         (1, 256, 1024, 1),
         (2.26, 2.26, 1.0),
         "",
+        "raw",
         0.0,
         264.0,
         "",
@@ -218,6 +237,7 @@ VOLUMES = {
         (1, 1024, 1024, 1),
         (0.1953, 0.1953, 6.0),
         "PIR",
+        "raw",
         0.0001,
         2264.4683,
         "",
@@ -227,6 +247,7 @@ VOLUMES = {
         (1, 1024, 1024, 1),
         (0.1953, 0.1953, 6.0),
         "PIR",
+        "raw",
         0.0001,
         2245.5977,
         "",
@@ -236,6 +257,7 @@ VOLUMES = {
         (1, 64, 64, 1),
         (0.3125, 0.3125, 0.8),
         "LPS",
+        "raw",
         127.0,
         2145.0,
         "63e4236f55db",
@@ -245,6 +267,7 @@ VOLUMES = {
         (1, 64, 64, 1),
         (0.3125, 0.3125, 0.8),
         "LPS",
+        "raw",
         127.0,
         2145.0,
         "63e4236f55db",
@@ -254,6 +277,7 @@ VOLUMES = {
         (1, 64, 64, 1),
         (0.3125, 0.3125, 0.8),
         "LPS",
+        "raw",
         127.0,
         2145.0,
         "63e4236f55db",
@@ -263,6 +287,7 @@ VOLUMES = {
         (1, 64, 64, 1),
         (0.3125, 0.3125, 0.8),
         "LPS",
+        "raw",
         127.0,
         2145.0,
         "63e4236f55db",
@@ -272,6 +297,7 @@ VOLUMES = {
         (1, 1841, 1955, 1),
         (1.0, 1.0, 1.0),
         "",
+        "raw",
         6255.0,
         31964.0,
         "",
@@ -281,6 +307,7 @@ VOLUMES = {
         (1, 1760, 1760, 1),
         (1.0, 1.0, 1.0),
         "",
+        "raw",
         0.0,
         1023.0,
         "",
@@ -290,6 +317,7 @@ VOLUMES = {
         (1, 1760, 1760, 1),
         (1.0, 1.0, 1.0),
         "",
+        "raw",
         0.0,
         1023.0,
         "348cf3027712",
@@ -299,6 +327,7 @@ VOLUMES = {
         (1, 64, 64, 10),
         (1.0, 1.0, 1.2),
         "",
+        "raw",
         0.0,
         467.0,
         "4be047a43d53",
@@ -308,6 +337,7 @@ VOLUMES = {
         (1, 64, 64, 10),
         (1.0, 1.0, 1.2),
         "",
+        "raw",
         0.0,
         467.0,
         "4be047a43d53",
@@ -317,6 +347,7 @@ VOLUMES = {
         (1, 64, 64, 10),
         (1.0, 1.0, 1.2),
         "",
+        "raw",
         0.0,
         467.0,
         "4be047a43d53",
@@ -327,11 +358,10 @@ VOLUMES = {
 
 @pytest.mark.parametrize("name", VOLUMES)
 def test_volumes(name):
-    shape, spacing, orientation, low, high, expected, notes = VOLUMES[name]
-    volume = read_volume(place(name))
+    shape, spacing, orientation, units, low, high, expected, notes = VOLUMES[name]
+    volume = dicom.read_volume(place(name))
     array = volume.image.array
-    assert array.shape == shape
-    assert orientation in ("", volume.orientation)
+    assert (array.shape, volume.orientation, volume.units) == (shape, orientation, units)
     assert volume.spacing == pytest.approx(spacing, abs=1e-3)
     assert (float(array.min()), float(array.max())) == pytest.approx((low, high), abs=1e-3)
     if expected:
@@ -345,7 +375,7 @@ COMPLAINTS = {
     "dicom2nifti/failing/notavolume/001": ("001.dcm and 3 more of 4 slices have different pixels", "(0020,0032)"),
     "dicom2nifti/failing/sliceincrement/001": ("missing or unevenly spaced", "5 mm x 2, 10 mm x 1", "(0020,0032)"),
     "dicom2nifti/failing/sliceincrement/002": ("missing or unevenly spaced", "0.75 mm x 2, 1.5 mm x 1"),
-    "dicom2nifti/failing/sliceorientation/001": ("holds 2 volumes", "PIR", "LPS", "keep the files of one"),
+    "dicom2nifti/failing/sliceorientation/001": ("holds 2 volumes", "PIR", "LPS", "pick"),
     "head_ct_ge_tilt18": ("01.dcm", "missing or unevenly spaced", "4 mm x 13, 7 mm x 13, 1.08 mm x 1"),
     "philips_phantom_head_ct/S1000_scout": ("DIRFILE was skipped: it has no pixels", "I10 was skipped: it is a scout"),
     "dcm_qa_enh/Philips": ("holds 2 volumes", "(64, 64, 32)"),
@@ -356,7 +386,7 @@ COMPLAINTS = {
 @pytest.mark.parametrize("name", COMPLAINTS)
 def test_complaints(name):
     with pytest.raises(BadFile) as caught:
-        dicom.read(place(name))
+        dicom.read_volume(place(name))
     assert name in str(caught.value)
     for words in COMPLAINTS[name]:
         assert words in str(caught.value)
@@ -371,30 +401,36 @@ def test_no_folder_is_forgotten():
 
 
 def test_one_acquisition_in_five_encodings_has_identical_voxels():
-    volumes = [read_volume(place(name)).image for name in ENCODINGS]
+    volumes = [dicom.read_volume(place(name)).image for name in ENCODINGS]
     assert len({volume.array.tobytes() for volume in volumes}) == 1
     assert all(np.array_equal(volume.affine, volumes[0].affine) for volume in volumes)
 
 
 def test_enhanced_objects_split_by_time_and_by_frame_type():
-    phases = [read_volume(place("dcm_qa_enh/Siemens/XA10"), pick=n) for n in range(4)]
+    phases = [dicom.read_volume(place("dcm_qa_enh/Siemens/XA10"), pick=n) for n in range(4)]
     assert {volume.image.array.shape for volume in phases} == {(1, 64, 64, 6)}
-    files = [Path(volume.series.slices[0].header.name).name for volume in phases]
+    files = [Path(volume.series.files[0]).name for volume in phases]
     assert sorted(files) == ["6_1.dcm", "6_2.dcm", "6_3.dcm", "6_4.dcm"]
-    magnitude, field = (read_volume(place("dcm_qa_enh/Philips"), pick=n).image.array for n in range(2))
+    magnitude, field = (dicom.read_volume(place("dcm_qa_enh/Philips"), pick=n).image.array for n in range(2))
     assert magnitude.min() == 0  # slope 1.28, intercept 0
     assert field.min() < -400  # slope 0.244, intercept -500: hertz
 
 
-def test_the_tilted_head_is_resampled_on_request():
-    even = read_volume(place("head_ct_ge_tilt18"), salvage=True)
+def test_the_tilted_head_is_resampled_and_corrected_on_request():
+    even = dicom.read_volume(place("head_ct_ge_tilt18"), gaps="resample")
     assert even.image.array.shape == (1, 512, 512, 37)
-    assert np.linalg.norm(even.image.affine[:3, 2]) == pytest.approx(4.22, abs=0.003)
+    assert np.diff([0, even.image.affine[:3, 2] @ even.image.affine[:3, 2]])[0] == pytest.approx(4.22**2, abs=0.02)
     assert any("18.5 degrees" in note for note in even.notes)
+    first = dicom.read_volume(place("head_ct_ge_tilt18"), gaps="report").image.array[0, :, :, 0]
+    assert np.array_equal(even.image.array[0, :, :, 0], first)
+    upright = dicom.read_volume(place("head_ct_ge_tilt18"), gaps="resample", tilt="correct")
+    assert upright.spacing == pytest.approx((0.48828, 0.48828, 4.0), abs=0.01)
+    axes = upright.image.affine[:3, :3] / np.linalg.norm(upright.image.affine[:3, :3], axis=0)
+    assert np.abs(axes.T @ axes - np.eye(3)).max() < 1e-6
 
 
 def test_missing_slices_are_filled_on_request():
-    volume = read_volume(place("dicom2nifti/failing/sliceincrement/001"), salvage=True)
+    volume = dicom.read_volume(place("dicom2nifti/failing/sliceincrement/001"), gaps="resample")
     assert (volume.image.array.shape[3], volume.spacing[2]) == (5, pytest.approx(5.0, abs=1e-3))
 
 

@@ -9,12 +9,13 @@ import pytest
 
 from heldout.data.image import BadFile
 from heldout.data.readers import dicom, open_any
-from tests.data.dicom_toy import enhanced, plane, read_volume, save, series, voxels
+from heldout.data.readers.dicom.pixels import load_slice
+from tests.data.dicom_toy import enhanced, plane, save, series, voxels
 
 
 def refused(source, *words, **options):
     with pytest.raises(BadFile) as caught:
-        dicom.read(source, **options)
+        dicom.read_volume(source, **options)
     message = str(caught.value)
     assert "\n" not in message
     for word in words:
@@ -29,9 +30,9 @@ def as_stored(volume):
 
 def test_a_series_is_sorted_along_its_normal_and_placed_in_the_patient(tmp_path):
     array = series(tmp_path)
-    volume = read_volume(tmp_path)
+    volume = dicom.read_volume(tmp_path)
     assert np.array_equal(as_stored(volume), array.astype(int) - 1024)
-    assert (volume.orientation, volume.notes) == ("LPS", ())
+    assert (volume.units, volume.orientation, volume.notes) == ("HU", "LPS", ())
     assert volume.spacing == pytest.approx((0.4, 0.5, 2.0))
     assert volume.image.array.dtype == np.int16
     corner = volume.image.affine @ (7, 5, 4, 1)  # LPS (-10 + 2.8, -20 + 2.5, 38) in RAS
@@ -46,10 +47,10 @@ def test_a_zip_and_a_list_of_files_give_the_same_volume(tmp_path):
         for path in files:
             archive.write(path, f"deep/{path.name}")
         archive.writestr("__MACOSX/junk", b"junk")
-    expected = read_volume(tmp_path / "a").image
+    expected = dicom.read_volume(tmp_path / "a").image
     for image in (
-        read_volume(files).image,
-        read_volume(tmp_path / "a.zip").image,
+        dicom.read_volume(files).image,
+        dicom.read_volume(tmp_path / "a.zip").image,
         open_any(tmp_path / "a.zip", dimensions=3),
     ):
         assert np.array_equal(image.array, expected.array)
@@ -63,7 +64,7 @@ def test_a_sagittal_series_counts_to_the_right_as_its_normal_does(tmp_path):
         return data
 
     array = series(tmp_path, spoil=sagittal)
-    volume = read_volume(tmp_path)
+    volume = dicom.read_volume(tmp_path)
     assert volume.orientation == "PIR"
     assert volume.spacing == pytest.approx((0.4, 0.5, 3.0))
     assert np.array_equal(as_stored(volume), array.astype(int) - 1024)
@@ -76,7 +77,7 @@ def test_scouts_and_objects_without_pixels_are_skipped_with_a_note(tmp_path):
     del report.PixelData
     save(report, tmp_path / "report.dcm")
     (tmp_path / "notes.txt").write_text("no DICOM at all, but long enough to have a byte 128 " * 9)
-    volume = read_volume(tmp_path)
+    volume = dicom.read_volume(tmp_path)
     assert np.array_equal(as_stored(volume), array.astype(int) - 1024)
     notes = " ".join(volume.notes)
     assert len(volume.notes) == 3
@@ -93,8 +94,9 @@ def test_a_scout_without_its_image_type_is_told_by_where_it_lies(tmp_path, shape
     array = series(tmp_path, spoil=hidden)
     upright = {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1], "ImagePositionPatient": [-10, 0, 40]}
     save(hidden(plane(voxels(shape), 50, **upright), 50), tmp_path / "0.dcm")
-    assert np.array_equal(as_stored(read_volume(tmp_path)), array.astype(int) - 1024)
-    assert np.array_equal(dicom.read(tmp_path, salvage=True).array, read_volume(tmp_path).image.array)
+    volume = dicom.read_volume(tmp_path, pick="largest")
+    assert np.array_equal(as_stored(volume), array.astype(int) - 1024)
+    assert any("left out another volume: CT" in note for note in volume.notes)
 
 
 def test_a_folder_without_images_names_what_it_holds(tmp_path):
@@ -110,7 +112,7 @@ def test_identical_copies_are_left_out_with_a_note(tmp_path):
     array = series(tmp_path)
     save(plane(array[2], 2), tmp_path / "copy of 2.dcm")
     save(plane(array[3], 3, SOPInstanceUID="1.2.3.99"), tmp_path / "other uid.dcm")
-    volume = read_volume(tmp_path)
+    volume = dicom.read_volume(tmp_path)
     assert np.array_equal(as_stored(volume), array.astype(int) - 1024)
     assert sum("repeats" in note and "left out" in note for note in volume.notes) == 2
 
@@ -128,11 +130,12 @@ def test_volumes_at_the_same_positions_are_told_apart(tmp_path, keyword, values)
     arrays = [voxels(seed=n) for n in range(2)]
     for n, (array, value) in enumerate(zip(arrays, values, strict=True)):
         series(tmp_path / str(n), array, lambda data, _, value=value: setattr(data, keyword, value) or data)
-    refused(tmp_path, str(tmp_path), "holds 2 volumes", "keep the files of one")
+    refused(tmp_path, str(tmp_path), "holds 2 volumes", "pick")
     for n, array in enumerate(arrays):
-        volume = read_volume(tmp_path, pick=n)
+        volume = dicom.read_volume(tmp_path, pick=n)
         assert np.array_equal(as_stored(volume), array.astype(int) - 1024)
         assert "one of 2 volumes" in " ".join(volume.notes)
+    refused(tmp_path, "there is no number 2", pick=2)
 
 
 def test_orientations_and_series_are_split_and_the_largest_can_be_picked(tmp_path):
@@ -144,15 +147,18 @@ def test_orientations_and_series_are_split_and_the_largest_can_be_picked(tmp_pat
     assert [len(one.slices) for one in found] == [5, 3, 1]
     message = refused(tmp_path, "holds 3 volumes", "series 1.2.4", "LPS", "PIR")
     assert "(8, 6, 5)" in message
-    largest = dicom.read(tmp_path, salvage=True)
-    assert np.array_equal(largest.array[0].transpose(2, 1, 0), array.astype(int) - 1024)
+    volume = dicom.read_volume(tmp_path, pick="largest")
+    assert np.array_equal(as_stored(volume), array.astype(int) - 1024)
+    assert sum("left out another volume" in note for note in volume.notes) == 2
 
 
-def test_a_missing_slice_is_refused_or_filled(tmp_path):
+def test_a_missing_slice_is_refused_reported_or_filled(tmp_path):
     array = series(tmp_path, spoil=lambda data, number: None if number == 2 else data)
-    refused(tmp_path, ".dcm", "missing or unevenly spaced", "2 mm x 2, 4 mm x 1", "(0020,0032)", "--skip-bad")
-    filled = read_volume(tmp_path, salvage=True)
-    assert any("4 mm x 1" in note for note in filled.notes)
+    refused(tmp_path, ".dcm", "missing or unevenly spaced", "2 mm x 2, 4 mm x 1", "(0020,0032)", "gaps='resample'")
+    kept = dicom.read_volume(tmp_path, gaps="report")
+    assert kept.image.array.shape[3] == 4
+    assert any("4 mm x 1" in note for note in kept.notes)
+    filled = dicom.read_volume(tmp_path, gaps="resample")
     stored = as_stored(filled)
     assert filled.spacing[2] == pytest.approx(2.0)
     assert np.array_equal(stored[[0, 1, 3, 4]], array[[0, 1, 3, 4]].astype(int) - 1024)
@@ -166,7 +172,7 @@ def test_positions_that_would_fill_the_memory_are_refused(tmp_path):
         return data
 
     series(tmp_path / "far", spoil=far)
-    refused(tmp_path / "far", "lack most of their slices", salvage=True)
+    refused(tmp_path / "far", "lack most of their slices", gaps="resample")
 
     def flat(data, number):
         data.ImagePositionPatient = [-10, 1000 * number, 2 * number]
@@ -182,7 +188,7 @@ def test_rounded_positions_are_no_gap(tmp_path):
         return data
 
     series(tmp_path, spoil=rounded)
-    volume = read_volume(tmp_path)
+    volume = dicom.read_volume(tmp_path)
     assert volume.spacing[2] == pytest.approx(0.625)
     assert any("off their even places" in note for note in volume.notes)
 
@@ -194,13 +200,31 @@ def tilted(data, number):
     return data
 
 
-def test_a_tilted_gantry_is_kept_as_shear(tmp_path):
-    array = series(tmp_path, spoil=tilted)
-    kept = read_volume(tmp_path)
+def test_a_tilted_gantry_is_kept_as_shear_or_corrected(tmp_path):
+    shape = (9, 24, 20)
+    rows = np.arange(24)[:, None]
+    angle = np.radians(20)
+    # A plane that stands upright in the patient: its row moves from slice to slice when the gantry is tilted.
+    along = 2 * np.sin(angle) / 0.5  # rows per slice by which the position leaves the normal
+    array = np.stack([np.where(np.abs(rows - 12 + along * n) < 3, 3000, 1000) for n in range(9)])
+    array = np.broadcast_to(array, shape).astype(np.uint16)
+    series(tmp_path, array, tilted)
+    kept = dicom.read_volume(tmp_path)
     assert any("tilted by 20.0 degrees" in note and "sheared" in note for note in kept.notes)
     assert np.array_equal(as_stored(kept), array.astype(int) - 1024)
-    step = kept.image.affine[:3, 2]
-    assert step == pytest.approx((0, 0, 2))  # between slices, as their positions say: not along their normal
+    fixed = dicom.read_volume(tmp_path, tilt="correct")
+    axes = fixed.image.affine[:3, :3] / np.linalg.norm(fixed.image.affine[:3, :3], axis=0)
+    assert np.abs(axes.T @ axes - np.eye(3)).max() < 1e-6
+    assert fixed.spacing[2] == pytest.approx(2 * np.cos(angle))
+    # Every voxel's value stays where it is in the patient: compare at the corrected grid's center column.
+    inverse = np.linalg.inv(kept.image.affine)
+    x, y, z = 10, fixed.image.array.shape[2] // 2, 4
+    place = inverse @ fixed.image.affine @ (x, y, z, 1)
+    assert place[2] == pytest.approx(4, abs=1e-3)
+    low = kept.image.array[0, 10, int(np.floor(place[1])), 4]
+    high = kept.image.array[0, 10, int(np.floor(place[1])) + 1, 4]
+    share = place[1] - np.floor(place[1])
+    assert fixed.image.array[0, x, y, z] == pytest.approx(low * (1 - share) + high * share, abs=1)
 
 
 def test_slices_that_wander_sideways_are_refused(tmp_path):
@@ -219,7 +243,7 @@ def test_slices_without_positions_are_refused_but_one_is_read(tmp_path):
 
     array = series(tmp_path, spoil=lost)
     refused(tmp_path, "no ImagePositionPatient (0020,0032)", "order is unknown")
-    first = read_volume(next(iter(sorted(tmp_path.iterdir()))))
+    first = dicom.read_volume(next(iter(sorted(tmp_path.iterdir()))))
     assert np.array_equal(as_stored(first)[0], array[0].astype(int) - 1024)
     assert any("says nowhere where it lies" in note for note in first.notes)
 
@@ -227,7 +251,7 @@ def test_slices_without_positions_are_refused_but_one_is_read(tmp_path):
 def test_an_enhanced_object_has_positions_and_rescale_per_frame(tmp_path):
     array = voxels()
     save(enhanced(array, [1, 2, 3, 4, 5], [8, 6, 4, 2, 0]), tmp_path / "a.dcm")
-    volume = read_volume(tmp_path / "a.dcm")
+    volume = dicom.read_volume(tmp_path / "a.dcm")
     expected = array[::-1].astype(int) * np.array([5, 4, 3, 2, 1])[:, None, None]
     assert np.array_equal(as_stored(volume), expected)
     assert volume.spacing == pytest.approx((0.4, 0.5, 2.0))
@@ -245,9 +269,22 @@ def test_a_plain_multi_frame_object_keeps_its_order(tmp_path):
         delattr(data, name)
     data.PixelData = array.tobytes()
     data["PixelData"].VR = "OW"
-    volume = read_volume(save(data, tmp_path / "a.dcm"))
+    volume = dicom.read_volume(save(data, tmp_path / "a.dcm"))
     assert np.array_equal(as_stored(volume), array.astype(int) - 1024)
-    assert volume.spacing[2] == pytest.approx(3.0)
+    assert (volume.orientation, volume.spacing[2]) == ("", pytest.approx(3.0))
+
+
+def test_slices_can_be_read_one_at_a_time_and_windows_become_channels(tmp_path):
+    array = series(tmp_path, spoil=lambda data, _: setattr(data, "WindowCenter", [40, 300]) or data)
+    (found,), _ = dicom.find_series(tmp_path)
+    assert np.array_equal(load_slice(found.slices[3])[0], array[3].astype(int) - 1024)
+    volume = dicom.read_volume(tmp_path, windows=((40, 80), (300, 2000)))
+    assert volume.image.array.shape == (2, 8, 6, 5)
+    value = as_stored(dicom.read_volume(tmp_path)).astype(float)
+    for channel, (center, width) in zip(volume.image.array, ((40, 80), (300, 2000)), strict=True):
+        expected = np.clip((value - (center - 0.5)) / (width - 1) + 0.5, 0, 1)  # PS3.3 C.11.2.1.2
+        assert np.allclose(channel.transpose(2, 1, 0), expected, atol=1e-5)
+    assert volume.units == "window"
 
 
 def test_a_picture_is_read_for_two_dimensions(tmp_path):
@@ -261,17 +298,20 @@ def test_a_picture_is_read_for_two_dimensions(tmp_path):
         open_any(tmp_path / "many", dimensions=2)
 
 
-def test_the_index_of_a_tree_tells_what_every_file_is(tmp_path):
+def test_the_index_of_a_tree_tells_what_every_file_is(tmp_path, capsys):
     series(tmp_path / "a")
     save(plane(voxels()[0], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), tmp_path / "b" / "scout.dcm")
     (tmp_path / "b" / "text.txt").write_text("hello")
     (tmp_path / "b" / "cut.dcm").write_bytes(next((tmp_path / "a").iterdir()).read_bytes()[:300])
-    entries = list(dicom.index_tree(tmp_path))
+    entries = list(dicom.index_tree(tmp_path, progress=True))
     assert [entry.path.name for entry in entries[5:]] == ["cut.dcm", "scout.dcm", "text.txt"]
-    assert {(entry.patient, entry.series) for entry in entries[:5]} == {("P1", "1.2.3")}
+    assert {(entry.patient, entry.series, entry.rows, entry.columns, entry.frames) for entry in entries[:5]} == {
+        ("P1", "1.2.3", 6, 8, 1)
+    }
     assert [entry.damaged for entry in entries] == [False] * 5 + [True, False, False]
     assert all(
         words in entry.problem for words, entry in zip(("truncated", "scout", "not a DICOM"), entries[5:], strict=True)
     )
-    with pytest.raises(BadFile, match=r"c cannot be read \(No such file"):
+    assert "8/8" in capsys.readouterr().err
+    with pytest.raises(BadFile, match="is not a folder"):
         list(dicom.index_tree(tmp_path / "c"))

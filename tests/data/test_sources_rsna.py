@@ -14,6 +14,7 @@ from heldout.data import cases as room
 from heldout.data.image import BadFile
 from heldout.data.readers.dicom import find_series
 from heldout.data.sources import source_class
+from heldout.data.sources.rsna_aneurysm import LOCATIONS
 from heldout.errors import UserError
 from tests.data.toy import get_source
 
@@ -38,6 +39,10 @@ def root(made, tmp_path):
 def rsna(root, **options):
     source = get_source("rsna_aneurysm", root, options)
     return source, source.index()
+
+
+def first_with_points(source, index):
+    return next(row for row in index.to_dict("records") if source.localizers(row))
 
 
 def test_cases_are_series_and_patients_come_from_the_headers(made):
@@ -69,6 +74,29 @@ def test_the_same_recipe_gives_the_same_bytes(made, tmp_path, monkeypatch):
         source_class("phantom_aneurysm").locate("", {**SMALL, "size": 20})
 
 
+def test_localizers_point_at_the_aneurysm_in_image_and_patient(made):
+    source, index = rsna(made)
+    seen = set()
+    for row in index.to_dict("records"):
+        image = source.read_image(row)
+        labels = source.slice_labels(row)
+        assert labels.shape == (image.array.shape[3], 13)
+        points = source.localizers(row)
+        assert {point.location for point in points} == {
+            name for name in LOCATIONS if row[f"y_{name.replace(' ', '_')}"] == 1
+        }
+        for point in points:
+            voxel = np.clip(np.rint(point.voxel).astype(int), 0, np.array(image.array.shape[1:]) - 1)
+            box = tuple(slice(max(n - 1, 0), n + 2) for n in voxel)
+            assert image.array[0][box].max() >= 399  # the bright sphere
+            assert labels[voxel[2], LOCATIONS.index(point.location)] == 1
+            assert (image.affine @ (*point.voxel, 1))[:3] == pytest.approx(point.millimeters, abs=1e-6)
+            side = {"Left": -1, "Right": 1}.get(point.location.split()[0])
+            assert side is None or np.sign(point.millimeters[0]) == side  # RAS: the patient's right is positive
+            seen.add(point.location)
+    assert len(seen) > 6
+
+
 def test_ct_is_in_hounsfield_units_and_mr_is_not(made):
     source, index = rsna(made)
     ranges = [(image.array.min(), image.array.shape) for image in map(source.read_image, index.to_dict("records"))]
@@ -76,15 +104,25 @@ def test_ct_is_in_hounsfield_units_and_mr_is_not(made):
     assert {shape for _, shape in ranges} == {(1, 16, 16, 8)}
 
 
-def test_a_missing_slice_is_filled_and_reported(root):
+def test_a_missing_slice_is_filled_and_localizers_still_fit(root):
     source, index = rsna(root)
-    row = index.iloc[0]
+    row = first_with_points(source, index)
+    before = [point.voxel for point in source.localizers(row)]
     whole = source.read_image(row)
-    middle = find_series(source.paths(row["image"])[0])[0][0].slices[3]
-    Path(middle.header.name).unlink()
-    source, _ = rsna(root)
-    assert source.read_image(row).array.shape == whole.array.shape
+    hit = set(np.flatnonzero(source.slice_labels(row).any(1)))
+    files = find_files(source, row)
+    drop = next(n for n in range(1, len(files) - 1) if n not in hit)
+    Path(files[drop]).unlink()
+    source, index = rsna(root)
+    image = source.read_image(row)
+    assert image.array.shape == whole.array.shape
+    assert [point.voxel for point in source.localizers(row)] == [pytest.approx(voxel, abs=1e-3) for voxel in before]
     assert any("missing or unevenly spaced" in line for line in source.report())
+
+
+def find_files(source, row):
+
+    return find_series(source.paths(row["image"])[0])[0][0].files
 
 
 def test_unlisted_and_missing_series_are_reported(root):
@@ -101,11 +139,23 @@ def test_unlisted_and_missing_series_are_reported(root):
         source.read_image(index.set_index("case_id", drop=False).loc[second])
 
 
+def test_vessel_maps_are_found(root):
+    source, index = rsna(root)
+    row = index.iloc[0]
+    assert source.segmentation(row) is None
+    path = root / "segmentations" / row["case_id"] / f"{row['case_id']}.nii"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    assert source.segmentation(row) == path
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "words"),
     [
         ("train.csv", "Basilar Tip", "Basilar tip", "has no column 'Basilar Tip'"),
         ("train.csv", "MRA,0", "MRA,x", "= 'x': write 0 or 1"),
+        ("train_localizers.csv", "{'x'", "{'u'", "has coordinates"),
+        ("train_localizers.csv", "Left Mid", "Upper Mid", "has location = 'Upper Middle"),
     ],
 )
 def test_spoilt_tables_are_refused_by_name(root, file, old, new, words):
@@ -117,6 +167,15 @@ def test_spoilt_tables_are_refused_by_name(root, file, old, new, words):
         rsna(root)
     assert file in str(caught.value)
     assert words in str(caught.value)
+
+
+def test_a_localizer_of_a_slice_that_does_not_exist_is_refused(root):
+    source, index = rsna(root)
+    row = first_with_points(source, index)
+    text = (root / "train_localizers.csv").read_text()
+    (root / "train_localizers.csv").write_text(text.replace(f",{row['case_id']}.", f",{row['case_id']}.9"))
+    with pytest.raises(BadFile, match=r"train_localizers.csv points at SOPInstanceUID"):
+        rsna(root)[0].localizers(row)
 
 
 def test_loose_series_are_cases_wherever_their_files_lie(root, tmp_path):

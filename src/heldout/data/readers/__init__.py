@@ -126,7 +126,13 @@ def open_series(paths: Sequence[Path], *, dimensions: int | None = None, salvage
     Raises:
         BadFile: the files make no volume.
     """
-    return _reader("dicom").read(paths[0] if len(paths) == 1 else paths, dimensions=dimensions, salvage=salvage)
+    reader = _reader("dicom")
+    source = paths[0] if len(paths) == 1 else paths
+    if dimensions == 2:
+        return reader.read(source, dimensions=2)
+    if salvage:
+        return reader.read_volume(source, pick="largest", gaps="resample").image
+    return reader.read_volume(source).image
 
 
 def split_reference(reference: Path | str) -> tuple[Path, str, int]:

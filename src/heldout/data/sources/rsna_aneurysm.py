@@ -1,24 +1,31 @@
 """RSNA Intracranial Aneurysm Detection 2025: CT and MR series as folders of DICOM files.
 
 ``train.csv`` has a row per series: SeriesInstanceUID, PatientAge, PatientSex, Modality, 13 locations and Aneurysm
-Present. ``series/<SeriesInstanceUID>/`` holds its files. Localizers and vessel maps are not used.
+Present. ``series/<SeriesInstanceUID>/`` holds its files, ``train_localizers.csv`` points at single aneurysms, and
+``segmentations/`` has vessel label maps of some series.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from heldout.data import readers
+import numpy as np
+
 from heldout.data.image import BadFile, Image
 from heldout.data.sides import sided_pairs
 from heldout.data.sources import Source, as_list, folder_with, identifier, natural_key
 from heldout.data.sources.layout import read_table
 from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    from heldout.data.readers.dicom import Series
 
 LOCATIONS = (
     "Left Infraclinoid Internal Carotid Artery",
@@ -37,6 +44,21 @@ LOCATIONS = (
 )
 PRESENT = "Aneurysm Present"
 _UID, _SERIES = "SeriesInstanceUID", "series"
+
+
+@dataclass(frozen=True)
+class Localizer:
+    """A point that a radiologist put on an aneurysm.
+
+    Attributes:
+        location: One of :data:`LOCATIONS`.
+        voxel: Its place in the volume (column, row, slice), fractional; of the grid that :meth:`read_image` gives.
+        millimeters: Its place in the patient, RAS+.
+    """
+
+    location: str
+    voxel: tuple[float, float, float]
+    millimeters: tuple[float, float, float]
 
 
 class RsnaAneurysm(Source):
@@ -71,11 +93,55 @@ class RsnaAneurysm(Source):
         Raises:
             BadFile: a file is damaged, or the series makes no volume.
         """
-        return readers.open_series(self.paths(row["image"]), salvage=True)
+        from heldout.data import readers
+
+        return readers.open_series(self._place(row), salvage=True)
 
     def tables(self) -> list[Path]:
-        """``train.csv``."""
-        return [self._folder / "train.csv"]
+        """``train.csv``, and ``train_localizers.csv`` where it exists."""
+        names = ("train.csv", "train_localizers.csv")
+        return [self._folder / name for name in names if (self._folder / name).is_file()]
+
+    def localizers(self, row: Mapping[str, Any]) -> list[Localizer]:
+        """Points on the aneurysms of a case.
+
+        Raises:
+            BadFile: a point names a file or a frame that the case's volume does not have.
+        """
+        rows = self._points.get(Path(self._place(row)[0]).name, [])
+        if not rows:
+            return []
+        from heldout.data.readers.dicom import grid_of
+
+        series = self._series(row)
+        grid = grid_of(series, gaps="resample")
+        found = []
+        for point in rows:
+            one = self._slice(series, point)
+            x, y = float(point["place"]["x"]), float(point["place"]["y"])
+            sizes, axes = one.spacing, one.orientation
+            place = one.position + axes[0] * sizes[1] * x + axes[1] * sizes[0] * y
+            place = place * (-1, -1, 1)  # LPS to RAS
+            voxel = np.linalg.solve(grid.affine, np.append(place, 1))[:3]
+            found.append(Localizer(point["location"], _xyz(voxel), _xyz(place)))
+        return found
+
+    def slice_labels(self, row: Mapping[str, Any]) -> np.ndarray:
+        """Which locations have a localizer in which slice: (slices, 13) uint8, slices as in the image."""
+        from heldout.data.readers.dicom import grid_of
+
+        labels = np.zeros((len(grid_of(self._series(row), gaps="resample").distances), len(LOCATIONS)), np.uint8)
+        for point in self.localizers(row):
+            number = int(np.clip(round(point.voxel[2]), 0, len(labels) - 1))
+            labels[number, LOCATIONS.index(point.location)] = 1
+        return labels
+
+    def segmentation(self, row: Mapping[str, Any]) -> Path | None:
+        """The vessel label map of a case, where there is one."""
+        uid = Path(self._place(row)[0]).name
+        folder = self._folder / "segmentations"
+        names = [f"{uid}.nii", f"{uid}.nii.gz", f"{uid}/{uid}.nii", f"{uid}/{uid}.nii.gz"]
+        return next((folder / name for name in names if (folder / name).is_file()), None)
 
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
         self._nameless = 0
@@ -94,6 +160,9 @@ class RsnaAneurysm(Source):
                 found.append(f"series/{uid} is not listed in train.csv: taken as unlabeled")
                 yield self._row(uid, dict.fromkeys((*LOCATIONS, PRESENT), float("nan")), "submit", odd)
         found += _summary(odd)
+        strange = sorted(set(self._points) - listed)
+        if strange:
+            found.append(f"train_localizers.csv names {len(strange)} series that train.csv lacks, such as {strange[0]}")
 
     def _row(self, uid: str, labels: dict[str, float], split: str, odd: list[tuple[str, str]]) -> dict[str, Any]:
         folder = self._folder / _SERIES / uid
@@ -133,6 +202,24 @@ class RsnaAneurysm(Source):
             raise UserError(f"{self._folder / 'train.csv'} row {number} has {name} = {value!r}: write 0 or 1")
         return float(value)
 
+    def _place(self, row: Mapping[str, Any]) -> list[Path]:
+        return self.paths(row["image"])
+
+    def _series(self, row: Mapping[str, Any]) -> Series:
+        from heldout.data.readers.dicom import find_series
+
+        return find_series(self._place(row)[0])[0][0]
+
+    def _slice(self, series: Series, point: dict[str, Any]) -> Any:
+        frame = int(point["place"].get("f", 0))
+        for one in series.slices:
+            if one.header.text("SOPInstanceUID") == point["uid"] and one.frame == frame:
+                return one
+        raise BadFile(
+            f"{self._folder / 'train_localizers.csv'} points at SOPInstanceUID {point['uid']}, frame {frame}, which "
+            f"series {series.uid} lacks: restore its file or remove the row"
+        )
+
     @cached_property
     def _folder(self) -> Path:
         folder = folder_with(self.root, "train.csv")
@@ -144,6 +231,25 @@ class RsnaAneurysm(Source):
     def _table(self) -> list[dict[str, str]]:
         return read_table(self._folder / "train.csv", (_UID, *LOCATIONS, PRESENT)).to_dict("records")
 
+    @cached_property
+    def _points(self) -> dict[str, list[dict[str, Any]]]:
+        """Rows of ``train_localizers.csv`` by series."""
+        path = self._folder / "train_localizers.csv"
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        names = (_UID, "SOPInstanceUID", "coordinates", "location")
+        for number, row in enumerate(read_table(path, names).to_dict("records") if path.is_file() else [], start=2):
+            try:
+                place = ast.literal_eval(row["coordinates"])
+                float(place["x"]), float(place["y"]), int(place.get("f", 0))
+            except (ValueError, SyntaxError, TypeError, KeyError, AttributeError, RecursionError, MemoryError):
+                raise UserError(
+                    f"{path} row {number} has coordinates = {row['coordinates'][:40]!r}: write {{'x': 1.5, 'y': 2.5}}"
+                ) from None
+            if row["location"] not in LOCATIONS:
+                raise UserError(f"{path} row {number} has location = {row['location']!r}: name one of train.csv's")
+            found[row[_UID]].append({"uid": row["SOPInstanceUID"], "place": place, "location": row["location"]})
+        return found
+
 
 def _summary(odd: list[tuple[str, str]]) -> list[str]:
     """One line for all notes that differ in names and numbers only, with the first of them and their number."""
@@ -154,3 +260,8 @@ def _summary(odd: list[tuple[str, str]]) -> list[str]:
         f"{same[0][0]}: {same[0][1]}" + (f" ({len(same) - 1} more like this)" if len(same) > 1 else "")
         for same in alike.values()
     ]
+
+
+def _xyz(point: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in point)
+    return x, y, z

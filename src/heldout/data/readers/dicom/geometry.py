@@ -6,6 +6,7 @@ Reference: PS3.3 C.7.6.2.1.1, equation C.7.6.2.1-1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ EVEN = 0.1  # share of a step by which a slice may be off its place: scanners ro
 WORTH_A_NOTE = 0.01
 SIDEWAYS = 0.5  # pixels
 STEEPEST = 45.0  # degrees of tilt; gantries reach 30
-MOST_FILLED = 4  # times as many slices as there are before resampling
+MOST_FILLED = 4  # times as many slices, or as wide a plane, as there are before resampling
 UPRIGHT = 0.1  # degrees
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -100,6 +101,12 @@ def filled(geometry: Stack) -> float:
     return geometry.distances[-1] / even_step(geometry.distances) / len(geometry.distances)
 
 
+def widened(geometry: Stack, shape: tuple[int, int, int]) -> float:
+    """How many times as wide planes would be after a tilt was corrected; shape in columns, rows and slices."""
+    aside = abs(geometry.axes @ geometry.step) / geometry.spacing[::-1] * (len(geometry.distances) - 1)
+    return float((1 + aside / shape[:2]).max())
+
+
 def evened(geometry: Stack) -> Stack:
     """The even grid nearest to uneven slices: from the first on at the usual step, as far as they reach."""
     step = even_step(geometry.distances)
@@ -131,6 +138,41 @@ def resample_even(array: np.ndarray, geometry: Stack) -> tuple[np.ndarray, Stack
     return out, grid
 
 
+def straighten(array: np.ndarray, geometry: Stack) -> tuple[np.ndarray, Stack]:
+    """Undo the shear of a tilted gantry: move every slice within its plane, so that the step is along the normal.
+
+    The plane grows so that nothing is lost; what no slice covers gets the smallest value of the array.
+
+    Args:
+        array: (C, n, rows, columns), evenly spaced.
+        geometry: Of its slices.
+
+    Returns:
+        The new array, of the same type (whole numbers are rounded), and its geometry.
+    """
+    from scipy.ndimage import shift
+
+    per_slice = np.array(
+        [geometry.step @ geometry.axes[1] / geometry.spacing[0], geometry.step @ geometry.axes[0] / geometry.spacing[1]]
+    )  # rows, columns
+    moves = np.outer(np.arange(array.shape[1]), per_slice)
+    before = np.ceil(np.maximum(-moves.min(0), 0) - 1e-6).astype(int)
+    grow = before + np.ceil(np.maximum(moves.max(0), 0) - 1e-6).astype(int)
+    rows, columns = array.shape[2:]
+    fill = array.min()
+    out = np.full((*array.shape[:2], rows + grow[0], columns + grow[1]), fill, array.dtype)
+    for channel in range(array.shape[0]):
+        for n, move in enumerate(moves):
+            wide = np.full(out.shape[2:], fill, np.float32)
+            wide[before[0] : before[0] + rows, before[1] : before[1] + columns] = array[channel, n]
+            moved = shift(wide, move, order=1, mode="constant", cval=float(fill))
+            out[channel, n] = np.rint(moved) if array.dtype.kind in "iu" else moved
+    normal = normal_of(geometry.axes)
+    back = geometry.axes[1] * geometry.spacing[0] * before[0] + geometry.axes[0] * geometry.spacing[1] * before[1]
+    step = normal * (geometry.step @ normal)
+    return out, Stack(geometry.origin - back, geometry.axes, geometry.spacing, step, geometry.distances, 0.0, 0.0, 0.0)
+
+
 def orientation_of(affine: np.ndarray) -> str:
     """Where the voxel axes point, such as ``LPS``."""
     from nibabel.orientations import aff2axcodes
@@ -141,3 +183,22 @@ def orientation_of(affine: np.ndarray) -> str:
 def voxel_size(affine: np.ndarray) -> tuple[float, ...]:
     """Length of a step along each voxel axis, mm."""
     return tuple(float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
+
+
+def window(array: np.ndarray, windows: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Windows as channels, by the linear function of PS3.3 C.11.2.1.2.
+
+    Args:
+        array: (1, *S).
+        windows: Center and width of each.
+
+    Returns:
+        (windows, *S) float32 in 0 ... 1.
+    """
+    out = np.empty((len(windows), *array.shape[1:]), np.float32)
+    for channel, (center, width) in zip(out, windows, strict=True):
+        np.subtract(array[0], np.float32(center - 0.5), out=channel, dtype=np.float32, casting="unsafe")
+        channel /= np.float32(max(width - 1, 1e-6))
+        channel += np.float32(0.5)
+        np.clip(channel, 0, 1, out=channel)
+    return out

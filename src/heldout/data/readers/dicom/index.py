@@ -1,4 +1,4 @@
-"""Which files of a large tree are slices of which series, from headers alone."""
+"""A table of everything in a large tree, from headers alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from heldout.data.readers.dicom.blobs import FileBlob, files_below
 from heldout.data.readers.dicom.header import NoDicom, read_header
 from heldout.data.readers.dicom.slices import why_skipped
 
+_CHUNK = 512
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -18,29 +20,81 @@ class Entry:
 
     Attributes:
         path: The file.
-        patient, series: ``PatientID`` and ``SeriesInstanceUID``.
+        patient, study, series, instance: ``PatientID`` and the UIDs.
+        modality: ``CT``, ``MR`` ...
+        rows, columns, frames: Shape of the pixels, 0 where there are none.
+        syntax: Transfer syntax UID.
         problem: Why it cannot be part of a volume: no DICOM, damaged, a scout, without pixels; "" where it can.
         damaged: Whether it is DICOM that cannot be read.
     """
 
     path: Path
     patient: str = ""
+    study: str = ""
     series: str = ""
+    instance: str = ""
+    modality: str = ""
+    rows: int = 0
+    columns: int = 0
+    frames: int = 0
+    syntax: str = ""
     problem: str = ""
     damaged: bool = False
 
 
-def index_tree(folder: Path) -> Iterator[Entry]:
-    """Yield an entry for every file below a folder, in the order of their names; memory does not grow with the tree."""
-    return map(_entry, files_below(folder))
+def index_tree(folder: Path | str, *, progress: bool = False) -> Iterator[Entry]:
+    """Yield an entry for every file below a folder, in the order of their names.
+
+    Memory does not grow with the tree: entries are yielded as they come, and one folder is listed at a time.
+
+    Args:
+        folder: Where to look.
+        progress: Show a bar with the number of files, on the error stream; it lists the tree once before.
+
+    Raises:
+        BadFile: there is no such folder.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise BadFile(f"{root} is not a folder: name one that holds DICOM files")
+    if not progress:
+        yield from map(index_file, files_below(root))
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("Reading headers", total=sum(1 for _ in files_below(root)))
+        for number, path in enumerate(files_below(root), start=1):
+            yield index_file(path)
+            if number % _CHUNK == 0:
+                bar.update(task, completed=number)
+        bar.update(task, completed=bar.tasks[0].total)
 
 
-def _entry(path: Path) -> Entry:
+def index_file(path: Path) -> Entry:
     """Entry of one file; what is wrong with it is told, not raised."""
     try:
         header = read_header(FileBlob(path))
+        rows, columns = (int(header.number(name, 0)) if header.pixels else 0 for name in ("Rows", "Columns"))
+        frames = int(header.number("NumberOfFrames", 1)) if header.pixels else 0
     except NoDicom:
         return Entry(path, problem="it is not a DICOM file")
     except BadFile as error:
         return Entry(path, problem=str(error), damaged=True)
-    return Entry(path, header.text("PatientID"), header.text("SeriesInstanceUID"), why_skipped(header))
+    names = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality")
+    patient, study, series, instance, modality = map(header.text, names)
+    return Entry(
+        path,
+        patient,
+        study,
+        series,
+        instance,
+        modality,
+        rows,
+        columns,
+        frames,
+        header.syntax,
+        why_skipped(header),
+    )

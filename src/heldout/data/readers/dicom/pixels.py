@@ -22,11 +22,12 @@ _NATIVE = (IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED)
 _SLACK = 1 << 16  # bytes that may follow the pixels of a deflated object
 
 
-def load(slices: Sequence[Slice]) -> np.ndarray:
+def load(slices: Sequence[Slice], workers: int | None = None) -> np.ndarray:
     """Values of all slices, rescaled.
 
     Args:
         slices: Of one shape, in their order.
+        workers: Threads; None takes the processor's cores. The result does not depend on it.
 
     Returns:
         (samples, n, rows, columns); the smallest of int16, uint16 and int32 (for 8 bits uint8) that any value of the
@@ -46,22 +47,29 @@ def load(slices: Sequence[Slice]) -> np.ndarray:
         )
     out = np.empty(shape, dtype)
     jobs = _jobs(slices, out)
-    if len(jobs) == 1:
-        jobs[0]()
-        return np.moveaxis(out, -1, 0)
-    with ThreadPoolExecutor(_cores()) as pool:
-        try:
-            for future in [pool.submit(job) for job in jobs]:
-                future.result()
-        except BadFile:
-            pool.shutdown(cancel_futures=True)
-            raise
+    threads = min(workers or _cores(), len(jobs))
+    if threads <= 1:
+        for job in jobs:
+            job()
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                for future in [pool.submit(job) for job in jobs]:
+                    future.result()
+            except BadFile:
+                pool.shutdown(cancel_futures=True)
+                raise
     return np.moveaxis(out, -1, 0)
 
 
 def _cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load_slice(one: Slice) -> np.ndarray:
+    """Values (samples, rows, columns) of one slice, as :func:`load` gives them."""
+    return load([one], 1)[:, 0]
 
 
 def stored_bytes(one: Slice) -> bytes:

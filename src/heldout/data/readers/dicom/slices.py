@@ -24,7 +24,7 @@ _FLOATS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 # frame at the same place. Private groups are left alone: some repeat these tags with other meanings.
 _GROUPS = (
     *("PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence", "FrameContentSequence"),
-    *("PixelValueTransformationSequence", "MREchoSequence", "MRDiffusionSequence"),
+    *("PixelValueTransformationSequence", "FrameVOILUTSequence", "MREchoSequence", "MRDiffusionSequence"),
     *("MRImageFrameTypeSequence", "CTImageFrameTypeSequence"),
 )
 # What may tell slices at one position apart, in the order in which it is tried.

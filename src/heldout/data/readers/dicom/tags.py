@@ -5,6 +5,7 @@ from __future__ import annotations
 TAGS = {
     "TransferSyntaxUID": 0x00020010,
     "ImageType": 0x00080008,
+    "SOPClassUID": 0x00080016,
     "SOPInstanceUID": 0x00080018,
     "AcquisitionTime": 0x00080032,
     "Modality": 0x00080060,
@@ -43,10 +44,13 @@ TAGS = {
     "BitsStored": 0x00280101,
     "HighBit": 0x00280102,
     "PixelRepresentation": 0x00280103,
+    "WindowCenter": 0x00281050,
+    "WindowWidth": 0x00281051,
     "RescaleIntercept": 0x00281052,
     "RescaleSlope": 0x00281053,
     "ModalityLUTSequence": 0x00283000,
     "PixelMeasuresSequence": 0x00289110,
+    "FrameVOILUTSequence": 0x00289132,
     "PixelValueTransformationSequence": 0x00289145,
     "SharedFunctionalGroupsSequence": 0x52009229,
     "PerFrameFunctionalGroupsSequence": 0x52009230,
@@ -54,6 +58,7 @@ TAGS = {
     "DoubleFloatPixelData": 0x7FE00009,
     "PixelData": 0x7FE00010,
 }
+NAMES = {tag: name for name, tag in TAGS.items()}
 WANTED = frozenset(TAGS.values())
 PIXELS = frozenset(TAGS[name] for name in ("FloatPixelData", "DoubleFloatPixelData", "PixelData"))
 
