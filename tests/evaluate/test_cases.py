@@ -71,17 +71,17 @@ def test_a_case_without_truth_and_prediction_is_perfect():
 
 def test_failures_are_sorted_by_severity():
     found = failures_of(of_masks(tp=[5, 1, 0, 0, 0, 0], fp=[0, 9, 0, 0, 7, 3], fn=[0, 4, 8, 2, 0, 0]))
-    assert [one.case_id for one in found.worst] == ["b", "a"]
-    assert [one.case_id for one in found.missed] == ["c", "d"]
-    assert [one.case_id for one in found.false_positives] == ["e", "f"]
+    assert list(found.worst["case_id"]) == ["b", "a"]
+    assert list(found.missed["case_id"]) == ["c", "d"]
+    assert list(found.false_positives["case_id"]) == ["e", "f"]
     assert (found.positive, found.negative, found.missed_count, found.false_positive_count) == (4, 2, 2, 2)
 
 
 def test_failures_of_a_classification_are_its_most_confident_errors():
     found = failures_of(of_labels([1, 1, 0, 0], [0.1, 0.4, 0.95, 0.2]))
-    assert [one.case_id for one in found.worst] == ["c", "a", "b"]
-    assert [one.case_id for one in found.missed] == ["a", "b"]
-    assert [one.case_id for one in found.false_positives] == ["c"]
+    assert list(found.worst["case_id"]) == ["c", "a", "b"]
+    assert list(found.missed["case_id"]) == ["a", "b"]
+    assert list(found.false_positives["case_id"]) == ["c"]
 
 
 def test_label_maps_and_channels_become_one_mask_per_class():

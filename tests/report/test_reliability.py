@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pandas as pd
 
 from heldout.blend.decision import Decision
-from heldout.report.figures import draw_reliability
+from heldout.report.charts import write_reliability
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def decision(home, calibration, tables):
@@ -29,18 +33,18 @@ def decision(home, calibration, tables):
 
 
 def test_the_diagram_shows_both_tables_and_every_class(home):
-    import cv2
-
-    sizes = {}
+    widths = []
     for tables in (("in_sample",), ("in_sample", "oof")):
-        path = draw_reliability(decision(home, {"method": "platt"}, tables))
-        assert path == home / "working" / "blends" / "duo" / "reliability.png"
-        sizes[tables] = cv2.imread(str(path)).shape
-    (tall, narrow, _), (same, wide, _) = sizes.values()
-    assert tall == same
-    assert wide > 1.8 * narrow
+        path = write_reliability(decision(home, {"method": "platt"}, tables))
+        assert path == home / "working" / "blends" / "duo" / "reliability.svg"
+        chart = ElementTree.fromstring(path.read_text())
+        widths.append(int(chart.get("width")))
+        said = [one.text for one in chart.iter(f"{SVG}text")]
+        assert said.count("b before calibration") == said.count("b") == len(tables)
+        assert len(chart.findall(f"{SVG}svg")) == len(tables)
+    assert widths[1] == 2 * widths[0]
 
 
 def test_without_calibration_there_is_none(home):
-    assert draw_reliability(decision(home, {}, ("in_sample",))) is None
-    assert not (home / "working" / "blends" / "duo" / "reliability.png").exists()
+    assert write_reliability(decision(home, {}, ("in_sample",))) is None
+    assert not (home / "working" / "blends" / "duo" / "reliability.svg").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,11 +17,11 @@ from heldout.errors import UserError
 from heldout.evaluate.cases import SegmentedCase
 from heldout.evaluate.collect import open_row
 from heldout.evaluate.compare import compare_rows
-from heldout.report.overlay import views
+from heldout.report.figures import views
 from heldout.report.sections.blocks import Heading, Picture, Section, Table, Text
-from heldout.report.sections.labels import confusion
+from heldout.report.sections.labels import confusion, confusion_blocks
 from heldout.report.sections.overview import overview
-from heldout.report.sections.render import to_html, to_markdown
+from heldout.report.sections.write import to_html, to_markdown
 from heldout.report.svg import Bar, Line, bar_chart, line_chart, matrix_chart
 
 MASKS = "exp001+dataset=masks,seeds=(0,),source_options={'patients':60,'images_per_patient':1,'size':32}"
@@ -50,7 +51,7 @@ def test_a_report_has_all_its_parts(reported):
     for part in (
         *("out-of-fold predictions of the train part", "Compared pair by pair"),
         *("Overlap by class", "Learning curves", "Presence", "Cases from worst to best", "Failures"),
-        *("Reliability", "Confusion matrix", "Worst cases", "Dice of every case that holds"),
+        *("Reliability", "Predicted labels of every class", "Worst cases", "Dice of every case that holds"),
         *("Overlap along the depth", " ml"),  # of volumes, whose sizes are physical
     ):
         assert part in reported["page"], part
@@ -97,7 +98,7 @@ def test_classifications_and_blends_are_reported(home, finish):
     assert run(["report", one, "pair", "--name", "both"]) == 0
     page = (home / "working" / "reports" / "both" / "report.html").read_text()
     assert "before calibration" in page
-    assert "after calibration, cross-fitted" in page
+    assert "Dashed: before calibration; solid: after it, cross-fitted." in page
     assert "Nothing was trained for a blend" in page
     assert "All figures here are cross-fitted" in page
     assert not old.exists()
@@ -190,3 +191,12 @@ def test_a_report_needs_cross_fitted_predictions(home, finish):
     assert run(["blend", one, other, "--name", "pair", "--trials", "2"]) == 0
     with pytest.raises(UserError, match="has one fold only"):
         _ = open_row("pair").table
+
+
+def test_one_class_has_a_confusion_matrix_and_several_have_a_table():
+    truth = np.array([[1, 0], [1, 1], [0, 0], [0, 1]], bool)
+    one = SimpleNamespace(truth=truth[:, :1], predicted_labels=truth[:, 1:], classes=("a",), segments=False, name="x")
+    assert [block.name for block in confusion_blocks(one, [0])] == ["confusion"]
+    both = SimpleNamespace(truth=truth, predicted_labels=truth[:, ::-1], classes=("a", "b"), segments=False, name="x")
+    (table,) = confusion_blocks(both, [0, 1])
+    assert table.rows[0] == ("a", "2", "1", "1", "1", "1", "0.500", "0.500")

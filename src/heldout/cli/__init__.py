@@ -10,19 +10,7 @@ from typing import Any
 
 import typer
 
-from heldout.cli import (
-    decisions,
-    experiments,
-    full,
-    insights,
-    kernels,
-    packs,
-    pseudo,
-    report,
-    reports,
-    search,
-    training,
-)
+from heldout.cli import datasets, decisions, demo, experiments, full, kernels, reports, search, training
 from heldout.cli.shared import ReadableGroup
 from heldout.errors import UserError
 
@@ -50,7 +38,7 @@ app = typer.Typer(
     help="From a raw medical-image dataset to a sealed decision, a locked test score and a submission.",
     epilog="`python run.py exp001` is short for `python run.py train exp001`. Start with: python run.py demo",
 )
-for module in (experiments, training, decisions, kernels, reports, packs, report, search, pseudo, full, insights):
+for module in (demo, experiments, training, decisions, kernels, reports, datasets, search, full):
     module.register(app)
 
 

@@ -82,7 +82,7 @@ def blend(
 
 def _print_stages(decision: Decision) -> None:
     """How presence is mixed and probabilities are calibrated, and what either changes; draws the diagram."""
-    from heldout.report.figures import draw_reliability
+    from heldout.report.charts import write_reliability
 
     for note in decision.notes:
         print(f"  note: {note}")
@@ -104,7 +104,7 @@ def _print_stages(decision: Decision) -> None:
             for metric, value in (scores or {}).items():
                 change = f"{_number(value['before'])} -> {_number(value['after'])}"
                 print(f"  {metric} of the case scores, {what.replace('_', '-')}: {change}")
-    if path := draw_reliability(decision):
+    if path := write_reliability(decision):
         print(f"  reliability diagram: {shown(path)}")
 
 
@@ -202,7 +202,7 @@ def overlay(
     ] = None,
 ) -> None:
     """Draw out-of-fold predictions beside the truth: true positives, false positives and false negatives."""
-    from heldout.report.overlay import overlay as draw
+    from heldout.report.figures import overlay as draw
 
     finish(draw(name, case))
 

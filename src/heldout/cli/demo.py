@@ -1,4 +1,4 @@
-"""The whole journey on phantoms, in a home of its own, through the same commands a user types."""
+"""The command that shows the whole journey on phantoms, in a home of its own, through the commands a user types."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import typer
+
 from heldout import files
+from heldout.cli.shared import command, shown
 
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Check every case, look for leaks, lock a test part away, make the folds", ("folds exp001",)),
@@ -22,6 +25,17 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("See where it errs", ("overlay demo",)),
     ("Rank everything", ("leaderboard",)),
 )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "python run.py demo")(demo)
+
+
+def demo(context: typer.Context) -> None:
+    """Run the full workflow on synthetic images, in minutes on a CPU; your own work is not touched."""
+    path = run_demo(context.obj)
+    print(f"\nThe leaderboard is in {shown(path)}")
 
 
 def run_demo(execute: Callable[[Sequence[str]], object]) -> Path:

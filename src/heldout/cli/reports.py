@@ -1,4 +1,4 @@
-"""Commands about everything so far: leaderboard, lb, results, and the demo that shows the whole journey."""
+"""Commands that tell what runs and blends are worth: leaderboard, report, results, and what looks into networks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from typing import Annotated
 
 import typer
 
-from heldout.cli.shared import AsJson, Name, command, console, finish, print_json, shown
+from heldout.cli.shared import AsJson, Experiment, Name, command, configure, console, finish, print_json, shown
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     command(app, "python run.py leaderboard --compare exp040 exp042")(leaderboard)
     command(app, "python run.py lb exp042 --public 0.81")(lb)
+    command(app, "python run.py report exp040 exp042 frac1 --name fractures")(report)
+    command(app, "python run.py ablate exp040@quick exp043@quick --tta none")(ablate)
     command(app, "python run.py results")(results)
-    command(app, "python run.py demo")(demo)
+    command(app, "python run.py card frac1")(card)
+    command(app, "python run.py uncertainty exp020")(uncertainty)
+    command(app, "python run.py explain exp020 --case Y1")(explain)
+    command(app, "python run.py profile exp026 exp025 exp027")(profile)
 
 
 def leaderboard(
@@ -76,7 +81,9 @@ def lb(
 
 
 def results(
-    force: Annotated[bool, typer.Option("--force", help="overwrite a file that has rows of unknown runs")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="overwrite a file that has rows of unknown runs")
+    ] = False,
 ) -> None:
     """Write RESULTS.md from the run folders: scores beside other systems, ablations, test evaluations."""
     from heldout.evaluate.collect import collect
@@ -88,9 +95,109 @@ def results(
     finish(path)
 
 
-def demo(context: typer.Context) -> None:
-    """Run the full workflow on synthetic images, in minutes on a CPU; your own work is not touched."""
-    from heldout.cli.demo import run_demo
+def report(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="runs and blends, such as exp040 exp042@quick frac1")],
+    name: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="folder of the report; by default the joined names")
+    ] = None,
+) -> None:
+    """Write one HTML page, and Markdown with figures: scores, curves, overlays, reliability, failures, comparisons."""
+    from heldout.report.sections.write import write_report
 
-    path = run_demo(context.obj)
-    print(f"\nThe leaderboard is in {shown(path)}")
+    path = write_report(names, name)
+    finish(f"{shown(path)} and, as Markdown, {shown(path.with_suffix('.md'))}", "leaderboard")
+
+
+def ablate(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[EXPERIMENT...]", help="finished runs; all of them by default")
+    ] = None,
+    tta: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AXES", help="also predict with these flips: none, hv, xy; may be repeated"),
+    ] = None,
+) -> None:
+    """Score single runs at cross-fitted thresholds, by which they are ranked, and with other flips."""
+    from heldout.errors import UserError
+    from heldout.evaluate.ablation import check_flips, tune_text, variants_of
+    from heldout.files import home
+    from heldout.train.runs import read_info, run_folders
+
+    check_flips(tta or [])
+    specs = names or [folder.name for folder in run_folders() if read_info(folder) is not None]
+    if not specs:
+        raise UserError(f"{home() / 'working' / 'runs'} holds no finished run: train first, `python run.py exp001`")
+    for spec in specs:
+        for run in variants_of(spec, tta or []):
+            print(f"  {run.name}: {tune_text(run)}", flush=True)
+    finish(home() / "working" / "ablations", "results")
+
+
+def card(name: Name) -> None:
+    """Write the model card of a run or a blend: data, scores, calibration, limits, hashes."""
+    from heldout.report.card import write_card
+
+    path = write_card(name)
+    finish(f"{shown(path)} and {shown(path.with_suffix('.yaml'))}", f"report {name}")
+
+
+def uncertainty(
+    experiment: Experiment,
+    passes: Annotated[int, typer.Option(min=2, help="forward passes with dropout active")] = 20,
+    limit: Annotated[int | None, typer.Option(min=2, help="maximum number of cases; all by default")] = None,
+) -> None:
+    """Measure how well the uncertainty of a run detects its errors, on held-out cases."""
+    from rich.table import Table
+
+    from heldout.evaluate.uncertainty import METHODS, assess
+    from heldout.report.charts import write_risk_coverage
+
+    found = assess(experiment, passes, limit)
+    record, chart = found.record, write_risk_coverage(found)
+    table = Table(title=f"{record.cases} held-out cases, {record.wrong} wrong", title_justify="left")
+    for column in ("from", "measure", "AUROC of finding errors", "AURC"):
+        table.add_column(column, justify="left" if column in ("from", "measure") else "right")
+    for row in record.rows:
+        auroc = "undefined" if row.auroc is None else f"{row.auroc:.3f}"
+        table.add_row(METHODS[row.method], row.measure, auroc, f"{row.aurc:.4f}")
+    console().print(table)
+    print(f"AURC of a random ranking {record.mean_risk:.4f}, of an oracle {record.oracle_aurc:.4f}")
+    finish(f"{shown(found.folder)}/ (cases.csv, summary.json, {chart.name})", f"explain {experiment}")
+
+
+def explain(
+    experiment: Experiment,
+    case: Annotated[list[str] | None, typer.Option(metavar="ID", help="a held-out case; may be repeated")] = None,
+) -> None:
+    """Draw Grad-CAM maps of out-of-fold classifiers: the best, worst and least certain held-out cases."""
+    from heldout.report.gradcam import explain as draw
+
+    finish(draw(experiment, case or ()), f"overlay {experiment}")
+
+
+def profile(
+    experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="exp042, exp042@quick ...")],
+    repeats: Annotated[int, typer.Option(min=3, help="timed passes per row")] = 20,
+    seconds: Annotated[float, typer.Option(min=0, help="maximum seconds per row")] = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure parameters, operations, milliseconds per case, cases per second and memory of networks."""
+    configs = [configure(name, None, None, False) for name in experiments]
+
+    from heldout.evaluate.profile import profile as measure
+
+    path, record = measure(configs, repeats=repeats, seconds=seconds)
+    if as_json:
+        print_json(record)
+        return
+    from rich.table import Table
+
+    table = Table(title=f"{record['machine']}, torch {record['torch']}", title_justify="left")
+    for column in ("name", "M params", "GFLOP", "batch", "tta", "precision", "ms/case", "p95", "cases/s", "peak MB"):
+        table.add_column(column, justify="left" if column in ("name", "tta", "precision") else "right")
+    for row in record["rows"]:
+        cells = (f"{row['parameters'] / 1e6:.2f}", f"{row['flops'] / 1e9:.2f}", row["batch"], row["tta"] or "none")
+        times = [row[name] for name in ("ms_per_case_median", "ms_per_case_p95", "cases_per_second", "peak_mb")]
+        table.add_row(row["name"], *map(str, cells), row["precision"], *(f"{value:.1f}" for value in times))
+    console().print(table)
+    finish(path, "leaderboard")

@@ -48,35 +48,12 @@ class ClassifiedCase:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """An error on one case in one class.
-
-    Attributes:
-        case_id: The case.
-        patient_id: Its patient.
-        fold: The fold that held it out.
-        label: The class.
-        score: Dice of the class, or its predicted probability.
-        n_true: Voxels of the class, or 1 where a classified case is of the class.
-        n_pred: Voxels predicted as the class, or the predicted label, 0 or 1.
-    """
-
-    case_id: str
-    patient_id: str
-    fold: int
-    label: str
-    score: float
-    n_true: int
-    n_pred: int
-
-
-@dataclass(frozen=True)
 class Failures:
     """The errors of a run or a blend.
 
     Attributes:
-        worst: Positive cases with the lowest Dice that were not missed; of a classification, the wrong labels that
-            were predicted with the highest confidence.
+        worst: Rows of :func:`score_classes`: positive cases with the lowest Dice that were not missed; of a
+            classification, the wrong labels that were predicted with the highest confidence.
         false_positives: Negative cases in which most was predicted; of a classification, the most probable first.
         missed: Positive cases in which nothing was predicted, the largest first; of a classification, the least
             probable first.
@@ -84,9 +61,9 @@ class Failures:
         missed_count, false_positive_count: How many of these were missed, or predicted as positive.
     """
 
-    worst: list[Failure]
-    false_positives: list[Failure]
-    missed: list[Failure]
+    worst: pd.DataFrame
+    false_positives: pd.DataFrame
+    missed: pd.DataFrame
     positive: int
     negative: int
     missed_count: int
@@ -175,9 +152,9 @@ def find_failures(class_scores: pd.DataFrame, *, masks: bool, most: int = MOST_F
         missed = missed.sort_values("score", kind="stable")
         extra = extra.sort_values("score", ascending=False, kind="stable")
     return Failures(
-        worst=_failures(worst.head(most)),
-        false_positives=_failures(extra.head(most)),
-        missed=_failures(missed.head(most)),
+        worst=worst.head(most),
+        false_positives=extra.head(most),
+        missed=missed.head(most),
         positive=int(positive.sum()),
         negative=int((~positive).sum()),
         missed_count=len(missed),
@@ -259,10 +236,3 @@ def largest_false_positive(scores: pd.DataFrame) -> str | None:
 
 def _evenly(count: int, places: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(places, count)).round().astype(int))
-
-
-def _failures(rows: pd.DataFrame) -> list[Failure]:
-    return [
-        Failure(row.case_id, row.patient_id, int(row.fold), row.label, row.score, int(row.n_true), int(row.n_pred))
-        for row in rows.itertuples()
-    ]

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from heldout import files
 from heldout.blend.members import Member
 from heldout.errors import UserError
 from heldout.evaluate.held_out import HeldOut, open_held_out
-from heldout.metrics.uncertainty import Uncertainty, aurc, decompose, error_auroc, region_means, risk_coverage
+from heldout.metrics.uncertainty import Uncertainty, aurc, decompose, error_auroc, region_means
+from heldout.records import Record, read_record
 from heldout.train.record import RunRecord
 
 if TYPE_CHECKING:
@@ -28,24 +30,57 @@ MEASURES = ("entropy", "aleatoric", "epistemic")
 WRONG_BELOW = 0.5  # Dice of a mask that counts as wrong
 
 
-@dataclass(frozen=True)
-class Assessment:
-    """What :func:`assess` wrote.
+class MeasureRow(Record):
+    """How well one measure of one method finds errors.
 
     Attributes:
-        folder: Where it lies.
-        cases, wrong: Number of cases, and of those predicted wrongly.
-        rows: Per method and measure ``auroc`` of finding the wrong ones and ``aurc``.
-        mean_loss: Mean loss, which is the AURC of a random ranking.
-        oracle: AURC of an oracle.
+        method: One of :data:`METHODS`.
+        measure: One of :data:`MEASURES`.
+        auroc: AUROC of finding the wrong cases; None where it is undefined.
+        aurc: Area under the risk-coverage curve.
     """
 
-    folder: Path
+    method: str
+    measure: str
+    auroc: float | None
+    aurc: float
+
+
+class UncertaintyRecord(Record):
+    """``summary.json``: what :func:`assess` found.
+
+    Attributes:
+        spec: The run.
+        metric: Its score.
+        unit: Of entropies.
+        passes: Passes with dropout.
+        networks: Hash of the networks, see :func:`networks_key`.
+        cases, wrong: Number of cases, and of those predicted wrongly.
+        mean_risk: Mean loss, which is the AURC of a random ranking.
+        oracle_aurc: AURC of an oracle.
+        rows: Per method and measure.
+    """
+
+    schema_version: int = Field(default=1, alias="schema")
+    spec: str
+    metric: str
+    unit: str = "nats"
+    passes: int
+    networks: str
     cases: int
     wrong: int
-    rows: list[dict[str, Any]]
-    mean_loss: float
-    oracle: float
+    mean_risk: float
+    oracle_aurc: float
+    rows: list[MeasureRow]
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What :func:`assess` found and wrote: its folder, the record, and a row per case and method."""
+
+    folder: Path
+    record: UncertaintyRecord
+    table: pd.DataFrame
 
 
 def assess(name: str, passes: int = 20, limit: int | None = None) -> Assessment:
@@ -72,23 +107,36 @@ def assess(name: str, passes: int = 20, limit: int | None = None) -> Assessment:
     chosen = member.cases if limit is None else member.cases.iloc[_spread(len(member.cases), limit)]
     rows = list(_measure(member, chosen, passes))
     table = pd.DataFrame(rows).merge(_errors(run), on="case_id", validate="m:1")
-    folder = uncertainty_folder(member.spec)
-    summary = _summary(table)
     once = table.drop_duplicates("case_id")
-    files.write_text(folder / "cases.csv", table.to_csv(index=False, float_format="%.6g"))
-    _draw(table, summary, member.spec, folder / "risk_coverage.png")
     loss = once["loss"].to_numpy()
-    result = Assessment(folder, len(once), int(once["wrong"].sum()), summary, float(loss.mean()), aurc(loss, loss))
-    about = {"schema": 1, "spec": member.spec, "metric": member.config.metric, "unit": "nats", "passes": passes}
-    record = {**about, "networks": networks_key(fit.record for fit in member.fits)}
-    numbers = {
-        "cases": result.cases,
-        "wrong": result.wrong,
-        "mean_risk": result.mean_loss,
-        "oracle_aurc": result.oracle,
-    }
-    files.write_json(folder / "summary.json", {**record, **numbers, "rows": [_plain(row) for row in summary]})
-    return result
+    record = UncertaintyRecord(
+        spec=member.spec,
+        metric=member.config.metric,
+        passes=passes,
+        networks=networks_key(fit.record for fit in member.fits),
+        cases=len(once),
+        wrong=int(once["wrong"].sum()),
+        mean_risk=float(loss.mean()),
+        oracle_aurc=aurc(loss, loss),
+        rows=_summary(table),
+    )
+    folder = uncertainty_folder(member.spec)
+    files.write_text(folder / "cases.csv", table.to_csv(index=False, float_format="%.6g"))
+    files.write_json(folder / "summary.json", record.to_json())
+    return Assessment(folder, record, table)
+
+
+def read_uncertainty(spec: str, records: Iterable[RunRecord]) -> UncertaintyRecord | None:
+    """What was found of a run as it is now; None where it was not asked, or the run was trained anew since.
+
+    Raises:
+        UserError: the record is damaged.
+    """
+    path = uncertainty_folder(spec) / "summary.json"
+    if not path.is_file():
+        return None
+    found = read_record(path, UncertaintyRecord, 1, f"make it again, `python run.py uncertainty {spec}`")
+    return found if found.networks == networks_key(records) else None
 
 
 def uncertainty_folder(spec: str) -> Path:
@@ -162,39 +210,12 @@ def _errors(run: HeldOut) -> pd.DataFrame:
     return pd.DataFrame({"case_id": scores["case_id"], "loss": loss, "wrong": wrong})
 
 
-def _summary(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {
-            "method": method,
-            "measure": measure,
-            "auroc": error_auroc(rows[measure].to_numpy(), rows["wrong"].to_numpy(bool)),
-            "aurc": aurc(rows[measure].to_numpy(), rows["loss"].to_numpy()),
-        }
-        for method, rows in table.groupby("method", sort=False)
-        for measure in MEASURES
-    ]
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: None if value != value else value for key, value in row.items()}
-
-
-def _draw(table: pd.DataFrame, summary: list[dict[str, Any]], title: str, path: Path) -> None:
-    """Risk-coverage curves of every method's entropy, beside the oracle."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.5, 4), dpi=120, layout="constrained")
-    axes = figure.subplots()
+def _summary(table: pd.DataFrame) -> list[MeasureRow]:
+    found = []
     for method, rows in table.groupby("method", sort=False):
-        area = next(row["aurc"] for row in summary if (row["method"], row["measure"]) == (method, "entropy"))
-        curve = risk_coverage(rows["entropy"].to_numpy(), rows["loss"].to_numpy())
-        axes.plot(*curve, lw=1.8, label=f"{METHODS[method]}: AURC {area:.3f}")
-    loss = table.drop_duplicates("case_id")["loss"].to_numpy()
-    axes.plot(*risk_coverage(loss, loss), lw=1.2, ls="--", color="#7a7a7a", label="oracle")
-    axes.axhline(loss.mean(), lw=1.2, ls=":", color="#7a7a7a", label="random ranking")
-    axes.set(xlabel="fraction of cases kept, the most certain first", ylabel="mean loss", xlim=(0, 1))
-    axes.set_ylim(0, None)
-    axes.set_title(f"{title}, out-of-fold", fontsize=11)
-    axes.grid(alpha=0.25, lw=0.6)
-    axes.legend(frameon=False, fontsize=8)
-    files.write_with(path, lambda temporary: figure.savefig(temporary))
+        for measure in MEASURES:
+            auroc = error_auroc(rows[measure].to_numpy(), rows["wrong"].to_numpy(bool))
+            area = aurc(rows[measure].to_numpy(), rows["loss"].to_numpy())
+            known = None if np.isnan(auroc) else auroc
+            found.append(MeasureRow(method=str(method), measure=measure, auroc=known, aurc=area))
+    return found

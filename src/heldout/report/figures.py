@@ -1,129 +1,154 @@
-"""Figures: overlays of image, truth, prediction and errors, and reliability diagrams."""
+"""Pictures of out-of-fold predictions: which cases, which planes of a volume, and how they are drawn."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from heldout import files
-from heldout.evaluate.cases import ClassifiedCase, SegmentedCase
+from heldout.errors import UserError
+from heldout.evaluate.cases import ClassifiedCase, SegmentedCase, choose_evenly
+from heldout.evaluate.held_out import HeldOut, open_held_out
+from heldout.report.format import visible
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from heldout.blend.decision import Decision
-
-CLASS_COLORS = ("#2ec4b6", "#ff9f1c", "#c77dff", "#ffd60a", "#4cc9f0", "#f72585")
-HIT, EXTRA, MISSED = "#06d6a0", "#ef476f", "#4d96ff"
+CLASS_COLORS = ("#ff9f1c", "#c77dff", "#f9e547", "#ff9ecf", "#d9a066", "#dfe3ea")  # none like those of the errors
+HIT, EXTRA, MISSED = "#2fd354", "#ff4d4d", "#4d96ff"
 INK, PAPER = "#e8eaed", "#14161a"
 PANEL_INCHES = 2.6
+_LETTERS = 36  # of small print across a panel
+_MOST_SCORES = 3  # classes in the title of a classified case
+
+
+def overlay(name: str, case_id: str | None = None) -> Path:
+    """Draw out-of-fold predictions of a run or a blend.
+
+    Args:
+        name: Spec of a run, or name of a blend.
+        case_id: One case; None takes some, from the worst to the best.
+
+    Returns:
+        ``working/figures/<name>.png``, or ``working/figures/<name>/overlay_case_<case>.png``.
+
+    Raises:
+        UserError: there is no such run, or it has not predicted the case.
+    """
+    held = open_held_out(name)
+    if case_id is not None and case_id not in set(held.members[0].table["case_id"]):
+        raise UserError(f"{name} has no out-of-fold prediction of case {case_id!r}: choose a case of the train part")
+    # a blend of one fold has no cross-fitted predictions: its first member tells which cases are hard
+    known = not held.is_blend or held.cross_fitted_table is not None
+    scores = held.case_scores if known else HeldOut.of_run(held.members[0]).case_scores
+    path = files.home() / "working" / "figures" / f"{name}.png"
+    title = f"{name} on {held.dataset_name}, out-of-fold"
+    if case_id is not None:
+        draw_case(held, case_id, f"{title}: {case_id}", path := path.with_suffix("") / f"overlay_case_{case_id}.png")
+    elif held.segments:
+        draw_segmentation([held.segmented_case(case)[0] for case in choose_evenly(scores)], held.classes, title, path)
+    else:
+        draw_classification([held.classified_case(case) for case in choose_evenly(scores)], title, path)
+    return path
+
+
+def draw_case(held: HeldOut, case_id: str, title: str, path: Path) -> None:
+    """Draw a single case; of a segmented volume three planes."""
+    if held.segments:
+        draw_segmentation(views(*held.segmented_case(case_id)), held.classes, title, path)
+    else:
+        draw_classification([held.classified_case(case_id)], title, path)
+
+
+def views(case: SegmentedCase, affine: np.ndarray | None) -> list[SegmentedCase]:
+    """What to show of a single case: a picture as it is; a volume in three planes through the middle of its lesion.
+
+    The lesion is the largest connected part of the truth, of all classes together; where there is none, of the
+    prediction. Planes are stretched so that their pixels are square in millimeters.
+    """
+    if case.truth.ndim == 3:
+        return [case]
+    from scipy.ndimage import generate_binary_structure, label
+
+    found = case.truth.any(0) if case.truth.any() else case.predicted.any(0)
+    parts, _ = label(found, generate_binary_structure(3, 3))
+    sizes = np.bincount(parts.ravel())
+    largest = parts == 1 + sizes[1:].argmax() if found.any() else np.ones_like(found)
+    middle = [int(np.median(places)) for places in np.nonzero(largest)]
+    spacing = np.ones(3) if affine is None else np.linalg.norm(affine[:3, :3], axis=0)
+    names = _plane_names(affine)
+    planes = []
+    for axis in (2, 1, 0):
+        step = np.delete(spacing, axis)
+        arrays = [
+            _square(np.take(array, middle[axis], axis + 1), step) for array in (case.image, case.truth, case.predicted)
+        ]
+        title = f"{names[axis]} {middle[axis] + 1} of {found.shape[axis]}"
+        planes.append(SegmentedCase(title, arrays[0], arrays[1], arrays[2]))
+    return planes
 
 
 def draw_segmentation(cases: Sequence[SegmentedCase], classes: Sequence[str], title: str, path: Path) -> None:
     """Draw one row per case: image, truth, prediction, errors; of volumes the slice with most foreground."""
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     names = ("image", "truth", "prediction", "errors")
     shapes = [planar(case)[0].shape for case in cases]
     heights = [PANEL_INCHES * min(max(shape[0] / shape[1], 0.4), 1.6) + 0.1 for shape in shapes]
-    figure = Figure(figsize=(len(names) * PANEL_INCHES, sum(heights) + 1.1), facecolor=PAPER)
-    axes = figure.subplots(len(cases), len(names), squeeze=False, height_ratios=heights)
+    figure, axes = new_figure(len(cases), len(names), sum(heights) + 1.1, height_ratios=heights)
     for row, case in zip(axes, cases, strict=True):
-        picture, truth, predicted = planar(case)
+        image, truth, predicted = planar(case)
         for axis, name in zip(row, names, strict=True):
-            _bare(axis)
-            axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            show_image(axis, image)
             if axis in axes[0]:
                 axis.set_title(name, color=INK, fontsize=10)
-        row[0].set_ylabel(f"{_short(case.case_id)}\nDice {case.dice:.2f}", color=INK, fontsize=8)
-        for color, true_mask, predicted_mask in zip(_colors(len(truth)), truth, predicted, strict=True):
-            _paint(row[1], true_mask, color)
-            _paint(row[2], predicted_mask, color)
+        row[0].set_ylabel(f"{small_print(case.case_id)}\nDice {case.dice:.2f}", color=INK, fontsize=8)
+        for k, (true_mask, predicted_mask) in enumerate(zip(truth, predicted, strict=True)):
+            _paint(row[1], true_mask, _color(k))
+            _paint(row[2], predicted_mask, _color(k))
         for color, area in zip((HIT, EXTRA, MISSED), error_areas(truth, predicted), strict=True):
             _paint(row[3], area, color, outline=False)
-    handles = [Patch(color=color, label=name) for color, name in zip(_colors(len(classes)), classes, strict=True)]
-    handles += [
-        Patch(color=color, label=name)
-        for color, name in ((HIT, "found"), (EXTRA, "false positive or wrong class"), (MISSED, "missed"))
-    ]
-    figure.legend(
-        handles=handles,
-        loc="lower center",
-        ncols=len(handles),
-        frameon=False,
-        labelcolor=INK,
-        fontsize=9,
-        handlelength=1,
-    )
+    of_errors = zip((HIT, EXTRA, MISSED), ("found", "false positive or wrong class", "missed"), strict=True)
+    named = [*((_color(k), visible(name)) for k, name in enumerate(classes)), *of_errors]
+    handles = [Patch(color=color, label=name) for color, name in named]
+    style = {"frameon": False, "labelcolor": INK, "fontsize": 9, "handlelength": 1}
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), **style)
     finish_figure(figure, title, path)
 
 
 def draw_classification(cases: Sequence[ClassifiedCase], title: str, path: Path) -> None:
     """Draw a grid of cases with their true class and probabilities; a red frame marks a wrong label at 0.5."""
-    from matplotlib.figure import Figure
-
     columns = min(4, len(cases))
     rows = -(-len(cases) // columns)
-    figure = Figure(figsize=(columns * PANEL_INCHES, rows * (PANEL_INCHES + 0.55) + 0.6), facecolor=PAPER)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis in axes:
-        _bare(axis)
-    for axis, case in zip(axes, cases, strict=False):
+    figure, axes = new_figure(rows, columns, rows * (PANEL_INCHES + 0.7) + 0.6)
+    for axis in axes.flat[len(cases) :]:
+        axis.set_visible(False)
+    for axis, case in zip(axes.flat, cases, strict=False):
         middle = case.image if case.image.ndim == 3 else case.image[..., case.image.shape[-1] // 2]
-        axis.imshow(_picture(middle, case.image), cmap="gray", vmin=0, vmax=1)
-        labels = {name for name, score in case.scores.items() if score >= 0.5}
-        color = HIT if labels == set(case.truth) else EXTRA
-        for spine in axis.spines.values():
-            spine.set(visible=True, color=color, linewidth=2)
-        scores = ", ".join(f"{name} {score:.2f}" for name, score in case.scores.items())
-        truth = ", ".join(case.truth) or "none"
-        axis.set_title(f"{_short(case.case_id)}\ntruth: {truth}\n{scores}", color=INK, fontsize=8)
+        show_image(axis, picture(middle, case.image))
+        likely = sorted(case.scores.items(), key=lambda pair: -pair[1])
+        frame(axis, right={name for name, score in likely if score >= 0.5} == set(case.truth))
+        scores = ", ".join(f"{name} {score:.2f}" for name, score in likely[:_MOST_SCORES])
+        scores += ", …" if len(likely) > _MOST_SCORES else ""
+        lines = (case.case_id, f"truth: {', '.join(case.truth) or 'none'}", scores)
+        axis.set_title("\n".join(map(small_print, lines)), color=INK, fontsize=8)
     finish_figure(figure, title, path)
-
-
-def draw_reliability(decision: Decision) -> Path | None:
-    """Draw the case scores of a blend: in-sample on the left, cross-fitted on the right, before and after.
-
-    Returns:
-        ``reliability.png`` in the blend's folder; None for a decision that does not calibrate.
-    """
-    if not decision.calibration:
-        return None
-    from matplotlib.figure import Figure
-
-    from heldout.predict.store import read_table
-
-    tables = {"in-sample": "in_sample", "cross-fitted": "oof"}
-    tables = {title: read_table(decision.folder, name) for title, name in tables.items() if name in decision.tables}
-    classes, size = decision.classes, 1.5 * PANEL_INCHES
-    figure = Figure(figsize=(len(tables) * size, len(classes) * (size + 0.4) + 0.6), facecolor=PAPER)
-    axes = figure.subplots(len(classes), len(tables), squeeze=False, sharex=True, sharey=True)
-    for row, name in zip(axes, classes, strict=True):
-        for axis, (title, table) in zip(row, tables.items(), strict=True):
-            _plot_reliability(axis, table, name)
-            axis.set_title(f"{name}, {title}", color=INK, fontsize=10)
-    for axis in axes[-1]:
-        axis.set_xlabel("stated probability", color=INK, fontsize=9)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("observed frequency", color=INK, fontsize=9)
-    path = decision.folder / "reliability.png"
-    finish_figure(figure, f"{decision.name}: {decision.calibration['method']} calibration", path)
-    return path
 
 
 def planar(case: SegmentedCase) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Picture (H, W) or (H, W, 3) and the masks (K, H, W) to draw; of a volume the slice with most foreground."""
-    if case.truth.ndim == 3:
-        return _picture(case.image, case.image), case.truth, case.predicted
-    foreground = (case.truth | case.predicted).sum(axis=(0, 1, 2))
-    index = int(foreground.argmax()) if foreground.any() else case.truth.shape[-1] // 2
-    # Voxel axes run to the right and up on the page.
-    turned = [np.rot90(array[..., index], axes=(1, 2)) for array in (case.image, case.truth, case.predicted)]
-    return _picture(turned[0], case.image), turned[1], turned[2]
+    image, truth, predicted = flat(case.truth | case.predicted, case.image, case.truth, case.predicted)
+    return picture(image, case.image), truth, predicted
+
+
+def flat(weight: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:
+    """Arrays (C, H, W); of volumes (C, X, Y, Z) the slice with the largest weight (C, X, Y, Z), else the middle."""
+    if weight.ndim == 3:
+        return list(arrays)
+    by_slice = weight.sum(axis=(0, 1, 2))
+    index = int(by_slice.argmax()) if by_slice.any() else weight.shape[-1] // 2
+    return [np.rot90(array[..., index], axes=(1, 2)) for array in arrays]  # voxel axes run to the right and up
 
 
 def error_areas(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -132,10 +157,45 @@ def error_areas(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, n
     return (truth & predicted).any(0) & ~extra & ~missed, extra, missed & ~extra
 
 
-def _picture(array: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def new_figure(rows: int, columns: int, height: float, **layout: Any) -> tuple[Any, np.ndarray]:
+    """A dark figure of panels, and its axes (rows, columns)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(columns, 2) * PANEL_INCHES, height), facecolor=PAPER, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **layout)
+
+
+def show_image(axis: Any, image: np.ndarray) -> None:
+    """An image (H, W) or (H, W, 3) in 0 ... 1, without ticks and frame."""
+    axis.set(xticks=[], yticks=[], facecolor=PAPER)
+    axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def frame(axis: Any, *, right: bool) -> None:
+    """A frame that says whether a label is right."""
+    for spine in axis.spines.values():
+        spine.set(visible=True, color=HIT if right else EXTRA, linewidth=2)
+
+
+def small_print(text: str) -> str:
+    """A text that fits a panel: its middle is left out where it is longer."""
+    text = visible(text)
+    half = (_LETTERS - 1) // 2
+    return (text if len(text) <= _LETTERS else f"{text[:half]}…{text[-half:]}").replace("$", r"\$")
+
+
+def finish_figure(figure: Any, title: str, path: Path) -> None:
+    """Give a figure its title and write it."""
+    wrapped = textwrap.fill(visible(title), int(figure.get_figwidth() * 11)).replace("$", r"\$")
+    figure.suptitle(wrapped, color=INK, fontsize=12, x=0.02, ha="left")
+    files.write_with(path, lambda temporary: figure.savefig(temporary, dpi=130, facecolor=PAPER))
+
+
+def picture(array: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Scale values (C, H, W) to 0 ... 1 by percentiles of the whole case; three channels become colors."""
-    values = whole.astype(np.float32)
-    low, high = np.percentile(values, [0.5, 99.5])
+    low, high = np.percentile(whole.astype(np.float32), [0.5, 99.5])
     scaled = np.clip((array.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
     return np.moveaxis(scaled, 0, -1) if len(scaled) == 3 else scaled[0]
 
@@ -150,39 +210,22 @@ def _paint(axis: Any, mask: np.ndarray, color: str, *, outline: bool = True) -> 
         axis.contour(mask, levels=[0.5], colors=[color], linewidths=1.2)
 
 
-def _colors(count: int) -> list[str]:
-    return [CLASS_COLORS[index % len(CLASS_COLORS)] for index in range(count)]
+def _color(index: int) -> str:
+    return CLASS_COLORS[index % len(CLASS_COLORS)]
 
 
-def _short(case_id: str) -> str:
-    return case_id if len(case_id) <= 30 else f"{case_id[:14]}…{case_id[-14:]}"
+def _plane_names(affine: np.ndarray | None) -> Sequence[str]:
+    """Of each voxel axis, the name of the planes across it."""
+    if affine is None:
+        return ("across x", "across y", "across z")
+    import nibabel
+
+    planes = {"L": "sagittal", "R": "sagittal", "P": "coronal", "A": "coronal", "I": "axial", "S": "axial"}
+    return [planes[code] for code in nibabel.aff2axcodes(affine)]
 
 
-def _bare(axis: Any) -> None:
-    axis.set(xticks=[], yticks=[], facecolor=PAPER)
-    for spine in axis.spines.values():
-        spine.set_visible(False)
-
-
-def _plot_reliability(axis: Any, table: pd.DataFrame, name: str) -> None:
-    """The diagonal of perfect calibration, and two curves; the area of a dot is the number of its cases."""
-    from heldout.metrics.calibration import reliability_curve
-
-    axis.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
-    truth = table[f"y_{name}"].to_numpy(float) > 0
-    for column, label, color in (("uncalibrated", "before", CLASS_COLORS[1]), ("p", "after", CLASS_COLORS[0])):
-        curve = reliability_curve(truth, table[f"{column}_{name}"].to_numpy(float))
-        axis.plot(curve.stated, curve.observed, color=color, linewidth=1.4, label=label)
-        axis.scatter(curve.stated, curve.observed, s=12 + 250 * curve.cases / len(table), color=color, alpha=0.6)
-    axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal", facecolor=PAPER)
-    axis.tick_params(colors=INK, labelsize=8)
-    for spine in axis.spines.values():
-        spine.set_color(INK)
-    axis.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left")
-
-
-def finish_figure(figure: Any, title: str, path: Path) -> None:
-    """Give a figure its title and write it."""
-    figure.suptitle(title, color=INK, fontsize=12, x=0.02, ha="left")
-    figure.tight_layout(rect=(0, 0.5 / figure.get_figheight(), 1, 1 - 0.1 / figure.get_figheight()))
-    files.write_with(path, lambda temporary: figure.savefig(temporary, dpi=130, facecolor=PAPER))
+def _square(plane: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """A plane (C, A, B) turned upright, (C, B, A), its coarser axis repeated to the finer one's spacing."""
+    sizes = np.maximum(1, np.rint(np.array(plane.shape[1:]) * spacing / spacing.min())).astype(int)
+    rows, columns = ((np.arange(n) * (old / n)).astype(int) for n, old in zip(sizes, plane.shape[1:], strict=True))
+    return np.rot90(plane[:, rows][:, :, columns], axes=(1, 2))

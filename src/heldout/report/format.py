@@ -29,15 +29,6 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def metric_text(name: str) -> str:
-    """Name of a score, marked where it is optimistically biased."""
-    from heldout.metrics import METRICS
-
-    return (
-        f"{name} (at the threshold best for these very cases)" if name in METRICS and METRICS[name].optimistic else name
-    )
-
-
 def signed(value: float | None) -> str:
     """A difference of scores with its sign, or a dash."""
     return "-" if value is None else f"{value:+.4f}"
@@ -71,16 +62,6 @@ def folds_text(row: Row) -> str:
     numbered = list(row.fold_scores) != list(range(len(row.fold_scores))) or len(row.fold_scores) == 1
     values = {fold: "-" if value is None else f"{value:.3f}" for fold, value in row.fold_scores.items()}
     return ", ".join(f"{fold}: {value}" if numbered else value for fold, value in values.items())
-
-
-def fits_text(row: Row) -> str:
-    """Networks finished and asked for: ``3/4``; of a blend those it consists of."""
-    return str(row.done) if row.kind == "blend" else f"{row.done}/{row.planned}"
-
-
-def checkpoint_text(row: Row) -> str:
-    """``last`` or ``best*``."""
-    return "best*" if row.checkpoint == "best" else row.checkpoint
 
 
 def cases_text(row: Row) -> str:

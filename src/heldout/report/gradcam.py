@@ -13,7 +13,17 @@ from heldout.blend.members import Member
 from heldout.errors import UserError
 from heldout.evaluate.cases import choose_best_worst_uncertain
 from heldout.evaluate.held_out import open_held_out
-from heldout.report.figures import EXTRA, HIT, INK, PANEL_INCHES, PAPER, finish_figure
+from heldout.report.figures import (
+    INK,
+    PANEL_INCHES,
+    finish_figure,
+    flat,
+    frame,
+    new_figure,
+    picture,
+    show_image,
+    small_print,
+)
 
 
 @dataclass(frozen=True)
@@ -91,32 +101,22 @@ def _explain(member: Member, case_id: str, why: str) -> Explained:
 
 def draw(cases: Sequence[Explained], title: str, path: Path) -> None:
     """Draw one column per case: the image above, the heat map on it below; of volumes the slice with most heat."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(len(cases) * PANEL_INCHES, 2 * PANEL_INCHES + 2.2), facecolor=PAPER)
-    axes = figure.subplots(2, len(cases), squeeze=False)
+    figure, axes = new_figure(2, len(cases), 2 * PANEL_INCHES + 2.2)
     for (above, below), case in zip(axes.T, cases, strict=True):
-        picture, heat = _planar(case)
+        image, (heat,) = flat(case.heat[None], case.image, case.heat[None])
         for axis in (above, below):
-            axis.set(xticks=[], yticks=[])
-            axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
-        below.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.55 * (heat > 0))
+            show_image(axis, picture(image[:1] if case.heat.ndim == 3 else image, case.image))
+        # what has no heat is the image as it is
+        drawn = below.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.75 * heat)
         if not (heat > 0).any():
-            below.set_xlabel(f"no evidence for {case.target}", color=INK, fontsize=8)
-        right = (case.score >= 0.5) == case.truth
-        for spine in above.spines.values():
-            spine.set(color=HIT if right else EXTRA, linewidth=2)
+            below.set_xlabel(f"no evidence for {small_print(case.target)}", color=INK, fontsize=8)
+        frame(above, right=(case.score >= 0.5) == case.truth)
         truth = case.target if case.truth else f"not {case.target}"
-        text = f"{case.why}\n{case.case_id[:28]}\ntruth: {truth}\n{case.target} {case.score:.2f}"
-        above.set_title(text, color=INK, fontsize=8)
+        lines = (case.why, case.case_id, f"truth: {truth}", f"{case.target} {case.score:.2f}")
+        above.set_title("\n".join(map(small_print, lines)), color=INK, fontsize=8)
+    from matplotlib.cm import ScalarMappable
+
+    bar = figure.colorbar(ScalarMappable(drawn.norm, drawn.cmap), ax=axes[1], fraction=0.03, aspect=25)
+    bar.set_label("evidence for the class, of the case's largest", color=INK, fontsize=8)
+    bar.ax.tick_params(colors=INK, labelsize=8)
     finish_figure(figure, title, path)
-
-
-def _planar(case: Explained) -> tuple[np.ndarray, np.ndarray]:
-    """Picture (H, W) or (H, W, 3) in 0 ... 1 and heat (H, W)."""
-    low, high = np.percentile(case.image, [0.5, 99.5])
-    image = np.clip((case.image - low) / max(high - low, 1e-6), 0, 1)
-    if case.heat.ndim == 2:
-        return (np.moveaxis(image, 0, -1) if len(image) == 3 else image[0]), case.heat
-    index = int(case.heat.sum(axis=(0, 1)).argmax())
-    return np.rot90(image[0, ..., index]), np.rot90(case.heat[..., index])

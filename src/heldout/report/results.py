@@ -13,7 +13,7 @@ from heldout.errors import UserError
 from heldout.evaluate.ablation import Entry, Measure, ablations
 from heldout.evaluate.held_out import AT_HALF
 from heldout.evaluate.row import Row
-from heldout.evaluate.uncertainty import METHODS, networks_key, uncertainty_folder
+from heldout.evaluate.uncertainty import MEASURES, METHODS, read_uncertainty
 from heldout.report.baselines import comparisons
 from heldout.report.format import (
     BEST_CHECKPOINT,
@@ -234,22 +234,13 @@ def _caveats(name: str, rows: list[Row]) -> list[str]:
 
 def _uncertainty(row: Row) -> list[list[str]]:
     """What ``uncertainty`` measured of a finished run as it is now; nothing where it was not asked."""
-    path = uncertainty_folder(row.name) / "summary.json"
-    if not path.is_file():
+    found = read_uncertainty(row.name, row.fits)
+    if found is None:
         return []
-    wanted = {"networks": str, "rows": list, "cases": int, "wrong": int, "mean_risk": float, "oracle_aurc": float}
-    found = files.read_record(path, wanted, f"make it again, `python run.py uncertainty {row.name}`")
-    if found["networks"] != networks_key(row.fits):
-        return []  # it was trained anew since
-    by_method: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
-    for one in found["rows"]:
-        by_method[one["method"]][one["measure"]] = one
-    whole = [number(found["mean_risk"]), number(found["oracle_aurc"]), str(found["cases"]), str(found["wrong"])]
-    return [
-        [
-            *(row.name, METHODS[method]),
-            *(number(of[measure]["auroc"]) for measure in ("entropy", "aleatoric", "epistemic")),
-            *(number(of["entropy"]["aurc"]), *whole),
-        ]
-        for method, of in by_method.items()
-    ]
+    whole = [number(found.mean_risk), number(found.oracle_aurc), str(found.cases), str(found.wrong)]
+    lines = []
+    for method in dict.fromkeys(one.method for one in found.rows):
+        of = {one.measure: one for one in found.rows if one.method == method}
+        aurocs = (number(of[measure].auroc) for measure in MEASURES)
+        lines.append([row.name, METHODS[method], *aurocs, number(of["entropy"].aurc), *whole])
+    return lines

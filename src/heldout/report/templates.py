@@ -17,7 +17,6 @@ from markupsafe import Markup
 from heldout.report.format import visible
 
 _FOLDER = Path(__file__).with_name("templates")
-STYLE = (_FOLDER / "page.css").read_text(encoding="utf-8")
 
 
 class Markdown(str):
@@ -49,13 +48,6 @@ def markdown(text: str) -> Markdown:
     safe = visible(text).replace("&", "&amp;").replace("<", "&lt;")
     safe = re.sub(r"([|*`~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\](?=[(\[:])|^(?:[#>+-]|\d+[.)])(?= ))", r"\\\1", safe)
     return Markdown(safe)
-
-
-def standalone(svg: str) -> str:
-    """A picture of a page as a file of its own: with the name space, the style sheet and a background."""
-    head, _, rest = svg.partition(">")
-    ground = '<rect width="100%" height="100%" style="fill: var(--card)"/>'
-    return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>{ground}{rest}\n'
 
 
 def code_in_html(text: str) -> Markup:

@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from heldout.evaluate.cases import EACH, Failure, choose_worst_median_best, find_failures
+from heldout.evaluate.cases import EACH, choose_worst_median_best, find_failures
 from heldout.evaluate.held_out import HeldOut
-from heldout.report.figures import draw_classification, draw_segmentation
-from heldout.report.overlay import views
+from heldout.report.figures import draw_case
 from heldout.report.sections.blocks import Block, Heading, Picture, Table, Text
 from heldout.report.svg import Line, line_chart
 
@@ -21,7 +21,7 @@ def overlay_blocks(subject: HeldOut, each: int = EACH) -> list[Block]:
     with tempfile.TemporaryDirectory() as folder:
         for case_id, why in choose_worst_median_best(subject.case_scores, each):
             path = Path(folder) / "picture.png"
-            _draw(subject, case_id, why, path)
+            draw_case(subject, case_id, f"{why}: {case_id}", path)
             blocks.append(Picture(f"overlay_case_{case_id}", path.read_bytes(), f"{why}: {case_id}"))
     return blocks
 
@@ -39,63 +39,30 @@ def failure_blocks(subject: HeldOut) -> list[Block]:
         ("Missed", found.missed, "cases in which nothing of the class was found"),
     )
     for title, failures, what in titles:
-        if failures:
+        if len(failures):
             blocks.append(_table(subject, failures, f"{title}: {what}" if subject.segments else title))
     if subject.segments:
         blocks += _by_size(subject)
     return blocks
 
 
-def _draw(subject: HeldOut, case_id: str, why: str, path: Path) -> None:
-    title = f"{why}: {case_id}"
-    if subject.segments:
-        case, affine = subject.segmented_case(case_id)
-        draw_segmentation(views(case, affine), subject.classes, title, path)
-    else:
-        draw_classification([subject.classified_case(case_id)], why, path)
-
-
-def _table(subject: HeldOut, failures: list[Failure], caption: str) -> Table:
+def _table(subject: HeldOut, failures: pd.DataFrame, caption: str) -> Table:
     several = len(subject.classes) > 1
-    if not subject.segments:
-        columns = ("case", "patient", "fold", "true", "predicted probability", "note")
-        rows = [
-            (
-                one.case_id,
-                one.patient_id,
-                str(one.fold),
-                one.label if one.n_true else f"no {one.label}",
-                f"{one.score:.3f}",
-                subject.remarks.get(one.case_id, ""),
-            )
-            for one in failures
-        ]
-        return Table(columns, rows, caption)
-    units = {one.case_id: _unit(subject, one.case_id) for one in failures}
-    columns = (
-        "case",
-        "patient",
-        "fold",
-        *(("class",) if several else ()),
-        "Dice",
-        "true size",
-        "predicted size",
-        "note",
-    )
-    rows = [
-        (
-            one.case_id,
-            one.patient_id,
-            str(one.fold),
-            *((one.label,) if several else ()),
-            f"{one.score:.3f}" if one.n_true else "-",
-            _size(one.n_true, *units[one.case_id]),
-            _size(one.n_pred, *units[one.case_id]),
-            subject.remarks.get(one.case_id, ""),
-        )
-        for one in failures
-    ]
-    return Table(columns, rows, caption)
+    rows = []
+    for one in failures.itertuples():
+        place, note = (one.case_id, one.patient_id, str(one.fold)), subject.remarks.get(one.case_id, "")
+        if subject.segments:
+            unit = _unit(subject, one.case_id)
+            of_class = (one.label,) if several else ()
+            dice = f"{one.score:.3f}" if one.n_true else "-"
+            rows.append((*place, *of_class, dice, _size(one.n_true, *unit), _size(one.n_pred, *unit), note))
+        else:
+            rows.append((*place, one.label if one.n_true else f"no {one.label}", f"{one.score:.3f}", note))
+    if subject.segments:
+        columns = (*(("class",) if several else ()), "Dice", "true size", "predicted size")
+    else:
+        columns = ("true", "predicted probability")
+    return Table(("case", "patient", "fold", *columns, "note"), rows, caption)
 
 
 def _unit(subject: HeldOut, case_id: str) -> tuple[float, str]:

@@ -1,14 +1,13 @@
-"""The part of a report about calls: confusion, ranking and reliability, of classes or of their presence."""
+"""The part of a report about predicted labels: confusion, ranking and reliability, of classes or of their presence."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from heldout.evaluate.held_out import HeldOut
-from heldout.report.sections.blocks import Block, Heading, Picture, Text
+from heldout.report.charts import UNIT, reliability_chart
+from heldout.report.sections.blocks import Block, Heading, Picture, Table, Text
 from heldout.report.svg import Line, line_chart, matrix_chart
-
-UNIT = (0.0, 1.0)
 
 
 def label_blocks(subject: HeldOut) -> list[Block]:
@@ -18,42 +17,36 @@ def label_blocks(subject: HeldOut) -> list[Block]:
     title = "Presence" if subject.segments else "Predicted labels and probabilities"
     if not both:
         return [Heading(title), Text("Every case is of the same kind in every class: there is nothing to tell apart.")]
-    return [
-        Heading(title),
-        *_confusion(subject, both),
-        *_curves(subject, both),
-        *_reliability(subject, both),
-    ]
+    return [Heading(title), *confusion_blocks(subject, both), *_curves(subject, both), *_reliability(subject, both)]
 
 
-def confusion(truth: np.ndarray, called: np.ndarray) -> np.ndarray:
-    """(2, 2) counts of negative and positive cases (rows) called so (columns), from (n,) bool arrays."""
-    return np.bincount(2 * truth.astype(int) + called.astype(int), minlength=4).reshape(2, 2)
+def confusion(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """(2, 2) counts of negative and positive cases (rows) predicted so (columns), from (n,) bool arrays."""
+    return np.bincount(2 * truth.astype(int) + predicted.astype(int), minlength=4).reshape(2, 2)
 
 
-def _confusion(subject: HeldOut, both: list[int]) -> list[Block]:
-    truth, called, names = subject.truth, subject.predicted_labels, subject.classes
-    one_each = len(names) > 1 and bool((truth.sum(1) == 1).all() and (called.sum(1) == 1).all())
-    if one_each and not subject.segments:
-        size = len(names)
-        counts = np.bincount(size * truth.argmax(1) + called.argmax(1), minlength=size**2).reshape(size, size)
-        chart = matrix_chart(counts, names, f"Confusion matrix of {subject.name}")
-        return [
-            Picture(
-                "confusion", chart, "Confusion matrix: cases of every class (rows) and what they were predicted as."
-            )
-        ]
-    how = (
-        "a case is predicted positive where its mask has any voxel"
-        if subject.segments
-        else "predicted labels as scored"
-    )
-    blocks: list[Block] = []
-    for k in both:
-        counts = confusion(truth[:, k], called[:, k])
-        chart = matrix_chart(counts, (f"no {names[k]}", names[k]), f"Confusion matrix of {names[k]}, {subject.name}")
-        blocks.append(Picture(f"confusion_{names[k]}", chart, f"Confusion matrix of {names[k]}: {how}."))
-    return blocks
+def confusion_blocks(subject: HeldOut, both: list[int]) -> list[Block]:
+    """A matrix of one class, or of classes of which each case has one; a table where cases have several or none."""
+    truth, predicted, names = subject.truth, subject.predicted_labels, subject.classes
+    size, title = len(names), f"Confusion matrix of {subject.name}"
+    if not subject.segments and size > 1 and bool((truth.sum(1) == 1).all() and (predicted.sum(1) == 1).all()):
+        counts = np.bincount(size * truth.argmax(1) + predicted.argmax(1), minlength=size**2).reshape(size, size)
+        caption = "Confusion matrix: cases of every class (rows) and what they were predicted as."
+        return [Picture("confusion", matrix_chart(counts, names, title), caption)]
+    how = "predicted positive where its mask has any voxel" if subject.segments else "predicted labels as scored"
+    tables = {names[k]: confusion(truth[:, k], predicted[:, k]) for k in both}
+    if size == 1:
+        (name, counts), *_ = tables.items()
+        chart = matrix_chart(counts, (f"no {name}", name), title)
+        return [Picture("confusion", chart, f"Confusion matrix of {name}: {how}.")]
+    rows = []
+    for name, counts in tables.items():
+        (right_negative, extra), (missed, hits) = counts.tolist()
+        shares = (hits / (hits + missed), right_negative / (right_negative + extra))
+        figures = map(str, (hits + missed, hits, missed, extra, right_negative))
+        rows.append((name, *figures, *(f"{share:.3f}" for share in shares)))
+    columns = ("class", "positive cases", "found", "missed", "false positives", "true negatives")
+    return [Table((*columns, "sensitivity", "specificity"), rows, f"Predicted labels of every class: {how}")]
 
 
 def _curves(subject: HeldOut, both: list[int]) -> list[Block]:
@@ -85,24 +78,9 @@ def _curves(subject: HeldOut, both: list[int]) -> list[Block]:
 
 
 def _reliability(subject: HeldOut, both: list[int]) -> list[Block]:
-    from heldout.metrics.calibration import reliability_curve
-
-    blocks: list[Block] = []
-    for k in both:
-        name, truth = subject.classes[k], subject.truth[:, k]
-        kinds = {"p": "as given"}
-        if f"uncalibrated_{name}" in subject.table:
-            kinds = {"uncalibrated": "before calibration", "p": "after calibration, cross-fitted"}
-        lines = []
-        for number, (column, text) in enumerate(kinds.items()):
-            curve = reliability_curve(truth, subject.table[f"{column}_{name}"].to_numpy(float))
-            sizes = 2.5 + 14 * np.sqrt(curve.cases / len(truth))
-            points = list(zip(curve.stated, curve.observed, strict=True))
-            lines.append(Line(text, points, 2 - number if len(kinds) > 1 else 0, list(sizes)))
-        title = f"Reliability of {name}, {subject.name}"
-        chart = line_chart(
-            lines, title, "stated probability", "observed share", spans=(UNIT, UNIT), diagonal=True, width=400
-        )
-        caption = f"Reliability of {name}: what is stated happens on the dotted line; a dot's area is its cases."
-        blocks.append(Picture(f"reliability_{name}", chart, caption))
-    return blocks
+    names = [subject.classes[k] for k in both]
+    chart = reliability_chart(subject.table, names, f"Reliability of {subject.name}")
+    caption = "Reliability: what is stated happens on the dotted line; a dot's area is its cases."
+    if any(f"uncalibrated_{name}" in subject.table for name in names):
+        caption += " Dashed: before calibration; solid: after it, cross-fitted."
+    return [Picture("reliability", chart, caption)]

@@ -10,7 +10,8 @@ from heldout.errors import UserError
 from heldout.evaluate.compare import Verdict, compare_held_out
 from heldout.evaluate.held_out import HeldOut
 from heldout.evaluate.row import groups
-from heldout.report.format import bounds, count, duration, interval_text, lineage, number, parameters, signed
+from heldout.report.columns import columns
+from heldout.report.format import bounds, count, lineage, number, signed
 from heldout.report.sections.blocks import Block, Heading, Picture, Section, Table, Text
 from heldout.report.svg import Bar, bar_chart, forest
 
@@ -23,21 +24,9 @@ def overview(subjects: Sequence[HeldOut]) -> Section:
         caption = "Square: score with its 95 % interval over patients; hollow where not ranked. Dots: folds."
         picture = Picture(f"scores{number_ or ''}", forest(members, metric), f"{dataset}: {metric}. {caption}")
         blocks += [picture] if picture.content else []
-    table = [
-        (
-            row.name,
-            row.title.rstrip("."),
-            row.metric,
-            interval_text(row),
-            f"{row.cases} of {row.patients} patients",
-            row.budget or "full",
-            duration(row.seconds),
-            parameters(row),
-        )
-        for row in rows
-    ]
-    columns = ("name", "title", "metric", "score", "cases", "budget", "trained", "parameters")
-    blocks.append(Table(columns, table, "Scores on held-out predictions"))
+    shown = columns("name", "title", "metric", "score", "cases", "budget", "seconds", "parameters")
+    table = [tuple(column.text(row) for column in shown) for row in rows]
+    blocks.append(Table(tuple(column.header for column in shown), table, "Scores on held-out predictions"))
     blocks += [Text(f"{row.name}: {row.note}.") for row in rows if row.note]
     verdicts = _verdicts(subjects)
     if verdicts:

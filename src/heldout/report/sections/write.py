@@ -1,19 +1,33 @@
-"""Put a report together and write it: one HTML file, one Markdown file, and the figures of the latter."""
+"""A report as one self-contained HTML page, and as Markdown with a folder of figures."""
 
 from __future__ import annotations
 
+import base64
+import re
 import time
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
+
+from markupsafe import Markup
 
 from heldout import files
 from heldout.errors import UserError
 from heldout.evaluate.collect import open_row
 from heldout.evaluate.held_out import HeldOut
-from heldout.report.sections.blocks import Section
-from heldout.report.sections.render import figure_name, to_html, to_markdown
+from heldout.report.sections.blocks import Block, Picture, Section, Table
+from heldout.report.sections.cases import failure_blocks, overlay_blocks
+from heldout.report.sections.labels import label_blocks
+from heldout.report.sections.overview import claim, facts, overview
+from heldout.report.sections.scores import curve_blocks, depth_blocks, fit_blocks, overlap_blocks, score_blocks
+from heldout.report.svg import standalone
+from heldout.report.templates import render
 
 LONGEST_NAME = 120
+PARTS = (
+    *(facts, score_blocks, fit_blocks, overlap_blocks, curve_blocks, label_blocks),
+    *(overlay_blocks, depth_blocks, failure_blocks),
+)
 
 
 def write_report(names: Sequence[str], title: str | None = None) -> Path:
@@ -29,15 +43,14 @@ def write_report(names: Sequence[str], title: str | None = None) -> Path:
     Raises:
         UserError: one of them does not exist, has no finished fold, or is named twice.
     """
-    from heldout.report.sections.overview import claim, overview
-
     if repeated := [name for name in names if list(names).count(name) > 1]:
         raise UserError(f"{repeated[0]} is named twice: name every run or blend of a report once")
     folder = files.home() / "working" / "reports" / report_name(names, title)
     subjects = [open_row(name) for name in names]
     sections = [overview(subjects), *(_section(subject) for subject in subjects)]
     heading = f"Report on {', '.join(names)}"
-    summary = f"{_datasets(subjects)}, written {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}"
+    datasets = ", ".join(dict.fromkeys(subject.row.dataset for subject in subjects))
+    summary = f"{datasets}, written {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}"
     text, figures = to_markdown(heading, summary, claim(subjects), sections)
     page = to_html(heading, summary, claim(subjects), sections)
     with files.lock(folder, "writing the report"):
@@ -66,24 +79,68 @@ def report_name(names: Sequence[str], title: str | None) -> str:
 
 
 def _section(subject: HeldOut) -> Section:
-    from heldout.report.sections.cases import failure_blocks, overlay_blocks
-    from heldout.report.sections.labels import label_blocks
-    from heldout.report.sections.overview import facts
-    from heldout.report.sections.scores import curve_blocks, depth_blocks, fit_blocks, overlap_blocks, score_blocks
+    return Section(subject.name, [block for part in PARTS for block in part(subject)])
 
-    parts = (
-        facts,
-        score_blocks,
-        fit_blocks,
-        overlap_blocks,
-        curve_blocks,
-        label_blocks,
-        overlay_blocks,
-        depth_blocks,
-        failure_blocks,
+
+def to_html(title: str, summary: str, claim: str, sections: Sequence[Section]) -> str:
+    """The page, with every picture inside; pictures in a row stand side by side as far as they fit."""
+    return render(
+        "report.html",
+        title=title,
+        summary=summary,
+        claim=claim,
+        sections=sections,
+        groups=lambda blocks: [(kind, list(chosen)) for kind, chosen in groupby(blocks, _kind)],
+        kind=_name,
+        align=_align,
+        content=_content,
     )
-    return Section(subject.name, [block for part in parts for block in part(subject)])
 
 
-def _datasets(subjects: Sequence[HeldOut]) -> str:
-    return ", ".join(dict.fromkeys(subject.row.dataset for subject in subjects))
+def to_markdown(title: str, summary: str, claim: str, sections: Sequence[Section]) -> tuple[str, dict[str, bytes]]:
+    """The text, and the figures that it shows by file name."""
+    figures: dict[str, bytes] = {}
+
+    def keep(picture: Picture, index: int) -> str:
+        content, stem = picture.content, figure_name(f"{index}_{picture.name}")
+        if isinstance(content, str):
+            name, figures[f"{stem}.svg"] = f"{stem}.svg", standalone([content]).encode()
+        else:
+            name, figures[f"{stem}.png"] = f"{stem}.png", content
+        return name
+
+    text = render("report.md", title=title, summary=summary, claim=claim, sections=sections, kind=_name, keep=keep)
+    return text, figures
+
+
+def figure_name(text: str) -> str:
+    """A text as part of a file's name and of a link."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)
+
+
+def _name(block: Block) -> str:
+    """By which the templates tell blocks apart: ``Table``."""
+    return type(block).__name__
+
+
+def _kind(block: Block) -> str:
+    if not isinstance(block, Picture):
+        return ""
+    return "pictures" if isinstance(block.content, str) else "overlays"
+
+
+def _content(picture: Picture) -> Markup:
+    """A picture as part of a page."""
+    if isinstance(picture.content, str):
+        return Markup(picture.content)
+    data = base64.b64encode(picture.content).decode()
+    return Markup('<img alt="{}" src="data:image/png;base64,{}">').format(picture.caption, data)
+
+
+def _align(block: Table, column: int) -> str:
+    """Class of a column: figures stand to the right, words to the left; long ones may break."""
+    cells = [row[column] for row in block.rows if row[column] not in ("", "-")]
+    words = [cell for cell in cells if not re.match(r"^[+\-\[]?\d", cell)]
+    if column and not words:
+        return ""
+    return "text wide" if any(len(cell) > 28 for cell in cells) else "text"

@@ -1,4 +1,4 @@
-"""Commands that carry a prepared dataset to a machine without raw data: pack, unpack."""
+"""Commands about data: pack and unpack a prepared dataset, label what has no labels."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from heldout.cli.shared import Budget, Settings, command, configure, finish
+from heldout.cli.shared import Budget, Experiment, Settings, command, configure, finish
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     command(app, "python run.py pack exp040@baseline --output fracatlas.pack")(pack)
     command(app, "python run.py unpack fracatlas.pack")(unpack)
+    command(app, "python run.py pseudo exp040 --input extra_images --name extra --confidence 0.9")(pseudo)
 
 
 def pack(
@@ -42,3 +43,25 @@ def unpack(path: Annotated[Path, typer.Argument(metavar="FILE", help="a file tha
     made = read(path)
     print(f"{made.cases} training cases, {made.recipes} sets of arrays, every hash as it was packed")
     finish(made.folder, "experiments")
+
+
+def pseudo(
+    experiment: Experiment,
+    name: Annotated[str, typer.Option(metavar="NAME", help="name of the set of labels")],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="DIR", help="unlabeled files; by default the dataset's submit part"),
+    ] = None,
+    confidence: Annotated[float, typer.Option(min=0.5, max=1, help="smallest probability of a label that is used")] = 0.9,
+    budget: Budget = None,
+    settings: Settings = None,
+) -> None:
+    """Label unlabeled cases for each fold, by the networks that held that fold out."""
+    config = configure(experiment, budget, settings, False)
+
+    from heldout.train.pseudo import pseudo_folder, write_pseudo_labels
+
+    record = write_pseudo_labels(config, name, folder, confidence)
+    for fold, entry in record["folds"].items():
+        print(f"  fold {fold}: {entry['cases']} cases, labeled by {len(entry['fits'])} of its own networks")
+    finish(pseudo_folder(name), f"train {config.spec} --set pseudo_labels={name}")
