@@ -45,8 +45,8 @@ def test_thresholds_of_a_fold_are_tuned_without_it(masks):
     spec = masks[0]
     before = open_held_out(spec).thresholds
     classes = open_dataset(load(spec)).classes
-    assert set(before.by_fold) == {"0", "1"}
-    assert all(len(values) == len(classes) for values in before.by_fold.values())
+    assert set(before.thresholds) == {"0", "1"}
+    assert all(len(values) == len(classes) for values in before.thresholds.values())
     assert before == open_held_out(spec).stored_thresholds
 
 

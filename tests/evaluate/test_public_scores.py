@@ -37,10 +37,10 @@ def test_every_entry_is_kept_and_the_last_is_shown(finish, home, capsys):
     assert (row.public, row.private, row.public_note) == (0.79, 0.77, "first try")
     assert row.submission == f"submissions/{spec}.csv"
     entries = read_public_scores()
-    assert [entry["public"] for entry in entries] == [0.81, 0.79, None]
-    assert entries[0]["identity"] == row.identity
-    assert entries[0]["score"] == row.score
-    assert len(entries[0]["submission_sha256"]) == 64
+    assert [entry.public for entry in entries] == [0.81, 0.79, None]
+    assert entries[0].identity == row.identity
+    assert entries[0].score == row.score
+    assert len(entries[0].submission_sha256) == 64
 
 
 def test_a_score_of_an_earlier_version_is_not_taken_for_this_one(finish, capsys, monkeypatch):

@@ -73,9 +73,10 @@ def lb(
     from heldout.report.format import number
 
     entry = note_score(find_row(name), public, private, note)
-    shows = ", ".join(f"{part} {entry[part]:g}" for part in ("public", "private") if entry[part] is not None)
-    print(f"{name}: {shows}; out-of-fold {entry['metric']} {number(entry['score'])}")
-    if entry["submission"] is None:
+    shown_ = {"public": entry.public, "private": entry.private}
+    told = ", ".join(f"{part} {value:g}" for part, value in shown_.items() if value is not None)
+    print(f"{name}: {told}; out-of-fold {entry.metric} {number(entry.score)}")
+    if entry.submission is None:
         print(f"  note: there is no submissions/{name}.csv or .zip; the score is noted all the same")
     finish(public_scores_path(), "leaderboard")
 

@@ -283,7 +283,7 @@ def tune_text(run: HeldOut) -> str:
     known = run.stored_thresholds is not None
     if (tuned := run.thresholds) is None:
         return "one fold only: there are no other folds to tune on"
-    found = ", ".join(f"fold {fold} at {'/'.join(map(str, values))}" for fold, values in tuned.by_fold.items())
+    found = ", ".join(f"fold {fold} at {'/'.join(map(str, values))}" for fold, values in tuned.thresholds.items())
     return f"{run.metric} {tuned.score:.4f} cross-fitted, {found} of 255{' (as found before)' if known else ''}"
 
 

@@ -1,17 +1,6 @@
 """Scores shown by a competition, typed in by hand, and how well out-of-fold scores predict them.
 
-``working/public_scores.jsonl`` holds one JSON object a line, oldest first, and is only ever added to:
-
-| field | what |
-|---|---|
-| schema | 1 |
-| time | when it was typed in, UTC |
-| name | run or blend |
-| identity | SHA-256 of what it was then: the seal of a blend; empty where it could not be told |
-| dataset, data_hash, metric, score | what its out-of-fold score was then, and on what |
-| public, private | the scores shown; null where not given |
-| note | free text, or null |
-| submission, submission_sha256 | the submission file at that time; null where there was none |
+``working/public_scores.jsonl`` holds one JSON object a line, oldest first, and is only ever added to.
 """
 
 from __future__ import annotations
@@ -20,20 +9,44 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
+
+from pydantic import Field
 
 from heldout import files
 from heldout.config.legacy import today_spec
 from heldout.errors import UserError
 from heldout.evaluate.row import Row, groups, ranked
+from heldout.records import Number, Record, parse_record
 
-Entry = dict[str, Any]
 FEWEST = 3  # two points always correlate by 1 or -1
 
-_KEYS = {
-    *("schema", "time", "name", "identity", "dataset", "data_hash", "metric", "score", "public", "private", "note"),
-    *("submission", "submission_sha256"),
-}
+
+class PublicScore(Record):
+    """A line of ``public_scores.jsonl``.
+
+    Attributes:
+        time: When it was typed in, UTC.
+        name: Run or blend.
+        identity: SHA-256 of what it was then: the seal of a blend; empty where it could not be told.
+        dataset, data_hash, metric, score: What its out-of-fold score was then, and on what.
+        public, private: The scores shown; None where not given.
+        note: Free text, or None.
+        submission, submission_sha256: The submission file at that time; None where there was none.
+    """
+
+    schema_version: int = Field(default=1, alias="schema")
+    time: str
+    name: str
+    identity: str
+    dataset: str
+    data_hash: str
+    metric: str
+    score: Number | None
+    public: Number | None
+    private: Number | None
+    note: str | None
+    submission: str | None
+    submission_sha256: str | None
 
 
 def public_scores_path() -> Path:
@@ -41,7 +54,7 @@ def public_scores_path() -> Path:
     return files.home() / "working" / "public_scores.jsonl"
 
 
-def note_score(row: Row, public: float | None, private: float | None, note: str | None = None) -> Entry:
+def note_score(row: Row, public: float | None, private: float | None, note: str | None = None) -> PublicScore:
     """Add the score that a competition showed for the current version of a run or blend.
 
     Args:
@@ -63,45 +76,32 @@ def note_score(row: Row, public: float | None, private: float | None, note: str 
             raise UserError(f"{option} {value} is not finite: write a number such as 0.81")
     path = public_scores_path()
     submission = files.home() / row.submission if row.submission else None
-    entry = {
-        "schema": 1,
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    entry = PublicScore(
+        time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **{key: getattr(row, key) for key in ("name", "identity", "dataset", "data_hash", "metric", "score")},
-        "public": public,
-        "private": private,
-        "note": note,
-        "submission": row.submission,
-        "submission_sha256": files.sha256_file(submission) if submission else None,
-    }
+        public=public,
+        private=private,
+        note=note,
+        submission=row.submission,
+        submission_sha256=files.sha256_file(submission) if submission else None,
+    )
     with files.lock(path.parent / ".public_scores", "noting a score", wait=True):
-        lines = [json.dumps(line, allow_nan=False) + "\n" for line in [*read_public_scores(), entry]]
+        lines = [json.dumps(one.to_json(), allow_nan=False) + "\n" for one in [*read_public_scores(), entry]]
         # Written as a whole, so that a full disk or a kill leaves the old file, never a torn line.
         files.write_text(path, "".join(lines))
     return entry
 
 
-def read_public_scores() -> list[Entry]:
+def read_public_scores() -> list[PublicScore]:
     """All entries, oldest first.
 
     Raises:
         UserError: a line is not such an entry; names it.
     """
     path = public_scores_path()
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    entries = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        try:
-            entry = json.loads(line, parse_constant=_refuse)
-            whole = isinstance(entry, dict) and entry.keys() >= _KEYS and entry["schema"] == 1
-            whole = whole and all(isinstance(entry[key], int | float | None) for key in ("public", "private"))
-        except ValueError:
-            whole = False
-        if not whole:
-            raise UserError(
-                f"{path} line {number} is not an entry as `python run.py lb` writes it: fix or delete the line"
-            )
-        entries.append(entry)
-    return entries
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    remedy = "fix or delete the line that `python run.py lb` wrote"
+    return [parse_record(line, f"{path} line {n}", PublicScore, 1, remedy) for n, line in enumerate(lines, start=1)]
 
 
 def add_public_scores(rows: list[Row]) -> None:
@@ -112,14 +112,13 @@ def add_public_scores(rows: list[Row]) -> None:
     """
     entries = read_public_scores()
     for row in rows:
-        mine = [entry for entry in entries if today_spec(entry["name"]) == row.name]
-        current = [entry for entry in mine if row.identity and entry["identity"] == row.identity]
+        mine = [entry for entry in entries if today_spec(entry.name) == row.name]
+        current = [entry for entry in mine if row.identity and entry.identity == row.identity]
         row.public_outdated = bool(mine) and not current
         for entry in current:
-            for key in ("public", "private"):
-                if entry[key] is not None:
-                    setattr(row, key, entry[key])
-            row.public_time, row.public_note = entry["time"], entry["note"] or row.public_note
+            row.public = row.public if entry.public is None else entry.public
+            row.private = row.private if entry.private is None else entry.private
+            row.public_time, row.public_note = entry.time, entry.note or row.public_note
     for members in groups(rows).values():
         found = {part: correlate(points(members, part)) for part in ("public", "private")}
         noted = {part for part in found if any(getattr(row, part) is not None for row in members)}
@@ -160,7 +159,3 @@ def _pearson(first: list[float], second: list[float]) -> float | None:
 def _ranks(values: list[float]) -> list[float]:
     """Rank of each value from 0; equal ones get the mean of their ranks."""
     return [sum(other < value for other in values) + (values.count(value) - 1) / 2 for value in values]
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is not a number")

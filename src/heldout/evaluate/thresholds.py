@@ -9,37 +9,51 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from heldout import files
 from heldout.blend.decision import Decision
 from heldout.blend.values import WHOLE
 from heldout.errors import UserError
+from heldout.records import Number, Record, read_record
 
 if TYPE_CHECKING:
     from heldout.blend.members import Member
 
 
-@dataclass(frozen=True)
-class TunedThresholds:
+class TunedThresholds(Record):
     """Thresholds of a run, each fold's tuned on the other folds.
 
     Attributes:
-        by_fold: Threshold 0 ... 255 of every class, by fold.
+        member: The run.
+        metric: Name of the score.
+        key: SHA-256 of what its score depends on.
+        thresholds: Threshold 0 ... 255 of every class, by fold.
         score: Score of all cases, each under the thresholds of its fold.
-        table: File of the predictions made with them.
+        table_sha256: Of the predictions made with them.
     """
 
-    by_fold: dict[str, list[int]]
-    score: float
-    table: Path
+    schema_version: int = Field(default=1, alias="schema")
+    member: str
+    metric: str
+    key: str
+    thresholds: dict[str, list[int]]
+    score: Number
+    table_sha256: str
+
+    @property
+    def table(self) -> Path:
+        """File of the predictions made with them."""
+        return thresholds_path(self.member).with_suffix(".parquet")
 
     @property
     def text(self) -> str:
         """The thresholds, fold by fold: ``87, 92``; with several classes ``87/90, 92/93``."""
-        return ", ".join("/".join(map(str, values)) for values in self.by_fold.values())
+        return ", ".join("/".join(map(str, values)) for values in self.thresholds.values())
 
 
 def thresholds_path(name: str) -> Path:
@@ -50,14 +64,11 @@ def thresholds_path(name: str) -> Path:
 def read_thresholds(name: str, key: str) -> TunedThresholds | None:
     """Thresholds that were tuned before; None where they were not, or with other predictions than those of ``key``."""
     path = thresholds_path(name)
-    table = path.with_suffix(".parquet")
-    if not path.exists() or not table.is_file():
-        return None
-    wanted = {"key": str, "table_sha256": str, "thresholds": dict, "score": float}
-    with suppress(UserError):  # a damaged record counts as none
-        stored = files.read_record(path, wanted, "run ablate again")
-        if stored["key"] == key and files.sha256_file(table) == stored["table_sha256"]:
-            return TunedThresholds(stored["thresholds"], stored["score"], table)
+    with suppress(UserError):  # a missing or damaged record counts as none
+        stored = read_record(path, TunedThresholds, 1, "run ablate again")
+        table = path.with_suffix(".parquet")
+        if stored.key == key and table.is_file() and files.sha256_file(table) == stored.table_sha256:
+            return stored
     return None
 
 
@@ -89,20 +100,17 @@ def tune_thresholds(member: Member, key: str) -> TunedThresholds:
     table[scores] = member.table.set_index("case_id").loc[table["case_id"], scores].to_numpy()
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
-    path = thresholds_path(member.name)
-    value = float(score(member.metric, table, objective.classes))
-    tuned = TunedThresholds(by_fold, value, path.with_suffix(".parquet"))
-    files.write_bytes(tuned.table, buffer.getvalue())
-    record = {
-        "schema": 1,
-        "member": member.name,
-        "metric": member.metric,
-        "key": key,
-        "thresholds": by_fold,
-        "score": value,
-        "table_sha256": files.sha256_file(tuned.table),
-    }
-    files.write_json(path, record)
+    path, content = thresholds_path(member.name), buffer.getvalue()
+    tuned = TunedThresholds(
+        member=member.name,
+        metric=member.metric,
+        key=key,
+        thresholds=by_fold,
+        score=float(score(member.metric, table, objective.classes)),
+        table_sha256=files.sha256_bytes(content),
+    )
+    files.write_bytes(path.with_suffix(".parquet"), content)
+    files.write_json(path, tuned.to_json())
     return tuned
 
 
