@@ -52,7 +52,9 @@ def pseudo(
         Path | None,
         typer.Option("--input", metavar="DIR", help="unlabeled files; by default the dataset's submit part"),
     ] = None,
-    confidence: Annotated[float, typer.Option(min=0.5, max=1, help="smallest probability of a label that is used")] = 0.9,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=1, help="smallest probability of a label that is used")
+    ] = 0.9,
     budget: Budget = None,
     settings: Settings = None,
 ) -> None:

@@ -82,9 +82,7 @@ def lb(
 
 
 def results(
-    force: Annotated[
-        bool, typer.Option("--force", help="overwrite a file that has rows of unknown runs")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="overwrite a file that has rows of unknown runs")] = False,
 ) -> None:
     """Write RESULTS.md from the run folders: scores beside other systems, ablations, test evaluations."""
     from heldout.evaluate.collect import collect
@@ -97,7 +95,9 @@ def results(
 
 
 def report(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="runs and blends, such as exp040 exp042@quick frac1")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="runs and blends, such as exp040 exp042@quick frac1")
+    ],
     name: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="folder of the report; by default the joined names")
     ] = None,
