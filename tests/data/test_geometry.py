@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from heldout.config import BaseConfig
 from heldout.data.geometry import Geometry, orient, orientation
@@ -65,7 +66,7 @@ def test_images_always_come_back_in_their_own_shape(shape, size, resize, lost):
     image = Image(np.ones((3, *shape), np.uint8), None, lost)
     prepared, geometry = prepare_image(image, BaseConfig(image_size=size, resize=resize, channels=3))
     assert prepared.shape == (3, *size)
-    assert Geometry.from_dict(geometry.to_dict()) == geometry
+    assert TypeAdapter(Geometry).validate_json(TypeAdapter(Geometry).dump_json(geometry), strict=True) == geometry
     back = restore(np.ones((2, *size), np.float32), geometry)
     assert back.shape == (2, *image.full_shape)
     assert np.allclose(back.sum(), 2 * shape[0] * shape[1], rtol=1e-4)

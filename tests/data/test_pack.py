@@ -19,7 +19,9 @@ from heldout.data.pack.codec import decode, encode
 from heldout.data.pack.read import unpack
 from heldout.data.pack.write import pack
 from heldout.data.prepare import open_prepared
+from heldout.data.records import PackedArray
 from heldout.errors import UserError
+from heldout.records import parse_record
 from tests.data import toy
 
 
@@ -153,7 +155,7 @@ def other_image(data: bytes) -> bytes:
         ("pack.json", lambda data: data.replace(b'"schema":1', b'"schema":9'), "another version of heldout"),
         ("pack.json", lambda data: data.replace(b'"channels":1', b'"channels":2'), "another version of heldout"),
         ("pack.json", lambda data: data.replace(b'"folder":"toys', b'"folder":"../toys'), "its folder was changed"),
-        ("pack.json", lambda data: data[:-9], "damaged or no pack"),
+        ("pack.json", lambda data: data[:-9], "pack.json is not valid JSON .*: copy it again"),
     ],
 )
 def test_a_doctored_pack_is_refused_and_leaves_no_dataset(packed, member, change, message):
@@ -177,7 +179,7 @@ def test_a_damaged_record_of_an_unpacked_dataset_is_named(packed):
     path, _ = packed
     folder = unpacked(path).folder
     (folder / "packed.json").write_text("[]")
-    with pytest.raises(UserError, match=r"packed.json lacks source, truth as heldout writes it: unpack the dataset"):
+    with pytest.raises(UserError, match=r"packed.json is not a JSON object as heldout writes it: unpack the dataset"):
         unpacked(path)
 
 
@@ -229,7 +231,7 @@ def test_an_unpacked_dataset_is_not_packed_again(packed):
 )
 def test_every_array_survives_the_codec(array):
     data, about = encode(array)
-    again = decode(data, json.loads(json.dumps(about)), "here")
+    again = decode(data, parse_record(json.dumps(about.to_json()).encode(), "here", PackedArray, 1, ""), "here")
     assert again.dtype == array.dtype
     assert np.array_equal(again, array)
 
@@ -237,7 +239,7 @@ def test_every_array_survives_the_codec(array):
 def test_a_frame_that_claims_another_shape_is_refused():
     data, about = encode(np.zeros((1, 4, 4, 4), np.float16))
     with pytest.raises(UserError, match="image x is damaged"):
-        decode(data, {**about, "shape": [1, 4, 4, 5]}, "image x")
+        decode(data, about.model_copy(update={"shape": (1, 4, 4, 5)}), "image x")
 
 
 def test_a_device_is_no_pack():

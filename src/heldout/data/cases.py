@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from heldout.data.leaks import Duplicates, find_duplicates, group_ids
 from heldout.data.pack.source import RECORD, packed_source
 from heldout.data.prepare import ArrayStore, prepared_folder
 from heldout.data.recipe import Recipe
+from heldout.data.records import IndexRecord, LeaksRecord, PreparedCase
 from heldout.data.report import leak_report
 from heldout.data.sealed import open_sealed
 from heldout.data.sources import Source, source_class
@@ -96,7 +97,7 @@ def _build(config: BaseConfig, source: Source, folder: Path, skip_bad: bool, pro
 
 def _check_and_split(
     config: BaseConfig, source: Source, folder: Path, skip_bad: bool, progress: bool, store: ArrayStore | None
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, PreparedCase]:
     """Write the tables of the checked dataset; manifest entries of the training cases that were prepared."""
     index = source.index()
     results, problems = check_cases(source, index, store=store, progress=progress)
@@ -191,30 +192,21 @@ def _write(
     skipped = pd.DataFrame([vars(problem) for problem in problems], columns=["case_id", "file", "reason"])
     files.write_text(folder / "skipped.csv", skipped.to_csv(index=False))
     files.write_text(folder / "raw_files.csv", raw.to_csv(index=False))
-    leaks: dict[str, Any] = {
-        "schema": 1,
-        **vars(duplicates),
-        "class_counts": counts,
-        "caveats": list(source.caveats),
-        "found": source.report(),
-    }
-    files.write_json(folder / "leaks.json", leaks)
+    leaks = LeaksRecord(**vars(duplicates), class_counts=counts, caveats=list(source.caveats), found=source.report())
+    files.write_json(folder / "leaks.json", leaks.to_json())
     hashes = {name: files.sha256_file(folder / name) for name in ("cases.parquet", "folds.csv", "sealed.parquet")}
-    files.write_json(
-        folder / "index.json",
-        {
-            "schema": 1,
-            "dataset": config.dataset,
-            "source": config.source,
-            "source_options": config.source_options,
-            "classes": list(source.classes),
-            "exclusive": source.exclusive,
-            "fold_hash": hashes["folds.csv"],
-            "data_hash": hashed,
-            "index_hash": index_hash(index),
-            "files": hashes,
-        },
+    index_record = IndexRecord(
+        dataset=config.dataset,
+        source=config.source,
+        source_options=config.source_options,
+        classes=source.classes,
+        exclusive=source.exclusive,
+        fold_hash=hashes["folds.csv"],
+        data_hash=hashed,
+        index_hash=index_hash(index),
+        files=hashes,
     )
+    files.write_json(folder / "index.json", index_record.to_json())
 
 
 def _write_parquet(path: Path, frame: pd.DataFrame) -> None:

@@ -17,6 +17,7 @@ from heldout.data.fingerprint import Fingerprint, content_hash, fingerprint
 from heldout.data.image import BadFile, Image, invertible
 from heldout.data.parallel import map_cases
 from heldout.data.prepare import ArrayStore
+from heldout.data.records import PreparedCase
 from heldout.data.sources import Source
 from heldout.errors import UserError
 
@@ -44,7 +45,7 @@ class Checked:
     mask_hash: str
     channels: int
     fingerprint: Fingerprint
-    prepared: dict[str, Any] | None = None
+    prepared: PreparedCase | None = None
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -39,15 +38,6 @@ class Geometry:
     resized: tuple[int, ...]
     offset: tuple[int, ...]
     prepared: tuple[int, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists, ready for JSON."""
-        return {key: list(value) for key, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Inverse of :meth:`to_dict`."""
-        return cls(**{key: tuple(value) for key, value in values.items()})
 
 
 def orientation(affine: np.ndarray | None, dimensions: int) -> tuple[tuple[int, ...], tuple[bool, ...]]:

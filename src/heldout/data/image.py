@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -37,6 +39,40 @@ class Image:
         if self.lost is None:
             return shape
         return tuple(n + before + after for n, (before, after) in zip(shape, self.lost, strict=True))
+
+
+def read_bytes(path: Path, count: int = -1) -> bytes:
+    """The first ``count`` bytes of a file, or all of them.
+
+    Raises:
+        BadFile: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as handle:
+            return handle.read(count)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def file_state(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of change (ns) of a file; of a folder, the sum and the latest of its files.
+
+    Raises:
+        BadFile: it does not exist or cannot be looked at.
+    """
+    try:
+        stat = path.stat()
+        if not path.is_dir():
+            return stat.st_size, stat.st_mtime_ns
+        stats = [entry.stat() for entry in os.scandir(path)]
+    except OSError as error:
+        raise unreadable(path, error) from None
+    return sum(one.st_size for one in stats), max([stat.st_mtime_ns, *(one.st_mtime_ns for one in stats)])
+
+
+def unreadable(path: Path, error: OSError) -> BadFile:
+    """What is said of a file or folder that the system does not hand out."""
+    return BadFile(f"{path} cannot be read ({error.strerror}): restore it or its permissions")
 
 
 def check_labels(where: object, array: np.ndarray) -> None:

@@ -19,11 +19,14 @@ from heldout.data.image import BadFile, Image
 from heldout.data.normalize import to_float
 from heldout.data.parallel import map_cases
 from heldout.data.recipe import Recipe
+from heldout.data.records import Manifest, PreparedCase, StoredMask, read_manifest
 from heldout.data.sources import Source
 from heldout.data.transform import prepare_image
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from heldout.config import BaseConfig
     from heldout.data.dataset import Dataset
 
@@ -54,7 +57,7 @@ class Prepared:
     """
 
     folder: Path
-    entries: dict[str, dict[str, Any]]
+    entries: dict[str, PreparedCase]
 
     def image(self, case_id: str) -> np.ndarray:
         """Prepared image (C, *S), uint8 or float16; see :func:`to_float`.
@@ -72,12 +75,11 @@ class Prepared:
             UserError: the case was not prepared, or its mask is not to be seen.
         """
         entry = self._entry(case_id)
-        if entry["mask"] is None:
+        if entry.mask is None:
             raise UserError(f"case {case_id} has no prepared mask: only training cases with masks have one")
-        if entry["mask"]["stored"]:
+        if entry.mask.stored:
             return np.load(self.folder / f"{case_id}.mask.npy", mmap_mode="r")
-        shape = (entry["mask"]["channels"], *entry["geometry"]["prepared"])
-        return np.broadcast_to(np.uint8(0), shape)
+        return np.broadcast_to(np.uint8(0), (entry.mask.channels, *entry.geometry.prepared))
 
     def foreground(self, case_id: str) -> np.ndarray:
         """Sampled foreground voxels, int32 (N, 1 + dimensions): class index, then position; N <= 1000.
@@ -86,10 +88,10 @@ class Prepared:
             UserError: as for :meth:`mask`.
         """
         entry = self._entry(case_id)
-        if entry["mask"] is None or entry["mask"]["stored"]:
+        if entry.mask is None or entry.mask.stored:
             self.mask(case_id)
             return np.load(self.folder / f"{case_id}.foreground.npy", mmap_mode="r")
-        return np.empty((0, 1 + len(entry["geometry"]["prepared"])), np.int32)
+        return np.empty((0, 1 + len(entry.geometry.prepared)), np.int32)
 
     def geometry(self, case_id: str) -> Geometry:
         """The way back to the case's own grid.
@@ -97,9 +99,9 @@ class Prepared:
         Raises:
             UserError: the case was not prepared.
         """
-        return Geometry.from_dict(self._entry(case_id)["geometry"])
+        return self._entry(case_id).geometry
 
-    def _entry(self, case_id: str) -> dict[str, Any]:
+    def _entry(self, case_id: str) -> PreparedCase:
         if case_id not in self.entries:
             raise UserError(f"case {case_id} was not prepared: open it with the part that it is in")
         return self.entries[case_id]
@@ -137,7 +139,7 @@ def open_prepared(
         with files.lock(folder, "preparing arrays", wait=True):
             entries = finished_entries(folder, cases)
             todo = cases[~cases["case_id"].isin(list(entries))].to_dict("records")
-            manifest, saved = {**_listed(folder), **entries}, time.monotonic()
+            manifest, saved = {**read_manifest(folder), **entries}, time.monotonic()
             shared = (dataset.source, ArrayStore(folder, recipe), first_stage)
             for row, entry in zip(
                 todo,
@@ -157,26 +159,26 @@ def prepared_folder(dataset: Path, recipe: Recipe, first_stage: FirstStageMaps |
     return dataset / "prepared" / (recipe.digest() + ("" if first_stage is None else f"-{first_stage.key[:16]}"))
 
 
-def finished_entries(folder: Path, cases: Any) -> dict[str, dict[str, Any]]:
+def finished_entries(folder: Path, cases: pd.DataFrame) -> dict[str, PreparedCase]:
     """Entries of the cases whose arrays are on the disk and were made of today's pixels."""
-    entries = _listed(folder)
+    entries = read_manifest(folder)
     if not entries:
         return {}
     present = {path.name for path in folder.iterdir()}
     done = {}
     for case_id, content, split in zip(cases["case_id"], cases["content_hash"], cases["split"], strict=True):
         entry = entries.get(case_id)
-        if entry is None or (entry["content_hash"], entry["split"]) != (content, split):
+        if entry is None or (entry.content_hash, entry.split) != (content, split):
             continue
-        endings = ENDINGS if entry["mask"] and entry["mask"]["stored"] else ENDINGS[:1]
+        endings = ENDINGS if entry.mask and entry.mask.stored else ENDINGS[:1]
         if all(f"{case_id}.{ending}.npy" in present for ending in endings):
             done[case_id] = entry
     return done
 
 
-def write_manifest(folder: Path, recipe: Recipe, entries: dict[str, Any]) -> None:
+def write_manifest(folder: Path, recipe: Recipe, entries: dict[str, PreparedCase]) -> None:
     """Write the list of what is prepared; arrays that it does not name are made again."""
-    files.write_json(folder / "manifest.json", {"schema": 1, "recipe": recipe.to_dict(), "cases": entries})
+    files.write_json(folder / "manifest.json", Manifest(recipe=recipe.to_dict(), cases=entries).to_json())
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ class ArrayStore:
         image: Image,
         mask: np.ndarray | None,
         found: FirstStageMap | None = None,
-    ) -> dict[str, Any]:
+    ) -> PreparedCase:
         """Prepare a case that was just read, and write its arrays.
 
         Args:
@@ -215,18 +217,17 @@ class ArrayStore:
         except BadFile as error:
             raise BadFile(f"case {case_id}: {error}") from None
         write_array(self.folder / f"{case_id}.image.npy", array)
-        entry = {"content_hash": row["content_hash"], "split": split, "geometry": geometry.to_dict(), "mask": None}
+        about = None
         if mask is not None:
             prepared = prepare_mask(mask, geometry)
-            stored = bool(prepared.any())
-            entry["mask"] = {"stored": stored, "channels": len(prepared)}
-            if stored:
+            about = StoredMask(stored=bool(prepared.any()), channels=len(prepared))
+            if about.stored:
                 write_array(self.folder / f"{case_id}.mask.npy", prepared)
                 write_array(self.folder / f"{case_id}.foreground.npy", sample_foreground(prepared, case_id))
-        return entry
+        return PreparedCase(content_hash=row["content_hash"], split=split, geometry=geometry, mask=about)
 
     @contextlib.contextmanager
-    def made_anew(self) -> Iterator[dict[str, dict[str, Any]]]:
+    def made_anew(self) -> Iterator[dict[str, PreparedCase]]:
         """Hold the folder while all its arrays are made anew.
 
         Yields:
@@ -235,7 +236,7 @@ class ArrayStore:
         """
         with files.lock(self.folder, "preparing arrays", wait=True):
             (self.folder / "manifest.json").unlink(missing_ok=True)
-            entries: dict[str, dict[str, Any]] = {}
+            entries: dict[str, PreparedCase] = {}
             try:
                 yield entries
                 write_manifest(self.folder, self.recipe, entries)
@@ -245,14 +246,10 @@ class ArrayStore:
                         path.unlink()
 
 
-def _listed(folder: Path) -> dict[str, dict[str, Any]]:
-    """Entries of the manifest, where there is one."""
-    path = folder / "manifest.json"
-    return files.read_json(path)["cases"] if path.exists() else {}
-
-
-def _prepare_chunk(source: Source, store: ArrayStore, maps: FirstStageMaps | None, rows: list[Any]) -> list[Any]:
-    def prepare(row: dict[str, Any]) -> dict[str, Any]:
+def _prepare_chunk(
+    source: Source, store: ArrayStore, maps: FirstStageMaps | None, rows: list[dict[str, Any]]
+) -> list[PreparedCase]:
+    def prepare(row: dict[str, Any]) -> PreparedCase:
         image = source.read_image(row, salvage=row["split"] == "submit")
         masked = row["split"] == "train" and (row["mask"] or source.kind == "segmentation")
         mask = source.read_mask(row) if masked else None

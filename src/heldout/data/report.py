@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from heldout import files
 from heldout.data.folds import class_table
+from heldout.data.records import read_leaks
 
 if TYPE_CHECKING:
     from heldout.data.dataset import Dataset
@@ -22,7 +22,7 @@ def leak_report(dataset: Dataset) -> dict[str, Any]:
         only as these totals. ``exact``, ``near`` and ``conflicts`` are lists of lists of case ids, ``skipped`` lists
         case_id, file and reason, ``caveats`` and ``found`` are sentences.
     """
-    leaks = files.read_json(dataset.folder / "leaks.json")
+    leaks = read_leaks(dataset.folder)
     skipped = pd.read_csv(dataset.folder / "skipped.csv", dtype=str, keep_default_na=False)
     train, test, submit = (dataset.part(name) for name in ("train", "test", "submit"))
     names = class_table(train).columns.tolist()
@@ -30,7 +30,7 @@ def leak_report(dataset: Dataset) -> dict[str, Any]:
     rows = [_row(f"fold {number}", cases, class_table(cases).sum().to_dict()) for number, cases in train.groupby(fold)]
     rows.append(_row("train", train, class_table(train).sum().to_dict()))
     if len(test):
-        counts = leaks["class_counts"]["test"]
+        counts = leaks.class_counts["test"]
         rows.append(_row("test", test, {name: counts.get(name) for name in names}))
     if len(submit):
         rows.append(_row("submit", submit, dict.fromkeys(names)))
@@ -42,12 +42,12 @@ def leak_report(dataset: Dataset) -> dict[str, Any]:
         "data_hash": dataset.data_hash,
         "columns": ["part", "cases", "patients", "groups", *names],
         "rows": rows,
-        "exact": leaks["exact"],
-        "near": leaks["near"],
-        "conflicts": leaks["conflicts"],
+        "exact": leaks.exact,
+        "near": leaks.near,
+        "conflicts": leaks.conflicts,
         "skipped": skipped.to_dict("records"),
-        "caveats": leaks["caveats"],
-        "found": leaks["found"],
+        "caveats": leaks.caveats,
+        "found": leaks.found,
     }
 
 

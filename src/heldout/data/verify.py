@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ import pandas as pd
 from heldout import files
 from heldout.data.checks import check_case
 from heldout.data.dataset import Dataset
+from heldout.data.image import BadFile, file_state
 from heldout.data.pack.source import PackedSource
+from heldout.data.records import IndexRecord, read_index
 from heldout.data.sealed import read_sealed
 from heldout.data.sources import Source
 from heldout.errors import UserError
@@ -26,23 +27,21 @@ def load(folder: Path, source: Source) -> Dataset:
     Raises:
         UserError: something does not fit; the message names the patient or the file.
     """
-    index = files.read_json(folder / "index.json")
-    if index.get("schema") != 1 or "index_hash" not in index:
-        raise UserError(f"{folder} was made by another version of heldout: run `folds --rebuild` to make it again")
-    if index["classes"] != list(source.classes):
+    index = read_index(folder)
+    if index.classes != tuple(source.classes):
         raise UserError(
-            f"{source.root} has the classes {list(source.classes)}, {folder} {index['classes']}: {_remedy(folder)}"
+            f"{source.root} has the classes {list(source.classes)}, {folder} {list(index.classes)}: {_remedy(folder)}"
         )
     cases = _read_cases(folder, index)
     folds = _read_folds(folder, cases)
-    if files.sha256_file(folder / "folds.csv") != index["fold_hash"]:
+    if files.sha256_file(folder / "folds.csv") != index.fold_hash:
         raise UserError(f"{folder / 'folds.csv'} was changed after the folds were made: {_remedy(folder)}")
-    if files.sha256_file(folder / "sealed.parquet") != index["files"]["sealed.parquet"]:
+    if files.sha256_file(folder / "sealed.parquet") != index.files.get("sealed.parquet"):
         raise UserError(f"{folder / 'sealed.parquet'} was changed: {_remedy(folder)}")
     if isinstance(source, PackedSource):
         source.verify(cases)
     else:
-        verify_raw(folder, source, cases, index["index_hash"])
+        verify_raw(folder, source, cases, index.index_hash)
     labels = [f"y_{name}" for name in source.classes]
     return Dataset(
         folder,
@@ -52,8 +51,8 @@ def load(folder: Path, source: Source) -> Dataset:
         source.dimensions,
         cases[[*PUBLIC, *labels, "content_hash"]],
         folds,
-        index["fold_hash"],
-        index["data_hash"],
+        index.fold_hash,
+        index.data_hash,
     )
 
 
@@ -61,17 +60,8 @@ def raw_files(source: Source, cases: pd.DataFrame) -> pd.DataFrame:
     """Path below the root, size in bytes and time of change (ns) of every raw file that the cases are made of."""
     of_cases = {path for row in cases.to_dict("records") for path in _case_files(source, row)}
     paths = sorted(of_cases | {_relative(source, path) for path in source.tables()})
-    states = [_state(source.root / path) for path in paths]
+    states = [file_state(source.root / path) for path in paths]
     return pd.DataFrame({"path": paths, "size": [one[0] for one in states], "mtime_ns": [one[1] for one in states]})
-
-
-def _state(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of change (ns) of a file; of a folder, the sum and the latest of its files."""
-    stat = path.stat()
-    if not path.is_dir():
-        return stat.st_size, stat.st_mtime_ns
-    stats = [entry.stat() for entry in os.scandir(path)]
-    return sum(one.st_size for one in stats), max([stat.st_mtime_ns, *(one.st_mtime_ns for one in stats)])
 
 
 def index_hash(index: pd.DataFrame) -> str:
@@ -100,8 +90,8 @@ def verify_raw(folder: Path, source: Source, cases: pd.DataFrame, indexed: str) 
     touched = set()
     for path, size, mtime_ns in table.itertuples(index=False):
         try:
-            state = _state(source.root / path)
-        except OSError:
+            state = file_state(source.root / path)
+        except BadFile:
             raise UserError(f"{source.root / path} is missing: restore it, or {_remedy(folder)}") from None
         if state != (size, mtime_ns):
             touched.add(path)
@@ -135,7 +125,7 @@ def _compare(folder: Path, source: Source, row: dict[str, Any], cases: pd.DataFr
 
 
 def _stat_again(source: Source, table: pd.DataFrame) -> pd.DataFrame:
-    states = [_state(source.root / path) for path in table["path"]]
+    states = [file_state(source.root / path) for path in table["path"]]
     return table.assign(size=[one[0] for one in states], mtime_ns=[one[1] for one in states])
 
 
@@ -152,11 +142,11 @@ def _relative(source: Source, path: Path) -> str:
     return str(path.relative_to(source.root)) if path.is_relative_to(source.root) else str(path)
 
 
-def _read_cases(folder: Path, index: dict[str, Any]) -> pd.DataFrame:
+def _read_cases(folder: Path, index: IndexRecord) -> pd.DataFrame:
     path = folder / "cases.parquet"
     if not path.exists():
         raise UserError(f"{path} is missing: {_remedy(folder)}")
-    if files.sha256_file(path) != index["files"]["cases.parquet"]:
+    if files.sha256_file(path) != index.files.get("cases.parquet"):
         raise UserError(f"{path} was changed after the dataset was indexed: {_remedy(folder)}")
     cases = pd.read_parquet(path)
     for part in ("train", "test"):

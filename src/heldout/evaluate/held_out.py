@@ -263,13 +263,15 @@ class HeldOut:
     @cached_property
     def remarks(self) -> dict[str, str]:
         """What the checks of the dataset found about single cases."""
-        leaks = files.read_json(self.dataset.folder / "leaks.json")
+        from heldout.data.records import read_leaks
+
+        leaks = read_leaks(self.dataset.folder)
         found = dict.fromkeys(self.table["case_id"], "")
-        for group in leaks["exact"]:
+        for group in leaks.exact:
             for case in group:
                 if case in found:
                     found[case] = f"exact duplicate of {', '.join(other for other in group if other != case)}"
-        for sentence in leaks["found"]:
+        for sentence in leaks.found:
             case = sentence.partition(" ")[0].rstrip(":").partition(".")[0]
             if case in found:
                 found[case] = "; ".join(filter(None, [found[case], sentence]))

@@ -19,6 +19,7 @@ from heldout.report.templates import Markdown, markdown, render
 
 if TYPE_CHECKING:
     from heldout.config import BaseConfig
+    from heldout.data.records import LeaksRecord
     from heldout.evaluate.held_out import HeldOut
     from heldout.evaluate.row import Row
 
@@ -133,11 +134,12 @@ def card_facts(name: str) -> tuple[dict[str, Any], Path]:
     Raises:
         UserError: there is none of that name, it has no finished fold, or its files changed.
     """
+    from heldout.data.records import read_leaks
     from heldout.evaluate.collect import open_row
 
     held = open_row(name)
     row, scores = held.row, score_table(held.metric, held.kind, held.table, held.classes)
-    leaks = files.read_json(held.dataset.folder / "leaks.json")
+    leaks = read_leaks(held.dataset.folder)
     facts = {
         "schema": 1,
         "name": name,
@@ -343,16 +345,16 @@ def _calibration(held: HeldOut) -> dict[str, Any]:
     }
 
 
-def _limits(held: HeldOut, row: Row, leaks: dict[str, Any]) -> list[str]:
-    limits = list(leaks["caveats"])
+def _limits(held: HeldOut, row: Row, leaks: LeaksRecord) -> list[str]:
+    limits = list(leaks.caveats)
     if row.budget:
         limits.append(f"Trained under the budget {row.budget}: {', '.join(row.scaled) or 'a scaled-down run'}.")
     if row.note:
         limits.append(f"{row.note[0].upper()}{row.note[1:]}.")
     if row.checkpoint == "best":
         limits.append("Each fold's own score chose its checkpoint, so the scores are optimistically biased.")
-    if leaks["conflicts"]:
-        limits.append(f"{len(leaks['conflicts'])} groups of equal cases carry different labels.")
+    if leaks.conflicts:
+        limits.append(f"{len(leaks.conflicts)} groups of equal cases carry different labels.")
     if not row.test_evals_by_name:
         limits.append("The locked test part was not evaluated.")
     patients = held.table["patient_id"].nunique()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Any
 
 import blosc2
 import numpy as np
 
+from heldout.data.records import PackedArray
 from heldout.errors import UserError
 
 _EFFORT = 5  # of JPEG XL: 7 takes three times as long and saves one per cent
 _LARGEST = 1 << 31  # bytes of an array: more is no case of a dataset, but a damaged description
 
 
-def encode(array: np.ndarray) -> tuple[bytes, dict[str, Any]]:
+def encode(array: np.ndarray) -> tuple[bytes, PackedArray]:
     """Compress an array.
 
     Pictures of one or three channels of bytes become JPEG XL (ISO/IEC 18181), two fifths the size of what general
@@ -28,18 +28,18 @@ def encode(array: np.ndarray) -> tuple[bytes, dict[str, Any]]:
         The bytes, and what :func:`decode` needs besides: codec, shape and type.
     """
     array = np.ascontiguousarray(array)
-    about = {"codec": "blosc2", "shape": list(array.shape), "dtype": array.dtype.str}
+    shape, dtype = array.shape, array.dtype.str
     if array.ndim == 3 and array.dtype == np.uint8 and len(array) in (1, 3) and min(array.shape) > 0:
         import imagecodecs
 
         picture = array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)
         data = imagecodecs.jpegxl_encode(np.ascontiguousarray(picture), lossless=True, effort=_EFFORT)
-        return bytes(data), {**about, "codec": "jpegxl"}
+        return bytes(data), PackedArray(codec="jpegxl", shape=shape, dtype=dtype)
     settings = {"codec": blosc2.Codec.ZSTD, "clevel": 9, "nthreads": 1}
-    return blosc2.asarray(array, cparams=settings).to_cframe(), about
+    return blosc2.asarray(array, cparams=settings).to_cframe(), PackedArray(codec="blosc2", shape=shape, dtype=dtype)
 
 
-def decode(data: bytes, about: dict[str, Any], where: str) -> np.ndarray:
+def decode(data: bytes, about: PackedArray, where: str) -> np.ndarray:
     """Inverse of :func:`encode`.
 
     Args:
@@ -50,11 +50,11 @@ def decode(data: bytes, about: dict[str, Any], where: str) -> np.ndarray:
     Raises:
         UserError: the bytes are damaged or stand for another array.
     """
-    shape, dtype = tuple(about["shape"]), np.dtype(about["dtype"])
     try:
+        shape, dtype = about.shape, np.dtype(about.dtype)
         if math.prod(shape) * dtype.itemsize > _LARGEST:
             raise ValueError(f"an array of {shape}")
-        if about["codec"] == "jpegxl":
+        if about.codec == "jpegxl":
             import imagecodecs
 
             array = imagecodecs.jpegxl_decode(data)

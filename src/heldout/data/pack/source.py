@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from heldout import files
 from heldout.data.fingerprint import content_hash
-from heldout.data.image import BadFile, Image
+from heldout.data.image import BadFile, Image, file_state
 from heldout.data.pack.codec import decode
+from heldout.data.records import SCHEMA, UnpackedRecord
 from heldout.data.sources import Source
 from heldout.errors import UserError
+from heldout.records import read_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,13 +35,11 @@ class PackedSource(Source):
     kind: Literal["classification", "segmentation"] = "segmentation"
     caveats: tuple[str, ...] = ()
 
-    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
-        about = record["source"]
-        self.folder = folder
-        self.truths: dict[str, dict[str, Any]] = record["truth"]
-        self.classes = tuple(about["classes"])
-        self.exclusive, self.dimensions, self.kind = about["exclusive"], about["dimensions"], about["kind"]
-        self.caveats = tuple(about["caveats"])
+    def __init__(self, folder: Path, record: UnpackedRecord) -> None:
+        about = record.source
+        self.folder, self.truths = folder, record.truth
+        self.classes, self.exclusive, self.caveats = about.classes, about.exclusive, about.caveats
+        self.dimensions, self.kind = about.dimensions, about.kind
         super().__init__(folder / "truth")
 
     def index(self) -> pd.DataFrame:
@@ -73,8 +72,8 @@ class PackedSource(Source):
         if case_id not in self.truths:
             raise BadFile(f"case {case_id} was packed without a mask: only masks of the train part travel")
         about = self.truths[case_id]
-        if about["codec"] == "empty":
-            return np.zeros(about["shape"], np.uint8)
+        if about.codec == "empty":
+            return np.zeros(about.shape, np.uint8)
         path = self.root / truth_name(case_id)
         try:
             data = path.read_bytes()
@@ -93,7 +92,7 @@ class PackedSource(Source):
         """
         for row in cases[cases["case_id"].isin(list(self.truths))].to_dict("records"):
             about, path = self.truths[row["case_id"]], self.root / truth_name(row["case_id"])
-            if about["codec"] != "empty" and path.exists() and file_state(path) == about["state"]:
+            if about.codec != "empty" and path.exists() and file_state(path) == about.state:
                 continue
             if content_hash(self.read_mask(row)) != row["mask_hash"]:
                 raise UserError(f"{path} (case {row['case_id']}) is not the mask that was packed: unpack it again")
@@ -107,15 +106,9 @@ def packed_source(folder: Path) -> PackedSource | None:
     path = folder / RECORD
     if not path.exists():
         return None
-    return PackedSource(folder, files.read_record(path, {"source": dict, "truth": dict}, "unpack the dataset again"))
+    return PackedSource(folder, read_record(path, UnpackedRecord, SCHEMA, "unpack the dataset again"))
 
 
 def truth_name(case_id: str) -> str:
     """File name of a case's mask."""
     return f"{case_id}.mask"
-
-
-def file_state(path: Path) -> list[int]:
-    """Size in bytes and time of change (ns) of a file."""
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns]

@@ -17,13 +17,14 @@ from heldout.data.pack.source import PackedSource
 from heldout.data.parallel import map_cases
 from heldout.data.prepare import Prepared, open_prepared
 from heldout.data.recipe import Recipe
+from heldout.data.records import PackedArray, PackedArrays, PackedCase, PackRecord, SourceRecord
+from heldout.data.sources import Source
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
     from heldout.config import BaseConfig
 
 TABLES = ("index.json", "cases.parquet", "folds.csv", "sealed.parquet", "leaks.json", "skipped.csv")
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -79,83 +80,78 @@ def pack(configs: Sequence[BaseConfig], output: Path, *, progress: bool = True, 
     with files.atomic(output) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in TABLES:
             archive.write(first.folder / name, f"tables/{name}")
-        record = {
-            "schema": SCHEMA,
-            "folder": first.folder.name,
-            "data_hash": first.data_hash,
-            "fold_hash": first.fold_hash,
-            "tables": {name: files.sha256_file(first.folder / name) for name in TABLES},
-            "source": _describe(first),
-            "truth": _write_truths(archive, first, progress, workers),
-            "prepared": {
+        source = first.source
+        record = PackRecord(
+            folder=first.folder.name,
+            data_hash=first.data_hash,
+            fold_hash=first.fold_hash,
+            tables={name: files.sha256_file(first.folder / name) for name in TABLES},
+            source=SourceRecord(
+                classes=tuple(source.classes),
+                exclusive=source.exclusive,
+                dimensions=source.dimensions,
+                kind=source.kind,
+                caveats=tuple(source.caveats),
+            ),
+            truth=_write_truths(archive, first, progress, workers),
+            prepared={
                 digest: _write_prepared(archive, first, config, progress, workers) for digest, config in recipes.items()
             },
-        }
-        archive.writestr("pack.json", json.dumps(record, separators=(",", ":"), allow_nan=False))
+        )
+        archive.writestr("pack.json", json.dumps(record.to_json(), separators=(",", ":"), allow_nan=False))
     cases = len(first.part("train"))
     return Packed(output, output.stat().st_size, files.sha256_file(output), cases, len(recipes))
 
 
-def _describe(dataset: Dataset) -> dict[str, Any]:
-    """What :class:`PackedSource` has to know of the raw dataset's source."""
-    source = dataset.source
-    return {
-        "classes": list(source.classes),
-        "exclusive": source.exclusive,
-        "dimensions": source.dimensions,
-        "kind": source.kind,
-        "caveats": list(source.caveats),
-    }
-
-
 def _write_truths(
     archive: zipfile.ZipFile, dataset: Dataset, progress: bool, workers: int | None
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, PackedArray]:
     rows = dataset.part("train").to_dict("records")
     rows = [row for row in rows if row["mask"] or dataset.source.kind == "segmentation"]
     encoded = map_cases(_truths, (dataset.source,), rows, "Packing masks", progress=progress, workers=workers)
-    return {
-        row["case_id"]: _add(archive, f"truth/{row['case_id']}", *one) for row, one in zip(rows, encoded, strict=True)
-    }
+    found = {}
+    for row, (data, about) in zip(rows, encoded, strict=True):
+        found[row["case_id"]] = about
+        if data:
+            archive.writestr(f"truth/{row['case_id']}", data, compress_type=zipfile.ZIP_STORED)
+    return found
 
 
-def _truths(source: Any, rows: list[dict[str, Any]]) -> list[tuple[bytes, dict[str, Any]]]:
+def _truths(source: Source, rows: list[dict[str, Any]]) -> list[tuple[bytes, PackedArray]]:
     found = []
     for row in rows:
         mask = source.read_mask(row)
-        found.append(encode(mask) if mask.any() else (b"", {"codec": "empty", "shape": list(mask.shape)}))
+        found.append(encode(mask) if mask.any() else (b"", PackedArray(codec="empty", shape=mask.shape)))
     return found
 
 
 def _write_prepared(
     archive: zipfile.ZipFile, dataset: Dataset, config: BaseConfig, progress: bool, workers: int | None
-) -> dict[str, Any]:
+) -> PackedArrays:
     prepared = open_prepared(dataset, config, progress=progress, workers=workers)
     cases = list(dataset.part("train")["case_id"])
     encoded = map_cases(_arrays, (prepared,), cases, "Packing images", progress=progress, workers=workers)
-    folder = f"prepared/{prepared.folder.name}"
-    images = {
-        case_id: {**_add(archive, f"{folder}/{case_id}", *image), **hashes, "entry": prepared.entries[case_id]}
-        for case_id, (image, hashes) in zip(cases, encoded, strict=True)
-    }
-    return {"recipe": Recipe.of(config).to_dict(), "cases": images}
+    found = {}
+    for case_id, (data, about) in zip(cases, encoded, strict=True):
+        found[case_id] = about
+        archive.writestr(f"prepared/{prepared.folder.name}/{case_id}", data, compress_type=zipfile.ZIP_STORED)
+    return PackedArrays(recipe=Recipe.of(config).to_dict(), cases=found)
 
 
-def _arrays(prepared: Prepared, cases: list[str]) -> list[tuple[tuple[bytes, dict[str, Any]], dict[str, str]]]:
+def _arrays(prepared: Prepared, cases: list[str]) -> list[tuple[bytes, PackedCase]]:
     found = []
     for case_id in cases:
-        image, mask = prepared.image(case_id), prepared.entries[case_id]["mask"]
-        hashes = {"image": array_hash(image)}
-        if mask and mask["stored"]:
-            hashes |= {
-                "mask": array_hash(prepared.mask(case_id)),
-                "foreground": array_hash(prepared.foreground(case_id)),
-            }
-        found.append((encode(image), hashes))
+        image, entry = prepared.image(case_id), prepared.entries[case_id]
+        masked = entry.mask is not None and entry.mask.stored
+        data, about = encode(image)
+        described = PackedCase(
+            codec=about.codec,
+            shape=about.shape,
+            dtype=about.dtype,
+            image=array_hash(image),
+            mask=array_hash(prepared.mask(case_id)) if masked else None,
+            foreground=array_hash(prepared.foreground(case_id)) if masked else None,
+            entry=entry,
+        )
+        found.append((data, described))
     return found
-
-
-def _add(archive: zipfile.ZipFile, name: str, data: bytes, about: dict[str, Any]) -> dict[str, Any]:
-    if data:
-        archive.writestr(name, data, compress_type=zipfile.ZIP_STORED)
-    return about

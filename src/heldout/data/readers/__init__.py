@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from heldout.data.image import BadFile, Image
+from heldout.data.image import BadFile, Image, read_bytes
 
 __all__ = [
     "BadFile",
@@ -36,11 +36,7 @@ def format_of(path: Path) -> str | None:
     Raises:
         BadFile: the file cannot be opened.
     """
-    try:
-        with open(path, "rb") as handle:
-            head = handle.read(1024)
-    except OSError as error:
-        raise BadFile(f"{path} cannot be opened ({error.strerror}): restore the file or its permissions") from None
+    head = read_bytes(path, 1024)
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if head.startswith(b"\xff\xd8\xff"):

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image as Pillow
 
-from heldout.data.image import BadFile, Image, check_labels
+from heldout.data.image import BadFile, Image, check_labels, read_bytes
 from heldout.data.readers import jpeg
 
 _ORIENTATION = 0x0112
@@ -40,7 +40,7 @@ def read(path: Path, *, salvage: bool = False) -> Image:
     Raises:
         BadFile: the file is missing, damaged, or holds no single finite picture.
     """
-    data = _bytes(path)
+    data = read_bytes(path)
     if not data.startswith(b"\xff\xd8"):
         return Image(_channels_first(path, _decode(path, data)))
     picture, stored = jpeg.decode(path, data)
@@ -63,7 +63,7 @@ def read_mask(path: Path, *, binary: bool = True) -> np.ndarray:
     Raises:
         BadFile: the file is damaged, holds colors, or values above 255.
     """
-    data = _bytes(path)
+    data = read_bytes(path)
     array = read(path).array if data.startswith(b"\xff\xd8") else _channels_first(path, _decode(path, data, mask=True))
     if len(array) > 1:
         raise BadFile(f"{path} is a color picture: store the mask as gray values, one per class")
@@ -91,13 +91,6 @@ def displayed_size(path: Path) -> tuple[int, int]:
     except jpeg.DECODER_ERRORS as error:
         raise BadFile(f"{path} cannot be opened as a picture ({error}): restore it from its source") from None
     return (width, height) if turned else (height, width)
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadFile(f"{path} cannot be read ({error.strerror}): restore the file or its permissions") from None
 
 
 def _decode(path: Path, data: bytes, *, mask: bool = False) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from heldout.data.image import BadFile, Image, check_labels, invertible
+from heldout.data.image import BadFile, Image, check_labels, invertible, read_bytes
 
 MAX_BYTES = 2**33
 _CHUNK = 2**22
@@ -70,22 +70,14 @@ def read_header(path: Path) -> tuple[Any, Any]:
     Raises:
         BadFile: the file is missing or its header is damaged.
     """
-    try:
-        with open(path, "rb") as handle:
-            head = handle.read(2**16)
-    except OSError as error:
-        raise BadFile(f"{path} cannot be read ({error.strerror}): restore the file or its permissions") from None
+    head = read_bytes(path, 2**16)
     whole = _inflate(path, head, _HEAD) if head.startswith(b"\x1f\x8b") else head
     return _header(path, bytes(whole[:_HEAD]))
 
 
 def _load(path: Path) -> Any:
     """Parse a file whose header and stream agree."""
-    try:
-        with open(path, "rb") as handle:
-            raw = handle.read()
-    except OSError as error:
-        raise BadFile(f"{path} cannot be read ({error.strerror}): restore the file or its permissions") from None
+    raw = read_bytes(path)
     zipped = raw.startswith(b"\x1f\x8b")
     head = _inflate(path, raw, _HEAD)[:_HEAD] if zipped else raw[:_HEAD]
     header, kind = _header(path, bytes(head))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from heldout.data.image import BadFile, Image, check_labels
+from heldout.data.image import BadFile, Image, check_labels, file_state
 from heldout.data.readers import split_reference
 
 MAX_BYTES = 2**34
@@ -61,7 +61,7 @@ def load(file: Path, key: str) -> np.ndarray:
     Raises:
         BadFile: the file or the key does not exist or is damaged, or the array is not of numbers.
     """
-    return _load(file, key, _state(file))
+    return _load(file, key, file_state(file))
 
 
 def keys(file: Path) -> list[str]:
@@ -70,7 +70,7 @@ def keys(file: Path) -> list[str]:
     Raises:
         BadFile: the file does not exist or is no archive.
     """
-    _state(file)
+    file_state(file)
     try:
         with zipfile.ZipFile(file) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
@@ -84,7 +84,7 @@ def shape(file: Path, key: str) -> tuple[int, ...]:
     Raises:
         BadFile: the file or the key does not exist or is damaged.
     """
-    _state(file)
+    file_state(file)
     try:
         with zipfile.ZipFile(file) as archive, archive.open(f"{key}.npy") as handle:
             version = np.lib.format.read_magic(handle)
@@ -94,14 +94,6 @@ def shape(file: Path, key: str) -> tuple[int, ...]:
             return read_header(handle)[0]
     except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise BadFile(f"{file} is damaged under {key} ({error}): restore it from its source") from None
-
-
-def _state(file: Path) -> tuple[int, int]:
-    try:
-        stat = file.stat()
-    except OSError as error:
-        raise BadFile(f"{file} cannot be read ({error.strerror}): restore the file or its permissions") from None
-    return stat.st_mtime_ns, stat.st_size
 
 
 @functools.lru_cache(maxsize=4)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from heldout.data import geometry, readers
-from heldout.data.image import BadFile, Image
+from heldout.data.image import BadFile, Image, file_state
 from heldout.data.sources import Source, as_list, unique_ids
 from heldout.data.sources.bids import stem_of
 from heldout.data.sources.layout import IMAGE_ENDINGS, in_natural_order, visible_files
@@ -168,7 +168,7 @@ class BratsSlices(Source):
 
 def _with_brain(path: Path, labels: np.ndarray | None) -> list[int]:
     """Numbers of the axial slices, from the feet up, that show brain or tumor."""
-    volume = _volume(path, *_state(path))
+    volume = _volume(path, *file_state(path))
     shown = (volume != 0).mean((0, 1)) >= LEAST_BRAIN
     if labels is not None:
         shown |= labels.any((0, 1))
@@ -195,7 +195,7 @@ def _volume_like(mask: Path, image: Path) -> np.ndarray:
     Raises:
         BadFile: they cannot be read, or have another shape.
     """
-    labels, shape = _volume(mask, *_state(mask)), _volume(image, *_state(image)).shape
+    labels, shape = _volume(mask, *file_state(mask)), _volume(image, *file_state(image)).shape
     if labels.shape != shape:
         raise BadFile(f"{mask} has the shape {labels.shape}, {image} {shape}: restore the one that is wrong")
     return labels
@@ -220,7 +220,7 @@ def _loose_slices(folder: Path, patient: str, files: list[Path]) -> list[tuple[P
 
 def _slice(reference: Path) -> np.ndarray:
     path, number = _split(reference)
-    return _at(_volume(path, *_state(path)), path, number)
+    return _at(_volume(path, *file_state(path)), path, number)
 
 
 def _at(volume: np.ndarray, path: Path, number: int) -> np.ndarray:
@@ -235,17 +235,8 @@ def _split(reference: Path) -> tuple[Path, int]:
     return Path(file), int(number)
 
 
-def _state(path: Path) -> tuple[int, int]:
-    """By which a changed file is told from the one that was read."""
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise BadFile(f"{path} cannot be read ({error.strerror}): restore the file or its permissions") from None
-    return stat.st_mtime_ns, stat.st_size
-
-
 @lru_cache(maxsize=_HELD)
-def _volume(path: Path, mtime_ns: int, size: int) -> np.ndarray:  # noqa: ARG001 - they are part of the key
+def _volume(path: Path, size: int, mtime_ns: int) -> np.ndarray:  # noqa: ARG001 - they are part of the key
     """A volume as (rows from front to back, columns from right to left, slices from the feet up)."""
     image = readers.open_any(path, dimensions=3)
     if len(image.array) != 1:

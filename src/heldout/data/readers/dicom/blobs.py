@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from heldout.data.image import BadFile
+from heldout.data.image import BadFile, unreadable
 
 MAX_BYTES = 2**32  # of one volume, or of what an archive may inflate to
 FREE_BYTES = 1 << 26  # a compressed file or an archive may claim this much however short it is
@@ -40,7 +40,7 @@ class FileBlob:
             finally:
                 os.close(handle)
         except OSError as error:
-            raise self._unreadable(error) from None
+            raise unreadable(self.path, error) from None
 
     def read(self, offset: int, count: int) -> bytes:
         """``count`` bytes, or fewer at the end of the file."""
@@ -49,7 +49,7 @@ class FileBlob:
                 handle.seek(offset)
                 return handle.read(count)
         except OSError as error:
-            raise self._unreadable(error) from None
+            raise unreadable(self.path, error) from None
 
     def read_into(self, offset: int, target: memoryview) -> int:
         """Fill ``target``; the number of bytes that were there."""
@@ -58,10 +58,7 @@ class FileBlob:
                 handle.seek(offset)
                 return handle.readinto(target) or 0
         except OSError as error:
-            raise self._unreadable(error) from None
-
-    def _unreadable(self, error: OSError) -> BadFile:
-        return BadFile(f"{self.path} cannot be read ({error.strerror}): restore the file or its permissions")
+            raise unreadable(self.path, error) from None
 
 
 class BytesBlob:
@@ -119,7 +116,7 @@ def files_below(folder: Path) -> Iterator[Path]:
         with os.scandir(folder) as entries:
             listed = sorted((entry.name, _is_folder(entry)) for entry in entries if not _hidden(entry.name))
     except OSError as error:
-        raise BadFile(f"{folder} cannot be read ({error.strerror}): restore it or its permissions") from None
+        raise unreadable(folder, error) from None
     for name, is_folder in listed:
         if is_folder is None:
             continue
