@@ -171,7 +171,7 @@ def test_a_cut_pack_is_refused(packed, share):
     path, _ = packed
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(UserError, match=r"toys.pack is damaged or no pack .*: copy it again"):
+    with pytest.raises(UserError, match=r"toys.pack is damaged or not a pack .*: copy it again"):
         unpacked(path)
 
 
