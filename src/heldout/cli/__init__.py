@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -10,8 +11,7 @@ from typing import Any
 
 import typer
 
-from heldout.cli import datasets, decisions, demo, experiments, full, kernels, reports, search, training
-from heldout.cli.shared import ReadableGroup
+from heldout.cli.shared import app
 from heldout.errors import UserError
 
 _UsageError: Any = typer.BadParameter.__bases__[0]  # of the click that typer stands on, its own or the package
@@ -29,17 +29,9 @@ _ENVIRONMENT = {
 }
 _MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG}
 
-app = typer.Typer(
-    cls=ReadableGroup,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    help="From a raw medical-image dataset to a sealed decision, a locked test score and a submission.",
-    epilog="`python run.py exp001` is short for `python run.py train exp001`. Start with: python run.py demo",
-)
-for module in (demo, experiments, training, decisions, kernels, reports, datasets, search, full):
-    module.register(app)
+# in the order of --help
+for module in ("demo", "experiments", "training", "decisions", "kernels", "reports", "datasets", "search", "full"):
+    importlib.import_module(f"heldout.cli.{module}")
 
 
 def main() -> None:

@@ -10,13 +10,7 @@ import typer
 from heldout.cli.shared import Budget, Experiment, Settings, command, configure, finish
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    command(app, "python run.py pack exp040@baseline --output fracatlas.pack")(pack)
-    command(app, "python run.py unpack fracatlas.pack")(unpack)
-    command(app, "python run.py pseudo exp040 --input extra_images --name extra --confidence 0.9")(pseudo)
-
-
+@command("python run.py pack exp040@baseline --output fracatlas.pack")
 def pack(
     experiments: Annotated[
         list[str], typer.Argument(metavar="EXPERIMENT...", help="experiments of one dataset, such as exp040@baseline")
@@ -36,6 +30,7 @@ def pack(
     finish(output, f"unpack {output.name}")
 
 
+@command("python run.py unpack fracatlas.pack")
 def unpack(path: Annotated[Path, typer.Argument(metavar="FILE", help="a file that `pack` wrote")]) -> None:
     """Restore a packed dataset, so that training and out-of-fold scores work without its raw files."""
     from heldout.data.pack.read import unpack as read
@@ -45,6 +40,7 @@ def unpack(path: Annotated[Path, typer.Argument(metavar="FILE", help="a file tha
     finish(made.folder, "experiments")
 
 
+@command("python run.py pseudo exp040 --input extra_images --name extra --confidence 0.9")
 def pseudo(
     experiment: Experiment,
     name: Annotated[str, typer.Option(metavar="NAME", help="name of the set of labels")],

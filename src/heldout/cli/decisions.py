@@ -13,16 +13,7 @@ if TYPE_CHECKING:
     from heldout.blend.decision import Decision
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    command(app, "python run.py blend exp040 exp042 --name frac1")(blend)
-    command(app, "python run.py freeze frac1")(freeze)
-    command(app, "python run.py test frac1", name="test")(evaluate)
-    command(app, "python run.py submit frac1")(submit)
-    command(app, "python run.py predict frac1 --input new_patients --output predicted")(predict)
-    command(app, "python run.py overlay exp042 --case IMG0003298")(overlay)
-
-
+@command("python run.py blend exp040 exp042 --name frac1")
 def blend(
     experiments: Annotated[
         list[str], typer.Argument(metavar="EXPERIMENT...", help="members, such as exp040 exp042@quick")
@@ -121,6 +112,7 @@ def _print_baselines(decision: Decision) -> None:
     console().print(table)
 
 
+@command("python run.py freeze frac1")
 def freeze(name: Annotated[str, typer.Argument(metavar="NAME", help="a blend")]) -> None:
     """Seal a decision: hashes of all weights, of folds and data, and reference predictions to reproduce."""
     from heldout.blend.freeze import freeze as seal
@@ -128,6 +120,7 @@ def freeze(name: Annotated[str, typer.Argument(metavar="NAME", help="a blend")])
     finish(seal(name), f"test {name}")
 
 
+@command("python run.py test frac1", name="test")
 def evaluate(
     name: Name,
     reason: Annotated[
@@ -150,6 +143,7 @@ def evaluate(
     )
 
 
+@command("python run.py submit frac1")
 def submit(name: Name) -> None:
     """Write the competition's file for the unlabeled cases, checked against its sample submission."""
     from heldout.blend.verify import open_decision
@@ -158,6 +152,7 @@ def submit(name: Name) -> None:
     finish(write(open_decision(name)), "leaderboard")
 
 
+@command("python run.py predict frac1 --input new_patients --output predicted")
 def predict(
     name: Name,
     folder: Annotated[Path, typer.Option("--input", metavar="DIR", help="new files, in the dataset's layout or loose")],
@@ -195,6 +190,7 @@ def predict(
     finish(f"{shown(outcome.table)}{masks}")
 
 
+@command("python run.py overlay exp042 --case IMG0003298")
 def overlay(
     name: Name,
     case: Annotated[

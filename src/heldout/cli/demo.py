@@ -27,11 +27,7 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    command(app, "python run.py demo")(demo)
-
-
+@command("python run.py demo")
 def demo(context: typer.Context) -> None:
     """Run the full workflow on synthetic images, in minutes on a CPU; your own work is not touched."""
     path = run_demo(context.obj)

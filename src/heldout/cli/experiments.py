@@ -13,14 +13,7 @@ if TYPE_CHECKING:
     from heldout.config.fields import FieldRow
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    command(app, "python run.py experiments exp042")(experiments)
-    command(app, "python run.py fields exp042 --budget quick")(fields)
-    command(app, "python run.py check exp042")(check)
-    command(app, 'python run.py new exp060 --from exp040 --title "FracAtlas with a larger encoder."')(new)
-
-
+@command("python run.py experiments exp042")
 def experiments(
     names: Annotated[list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="only these, in full")] = None,
     everything: Annotated[bool, typer.Option("--all", help="show what each experiment changes of its parent")] = False,
@@ -69,6 +62,7 @@ def _describe(name: str) -> dict[str, Any]:
     return {**row, "budgets": list(config.budgets), "error": None}
 
 
+@command("python run.py fields exp042 --budget quick")
 def fields(
     experiment: Annotated[
         str | None, typer.Argument(metavar="[EXPERIMENT]", help="exp042, exp042@quick; without it, every task's fields")
@@ -110,6 +104,7 @@ def _field_text(row: FieldRow) -> Any:
     return Group(head, Padding(Text(f"{row.description}\n{row.allowed}; {origin}", style="dim"), (0, 0, 0, 4)))
 
 
+@command("python run.py check exp042")
 def check(experiment: Experiment) -> None:
     """Run the checks that every experiment must pass, on a random batch and without its dataset."""
     from heldout.config import difference, load
@@ -132,6 +127,7 @@ def check(experiment: Experiment) -> None:
     print(f"{name} passes every check\nNext: python run.py folds {name}")
 
 
+@command('python run.py new exp060 --from exp040 --title "FracAtlas with a larger encoder."')
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="name of the new experiment: exp060 or exp060_word")],
     parent: Annotated[

@@ -20,11 +20,7 @@ _MOST_WORKERS = 16
 _SPARED_CORES = 2  # for the loop itself and for bringing predictions back to their grids
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    command(app, "python run.py full fracatlas --minutes 25 --pack fracatlas.pack")(full)
-
-
+@command("python run.py full fracatlas --minutes 25 --pack fracatlas.pack")
 def full(
     family: Annotated[
         str, typer.Argument(metavar="FAMILY", help="fracatlas, hippocampus, adrenal, brain-mri, or a root: exp040")

@@ -20,12 +20,7 @@ MODES = ("auto", "batch", "server")
 USER = re.compile(r"[A-Za-z0-9_-]{1,50}")  # an owner's slug, as Kaggle's own command line takes it
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    command(app, "python run.py kernel frac1 --user ada --competition bone-fractures --cases 2000")(kernel)
-    command(app, "python run.py check-submission frac1 submission.csv", name="check-submission")(check_submission)
-
-
+@command("python run.py kernel frac1 --user ada --competition bone-fractures --cases 2000")
 def kernel(
     name: Name,
     user: Annotated[str | None, typer.Option(help="Kaggle user; $KAGGLE_USERNAME by default")] = None,
@@ -110,6 +105,7 @@ def kernel(
     print(f"           kaggle kernels push -p {shown(exported.folder)}/notebook")
 
 
+@command("python run.py check-submission frac1 submission.csv", name="check-submission")
 def check_submission(
     name: Name,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="a submission, such as one that a kernel wrote")],

@@ -9,19 +9,7 @@ import typer
 from heldout.cli.shared import AsJson, Experiment, Name, command, configure, console, finish, print_json, shown
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    command(app, "python run.py leaderboard --compare exp040 exp042")(leaderboard)
-    command(app, "python run.py lb exp042 --public 0.81")(lb)
-    command(app, "python run.py report exp040 exp042 frac1 --name fractures")(report)
-    command(app, "python run.py ablate exp040@quick exp043@quick --tta none")(ablate)
-    command(app, "python run.py results")(results)
-    command(app, "python run.py card frac1")(card)
-    command(app, "python run.py uncertainty exp020")(uncertainty)
-    command(app, "python run.py explain exp020 --case Y1")(explain)
-    command(app, "python run.py profile exp026 exp025 exp027")(profile)
-
-
+@command("python run.py leaderboard --compare exp040 exp042")
 def leaderboard(
     compare: Annotated[
         tuple[str, str] | None,
@@ -61,6 +49,7 @@ def _compare(first: str, second: str, *, as_json: bool) -> None:
         print(f"  note: {note}")
 
 
+@command("python run.py lb exp042 --public 0.81")
 def lb(
     name: Name,
     public: Annotated[float | None, typer.Option(help="score on the public part of the test set")] = None,
@@ -81,6 +70,7 @@ def lb(
     finish(public_scores_path(), "leaderboard")
 
 
+@command("python run.py results")
 def results(
     force: Annotated[bool, typer.Option("--force", help="overwrite a file that has rows of unknown runs")] = False,
 ) -> None:
@@ -94,6 +84,7 @@ def results(
     finish(path)
 
 
+@command("python run.py report exp040 exp042 frac1 --name fractures")
 def report(
     names: Annotated[
         list[str], typer.Argument(metavar="NAME...", help="runs and blends, such as exp040 exp042@quick frac1")
@@ -109,6 +100,7 @@ def report(
     finish(f"{shown(path)} and, as Markdown, {shown(path.with_suffix('.md'))}", "leaderboard")
 
 
+@command("python run.py ablate exp040@quick exp043@quick --tta none")
 def ablate(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[EXPERIMENT...]", help="finished runs; all of them by default")
@@ -134,6 +126,7 @@ def ablate(
     finish(home() / "working" / "ablations", "results")
 
 
+@command("python run.py card frac1")
 def card(name: Name) -> None:
     """Write the model card of a run or a blend: data, scores, calibration, limits, hashes."""
     from heldout.report.card import write_card
@@ -142,6 +135,7 @@ def card(name: Name) -> None:
     finish(f"{shown(path)} and {shown(path.with_suffix('.yaml'))}", f"report {name}")
 
 
+@command("python run.py uncertainty exp020")
 def uncertainty(
     experiment: Experiment,
     passes: Annotated[int, typer.Option(min=2, help="forward passes with dropout active")] = 20,
@@ -166,6 +160,7 @@ def uncertainty(
     finish(f"{shown(found.folder)}/ (cases.csv, summary.json, {chart.name})", f"explain {experiment}")
 
 
+@command("python run.py explain exp020 --case Y1")
 def explain(
     experiment: Experiment,
     case: Annotated[list[str] | None, typer.Option(metavar="ID", help="a held-out case; may be repeated")] = None,
@@ -176,6 +171,7 @@ def explain(
     finish(draw(experiment, case or ()), f"overlay {experiment}")
 
 
+@command("python run.py profile exp026 exp025 exp027")
 def profile(
     experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="exp042, exp042@quick ...")],
     repeats: Annotated[int, typer.Option(min=3, help="timed passes per row")] = 20,

@@ -9,11 +9,7 @@ import typer
 from heldout.cli.shared import Budget, Experiment, Settings, command, configure, finish
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    command(app, "python run.py search exp030 --budget quick --trials 20")(search)
-
-
+@command("python run.py search exp030 --budget quick --trials 20")
 def search(
     experiment: Experiment,
     trials: Annotated[int, typer.Option(min=1, help="number of trials")] = 20,

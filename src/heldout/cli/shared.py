@@ -44,9 +44,18 @@ class ReadableGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-def command(
-    app: typer.Typer, example: str, name: str | None = None
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+app = typer.Typer(
+    cls=ReadableGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="From a raw medical-image dataset to a sealed decision, a locked test score and a submission.",
+    epilog="`python run.py exp001` is short for `python run.py train exp001`. Start with: python run.py demo",
+)
+
+
+def command(example: str, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a command, by its own name unless told otherwise, with an example in its help."""
     return app.command(name, epilog=f"Example: {example}")
 

@@ -25,12 +25,7 @@ if TYPE_CHECKING:
     from heldout.tasks import Task
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    command(app, "python run.py train exp042 --fold 0 --set lr=1e-4")(train)
-    command(app, "python run.py folds exp042")(folds)
-
-
+@command("python run.py train exp042 --fold 0 --set lr=1e-4")
 def train(
     experiment: Experiment,
     fold: Annotated[list[int] | None, typer.Option(help="a fold to train; may be repeated; all by default")] = None,
@@ -51,6 +46,7 @@ def train(
     finish(done[0].parents[1] if len(done) > 1 else done[0], next_command)
 
 
+@command("python run.py folds exp042")
 def folds(
     experiment: Experiment,
     budget: Budget = None,
