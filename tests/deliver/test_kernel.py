@@ -16,11 +16,10 @@ from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.data.sources import source_class
-from heldout.deliver.kernel.budget import Budget, limits
 from heldout.deliver.kernel.bundle import read_bundle
-from heldout.deliver.kernel.failsafe import FailSafe
 from heldout.deliver.kernel.notebook import slug_of
-from heldout.deliver.kernel.replay import OFFLINE, Replay, compare, replay
+from heldout.deliver.kernel.replay import OFFLINE, Budget, Replay, compare, limits, replay
+from heldout.deliver.kernel.runtime import FailSafe
 from heldout.deliver.kernel.runtime import run as run_kernel
 from heldout.errors import UserError
 

@@ -7,8 +7,7 @@ import json
 import pandas as pd
 import pytest
 
-from heldout.deliver.submission.check import check
-from heldout.deliver.submission.sample import arrange, case_names, empty_text, read_sample
+from heldout.deliver.submission.form import arrange, case_names, check, empty_text, read_sample
 from heldout.errors import UserError
 
 ONE, TWO = ("tumor",), ("small", "large")

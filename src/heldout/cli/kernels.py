@@ -80,9 +80,9 @@ def kernel(
 
     from heldout.blend.verify import open_decision
     from heldout.config import load
-    from heldout.deliver.kernel.budget import Budget, limits
     from heldout.deliver.kernel.export import export
     from heldout.deliver.kernel.notebook import Kernel
+    from heldout.deliver.kernel.replay import Budget, limits
     from heldout.deliver.kernel.rsna2025.server import is_served
 
     decision = open_decision(name).decision

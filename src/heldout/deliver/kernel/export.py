@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from heldout import files
 from heldout.blend.decision import Decision
 from heldout.config import load
+from heldout.data.cases import open_dataset
+from heldout.data.dataset import Dataset
+from heldout.data.sources import as_list, source_class
 from heldout.deliver.kernel.bundle import complete_bundle, read_bundle, write_bundle
-from heldout.deliver.kernel.local import local_rows, local_submission, some_cases
 from heldout.deliver.kernel.notebook import Kernel, write_dataset_metadata, write_notebook
 from heldout.deliver.kernel.packages import check_packages
 from heldout.deliver.kernel.replay import Replay, replay
-from heldout.deliver.kernel.rsna2025.server import check_served
+from heldout.deliver.kernel.rsna2025.hidden_set import loses_places
+from heldout.deliver.kernel.rsna2025.server import ID, as_row, check_served
+from heldout.deliver.submission.form import case_names, ids_of, read_sample
+from heldout.errors import UserError
+
+CASES = 8  # of the dataset, to replay on
 
 
 @dataclass(frozen=True)
@@ -70,3 +81,83 @@ def export(decision: Decision, kernel: Kernel, cases: Path | None = None, wheels
             target.rename(Path(temporary) / "before")
         draft.rename(target)
     return Export(target, shown, wanted, tuple(carried), tuple(missing))
+
+
+def local_submission(decision: Decision, folder: Path, stem: Path) -> Path:
+    """Submission for a folder of cases, by the pipeline that ``submit`` uses."""
+    from heldout.blend.apply import apply_decision
+    from heldout.deliver.submission.write import SubmissionWriter
+
+    config = load(decision.members[0].spec)
+    source = source_class(config.source)(folder, **config.source_options)
+    writer = SubmissionWriter(decision, source.loose(folder), folder)
+    rows = writer.cases.to_dict("records")
+    images = writer.watch((row["case_id"], source.read_image(row, salvage=True)) for row in rows)
+    return writer.write(apply_decision(decision, images), stem)
+
+
+def local_rows(decision: Decision, folder: Path, stem: Path) -> Path:
+    """The rows a server should give for a folder of series folders, predicted from their files as they are.
+
+    Series whose frames lose their places in the hidden set are named and left out: they rightly come out otherwise.
+
+    Raises:
+        UserError: there is no series to compare.
+    """
+    from heldout.blend.apply import apply_decision
+
+    config = load(decision.members[0].spec)
+    source = source_class(config.source)(folder, **config.source_options)
+    every = sorted(place for place in folder.iterdir() if place.is_dir()) if folder.is_dir() else []
+    places = [place for place in every if not loses_places(place)]
+    if places != every:
+        odd = sorted({place.name for place in every} - {place.name for place in places})
+        print(
+            f"{len(odd)} of {len(every)} series, such as {odd[0]}, are asked for but not compared: hidden multi-frame "
+            "files do not say where their frames lie"
+        )
+    images = ((place.name, source.read_image({"image": as_list(place)}, salvage=True)) for place in places)
+    rows = [as_row(result.scores, decision) for result in apply_decision(decision, images)]
+    if not rows:
+        what = "holds multi-frame series only, which cannot be compared" if every else "holds no series"
+        raise UserError(f"{folder} {what}: --replay-on wants a folder of series folders here")
+    table = pd.concat(rows, ignore_index=True)
+    table.insert(0, ID, [place.name for place in places])
+    path = stem.with_name(f"{stem.name}.csv")
+    files.write_text(path, table.to_csv(index=False))
+    return path
+
+
+def some_cases(decision: Decision, folder: Path, mode: str) -> Path:
+    """Copy a few raw images of the dataset, those to submit first, under their own names; for a server, series.
+
+    Raises:
+        UserError: the images are no files of their own.
+    """
+    config = load(decision.members[0].spec)
+    dataset = open_dataset(config)
+    submit = dataset.part("submit")
+    parts = [submit] if config.sample_submission is not None else [submit, dataset.part("train")]
+    rows = pd.concat(parts).head(CASES).to_dict("records")
+    for row in rows:
+        for path in dataset.source.paths(row["image"]):
+            target = folder / (path.name if mode == "server" else path.relative_to(dataset.source.root))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                shutil.copytree(path, target)
+            elif path.is_file():
+                shutil.copyfile(path, target)
+            else:
+                raise UserError(f"{path} is not a file of its own: name a folder of cases with --replay-on")
+    if config.sample_submission is not None:
+        _shorten_sample(dataset, rows, config.sample_submission, folder)
+    return folder
+
+
+def _shorten_sample(dataset: Dataset, rows: list[dict[str, Any]], name: str, folder: Path) -> None:
+    """Copy those rows of the sample submission that name the cases."""
+    sample = read_sample(dataset.source.root / name)
+    chosen = {row["case_id"] for row in rows}
+    names = case_names(dataset.part("submit"), sample, dataset.classes)
+    ids = ids_of([shown for shown, case_id in names.items() if case_id in chosen], sample, dataset.classes)
+    files.write_text(folder / name, sample[sample.iloc[:, 0].isin(ids)].to_csv(index=False))

@@ -16,8 +16,16 @@ from heldout.data.image import Image
 from heldout.data.readers import format_of
 from heldout.deliver.masks import mask_files
 from heldout.deliver.submission import rle
-from heldout.deliver.submission.check import check, read_submission
-from heldout.deliver.submission.sample import arrange, asked_for, case_names, empty_text, image_paths, read_sample
+from heldout.deliver.submission.form import (
+    arrange,
+    asked_for,
+    case_names,
+    check,
+    empty_text,
+    image_paths,
+    read_sample,
+    read_submission,
+)
 from heldout.errors import UserError
 from heldout.tasks import load_task
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from heldout.blend.decision import Decision
 from heldout.data.sources import as_list, identifier, source_class
 from heldout.data.sources.rsna_aneurysm import LOCATIONS, PRESENT, RsnaAneurysm
-from heldout.deliver.kernel.failsafe import MOST_FAILURES, FailSafe
-from heldout.deliver.kernel.runtime import open_bundle, write_log
+from heldout.deliver.kernel.runtime import MOST_FAILURES, FailSafe, open_bundle, write_log
 from heldout.errors import UserError
 
 if TYPE_CHECKING:

@@ -1,16 +1,20 @@
-"""The sample submission of a competition: read, matched with the cases, and held against what is to be written."""
+"""The form of a submission: read the sample, match its ids with the cases, arrange the values, check the file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
 import pandas as pd
 
 from heldout.data.sources import identifier
+from heldout.deliver.submission import rle
 from heldout.errors import UserError
+
+AGAIN = "write it again with `submit`"
 
 
 def read_sample(path: Path) -> pd.DataFrame:
@@ -153,3 +157,92 @@ def has_class_column(sample: pd.DataFrame) -> bool:
 
 def _has_class_suffix(sample: pd.DataFrame, classes: tuple[str, ...]) -> bool:
     return len(sample.columns) == 2 and len(classes) > 1
+
+
+def read_submission(source: IO[str] | str, name: str) -> pd.DataFrame:
+    """Read a submission as text, so that an id ``001`` stays ``001`` and an empty mask stays empty.
+
+    Raises:
+        UserError: it is missing or no CSV table.
+    """
+    try:
+        return pd.read_csv(source, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise UserError(f"submission {name} does not exist: write it with `submit`") from None
+    except OSError as error:
+        raise UserError(f"submission {name} cannot be read ({error.strerror}): name the CSV file itself") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"submission {name} is not a CSV table ({str(error).strip()}): {AGAIN}") from None
+
+
+def check(
+    table: pd.DataFrame,
+    expected: pd.DataFrame | None,
+    form: str,
+    sizes: Mapping[str, tuple[int, int]] | None = None,
+    name: str = "the submission",
+) -> None:
+    """Refuse a table that a competition would not score as meant.
+
+    Args:
+        table: The submission.
+        expected: A table with its columns, ids and order, such as the sample submission; None where nothing is known.
+        form: ``csv`` (probabilities) or ``rle``.
+        sizes: (H, W) of the image behind a row, by the row's id; masks of other rows are only read, not placed.
+        name: What messages call the table.
+
+    Raises:
+        UserError: naming the row (2 is the first below the header), the column and the remedy.
+    """
+    if expected is not None and list(table.columns) != list(expected.columns):
+        raise UserError(f"{name} has columns {list(table.columns)}, the sample {list(expected.columns)}: {AGAIN}")
+    keys = [column for column in table.columns[:2] if column in ("id", "class")] or [table.columns[0]]
+    if expected is not None:
+        keys = list(expected.columns[: 2 if has_class_column(expected) else 1])
+    _check_ids(table[keys].astype(str), None if expected is None else expected[keys].astype(str), name)
+    ids = table[keys[0]].astype(str)
+    for column in [column for column in table.columns if column not in keys]:
+        for row, (one, value) in enumerate(zip(ids, table[column], strict=True), start=2):
+            problem = _problem(value, form, (sizes or {}).get(one))
+            if problem:
+                raise UserError(f"{name} row {row}, id {one!r}, column {column}: {problem}; {AGAIN}")
+
+
+def _check_ids(keys: pd.DataFrame, expected: pd.DataFrame | None, name: str) -> None:
+    repeated = keys.duplicated()
+    if repeated.any():
+        row = int(np.flatnonzero(repeated)[0])
+        raise UserError(f"{name} row {row + 2} repeats id {keys.iloc[row, 0]!r}: every id may occur once")
+    if expected is None or keys.equals(expected.reset_index(drop=True)):
+        return
+    found, wanted = (list(frame.itertuples(index=False, name=None)) for frame in (keys, expected))
+    if missing := sorted(set(wanted) - set(found)):
+        raise UserError(f"{name} lacks id {' '.join(missing[0])!r} ({len(missing)} in all): {AGAIN}")
+    if unknown := sorted(set(found) - set(wanted)):
+        raise UserError(f"{name} has id {' '.join(unknown[0])!r}, which the sample does not ask for: {AGAIN}")
+    row = next(number for number, pair in enumerate(zip(found, wanted, strict=True)) if pair[0] != pair[1])
+    raise UserError(f"{name} row {row + 2}: the order of the ids differs from the sample's: {AGAIN}")
+
+
+def _problem(value: object, form: str, size: tuple[int, int] | None) -> str:
+    """What is wrong with a value; empty where nothing is."""
+    if form == "csv":
+        text = str(value)
+        try:
+            number = float(text)
+        except ValueError:
+            return f"{value!r} is not a number"
+        if not text.isascii() or "_" in text:  # Python reads them, a competition does not
+            return f"{value!r} is not a number"
+        return "" if np.isfinite(number) and 0 <= number <= 1 else f"probability {value} lies outside 0 ... 1"
+    text = str(value)
+    if text == "-1":
+        return ""
+    try:
+        if size is None:
+            rle.runs(text)
+        elif rle.encode(rle.decode(text, size)) != text:
+            return f"run-length text {text[:40]!r} could be written with fewer or tidier runs"
+    except UserError as error:
+        return str(error)
+    return ""
