@@ -72,7 +72,8 @@ def file_state(path: Path) -> tuple[int, int]:
 
 def unreadable(path: Path, error: OSError) -> BadFile:
     """What is said of a file or folder that the system does not hand out."""
-    return BadFile(f"{path} cannot be read ({error.strerror}): restore it or its permissions")
+    what = "it" if path.is_dir() else "the file"
+    return BadFile(f"{path} cannot be read ({error.strerror}): restore {what} or its permissions")
 
 
 def check_labels(where: object, array: np.ndarray) -> None:

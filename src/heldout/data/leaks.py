@@ -109,20 +109,14 @@ def _equal_rows(values: np.ndarray) -> list[np.ndarray]:
 
 
 def _sets(links: list[tuple[str, str]]) -> list[list[str]]:
-    """Connected components of a graph, each sorted, by union-find; loops ``(a, a)`` give a set of one."""
-    parent: dict[str, str] = {}
+    """Connected components of a graph, each sorted; loops ``(a, a)`` give a set of one."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(node: str) -> str:
-        parent.setdefault(node, node)
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    for left, right in links:
-        a, b = sorted((root(left), root(right)))
-        parent[b] = a
-    components: dict[str, list[str]] = {}
-    for node in parent:
-        components.setdefault(root(node), []).append(node)
-    return sorted(sorted(members) for members in components.values())
+    if not links:
+        return []
+    names, ends = np.unique(np.array(links), return_inverse=True)
+    left, right = ends.reshape(-1, 2).T
+    graph = coo_array((np.ones(len(left), bool), (left, right)), shape=(len(names), len(names)))
+    _, labels = connected_components(graph, directed=False)
+    return sorted(sorted(names[labels == number].tolist()) for number in range(labels.max() + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import zlib
 from pathlib import Path
@@ -15,7 +16,7 @@ from nibabel.wrapstruct import WrapStructError
 from heldout.data.image import BadFile, Image, check_labels, invertible, read_bytes
 
 MAX_BYTES = 2**33
-_CHUNK = 2**22
+_SLACK = 2**22  # bytes that may follow the voxels
 _HEAD = 544  # the larger of the two headers, with its four extension bytes
 _MILLIMETERS = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # of a spatial unit of the header; an unknown one counts as mm
 _MOST_COMPRESSED = 1032  # deflate cannot shrink data further than this
@@ -71,20 +72,20 @@ def read_header(path: Path) -> tuple[Any, Any]:
         BadFile: the file is missing or its header is damaged.
     """
     head = read_bytes(path, 2**16)
-    whole = _inflate(path, head, _HEAD) if head.startswith(b"\x1f\x8b") else head
-    return _header(path, bytes(whole[:_HEAD]))
+    return _header(path, _inflate(path, head, _HEAD) if head.startswith(b"\x1f\x8b") else head[:_HEAD])
 
 
 def _load(path: Path) -> Any:
     """Parse a file whose header and stream agree."""
     raw = read_bytes(path)
     zipped = raw.startswith(b"\x1f\x8b")
-    head = _inflate(path, raw, _HEAD)[:_HEAD] if zipped else raw[:_HEAD]
-    header, kind = _header(path, bytes(head))
+    header, kind = _header(path, _inflate(path, raw, _HEAD) if zipped else raw[:_HEAD])
     expected = _expected_bytes(path, header)
     if zipped and expected > len(raw) * _MOST_COMPRESSED:
         raise BadFile(f"{path} claims {expected} bytes of voxels, more than its {len(raw)} bytes can hold: restore it")
-    data = _inflate(path, raw, None, expected + _CHUNK) if zipped else raw
+    data = _inflate(path, raw, expected + _SLACK) if zipped else raw
+    if len(data) == expected + _SLACK:
+        raise BadFile(f"{path} holds more data than its header claims: restore it from its source")
     if len(data) < expected:
         raise BadFile(f"{path} is truncated: {expected - len(data)} of {expected} bytes are missing; restore it")
     try:
@@ -93,35 +94,24 @@ def _load(path: Path) -> Any:
         raise BadFile(f"{path} has a damaged NIfTI header ({error}): restore it from its source") from None
 
 
-def _inflate(path: Path, raw: bytes, stop: int | None, limit: int = MAX_BYTES) -> bytearray:
-    """Decompress gzip data: the first ``stop`` bytes, or all of it to the end of the stream, where the CRC stands."""
-    data, position = bytearray(), 0
+def _inflate(path: Path, raw: bytes, limit: int) -> bytes:
+    """At most ``limit`` bytes of a gzip stream; one that is shorter is read to its end, where its checksum stands."""
     try:
-        while position < len(raw) and raw[position : position + 2] == b"\x1f\x8b":
-            member = zlib.decompressobj(wbits=31)
-            piece = raw[position:] if position else raw
-            while not member.eof:
-                data += member.decompress(piece, _CHUNK if stop is None else stop)
-                if stop is not None and len(data) >= stop:
-                    return data
-                if len(data) > limit:
-                    raise BadFile(f"{path} holds more data than its header claims: restore it from its source")
-                piece = member.unconsumed_tail
-                if not piece and not member.eof:
-                    raise BadFile(f"{path} is truncated: its gzip stream ends early; restore it from its source")
-            position = len(raw) - len(member.unused_data)
-    except zlib.error as error:
+        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as stream:
+            return stream.read(limit)
+    except EOFError:
+        raise BadFile(f"{path} is truncated: its gzip stream ends early; restore it from its source") from None
+    except (zlib.error, OSError) as error:
         raise BadFile(f"{path} is damaged ({error}): restore it from its source") from None
-    return data
 
 
 def _header(path: Path, head: bytes) -> tuple[Any, Any]:
-    if head[344:348] in (b"ni1\0",) or head[4:8] == b"ni2\0":
+    if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
         raise BadFile(f"{path} is a header without voxels (.hdr/.img pair): convert the pair to one .nii.gz file")
     kind = nibabel.Nifti2Image if head[4:8] == b"n+2\0" else nibabel.Nifti1Image
     size = kind.header_class.sizeof_hdr
     try:
-        header = kind.header_class(bytes(head[:size]), check=False)
+        header = kind.header_class(head[:size], check=False)
         header.get_data_dtype()
     except (HeaderDataError, WrapStructError, ValueError, KeyError) as error:
         raise BadFile(f"{path} has a damaged NIfTI header ({error}): restore it from its source") from None

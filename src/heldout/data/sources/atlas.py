@@ -7,14 +7,11 @@ algorithms, Scientific Data 9 (2022).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from heldout.data.sources import Source, as_list
-from heldout.data.sources.bids import by_name, case_ids, masks_of, stem_of, subject_of, suffix_of, unused
+from heldout.data.sources.bids import BidsLesions, by_name, case_ids, masks_of, stem_of, subject_of, suffix_of, unused
 from heldout.errors import UserError
 
 MASK = "_label-L_desc-T1lesion_mask"
@@ -22,20 +19,13 @@ _MASKS = re.compile(r"_label-[A-Za-z0-9]+_desc-T1lesion[-_]?\d*_mask([-_]?\d+)?"
 _MASK_LIKE = re.compile(r"(^|[_-])(mask|gold_?standard)([_-]|$)", re.IGNORECASE)
 
 
-class Atlas(Source):
+class Atlas(BidsLesions):
     """One lesion class; a T1 without a mask, such as those of the folder ``Testing``, is unlabeled.
 
     Any depth of folders will do (``Training/R001/sub-r001s001/ses-1/anat/...``), flat ones too. All sessions of a
     subject are one patient; a file that names no subject is a patient of its own. Several masks of a case, such as
     ``*_desc-T1lesion2_mask.nii.gz``, are merged.
     """
-
-    classes: tuple[str, ...] = ("lesion",)
-    dimensions = 3
-
-    def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
-        """Union (1, X, Y, Z) of a case's masks; see :meth:`Source.read_mask`."""
-        return super().read_mask(row).max(axis=0, keepdims=True)
 
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
         volumes = self.image_files(self.root)
@@ -50,13 +40,7 @@ class Atlas(Source):
             used.update(own)
             if not own and "training" in name.as_posix().lower():
                 found.append(f"{case_id}: {name} has no mask *{MASK}.nii.gz and counts as unlabeled")
-            yield {
-                "case_id": case_id,
-                "patient_id": subject_of(name) or case_id,
-                "image": as_list(name.as_posix()),
-                "mask": as_list(*(mask.relative_to(self.root).as_posix() for mask in own)) if own else "",
-                "split": "" if own else "submit",
-            }
+            yield self._row(case_id, path, [path], own)
         orphans = sorted(path for paths in masks.values() for path in paths if path not in used)
         found += [f"{path.relative_to(self.root)} is a mask without its own image" for path in orphans]
         found += unused(volumes, used | set(orphans), self.root)

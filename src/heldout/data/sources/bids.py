@@ -6,14 +6,42 @@ Reference: Gorgolewski et al., The brain imaging data structure, Scientific Data
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from heldout.data.sources.layout import unique_ids
+import numpy as np
+
+from heldout.data.sources import Source, as_list, unique_ids
 
 _SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)", re.ASCII)
 _SESSION = re.compile(r"(?:^|[/_])(ses-[A-Za-z0-9]+)", re.ASCII)
 _VOLUME = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+
+
+class BidsLesions(Source):
+    """Volumes with one lesion class; several masks of a case are merged."""
+
+    classes: tuple[str, ...] = ("lesion",)
+    dimensions = 3
+
+    def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
+        """Union (1, X, Y, Z) of a case's masks; see :meth:`Source.read_mask`."""
+        return super().read_mask(row).max(axis=0, keepdims=True)
+
+    def _row(self, case_id: str, path: Path, images: Sequence[Path], masks: Sequence[Path]) -> dict[str, Any]:
+        """Row of the index of a case, which is unlabeled where it has no mask."""
+
+        def names(paths: Sequence[Path]) -> str:
+            return as_list(*(one.relative_to(self.root).as_posix() for one in paths))
+
+        return {
+            "case_id": case_id,
+            "patient_id": subject_of(path.relative_to(self.root)) or case_id,
+            "image": names(images),
+            "mask": names(masks) if masks else "",
+            "split": "" if masks else "submit",
+        }
 
 
 def stem_of(path: Path) -> str:

@@ -19,23 +19,31 @@ import numpy as np
 
 from heldout.data import readers
 from heldout.data.image import BadFile, Image
-from heldout.data.sources import Source, as_list
-from heldout.data.sources.bids import by_name, case_ids, masks_of, nearest, stem_of, subject_of, suffix_of, unused
+from heldout.data.sources import as_list
+from heldout.data.sources.bids import (
+    BidsLesions,
+    by_name,
+    case_ids,
+    masks_of,
+    nearest,
+    stem_of,
+    subject_of,
+    suffix_of,
+    unused,
+)
 from heldout.data.sources.layout import IMAGE_ENDINGS
 from heldout.errors import UserError
 
 _MASKS = re.compile(r"(_desc-[A-Za-z]*\d+)?_(msk([-_]?\d+)?|mask[-_]?\d+)")
 
 
-class Isles(Source):
+class Isles(BidsLesions):
     """One lesion class; the channels are DWI and ADC, and with ``flair = True`` the FLAIR on the grid of the DWI.
 
     The FLAIR was acquired on a grid of its own: it is interpolated linearly, by the affines of both, and 0 outside.
     Several masks of a case, such as ``*_desc-2_msk.nii.gz`` or ``*_mask-2.nii.gz``, are merged.
     """
 
-    classes = ("lesion",)
-    dimensions = 3
     caveats = ("Channels are taken to be registered by their affines: nobody moved the FLAIR to fit the DWI.",)
     defaults: ClassVar[dict[str, Any]] = {"flair": False}
 
@@ -49,10 +57,6 @@ class Isles(Source):
         if len(flair.array) != 1:
             raise BadFile(f"{paths[2]} holds {len(flair.array)} volumes: a FLAIR is one")
         return Image(np.concatenate([image.array.astype(np.float32), _on_grid_of(image, flair)]), image.affine)
-
-    def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
-        """Union (1, X, Y, Z) of a case's masks; see :meth:`Source.read_mask`."""
-        return super().read_mask(row).max(axis=0, keepdims=True)
 
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
         volumes = self.image_files(self.root)
@@ -68,13 +72,7 @@ class Isles(Source):
             used.update((*files, *own))
             if not own:
                 found.append(f"{case_id}: there is no {stem_of(path).rpartition('_')[0]}_msk.nii.gz; it is unlabeled")
-            yield {
-                "case_id": case_id,
-                "patient_id": subject_of(path.relative_to(self.root)) or case_id,
-                "image": as_list(*(file.relative_to(self.root).as_posix() for file in files)),
-                "mask": as_list(*(mask.relative_to(self.root).as_posix() for mask in own)) if own else "",
-                "split": "" if own else "submit",
-            }
+            yield self._row(case_id, path, files, own)
         found += unused(volumes, used, self.root)
 
     def _loose_rows(self, folder: Path) -> Iterator[dict[str, Any]]:
