@@ -90,7 +90,6 @@ def test_listings_print_json_and_nothing_else(home, capsys):
     assert all(row["error"] is None for row in rows.values())
 
 
-@pytest.mark.slow
 def test_an_interrupt_is_one_line_and_exit_code_130(home):
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(

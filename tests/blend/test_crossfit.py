@@ -23,7 +23,6 @@ def noise(members=10, cases=120, folds=4, seed=0, metric="roc_auc", signal=0.0):
     return LabelObjective(frame, ("a",), metric, scores, False)
 
 
-@pytest.mark.slow
 def test_noise_looks_good_in_sample_and_reads_as_chance_when_cross_fitted():
     # Few repeats scatter; the mean of twenty is held to its bar by benchmarks/optimism.py.
     found = [crossfit(noise(cases=240, seed=seed), Plan(trials=150, seed=seed)).scores for seed in range(4)]

@@ -131,7 +131,7 @@ def test_a_first_stage_on_another_fold_table_is_refused(home):
     path = fit_folder("exp911", 0, 1) / "run.json"
     record = json.loads(path.read_text()) | {"fold_hash": "0" * 64}
     path.write_text(json.dumps(record))
-    with pytest.raises(UserError, match=r"exp916 cannot stand on .*fold1, which was trained on other folds"):
+    with pytest.raises(UserError, match=r"exp916 cannot use .*fold1, which was trained on other folds"):
         first_stage_of("exp916")
 
 

@@ -14,8 +14,6 @@ from heldout.blend.verify import verify
 from heldout.cli import run
 from heldout.errors import UserError
 
-pytestmark = pytest.mark.slow
-
 SPEC = "exp004+dataset=tiny,epochs=1,seeds=(0,1),source_options={'patients':24,'size':32},steps_per_epoch=2,tta=hv"
 FIRST, SECOND = f"{SPEC}/seed0", f"{SPEC}/seed1"
 # two members of two folds each: 4 networks that see 4 views each

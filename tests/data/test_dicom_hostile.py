@@ -223,7 +223,7 @@ print(volumes, complaints, peak)
 """
 
 
-@pytest.mark.parametrize("count", [90, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [90, 500])
 def test_mutated_files_give_a_volume_or_a_complaint(tmp_path, count):
     (tmp_path / "good").mkdir()
     (tmp_path / "bad").mkdir()

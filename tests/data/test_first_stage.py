@@ -83,5 +83,5 @@ def test_a_truncated_image_takes_the_part_of_the_map_that_it_has():
 
 def test_a_map_of_another_grid_is_refused():
     array = np.ones((1, 10, 20), np.uint8)
-    with pytest.raises(BadFile, match=r"map has the shape \(10, 10\), the image \(10, 20\)"):
+    with pytest.raises(BadFile, match=r"map of the first stage has the shape \(10, 10\), the image \(10, 20\)"):
         prepare_image(Image(array), toy_config(), FirstStageMap(array[..., :10], "channel", 0.5))

@@ -16,7 +16,7 @@ import pytest
 from heldout.cli import run
 from heldout.deliver.submission.rle import decode
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.journey
 
 IMAGES = "exp001+dataset=tiny,epochs=2,seeds=(0,),source_options={'patients':14,'size':48}"
 CHILD = IMAGES.replace("epochs=2", "epochs=1")

@@ -23,7 +23,7 @@ from heldout.deliver.kernel.runtime import FailSafe
 from heldout.deliver.kernel.runtime import run as run_kernel
 from heldout.errors import UserError
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.journey
 
 SPEC = "exp001+dataset=tiny,epochs=1,seeds=(0,),source_options={'patients':14,'size':48},steps_per_epoch=2"
 

@@ -18,7 +18,7 @@ from heldout.deliver.kernel.rsna2025.server import COLUMNS, SeriesServer
 from heldout.errors import UserError
 from tests.data import dicom_toy
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.journey
 
 SPEC = "exp052+dataset=tiny,epochs=1,folds=(0,),source_options={'patients':40,'size':16,'slices':8},steps_per_epoch=1"
 

@@ -44,7 +44,7 @@ def write_dataset(folder, header: str) -> None:
     sample.to_csv(folder / "sample_submission.csv", index=False)
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 def test_a_reader_gets_from_images_to_a_submission(tmp_path):
     for name in ("run.py", "src", "exps"):
         copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy

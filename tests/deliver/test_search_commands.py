@@ -11,7 +11,7 @@ from heldout.cli import run
 SPEC = "exp004+dataset=tiny,epochs=1,source_options={'patients':40,'images_per_patient':1,'size':32}"
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 def test_a_search_ends_with_values_and_the_next_command(home, monkeypatch, capsys):
     monkeypatch.delenv("HELDOUT_DATA", raising=False)
     assert run(["search", SPEC, "--trials", "2", "--inner-folds", "2"]) == 0
@@ -27,7 +27,7 @@ def test_a_search_ends_with_values_and_the_next_command(home, monkeypatch, capsy
     [
         (["search", "exp030", "--fold", "9"], "exp030 has no fold 9: it has 0 ... 4"),
         (["search", "exp030", "--trials", "0"], "--trials"),
-        (["search", "exp035"], "exp035 stands on first_stage = 'exp030'"),
+        (["search", "exp035"], "exp035 uses first_stage = 'exp030'"),
         (["pack", "exp001"], "missing option '--output'"),
         (["unpack", "nowhere.pack"], "nowhere.pack does not exist: name a file that `pack` wrote"),
         (["full", "hippocampi"], "no family 'hippocampi'"),

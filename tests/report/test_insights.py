@@ -109,7 +109,6 @@ def test_operations_are_two_per_multiplication():
     assert count_flops(nn.Conv2d(3, 8, 3, padding=1), torch.zeros(1, 3, 10, 12)) == 2 * 8 * 3 * 9 * 10 * 12
 
 
-@pytest.mark.slow
 def test_predict_writes_uncertainty_columns_and_a_map_per_case(home, monkeypatch, tmp_path):
     monkeypatch.delenv("HELDOUT_DATA", raising=False)
     assert run([MASKS]) == 0

@@ -124,7 +124,6 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(squares, monkeypatch, override
     pd.testing.assert_frame_equal(metrics(folder), kept[1])
 
 
-@pytest.mark.slow
 def test_killed_by_the_system_and_resumed(squares):
     command = [sys.executable, "-c", "from tests.train.exp901 import main; main()"]
     overrides = {"epochs": 30, "workers": 1, "validate_every": 5}
@@ -291,7 +290,6 @@ class Adrenal3D(Classify3D):
     workers = 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("task", [Lesion3D, Adrenal3D])
 def test_volumes(monkeypatch, tmp_path, task):
     folder = toy.install(monkeypatch, tmp_path).with_name("volumes")

@@ -34,7 +34,7 @@ TECHNIQUES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.journey
 @pytest.mark.parametrize("fields", TECHNIQUES.values(), ids=TECHNIQUES)
 def test_killed_by_the_system_and_resumed(squares, experiments, fields):
     write_squares(squares.parent / "raw" / "squares", 30, unlabeled=6)

@@ -34,7 +34,7 @@ def test_folds_that_began_from_another_file_are_refused(squares, experiments):
     assert runs.read_config(folder).made_from == {"encoder_weights": files.sha256_file(path)}
     begun = path.read_bytes()
     save_file({name: tensor + 1 for name, tensor in load_file(path).items()}, path)
-    with pytest.raises(UserError, match=r"fold0 was begun from pretrained .*: restore .*begin\.safetensors"):
+    with pytest.raises(UserError, match=r"fold0 was started from pretrained .*: restore .*begin\.safetensors"):
         fit_fold(config, open_dataset(config), 1, 0, quiet=True)
     assert fit_fold(config, open_dataset(config), 0, 0, quiet=True) == folder  # a finished fold stays valid
     path.write_bytes(begun)
