@@ -38,6 +38,7 @@ def measure(spec: str, shape: tuple[int, ...], fields: dict[str, Any], keep: boo
     import torch
 
     from heldout.train.parts import build_parts
+    from heldout.train.step import train_step
 
     os.environ[SWITCH] = str(int(keep))
     keep_freed_memory()
@@ -55,13 +56,7 @@ def measure(spec: str, shape: tuple[int, ...], fields: dict[str, Any], keep: boo
     end = time.perf_counter() + seconds
     while len(found) < WARM_UP + 2 or time.perf_counter() < end:
         begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
-        samples = parts.to_device(dict(batch), 0)
-        with parts.forward_guard():
-            outputs = config.as_outputs(parts.model(samples["image"]))
-        parts.fabric.backward(parts.loss(outputs, samples))
-        parts.optimizer.step()
-        parts.optimizer.zero_grad()
-        parts.average.update()
+        train_step(config, parts, dict(batch), seed=0)
         after = resource.getrusage(resource.RUSAGE_SELF)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         found.append((time.perf_counter() - begun, cpu, after.ru_minflt - before.ru_minflt))
@@ -74,7 +69,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each variant")
     arguments = parser.parse_args()
-    import heldout.train.parts  # noqa: F401 - imported once, before the processes fork
+    import heldout.train.step  # noqa: F401 - imported once, before the processes fork
 
     context = multiprocessing.get_context("fork")
     rows: list[Measurement] = []
@@ -101,7 +96,11 @@ def main() -> int:
                         True,
                     ),
                 ]
-    return record("allocator", rows, "Synthetic batches, two threads. Processor times decide. The bar of 0.97 leaves room for noise.")
+    return record(
+        "allocator",
+        rows,
+        "Synthetic batches, two threads. Processor times decide. The bar of 0.97 leaves room for noise.",
+    )
 
 
 if __name__ == "__main__":

@@ -29,6 +29,14 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="override a field; may be repeated")
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="set unreadable cases aside, in a list with reasons")]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        metavar="N",
+        min=0.01,
+        help="train as many epochs as fit into N minutes a fold: measured once, recorded, and the same for every fold",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 
 

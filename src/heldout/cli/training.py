@@ -10,6 +10,7 @@ from heldout.cli.shared import (
     AsJson,
     Budget,
     Experiment,
+    Minutes,
     Settings,
     SkipBad,
     choose,
@@ -33,11 +34,21 @@ def train(
     budget: Budget = None,
     settings: Settings = None,
     skip_bad: SkipBad = False,
+    minutes: Minutes = None,
 ) -> None:
     """Train the missing folds and seeds of an experiment, and predict each held-out fold."""
     config = configure(experiment, budget, settings, skip_bad)
     chosen_folds = choose(fold, config.fold_list, "fold", config.spec)
     chosen_seeds = choose(seed, config.seeds, "seed", config.spec)
+
+    if minutes is not None:
+        from heldout.train.minutes import within_minutes
+
+        config, record = within_minutes(config, minutes, chosen_seeds[0], chosen_folds[0])
+        print(
+            f"{config.spec}: {record.epochs} epochs of {record.steps} steps fit into {minutes:g} minutes at "
+            f"{record.step_seconds:g} s a step ({record.machine}, {record.measured})"
+        )
 
     from heldout.train.experiment import run_experiment
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from heldout import files
 from heldout.data.dataset import Dataset
+from heldout.data.prepare import Prepared
 from heldout.errors import Diverged
 from heldout.metrics.registry import get_metric, get_ranking_metric
 from heldout.tasks import Task
@@ -36,6 +37,7 @@ from heldout.train.origins import Origins, find_origins
 from heldout.train.parts import TrainState, build_parts, seed_everything
 from heldout.train.record import PseudoLabelsRecord
 from heldout.train.results import write_results
+from heldout.train.step import train_step
 
 CHECK_EVERY = 16  # batches between looks at the loss: every look makes a GPU wait
 DRAW_EVERY = 60.0  # seconds between pictures of the curves
@@ -117,16 +119,9 @@ def _fit(
     quiet: bool,
     watch: Watch | None,
 ) -> None:
-    keep_freed_memory()
+    prepared, batches, parts = open_fold(config, dataset, key, origins, quiet=quiet)
     warm_start, pseudo = origins.warm_start, origins.pseudo_labels
     training, validation = dataset.fold_cases(key[1], config.case_fraction)
-    prepared = with_first_stage(dataset, config, progress=not quiet)
-    everything, shown = training, prepared
-    if pseudo is not None:
-        everything = pd.concat([training, pseudo.rows], ignore_index=True)
-        shown = pseudo.join(prepared, dataset, config, progress=not quiet)
-    batches = Batches(config, dataset, shown, everything, key, pin_memory=torch.cuda.is_available())
-    parts = build_parts(config, dataset, batches.labels, key, len(batches), warm_start)
     begun = None if warm_start is None else warm_start.describe(parts.network)
     labels = None
     if pseudo is not None:
@@ -143,6 +138,21 @@ def _fit(
         batches.close()
         history.draw_curves(folder, progress.rows, label, config.metric, progress.best_epoch)
         write_results(folder, key, parts, held_out, progress, display, begun, labels)
+
+
+def open_fold(
+    config: Task, dataset: Dataset, key: tuple[int, int], origins: Origins, *, quiet: bool
+) -> tuple[Prepared, Batches, TrainState]:
+    """Prepared arrays, training batches and, as training starts with them, the parts of the fold ``key[1]``."""
+    keep_freed_memory()
+    training, _ = dataset.fold_cases(key[1], config.case_fraction)
+    prepared = with_first_stage(dataset, config, progress=not quiet)
+    everything, shown, pseudo = training, prepared, origins.pseudo_labels
+    if pseudo is not None:
+        everything = pd.concat([training, pseudo.rows], ignore_index=True)
+        shown = pseudo.join(prepared, dataset, config, progress=not quiet)
+    batches = Batches(config, dataset, shown, everything, key, pin_memory=torch.cuda.is_available())
+    return prepared, batches, build_parts(config, dataset, batches.labels, key, len(batches), origins.warm_start)
 
 
 def _train(fold: Fold) -> None:
@@ -193,26 +203,12 @@ def _run_epoch(fold: Fold) -> tuple[float, float]:
     mined = fold.progress.mined
     hard = read_hard_negatives(fold.folder, mined[-1], fold.batches.case_ids) if mined else []
     for step, samples in enumerate(fold.batches.epoch(epoch, hard)):
-        # seeded after the samples came, so that it does not matter which process made them
-        batch = parts.to_device(samples, seed_everything(*fold.key, epoch, "step", step))
         first = step - step % config.accumulate
         group = min(config.accumulate, length - first)
-        with parts.forward_guard():
-            outputs = config.as_outputs(parts.model(batch["image"]))
-        loss = parts.loss(outputs, batch)
-        parts.fabric.backward(loss / group)
-        unseen.append(loss.detach())
-        if step + 1 == first + group:
-            if config.gradient_clip is not None:
-                # float16 overflows now and then: its scaler skips such a step
-                parts.fabric.clip_gradients(
-                    parts.model, parts.optimizer, max_norm=config.gradient_clip, error_if_nonfinite=False
-                )
-            lr = float(parts.schedule.get_last_lr()[0])
-            parts.optimizer.step()
-            parts.optimizer.zero_grad()
-            parts.schedule.step()
-            parts.average.update()
+        lr = float(parts.schedule.get_last_lr()[0])
+        # seeded after the samples came, so that it does not matter which process made them
+        seed = seed_everything(*fold.key, epoch, "step", step)
+        unseen.append(train_step(config, parts, samples, seed, group, update=step + 1 == first + group))
         if len(unseen) == CHECK_EVERY or step + 1 == length:
             total += _finite_sum(unseen, epoch, step + 1 - len(unseen))
             unseen.clear()
