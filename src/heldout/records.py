@@ -45,11 +45,10 @@ class Record(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
 
-AnyRecord = TypeVar("AnyRecord", bound=Record)
 Value = TypeVar("Value")
 
 
-def read_record(path: Path, model: type[AnyRecord], schema: int, remedy: str) -> AnyRecord:
+def read_record(path: Path, model: type[Value], schema: int, remedy: str) -> Value:
     """Read the record of a JSON file.
 
     Args:
@@ -81,7 +80,7 @@ def _read(path: Path) -> bytes:
         raise UserError(f"{path} {'does not exist' if missing else f'cannot be read ({error.strerror})'}") from None
 
 
-def parse_record(data: bytes, name: str, model: type[AnyRecord], schema: int, remedy: str) -> AnyRecord:
+def parse_record(data: bytes, name: str, model: type[Value], schema: int, remedy: str) -> Value:
     """The record in the bytes of a JSON file; see :func:`read_record`.
 
     Raises:

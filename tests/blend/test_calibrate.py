@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from heldout.blend.calibrate import METHODS, apply_calibration, cross_fitted, fit_calibration, negative_log_likelihood
+from heldout.blend.records import Calibration
 from heldout.errors import UserError
 from heldout.metrics.calibration import expected_calibration_error, maximum_calibration_error, reliability_curve
 
@@ -36,12 +37,12 @@ def fit(method, truth, scores, patients, multiclass=False):
 
 def test_temperature_is_found_again():
     truth, scores, patients = cases(6000)
-    assert fit("temperature", truth, scores, patients)["maps"][0][0] == pytest.approx(3, rel=0.1)
+    assert fit("temperature", truth, scores, patients).maps[0][0] == pytest.approx(3, rel=0.1)
 
 
 def test_platt_finds_slope_and_shift():
     truth, scores, patients = cases(6000, temperature=2.0, shift=2.0)
-    slope, intercept = fit("platt", truth, scores, patients)["maps"][0]
+    slope, intercept = fit("platt", truth, scores, patients).maps[0]
     assert slope == pytest.approx(0.5, rel=0.15)
     assert intercept == pytest.approx(-1.0, rel=0.15)
 
@@ -78,7 +79,7 @@ def test_exclusive_classes_share_a_temperature_and_keep_their_order():
     truth = np.eye(3, dtype=bool)[[random.choice(3, p=p) for p in honest]]
     sharp = honest**3 / (honest**3).sum(1, keepdims=True)
     fitted = fit("temperature", truth, sharp, np.arange(3000).astype(str), multiclass=True)
-    assert fitted["maps"] == [[pytest.approx(3, rel=0.1)]]
+    assert fitted.maps == ((pytest.approx(3, rel=0.1),),)
     calibrated = apply_calibration(fitted, sharp)
     np.testing.assert_allclose(calibrated, honest, atol=0.05)
     np.testing.assert_array_equal(calibrated.argmax(1), sharp.argmax(1))
@@ -106,7 +107,7 @@ def test_maps_stay_probabilities_rise_and_survive_json(method, seed, classes, mu
         for k in range(classes):
             order = np.argsort(scores[:, k], kind="stable")
             assert (np.diff(calibrated[order, k]) >= -1e-12).all()
-    again = apply_calibration(json.loads(json.dumps(fitted)), scores)
+    again = apply_calibration(Calibration.model_validate_json(json.dumps(fitted.to_json())), scores)
     np.testing.assert_array_equal(again, calibrated)
     np.testing.assert_array_equal(apply_calibration(fitted, scores[3]), calibrated[3])
 
@@ -132,7 +133,7 @@ def test_auto_chooses_on_patients_it_was_not_fitted_on():
     fitted = {method: fit(method, truth, scores, patients) for method in CURVES}
     flattering = {m: negative_log_likelihood(truth, apply_calibration(f, scores), False) for m, f in fitted.items()}
     assert min(flattering, key=flattering.get) == "isotonic"
-    assert fit("auto", truth, scores, patients)["method"] in ("temperature", "platt")
+    assert fit("auto", truth, scores, patients).method in ("temperature", "platt")
 
 
 def test_cases_that_can_be_told_apart_do_not_make_a_map_without_bounds():
@@ -165,7 +166,7 @@ def test_too_few_cases_are_named(method, positives, what):
 
 def test_auto_without_enough_cases_calibrates_nothing():
     truth = np.arange(40)[:, None] < 3
-    assert fit("auto", truth, np.full((40, 1), 0.5), np.arange(40).astype(str)) == {}
+    assert fit("auto", truth, np.full((40, 1), 0.5), np.arange(40).astype(str)) == Calibration()
 
 
 def test_the_reliability_curve_by_hand():
@@ -178,5 +179,5 @@ def test_the_reliability_curve_by_hand():
 
 def test_a_decision_that_chose_no_calibration_leaves_the_scores_as_they_are():
     scores = np.array([[0.2], [0.9]])
-    chosen = {"asked": "auto", "method": "none", "competing": False, "maps": [], "scores": {}}
+    chosen = Calibration(asked="auto", method="none", multiclass=False, maps=(), scores={})
     np.testing.assert_array_equal(apply_calibration(chosen, scores), scores)

@@ -26,9 +26,9 @@ def noise(members=10, cases=120, folds=4, seed=0, metric="roc_auc", signal=0.0):
 def test_noise_looks_good_in_sample_and_reads_as_chance_when_cross_fitted():
     # Few repeats scatter; the mean of twenty is held to its bar by benchmarks/optimism.py.
     found = [crossfit(noise(cases=240, seed=seed), Plan(trials=150, seed=seed)).scores for seed in range(4)]
-    assert np.mean([scores["in_sample"] for scores in found]) > 0.55
-    assert np.mean([scores["cross_fitted"] for scores in found]) == pytest.approx(0.5, abs=0.04)
-    assert np.mean([scores["optimism"] for scores in found]) > 0.04
+    assert np.mean([scores.in_sample for scores in found]) > 0.55
+    assert np.mean([scores.cross_fitted for scores in found]) == pytest.approx(0.5, abs=0.04)
+    assert np.mean([scores.optimism for scores in found]) > 0.04
 
 
 def test_the_same_seed_decides_the_same():
@@ -45,17 +45,17 @@ def test_what_is_simpler_is_reported_beside_the_tuned_weights():
     found = crossfit(objective, Plan(trials=15), names=["exp001", "exp002", "exp003"])
     assert list(found.baselines) == ["exp001", "exp002", "exp003", "equal weights", "greedy", "tuned"]
     tuned = found.baselines["tuned"]
-    assert tuned["in_sample"] == pytest.approx(found.scores["in_sample"])
-    assert tuned["cross_fitted"] == pytest.approx(found.scores["cross_fitted"])
-    assert tuned["in_sample"] >= max(row["in_sample"] for row in found.baselines.values()) - 1e-12
-    assert found.baselines["exp002"]["weights"] == [0, 1000, 0]
+    assert tuned.in_sample == pytest.approx(found.scores.in_sample)
+    assert tuned.cross_fitted == pytest.approx(found.scores.cross_fitted)
+    assert tuned.in_sample >= max(row.in_sample for row in found.baselines.values()) - 1e-12
+    assert found.baselines["exp002"].weights == (0, 1000, 0)
     fold_of = objective.frame["fold"].to_numpy()
     parts = []
     for fold in range(4):
         _, settings = objective.select(fold_of != fold).tune((0, 1000, 0))
         parts.append(objective.select(fold_of == fold).table(settings))
     alone = score("f1", pd.concat(parts, ignore_index=True), ["a"])
-    assert found.baselines["exp002"]["cross_fitted"] == pytest.approx(alone)
+    assert found.baselines["exp002"].cross_fitted == pytest.approx(alone)
 
 
 def test_a_fold_is_scored_with_settings_that_never_saw_it():
@@ -68,21 +68,21 @@ def test_a_fold_is_scored_with_settings_that_never_saw_it():
     changed = crossfit(LabelObjective(objective.frame, ("a",), "f1", spoiled, False), Plan(trials=15, seed=0))
     assert changed.by_fold[2] == found.by_fold[2]
     assert sorted(found.cross_fitted["case_id"]) == sorted(objective.frame["case_id"])
-    assert found.scores["cross_fitted"] == pytest.approx(score("f1", found.cross_fitted, ["a"]))
+    assert found.scores.cross_fitted == pytest.approx(score("f1", found.cross_fitted, ["a"]))
 
 
 def test_one_fold_cannot_be_cross_fitted():
     found = crossfit(noise(members=2, folds=1), Plan(trials=5, seed=0))
     assert found.cross_fitted is None
-    assert found.scores["cross_fitted"] is None
-    assert found.scores["optimism"] is None
-    assert found.scores["in_sample"] > 0
+    assert found.scores.cross_fitted is None
+    assert found.scores.optimism is None
+    assert found.scores.in_sample > 0
 
 
 def test_a_single_member_has_its_thresholds_tuned_only():
     found = crossfit(noise(members=1, metric="f1", signal=0.3), Plan(trials=50, seed=0))
     assert found.settings.weights == (1000,)
-    assert found.scores["optimism"] >= 0
+    assert found.scores.optimism >= 0
 
 
 def test_the_search_is_never_worse_than_equal_weights_or_one_member():

@@ -77,7 +77,7 @@ def test_freezing_seals_and_verifies(runs):
     decision = load_decision("duo")
     verify(decision)
     assert decision.seal == json.loads(path.read_text())["seal"]
-    assert {kept["member"] for kept in decision.kept["cases"]} == set(TUNED)
+    assert {one.member for one in decision.reference.cases} == set(TUNED)
     before = path.read_bytes()
     assert freeze("duo").read_bytes() == before
     with pytest.raises(UserError, match="blend duo is frozen and stays as it is: choose another --name"):
@@ -309,7 +309,7 @@ def test_members_that_lack_different_seeds_are_sealed_on_cases_they_share(runs):
     assert decision.notes == ["exp911: seed 0 is missing in fold 0"]
     freeze("uneven")
     sealed = load_decision("uneven")
-    assert {kept["fold"] for kept in sealed.kept["cases"]} == {0}
+    assert {one.fold for one in sealed.reference.cases} == {0}
     verify(sealed)
 
 
@@ -358,7 +358,7 @@ def test_a_decision_is_written_as_it_was_read(runs):
     make("draft")
     path = runs / "working" / "blends" / "draft" / "decision.json"
     stored = json.loads(path.read_text())
-    assert json.dumps(load_decision("draft").to_dict()) == json.dumps(stored)
+    assert json.dumps(load_decision("draft").to_json()) == json.dumps(stored)
     stored["score"]["low"] = 1
     stored["members"][0]["weight"] = 1
     path.write_text(json.dumps({**stored, "digest": None}))

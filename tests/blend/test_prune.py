@@ -40,10 +40,10 @@ def test_flips_go_before_members_and_the_result_is_a_sealed_blend_of_its_own(hom
     found = prune_ensemble(before, hours=10 / 3600, cases=1, name="smaller", clock=CLOCK)
     assert seconds(before) == 16
     assert seconds(found) <= 10
-    steps = found.search["shrunk"]["steps"]
-    assert all(step["dropped"].startswith("flips along") for step in steps)
-    assert found.search["shrunk"]["from"] == "pair"
-    assert found.search["shrunk"]["identity"] == before.identity
+    steps = found.search.pruned.steps
+    assert all(step.dropped.startswith("flips along") for step in steps)
+    assert found.search.pruned.source == "pair"
+    assert found.search.pruned.identity == before.identity
     assert "made from pair" in found.notes[-1]
     assert found.score.cross_fitted is not None
     verify(load_decision("smaller"))
@@ -55,17 +55,17 @@ def test_members_go_when_no_flips_are_left(home):
     assert len(found.members) == 1
     assert found.members[0].tta == ""
     assert seconds(found) == 2
-    kinds = [step["dropped"].startswith("flips") for step in found.search["shrunk"]["steps"]]
+    kinds = [step.dropped.startswith("flips") for step in found.search.pruned.steps]
     assert kinds == sorted(kinds, reverse=True)
 
 
 def test_what_costs_least_score_per_second_goes_first(home):
     slow = replace(CLOCK, costs={SPEC: Cost(once=0.0, view=1.0, load=0.0)})
     found = prune_ensemble(read_decision("pair"), hours=15 / 3600, cases=1, name="first", clock=slow)
-    (step,) = found.search["shrunk"]["steps"]
-    assert step["seconds"] == 4  # two networks lose two of their four views
-    before = found.search["shrunk"]["score_before"]
-    assert isinstance(step["loss"], float)
+    (step,) = found.search.pruned.steps
+    assert step.seconds == 4  # two networks lose two of their four views
+    before = found.search.pruned.score_before
+    assert isinstance(step.loss, float)
     assert before == pytest.approx(read_decision("pair").score.cross_fitted)
 
 
@@ -104,6 +104,6 @@ def test_a_member_whose_weight_is_zero_goes_first_of_all(home):
     decision = read_decision("pair")
     weighted = [member.with_weight(weight) for member, weight in zip(decision.members, (0.0, 1.0), strict=True)]
     found = prune_ensemble(replace(decision, members=weighted), hours=8 / 3600, cases=1, name="awake", clock=CLOCK)
-    (step,) = found.search["shrunk"]["steps"]
-    assert step["dropped"] == FIRST
+    (step,) = found.search.pruned.steps
+    assert step.dropped == FIRST
     assert found.members[0].tta == "hv"

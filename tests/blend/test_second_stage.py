@@ -43,16 +43,15 @@ def test_what_is_applied_is_what_was_scored(decision):
 
 
 def test_a_held_out_fold_is_masked_with_settings_of_the_others(decision):
-    by_fold = decision.search["by_fold"]
+    by_fold = decision.search.by_fold
     members = [load_member(member.name) for member in decision.members]
     table = pd.read_parquet(decision.folder / "oof.parquet").set_index("case_id")
     dataset = members[0].dataset
     for case_id in table.index[::5]:
         settings = by_fold[str(int(table.loc[case_id, "fold"]))]
         maps = [member.prediction(case_id).map for member in members]
-        blended = blend_maps(maps, settings["weights"])
-        spatial = [Spatial(**one) for one in settings["spatial"]]
-        mask = spatial_mask(blended, settings["thresholds"] or None, spatial, dataset.exclusive)
+        blended = blend_maps(maps, settings.weights)
+        mask = spatial_mask(blended, settings.thresholds or None, settings.spatial, dataset.exclusive)
         counts = count_errors(mask, dataset.truth(case_id), len(decision.classes), dataset.exclusive)
         columns = [f"{kind}_{decision.classes[0]}" for kind in ("tp", "fp", "fn")]
         assert counts[0].tolist() == table.loc[case_id, columns].astype(int).tolist()
@@ -84,11 +83,11 @@ def test_classifications_have_no_second_stage(runs):
 
 
 def test_the_tuned_row_compares_with_the_members_and_the_stages_have_their_own(decision):
-    rows = decision.search["baselines"]
+    rows = decision.search.baselines
     plain = blend(["exp911", "exp912"], "plain", trials=6, progress=False)
-    assert rows["tuned"] == plain.search["baselines"]["tuned"]
-    assert rows["tuned, all stages"]["in_sample"] == decision.score.in_sample
-    assert rows["tuned, all stages"]["cross_fitted"] == decision.score.cross_fitted
+    assert rows["tuned"] == plain.search.baselines["tuned"]
+    assert rows["tuned, all stages"].in_sample == decision.score.in_sample
+    assert rows["tuned, all stages"].cross_fitted == decision.score.cross_fitted
 
 
 def test_exclusive_classes_lose_specks_and_fill_background_only():

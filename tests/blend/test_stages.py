@@ -84,7 +84,7 @@ def test_calls_are_tuned_on_the_calibrated_scale():
 def test_exclusive_classes_stay_probabilities():
     objective = staged(labels(classes=("a", "b", "c"), exclusive=True), calibrate="temperature")
     settings = objective.finish(Settings((500, 500), ()))
-    assert len(settings.calibration["maps"]) == 1
+    assert len(settings.calibration.maps) == 1
     table = objective.table(settings)
     np.testing.assert_allclose(table[["p_a", "p_b", "p_c"]].sum(axis=1), 1, atol=1e-6)
     called = table[["d_a", "d_b", "d_c"]].to_numpy()
@@ -97,7 +97,7 @@ def by_hand(decision, case_id):
     weights = [round(1000 * m.weight) for m in decision.members if m.weight is not None]
     blended = blend_maps([p.map for p in predictions[: len(weights)]], weights)
     of_map = map_scores(levels_of_map(blended), [decision.thresholds[name] for name in decision.classes])
-    shares = [round(1000 * share) for share in decision.presence["shares"].values()]
+    shares = [round(1000 * share) for share in decision.presence.shares.values()]
     scores = fuse(of_map, np.array([p.scores for p in predictions[len(weights) :]], float), shares)
     return predictions, apply_calibration(decision.calibration, scores)
 
@@ -110,23 +110,23 @@ def test_segmentations_and_a_classification_become_one_decision(runs, few_will_d
         ("exp914", True),
     ]
     assert decision.kind == "segmentation"
-    assert decision.presence["metric"] == "roc_auc"
-    assert list(decision.presence["shares"]) == ["top", "maximum", "area", "exp914"]
-    assert sum(decision.presence["shares"].values()) == pytest.approx(1)
+    assert decision.presence.metric == "roc_auc"
+    assert list(decision.presence.shares) == ["top", "maximum", "area", "exp914"]
+    assert sum(decision.presence.shares.values()) == pytest.approx(1)
     tables = {name: pd.read_parquet(decision.folder / f"{name}.parquet") for name in ("in_sample", "oof")}
     for name, key in (("in_sample", "in_sample"), ("oof", "cross_fitted")):
         table = tables[name]
         plain = table.drop(columns=[f"uncalibrated_{c}" for c in decision.classes])
         before = plain.assign(**{f"p_{c}": table[f"top_{c}"] for c in decision.classes})
         fused = plain.assign(**{f"p_{c}": table[f"uncalibrated_{c}"] for c in decision.classes})
-        found = decision.presence["scores"][key]["roc_auc"]
-        assert found["before"] == pytest.approx(score("roc_auc", before, decision.classes))
-        assert found["after"] == pytest.approx(score("roc_auc", fused, decision.classes))
-        for metric, value in decision.calibration["scores"][key].items():
-            assert value["before"] == pytest.approx(score(metric, fused, decision.classes))
-            assert value["after"] == pytest.approx(score(metric, table, decision.classes))
-    assert decision.presence["scores"]["in_sample"]["roc_auc"]["after"] >= (
-        decision.presence["scores"]["in_sample"]["roc_auc"]["before"] - 1e-12
+        found = decision.presence.scores[key]["roc_auc"]
+        assert found.before == pytest.approx(score("roc_auc", before, decision.classes))
+        assert found.after == pytest.approx(score("roc_auc", fused, decision.classes))
+        for metric, value in decision.calibration.scores[key].items():
+            assert value.before == pytest.approx(score(metric, fused, decision.classes))
+            assert value.after == pytest.approx(score(metric, table, decision.classes))
+    assert decision.presence.scores["in_sample"]["roc_auc"].after >= (
+        decision.presence.scores["in_sample"]["roc_auc"].before - 1e-12
     )
     in_sample = tables["in_sample"].set_index("case_id")
     for case_id in in_sample.index[::6]:
@@ -139,19 +139,20 @@ def test_segmentations_and_a_classification_become_one_decision(runs, few_will_d
     freeze("mixed")
     sealed = load_decision("mixed")
     verify(sealed)
-    assert set(sealed.kept["blended"]) == {kept["case_id"] for kept in sealed.kept["cases"]}
+    assert set(sealed.reference.blended) == {one.case_id for one in sealed.reference.cases}
 
 
 def test_a_presence_mix_needs_no_classification(runs):
     decision = make(["exp911"], presence_metric="average_precision")
-    assert list(decision.presence["shares"]) == ["top", "maximum", "area"]
-    assert decision.presence["metric"] == "average_precision"
-    assert decision.calibration == {}
+    assert list(decision.presence.shares) == ["top", "maximum", "area"]
+    assert decision.presence.metric == "average_precision"
+    assert not decision.calibration
 
 
 def test_without_stages_nothing_of_them_is_decided(runs):
     decision = make(["exp911"])
-    assert (decision.presence, decision.calibration) == ({}, {})
+    assert not decision.presence
+    assert not decision.calibration
     table = pd.read_parquet(decision.folder / "oof.parquet")
     assert not [column for column in table if column.startswith(("top_", "uncalibrated_"))]
 
@@ -244,9 +245,9 @@ def test_a_calibration_that_flatters_itself_is_told_the_truth():
     base = labels(cases=120)
     noise = LabelObjective(base.frame, base.classes, "log_loss", np.random.default_rng(1).random((1, 120, 1)), False)
     found = crossfit(staged(noise, calibrate="isotonic"), Plan(trials=1))
-    maps = [settings.calibration["maps"] for settings in (found.settings, *found.by_fold.values())]
+    maps = [settings.calibration.maps for settings in (found.settings, *found.by_fold.values())]
     assert all(one != other for i, one in enumerate(maps) for other in maps[:i])
-    assert found.scores["optimism"] > 0.03
+    assert found.scores.optimism > 0.03
     honest = score("log_loss", found.cross_fitted, ["a"])
-    assert found.scores["cross_fitted"] == pytest.approx(honest)
+    assert found.scores.cross_fitted == pytest.approx(honest)
     assert honest > np.log(2) - 0.05

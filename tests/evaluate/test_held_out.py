@@ -17,9 +17,9 @@ def test_a_blend_is_shown_with_the_settings_that_scored_it(home, masks):
     parent, child, _ = masks
     assert run(["blend", parent, child, "--name", "pair", "--trials", "3", "--sampler", "equal"]) == 0
     blend = open_held_out("pair")
-    settings = blend.decision.search["by_fold"]
+    settings = blend.decision.search.by_fold
     for fold in (0, 1):
-        assert list(held_out_decision(blend.decision, fold).levels) == settings[str(fold)]["thresholds"]
+        assert list(held_out_decision(blend.decision, fold).levels) == list(settings[str(fold)].thresholds)
     rows = blend.table.set_index("case_id")
     for case in rows.index[::9]:
         mask, name = blend.prediction(case).mask, blend.classes[0]

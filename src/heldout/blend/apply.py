@@ -13,15 +13,15 @@ from heldout.blend.decision import Decision
 from heldout.blend.networks import Networks
 from heldout.blend.presence import fuse, levels_of_map, map_scores
 from heldout.blend.records import DecisionMember, FirstStageRef
-from heldout.blend.spatial import Spatial, spatial_mask
-from heldout.blend.values import blend_maps, blend_scores
-from heldout.config import load
+from heldout.blend.spatial import spatial_mask
+from heldout.blend.values import blend_maps, blend_scores, map_of
 from heldout.data.first_stage import FirstStageMap
 from heldout.data.image import BadFile, Image
 from heldout.data.transform import prepare_image
 from heldout.metrics.uncertainty import Uncertainty, decompose
 from heldout.predict.prediction import Prediction, mean_predictions, presence
 from heldout.predict.run import predict_cases
+from heldout.tasks.loading import load_task
 from heldout.train.runs import fit_folder
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class _Stage:
         first_map = None
         if self.first is not None:
             found = mean_predictions(self.first.predict(case_id, image, exclusive))
-            first_map = FirstStageMap(found.map, self.config.first_stage_use, self.config.first_stage_fraction)
+            first_map = FirstStageMap(map_of(found), self.config.first_stage_use, self.config.first_stage_fraction)
         return predict_case(
             self.config, self.models, case_id, image, exclusive=exclusive, tta=self.tta, first_map=first_map
         )
@@ -116,7 +116,7 @@ def disagreement(decision: Decision, answers: Sequence[Sequence[Prediction]]) ->
     ]
     total = sum(share for share, _ in weighted)
     segmentation = decision.kind == "segmentation"
-    values = [one.map if segmentation else one.scores for _, one in weighted]
+    values = [map_of(one) if segmentation else one.scores for _, one in weighted]
     shares = [share / total for share, _ in weighted]
     return decompose(values, exclusive=decision.exclusive, background=segmentation, weights=shares)
 
@@ -128,7 +128,7 @@ def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
     if decision.kind == "classification":
         scores, blended, mask = blend_scores([member.scores for member in weighted], weights), None, None
     else:
-        blended = blend_maps([member.map for member in weighted], weights)
+        blended = blend_maps([map_of(member) for member in weighted], weights)
         mask = mask_of(decision, blended)
         scores = presence(blended)
         if decision.presence:
@@ -141,7 +141,7 @@ def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
 
 def mask_of(decision: Decision, blended: np.ndarray) -> np.ndarray:
     """Mask (M, *spatial) uint8 that a decision makes of a blended map (K, *spatial) uint8."""
-    spatial = [Spatial(**decision.spatial[name]) for name in decision.classes] if decision.spatial else []
+    spatial = [decision.spatial[name] for name in decision.classes] if decision.spatial else []
     return spatial_mask(blended, decision.levels or None, spatial, decision.exclusive)
 
 
@@ -171,12 +171,12 @@ def _load_stage(decision: Decision, described: DecisionMember | FirstStageRef, n
     first = described.first_stage
     models = _load_models(decision, described, networks)
     first_stage = _load_stage(decision, first, networks) if first else None
-    return _Stage(load(described.spec), models, described.tta, first_stage)
+    return _Stage(load_task(described.spec), models, described.tta, first_stage)
 
 
 def _load_models(decision: Decision, member: DecisionMember | FirstStageRef, networks: Networks) -> list[nn.Module]:
     import torch
 
-    config, device = load(member.spec), "cuda" if torch.cuda.is_available() else "cpu"
+    config, device = load_task(member.spec), "cuda" if torch.cuda.is_available() else "cpu"
     paths = [fit_folder(member.spec, fit.seed, fit.fold) / "weights.safetensors" for fit in member.folders]
     return [networks.load(config, path, decision, device) for path in paths]

@@ -1,17 +1,13 @@
-"""Probabilities that can be taken at their word: monotone maps of the case scores, fitted on out-of-fold predictions.
-
-A calibration is a plain dictionary that JSON keeps: ``method``; ``competing`` (classes exclude each other, and their
-probabilities sum to one); and ``maps``, one per class, or a single one where one temperature serves all exclusive
-classes. Empty, it changes nothing.
-"""
+"""Calibration of case scores: monotone maps that make probabilities match frequencies, fitted out-of-fold."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heldout.blend.records import Calibration
 from heldout.errors import UserError
 from heldout.metrics.calibration import log_loss
 
@@ -25,8 +21,6 @@ PARTS = 5  # in which a method is chosen
 _SMALLEST = 1e-6
 _LOG_TEMPERATURE = 3.0  # temperatures of 0.05 ... 20
 _STEEPEST = 100.0
-
-Calibration = dict[str, Any]
 
 
 def fit_calibration(
@@ -52,25 +46,30 @@ def fit_calibration(
     if method == "auto":
         method = _choose(truth, scores, patients, classes, multiclass)
     if method == "none":
-        return {}
+        return Calibration()
     _check_cases(method, truth, classes)
     if method == "temperature" and multiclass:
-        return {"method": method, "competing": True, "maps": [[_temperature(truth, np.log(_inside(scores)))]]}
-    fit = {"temperature": _binary_temperature, "platt": _platt, "isotonic": _isotonic}[method]
-    maps = [fit(of_class, score) for of_class, score in zip(truth.T, scores.T, strict=True)]
-    return {"method": method, "competing": multiclass, "maps": maps}
+        return Calibration(method=method, multiclass=True, maps=((_temperature(truth, np.log(_inside(scores))),),))
+    fit: Callable[[np.ndarray, np.ndarray], tuple[Any, ...]] = {
+        "temperature": _binary_temperature,
+        "platt": _platt,
+        "isotonic": _isotonic,
+    }[method]
+    maps = tuple(fit(of_class, score) for of_class, score in zip(truth.T, scores.T, strict=True))
+    return Calibration(method=method, multiclass=multiclass, maps=maps)
 
 
 def apply_calibration(calibration: Calibration, scores: np.ndarray) -> np.ndarray:
     """Calibrated scores (..., K) float64 in 0 ... 1 of scores (..., K)."""
     scores = np.asarray(scores, float)
-    if not calibration or calibration["method"] == "none":
+    if calibration.method == "none":
         return scores
-    method, maps, multiclass = (calibration[key] for key in ("method", "maps", "competing"))
+    method, maps, multiclass = calibration.method, calibration.maps, calibration.multiclass
     if method == "temperature" and multiclass:
         return _softmax(np.log(_inside(scores)) / maps[0][0])
-    curve = {"temperature": _cooled, "platt": _sigmoid_of_line, "isotonic": _interpolated}[method]
-    result = np.stack([curve(scores[..., k], *parameters) for k, parameters in enumerate(maps)], -1)
+    curves: dict[str, Callable[..., np.ndarray]]
+    curves = {"temperature": _cooled, "platt": _sigmoid_of_line, "isotonic": _interpolated}
+    result = np.stack([curves[method](scores[..., k], *parameters) for k, parameters in enumerate(maps)], -1)
     return result / result.sum(-1, keepdims=True) if multiclass else result
 
 
@@ -144,9 +143,9 @@ def _check_cases(method: str, truth: np.ndarray, classes: Sequence[str]) -> None
                 )
 
 
-def _binary_temperature(truth: np.ndarray, score: np.ndarray) -> list[float]:
+def _binary_temperature(truth: np.ndarray, score: np.ndarray) -> tuple[float, ...]:
     logit = _logit(score)
-    return [_temperature(np.stack([truth, ~truth], 1), np.stack([logit / 2, -logit / 2], 1))]
+    return (_temperature(np.stack([truth, ~truth], 1), np.stack([logit / 2, -logit / 2], 1)),)
 
 
 def _temperature(truth: np.ndarray, logits: np.ndarray) -> float:
@@ -162,7 +161,7 @@ def _temperature(truth: np.ndarray, logits: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x))
 
 
-def _platt(truth: np.ndarray, score: np.ndarray) -> list[float]:
+def _platt(truth: np.ndarray, score: np.ndarray) -> tuple[float, ...]:
     from scipy.optimize import minimize
 
     positive = np.count_nonzero(truth)
@@ -177,15 +176,15 @@ def _platt(truth: np.ndarray, score: np.ndarray) -> list[float]:
 
     # A falling curve would turn the order of the cases round: that is no calibration.
     found = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(0, _STEEPEST), (None, None)])
-    return [float(value) for value in found.x]
+    return tuple(float(value) for value in found.x)
 
 
-def _isotonic(truth: np.ndarray, score: np.ndarray) -> list[list[float]]:
+def _isotonic(truth: np.ndarray, score: np.ndarray) -> tuple[tuple[float, ...], ...]:
     from sklearn.isotonic import IsotonicRegression
 
     margin = 1 / (len(truth) + 2)
     fitted = IsotonicRegression(y_min=margin, y_max=1 - margin, out_of_bounds="clip").fit(score, truth.astype(float))
-    return [[float(value) for value in values] for values in (fitted.X_thresholds_, fitted.y_thresholds_)]
+    return tuple(tuple(float(value) for value in values) for values in (fitted.X_thresholds_, fitted.y_thresholds_))
 
 
 def _cooled(score: np.ndarray, temperature: float) -> np.ndarray:

@@ -12,6 +12,7 @@ from heldout.blend.distinct import distinct_voxels
 from heldout.blend.histogram import join
 from heldout.blend.members import Member
 from heldout.blend.objective import LabelObjective, MaskObjective
+from heldout.blend.values import map_of
 from heldout.data.parallel import map_cases
 from heldout.data.sources import Source
 from heldout.errors import UserError
@@ -77,4 +78,4 @@ def mean_map(case_id: str, paths: list[tuple[Path, str]]) -> np.ndarray:
     """
     no_scores = np.empty(0, np.float32)
     seeds = [Prediction(case_id, no_scores, read_map(folder, "oof", case_id, digest)) for folder, digest in paths]
-    return mean_predictions(seeds).map
+    return map_of(mean_predictions(seeds))

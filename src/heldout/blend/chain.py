@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from heldout import files
-from heldout.blend.records import Evaluation, EvaluationResult
+from heldout.blend.records import Evaluation, EvaluationResult, Head
 from heldout.errors import UserError
-from heldout.records import parse_record
+from heldout.records import parse_record, read_record
 
 START = "0" * 64
 Entry = Evaluation | EvaluationResult
+AnyEntry = TypeVar("AnyEntry", Evaluation, EvaluationResult)
+_RESTORE = "restore the ledger from a copy; nothing can be tested before that"
 
 
 def ledger_path() -> Path:
@@ -48,21 +50,19 @@ def _read_lines() -> list[dict[str, Any]]:
             whole = False
         if not whole:
             what = "is cut off" if number == text.count("\n") + 1 else "was changed, or a line before it was removed"
-            raise UserError(
-                f"{path} line {number} {what}: restore the ledger from a copy; nothing can be tested before that"
-            )
+            raise UserError(f"{path} line {number} {what}: {_RESTORE}")
         previous = entry["hash"]
         entries.append(entry)
-    known = files.read_json(head) if head.exists() else {"entries": 0, "hash": START}
-    if known["entries"] > len(entries) or (known["entries"] and entries[known["entries"] - 1]["hash"] != known["hash"]):
+    known = read_record(head, Head, 1, _RESTORE) if head.exists() else Head()
+    if known.entries > len(entries) or (known.entries and entries[known.entries - 1]["hash"] != known.hash):
         raise UserError(
-            f"{path} holds {len(entries)} entries and should begin with {known['entries']} others: lines were removed; "
-            "restore the ledger from a copy"
+            f"{path} holds {len(entries)} entries and should begin with {known.entries} others: lines were removed; "
+            f"{_RESTORE}"
         )
     return entries
 
 
-def append(make: Callable[[list[Entry]], Entry]) -> Entry:
+def append(make: Callable[[list[Entry]], AnyEntry]) -> AnyEntry:
     """Add one entry, durably, while no other process can.
 
     Args:
@@ -72,21 +72,20 @@ def append(make: Callable[[list[Entry]], Entry]) -> Entry:
         The entry as written.
     """
     with files.lock(_head_path().parent, "writing the ledger", wait=True):
-        earlier = _read_lines()
+        earlier: list[dict[str, Any]] = _read_lines()
         entry = make([_parse(line, number) for number, line in enumerate(earlier, start=1)])
         new = {"schema": 1, **entry.to_json(), "previous": earlier[-1]["hash"] if earlier else START}
         new["hash"] = _digest(new)
         lines = [json.dumps(line, allow_nan=False) + "\n" for line in [*earlier, new]]
         # Written as a whole, so that a full disk or a kill leaves the old ledger, never a torn line.
         files.write_text(ledger_path(), "".join(lines))
-        files.write_json(_head_path(), {"schema": 1, "entries": len(lines), "hash": new["hash"]})
+        files.write_json(_head_path(), Head(entries=len(lines), hash=new["hash"]).to_json())
     return entry
 
 
 def _parse(line: dict[str, Any], number: int) -> Entry:
     kind: type[Entry] = EvaluationResult if line.get("event") == "result" else Evaluation
-    remedy = "restore the ledger from a copy; nothing can be tested before that"
-    return parse_record(json.dumps(line).encode(), f"{ledger_path()} line {number}", kind, 1, remedy)
+    return parse_record(json.dumps(line).encode(), f"{ledger_path()} line {number}", kind, 1, _RESTORE)
 
 
 def _head_path() -> Path:

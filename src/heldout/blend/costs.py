@@ -13,6 +13,8 @@ from heldout.data.first_stage import first_stage_map
 from heldout.predict.models import load_model
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from heldout.data.image import Image
 
 CASES = 4  # measured; one before them warms up
@@ -74,7 +76,7 @@ def measure(member: Member, case_ids: Sequence[str]) -> tuple[Cost, float]:
     return Cost(once, view, load, start), reading
 
 
-def _timed(member: Member, model: object, images: Sequence[tuple[str, Image]], networks: int) -> float:
+def _timed(member: Member, model: nn.Module, images: Sequence[tuple[str, Image]], networks: int) -> float:
     """Minimum seconds per case with so many networks and no flips: other programs disturb the minimum the least."""
     times = []
     for case_id, image in images:

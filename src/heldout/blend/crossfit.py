@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from heldout.blend.objective import Objective, Settings
+from heldout.blend.objective import Objective
+from heldout.blend.records import Alternative, DecisionScore, Settings
 from heldout.blend.stages import finish
 from heldout.blend.study import Plan
 from heldout.blend.weights import Tuned, baselines, search
@@ -38,19 +38,17 @@ class CrossFit:
         cross_fitted: Table in which every case is predicted with settings tuned on the other folds; None with one
             fold only, where no other exists.
         by_fold: The settings that each fold was scored with.
-        scores: ``in_sample``, ``cross_fitted``, ``optimism`` (how much better in-sample is) and ``low``, ``high``
-            (95 % over patients, of the cross-fitted score); None where undefined.
-        baselines: ``in_sample``, ``cross_fitted`` and ``weights`` of every single member, of equal weights, of the
-            greedy selection, of the tuned weights and, where there are later stages, with all of them; each has its
-            thresholds tuned, cross-fitted on the other folds.
+        scores: What they scored.
+        baselines: Every single member, equal weights, the greedy selection, the tuned weights and, where there are
+            later stages, all of them; each with its thresholds tuned, cross-fitted on the other folds.
     """
 
     settings: Settings
     in_sample: pd.DataFrame
     cross_fitted: pd.DataFrame | None
     by_fold: dict[int, Settings]
-    scores: dict[str, float | None]
-    baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scores: DecisionScore
+    baselines: dict[str, Alternative] = field(default_factory=dict)
 
 
 def crossfit(
@@ -97,13 +95,11 @@ def crossfit(
     cross_fitted = {method: pd.concat(parts, ignore_index=True) for method, parts in tables.items()}
     scores = _scores(objective, in_sample, cross_fitted.get(last))
     rows = {
-        _named(method, names): {
-            "in_sample": _finite(value),
-            "cross_fitted": _finite(score(objective.metric, cross_fitted[method], objective.classes))
-            if folds
-            else None,
-            "weights": list(one.weights),
-        }
+        _named(method, names): Alternative(
+            in_sample=_finite(value),
+            cross_fitted=_finite(score(objective.metric, cross_fitted[method], objective.classes)) if folds else None,
+            weights=one.weights,
+        )
         for method, (value, one) in found.items()
     }
     return CrossFit(settings, in_sample, cross_fitted.get(last), by_fold, scores, rows)
@@ -123,16 +119,20 @@ def _named(method: str, names: Sequence[str] | None) -> str:
     return names[int(number)] if kind == "member" and names is not None else method
 
 
-def _scores(objective: Objective, in_sample: pd.DataFrame, table: pd.DataFrame | None) -> dict[str, float | None]:
-    optimistic = score(objective.metric, in_sample, objective.classes)
-    scores = {"in_sample": optimistic, "cross_fitted": None, "optimism": None, "low": None, "high": None}
-    if table is not None:
-        held = interval(objective.metric, table, objective.classes)
-        scores |= {"cross_fitted": held.value, "low": held.low, "high": held.high}
-        sign = 1 if get_metric(objective.metric).higher_is_better else -1
-        scores["optimism"] = sign * (optimistic - held.value)
-    return {key: _finite(value) for key, value in scores.items()}
+def _scores(objective: Objective, in_sample: pd.DataFrame, table: pd.DataFrame | None) -> DecisionScore:
+    biased = score(objective.metric, in_sample, objective.classes)
+    if table is None:
+        return DecisionScore(in_sample=_finite(biased), cross_fitted=None, optimism=None, low=None, high=None)
+    held = interval(objective.metric, table, objective.classes)
+    sign = 1 if get_metric(objective.metric).higher_is_better else -1
+    return DecisionScore(
+        in_sample=_finite(biased),
+        cross_fitted=_finite(held.value),
+        optimism=_finite(sign * (biased - held.value)),
+        low=_finite(held.low),
+        high=_finite(held.high),
+    )
 
 
-def _finite(value: float | None) -> float | None:
-    return float(value) if value is not None and np.isfinite(value) else None
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -5,18 +5,29 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from heldout import files
-from heldout.blend.presence import OF_MAP
-from heldout.blend.records import DecisionMember, DecisionScore, FirstStageRef, describe_member
-from heldout.blend.values import WHOLE
+from heldout.blend.records import (
+    OF_MAP,
+    WHOLE,
+    Calibration,
+    DecisionMember,
+    DecisionScore,
+    FirstStageRef,
+    Presence,
+    Reference,
+    SearchRecord,
+    Spatial,
+    describe_member,
+)
 from heldout.config.legacy import first_names
 from heldout.errors import UserError
-from heldout.predict.prediction import HALF
-from heldout.records import parse_value, read_json
+from heldout.records import parse_record, read_json
 from heldout.train.runs import run_folder
 
 if TYPE_CHECKING:
@@ -26,7 +37,7 @@ if TYPE_CHECKING:
 SCHEMA = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Decision:
     """What is shipped.
 
@@ -40,26 +51,25 @@ class Decision:
         thresholds: Smallest value 0 ... 255 that counts as a class: of a voxel's probability, or of the case's,
             calibrated; empty where several exclusive classes compete.
         score: What it scored; empty for an experiment's plain mean.
-        spatial: For each class ``low``, ``high``, ``least`` and ``fill``, see :class:`heldout.blend.spatial.Spatial`;
-            empty where the thresholds alone make the mask.
-        presence: How the case scores of a segmentation are mixed: ``shares`` by source, the ``metric`` they were tuned
-            for and its ``scores`` before and after; empty where the most probable voxels alone say it.
-        calibration: As :mod:`heldout.blend.calibrate` describes, with what was ``asked`` for and the ``scores`` before
-            and after; empty where there is none.
+        spatial: Second stage of every class; empty where the thresholds alone make the mask.
+        presence: How the case scores of a segmentation are mixed.
+        calibration: Of the case scores.
         notes: What a reader of the score should know, such as seeds that are missing.
         folds: Finished folds it stands on.
         dataset: Name of the dataset.
         fold_hash: SHA-256 of the fold table.
         data_hash: SHA-256 of what the cases are.
-        search: ``trials``, ``seed``, ``sampler``; and ``by_fold``, the settings behind the cross-fitted score.
+        search: How it was tuned; empty for an experiment's plain mean.
         tables: SHA-256 of the blend's own tables.
         digest: SHA-256 of all of the above, as blending wrote it.
-        kept: Out-of-fold predictions to be repeated: ``cases``, ``sha256`` of their arrays, and ``blended``, the
-            scores that come of putting them together; None until frozen.
+        reference: Reference predictions, ``kept`` on disk; None until frozen.
         sealed_at: When it was frozen, UTC.
         seal: SHA-256 of all the rest; None until frozen.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid", populate_by_name=True)
+
+    schema_version: Annotated[int, Field(alias="schema")] = SCHEMA
     name: str
     kind: str
     classes: tuple[str, ...]
@@ -72,14 +82,14 @@ class Decision:
     fold_hash: str
     data_hash: str
     score: DecisionScore = field(default_factory=DecisionScore)
-    spatial: dict[str, dict[str, Any]] = field(default_factory=dict)
-    presence: dict[str, Any] = field(default_factory=dict)
-    calibration: dict[str, Any] = field(default_factory=dict)
+    spatial: dict[str, Spatial] = field(default_factory=dict)
+    presence: Presence = field(default_factory=Presence)
+    calibration: Calibration = field(default_factory=Calibration)
     notes: list[str] = field(default_factory=list)
-    search: dict[str, Any] = field(default_factory=dict)
+    search: SearchRecord = field(default_factory=SearchRecord)
     tables: dict[str, str] = field(default_factory=dict)
     digest: str | None = None
-    kept: dict[str, Any] | None = None
+    reference: Annotated[Reference | None, Field(alias="kept")] = None
     sealed_at: str | None = None
     seal: str | None = None
 
@@ -108,7 +118,7 @@ class Decision:
         """Thousandths of the map's presence scores and of :attr:`presence_sources`; empty where none is mixed."""
         if not self.presence:
             return ()
-        return tuple(round(self.presence["shares"][name] * WHOLE) for name in (*OF_MAP, *self.presence_sources))
+        return tuple(round(self.presence.shares[name] * WHOLE) for name in (*OF_MAP, *self.presence_sources))
 
     @property
     def presence_sources(self) -> dict[str, int]:
@@ -136,24 +146,34 @@ class Decision:
         """SHA-256 of what decides about predictions and what they stand on: the seal of a blend."""
         if self.seal is not None:
             return self.seal
-        names = ("name", "members", "thresholds", "spatial", "presence", "calibration", "metric")
-        names += ("fold_hash", "data_hash")
-        stored = self.to_dict()
+        names = [
+            "name",
+            "members",
+            "thresholds",
+            "spatial",
+            "presence",
+            "calibration",
+            "metric",
+            "fold_hash",
+            "data_hash",
+        ]
+        stored = self.to_json()
         return files.sha256_json(first_names({name: stored[name] for name in names}))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as ``decision.json`` holds them."""
-        members = [member.to_json() for member in self.members]
-        typed = {"classes": list(self.classes), "members": members, "score": self.score.to_json()}
-        return {"schema": SCHEMA, **asdict(self), **typed}
+    def to_json(self) -> dict[str, Any]:
+        """Plain values under their names on disk."""
+        return _ON_DISK.dump_python(self, mode="json", by_alias=True, exclude_unset=True)
 
     def compute_digest(self) -> str:
         """SHA-256 of what blending decided: every field but those that freezing fills."""
-        return _digest(self.to_dict())
+        return _digest(self.to_json())
 
     def compute_seal(self) -> str:
         """SHA-256 of every field but the seal."""
-        return _seal(self.to_dict())
+        return _seal(self.to_json())
+
+
+_ON_DISK = TypeAdapter(Decision)
 
 
 def blend_folder(name: str) -> Path:
@@ -178,7 +198,7 @@ def save_decision(decision: Decision) -> Path:
     if decision.seal is None:
         decision = replace(decision, digest=decision.compute_digest())
     path = blend_folder(decision.name) / "decision.json"
-    files.write_json(path, decision.to_dict())
+    files.write_json(path, decision.to_json())
     return path
 
 
@@ -201,17 +221,15 @@ def parse_decision(stored: object, place: str, remedy: str) -> Decision:
     """The decision in plain values, checked against its digest and seal as they were read.
 
     Args:
-        stored: What :meth:`Decision.to_dict` gave.
+        stored: What :meth:`Decision.to_json` gave.
         place: Where it was read, in words.
         remedy: What to do about a damaged one, in words.
 
     Raises:
         UserError: it is no decision of this version, or was edited.
     """
-    known = {part.name for part in fields(Decision)} | {"schema"}
-    if not isinstance(stored, dict) or set(stored) != known or stored["schema"] != SCHEMA:
-        raise UserError(f"{place} is not a decision as heldout writes it: {remedy}")
-    decision = parse_value(json.dumps(stored).encode(), place, Decision, remedy)
+    decision = parse_record(json.dumps(stored).encode(), place, Decision, SCHEMA, remedy)
+    assert isinstance(stored, dict), "a record is an object"
     sealed = decision.seal is not None
     wrong = decision.digest is not None and _digest(stored) != decision.digest
     if wrong or (sealed and _seal(stored) != decision.seal):
@@ -245,6 +263,7 @@ def load_decision(name: str, datasets: Datasets | None = None) -> Decision:
         known = f"the blends are {', '.join(blends)}" if blends else "there is none yet"
         raise UserError(f"there is no blend {name!r}: {known}; or name an experiment such as exp040")
     from heldout.blend.members import load_member
+    from heldout.predict.prediction import HALF
 
     member = load_member(name, datasets)
     multiclass = member.dataset.exclusive and len(member.dataset.classes) > 1
@@ -254,7 +273,7 @@ def load_decision(name: str, datasets: Datasets | None = None) -> Decision:
         return decision
     # as in training, the scores of its cases are those of the second head
     shares = dict.fromkeys(OF_MAP, 0.0) | dict.fromkeys(decision.presence_sources, 1.0)
-    return replace(decision, presence={"metric": None, "shares": shares, "scores": {}})
+    return replace(decision, presence=Presence(metric=None, shares=shares, scores={}))
 
 
 def decision_of(

@@ -34,6 +34,6 @@ def freeze(name: str) -> Path:
             return blend_folder(name) / "decision.json"
         datasets = Datasets()
         refuse_changes(decision, [*check_parts(decision, datasets), *check_maps(decision)])
-        decision = replace(decision, kept=store_reference(decision, datasets))
+        decision = replace(decision, reference=store_reference(decision, datasets))
         decision = replace(decision, sealed_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         return save_decision(replace(decision, seal=decision.compute_seal()))

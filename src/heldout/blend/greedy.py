@@ -26,7 +26,8 @@ def climb(score: Callable[[tuple[int, ...]], float], members: int) -> tuple[int,
         The weights.
     """
     counts = np.zeros(members, int)
-    best, best_weights, since = -np.inf, (), 0
+    best_weights: tuple[int, ...] = ()
+    best, since = -np.inf, 0
     for _ in range(_ROUNDS):
         candidates = [to_thousandths(counts + one) for one in np.eye(members, dtype=int)]
         scores = [score(weights) for weights in candidates]

@@ -91,8 +91,14 @@ def test(
         evaluation = append(lambda entries: _evaluation(entries, decision, stored.sha256, reason))
         table = _score_table(decision, dataset, stored.table)
         result = interval(decision.metric, table, decision.classes)
-        values = {"score": _finite(result.value), "low": _finite(result.low), "high": _finite(result.high)}
-        append(lambda _: EvaluationResult(number=evaluation.number, **values, cases=len(table)))
+        scored = EvaluationResult(
+            number=evaluation.number,
+            score=_finite(result.value),
+            low=_finite(result.low),
+            high=_finite(result.high),
+            cases=len(table),
+        )
+        append(lambda _: scored)
     return TestResult(
         decision.name,
         decision.metric,
@@ -157,11 +163,11 @@ def _score_table(decision: Decision, dataset: Dataset, predicted: pd.DataFrame) 
     """The stored test predictions beside the labels, which are opened here and nowhere else."""
     from heldout.blend.apply import mask_of
     from heldout.blend.values import predicted_labels
-    from heldout.config import load
     from heldout.data.cases import open_sealed
     from heldout.predict.details import mask_details
     from heldout.predict.prediction import Prediction
     from heldout.predict.store import build_table, read_map
+    from heldout.tasks.loading import load_task
 
     sealed = open_sealed(dataset)
     names = [f"p_{name}" for name in decision.classes]
@@ -177,7 +183,7 @@ def _score_table(decision: Decision, dataset: Dataset, predicted: pd.DataFrame) 
         sealed.truth if masks else None,
         exclusive=decision.exclusive,
         cut=functools.partial(mask_of, decision),
-        details=mask_details(load(decision.members[0].spec), dataset) if masks else None,
+        details=mask_details(load_task(decision.members[0].spec), dataset) if masks else None,
     )
     if not masks and decision.levels:
         called = predicted_labels(table[names].to_numpy(), decision.levels)

@@ -15,7 +15,6 @@ import pandas as pd
 from heldout import files
 from heldout.blend.datasets import Datasets
 from heldout.blend.flips import check_flips, predict_flips, predictions_folder, read_hashes
-from heldout.config import load
 from heldout.data.dataset import Dataset
 from heldout.errors import UserError
 from heldout.metrics import get_metric
@@ -23,6 +22,7 @@ from heldout.metrics.tables import check_cases, columns_of
 from heldout.predict.details import MASK_COLUMNS, mask_details
 from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.predict.store import build_table, read_map, read_table
+from heldout.tasks.loading import load_task
 from heldout.train.first_stage import FirstStage, find_first_stage
 from heldout.train.record import Hashes, RunRecord, read_run
 from heldout.train.runs import finished
@@ -180,7 +180,7 @@ def load_member(text: str, datasets: Datasets | None = None) -> Member:
             are others than those trained on, or a case is missing, repeated or not finite.
     """
     spec, seeds, flips, head = parse_member(text)
-    config = load(spec)
+    config = load_task(spec)
     if head and not config.two_heads:
         raise UserError(f"{text}: the networks of {spec} have one head only: name {spec} itself")
     tta = check_flips(config, config.tta if flips is None else flips)

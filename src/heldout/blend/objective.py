@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 import pandas as pd
 
 from heldout.blend.histogram import JointHistogram, presence_of_levels
-from heldout.blend.spatial import Spatial
+from heldout.blend.records import Settings
 from heldout.blend.trial import LabelTrial, PresenceTrial, ThresholdTrial
 from heldout.blend.values import LEVELS, blend_scores, predicted_labels
 from heldout.errors import UserError
@@ -20,42 +20,27 @@ from heldout.metrics.tables import Columns
 from heldout.predict.prediction import HALF
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What was tuned.
-
-    Attributes:
-        weights: Thousandth of every member, summing to 1000.
-        thresholds: Threshold 0 ... 255 of every class; empty where exclusive classes compete.
-        spatial: What makes masks of maps after the thresholds; empty where nothing does.
-        presence: Thousandth of every presence score; empty where presence is not mixed.
-        calibration: As :mod:`heldout.blend.calibrate` describes; empty where there is none.
-    """
-
-    weights: tuple[int, ...]
-    thresholds: tuple[int, ...]
-    spatial: tuple[Spatial, ...] = ()
-    presence: tuple[int, ...] = ()
-    calibration: dict[str, Any] = field(default_factory=dict)
-
-
 class Objective(Protocol):
     """Cases whose blend can be scored.
 
     Attributes:
         frame: One row per case: case_id, patient_id, fold and y_<class>.
         classes: Names of the classes.
-        members: Number of members.
         metric: Name of the score.
+        members: Number of members.
     """
 
-    frame: pd.DataFrame
-    classes: tuple[str, ...]
-    metric: str
+    @property
+    def frame(self) -> pd.DataFrame: ...  # noqa: D102
 
     @property
-    def members(self) -> int:
-        """Number of members."""
+    def classes(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def metric(self) -> str: ...  # noqa: D102
+
+    @property
+    def members(self) -> int: ...  # noqa: D102
 
     def tune(self, weights: Sequence[int]) -> tuple[float, Settings]:
         """Score of a weighting with its best thresholds, and those."""

@@ -14,8 +14,6 @@ from heldout.blend.histogram import presence_of_levels
 from heldout.blend.values import LEVELS, blend_scores
 from heldout.predict.prediction import HALF
 
-OF_MAP = ("top", "maximum", "area")
-
 
 def levels_of_map(map_: np.ndarray) -> np.ndarray:
     """(K, 256) float64: number of voxels of a (K, *spatial) uint8 map at each level."""
@@ -30,9 +28,10 @@ def map_scores(levels: np.ndarray, thresholds: Sequence[int]) -> np.ndarray:
         thresholds: (K,) smallest level that counts as a class; empty, where classes compete, is one half.
 
     Returns:
-        (3, ..., K) float64 in 0 ... 1, in the order of :data:`OF_MAP`: the mean of the 0.1 % most probable voxels
-        (:func:`heldout.predict.prediction.presence`); the highest probability; and log(1 + a) / log(1 + n) of the a
-        voxels of n that reach the threshold, which rises with the area and tells one voxel from none.
+        (3, ..., K) float64 in 0 ... 1, in the order of :data:`heldout.blend.records.OF_MAP`: the mean of the 0.1 % most
+        probable voxels (:func:`heldout.predict.prediction.presence`); the highest probability; and
+        log(1 + a) / log(1 + n) of the a voxels of n that reach the threshold, which rises with the area and tells one
+        voxel from none.
     """
     limits = np.asarray(thresholds if len(thresholds) else [HALF] * levels.shape[-2])
     reached = np.where(np.arange(LEVELS) >= limits[:, None], levels, 0).sum(-1)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from heldout.blend.costs import Clock
 from heldout.blend.decision import Decision, blend_folder, check_name, read_decision, save_decision
 from heldout.blend.freeze import freeze
 from heldout.blend.members import Member, load_member
+from heldout.blend.records import PruneStep, Pruning
 from heldout.blend.search import blend
 from heldout.blend.values import to_thousandths
 from heldout.errors import UserError
@@ -51,15 +52,6 @@ class Part:
         return "/".join([self.spec, *(f"seed{seed}" for seed in self.seeds), f"tta={self.tta}"])
 
 
-@dataclass(frozen=True)
-class Step:
-    """One thing that was dropped: what, the loss of score, and the seconds per case that it saves."""
-
-    dropped: str
-    loss: float
-    seconds: float
-
-
 def prune_ensemble(
     decision: Decision, *, hours: float, cases: int, name: str | None = None, clock: Clock | None = None
 ) -> Decision:
@@ -73,7 +65,7 @@ def prune_ensemble(
         clock: What members cost; None measures it.
 
     Returns:
-        The sealed smaller decision, with what was dropped and from what in ``search["shrunk"]``; the decision itself
+        The sealed smaller decision, with what was dropped and from what in ``search.pruned``; the decision itself
         where it fits.
 
     Raises:
@@ -81,9 +73,10 @@ def prune_ensemble(
     """
     parts = [Part(member.spec, member.seeds, member.tta, number) for number, member in enumerate(decision.members)]
     open_part = functools.cache(lambda part: load_member(part.name))
-    clock = clock or Clock.measured([open_part(part) for part in parts])
+    members = [open_part(part) for part in parts]
+    clock = clock or Clock.measured(members)
     limit = hours * 3600
-    if clock.total([open_part(part) for part in parts], cases) <= limit:
+    if clock.total(members, cases) <= limit:
         return decision
     name = _new_name(decision, hours, name)
     value = functools.cache(lambda left: _value(decision, [open_part(part) for part in left], left))
@@ -98,15 +91,15 @@ def prune_ensemble(
             )
         left, step = found
         steps.append(step)
-    record = {
-        "from": decision.name,
-        "identity": decision.identity,
-        "hours": hours,
-        "cases": cases,
-        "seconds_per_case": [clock.per_case([open_part(part) for part in one]) for one in (parts, left)],
-        "score_before": value(tuple(parts)),
-        "steps": [asdict(step) for step in steps],
-    }
+    record = Pruning(
+        source=decision.name,
+        identity=decision.identity,
+        hours=hours,
+        cases=cases,
+        seconds_per_case=(clock.per_case(members), clock.per_case([open_part(part) for part in left])),
+        score_before=value(tuple(parts)),
+        steps=tuple(steps),
+    )
     return _seal(decision, left, name, record)
 
 
@@ -116,7 +109,7 @@ def _cheapest(
     open_part: Callable[[Part], Member],
     clock: Clock,
     value: Callable[[tuple[Part, ...]], float],
-) -> tuple[tuple[Part, ...], Step] | None:
+) -> tuple[tuple[Part, ...], PruneStep] | None:
     """What to give up next: members without weight, then flips as long as there are any, then networks and members."""
     before = clock.per_case([open_part(part) for part in left])
     sign = 1 if get_metric(decision.metric).higher_is_better else -1
@@ -125,7 +118,7 @@ def _cheapest(
     for dropped, smaller in options:
         saved = before - clock.per_case([open_part(part) for part in smaller])
         loss = sign * (value(left) - value(smaller))
-        found.append((loss / max(saved, 1e-9), smaller, Step(dropped, loss, saved)))
+        found.append((loss / max(saved, 1e-9), smaller, PruneStep(dropped=dropped, loss=loss, seconds=saved)))
     return min(found, key=lambda one: one[0])[1:] if found else None
 
 
@@ -173,7 +166,7 @@ def _value(decision: Decision, members: Sequence[Member], left: Sequence[Part]) 
         return objective.tune(_share(decision.weights, places))[0]
     tables = []
     for fold in folds:
-        weights = decision.search["by_fold"][str(fold)]["weights"] if decision.is_blend else decision.weights
+        weights = decision.search.by_fold[str(fold)].weights if decision.is_blend else decision.weights
         settings = objective.select(fold_of != fold).tune(_share(weights, places))[1]
         tables.append(objective.select(fold_of == fold).table(settings))
     return score(decision.metric, pd.concat(tables, ignore_index=True), objective.classes)
@@ -196,10 +189,12 @@ def _new_name(decision: Decision, hours: float, name: str | None) -> str:
     return name
 
 
-def _seal(decision: Decision, left: Sequence[Part], name: str, record: dict[str, object]) -> Decision:
+def _seal(decision: Decision, left: Sequence[Part], name: str, record: Pruning) -> Decision:
     """Blend what is left, as the decision was blended, note where it comes from, and freeze it."""
     plan = (
-        {key: decision.search[key] for key in ("sampler", "trials", "seed", "processes")} if decision.is_blend else {}
+        {key: getattr(decision.search, key) for key in ("sampler", "trials", "seed", "processes")}
+        if decision.is_blend
+        else {}
     )
     found = blend(
         [part.name for part in left],
@@ -207,11 +202,11 @@ def _seal(decision: Decision, left: Sequence[Part], name: str, record: dict[str,
         **(plan or {"sampler": "equal"}),
         metric=decision.metric,
         spatial=bool(decision.spatial),
-        presence_metric=decision.presence.get("metric"),
-        calibrate=decision.calibration.get("asked", "none"),
+        presence_metric=decision.presence.metric,
+        calibrate=decision.calibration.asked,
     )
-    limit = f"{record['hours']:g} h for {record['cases']:,} cases"
+    limit = f"{record.hours:g} h for {record.cases:,} cases"
     note = f"made from {decision.name} ({decision.identity[:12]}) to take no more than {limit}"
-    save_decision(replace(found, search={**found.search, "shrunk": record}, notes=[*found.notes, note]))
+    save_decision(replace(found, search=found.search.model_copy(update={"pruned": record}), notes=[*found.notes, note]))
     freeze(name)
     return read_decision(name)

@@ -1,4 +1,4 @@
-"""Typed parts of a decision and of the ledger, as their files hold them."""
+"""Typed parts of a decision and of the ledger, as their files hold them. Free of numpy and torch."""
 
 from __future__ import annotations
 
@@ -7,39 +7,31 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from heldout import files
-from heldout.blend.values import WHOLE
 from heldout.records import Number, Record
+from heldout.train.record import FitRef
 
 if TYPE_CHECKING:
     from heldout.blend.members import Member
 
+WHOLE = 1000  # weights are whole thousandths
+OF_MAP = ("top", "maximum", "area")  # presence scores that a map gives
+
 
 class DecisionRecord(Record):
-    """A part of a decision, written with the fields that it was given, so that its hash stays that of its file."""
+    """A part of a decision, written with the fields that it was given, so that its hash stays that of its file.
+
+    One without fields is false, and written as ``{}``.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
+    def __bool__(self) -> bool:
+        """Whether it was given any field."""
+        return bool(self.model_fields_set)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values under their names on disk."""
-        return self.model_dump(mode="json", exclude_unset=True)
-
-
-class FitRef(DecisionRecord):
-    """A fit that predicts.
-
-    Attributes:
-        seed, fold: Which one it is.
-        weights_sha256: SHA-256 of its weights.
-        oof_sha256: SHA-256 of its out-of-fold table.
-        maps_sha256: SHA-256 of the list of hashes of its out-of-fold maps.
-    """
-
-    seed: int
-    fold: int
-    weights_sha256: str
-    oof_sha256: str
-    maps_sha256: str
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 class FirstStageRef(DecisionRecord):
@@ -57,7 +49,7 @@ class FirstStageRef(DecisionRecord):
 
     @property
     def first_stage(self) -> None:
-        """A first stage stands on no other."""
+        """A first stage has no first stage."""
 
 
 class DecisionMember(DecisionRecord):
@@ -71,7 +63,7 @@ class DecisionMember(DecisionRecord):
         weight: In 0 ... 1; None of a classification beside segmentations, which counts for presence alone.
         folders: Its fits.
         two_heads: Its case scores are those of a second head; on disk only where true.
-        first_stage: What it stands on; on disk only where there is one.
+        first_stage: Its first stage; on disk only where there is one.
     """
 
     name: str
@@ -92,23 +84,14 @@ def describe_member(member: Member, weight: int | None) -> DecisionMember:
     """An opened member as a decision keeps it, with the hashes of its fits; ``weight`` in thousandths."""
     given: dict[str, Any] = {"two_heads": True} if member.two_heads else {}
     if stage := member.first_stage:
-        given["first_stage"] = FirstStageRef.model_validate(stage.describe(), strict=False)
+        given["first_stage"] = FirstStageRef(spec=stage.spec, tta=stage.tta, folders=stage.refs)
     return DecisionMember(
         name=member.name,
         spec=member.spec,
         seeds=tuple(sorted({fit.seed for fit in member.fits})),
         tta=member.tta,
         weight=None if weight is None else weight / WHOLE,
-        folders=tuple(
-            FitRef(
-                seed=fit.seed,
-                fold=fit.fold,
-                weights_sha256=fit.hashes.weights,
-                oof_sha256=fit.hashes.oof,
-                maps_sha256=files.sha256_json(fit.hashes.maps),
-            )
-            for fit in member.fits
-        ),
+        folders=tuple(FitRef.of(fit.seed, fit.fold, fit.hashes) for fit in member.fits),
         **given,
     )
 
@@ -128,6 +111,163 @@ class DecisionScore(DecisionRecord):
     optimism: Number | None = None
     low: Number | None = None
     high: Number | None = None
+
+
+@dataclass(frozen=True)
+class Spatial:
+    """How a map of one class becomes a mask: components of the voxels at ``low`` or above, if they qualify.
+
+    Attributes:
+        low: Level 0 ... 255 that a voxel must reach.
+        high: Level that at least one voxel of its component must reach (hysteresis, Canny 1986).
+        least: Smallest component, in millionths of the case's voxels, so that it means the same at every resolution.
+        fill: Whether holes that a component encloses are filled.
+    """
+
+    low: int
+    high: int
+    least: int = 0
+    fill: bool = False
+
+
+class Change(DecisionRecord):
+    """A score of the case scores before and after a stage; None where undefined."""
+
+    before: Number | None
+    after: Number | None
+
+
+Changes = dict[str, dict[str, Change] | None]  # by "in_sample" and "cross_fitted", then by metric; None with one fold
+
+
+class Presence(DecisionRecord):
+    """How the case scores of a segmentation are mixed; empty where they are the map's own.
+
+    Attributes:
+        metric: Score that the mix was tuned for; None where it was not tuned.
+        shares: Share of every source, by :data:`OF_MAP` and the names of the members, summing to 1.
+        scores: What the mix changes.
+    """
+
+    metric: str | None = None
+    shares: dict[str, Number] = Field(default_factory=dict)
+    scores: Changes = Field(default_factory=dict)
+
+
+class Calibration(DecisionRecord):
+    """Monotone maps of the case scores; empty, it changes nothing.
+
+    Attributes:
+        asked: What was asked for; of a decision alone.
+        method: As for :func:`heldout.blend.calibrate.fit_calibration`.
+        multiclass: The classes are exclusive, and their scores sum to one.
+        maps: Parameters of every class, or of all where one temperature serves exclusive classes.
+        scores: What calibration changes; of a decision alone.
+    """
+
+    asked: str = "none"
+    method: str = "none"
+    multiclass: bool = Field(default=False, alias="competing")
+    maps: tuple[tuple[Number | tuple[Number, ...], ...], ...] = ()
+    scores: Changes = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was tuned.
+
+    Attributes:
+        weights: Thousandth of every member, summing to 1000.
+        thresholds: Threshold 0 ... 255 of every class; empty where classes are exclusive.
+        spatial: Second stage of every class; empty where the thresholds alone make the mask.
+        presence: Thousandth of every presence score; empty where presence is not mixed.
+        calibration: Of the case scores.
+    """
+
+    weights: tuple[int, ...]
+    thresholds: tuple[int, ...]
+    spatial: tuple[Spatial, ...] = ()
+    presence: tuple[int, ...] = ()
+    calibration: Calibration = Calibration()  # noqa: RUF009 - frozen
+
+
+class Alternative(DecisionRecord):
+    """What a single member or other weights score, with tuned thresholds; None where undefined."""
+
+    in_sample: Number | None
+    cross_fitted: Number | None
+    weights: tuple[int, ...]
+
+
+class PruneStep(DecisionRecord):
+    """What was dropped, the loss of score, and the seconds per case that it saves."""
+
+    dropped: str
+    loss: Number
+    seconds: Number
+
+
+class Pruning(DecisionRecord):
+    """How a decision was made from a larger one.
+
+    Attributes:
+        source: Name of the larger decision.
+        identity: Its identity.
+        hours, cases: The time limit.
+        seconds_per_case: Before and after.
+        score_before: Cross-fitted score of the larger one, without its later stages.
+        steps: What was dropped, in order.
+    """
+
+    source: str = Field(alias="from")
+    identity: str
+    hours: Number
+    cases: int
+    seconds_per_case: tuple[Number, Number]
+    score_before: Number
+    steps: tuple[PruneStep, ...]
+
+
+class SearchRecord(DecisionRecord):
+    """How a blend was tuned; empty for an experiment's plain mean.
+
+    Attributes:
+        sampler, trials, seed, processes: See :class:`heldout.blend.study.Plan`.
+        by_fold: Settings that each fold was scored with, tuned on the others.
+        baselines: What single members and other weights score, by name.
+        pruned: What it was made from, where it was pruned.
+    """
+
+    sampler: str = ""
+    trials: int = 0
+    seed: int = 0
+    processes: int = 1
+    by_fold: dict[str, Settings] = Field(default_factory=dict)
+    baselines: dict[str, Alternative] = Field(default_factory=dict)
+    pruned: Pruning | None = Field(default=None, alias="shrunk")
+
+
+class ReferenceCase(DecisionRecord):
+    """A held-out case whose prediction by one fit is stored."""
+
+    member: str
+    seed: int
+    fold: int
+    case_id: str
+
+
+class Reference(DecisionRecord):
+    """Reference predictions, which must be reproduced before a decision is used.
+
+    Attributes:
+        cases: The predictions, in the order of the arrays in ``kept.npz``.
+        sha256: Of that file.
+        blended: Scores of every case's blend.
+    """
+
+    cases: tuple[ReferenceCase, ...]
+    sha256: str
+    blended: dict[str, tuple[Number, ...]]
 
 
 class Evaluation(Record):
@@ -170,6 +310,14 @@ class EvaluationResult(Record):
     low: Number | None
     high: Number | None
     cases: int
+
+
+class Head(Record):
+    """``head.json``: how many entries the ledger has, and the hash of the last."""
+
+    schema_version: int = Field(default=1, alias="schema")
+    entries: int = 0
+    hash: str = "0" * 64
 
 
 @dataclass(frozen=True)

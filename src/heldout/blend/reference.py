@@ -17,6 +17,7 @@ from heldout.blend.datasets import Datasets
 from heldout.blend.decision import Decision
 from heldout.blend.members import Fit, Member, load_member, stored_prediction
 from heldout.blend.networks import Networks
+from heldout.blend.records import Reference, ReferenceCase
 from heldout.data.first_stage import first_stage_map
 from heldout.errors import UserError
 from heldout.predict.prediction import Prediction
@@ -28,17 +29,14 @@ SCORE_TOLERANCE = 1e-5
 MAP_TOLERANCE = 1  # of 255
 
 
-def store_reference(decision: Decision, datasets: Datasets | None = None) -> dict[str, Any]:
+def store_reference(decision: Decision, datasets: Datasets | None = None) -> Reference:
     """Predict a few held-out cases again, compare with what training stored, and write them to ``kept.npz``.
-
-    Returns:
-        ``cases`` (member, seed, fold, case_id of each), the ``sha256`` of the file, and ``blended``: the scores
-        of the blend of a case's reference predictions.
 
     Raises:
         UserError: today's code predicts otherwise than training did, or blends otherwise than blending did.
     """
-    cases, arrays = [], {}
+    cases: list[ReferenceCase] = []
+    arrays: dict[str, Any] = {}
     reference: dict[str, list[Prediction]] = {}
     datasets = datasets or Datasets()
     networks = Networks()
@@ -58,45 +56,45 @@ def store_reference(decision: Decision, datasets: Datasets | None = None) -> dic
             if stored.map is not None:
                 arrays[f"{len(cases)}.map"] = stored.map
             reference.setdefault(case_id, []).append(stored)
-            cases.append({"member": member.name, "seed": fit.seed, "fold": fit.fold, "case_id": case_id})
+            cases.append(ReferenceCase(member=member.name, seed=fit.seed, fold=fit.fold, case_id=case_id))
     _check_blend(decision, members, list(reference))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     files.write_bytes(decision.folder / "kept.npz", buffer.getvalue())
     blended = {
-        case_id: [float(score) for score in blend_case(decision, predictions).scores]
+        case_id: tuple(float(score) for score in blend_case(decision, predictions).scores)
         for case_id, predictions in reference.items()
     }
-    return {"cases": cases, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(), "blended": blended}
+    return Reference(cases=tuple(cases), sha256=files.sha256_bytes(buffer.getvalue()), blended=blended)
 
 
 def check_reference(
     decision: Decision, datasets: Datasets | None = None, networks: Networks | None = None
 ) -> list[str]:
     """Which reference cases are no longer reproduced, or why they cannot be compared."""
+    if decision.reference is None:
+        return []
     path = decision.folder / "kept.npz"
     if not path.is_file():
         return [f"{path} is missing"]
-    if files.sha256_file(path) != decision.kept["sha256"]:
+    if files.sha256_file(path) != decision.reference.sha256:
         return [f"{path} changed"]
     changes = []
     datasets, networks = datasets or Datasets(), networks or Networks()
     members = {member.name: load_member(member.name, datasets) for member in decision.members}
     predictions: dict[str, list[Prediction]] = {}
     with np.load(path) as arrays:
-        for number, one in enumerate(decision.kept["cases"]):
-            member = members[one["member"]]
-            fit = next(f for f in member.fits if (f.seed, f.fold) == (one["seed"], one["fold"]))
+        for number, one in enumerate(decision.reference.cases):
+            member = members[one.member]
+            fit = next(f for f in member.fits if (f.seed, f.fold) == (one.seed, one.fold))
             pixels = arrays.get(f"{number}.map")
-            stored = Prediction(one["case_id"], arrays[f"{number}.scores"], pixels)
-            predictions.setdefault(one["case_id"], []).append(stored)
-            if difference := compare(
-                stored, _predict(member, fit, one["case_id"], networks), two_heads=member.two_heads
-            ):
+            stored = Prediction(one.case_id, arrays[f"{number}.scores"], pixels)
+            predictions.setdefault(one.case_id, []).append(stored)
+            if difference := compare(stored, _predict(member, fit, one.case_id, networks), two_heads=member.two_heads):
                 changes.append(
-                    f"the code predicts case {one['case_id']} of {fit.folder} otherwise than validated ({difference})"
+                    f"the code predicts case {one.case_id} of {fit.folder} otherwise than validated ({difference})"
                 )
-    for case_id, scores in decision.kept["blended"].items():
+    for case_id, scores in decision.reference.blended.items():
         found = blend_case(decision, predictions[case_id])
         if difference := _gap(np.array(scores), found.scores):
             changes.append(f"the code blends the members' predictions of case {case_id} otherwise ({difference})")
@@ -108,8 +106,7 @@ def choose_cases(member: Member, fit: Fit) -> list[str]:
     labels = fit.table[[f"y_{name}" for name in member.dataset.classes]].to_numpy(float)
     order = sorted(fit.table.index, key=lambda case_id: hashlib.sha256(case_id.encode()).hexdigest())
     positive = dict(zip(fit.table.index, labels.any(1), strict=True))
-    chosen = [next((case for case in order if positive[case] == wanted), None) for wanted in (True, False)]
-    chosen = [case for case in chosen if case is not None]
+    chosen = [case for wanted in (True, False) for case in [one for one in order if positive[one] == wanted][:1]]
     return (chosen + [case for case in order if case not in chosen])[:CASES]
 
 

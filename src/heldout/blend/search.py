@@ -16,7 +16,7 @@ from heldout.blend.datasets import Datasets
 from heldout.blend.decision import Decision, blend_folder, check_name, decision_of, read_decision, save_decision
 from heldout.blend.members import Member, check_together, load_member, split_members
 from heldout.blend.objective import check_metric
-from heldout.blend.records import DecisionScore
+from heldout.blend.records import SearchRecord
 from heldout.blend.second_stage import SecondStage
 from heldout.blend.stages import Stages, add_stages, describe_stages, presence_members
 from heldout.blend.study import Plan
@@ -96,9 +96,9 @@ def blend(
         decision = decision_of(members, found.settings.weights, thresholds, name=name, metric=metric, labels=labels)
         tables = found.in_sample, found.cross_fitted
         described = describe_stages(objective, found.settings, *tables, list(sources))
-        by_fold = {str(fold): asdict(settings) for fold, settings in found.by_fold.items()}
-        search = {**asdict(plan), "by_fold": by_fold, "baselines": found.baselines}
-        return _write(replace(decision, score=DecisionScore(**found.scores), search=search, **described), found)
+        by_fold = {str(fold): settings for fold, settings in found.by_fold.items()}
+        search = SearchRecord(**asdict(plan), by_fold=by_fold, baselines=found.baselines)
+        return _write(replace(decision, score=found.scores, search=search, **described), found)
 
 
 def _identity(members: Sequence[Member], metric: str, plan: Plan) -> str:

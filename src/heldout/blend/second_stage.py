@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from heldout.blend.cases import Work, mean_map
-from heldout.blend.objective import Settings
+from heldout.blend.records import Settings, Spatial
 from heldout.blend.spatial import (
     Components,
-    Spatial,
     candidate_lows,
     class_values,
     find_components,
@@ -62,7 +61,7 @@ class SecondStage:
         open_scores, filled_scores = (self._scores(settings, choice, metric) for choice in (found, filled))
         sign = 1 if metric.higher_is_better else -1
         better = sign * (filled_scores - open_scores) > 1e-12
-        chosen = tuple(np.where(better, filled, found))
+        chosen = tuple(one if yes else other for yes, one, other in zip(better, filled, found, strict=True))
         # holes of exclusive classes depend on each other: together they may help less than alone
         worse = sign * np.mean(self._scores(settings, chosen, metric) - open_scores) < 0
         return tuple(found) if worse else chosen

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from heldout.blend.records import Spatial
 from heldout.metrics.registry import Metric
 from heldout.predict.prediction import to_mask
 
@@ -18,23 +19,6 @@ MILLION = 1_000_000
 LOWS = 12  # levels at which components may begin, up to the threshold
 HIGHS = 12  # levels that a component's peak may have to reach
 LEASTS = (0, 3, 10, 30, 100, 300, 1000, 3000, 10_000)  # millionths of a case's voxels
-
-
-@dataclass(frozen=True)
-class Spatial:
-    """How a map of one class becomes a mask: components of the voxels at ``low`` or above, if they qualify.
-
-    Attributes:
-        low: Level 0 ... 255 that a voxel must reach.
-        high: Level that at least one voxel of its component must reach (hysteresis, Canny 1986).
-        least: Smallest component, in millionths of the case's voxels, so that it means the same at every resolution.
-        fill: Whether holes that a component encloses are filled.
-    """
-
-    low: int
-    high: int
-    least: int = 0
-    fill: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Each stage is tuned on the same cases as the weights, so cross-fitting covers th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ import pandas as pd
 
 from heldout.blend.calibrate import CHOICES, apply_calibration, fit_calibration
 from heldout.blend.members import Member
-from heldout.blend.objective import LabelObjective, MaskObjective, Objective, Settings
-from heldout.blend.presence import OF_MAP, fuse, map_scores
+from heldout.blend.objective import LabelObjective, MaskObjective, Objective
+from heldout.blend.presence import fuse, map_scores
+from heldout.blend.records import OF_MAP, WHOLE, Calibration, Change, Presence, Settings
 from heldout.blend.second_stage import SecondStage
 from heldout.blend.study import Plan
-from heldout.blend.values import WHOLE, predicted_labels
+from heldout.blend.values import predicted_labels
 from heldout.blend.weights import Tuned, search
 from heldout.errors import UserError
 from heldout.metrics import get_metric, score
@@ -128,7 +129,8 @@ class Staged:
         Where presence was mixed, ``top_<class>`` is the score without that; where scores were calibrated,
         ``uncalibrated_<class>`` is the score before.
         """
-        table, new = self.base.table(settings), {}
+        table = self.base.table(settings)
+        new: dict[str, np.ndarray] = {}
         scores = self._uncalibrated(settings)
         if self.maps is not None and settings.spatial:
             counts = self.maps.counts(settings)
@@ -150,6 +152,7 @@ class Staged:
 
     def _sources(self, settings: Settings) -> np.ndarray:
         """(3 + L, n, K) everything that says something of presence."""
+        assert isinstance(self.base, MaskObjective), "presence is mixed for segmentations alone"
         levels = np.concatenate([part.levels(settings.weights) for part in self.base.histograms], 1)
         return np.concatenate([map_scores(levels, settings.thresholds), self.labels])
 
@@ -212,7 +215,7 @@ def describe_stages(
     in_sample: pd.DataFrame,
     cross_fitted: pd.DataFrame | None,
     labels: Sequence[str],
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Any]:
     """The fields ``spatial``, ``presence`` and ``calibration`` of a decision: what was tuned, and what it is worth.
 
     Args:
@@ -225,29 +228,33 @@ def describe_stages(
     if not isinstance(objective, Staged):
         return {}
     tables = {"in_sample": in_sample, "cross_fitted": cross_fitted}
-    described: dict[str, dict[str, Any]] = {}
+    described: dict[str, Any] = {}
     if settings.spatial:
-        described["spatial"] = {
-            name: asdict(one) for name, one in zip(objective.classes, settings.spatial, strict=True)
-        }
-    if settings.presence:
-        metric = objective.stages.presence_metric
+        described["spatial"] = dict(zip(objective.classes, settings.spatial, strict=True))
+    metric = objective.stages.presence_metric
+    if metric is not None and settings.presence:
         shares = {name: share / WHOLE for name, share in zip([*OF_MAP, *labels], settings.presence, strict=True)}
         scores = {key: _before_and_after(table, "top", [metric], objective.classes) for key, table in tables.items()}
-        described["presence"] = {"metric": metric, "shares": shares, "scores": scores}
+        described["presence"] = Presence(metric=metric, shares=shares, scores=scores)
     if objective.stages.calibrate != "none":
         scores = {
             key: _before_and_after(table, "uncalibrated", CALIBRATION_METRICS, objective.classes)
             for key, table in tables.items()
         }
-        fitted = settings.calibration or {"method": "none", "competing": objective.multiclass, "maps": []}
-        described["calibration"] = {"asked": objective.stages.calibrate, **fitted, "scores": scores}
+        found = settings.calibration
+        described["calibration"] = Calibration(
+            asked=objective.stages.calibrate,
+            method=found.method,
+            multiclass=objective.multiclass,
+            maps=found.maps,
+            scores=scores,
+        )
     return described
 
 
 def _before_and_after(
     table: pd.DataFrame | None, before: str, metrics: Sequence[str], classes: Sequence[str]
-) -> dict[str, dict[str, float | None]] | None:
+) -> dict[str, Change] | None:
     if table is None:
         return None
     # whether the calls were good is another question: only probabilities are looked at here
@@ -256,7 +263,7 @@ def _before_and_after(
     if before == "top":
         final = final.assign(**{f"p_{name}": table.get(f"uncalibrated_{name}", table[f"p_{name}"]) for name in classes})
     return {
-        metric: {"before": _finite(score(metric, earlier, classes)), "after": _finite(score(metric, final, classes))}
+        metric: Change(before=_finite(score(metric, earlier, classes)), after=_finite(score(metric, final, classes)))
         for metric in metrics
     }
 

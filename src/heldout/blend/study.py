@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout.blend.objective import Objective
-from heldout.blend.values import WHOLE, to_thousandths
+from heldout.blend.records import WHOLE
+from heldout.blend.values import to_thousandths
 from heldout.errors import UserError
-from heldout.journal import Journal, Record
+from heldout.journal import Direction, Journal, Record
 from heldout.metrics.registry import get_metric
 
 if TYPE_CHECKING:
@@ -78,15 +79,16 @@ def best_of_trials(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     higher = get_metric(objective.metric).higher_is_better
-    direction = "maximize" if higher else "minimize"
+    direction: Direction = "maximize" if higher else "minimize"
     record = journal.record(part, direction) if journal else None
     total = max(plan.trials, len(first))
     if plan.processes == 1:
         trials = _work(objective, plan, first, total, direction, record)
     else:
         trials = _work_together(objective, plan, first, total, direction, record)
-    best = max(trials[:total], key=lambda trial: trial.value if higher else -trial.value)
-    return _weights_of_trial(best), best.value
+    scores = [trial.values[0] for trial in trials[:total]]
+    best = int(np.argmax(scores) if higher else np.argmin(scores))
+    return _weights_of_trial(trials[best]), scores[best]
 
 
 def weights_of(draws: Sequence[float]) -> Weights:
@@ -103,14 +105,16 @@ def _work(
     plan: Plan,
     first: Sequence[Weights],
     total: int,
-    direction: str,
+    direction: Direction,
     record: Record | None,
     process: int = 0,
 ) -> list[optuna.trial.FrozenTrial]:
     """Go on until there are ``total`` trials, and return all that this process knows."""
     import optuna
 
-    space = {_name(i): optuna.distributions.FloatDistribution(_LEAST, 1.0) for i in range(objective.members)}
+    space: dict[str, optuna.distributions.BaseDistribution] = {
+        _name(i): optuna.distributions.FloatDistribution(_LEAST, 1.0) for i in range(objective.members)
+    }
     study = optuna.create_study(direction=direction)
     # CMA-ES remembers more than the trials: alone, it is taken through them again.
     repeats = plan.sampler == "cmaes" and plan.processes == 1
@@ -130,7 +134,7 @@ def _work(
         if number < len(first):
             study.enqueue_trial({_name(i): _LEAST ** (share / WHOLE) for i, share in enumerate(first[number])})
         trial = study.ask(space)
-        if recorded:
+        if record is not None and recorded:
             earlier = recorded.popleft()
             if earlier.params != trial.params:
                 raise UserError(f"{record.path} holds other trials than this search makes: delete it and blend again")
@@ -146,7 +150,7 @@ def _work(
 
 
 def _work_together(
-    objective: Objective, plan: Plan, first: Sequence[Weights], total: int, direction: str, record: Record | None
+    objective: Objective, plan: Plan, first: Sequence[Weights], total: int, direction: Direction, record: Record | None
 ) -> list[optuna.trial.FrozenTrial]:
     """The first trials in this process, the others in several that share the journal."""
     import joblib
@@ -166,7 +170,7 @@ def _join_work(
     plan: Plan,
     first: Sequence[Weights],
     total: int,
-    direction: str,
+    direction: Direction,
     place: tuple[Path, str],
     process: int,
 ) -> None:

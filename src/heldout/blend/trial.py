@@ -137,7 +137,7 @@ def undominated(values: np.ndarray) -> np.ndarray:
     The column of the largest sum is dominated by none; what it dominates goes, and so on (Bentley et al. 1990).
     """
     remaining = values[:, np.argsort(-values.sum(0, dtype=int), kind="stable")]
-    pivots = []
+    pivots: list[np.ndarray] = []
     while remaining.shape[1] and len(pivots) < _PIVOTS:
         pivots.append(remaining[:, :1])
         remaining = remaining[:, (remaining > pivots[-1]).any(0)]

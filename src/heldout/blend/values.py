@@ -7,10 +7,15 @@ voxels comes out the same on full maps, on any machine.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-WHOLE = 1000
+from heldout.blend.records import WHOLE
+
+if TYPE_CHECKING:
+    from heldout.predict.prediction import Prediction
+
 LEVELS = 256
 
 
@@ -21,6 +26,12 @@ def to_thousandths(shares: Sequence[float] | np.ndarray) -> tuple[int, ...]:
     order = np.argsort(whole - exact, kind="stable")
     whole[order[: WHOLE - whole.sum()]] += 1
     return tuple(int(value) for value in whole)
+
+
+def map_of(prediction: Prediction) -> np.ndarray:
+    """The map (K, *spatial) uint8 that every prediction of a segmentation has."""
+    assert prediction.map is not None, "predictions of a segmentation have maps"
+    return prediction.map
 
 
 def blend_maps(maps: Sequence[np.ndarray] | np.ndarray, weights: Sequence[int]) -> np.ndarray:

@@ -14,9 +14,10 @@ from heldout.blend.flips import predictions_folder, read_hashes
 from heldout.blend.networks import Networks
 from heldout.blend.records import FitRef
 from heldout.blend.reference import check_reference
-from heldout.config import BaseConfig, load
 from heldout.data.dataset import Dataset
 from heldout.errors import UserError
+from heldout.tasks import Task
+from heldout.tasks.loading import load_task
 from heldout.train.runs import check_identity, fit_folder
 
 
@@ -59,10 +60,10 @@ def verify(decision: Decision, *, maps: bool = False, datasets: Datasets | None 
     changes += check_parts(decision, datasets)
     if maps and not changes:
         changes += check_maps(decision)
-    if decision.kept is not None and not changes:
+    if not changes:
         changes += check_reference(decision, datasets, networks)
     refuse_changes(decision, changes)
-    return OpenDecision(decision, datasets.open(load(decision.members[0].spec)), networks)
+    return OpenDecision(decision, datasets.open(load_task(decision.members[0].spec)), networks)
 
 
 def open_decision(name: str) -> OpenDecision:
@@ -95,8 +96,12 @@ def check_parts(decision: Decision, datasets: Datasets | None = None) -> list[st
     """What changed among settings, fold table, data, weights, out-of-fold predictions and the blend's own tables."""
     datasets, changes = datasets or Datasets(), list(_tables(decision))
     for member in decision.stages:
-        config = _tried(changes, load, member.spec)
-        if config is None or _tried(changes, lambda c=config: check_identity(c) or True) is None:
+        config = _tried(changes, load_task, member.spec)
+        if config is None:
+            continue
+        before = len(changes)
+        _tried(changes, check_identity, config)
+        if len(changes) > before:
             continue
         if (dataset := _tried(changes, datasets.open, config)) is not None:
             for name, what in (("fold_hash", "fold table"), ("data_hash", "cases")):
@@ -109,9 +114,9 @@ def check_parts(decision: Decision, datasets: Datasets | None = None) -> list[st
 
 def check_maps(decision: Decision) -> list[str]:
     """Which out-of-fold maps changed; reads them all."""
-    changes = []
+    changes: list[str] = []
     for member in decision.stages:
-        config = load(member.spec)
+        config = load_task(member.spec)
         for fit in member.folders:
             folder = fit_folder(member.spec, fit.seed, fit.fold)
             maps = predictions_folder(config, folder, member.tta) / "oof_maps"
@@ -125,7 +130,7 @@ def _tables(decision: Decision) -> Iterator[str]:
         yield from _compare(decision.folder / f"{name}.parquet", digest)
 
 
-def _files(config: BaseConfig, fit: FitRef, tta: str) -> Iterator[str]:
+def _files(config: Task, fit: FitRef, tta: str) -> Iterator[str]:
     folder = fit_folder(config.spec, fit.seed, fit.fold)
     predictions, hashes = predictions_folder(config, folder, tta), read_hashes(config, folder, tta)
     yield from _compare(folder / "weights.safetensors", fit.weights_sha256)

@@ -78,22 +78,22 @@ def _print_stages(decision: Decision) -> None:
     for note in decision.notes:
         print(f"  note: {note}")
     for label, one in decision.spatial.items():
-        level = f" of {one['low'] / 255:.2f} and above whose peak reaches {one['high'] / 255:.2f}"
-        holes = ", holes filled" if one["fill"] else ""
+        level = f" of {one.low / 255:.2f} and above whose peak reaches {one.high / 255:.2f}"
+        holes = ", holes filled" if one.fill else ""
         print(
-            f"  {label}: components{level if decision.thresholds else ''} that cover {one['least']} millionths of the "
+            f"  {label}: components{level if decision.thresholds else ''} that cover {one.least} millionths of the "
             f"image{holes}"
         )
     if decision.presence:
-        print("  presence: " + ", ".join(f"{share:.3f} {name}" for name, share in decision.presence["shares"].items()))
+        print("  presence: " + ", ".join(f"{share:.3f} {name}" for name, share in decision.presence.shares.items()))
     if decision.calibration:
-        by_fold = [one["calibration"].get("method", "none") for one in decision.search["by_fold"].values()]
+        by_fold = [one.calibration.method for one in decision.search.by_fold.values()]
         folds = f"; the folds were scored with {', '.join(by_fold)}" if by_fold else ""
-        print(f"  calibration: {decision.calibration['method']}{folds}")
+        print(f"  calibration: {decision.calibration.method}{folds}")
     for stage in (decision.presence, decision.calibration):
-        for what, scores in stage.get("scores", {}).items():
+        for what, scores in stage.scores.items():
             for metric, value in (scores or {}).items():
-                change = f"{_number(value['before'])} -> {_number(value['after'])}"
+                change = f"{_number(value.before)} -> {_number(value.after)}"
                 print(f"  {metric} of the case scores, {what.replace('_', '-')}: {change}")
     if path := write_reliability(decision):
         print(f"  reliability diagram: {shown(path)}")
@@ -107,8 +107,8 @@ def _print_baselines(decision: Decision) -> None:
     table.add_column("weights")
     table.add_column("in-sample", justify="right")
     table.add_column("cross-fitted", justify="right")
-    for what, row in decision.search["baselines"].items():
-        table.add_row(what, _number(row["in_sample"]), _number(row["cross_fitted"]))
+    for what, row in decision.search.baselines.items():
+        table.add_row(what, _number(row.in_sample), _number(row.cross_fitted))
     console().print(table)
 
 

@@ -126,10 +126,12 @@ def _fit(decision: Decision, hours: float, cases: int, name: str | None) -> Deci
     if found is decision:
         print(f"{decision.name} fits {hours:g} h for {cases:,} cases as it is")
         return decision
-    for step in found.search["shrunk"]["steps"]:
-        print(f"  {step['dropped']}: saves {step['seconds']:.3f} s per case, costs {step['loss']:+.4f} {found.metric}")
+    pruned = found.search.pruned
+    assert pruned is not None, "what was pruned says how"
+    for step in pruned.steps:
+        print(f"  {step.dropped}: saves {step.seconds:.3f} s per case, costs {step.loss:+.4f} {found.metric}")
     before, after = decision.score.cross_fitted, found.score.cross_fitted
-    before = found.search["shrunk"]["score_before"] if before is None else before
+    before = pruned.score_before if before is None else before
     numbers = " to ".join("undefined" if value is None else f"{value:.4f}" for value in (before, after))
     print(f"{found.metric} cross-fitted {numbers}: {found.composition}")
     print(f"sealed as {found.name}; {decision.name} stays as it is")

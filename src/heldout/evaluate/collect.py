@@ -205,7 +205,7 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
         high=score.high,
         in_sample=score.in_sample,
         optimism=score.optimism,
-        baselines=decision.search.get("baselines", {}),
+        baselines=decision.search.baselines,
         done=len(fits),
         planned=len(fits),
         checkpoint="best" if any(member.checkpoint == "best" for member in known) else "last",

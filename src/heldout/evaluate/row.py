@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from heldout.blend.records import Alternative
 from heldout.train.record import RunRecord
 
 
@@ -55,7 +56,7 @@ class Row:
         also: Values of other metrics; those that need whole masks are at one half.
         in_sample: Score of a blend on the very predictions it was tuned on; None where nothing was tuned.
         optimism: How much better in-sample is than cross-fitted.
-        baselines: Of a blend, ``in_sample`` and ``cross_fitted`` of its single members and of simpler weightings.
+        baselines: Of a blend, the scores of its single members and of simpler weightings.
         fold_scores: The same score of each fold alone, of a blend under the settings tuned on the other folds.
         seed_scores: Score over all finished folds of each seed that finished them; empty for a single seed.
         fold_spread: Sample standard deviation of ``fold_scores``; None where seeds differ between folds.
@@ -107,7 +108,7 @@ class Row:
     also: dict[str, float] = field(default_factory=dict)
     in_sample: float | None = None
     optimism: float | None = None
-    baselines: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    baselines: dict[str, Alternative] = field(default_factory=dict)
     fold_scores: dict[int, float | None] = field(default_factory=dict)
     seed_scores: dict[int, float | None] = field(default_factory=dict)
     fold_spread: float | None = None
@@ -144,6 +145,7 @@ class Row:
         """Plain dictionary, for JSON; of the fits only seed, fold, score and training time."""
         values = asdict(self)
         del values["plan"]
+        values["baselines"] = {name: one.to_json() for name, one in self.baselines.items()}
         kept = ("seed", "fold", "score", "train_seconds")
         values["fits"] = [{key: getattr(fit, key) for key in kept} for fit in self.fits]
         return values

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from heldout import files
 from heldout.blend.decision import Decision
-from heldout.blend.values import WHOLE
+from heldout.blend.records import WHOLE, Presence
 from heldout.errors import UserError
 from heldout.records import Number, Record, read_record
 
@@ -116,21 +116,20 @@ def tune_thresholds(member: Member, key: str) -> TunedThresholds:
 
 def held_out_decision(decision: Decision, fold: int) -> Decision:
     """A blend as a fold's cases are scored: with the settings tuned on the other folds; of a run the run itself."""
-    settings = decision.search.get("by_fold", {}).get(str(fold))
+    settings = decision.search.by_fold.get(str(fold))
     if settings is None:
         return decision
-    weights = iter(settings["weights"])
+    weights = iter(settings.weights)
     members = [one if one.weight is None else one.with_weight(next(weights) / WHOLE) for one in decision.members]
-    names, shares = decision.classes, settings["presence"]
-    presence = {}
-    if shares:
-        named = zip(decision.presence["shares"], shares, strict=True)
-        presence = {**decision.presence, "shares": {name: share / WHOLE for name, share in named}}
+    names, presence = decision.classes, Presence()
+    if settings.presence:
+        named = zip(decision.presence.shares, settings.presence, strict=True)
+        presence = decision.presence.model_copy(update={"shares": {name: share / WHOLE for name, share in named}})
     return replace(
         decision,
         members=members,
-        thresholds=dict(zip(names, settings["thresholds"], strict=True)) if settings["thresholds"] else {},
-        spatial=dict(zip(names, settings["spatial"], strict=True)) if settings["spatial"] else {},
+        thresholds=dict(zip(names, settings.thresholds, strict=True)) if settings.thresholds else {},
+        spatial=dict(zip(names, settings.spatial, strict=True)) if settings.spatial else {},
         presence=presence,
-        calibration=settings["calibration"],
+        calibration=settings.calibration,
     )

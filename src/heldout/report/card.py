@@ -328,8 +328,7 @@ def _test(row: Row) -> dict[str, Any]:
 def _calibration(held: HeldOut) -> dict[str, Any]:
     from heldout.metrics import score
 
-    decided, positives = held.decision.calibration, held.truth.sum(0)
-    method = decided["method"] if decided else "none"
+    method, positives = held.decision.calibration.method, held.truth.sum(0)
     if not ((positives > 0) & (positives < len(held.table))).any():
         return {"method": method, "of": "nothing: every case is of the same kind in every class"}
     errors = {}

@@ -56,7 +56,7 @@ def write_reliability(decision: Decision) -> Path | None:
         return None
     from heldout.predict.store import read_table
 
-    title = f"{decision.name}: {decision.calibration['method']} calibration"
+    title = f"{decision.name}: {decision.calibration.method} calibration"
     charts = [
         reliability_chart(read_table(decision.folder, name), decision.classes, title, where)
         for name, where in (("in_sample", ", in-sample"), ("oof", ", cross-fitted"))

@@ -11,7 +11,7 @@ the fold that is held out; see docs/cascades.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.tasks import Task
 from heldout.train import runs
 from heldout.train.origin import find_origin, how_to_finish, open_origin
+from heldout.train.record import FitRef
 
 if TYPE_CHECKING:
     from heldout.data.dataset import Dataset
@@ -52,7 +53,7 @@ class FirstStage:
     @property
     def key(self) -> str:
         """SHA-256 of the weights, the maps and their use."""
-        named = {**self.describe(), "spec": first_spec(self.spec)}
+        named = {"spec": first_spec(self.spec), "tta": self.tta, "folders": [ref.to_json() for ref in self.refs]}
         return files.sha256_json({"use": self.use, "share": self.share, **named})
 
     def read(self, case_id: str) -> np.ndarray:
@@ -73,19 +74,10 @@ class FirstStage:
         assert mean is not None, "the mean of maps is a map"
         return mean
 
-    def describe(self) -> dict[str, Any]:
-        """What a decision keeps of it, as of a member."""
-        folders = [
-            {
-                "seed": fit.seed,
-                "fold": fit.fold,
-                "weights_sha256": fit.record.sha256.weights,
-                "oof_sha256": fit.record.sha256.oof,
-                "maps_sha256": files.sha256_json(fit.record.sha256.maps),
-            }
-            for fit in self.fits
-        ]
-        return {"spec": self.spec, "tta": self.tta, "folders": folders}
+    @property
+    def refs(self) -> tuple[FitRef, ...]:
+        """Its fits by the hashes of what they left."""
+        return tuple(FitRef.of(fit.seed, fit.fold, fit.record.sha256) for fit in self.fits)
 
 
 def find_first_stage(config: Task, dataset: Dataset) -> FirstStage | None:

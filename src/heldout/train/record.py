@@ -28,6 +28,36 @@ class Hashes(Record):
     maps: dict[str, str] = Field(default_factory=dict)
 
 
+class FitRef(Record):
+    """A fit by the hashes of what it left.
+
+    Attributes:
+        seed, fold: Which one it is.
+        weights_sha256: SHA-256 of its weights.
+        oof_sha256: SHA-256 of its out-of-fold table.
+        maps_sha256: SHA-256 of the list of hashes of its out-of-fold maps.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    seed: int
+    fold: int
+    weights_sha256: str
+    oof_sha256: str
+    maps_sha256: str
+
+    @classmethod
+    def of(cls, seed: int, fold: int, hashes: Hashes) -> FitRef:
+        """A fit with these hashes."""
+        return cls(
+            seed=seed,
+            fold=fold,
+            weights_sha256=hashes.weights,
+            oof_sha256=hashes.oof,
+            maps_sha256=files.sha256_json(hashes.maps),
+        )
+
+
 class WarmStartRecord(Record):
     """Weights that a fit began with: whose, their SHA-256, and how many of the network's tensors they filled."""
 

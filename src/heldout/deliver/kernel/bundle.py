@@ -97,7 +97,7 @@ def _write_manifest(folder: Path, decision: Decision, prior: dict[str, float]) -
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in (MANIFEST, "dataset-metadata.json")
     }
-    manifest = {"schema": SCHEMA, "decision": decision.to_dict(), "prior": prior, "files": hashes}
+    manifest = {"schema": SCHEMA, "decision": decision.to_json(), "prior": prior, "files": hashes}
     files.write_json(folder / MANIFEST, manifest)
     return Bundle(folder, decision, prior, hashes)
 

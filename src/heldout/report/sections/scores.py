@@ -176,7 +176,7 @@ def _alternatives(row: Row) -> list[Block]:
     """What single members and simpler weightings of a blend score."""
     rows = []
     for name, scores in row.baselines.items():
-        in_sample, cross_fitted = scores.get("in_sample"), scores.get("cross_fitted")
+        in_sample, cross_fitted = scores.in_sample, scores.cross_fitted
         gap = None if in_sample is None or cross_fitted is None else in_sample - cross_fitted
         optimism = gap if gap is None or row.higher_is_better else -gap
         rows.append((name, number(in_sample), number(cross_fitted), signed(optimism)))
