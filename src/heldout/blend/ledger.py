@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heldout import files
-from heldout.blend.chain import Entry, append, read_entries
-from heldout.blend.records import Evaluation, EvaluationResult, LedgerEntry
+from heldout.blend.chain import Entry, Evaluation, EvaluationResult, LedgerEntry, append, read_entries
 from heldout.errors import UserError
 
 if TYPE_CHECKING:

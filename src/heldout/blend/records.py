@@ -1,9 +1,9 @@
-"""Typed parts of a decision and of the ledger, as their files hold them. Free of numpy and torch."""
+"""Typed parts of a decision, as its file holds them. Free of numpy and torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, Field
 
@@ -268,61 +268,3 @@ class Reference(DecisionRecord):
     cases: tuple[ReferenceCase, ...]
     sha256: str
     blended: dict[str, tuple[Number, ...]]
-
-
-class Evaluation(Record):
-    """An evaluation of a test part, on record before its score is seen.
-
-    Attributes:
-        number: Its place in the ledger, from 1.
-        time: UTC.
-        name: Name of the decision.
-        decision: Its seal, or identity.
-        sealed: It was frozen.
-        dataset, data_hash: What was predicted.
-        metric: Name of the score.
-        predictions_sha256: SHA-256 of the stored predictions.
-        reason: Why a further evaluation was needed; None of a first one.
-        decision_evals, dataset_evals: Evaluations of this decision and on this dataset, this one included.
-    """
-
-    event: Literal["look"] = "look"
-    number: int = Field(alias="look")
-    time: str
-    name: str
-    decision: str
-    sealed: bool
-    dataset: str
-    data_hash: str
-    metric: str
-    predictions_sha256: str
-    reason: str | None = Field(alias="look_again")
-    decision_evals: int = Field(alias="looks_of_decision")
-    dataset_evals: int = Field(alias="looks_of_dataset")
-
-
-class EvaluationResult(Record):
-    """The score of an evaluation, with its interval; None where undefined."""
-
-    event: Literal["result"] = "result"
-    number: int = Field(alias="look")
-    score: Number | None
-    low: Number | None
-    high: Number | None
-    cases: int
-
-
-class Head(Record):
-    """``head.json``: how many entries the ledger has, and the hash of the last."""
-
-    schema_version: int = Field(default=1, alias="schema")
-    entries: int = 0
-    hash: str = "0" * 64
-
-
-@dataclass(frozen=True)
-class LedgerEntry:
-    """An evaluation with its result; None where it ended before."""
-
-    evaluation: Evaluation
-    result: EvaluationResult | None
