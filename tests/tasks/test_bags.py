@@ -87,7 +87,7 @@ def test_crops_are_drawn_anew_in_training_by_the_seed_and_fixed_in_prediction():
         found = []
         for seed in seeds:
             torch.manual_seed(seed)
-            found.append(model(volume)["label"].detach())
+            found.append(model(volume).detach())
         return found
 
     first, again, other = answers(1, 1, 2)
@@ -96,7 +96,7 @@ def test_crops_are_drawn_anew_in_training_by_the_seed_and_fixed_in_prediction():
     model.eval()
     first, other = answers(1, 2)
     assert torch.equal(first, other)
-    torch.testing.assert_close(model(volume[1:])["label"], first[1:])
+    torch.testing.assert_close(model(volume[1:]), first[1:])
 
 
 def test_a_volume_smaller_than_the_crop_is_read_whole():
@@ -108,7 +108,7 @@ def test_a_volume_smaller_than_the_crop_is_read_whole():
 
 
 @pytest.mark.parametrize(("slices", "step", "depth"), [(3, 1, 5), (3, 3, 7), (5, 2, 6), (1, 2, 4)])
-def test_stacks_hold_a_slice_and_its_neighbours(slices, step, depth):
+def test_stacks_hold_a_slice_and_its_neighbors(slices, step, depth):
     volume = torch.arange(depth, dtype=torch.float32).expand(1, 2, 3, 4, depth) + torch.tensor([0, 100]).view(
         1, 2, 1, 1, 1
     )
@@ -127,9 +127,9 @@ def test_stacks_hold_a_slice_and_its_neighbours(slices, step, depth):
 def test_bags_give_one_logit_per_class_and_can_lie_channels_last(fields):
     model = Classify3D.create(overrides=fields).build_model(3, False).to(memory_format=torch.channels_last_3d).eval()
     volume = torch.rand(2, 1, 33, 34, 9)
-    answer = model(volume)["label"]
+    answer = model(volume)
     assert answer.shape == (2, 3)
-    together = model(volume.contiguous(memory_format=torch.channels_last_3d))["label"]
+    together = model(volume.contiguous(memory_format=torch.channels_last_3d))
     torch.testing.assert_close(answer, together, rtol=1e-4, atol=1e-4)
 
 

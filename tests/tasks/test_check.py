@@ -73,7 +73,9 @@ HOOK = "def {name}(self, *args, **kwargs):\n    import torch\n    from torch imp
         ("Segment3D", 'dataset = ""', "dataset is empty"),
         (
             "Segment3D",
-            SMALL_3D + "\n" + HOOK.format(name="build_loss", body="return lambda o, b: o['mask'].mean() / 0"),
+            SMALL_3D
+            + "\n"
+            + HOOK.format(name="build_loss", body="return lambda outputs, batch: outputs['mask'].mean() / 0"),
             "build_loss gives",
         ),
         (

@@ -30,7 +30,7 @@ SMALL = {"filters": (4, 6, 8)}
 @pytest.mark.parametrize("classes", [1, 3])
 def test_classifiers_give_one_logit_per_class(task, fields, size, classes):
     config = task.create(overrides=fields)
-    logits = config.build_model(classes, True)(torch.rand(2, config.channels, *size))["label"]
+    logits = config.build_model(classes, True)(torch.rand(2, config.channels, *size))
     assert logits.shape == (2, classes)
     probability = config.activate({"label": logits}, True)
     assert bool(((probability >= 0) & (probability <= 1)).all())
@@ -53,7 +53,7 @@ def test_classifiers_give_one_logit_per_class(task, fields, size, classes):
 @pytest.mark.parametrize(("classes", "exclusive", "channels"), [(1, True, 1), (2, True, 3), (2, False, 2)])
 def test_segmenters_keep_the_size_of_the_image(task, fields, size, classes, exclusive, channels):
     config = task.create(overrides=fields)
-    logits = config.build_model(classes, exclusive)(torch.rand(2, config.channels, *size))["mask"]
+    logits = config.build_model(classes, exclusive)(torch.rand(2, config.channels, *size))
     assert logits.shape == (2, channels, *size)
     probability = config.activate({"mask": logits}, exclusive)
     assert probability.shape == (2, classes, *size)
@@ -62,17 +62,17 @@ def test_segmenters_keep_the_size_of_the_image(task, fields, size, classes, excl
 
 def test_intensities_are_standardized_once_and_z_scores_pass_through():
     image = torch.full((1, 1, 4, 4), 0.75)
-    assert Network(torch.nn.Identity(), "mask", standardize=True)(image)["mask"].unique().tolist() == [1.0]
-    assert Network(torch.nn.Identity(), "mask", standardize=False)(image)["mask"].unique().tolist() == [0.75]
+    assert Network(torch.nn.Identity(), standardize=True)(image).unique().tolist() == [1.0]
+    assert Network(torch.nn.Identity(), standardize=False)(image).unique().tolist() == [0.75]
     config = Segment2D.create(overrides={"normalize": "zscore"})
     assert not config.build_model(1, False).standardize
 
 
 def test_padding_is_cut_off_where_it_was_added():
     body = torch.nn.Conv2d(1, 1, 1)
-    padded = Network(body, "mask", standardize=False, multiple=(8, 8))
+    padded = Network(body, standardize=False, multiple=(8, 8))
     image = torch.rand(1, 1, 9, 13)
-    torch.testing.assert_close(padded(image)["mask"], body(image))
+    torch.testing.assert_close(padded(image), body(image))
 
 
 def test_deep_supervision_adds_outputs_in_training_only_and_the_network_can_be_copied():
@@ -80,9 +80,9 @@ def test_deep_supervision_adds_outputs_in_training_only_and_the_network_can_be_c
     model = config.build_model(2, True)
     image = torch.rand(1, 1, 16, 17, 18)
     outputs = model.train()(image)
-    assert [tuple(extra.shape) for extra in outputs["aux"]] == [(1, 3, 16, 17, 18)] * 2
+    assert [tuple(extra.shape) for extra in outputs] == [(1, 3, 16, 17, 18)] * 3
     assert copy.deepcopy(model) is not None
-    assert set(model.eval()(image)) == {"mask"}
+    assert model.eval()(image).shape == (1, 3, 16, 17, 18)
 
 
 def test_plan_halves_thick_slices_later():
@@ -184,7 +184,7 @@ def test_decoder_channels_are_those_of_the_decoder(arch):
     config = Segment2D.create(overrides={"arch": arch, "decoder_channels": (40, 32, 24, 16, 8)})
     model = config.build_model(1, False).eval()
     assert model.body.segmentation_head[0].in_channels == 8
-    assert model(torch.rand(1, 1, 64, 64))["mask"].shape == (1, 1, 64, 64)
+    assert model(torch.rand(1, 1, 64, 64)).shape == (1, 1, 64, 64)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from heldout.errors import UserError
 from heldout.predict.run import predict_cases
 from heldout.tasks import Classify2D, Classify3D, MultiTask2D, Segment2D, Segment3D
 from tests.predict.test_run import grid
@@ -14,7 +15,7 @@ from tests.predict.test_run import grid
 CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 LOSSES = {
     "module": nn.BCEWithLogitsLoss(),
-    "function": lambda logits, target: ((logits.sigmoid() - target) ** 2).mean(),
+    "function": lambda guess, truth: ((guess.sigmoid() - truth) ** 2).mean(),
     "outputs": lambda outputs, batch: next(iter(outputs.values())).mean() + batch["label"].mean(),
 }
 
@@ -62,8 +63,10 @@ def test_a_plain_module_and_loss_train_and_predict(task, loss):
     assert value.ndim == 0
     assert all(parameter.grad is not None for parameter in model.parameters())
     if loss == "module":
-        target = batch[config.output].float()
-        assert float(value) == pytest.approx(float(LOSSES["module"](outputs[config.output], target)))
+        expected = LOSSES["module"](outputs[config.output], batch[config.output].float())
+        if config.two_heads:  # the head is trained too
+            expected = expected + config.label_weight * LOSSES["module"](outputs["label"], batch["label"])
+        assert value.item() == pytest.approx(expected.item())
     (answer,) = next(iter(predict_cases(config, [model], [("one", image[0].numpy(), grid(size))], exclusive=False)))
     expected = outputs[config.output][0].detach().sigmoid().numpy()
     found = answer.scores if config.kind == "classification" else answer.map / np.float32(255)
@@ -77,3 +80,15 @@ def test_a_list_of_logits_is_the_logits_and_auxiliary_ones():
     first, second = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
     assert config.as_outputs([first, second]) == {"mask": first, "aux": [second]}
     assert config.as_outputs([first]) == {"mask": first}
+
+
+def test_two_heads_may_be_a_pair_of_tensors_and_no_single_one():
+    mask, label = torch.zeros(1, 1, 2, 2), torch.zeros(1, 1)
+    assert MultiTask2D.create().as_outputs((mask, label)) == {"mask": mask, "label": label}
+    with pytest.raises(UserError, match="return the logits of the mask and those of the label"):
+        MultiTask2D.create().as_outputs(mask)
+
+
+def test_stages_need_a_network_that_has_them():
+    with pytest.raises(UserError, match=r"warmup_epochs and head_epochs .* set them to 0"):
+        MultiTask2D.create(overrides={"warmup_epochs": 1}).start_epoch(Pooled(nn.Identity()), 0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 
 import pytest
 
 from heldout.errors import UserError
+from heldout.files import REPOSITORY
 from heldout.metrics.registry import METRICS
 from heldout.tasks import Classify2D, Classify3D, Segment2D, Segment3D
 
@@ -52,3 +54,10 @@ def test_every_field_can_be_written_to_json(task):
 def test_contradictions_are_refused(task, fields, words):
     with pytest.raises(UserError, match=words):
         task.create(overrides=fields)
+
+
+@pytest.mark.parametrize("room", ["nets", "losses", "augment"])
+def test_networks_losses_and_augmentation_know_no_experiment(room):
+    for path in (REPOSITORY / "src" / "heldout" / "tasks" / room).glob("*.py"):
+        names = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
+        assert not names & {"heldout.config", "heldout.tasks", "heldout.tasks.base"}, path

@@ -43,4 +43,4 @@ class Exp902(Exp901, MultiTask2D):
     budgets = {"quick": {"epochs": 3}}
 
     def build_model(self, classes: int, exclusive: bool) -> nn.Module:
-        return TwoHeads(Network(TinyBody(classes), "mask", standardize=True))
+        return TwoHeads(Network(TinyBody(classes), standardize=True))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from heldout.tasks.losses import PlainLoss
+
     Outputs = dict[str, Any]
     Batch = dict[str, Tensor]
     Loss = Callable[[Outputs, Batch], Tensor]
@@ -29,6 +31,7 @@ class Task(BaseConfig):
     two_heads: ClassVar[bool] = False  # the network gives a mask and classifies the whole case too
 
     # Loss
+    loss: str = Field("auto", description="name of the loss; auto is the cross-entropy, for masks with Dice")
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="mass moved from the label to the other classes")
     class_weights: tuple[float, ...] | None = Field(
         None, description="weight of each class in the loss; the background of exclusive classes keeps 1"
@@ -84,12 +87,12 @@ class Task(BaseConfig):
         """
         return None
 
-    def build_loss(self, exclusive: bool, positive_weight: Tensor | None = None) -> Loss:
+    def build_loss(self, exclusive: bool, positive_weight: Tensor | None = None) -> Loss | PlainLoss:
         """Make the loss, a callable to a scalar.
 
-        An override may return a loss of logits and one-hot targets of one shape (B, C, *S), such as
-        ``torch.nn.BCEWithLogitsLoss()``: its second parameter is called ``target`` (or ``targets``, ``y_true``,
-        ``truth``, ``labels``). Any other loss takes the dictionary of the network's outputs and the batch.
+        An override may return any loss of logits and one-hot float targets of one shape (B, C, *S), such as
+        ``torch.nn.BCEWithLogitsLoss()``. A loss whose parameters are called ``outputs`` and ``batch`` takes the
+        dictionary of the network's outputs and that of the batch instead.
 
         Args:
             exclusive: As in :meth:`build_model`.
@@ -98,21 +101,28 @@ class Task(BaseConfig):
         from heldout.tasks.losses import TaskLoss, build
 
         options = {**self.loss_options(), "positive_weight": positive_weight}
-        return TaskLoss(
+        loss = TaskLoss(
             lambda channels, softmax: build(self.loss, channels, softmax, **options), self.output, exclusive
         )
+        return self.complete_loss(loss, exclusive)
 
     def loss_options(self) -> dict[str, Any]:
         """What :func:`heldout.tasks.losses.build` takes besides the loss's name and the channels."""
         names = ("class_weights", "label_smoothing", "focal_gamma")
         return {"masks": self.kind == "segmentation", **{name: getattr(self, name) for name in names}}
 
+    def complete_loss(self, loss: nn.Module, exclusive: bool) -> nn.Module:  # noqa: ARG002 - a hook
+        """Add what the task trains besides its main logits to their loss."""
+        return loss
+
     def task_loss(self, exclusive: bool, positive_weight: Tensor | None = None) -> Loss:
         """What :meth:`build_loss` makes, as a callable from the network's outputs and the batch to a scalar."""
         from heldout.tasks.losses import TaskLoss, is_plain
 
-        loss = self.build_loss(exclusive, positive_weight)
-        return TaskLoss(lambda *_: loss, self.output, exclusive) if is_plain(loss) else loss
+        loss: Any = self.build_loss(exclusive, positive_weight)
+        return (
+            self.complete_loss(TaskLoss(lambda *_: loss, self.output, exclusive), exclusive) if is_plain(loss) else loss
+        )
 
     def as_outputs(self, answer: Outputs | Tensor | Sequence[Tensor]) -> Outputs:
         """What a network returned, as a dictionary of outputs.

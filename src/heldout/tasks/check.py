@@ -166,7 +166,7 @@ def _check_augment(config: Task) -> None:
             raise UserError("build_augment changes the shape of masks or mixes their labels: use nearest neighbors")
 
 
-def _augmented(config: Task, augment: Any, masked: bool) -> Iterator[tuple[np.ndarray, ...]]:
+def _augmented(config: Task, augment: Any, masked: bool) -> Iterator[tuple[Any, Any, Any, Any]]:
     """Images and masks before and after, several draws of each."""
     random = np.random.default_rng(0)
     if config.dimensions == 2:

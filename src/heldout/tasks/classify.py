@@ -76,7 +76,9 @@ class Classify2D(Classify):
         if self.encoder_weights is not None:
             from heldout.tasks.nets.classify2d import load_pretrained
 
-            load_pretrained(model, self.encoder, self.channels, self.encoder_weights)
+            network: Any = model
+            last, size = network.body.get_classifier(), network.input_size
+            load_pretrained(network.body, last, self.encoder_weights, self.encoder, self.channels, size)
 
 
 class Classify3D(Classify):
@@ -127,14 +129,14 @@ class Classify3D(Classify):
         Raises:
             UserError: noisy-or is to pool classes that exclude one another, or the encoder is unknown.
         """
-        from heldout.tasks.nets import classify3d, crops, slices
+        from heldout.tasks.nets import classify3d, slices
 
         if self.pooling == "noisy_or" and exclusive and classes > 1:
             raise UserError(
                 "pooling = 'noisy_or' asks of each class whether it occurs, but these classes exclude one another: set "
                 "pooling = 'attention' or 'mean'"
             )
-        shared: dict[str, Any] = {"dropout": self.dropout, "standardize": self.bounded}
+        shared: dict[str, Any] = {"pooling": self.pooling, "dropout": self.dropout, "standardize": self.bounded}
         if self.arch == "slices":
             return slices.build(
                 self.encoder,
@@ -142,27 +144,27 @@ class Classify3D(Classify):
                 classes,
                 slices=self.slices,
                 step=self.slice_step,
-                pooling=self.pooling,
                 image_size=self.image_size,
                 **shared,
             )
-        shared |= {"small_stem": self.stem == "small", "width": self.width}
-        if self.crop_size is None:
-            return classify3d.build(self.encoder, self.channels, classes, **shared)
-        return crops.build(
+        return classify3d.build(
             self.encoder,
             self.channels,
             classes,
+            small_stem=self.stem == "small",
+            width=self.width,
             crop_size=self.crop_size,
             crops=self.crops,
             overlap=self.overlap,
-            pooling=self.pooling,
             **shared,
         )
 
     def load_pretrained(self, model: nn.Module) -> None:
         """Fill the 2D encoder from ``encoder_weights``."""
         if self.encoder_weights is not None:
-            from heldout.tasks.nets.slices import load_pretrained
+            from heldout.tasks.nets.classify2d import load_pretrained
 
-            load_pretrained(model, self.encoder, self.channels, self.encoder_weights)
+            body: Any = model.body
+            size = self.image_size[:2] if model.input_size and self.image_size else None
+            channels = self.channels * self.slices
+            load_pretrained(body.encoder, body.head.last, self.encoder_weights, self.encoder, channels, size)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
+from heldout.errors import UserError
 from heldout.tasks.segment import Segment2D
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor, nn
 
-    from heldout.tasks.base import Loss, Outputs
-    from heldout.tasks.nets.multitask2d import Stage
+    from heldout.tasks.base import Outputs
+    from heldout.tasks.nets.multitask2d import Stage, TwoHeads
 
 
 class MultiTask2D(Segment2D):
@@ -50,21 +53,37 @@ class MultiTask2D(Segment2D):
         """Make the network; see :meth:`heldout.tasks.base.Task.build_model`.
 
         Returns:
-            A module that gives ``"mask"`` logits and ``"label"`` logits (B, K). For ``skip_mask_below`` and the stages
-            it must offer what :class:`heldout.tasks.nets.multitask2d.TwoHeads` does.
+            A module to ``"mask"`` logits as of a segmentation and ``"label"`` logits (B, K): a dictionary, or the two
+            in this order. For ``skip_mask_below`` and the stages it must offer what
+            :class:`heldout.tasks.nets.multitask2d.TwoHeads` does.
         """
         from heldout.tasks.nets.multitask2d import TwoHeads
 
         head = {"classes": classes, "pooling": self.head_pooling, "dropout": self.head_dropout or None}
         return TwoHeads(self._build_network(self.mask_channels(classes, exclusive), head))
 
-    def build_loss(self, exclusive: bool, positive_weight: Tensor | None = None) -> Loss:
-        """The loss of the mask and that of the head; of the outputs that a stage lacks there is none."""
+    def complete_loss(self, loss: nn.Module, exclusive: bool) -> nn.Module:
+        """Add the loss of the head; of the outputs that a stage lacks there is none."""
         from heldout.tasks.losses.presence import HeadPresence, WeightedSum
 
-        mask = super().build_loss(exclusive, positive_weight)
+        mask = super().complete_loss(loss, exclusive)
         head = HeadPresence(exclusive, self.patch_size is not None, self.label_smoothing)
         return WeightedSum({"mask": ("mask", 1.0, mask), "label": ("label", self.label_weight, head)})
+
+    def as_outputs(self, answer: Outputs | Tensor | Sequence[Tensor]) -> Outputs:
+        """What a network returned, as a dictionary of outputs.
+
+        Args:
+            answer: The dictionary, or the logits of the mask and those of the head.
+
+        Raises:
+            UserError: there are no two outputs.
+        """
+        if isinstance(answer, list | tuple) and len(answer) == 2:
+            return dict(zip(("mask", "label"), answer, strict=True))
+        if not isinstance(answer, dict):
+            raise UserError("build_model gives one output: return the logits of the mask and those of the label")
+        return answer
 
     def classify_head(self, outputs: Outputs) -> Tensor:
         """Turn the head's logits into float32 probabilities (B, K); a case may show any subset of the classes."""
@@ -80,4 +99,6 @@ class MultiTask2D(Segment2D):
         """Put the network into training mode for the epoch's stage."""
         model.train()
         if self.warmup_epochs or self.head_epochs:
-            model.enter(self.stage(epoch))
+            if not hasattr(model, "enter"):
+                raise UserError("warmup_epochs and head_epochs need build_model to give a TwoHeads: set them to 0")
+            cast("TwoHeads", model).enter(self.stage(epoch))

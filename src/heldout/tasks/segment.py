@@ -9,9 +9,8 @@ from pydantic import Field, model_validator
 from heldout.tasks.base import Task
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from heldout.tasks.base import Loss
     from heldout.tasks.nets.network import Network
 
 
@@ -56,15 +55,14 @@ class Segment(Task):
         names = ("dice_weight", "batch_dice", "dice_positives", "tversky_alpha", "tversky_beta")
         return {**super().loss_options(), **{name: getattr(self, name) for name in names}}
 
-    def build_loss(self, exclusive: bool, positive_weight: Tensor | None = None) -> Loss:
-        """The loss of every voxel, and of presence where that has a weight."""
-        mask = super().build_loss(exclusive, positive_weight)
+    def complete_loss(self, loss: nn.Module, exclusive: bool) -> nn.Module:
+        """Add the loss of presence, where that has a weight."""
         if not self.presence_weight:
-            return mask
+            return loss
         from heldout.tasks.losses.presence import MapPresence, WeightedSum
 
         presence = MapPresence(exclusive, self.patch_size is not None, self.label_smoothing)
-        return WeightedSum({"mask": ("mask", 1.0, mask), "presence": ("mask", self.presence_weight, presence)})
+        return WeightedSum({"mask": ("mask", 1.0, loss), "presence": ("mask", self.presence_weight, presence)})
 
 
 class Segment2D(Segment):
@@ -114,7 +112,8 @@ class Segment2D(Segment):
         if self.encoder_weights is not None:
             from heldout.tasks.nets.segment2d import load_pretrained
 
-            load_pretrained(model, self.encoder, self.channels, self.encoder_weights)
+            body: Any = model.body
+            load_pretrained(body.encoder, self.encoder_weights, self.encoder, self.channels)
 
 
 class Segment3D(Segment):

@@ -26,13 +26,13 @@ class SampleKey(NamedTuple):
     Attributes:
         epoch: Epoch, from 0.
         position: Position in the epoch.
-        index: Index of the case.
+        case: Index of the case.
         focus: Voxel of the prepared case around which a patch lies; None draws the patch.
     """
 
     epoch: int
     position: int
-    index: int  # type: ignore[assignment]  # hides a method of tuples
+    case: int
     focus: tuple[int, ...] | None = None
 
 
@@ -40,11 +40,11 @@ class HardNegative(NamedTuple):
     """A training case that shows nothing, though the network thinks so.
 
     Attributes:
-        index: Index of the case.
+        case: Index of the case.
         focus: Its most probable voxel; None for classification.
     """
 
-    index: int  # type: ignore[assignment]  # hides a method of tuples
+    case: int
     focus: tuple[int, ...] | None
 
 
@@ -76,7 +76,7 @@ class TrainingSamples(TorchDataset[dict[str, Tensor]]):
 
     def __getitem__(self, place: SampleKey) -> dict[str, Tensor]:
         """Image (C, *S) float32, label (K,) float32 and, for segmentation, mask (M, *S) uint8."""
-        seed, index = derive_seed(*self.key, place.epoch, place.position), place.index
+        seed, index = derive_seed(*self.key, place.epoch, place.position), place.case
         seed_globals(seed)
         torch.manual_seed(seed)
         image, mask = self._read(str(self.case_ids[index]), place.focus, np.random.default_rng(seed))

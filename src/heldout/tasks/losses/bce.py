@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def per_channel(values: Tensor | None, like: Tensor) -> Tensor | None:
+def per_channel(values: Tensor, like: Tensor) -> Tensor:
     """Shape values (C,) so that they multiply a tensor (B, C, *S)."""
-    return None if values is None else values.to(like).view(1, -1, *[1] * (like.ndim - 2))
+    return values.to(like).view(1, -1, *[1] * (like.ndim - 2))
 
 
 class BinaryCrossEntropy(nn.Module):
@@ -18,7 +18,16 @@ class BinaryCrossEntropy(nn.Module):
         class_weight: w (C,), relative to the mean of the weights.
         positive_weight: v (C,).
         label_smoothing: Targets become ``t (1 - s) + s / 2``.
+
+    Example:
+        >>> import torch
+        >>> loss = BinaryCrossEntropy(positive_weight=torch.tensor([3.0]))
+        >>> loss(torch.zeros(2, 1), torch.tensor([[1.0], [0.0]]))  # 2 log 2
+        tensor(1.3863)
     """
+
+    class_weight: Tensor | None
+    positive_weight: Tensor | None
 
     def __init__(
         self,
@@ -34,9 +43,6 @@ class BinaryCrossEntropy(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits and 0/1 targets (B, C, *S) to a scalar."""
         target = target * (1 - self.label_smoothing) + self.label_smoothing / 2
-        return functional.binary_cross_entropy_with_logits(
-            logits,
-            target,
-            weight=per_channel(self.class_weight, logits),
-            pos_weight=per_channel(self.positive_weight, logits),
-        )
+        weight = None if self.class_weight is None else per_channel(self.class_weight, logits)
+        positive = None if self.positive_weight is None else per_channel(self.positive_weight, logits)
+        return functional.binary_cross_entropy_with_logits(logits, target, weight=weight, pos_weight=positive)

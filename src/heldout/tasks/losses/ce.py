@@ -12,7 +12,15 @@ class CrossEntropy(nn.Module):
     Args:
         class_weight: Weights (C,); None is 1 each.
         label_smoothing: Share of the target spread evenly over all C classes.
+
+    Example:
+        >>> import torch
+        >>> loss = CrossEntropy()
+        >>> loss(torch.zeros(2, 4), torch.eye(4)[:2])  # log 4
+        tensor(1.3863)
     """
+
+    class_weight: Tensor | None
 
     def __init__(self, class_weight: Tensor | None = None, label_smoothing: float = 0.0) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Soft Dice loss of MONAI (Milletari et al. 2016, https://arxiv.org/abs/1606.04797)."""
+"""Soft Dice loss of MONAI (Milletari et al. 2016, https://arxiv.org/abs/1606.04797), alone or with cross-entropy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from torch import Tensor, nn
 SMOOTH = 1.0
 
 
+def foreground_weight(class_weight: Tensor | None, softmax: bool) -> Tensor | None:
+    """Weights of the channels that count, relative to their mean: with ``softmax`` the first is the background."""
+    if class_weight is None:
+        return None
+    weight = class_weight[int(softmax) :]
+    return weight / weight.mean()
+
+
 class Dice(nn.Module):
     """Mean over classes of ``1 - (2 sum(p t) + 1) / (sum p + sum t + 1)``; the background does not count.
 
@@ -17,17 +25,23 @@ class Dice(nn.Module):
         softmax: Classes exclude each other and the first channel is the background.
         batch: Sum over the whole batch, not over each sample.
         class_weight: Weights (C,), relative to the mean of those that count.
+
+    Example:
+        >>> import torch
+        >>> mask = (torch.arange(16).view(1, 1, 4, 4) < 8).float()
+        >>> loss = Dice(softmax=False)
+        >>> round(float(loss(40 * mask - 20, mask)), 3), round(float(loss(20 - 40 * mask, mask)), 3)
+        (0.0, 0.941)
     """
 
     def __init__(self, softmax: bool, batch: bool = True, class_weight: Tensor | None = None) -> None:
         super().__init__()
-        weight = None if class_weight is None else class_weight[int(softmax) :]
         self.loss = DiceLoss(
             include_background=not softmax,
             softmax=softmax,
             sigmoid=not softmax,
             batch=batch,
-            weight=None if weight is None else weight / weight.mean(),
+            weight=foreground_weight(class_weight, softmax),
             smooth_nr=SMOOTH,
             smooth_dr=SMOOTH,
         )
@@ -46,13 +60,21 @@ class PositiveDice(nn.Module):
     Args:
         softmax: Classes exclude each other and the first channel is the background.
         class_weight: Weights (C,), relative to the mean of those that count.
+
+    Example:
+        >>> import torch
+        >>> logits, mask = torch.full((2, 1, 2, 2), 9.0), torch.ones(2, 1, 2, 2)
+        >>> mask[1] = 0  # the false positives of this sample are left to the cross-entropy
+        >>> round(float(PositiveDice(softmax=False)(logits, mask)), 3)
+        0.0
     """
+
+    class_weight: Tensor | None
 
     def __init__(self, softmax: bool, class_weight: Tensor | None = None) -> None:
         super().__init__()
         self.softmax = softmax
-        weight = None if class_weight is None else class_weight[int(softmax) :]
-        self.register_buffer("class_weight", None if weight is None else weight / weight.mean())
+        self.register_buffer("class_weight", foreground_weight(class_weight, softmax))
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits and one-hot targets (B, C, *S) to a scalar."""
@@ -65,3 +87,18 @@ class PositiveDice(nn.Module):
         if self.class_weight is not None:
             weight = weight * self.class_weight
         return (weight * losses).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+
+
+class DiceCE(nn.Module):
+    """Mean of Dice, weighted by ``dice_weight``, and of the cross-entropy, weighted by 1: the loss of nnU-Net."""
+
+    def __init__(self, dice: nn.Module, cross_entropy: nn.Module, dice_weight: float = 1.0) -> None:
+        super().__init__()
+        self.dice = dice
+        self.cross_entropy = cross_entropy
+        self.dice_weight = dice_weight
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits and one-hot targets (B, C, *S) to a scalar."""
+        total = self.dice_weight * self.dice(logits, target) + self.cross_entropy(logits, target)
+        return total / (1 + self.dice_weight)

@@ -20,7 +20,17 @@ class Focal(nn.Module):
         gamma: 0 is plain cross-entropy.
         class_weight: Weights (C,); for sigmoid relative to their mean, for softmax of the true class.
         positive_weight: Weight (C,) of positives, sigmoid only.
+
+    Example:
+        >>> import torch
+        >>> logits, target = torch.tensor([[2.0], [-2.0]]), torch.tensor([[1.0], [1.0]])
+        >>> focal, plain = Focal(softmax=False)(logits, target), Focal(softmax=False, gamma=0.0)(logits, target)
+        >>> round(float(focal), 3), round(float(plain), 3)
+        (0.826, 1.127)
     """
+
+    class_weight: Tensor | None
+    positive_weight: Tensor | None
 
     def __init__(
         self,
@@ -37,13 +47,12 @@ class Focal(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits and 0/1 targets (B, C, *S) to a scalar."""
+        weight = torch.ones_like(target) if self.class_weight is None else per_channel(self.class_weight, logits)
         if self.softmax:
             log_truth = (functional.log_softmax(logits, dim=1) * target).sum(dim=1, keepdim=True)
-            weight = torch.ones_like(target) if self.class_weight is None else per_channel(self.class_weight, logits)
             weight = (weight * target).sum(dim=1, keepdim=True)
         else:
             log_truth = functional.logsigmoid(torch.where(target > 0, logits, -logits))
-            weight = torch.ones_like(target) if self.class_weight is None else per_channel(self.class_weight, logits)
             # the mean weight is 1 whatever share of positives a batch has, as in the binary cross-entropy
             weight = (weight / weight.mean()).expand_as(target)
         # -expm1(log q) is 1 - q without loss of digits where q is nearly 1

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from heldout.errors import UserError
 from heldout.tasks.losses.bce import BinaryCrossEntropy
 from heldout.tasks.losses.ce import CrossEntropy
-from heldout.tasks.losses.dice import Dice, PositiveDice
-from heldout.tasks.losses.dice_ce import DiceCE
+from heldout.tasks.losses.dice import Dice, DiceCE, PositiveDice
 from heldout.tasks.losses.focal import Focal
 from heldout.tasks.losses.tversky import Tversky
 
-PLAIN_TARGETS = {"target", "targets", "y_true", "truth", "labels"}  # names in torch, MONAI, smp and elsewhere
+PlainLoss = Callable[[Tensor, Tensor], Tensor]
 SIGMOID_ONLY = {"bce": "ce", "dice_bce": "dice_ce"}
 SOFTMAX_ONLY = {"ce": "bce", "dice_ce": "dice_bce"}
 
@@ -34,14 +33,12 @@ class TaskLoss(nn.Module):
         exclusive: The dataset's classes exclude each other.
     """
 
-    def __init__(
-        self, make: Callable[[int, bool], Callable[[Tensor, Tensor], Tensor]], key: str, exclusive: bool
-    ) -> None:
+    def __init__(self, make: Callable[[int, bool], PlainLoss], key: str, exclusive: bool) -> None:
         super().__init__()
         self.make = make
         self.key = key
         self.exclusive = exclusive
-        self.loss: Callable[[Tensor, Tensor], Tensor] | None = None
+        self.loss: PlainLoss | None = None
 
     def forward(self, outputs: dict[str, Any], batch: dict[str, Tensor]) -> Tensor:
         """Compute the loss of ``{"label"|"mask": logits, "aux": [...]}`` against a batch with the same key."""
@@ -109,8 +106,16 @@ def build(
         tversky_alpha: Weight of false positives in ``tversky``.
         tversky_beta: Weight of false negatives in ``tversky``.
 
+    Returns:
+        A module from logits and targets to a scalar.
+
     Raises:
         UserError: the loss or the weights do not fit the dataset's classes.
+
+    Example:
+        >>> loss = build("auto", 3, True, masks=True, class_weights=(1.0, 2.0))
+        >>> loss(torch.zeros(1, 3, 8, 8), torch.eye(3)[torch.arange(64) % 3].T.reshape(1, 3, 8, 8)).shape
+        torch.Size([])
     """
     name = _resolve(name, softmax, masks)
     background = softmax and masks
@@ -161,6 +166,11 @@ def _class_weight(class_weights: Sequence[float] | None, channels: int, backgrou
 
 
 def is_plain(loss: Callable[..., Tensor]) -> bool:
-    """Whether a loss takes logits and targets, by its second parameter's name, and not outputs and batch."""
-    parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
-    return set(list(parameters)[1:2]) <= PLAIN_TARGETS
+    """Whether a loss takes logits and targets: its parameters are not called ``outputs`` and ``batch``.
+
+    Example:
+        >>> is_plain(torch.nn.BCEWithLogitsLoss()), is_plain(lambda outputs, batch: outputs["mask"].mean())
+        (True, False)
+    """
+    parameters = list(inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters)
+    return parameters[:1] != ["outputs"] and parameters[1:2] != ["batch"]

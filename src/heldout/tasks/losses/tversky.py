@@ -5,7 +5,7 @@ from __future__ import annotations
 from monai.losses import TverskyLoss
 from torch import Tensor, nn
 
-from heldout.tasks.losses.dice import SMOOTH
+from heldout.tasks.losses.dice import SMOOTH, foreground_weight
 
 
 class Tversky(nn.Module):
@@ -17,7 +17,17 @@ class Tversky(nn.Module):
         beta: Weight of false negatives; above alpha it favors sensitivity.
         batch: Sum over the whole batch, not over each sample.
         class_weight: Weights (C,), relative to the mean of those that count.
+
+    Example:
+        >>> import torch
+        >>> mask = (torch.arange(16).view(1, 1, 4, 4) < 8).float()
+        >>> missed, added = torch.full_like(mask, -20), torch.full_like(mask, 20)
+        >>> loss = Tversky(softmax=False, alpha=0.3, beta=0.7)
+        >>> round(float(loss(missed, mask)), 3), round(float(loss(added, mask)), 3)
+        (0.848, 0.211)
     """
+
+    class_weight: Tensor | None
 
     def __init__(
         self, softmax: bool, alpha: float, beta: float, batch: bool = True, class_weight: Tensor | None = None
@@ -34,8 +44,7 @@ class Tversky(nn.Module):
             smooth_dr=SMOOTH,
             reduction="none",
         )
-        weight = None if class_weight is None else class_weight[int(softmax) :]
-        self.register_buffer("class_weight", None if weight is None else weight / weight.mean())
+        self.register_buffer("class_weight", foreground_weight(class_weight, softmax))
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits and one-hot targets (B, C, *S) to a scalar."""

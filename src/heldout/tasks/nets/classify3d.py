@@ -1,11 +1,15 @@
-"""3D classification: ResNets of MONAI (Hara et al. 2018, https://arxiv.org/abs/1711.09577)."""
+"""3D classification: ResNets of MONAI (Hara et al. 2018, https://arxiv.org/abs/1711.09577) on volumes or crops."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from monai.networks.nets import resnet
 from torch import Tensor, nn
 
+from heldout.tasks.nets.crops import CropBag
 from heldout.tasks.nets.network import Network
+from heldout.tasks.nets.pooling import BagHead, Pooling
 
 
 class GlobalMean(nn.Module):
@@ -23,6 +27,10 @@ def build(
     *,
     small_stem: bool = False,
     width: float = 1.0,
+    crop_size: Sequence[int] | None = None,
+    crops: int = 4,
+    overlap: float = 0.5,
+    pooling: Pooling = "mean",
     dropout: float = 0.0,
     standardize: bool = True,
 ) -> Network:
@@ -34,17 +42,21 @@ def build(
         classes: Number K of logits.
         small_stem: Begin without a stride, for volumes below about 48 voxels.
         width: Factor on the number of filters.
+        crop_size: Voxels (X, Y, Z) of the crops that the network reads; None reads the whole volume.
+        crops: Crops per sample in training.
+        overlap: Minimum overlap of neighboring crops in the grid of prediction, as a fraction of a crop.
+        pooling: How the crops become one answer; see :class:`heldout.tasks.nets.pooling.BagHead`.
         dropout: Before the last layer.
         standardize: Images hold 0 ... 1, not z-scores.
+
+    Returns:
+        A network from (B, C, X, Y, Z) to logits (B, K).
+
+    Example:
+        >>> import torch
+        >>> build("resnet10", 1, 3, small_stem=True, width=0.25).eval()(torch.rand(2, 1, 12, 12, 8)).shape
+        torch.Size([2, 3])
     """
-    body = resnet3d(encoder, in_channels, classes, small_stem=small_stem, width=width)
-    if dropout:
-        body.fc = nn.Sequential(nn.Dropout(dropout), body.fc)
-    return Network(body, "label", standardize=standardize)
-
-
-def resnet3d(encoder: str, in_channels: int, classes: int, *, small_stem: bool, width: float) -> nn.Module:
-    """A bare 3D ResNet from (B, C, X, Y, Z) to logits (B, classes); see :func:`build`."""
     body = getattr(resnet, encoder)(
         spatial_dims=3,
         n_input_channels=in_channels,
@@ -55,4 +67,10 @@ def resnet3d(encoder: str, in_channels: int, classes: int, *, small_stem: bool, 
         widen_factor=width,
     )
     body.avgpool = GlobalMean()
-    return body
+    if crop_size is None:
+        if dropout:
+            body.fc = nn.Sequential(nn.Dropout(dropout), body.fc)
+        return Network(body, standardize=standardize)
+    head = BagHead(body.fc.in_features, classes, pooling, crops, dropout)
+    body.fc = nn.Identity()
+    return Network(CropBag(body, head, crop_size, crops, overlap), standardize=standardize)

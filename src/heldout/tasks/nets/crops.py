@@ -12,48 +12,6 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from heldout.tasks.nets.classify3d import resnet3d
-from heldout.tasks.nets.network import Network
-from heldout.tasks.nets.pooling import BagHead, Pooling
-
-Starts = tuple[int, ...]
-
-
-def build(
-    encoder: str,
-    in_channels: int,
-    classes: int,
-    *,
-    crop_size: Sequence[int],
-    crops: int,
-    overlap: float,
-    pooling: Pooling,
-    small_stem: bool = False,
-    width: float = 1.0,
-    dropout: float = 0.0,
-    standardize: bool = True,
-) -> Network:
-    """Make a 3D ResNet with random weights that reads crops of a volume.
-
-    Args:
-        encoder: As of :func:`heldout.tasks.nets.classify3d.build`, and so are the arguments not listed here.
-        in_channels: Image channels C.
-        classes: Number K of logits.
-        crop_size: Voxels of a crop (x, y, z).
-        crops: Crops per sample in training.
-        overlap: Minimum overlap of neighboring crops in the grid of prediction, as a fraction of a crop.
-        pooling: How the crops become one answer; see :class:`heldout.tasks.nets.pooling.BagHead`.
-        small_stem: Begin without a stride.
-        width: Factor on the number of filters.
-        dropout: Before the last layer.
-        standardize: Images hold 0 ... 1, not z-scores.
-    """
-    body = resnet3d(encoder, in_channels, classes, small_stem=small_stem, width=width)
-    features = body.fc.in_features
-    body.fc = nn.Identity()
-    head = BagHead(features, classes, pooling, crops, dropout)
-    return Network(CropBag(body, head, crop_size, crops, overlap), "label", standardize=standardize)
-
 
 class CropBag(nn.Module):
     """Logits of volumes from crops of them.
@@ -91,13 +49,17 @@ class CropBag(nn.Module):
         return self.head(self.encoder(torch.cat(crops)).view(batch, self.count, -1))
 
 
-def grid(shape: Sequence[int], size: Sequence[int], overlap: float) -> list[Starts]:
+def grid(shape: Sequence[int], size: Sequence[int], overlap: float) -> list[tuple[int, ...]]:
     """First voxels of evenly spread crops that cover a volume, as few as keep the overlap.
 
     Args:
         shape: Voxels of the volume.
         size: Voxels of a crop, on no axis more than the volume's.
         overlap: Minimum overlap of neighboring crops, as a fraction of a crop below 1.
+
+    Example:
+        >>> grid((10, 4, 4), (4, 4, 4), 0.5)
+        [(0, 0, 0), (2, 0, 0), (4, 0, 0), (6, 0, 0)]
     """
     axes = []
     for length, wanted in zip(shape, size, strict=True):
@@ -108,4 +70,5 @@ def grid(shape: Sequence[int], size: Sequence[int], overlap: float) -> list[Star
 
 
 def _cut(volume: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor:
-    return volume[(..., *(slice(first, first + length) for first, length in zip(start, size, strict=True)))]
+    (x, y, z), (width, height, depth) = start, size
+    return volume[..., x : x + width, y : y + height, z : z + depth]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -18,8 +18,10 @@ class TwoHeads(Network):
     Outside training it always gives both outputs; in training those of its stage.
     """
 
+    body: Any  # with an encoder, a decoder and two heads, as those of smp
+
     def __init__(self, network: Network) -> None:
-        super().__init__(network.body, "mask", standardize=network.standardize, multiple=network.multiple)
+        super().__init__(network.body, standardize=network.standardize, multiple=network.multiple)
         self.stage: Stage = "joint"
 
     def enter(self, stage: Stage) -> None:
@@ -33,7 +35,7 @@ class TwoHeads(Network):
             self.body.eval()
             head.train()
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
+    def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]  # two outputs have names
         """Compute ``"mask"`` logits (B, C, H, W) and ``"label"`` logits (B, K) of a float image (B, channels, H, W)."""
         wanted = OUTPUTS[self.stage if self.training else "joint"]
         features = self.encode(image)

@@ -1,8 +1,9 @@
-"""The shell around every network: standardized input, sizes padded to what the network can halve, named output."""
+"""The shell around every network: standardized input, and sizes padded to what the network can halve."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import EllipsisType
 
 import torch
 from torch import Tensor, nn
@@ -20,16 +21,22 @@ class Network(nn.Module):
     Args:
         body: Network from (B, C, *S) to logits, or to a list of logits whose first entry counts and whose others are
             auxiliary.
-        key: Name of the output: ``"label"`` or ``"mask"``.
         standardize: Images hold 0 ... 1, not z-scores.
         multiple: For each axis, what the size of the body's input must be a multiple of; None takes every size.
         input_size: The only size that the body takes; None for most.
+
+    Example:
+        >>> import torch
+        >>> network = Network(torch.nn.Conv2d(1, 2, 3, padding=1), standardize=True, multiple=(8, 8))
+        >>> network(torch.rand(1, 1, 9, 13)).shape
+        torch.Size([1, 2, 9, 13])
     """
+
+    body: nn.Module
 
     def __init__(
         self,
         body: nn.Module,
-        key: str,
         *,
         standardize: bool,
         multiple: Sequence[int] | None = None,
@@ -37,21 +44,17 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.body = body
-        self.key = key
         self.standardize = standardize
         self.multiple = None if multiple is None else tuple(multiple)
         self.input_size = None if input_size is None else tuple(input_size)
 
-    def forward(self, image: Tensor) -> dict[str, Tensor | list[Tensor]]:
-        """Compute the logits of a float image (B, C, *S)."""
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        """Logits of a float image (B, C, *S)."""
         size = image.shape[2:]
         logits = self.body(self.pad_input(image))
-        if not isinstance(logits, list):
-            return {self.key: self.crop_output(logits, size)}
-        return {
-            self.key: self.crop_output(logits[0], size),
-            "aux": [self.crop_output(extra, size) for extra in logits[1:]],
-        }
+        if isinstance(logits, list):
+            return [self.crop_output(one, size) for one in logits]
+        return self.crop_output(logits, size)
 
     def pad_input(self, image: Tensor) -> Tensor:
         """Standardize an image and pad it to a size that the body takes."""
@@ -69,4 +72,5 @@ class Network(nn.Module):
         """Cut what :meth:`pad_input` padded off the logits."""
         if self.multiple is None or logits.shape[2:] == size:
             return logits
-        return logits[(..., *(slice(length) for length in size))]
+        inside: tuple[EllipsisType | slice, ...] = (..., *map(slice, size))
+        return logits[inside]

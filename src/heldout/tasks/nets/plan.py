@@ -7,7 +7,7 @@ where its voxels are about as long as the others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from heldout.errors import UserError
 
@@ -29,6 +29,10 @@ def plan(levels: int, size: Sequence[int] | None, spacing: Sequence[float] | Non
 
     Raises:
         UserError: the patch is too small for so many levels.
+
+    Example:
+        >>> plan(3, (64, 64, 16), (1.0, 1.0, 5.0))
+        ([(3, 3, 1), (3, 3, 1), (3, 3, 3)], [(1, 1, 1), (2, 2, 1), (2, 2, 1)])
     """
     lengths = None if size is None else list(size)
     voxel = list(spacing or (1.0, 1.0, 1.0))
@@ -38,7 +42,7 @@ def plan(levels: int, size: Sequence[int] | None, spacing: Sequence[float] | Non
     for level in range(levels):
         # one axis may start out of step with the others, but once in step it stays so
         thick = [was and voxel[axis] > 2 * min(voxel) for axis, was in enumerate(thick)]
-        kernels.append(tuple(1 if is_thick else 3 for is_thick in thick))
+        kernels.append(_triple(1 if is_thick else 3 for is_thick in thick))
         if level == levels - 1:
             break
         halved = [
@@ -49,8 +53,13 @@ def plan(levels: int, size: Sequence[int] | None, spacing: Sequence[float] | Non
                 f"filters has {levels} levels, but a patch of {tuple(size or ())} voxels allows {level + 1}: "
                 "shorten filters or enlarge patch_size"
             )
-        strides.append(tuple(2 if half else 1 for half in halved))
+        strides.append(_triple(2 if half else 1 for half in halved))
         voxel = [length * stride for length, stride in zip(voxel, strides[-1], strict=True)]
         if lengths is not None:
             lengths = [-(-length // stride) for length, stride in zip(lengths, strides[-1], strict=True)]
     return kernels, strides
+
+
+def _triple(numbers: Iterable[int]) -> tuple[int, int, int]:
+    x, y, z = numbers
+    return x, y, z

@@ -12,7 +12,9 @@ from torch import nn
 
 from heldout.errors import UserError
 from heldout.tasks.nets.network import Network
-from heldout.tasks.nets.weights import unknown_encoder, weights_file
+from heldout.tasks.nets.weights import copy_pretrained, unknown_encoder
+
+CLASSIFIERS = ("fc.", "classifier.", "head.", "_fc.")
 
 
 def build(
@@ -37,8 +39,16 @@ def build(
         head: What the library's classification head takes; None makes none.
         standardize: Images hold 0 ... 1, not z-scores.
 
+    Returns:
+        A network from (B, C, H, W) to logits (B, channels, H, W).
+
     Raises:
         UserError: there is no such encoder, or the architecture cannot use it.
+
+    Example:
+        >>> import torch
+        >>> build("Unet", "resnet18", 1, 2).eval()(torch.rand(1, 1, 48, 33)).shape
+        torch.Size([1, 2, 48, 33])
     """
     known = timm.list_models() if encoder.startswith("tu-") else smp.encoders.get_encoder_names()
     if encoder.removeprefix("tu-").partition(".")[0] not in known:
@@ -58,40 +68,32 @@ def build(
         reason = str(error).splitlines()[0]
         raise UserError(f"arch = {arch!r} does not work with encoder = {encoder!r} ({reason})") from None
     # 32 satisfies every architecture: some decoders halve further than the encoder says
-    return Network(body, "mask", standardize=standardize, multiple=(max(32, body.encoder.output_stride),) * 2)
+    return Network(body, standardize=standardize, multiple=(max(32, body.encoder.output_stride),) * 2)
 
 
-def load_pretrained(model: Network, encoder: str, in_channels: int, weights: str) -> None:
-    """Copy the encoder's layers from a file of weights, made for three channels.
+def load_pretrained(encoder: nn.Module, weights: str, name: str, channels: int) -> None:
+    """Copy an encoder's layers from a file of weights, made for three channels.
 
     Args:
-        model: What :func:`build` made.
-        encoder: Name of the encoder.
-        in_channels: Image channels C.
+        encoder: The encoder of what :func:`build` made.
         weights: The file, as the field ``encoder_weights`` names it.
+        name: Name of the encoder.
+        channels: Image channels C.
 
     Raises:
         UserError: the file does not exist or does not belong to the encoder.
     """
-    path = weights_file(weights)
-    try:
-        donor = _donor(encoder, in_channels, str(path))
-        model.body.encoder.load_state_dict(donor.state_dict())
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} does not hold weights of {encoder} ({reason}): name another file") from None
 
+    def create(*, pretrained: bool = False, pretrained_cfg_overlay: dict[str, str] | None = None) -> nn.Module:
+        if name.startswith("tu-"):
+            options = {"pretrained_cfg_overlay": pretrained_cfg_overlay} if pretrained else {}
+            return smp.encoders.get_encoder(name, in_channels=channels, weights=pretrained or None, **options)
+        donor = smp.encoders.get_encoder(name, in_channels=3)
+        if pretrained_cfg_overlay is not None:
+            # classification heads, which encoders lack, are the only keys that may be left over
+            state = load_state_dict(pretrained_cfg_overlay["file"])
+            donor.load_state_dict({key: value for key, value in state.items() if not key.startswith(CLASSIFIERS)})
+        donor.set_in_channels(channels, pretrained=pretrained)
+        return donor
 
-def _donor(name: str, in_channels: int, path: str) -> nn.Module:
-    """An encoder with the file's weights, its first layer adapted to the number of channels."""
-    if name.startswith("tu-"):
-        return smp.encoders.get_encoder(
-            name, in_channels=in_channels, weights=True, pretrained_cfg_overlay={"file": path}
-        )
-    encoder = smp.encoders.get_encoder(name, in_channels=3)
-    # classification heads, which encoders lack, are the only keys that may be left over
-    state = load_state_dict(path)
-    kept = {key: value for key, value in state.items() if not key.startswith(("fc.", "classifier.", "head.", "_fc."))}
-    encoder.load_state_dict(kept)
-    encoder.set_in_channels(in_channels, pretrained=True)
-    return encoder
+    copy_pretrained(encoder, weights, name, create)

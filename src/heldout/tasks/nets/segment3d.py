@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from monai.networks.nets import DynUNet, UNet
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from heldout.tasks.nets.network import Network
-from heldout.tasks.nets.plan import Triples, plan
+from heldout.tasks.nets.plan import plan
 
 
 class SupervisedDynUNet(DynUNet):
@@ -55,54 +55,36 @@ def build(
         deep_supervision: Coarser decoder levels that get a loss too; ``dynunet`` only.
         standardize: Images hold 0 ... 1, not z-scores.
 
+    Returns:
+        A network from (B, C, X, Y, Z) to logits (B, channels, X, Y, Z), or in training with deep supervision to a list
+        of them and of the coarser levels' logits, enlarged.
+
     Raises:
         UserError: the patch is too small for so many levels.
+
+    Example:
+        >>> import torch
+        >>> build("dynunet", 1, 2, filters=(4, 6, 8)).eval()(torch.rand(1, 1, 16, 12, 8)).shape
+        torch.Size([1, 2, 16, 12, 8])
     """
     kernels, strides = plan(len(filters), patch_size, spacing)
-    if arch == "dynunet":
-        body = _dynunet(in_channels, channels, kernels, strides, filters, dropout, deep_supervision)
+    options: dict[str, Any] = {"spatial_dims": 3, "in_channels": in_channels, "out_channels": channels}
+    if arch == "unet":
+        body: nn.Module = UNet(
+            **options,
+            channels=filters,
+            strides=strides[1:],  # type: ignore[arg-type]  # a stride may be a triple
+            kernel_size=kernels[0],
+            up_kernel_size=kernels[0],
+            num_res_units=2,
+            dropout=dropout,
+        )
     else:
-        body = _unet(in_channels, channels, kernels, strides, filters, dropout)
+        options |= {"kernel_size": kernels, "strides": strides, "upsample_kernel_size": strides[1:], "filters": filters}
+        options |= {"dropout": dropout or None, "res_block": True}
+        if deep_supervision:
+            body = SupervisedDynUNet(**options, deep_supervision=True, deep_supr_num=deep_supervision)
+        else:
+            body = DynUNet(**options)
     multiple = [math.prod(level[axis] for level in strides) for axis in range(3)]
-    return Network(body, "mask", standardize=standardize, multiple=multiple)
-
-
-def _dynunet(
-    in_channels: int,
-    channels: int,
-    kernels: Triples,
-    strides: Triples,
-    filters: Sequence[int],
-    dropout: float,
-    deep_supervision: int,
-) -> nn.Module:
-    options = {
-        "spatial_dims": 3,
-        "in_channels": in_channels,
-        "out_channels": channels,
-        "kernel_size": kernels,
-        "strides": strides,
-        "upsample_kernel_size": strides[1:],
-        "filters": filters,
-        "dropout": dropout or None,
-        "res_block": True,
-    }
-    if not deep_supervision:
-        return DynUNet(**options)
-    return SupervisedDynUNet(**options, deep_supervision=True, deep_supr_num=deep_supervision)
-
-
-def _unet(
-    in_channels: int, channels: int, kernels: Triples, strides: Triples, filters: Sequence[int], dropout: float
-) -> nn.Module:
-    return UNet(
-        spatial_dims=3,
-        in_channels=in_channels,
-        out_channels=channels,
-        channels=filters,
-        strides=strides[1:],
-        kernel_size=kernels[0],
-        up_kernel_size=kernels[0],
-        num_res_units=2,
-        dropout=dropout,
-    )
+    return Network(body, standardize=standardize, multiple=multiple)

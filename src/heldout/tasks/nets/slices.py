@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from heldout.tasks.nets.classify2d import check_encoder, copy_pretrained, create, start_near_zero
+from heldout.tasks.nets.classify2d import check_encoder, create
 from heldout.tasks.nets.network import Network
 from heldout.tasks.nets.pooling import BagHead, Pooling
 
@@ -44,31 +44,23 @@ def build(
         dropout: Before the last layer.
         standardize: Images hold 0 ... 1, not z-scores.
 
+    Returns:
+        A network from (B, C, X, Y, Z) to logits (B, K).
+
     Raises:
         UserError: timm has no such encoder, or it takes one size only and ``image_size`` is None.
+
+    Example:
+        >>> import torch
+        >>> network = build("resnet10t", 1, 3, slices=3, step=2, pooling="mean").eval()
+        >>> network(torch.rand(2, 1, 64, 48, 9)).shape
+        torch.Size([2, 3])
     """
     size = check_encoder(encoder, image_size and image_size[:2])
     body = create(encoder, in_channels * slices, 0, size)
-    head = BagHead(body.num_features, classes, pooling, dropout=dropout)
+    head = BagHead(getattr(body, "head_hidden_size", None) or body.num_features, classes, pooling, dropout=dropout)
     stacks = SliceStacks(body, head, slices, step)
-    return SliceNetwork(stacks, "label", standardize=standardize, input_size=image_size if size else None)
-
-
-def load_pretrained(model: Network, encoder: str, in_channels: int, weights: str) -> None:
-    """Copy the encoder's layers from a file of weights, for any number of channels, and start the last layer near zero.
-
-    Args:
-        model: What :func:`build` made.
-        encoder: Name of the timm model.
-        in_channels: Image channels C.
-        weights: The file, as the field ``encoder_weights`` names it.
-
-    Raises:
-        UserError: the file does not exist or does not belong to the encoder.
-    """
-    size = model.input_size and model.input_size[:2]
-    copy_pretrained(model.body.encoder, weights, (encoder, in_channels * model.body.slices, 0, size))
-    start_near_zero(model.body.head.last)
+    return SliceNetwork(stacks, standardize=standardize, input_size=image_size if size else None)
 
 
 class SliceNetwork(Network):
@@ -91,6 +83,9 @@ class SliceStacks(nn.Module):
         slices: Slices in a stack, odd; beyond the ends the last slice is repeated.
         step: Slices from the middle of one stack to the next.
     """
+
+    encoder: nn.Module
+    head: nn.Module
 
     def __init__(self, encoder: nn.Module, head: nn.Module, slices: int, step: int) -> None:
         super().__init__()

@@ -1,11 +1,14 @@
-"""Local files of pretrained weights, and clear words where a network's name or file does not exist."""
+"""Local files of pretrained weights, and error messages for unknown encoders and files."""
 
 from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+import torch
+from torch import nn
 
 from heldout.errors import UserError
 from heldout.files import dataset_root, home
@@ -55,6 +58,36 @@ def _in_weight_folders(name: str) -> Path:
         f"encoder_weights = {name!r} is not in {' or '.join(map(str, folders))}: put the file there, set "
         "HELDOUT_WEIGHTS to the folder that holds it, or set encoder_weights = None"
     )
+
+
+def copy_pretrained(module: nn.Module, weights: str, encoder: str, create: Callable[..., nn.Module]) -> None:
+    """Fill an encoder from a file that the library of the encoder reads, made for any number of channels.
+
+    Args:
+        module: The encoder, and perhaps a last layer, which is left alone.
+        weights: The file, as the field ``encoder_weights`` names it.
+        encoder: Name of the encoder.
+        create: Makes the encoder: at random, or with ``pretrained=True, pretrained_cfg_overlay={"file": path}`` filled
+            from the file, as timm does.
+
+    Raises:
+        UserError: the file does not exist or does not belong to the encoder.
+    """
+    path = weights_file(weights)
+    start = torch.random.get_rng_state()
+    random = create().state_dict()
+    torch.random.set_rng_state(start)
+    reason = ""
+    try:
+        filled = create(pretrained=True, pretrained_cfg_overlay={"file": str(path)}).state_dict()
+        # timm renames and adapts keys as it loads, and passes over those that a file lacks: these stay as drawn
+        missing = [key for key, value in filled.items() if value.ndim > 1 and torch.equal(value, random[key])]
+        reason = f"{missing[0]} is not in it" if missing else ""
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+    if reason:
+        raise UserError(f"{path} does not hold weights of {encoder} ({reason}): name another file")
+    module.load_state_dict(filled, strict=False)
 
 
 def unknown_encoder(encoder: str, known: Iterable[str]) -> UserError:
