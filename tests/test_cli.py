@@ -73,7 +73,11 @@ def test_predict_refuses_folders_that_could_hurt_the_input(home, tmp_path, capsy
     for folder in (new, full):
         folder.mkdir()
         (folder / "a.png").write_bytes(b"x")
-    for output, message in ((new / "out", "hold one another"), (tmp_path, "hold one another"), (full, "not empty")):
+    for output, message in (
+        (new / "out", "contain one another"),
+        (tmp_path, "contain one another"),
+        (full, "not empty"),
+    ):
         assert run(["predict", "exp001", "--input", str(new), "--output", str(output)]) == 2
         assert message in capsys.readouterr().err
     assert run(["predict", "exp001", "--input", str(tmp_path / "none"), "--output", str(tmp_path / "o")]) == 2

@@ -76,7 +76,7 @@ def test_a_decision_that_fits_stays_as_it_is(home):
 
 def test_an_experiment_loses_flips_and_seeds_under_a_name_that_it_must_be_given(home):
     decision = load_decision(SPEC)
-    with pytest.raises(UserError, match="needs a name of its own: add --fit-name NAME"):
+    with pytest.raises(UserError, match="so the smaller decision needs a name: add --fit-name NAME"):
         prune_ensemble(decision, hours=2 / 3600, cases=1, clock=CLOCK)
     found = prune_ensemble(decision, hours=2 / 3600, cases=1, name="lone", clock=CLOCK)
     assert found.members[0].seeds in ((0,), (1,))

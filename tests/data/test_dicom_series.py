@@ -245,7 +245,7 @@ def test_slices_without_positions_are_refused_but_one_is_read(tmp_path):
     refused(tmp_path, "no ImagePositionPatient (0020,0032)", "order is unknown")
     first = dicom.read_volume(next(iter(sorted(tmp_path.iterdir()))))
     assert np.array_equal(as_stored(first)[0], array[0].astype(int) - 1024)
-    assert any("says nowhere where it lies" in note for note in first.notes)
+    assert any("does not state its position" in note for note in first.notes)
 
 
 def test_an_enhanced_object_has_positions_and_rescale_per_frame(tmp_path):

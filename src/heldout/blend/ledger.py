@@ -117,8 +117,8 @@ def _permit(entries: list[Entry], decision: Decision, reason: str | None) -> Non
     earlier = [one for one in scored if one.decision == decision.identity]
     if earlier and not (reason or "").strip():
         raise UserError(
-            f"{decision.name} was tested on {earlier[-1].time}: evaluated repeatedly, a test part turns optimistic; "
-            'if it is needed, say why with --look-again "reason"'
+            f"{decision.name} was tested on {earlier[-1].time}, and repeated evaluation makes test scores "
+            'optimistic: if it is needed, give the reason with --look-again "reason"'
         )
 
 

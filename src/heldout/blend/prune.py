@@ -179,9 +179,7 @@ def _share(weights: Sequence[int], places: Sequence[int]) -> tuple[int, ...]:
 
 def _new_name(decision: Decision, hours: float, name: str | None) -> str:
     if name is None and re.match(r"exp\d{3}", decision.name):
-        raise UserError(
-            f"{decision.name} is an experiment, and what is left of it needs a name of its own: add --fit-name NAME"
-        )
+        raise UserError(f"{decision.name} is an experiment, so the smaller decision needs a name: add --fit-name NAME")
     name = name or f"{decision.name}-{hours:g}h"
     check_name(name)
     if blend_folder(name).exists():

@@ -211,8 +211,8 @@ def _check_mask_place(source: Source, row: Mapping[str, Any], image: Image) -> N
         affine = None if "#" in str(path) or readers.format_of(path) != "nifti" else readers.nifti_affine(path)
         if affine is not None and not np.allclose(affine, image.affine, atol=AFFINE_TOLERANCE):
             raise BadFile(
-                f"case {row['case_id']}: {path.name} has another affine than its image, so it lies elsewhere in the "
-                f"patient: resample the mask to the image's grid, or correct its header"
+                f"case {row['case_id']}: {path.name} has another affine than its image, so it covers another region: "
+                f"resample the mask to the image's grid, or correct its header"
             )
 
 

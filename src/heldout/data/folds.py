@@ -68,7 +68,9 @@ def make_folds(cases: pd.DataFrame, fold_count: int, seed: int, *, needs_negativ
         groups, counts, np.full(fold_count, 1 / fold_count), min_counts.repeat(fold_count, 0), seed
     )
     if lacking:
-        raise UserError(f"no way was found to put every class into each of {fold_count} folds: set fold_count lower")
+        raise UserError(
+            f"no split was found that puts every class into each of {fold_count} folds: set fold_count lower"
+        )
     fold = cases["group_id"].map(dict(zip(groups, part.tolist(), strict=True)))
     return pd.Series(fold.to_numpy(), index=pd.Index(cases["case_id"], name="case_id"), name="fold").sort_index()
 

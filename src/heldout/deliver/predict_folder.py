@@ -110,7 +110,9 @@ def check_folders(folder: Path, output: Path, *, force: bool) -> None:
     if not folder.is_dir():
         raise UserError(f"--input {folder} is not a folder: give the folder that holds the new files")
     if output.is_relative_to(folder) or folder.is_relative_to(output):
-        raise UserError(f"--output {output} and --input {folder} hold one another: choose an output folder elsewhere")
+        raise UserError(
+            f"--output {output} and --input {folder} contain one another: choose an output folder elsewhere"
+        )
     if output.exists() and not output.is_dir():
         raise UserError(f"--output {output} is a file: give a folder")
     if output.is_dir() and any(output.iterdir()) and not force:

@@ -208,7 +208,7 @@ def get_ranking_metric(name: str) -> Metric:
     metric = get_metric(name)
     if metric.optimistic:
         raise UserError(
-            f"metric {name!r} chooses its threshold on the cases that it scores: rank by average_precision or "
+            f"metric {name!r} chooses its threshold on the scored cases: rank by average_precision or "
             "f1, and read it beside them"
         )
     return metric

@@ -48,7 +48,9 @@ class PackedSource(Source):
         Raises:
             UserError: always.
         """
-        raise UserError(f"{self.folder} was unpacked without its raw files: check and split where the dataset lies")
+        raise UserError(
+            f"{self.folder} was unpacked without its raw files: check and split it where the raw dataset is"
+        )
 
     def read_image(self, row: Mapping[str, Any], *, salvage: bool = False) -> Image:  # noqa: ARG002 - see above
         """Refuse: images are there as prepared arrays only.
@@ -58,7 +60,7 @@ class PackedSource(Source):
         """
         raise BadFile(
             f"case {row['case_id']} was unpacked without its raw image, and not with arrays of these settings: pack "
-            "the experiment where the dataset lies, or work there"
+            "the experiment where the raw dataset is, or work there"
         )
 
     def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:

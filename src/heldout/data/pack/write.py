@@ -72,7 +72,7 @@ def pack(configs: Sequence[BaseConfig], output: Path, *, progress: bool = True, 
     if staged := [config for config in configs if config.first_stage is not None]:
         raise UserError(
             f"{staged[0].spec} uses the maps of {staged[0].first_stage}, which a pack does not carry: pack "
-            f"{staged[0].first_stage} instead, and train {staged[0].spec} where its raw data lie"
+            f"{staged[0].first_stage} instead, and train {staged[0].spec} where its raw data are"
         )
     if isinstance(first.source, PackedSource):
         raise UserError(f"{first.folder} was itself unpacked: copy the file that it came from instead")

@@ -225,7 +225,7 @@ def _slice(reference: Path) -> np.ndarray:
 
 def _at(volume: np.ndarray, path: Path, number: int) -> np.ndarray:
     if number >= volume.shape[-1]:
-        raise BadFile(f"{path} has {volume.shape[-1]} slices, number {number} is asked for: index the dataset again")
+        raise BadFile(f"{path} has {volume.shape[-1]} slices, number {number} is needed: index the dataset again")
     return np.ascontiguousarray(volume[..., number])
 
 

@@ -196,7 +196,7 @@ def _unplaced(group: list[Slice]) -> Series:
             f"{group[0].name} and {len(group) - 1} more slices have no {named(lacking)}: their order is unknown; "
             f"re-export the series with its geometry"
         )
-    series.notes.append(f"{group[0].header.name} says nowhere where it lies in the patient: order and axes as stored")
+    series.notes.append(f"{group[0].header.name} does not state its position in the patient: order and axes as stored")
     return series
 
 

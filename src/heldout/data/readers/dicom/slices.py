@@ -147,7 +147,7 @@ class Slice:
             BadFile: one of them is missing.
         """
         if self.position is None or self.orientation is None or self.spacing is None:
-            raise BadFile(f"{self.name} does not say where it lies in the patient: re-export it with its geometry")
+            raise BadFile(f"{self.name} does not state its position in the patient: re-export it with its geometry")
         return self.position, self.orientation, self.spacing
 
     @cached_property
