@@ -14,7 +14,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -109,25 +109,6 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} does not exist") from None
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}): restore it or delete it and run again") from None
-
-
-def read_record(path: Path, fields: Mapping[str, type | tuple[type, ...]], remedy: str) -> dict[str, Any]:
-    """Read a JSON object that must hold some fields, each of a type.
-
-    Args:
-        path: The file.
-        fields: Type, or types, of each field; ``NoneType`` where it may be null.
-        remedy: What to do about a damaged one, in words.
-
-    Raises:
-        UserError: the file is missing, or is not such an object.
-    """
-    record = read_json(path)
-    stored = record if isinstance(record, dict) else {}
-    wrong = [name for name, kind in fields.items() if name not in stored or not isinstance(stored[name], kind)]
-    if wrong or not isinstance(record, dict):
-        raise UserError(f"{path} lacks {', '.join(wrong) or 'its record'} as heldout writes it: {remedy}")
-    return record
 
 
 def write_with(path: Path, writer: Callable[[Path], None]) -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from rich.console import Console
 
+from heldout.blend.records import Alternative
 from heldout.evaluate.lineage import changes
 from heldout.evaluate.row import Row, groups, ranked
 from heldout.report.columns import COLUMNS
@@ -51,8 +52,8 @@ ROWS = [
         **{"in_sample": 0.9, "optimism": 0.09, "sealed": True, "fits": [], "parameters": None},
         **{"test_score": 0.7, "test_evals": 2, "test_evals_by_name": 3, "dataset_test_evals": 5},
         baselines={
-            "exp002": {"in_sample": 0.8, "cross_fitted": 0.79},
-            "tuned": {"in_sample": 0.9, "cross_fitted": 0.81},
+            "exp002": Alternative(in_sample=0.8, cross_fitted=0.79, weights=(0, 1000)),
+            "tuned": Alternative(in_sample=0.9, cross_fitted=0.81, weights=(400, 600)),
         },
     ),
     row("exp002", 0.8, parent="exp001", changed=["lr = 0.1", "build_loss()"], checkpoint="best"),

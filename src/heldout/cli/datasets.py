@@ -60,6 +60,6 @@ def pseudo(
     from heldout.train.pseudo import pseudo_folder, write_pseudo_labels
 
     record = write_pseudo_labels(config, name, folder, confidence)
-    for fold, entry in record["folds"].items():
-        print(f"  fold {fold}: {entry['cases']} cases, labeled by {len(entry['fits'])} of its own networks")
+    for fold, entry in record.folds.items():
+        print(f"  fold {fold}: {entry.cases} cases, labeled by {len(entry.fits)} of its own networks")
     finish(pseudo_folder(name), f"train {config.spec} --set pseudo_labels={name}")

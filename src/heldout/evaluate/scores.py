@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from heldout import files
 from heldout.errors import UserError
+from heldout.records import Record, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +39,10 @@ _ALSO = {
 }
 
 
+class _Cached(Record):
+    values: dict[str, Any]
+
+
 class JsonCache:
     """What was computed from predictions, in ``working/cache/<name>.json``, which may be deleted at any time.
 
@@ -51,10 +56,10 @@ class JsonCache:
         self._schema = schema
         self._changed = False
         try:
-            stored = files.read_record(self._path, {"schema": int, "values": dict}, "it is written again")
+            stored = read_record(self._path, _Cached, schema, "it is written again")
         except UserError:
-            stored = {"schema": None}
-        self._values: dict[str, Any] = stored["values"] if stored["schema"] == schema else {}
+            stored = _Cached(values={})
+        self._values = stored.values
 
     def get(self, about: Any, compute: Callable[[], Any]) -> Any:
         """The value stored under ``about``, else what ``compute`` returns; both are of JSON's types."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import Field
 
 from heldout import files
 from heldout.data.cases import open_dataset
@@ -30,10 +31,59 @@ from heldout.predict.models import load_model
 from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.predict.run import predict_cases
 from heldout.predict.store import write_predictions
+from heldout.records import Number, Record
 from heldout.tasks import Task
 from heldout.train import runs
 
+SCHEMA = 1
 LABELS = "labels"  # name of the predictions of a fold
+
+
+class TeacherFit(Record):
+    """A fit that labeled, with the SHA-256 of its weights."""
+
+    seed: int
+    sha256: str
+
+
+class LabelHashes(Record):
+    """SHA-256 of a fold's predictions, of its table of cases, and of the map of every case."""
+
+    labels: str
+    cases: str
+    maps: dict[str, str]
+
+
+class PseudoFold(Record):
+    """Labels for one fold: who made them, the number of cases, and the hashes of the files."""
+
+    fits: tuple[TeacherFit, ...]
+    cases: int
+    sha256: LabelHashes
+
+
+class PseudoRecord(Record):
+    """``pseudo.json``: a set of pseudo-labels.
+
+    Attributes:
+        name: Of the set.
+        spec: The teacher.
+        checkpoint: As the teacher's weights were chosen.
+        confidence: Probability from which a label counts as sure.
+        classes: Names of the classes.
+        fold_hash, data_hash: What the teacher was trained on.
+        folds: Labels of every finished fold, by its number.
+    """
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    name: str
+    spec: str
+    checkpoint: str
+    confidence: Number
+    classes: tuple[str, ...]
+    fold_hash: str
+    data_hash: str
+    folds: dict[str, PseudoFold]
 
 
 def pseudo_folder(name: str) -> Path:
@@ -49,7 +99,7 @@ def pseudo_folder(name: str) -> Path:
 
 def write_pseudo_labels(
     config: Task, name: str, folder: Path | None, confidence: float, *, quiet: bool = False
-) -> dict[str, Any]:
+) -> PseudoRecord:
     """Label unlabeled cases with every finished fold of an experiment.
 
     Args:
@@ -58,9 +108,6 @@ def write_pseudo_labels(
         folder: Files to label; None labels the dataset's own ``submit`` part.
         confidence: Probability from which a label counts as sure; see :func:`heldout.train.student.decide`.
         quiet: Show no progress.
-
-    Returns:
-        What ``pseudo.json`` holds.
 
     Raises:
         UserError: the set exists, nothing is finished or to be labeled, the networks were trained on other folds
@@ -83,31 +130,31 @@ def write_pseudo_labels(
         rows, dataset_groups = _grouped(config, dataset, rows, quiet)
     else:
         dataset_groups = dataset.cases.set_index("case_id")["group_id"]
-    record: dict[str, Any] = {
-        "schema": 1,
-        "name": name,
-        "spec": config.spec,
-        "checkpoint": config.checkpoint,
-        "confidence": confidence,
-        "classes": list(dataset.classes),
-        "fold_hash": dataset.fold_hash,
-        "data_hash": dataset.data_hash,
-        "folds": {},
-    }
-    with files.lock(target, f"labelling with {config.spec}"):
+    folds = {}
+    with files.lock(target, f"labeling with {config.spec}"):
         for fold in sorted({fold for _, fold, _ in found}):
             fits = [(seed, path) for seed, of_fold, path in found if of_fold == fold]
             _, held_out = dataset.fold_cases(fold)
             unseen = {*held_out["case_id"], *dataset.part("test")["case_id"]}
             allowed = rows[~rows["group_id"].isin(set(dataset_groups[sorted(unseen)]))].reset_index(drop=True)
-            record["folds"][str(fold)] = _label(config, dataset, allowed, fits, target / f"fold{fold}")
-        files.write_json(target / "pseudo.json", record)
+            folds[str(fold)] = _label(config, dataset, allowed, fits, target / f"fold{fold}")
+        record = PseudoRecord(
+            name=name,
+            spec=config.spec,
+            checkpoint=config.checkpoint,
+            confidence=confidence,
+            classes=dataset.classes,
+            fold_hash=dataset.fold_hash,
+            data_hash=dataset.data_hash,
+            folds=folds,
+        )
+        files.write_json(target / "pseudo.json", record.to_json())
     return record
 
 
 def _label(
     config: Task, dataset: Dataset, rows: pd.DataFrame, fits: list[tuple[int, Path]], folder: Path
-) -> dict[str, Any]:
+) -> PseudoFold:
     """Predict the cases with the fits of one fold, and write what they say."""
     for _, path in fits:
         runs.check_weights(path)
@@ -125,17 +172,10 @@ def _label(
     buffer = io.BytesIO()
     rows[["case_id", "patient_id", "group_id", "image", "content_hash"]].to_parquet(buffer, index=False)
     files.write_bytes(folder / "cases.parquet", buffer.getvalue())
-    return {
-        "fits": [
-            {"seed": seed, "sha256": files.sha256_file(path)} for (seed, _), path in zip(fits, weights, strict=True)
-        ],
-        "cases": len(rows),
-        "sha256": {
-            "labels": stored.sha256,
-            "cases": files.sha256_file(folder / "cases.parquet"),
-            "maps": stored.maps,
-        },
-    }
+    hashes = LabelHashes(labels=stored.sha256, cases=files.sha256_file(folder / "cases.parquet"), maps=stored.maps)
+    paired = zip(fits, weights, strict=True)
+    teachers = tuple(TeacherFit(seed=seed, sha256=files.sha256_file(path)) for (seed, _), path in paired)
+    return PseudoFold(fits=teachers, cases=len(rows), sha256=hashes)
 
 
 def _loose(dataset: Dataset, folder: Path) -> pd.DataFrame:

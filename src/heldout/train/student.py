@@ -19,14 +19,10 @@ from heldout.data.prepare import Prepared, open_prepared
 from heldout.data.sources import Source
 from heldout.errors import UserError
 from heldout.predict.store import read_map, read_table, to_mask
+from heldout.records import read_record
 from heldout.tasks import Task
 from heldout.train import runs
-from heldout.train.pseudo import LABELS, pseudo_folder
-
-_FIELDS: dict[str, Any] = {
-    **dict.fromkeys(("spec", "checkpoint", "fold_hash", "data_hash"), str),
-    **{"confidence": (int, float), "classes": list, "folds": dict},
-}
+from heldout.train.pseudo import LABELS, SCHEMA, PseudoRecord, pseudo_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,29 +115,29 @@ def find_pseudo_labels(config: Task, dataset: Dataset, fold: int) -> PseudoLabel
             f"pseudo_labels = {config.pseudo_labels!r} do not exist: run `python run.py pseudo EXPERIMENT --name "
             f"{config.pseudo_labels}` first"
         )
-    record = files.read_record(folder / "pseudo.json", _FIELDS, again)
+    record = read_record(folder / "pseudo.json", PseudoRecord, SCHEMA, again)
     for name, what in (("fold_hash", "folds"), ("data_hash", "cases")):
-        if record[name] != getattr(dataset, name):
+        if getattr(record, name) != getattr(dataset, name):
             raise UserError(f"{folder} was made on other {what} ({name} differs) and may have seen this fold: {again}")
-    if record["checkpoint"] == "best" and config.checkpoint != "best":
+    if record.checkpoint == "best" and config.checkpoint != "best":
         raise UserError(
             f"the weights behind {folder} were chosen by each fold's own score (checkpoint = 'best'), so what learns "
             f"from them is optimistic: mark {config.spec} with checkpoint = 'best' too, or use another teacher"
         )
-    entry, place = record["folds"].get(str(fold)), folder / f"fold{fold}"
+    entry, place = record.folds.get(str(fold)), folder / f"fold{fold}"
     if entry is None:
-        raise UserError(f"{folder} has no labels for fold {fold}: train {record['spec']} --fold {fold}, then {again}")
-    for fit in entry["fits"]:
-        weights = runs.fit_folder(record["spec"], fit["seed"], fold) / "weights.safetensors"
-        if not weights.is_file() or files.sha256_file(weights) != fit["sha256"]:
+        raise UserError(f"{folder} has no labels for fold {fold}: train {record.spec} --fold {fold}, then {again}")
+    for fit in entry.fits:
+        weights = runs.fit_folder(record.spec, fit.seed, fold) / "weights.safetensors"
+        if not weights.is_file() or files.sha256_file(weights) != fit.sha256:
             raise UserError(f"{place} was made with other weights than {weights} holds now: restore them, or {again}")
-    for name in (LABELS, "cases"):
+    for name, digest in ((LABELS, entry.sha256.labels), ("cases", entry.sha256.cases)):
         path = place / f"{name}.parquet"
-        if not path.is_file() or files.sha256_file(path) != entry["sha256"][name]:
+        if not path.is_file() or files.sha256_file(path) != digest:
             raise UserError(f"{path} is missing or was changed: {again}")
-    maps = entry["sha256"]["maps"]
-    digest = files.sha256_json({"confidence": record["confidence"], **entry})
-    rows = _confident(config, dataset, place, maps, record["confidence"])
+    maps = entry.sha256.maps
+    digest = files.sha256_json({"confidence": record.confidence, **entry.to_json()})
+    rows = _confident(config, dataset, place, maps, record.confidence)
     return PseudoLabels(config.pseudo_labels, place, rows, maps, digest)
 
 
