@@ -20,7 +20,7 @@ class Classify(Task):
     """What both classification tasks share."""
 
     kind: ClassVar[Literal["classification"]] = "classification"
-    metric = "roc_auc"
+    metric = "roc_auc"  # type: ignore[pydantic-field]  # type and description are inherited
 
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the last layer")
     loss: Literal["auto", "bce", "ce", "focal"] = Field(

@@ -22,7 +22,7 @@ class Segment(Task):
     """What both segmentation tasks share."""
 
     kind: ClassVar[Literal["segmentation"]] = "segmentation"
-    metric = "dice_pos"
+    metric = "dice_pos"  # type: ignore[pydantic-field]  # type and description are inherited
 
     loss: Literal["auto", "bce", "ce", "focal", "dice", "dice_bce", "dice_ce", "tversky"] = Field(
         "auto", description="auto is dice_ce for several exclusive classes, otherwise dice_bce"
