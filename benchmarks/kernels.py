@@ -35,7 +35,7 @@ def replayed(number: int, spec: str) -> tuple[float, float]:
     Raises:
         SystemExit: a step failed.
     """
-    from heldout.blend.decision import load_decision
+    from heldout.blend.verify import open_decision
     from heldout.cli import run
     from heldout.config import load
     from heldout.deliver.kernel.export import export
@@ -48,7 +48,7 @@ def replayed(number: int, spec: str) -> tuple[float, float]:
         if code := run(words):
             raise SystemExit(f"{' '.join(words)} failed with exit code {code}")
     mode = "server" if is_served(config) else "batch"
-    shown = export(load_decision(name), Kernel("USER", "", "test-cases", 0.02, mode)).replay
+    shown = export(open_decision(name), Kernel("USER", "", "test-cases", 0.02, mode)).replay
     return shown.difference, time.perf_counter() - begun
 
 

@@ -18,7 +18,7 @@ import nibabel
 import numpy as np
 from record import Measurement, networks, record
 
-from heldout.blend.decision import load_decision
+from heldout.blend.verify import open_decision
 from heldout.deliver.predict_folder import predict_folder
 from heldout.files import dataset_root
 from heldout.metrics.lesion import count_lesions
@@ -44,15 +44,15 @@ def main() -> int:
         given.mkdir()
         for truth in truths:
             shutil.copyfile(next(truth.parent.glob("FLAIR*.nii.gz")), given / f"{truth.parent.name}.nii.gz")
-        decision = load_decision(chosen.spec)
-        predict_folder(decision, given, made, skip_bad=False, force=False)
+        opened = open_decision(chosen.spec)
+        predict_folder(opened, given, made, skip_bad=False, force=False)
         for truth in truths:
             said = nibabel.load(next(made.rglob(f"{truth.parent.name}.nii.gz"))).get_fdata() > 0
             real = nibabel.load(truth).get_fdata() > 0
             measurements += of_patient(truth.parent.name, said, real)
     dice = [one.value for one in measurements if one.what.startswith("dice,")]
     measurements.append(Measurement("dice, mean over patients", float(np.mean(dice)), ""))
-    about = f"{'; '.join(networks(member) for member in decision.members)}; nothing was tuned on these patients."
+    about = f"{'; '.join(networks(member) for member in opened.decision.members)}; nothing was tuned on these patients."
     return record("ms_lesions", measurements, about)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from heldout import files
 from heldout.blend.decision import load_decision
+from heldout.blend.session import Session
 from heldout.blend.verify import check_parts
 from heldout.config import difference, load
 from heldout.config.legacy import EARLIER_FIELDS, earlier_specs, first_spec, today_spec
@@ -87,7 +88,7 @@ def test_a_decision_that_names_the_run_as_it_was_holds(old_run):
     assert decision.folder == runs.run_folder(old_run)
     earlier = {"name": first_spec(old_run), "spec": first_spec(old_run)}
     decision = replace(decision, members=[member.model_copy(update=earlier) for member in decision.members])
-    assert check_parts(decision) == []
+    assert check_parts(decision, Session()) == []
 
 
 def test_hashes_are_made_of_the_first_names(old_run):

@@ -12,11 +12,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from heldout import files
-from heldout.blend.apply import apply_decision
+from heldout.blend.apply import OpenDecision
 from heldout.blend.decision import load_decision
 from heldout.blend.freeze import freeze
 from heldout.blend.members import load_member
 from heldout.blend.search import blend
+from heldout.blend.session import Session
 from heldout.blend.values import blend_maps
 from heldout.blend.verify import check_parts, open_decision, verify
 from heldout.data import cases
@@ -184,7 +185,7 @@ def test_an_experiment_stands_for_the_plain_mean_of_its_fits(runs):
     assert decision.thresholds == {"small": 128, "large": 128}
     assert [(fit.seed, fit.fold) for fit in decision.members[0].folders] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     weights_file().write_bytes(weights_file().read_bytes() + b"x")
-    assert any("weights.safetensors changed" in change for change in check_parts(decision))
+    assert any("weights.safetensors changed" in change for change in check_parts(decision, Session()))
     with pytest.raises(UserError, match="exp911 is not what was validated"):
         verify(decision)
 
@@ -211,7 +212,7 @@ def test_what_is_applied_is_the_blend_of_the_members_means(runs):
     members = [load_member(spec) for spec in TUNED]
     chosen = list(members[0].dataset.part("test")["case_id"][:3])
     images = ((case_id, members[0].dataset.read_image(case_id)) for case_id in chosen)
-    results = list(apply_decision(decision, images))
+    results = list(OpenDecision(decision).predict(images))
     assert [result.case_id for result in results] == chosen
     for result in results:
         by_hand = [predict_by_hand(m, result.case_id, m.config.tta).map for m in members]
@@ -230,7 +231,7 @@ def test_images_are_taken_one_at_a_time(runs):
             taken.append(case_id)
             yield case_id, dataset.read_image(case_id)
 
-    stream = apply_decision(decision, images())
+    stream = OpenDecision(decision).predict(images())
     result = next(stream)
     assert taken == [result.case_id]
     assert result.mask is None
@@ -279,7 +280,7 @@ def test_seeds_and_flips_are_sealed_as_they_were_chosen(runs):
     shares = [member.with_weight(weight) for member, weight in zip(decision.members, (0.3, 0.7), strict=True)]
     member = load_member("exp911")
     case_id = member.dataset.part("test")["case_id"].iloc[0]
-    (result,) = apply_decision(replace(decision, members=shares), [(case_id, member.dataset.read_image(case_id))])
+    (result,) = OpenDecision(replace(decision, members=shares)).predict([(case_id, member.dataset.read_image(case_id))])
     parts = [load_member(chosen.name) for chosen in decision.members]
     by_hand = [predict_by_hand(part, case_id, part.tta).map for part in parts]
     np.testing.assert_array_equal(result.map, blend_maps(by_hand, (300, 700)))

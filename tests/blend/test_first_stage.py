@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from heldout.blend.apply import apply_decision, predict_case
+from heldout.blend.apply import OpenDecision, predict_case
 from heldout.blend.costs import measure
 from heldout.blend.decision import load_decision
 from heldout.blend.members import load_member, stored_prediction
-from heldout.blend.networks import Networks
-from heldout.blend.reference import _predict as predict_again
-from heldout.blend.reference import choose_cases, compare
+from heldout.blend.reference import choose_cases, compare, predict_again
 from heldout.blend.verify import verify
 from heldout.config import load
 from heldout.data.cases import open_dataset
@@ -89,16 +87,16 @@ def test_a_new_case_is_shown_the_mean_of_all_first_stage_networks(home):
     expected = mean_predictions(
         predict_case(config, models("exp916", (0,)), case_id, image, exclusive=False, first_map=first_map)
     )
-    blended = next(apply_decision(load_decision("exp916"), [(case_id, image)]))
+    blended = next(OpenDecision(load_decision("exp916")).predict([(case_id, image)]))
     np.testing.assert_array_equal(blended.map, expected.map)
 
 
 @pytest.mark.parametrize("spec", STAGES)
 def test_held_out_predictions_come_out_again(home, spec):
-    member, networks = load_member(spec), Networks()
+    member = load_member(spec)
     for fit in member.fits:
         for case_id in choose_cases(member, fit):
-            found = predict_again(member, fit, case_id, networks)
+            found = predict_again(member, fit, case_id)
             assert compare(stored_prediction(member, fit, case_id), found) == ""
 
 

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from heldout.blend.apply import apply_decision, blend_case
+from heldout.blend.apply import OpenDecision, blend_case
 from heldout.blend.decision import load_decision
 from heldout.blend.freeze import freeze
 from heldout.blend.members import check_together, load_member, parse_member
 from heldout.blend.reference import check_reference
 from heldout.blend.search import blend
+from heldout.blend.session import Session
 from heldout.blend.values import WHOLE
 from heldout.blend.verify import verify
 from heldout.errors import UserError
@@ -58,7 +59,7 @@ def test_maps_heads_and_classifications_become_one_decision(runs):
     verify(sealed)
     dataset = members[0].dataset
     new = dataset.part("test")["case_id"].iloc[0]
-    (shipped,) = apply_decision(sealed, [(new, dataset.read_image(new))])
+    (shipped,) = OpenDecision(sealed).predict([(new, dataset.read_image(new))])
     assert shipped.map.any()
     assert np.isfinite(shipped.scores).all()
 
@@ -75,11 +76,11 @@ def test_a_head_that_says_something_else_than_it_did_is_found(runs, monkeypatch)
             freeze("heads")
     freeze("heads")
     sealed = load_decision("heads")
-    assert check_reference(sealed) == []
+    assert check_reference(sealed, Session()) == []
     monkeypatch.setattr(
         multitask.MultiTask2D, "classify_head", lambda _, outputs: outputs["label"].float().sigmoid() * 0.99
     )
-    assert any("otherwise than validated (probability off" in change for change in check_reference(sealed))
+    assert any("otherwise than validated (probability off" in change for change in check_reference(sealed, Session()))
 
 
 def test_a_head_alone_is_a_classification(runs):

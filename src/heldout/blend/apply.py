@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from heldout.blend.calibrate import apply_calibration
 from heldout.blend.decision import Decision
-from heldout.blend.networks import Networks
 from heldout.blend.presence import fuse, levels_of_map, map_scores
 from heldout.blend.records import DecisionMember, FirstStageRef
+from heldout.blend.session import Session
 from heldout.blend.spatial import spatial_mask
 from heldout.blend.values import blend_maps, blend_scores, map_of
 from heldout.data.first_stage import FirstStageMap
@@ -27,6 +28,7 @@ from heldout.train.runs import fit_folder
 if TYPE_CHECKING:
     from torch import nn
 
+    from heldout.data.dataset import Dataset
     from heldout.tasks import Task
 
 
@@ -51,16 +53,38 @@ class Blended:
 
 
 @dataclass(frozen=True, eq=False)
-class _Stage:
-    """The networks of a member, or of the first stage that a member stands on."""
+class MemberNetworks:
+    """The networks of a member of a decision, or of its first stage.
+
+    Attributes:
+        config: The experiment.
+        models: Its networks, one per fit.
+        tta: Axes of the flips.
+        first: The first stage; None where there is none.
+    """
 
     config: Task
     models: Sequence[nn.Module]
     tta: str
-    first: _Stage | None
+    first: MemberNetworks | None
+
+    @classmethod
+    def load(cls, member: DecisionMember | FirstStageRef, decision: Decision, session: Session) -> MemberNetworks:
+        """Load what a decision describes.
+
+        Raises:
+            UserError: weights are missing or do not fit.
+        """
+        import torch
+
+        config, device = load_task(member.spec), "cuda" if torch.cuda.is_available() else "cpu"
+        paths = [fit_folder(member.spec, fit.seed, fit.fold) / "weights.safetensors" for fit in member.folders]
+        models = [session.network(config, path, decision, device) for path in paths]
+        first = cls.load(member.first_stage, decision, session) if member.first_stage else None
+        return cls(config, models, member.tta, first)
 
     def predict(self, case_id: str, image: Image, exclusive: bool) -> list[Prediction]:
-        """What every network says; the first stage's map is the mean of networks that never saw the case."""
+        """Predictions of every network; the first stage's map is the mean of networks that never saw the case."""
         first_map = None
         if self.first is not None:
             found = mean_predictions(self.first.predict(case_id, image, exclusive))
@@ -70,35 +94,54 @@ class _Stage:
         )
 
 
-def apply_decision(
-    decision: Decision,
-    cases: Iterable[tuple[str, Image]],
-    *,
-    uncertainty: bool = False,
-    networks: Networks | None = None,
-) -> Iterator[Blended]:
-    """Predict images: each member is the mean of all its fits, the members are blended, the blend is cut.
+@dataclass(frozen=True, eq=False)
+class OpenDecision:
+    """A decision at work. Whoever opens it has verified it: see :func:`heldout.blend.verify.open_decision`.
 
-    The caller verifies the decision first.
-
-    Args:
+    Attributes:
         decision: The decision.
-        cases: Case id and image as read; consumed one by one.
-        uncertainty: Say too how far the networks agree.
-        networks: Those that were loaded when the decision was verified.
-
-    Yields:
-        One result per image, in the same order.
-
-    Raises:
-        UserError: weights are missing or do not fit, or an image does not fit the preparation.
+        session: What the command has opened.
     """
-    networks = networks or Networks()  # members that differ in their flips alone share theirs
-    members = [_load_stage(decision, member, networks) for member in decision.members]
-    for case_id, image in cases:
-        answers = [member.predict(case_id, image, decision.exclusive) for member in members]
-        blended = blend_case(decision, [mean_predictions(networks_of_one) for networks_of_one in answers])
-        yield replace(blended, uncertainty=disagreement(decision, answers)) if uncertainty else blended
+
+    decision: Decision
+    session: Session = field(default_factory=Session)
+
+    @cached_property
+    def config(self) -> Task:
+        """The first member's experiment, which says how cases are read and submitted."""
+        return load_task(self.decision.members[0].spec)
+
+    @property
+    def dataset(self) -> Dataset:
+        """The checked dataset."""
+        return self.session.dataset(self.config)
+
+    @cached_property
+    def members(self) -> list[MemberNetworks]:
+        """The networks of all members; those that differ in their flips alone share theirs.
+
+        Raises:
+            UserError: weights are missing or do not fit.
+        """
+        return [MemberNetworks.load(member, self.decision, self.session) for member in self.decision.members]
+
+    def predict(self, cases: Iterable[tuple[str, Image]], *, uncertainty: bool = False) -> Iterator[Blended]:
+        """Predict images: each member is the mean of all its fits, the members are blended, the blend is cut.
+
+        Args:
+            cases: Case id and image as read; consumed one by one.
+            uncertainty: Say too how far the networks agree.
+
+        Yields:
+            One result per image, in the same order.
+
+        Raises:
+            UserError: weights are missing or do not fit, or an image does not fit the preparation.
+        """
+        for case_id, image in cases:
+            found = [member.predict(case_id, image, self.decision.exclusive) for member in self.members]
+            blended = blend_case(self.decision, [mean_predictions(predictions) for predictions in found])
+            yield replace(blended, uncertainty=disagreement(self.decision, found)) if uncertainty else blended
 
 
 def disagreement(decision: Decision, answers: Sequence[Sequence[Prediction]]) -> Uncertainty:
@@ -165,18 +208,3 @@ def predict_case(
     except BadFile as error:
         raise BadFile(f"case {case_id}: {error}") from None
     return next(predict_cases(config, models, [(case_id, array, geometry)], exclusive=exclusive, tta=tta))
-
-
-def _load_stage(decision: Decision, described: DecisionMember | FirstStageRef, networks: Networks) -> _Stage:
-    first = described.first_stage
-    models = _load_models(decision, described, networks)
-    first_stage = _load_stage(decision, first, networks) if first else None
-    return _Stage(load_task(described.spec), models, described.tta, first_stage)
-
-
-def _load_models(decision: Decision, member: DecisionMember | FirstStageRef, networks: Networks) -> list[nn.Module]:
-    import torch
-
-    config, device = load_task(member.spec), "cuda" if torch.cuda.is_available() else "cpu"
-    paths = [fit_folder(member.spec, fit.seed, fit.fold) / "weights.safetensors" for fit in member.folders]
-    return [networks.load(config, path, decision, device) for path in paths]

@@ -70,7 +70,7 @@ def measure(member: Member, case_ids: Sequence[str]) -> tuple[Cost, float]:
     view = max(three - one, 0.0) / 2
     once, start = max(one - view, 0.0), 0.0
     if member.first_stage is not None:  # its networks see the case first, whatever becomes of the member's own
-        first = load_member(member.first_stage.spec)
+        first = load_member(member.first_stage.spec, member.session)
         cost = measure(first, case_ids)[0]
         once, start = once + cost.seconds(first), cost.loading(first)
     return Cost(once, view, load, start), reading

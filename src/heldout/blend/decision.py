@@ -31,8 +31,8 @@ from heldout.records import parse_record, read_json
 from heldout.train.runs import run_folder
 
 if TYPE_CHECKING:
-    from heldout.blend.datasets import Datasets
     from heldout.blend.members import Member
+    from heldout.blend.session import Session
 
 SCHEMA = 2
 
@@ -246,12 +246,12 @@ def _seal(stored: dict[str, Any]) -> str:
     return files.sha256_json({key: value for key, value in stored.items() if key != "seal"})
 
 
-def load_decision(name: str, datasets: Datasets | None = None) -> Decision:
+def load_decision(name: str, session: Session | None = None) -> Decision:
     """Decision of a blend, or of an experiment: the plain mean of its finished folds and seeds, cut at one half.
 
     Args:
         name: Name of a blend or spec of an experiment.
-        datasets: Those that the command has opened already.
+        session: What the command has opened already.
 
     Raises:
         UserError: there is no such blend or run, or its files changed.
@@ -265,7 +265,7 @@ def load_decision(name: str, datasets: Datasets | None = None) -> Decision:
     from heldout.blend.members import load_member
     from heldout.predict.prediction import HALF
 
-    member = load_member(name, datasets)
+    member = load_member(name, session)
     multiclass = member.dataset.exclusive and len(member.dataset.classes) > 1
     thresholds = {} if multiclass else dict.fromkeys(member.dataset.classes, HALF)
     decision = decision_of([member], [WHOLE], thresholds, name=member.name, metric=member.metric)

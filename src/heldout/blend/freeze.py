@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from heldout import files
-from heldout.blend.datasets import Datasets
 from heldout.blend.decision import blend_folder, read_decision, save_decision
 from heldout.blend.reference import store_reference
+from heldout.blend.session import Session
 from heldout.blend.verify import check_maps, check_parts, refuse_changes, verify
 from heldout.errors import UserError
 
@@ -29,11 +29,11 @@ def freeze(name: str) -> Path:
         raise UserError(f"there is no blend {name!r}: make it with `python run.py blend EXPERIMENT... --name {name}`")
     with files.lock(blend_folder(name), "freezing"):
         decision = read_decision(name)
+        session = Session()
         if decision.seal is not None:
-            verify(decision)
+            verify(decision, session)
             return blend_folder(name) / "decision.json"
-        datasets = Datasets()
-        refuse_changes(decision, [*check_parts(decision, datasets), *check_maps(decision)])
-        decision = replace(decision, reference=store_reference(decision, datasets))
+        refuse_changes(decision, [*check_parts(decision, session), *check_maps(decision)])
+        decision = replace(decision, reference=store_reference(decision, session))
         decision = replace(decision, sealed_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         return save_decision(replace(decision, seal=decision.compute_seal()))

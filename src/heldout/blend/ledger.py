@@ -17,8 +17,8 @@ from heldout.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from heldout.blend.datasets import Datasets
     from heldout.blend.decision import Decision
+    from heldout.blend.session import Session
     from heldout.blend.verify import OpenDecision
     from heldout.data.dataset import Dataset
 
@@ -63,7 +63,7 @@ def read_ledger() -> list[LedgerEntry]:
 def test(
     decision: Decision,
     reason: str | None = None,  # noqa: PT028 - no test of pytest
-    datasets: Datasets | None = None,  # noqa: PT028
+    session: Session | None = None,  # noqa: PT028
 ) -> TestResult:
     """Predict the test part, record the evaluation, and only then open the labels and score.
 
@@ -72,7 +72,7 @@ def test(
     Args:
         decision: A sealed blend, or an experiment's plain mean.
         reason: Why the same decision is evaluated again; recorded.
-        datasets: Those that the command has opened already.
+        session: What the command has opened already.
 
     Raises:
         UserError: the decision is not frozen or changed, was evaluated before, or there is no test part.
@@ -81,7 +81,7 @@ def test(
     from heldout.metrics import interval
 
     _permit(read_entries(), decision, reason)
-    opened = verify(decision, maps=True, datasets=datasets)
+    opened = verify(decision, session, maps=True)
     dataset = opened.dataset
     if dataset.part("test").empty:
         raise UserError(f"dataset {decision.dataset} has no test part: set test_fraction above 0 and train again")
@@ -143,7 +143,6 @@ def _evaluation(entries: list[Entry], decision: Decision, predictions: str, reas
 
 def _predict(opened: OpenDecision) -> Any:
     """Predict the test images and store that, without labels."""
-    from heldout.blend.apply import apply_decision
     from heldout.predict.prediction import Prediction
     from heldout.predict.store import write_predictions
 
@@ -152,7 +151,7 @@ def _predict(opened: OpenDecision) -> Any:
 
     def predictions() -> Iterator[Prediction]:
         images = ((case_id, dataset.read_image(case_id)) for case_id in rows["case_id"])
-        for result in apply_decision(decision, images, networks=opened.networks):
+        for result in opened.predict(images):
             yield Prediction(result.case_id, result.scores, result.map)
 
     return write_predictions(decision.folder, "test", predictions(), rows, exclusive=decision.exclusive)

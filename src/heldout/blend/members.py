@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from heldout import files
-from heldout.blend.datasets import Datasets
 from heldout.blend.flips import check_flips, predict_flips, predictions_folder, read_hashes
+from heldout.blend.session import Session
 from heldout.data.dataset import Dataset
 from heldout.errors import UserError
 from heldout.metrics import get_metric
@@ -23,7 +22,7 @@ from heldout.predict.details import MASK_COLUMNS, mask_details
 from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.predict.store import build_table, read_map, read_table
 from heldout.tasks.loading import load_task
-from heldout.train.first_stage import FirstStage, find_first_stage
+from heldout.train.first_stage import FirstStage
 from heldout.train.record import Hashes, RunRecord, read_run
 from heldout.train.runs import finished
 
@@ -67,6 +66,7 @@ class Member:
         dataset: The checked dataset.
         fits: Finished fits, by seed, then fold.
         cases: Rows of the dataset's cases in the finished folds, with the column ``fold``.
+        session: What the command has opened.
         head: It stands for the second head of its networks alone, as a classification.
     """
 
@@ -78,6 +78,7 @@ class Member:
     dataset: Dataset
     fits: tuple[Fit, ...]
     cases: pd.DataFrame
+    session: Session
     head: bool = False
 
     @property
@@ -107,7 +108,7 @@ class Member:
         Raises:
             UserError: the first stage is not complete or not what this was trained on.
         """
-        return find_first_stage(self.config, self.dataset)
+        return self.session.first_stage(self.config)
 
     @property
     def notes(self) -> list[str]:
@@ -166,14 +167,14 @@ class Member:
         return [fit for fit in self.fits if fit.fold == self._fold_of[case_id]]
 
 
-def load_member(text: str, datasets: Datasets | None = None) -> Member:
+def load_member(text: str, session: Session | None = None) -> Member:
     """Open the finished folds of an experiment.
 
     Args:
         text: ``exp040``; ``exp040/seed1`` for that seed of it; ``exp040/tta=hv`` (``exp040/tta=`` for none) for
             predictions with other flips than the experiment's own, which are made where they are missing. Seeds and
             flips may be chosen together. ``exp045/head`` is the second head of its networks alone: a classification.
-        datasets: Those that the command has opened already.
+        session: What the command has opened already.
 
     Raises:
         UserError: there is no second head, nothing is finished, a file changed after training, the folds or the data
@@ -184,20 +185,21 @@ def load_member(text: str, datasets: Datasets | None = None) -> Member:
     if head and not config.two_heads:
         raise UserError(f"{text}: the networks of {spec} have one head only: name {spec} itself")
     tta = check_flips(config, config.tta if flips is None else flips)
-    dataset = (datasets or Datasets()).open(config)
+    session = session or Session()
+    dataset = session.dataset(config)
     found = finished(config)
     if not found:
         raise UserError(f"{spec} has no finished fold: train it first with `python run.py {spec}`")
     trained = sorted({seed for seed, _, _ in found})
     if unknown := [seed for seed in seeds if seed not in trained]:
         raise UserError(f"{spec} has no finished seed {unknown[0]}: it has {', '.join(map(str, trained))}")
-    fits = tuple(_open_fit(config, dataset, *fit, tta) for fit in found if not seeds or fit[0] in seeds)
+    fits = tuple(_open_fit(config, session, *fit, tta) for fit in found if not seeds or fit[0] in seeds)
     cases = dataset.part("train")
     cases = cases.assign(fold=cases["case_id"].map(dataset.folds).astype(int))
     cases = cases[cases["fold"].isin({fit.fold for fit in fits})].reset_index(drop=True)
     chosen = [f"tta={tta}"] if set(tta) != set(config.tta) else []
     name = "/".join([config.spec, *(f"seed{seed}" for seed in seeds), *chosen, *(["head"] if head else [])])
-    return Member(name, config.spec, config, tta, seeds or config.seeds, dataset, fits, cases, head)
+    return Member(name, config.spec, config, tta, seeds or config.seeds, dataset, fits, cases, session, head)
 
 
 def check_together(members: Sequence[Member]) -> None:
@@ -274,7 +276,8 @@ def parse_member(text: str) -> tuple[str, tuple[int, ...], str | None, bool]:
     return spec, tuple(sorted(seeds)), tta, head
 
 
-def _open_fit(config: Task, dataset: Dataset, seed: int, fold: int, folder: Path, tta: str) -> Fit:
+def _open_fit(config: Task, session: Session, seed: int, fold: int, folder: Path, tta: str) -> Fit:
+    dataset = session.dataset(config)
     record = read_run(folder)
     for name, what in (("fold_hash", "fold table"), ("data_hash", "cases")):
         if getattr(record, name) != getattr(dataset, name):
@@ -285,7 +288,7 @@ def _open_fit(config: Task, dataset: Dataset, seed: int, fold: int, folder: Path
     predict_flips(config, dataset, folder, fold, tta)
     predictions, hashes = predictions_folder(config, folder, tta), read_hashes(config, folder, tta)
     path = predictions / "oof.parquet"
-    if path.is_file() and files.sha256_file(path) != hashes.oof:
+    if path.is_file() and session.sha256(path) != hashes.oof:
         remedy = "train again" if predictions == folder else "run the command again"
         raise UserError(f"{path} was changed after training: restore it, or delete {predictions} and {remedy}")
     table = read_table(predictions, "oof")

@@ -25,6 +25,7 @@ from heldout.blend.freeze import freeze
 from heldout.blend.members import Member, load_member
 from heldout.blend.records import PruneStep, Pruning
 from heldout.blend.search import blend
+from heldout.blend.session import Session
 from heldout.blend.values import to_thousandths
 from heldout.errors import UserError
 from heldout.metrics import get_metric, score
@@ -72,7 +73,8 @@ def prune_ensemble(
         UserError: nothing that is left would fit, the new name is taken or not allowed, or a score is undefined.
     """
     parts = [Part(member.spec, member.seeds, member.tta, number) for number, member in enumerate(decision.members)]
-    open_part = functools.cache(lambda part: load_member(part.name))
+    session = Session()
+    open_part = functools.cache(lambda part: load_member(part.name, session))
     members = [open_part(part) for part in parts]
     clock = clock or Clock.measured(members)
     limit = hours * 3600

@@ -13,11 +13,10 @@ import numpy as np
 
 from heldout import files
 from heldout.blend.apply import blend_case, predict_case
-from heldout.blend.datasets import Datasets
 from heldout.blend.decision import Decision
 from heldout.blend.members import Fit, Member, load_member, stored_prediction
-from heldout.blend.networks import Networks
 from heldout.blend.records import Reference, ReferenceCase
+from heldout.blend.session import Session
 from heldout.data.first_stage import first_stage_map
 from heldout.errors import UserError
 from heldout.predict.prediction import Prediction
@@ -29,7 +28,7 @@ SCORE_TOLERANCE = 1e-5
 MAP_TOLERANCE = 1  # of 255
 
 
-def store_reference(decision: Decision, datasets: Datasets | None = None) -> Reference:
+def store_reference(decision: Decision, session: Session) -> Reference:
     """Predict a few held-out cases again, compare with what training stored, and write them to ``kept.npz``.
 
     Raises:
@@ -38,16 +37,14 @@ def store_reference(decision: Decision, datasets: Datasets | None = None) -> Ref
     cases: list[ReferenceCase] = []
     arrays: dict[str, Any] = {}
     reference: dict[str, list[Prediction]] = {}
-    datasets = datasets or Datasets()
-    networks = Networks()
-    members = [load_member(described.name, datasets) for described in decision.members]
+    members = [load_member(described.name, session) for described in decision.members]
     for member, described in zip(members, decision.members, strict=True):
         # the same fold of every member, whichever seeds it has there, so that a case can be blended
         first = next(one for one in described.folders if one.fold == decision.folds[0])
         fit = next(fit for fit in member.fits if (fit.seed, fit.fold) == (first.seed, first.fold))
         for case_id in choose_cases(member, fit):
             stored = stored_prediction(member, fit, case_id)
-            if difference := compare(stored, _predict(member, fit, case_id, networks), two_heads=member.two_heads):
+            if difference := compare(stored, predict_again(member, fit, case_id), two_heads=member.two_heads):
                 raise UserError(
                     f"{fit.folder}: case {case_id} is not reproduced as it was after training ({difference}), so the "
                     f"code that predicts changed since: undo that, or train {member.spec} again"
@@ -68,9 +65,7 @@ def store_reference(decision: Decision, datasets: Datasets | None = None) -> Ref
     return Reference(cases=tuple(cases), sha256=files.sha256_bytes(buffer.getvalue()), blended=blended)
 
 
-def check_reference(
-    decision: Decision, datasets: Datasets | None = None, networks: Networks | None = None
-) -> list[str]:
+def check_reference(decision: Decision, session: Session) -> list[str]:
     """Which reference cases are no longer reproduced, or why they cannot be compared."""
     if decision.reference is None:
         return []
@@ -80,8 +75,7 @@ def check_reference(
     if files.sha256_file(path) != decision.reference.sha256:
         return [f"{path} changed"]
     changes = []
-    datasets, networks = datasets or Datasets(), networks or Networks()
-    members = {member.name: load_member(member.name, datasets) for member in decision.members}
+    members = {member.name: load_member(member.name, session) for member in decision.members}
     predictions: dict[str, list[Prediction]] = {}
     with np.load(path) as arrays:
         for number, one in enumerate(decision.reference.cases):
@@ -90,7 +84,7 @@ def check_reference(
             pixels = arrays.get(f"{number}.map")
             stored = Prediction(one.case_id, arrays[f"{number}.scores"], pixels)
             predictions.setdefault(one.case_id, []).append(stored)
-            if difference := compare(stored, _predict(member, fit, one.case_id, networks), two_heads=member.two_heads):
+            if difference := compare(stored, predict_again(member, fit, one.case_id), two_heads=member.two_heads):
                 changes.append(
                     f"the code predicts case {one.case_id} of {fit.folder} otherwise than validated ({difference})"
                 )
@@ -125,9 +119,10 @@ def compare(stored: Prediction, fresh: Prediction, *, two_heads: bool = False) -
     return _gap(stored.scores, fresh.scores) if two_heads else ""
 
 
-def _predict(member: Member, fit: Fit, case_id: str, networks: Networks) -> Prediction:
+def predict_again(member: Member, fit: Fit, case_id: str) -> Prediction:
+    """What today's code predicts for a case that a fit held out."""
     dataset = member.dataset
-    model = networks.load(member.config, fit.folder / "weights.safetensors", dataset)
+    model = member.session.network(member.config, fit.folder / "weights.safetensors", dataset)
     image = dataset.read_image(case_id)
     first_map = first_stage_map(member.first_stage, case_id)
     return predict_case(

@@ -12,12 +12,12 @@ from dataclasses import asdict, replace
 from heldout import files
 from heldout.blend.cases import build_objective, map_work
 from heldout.blend.crossfit import CrossFit, crossfit
-from heldout.blend.datasets import Datasets
 from heldout.blend.decision import Decision, blend_folder, check_name, decision_of, read_decision, save_decision
 from heldout.blend.members import Member, check_together, load_member, split_members
 from heldout.blend.objective import check_metric
 from heldout.blend.records import SearchRecord
 from heldout.blend.second_stage import SecondStage
+from heldout.blend.session import Session
 from heldout.blend.stages import Stages, add_stages, describe_stages, presence_members
 from heldout.blend.study import Plan
 from heldout.errors import UserError
@@ -70,8 +70,8 @@ def blend(
     plan = Plan(sampler, trials, seed, processes)
     _refuse_sealed(name)
     stages = Stages(spatial, presence_metric, calibrate, replace(plan, processes=1))
-    datasets = Datasets()
-    members = [load_member(spec, datasets) for spec in specs]
+    session = Session()
+    members = [load_member(spec, session) for spec in specs]
     check_together(members)
     for member in members:
         for fit in member.fits:

@@ -128,13 +128,13 @@ def evaluate(
     ] = None,
 ) -> None:
     """Predict the locked test part, score it once, and record the evaluation."""
-    from heldout.blend.datasets import Datasets
     from heldout.blend.decision import load_decision
     from heldout.blend.ledger import test
+    from heldout.blend.session import Session
     from heldout.files import home
 
-    datasets = Datasets()
-    result = test(load_decision(name, datasets), reason, datasets)
+    session = Session()
+    result = test(load_decision(name, session), reason, session)
     interval = f"[{_number(result.low)}, {_number(result.high)}]"
     print(f"{name}: test {result.metric} {_number(result.score)} {interval} on the locked part")
     print(f"evaluation {result.decision_evals} of this decision, {result.dataset_evals} on this test part in all")
@@ -173,18 +173,16 @@ def predict(
 
     check_folders(folder.resolve(), output.resolve(), force=force)
 
+    from heldout.blend.apply import OpenDecision
     from heldout.blend.verify import open_decision
 
     if (Path(name) / "bundle.json").is_file():  # a kernel's bundle is checked when it is opened, and needs no dataset
         from heldout.deliver.kernel.runtime import open_bundle
 
-        decision, networks = open_bundle(Path(name).resolve()).decision, None
+        opened = OpenDecision(open_bundle(Path(name).resolve()).decision)
     else:
         opened = open_decision(name)
-        decision, networks = opened.decision, opened.networks
-    outcome = predict_folder(
-        decision, folder, output, skip_bad=skip_bad, force=force, uncertainty=uncertainty, networks=networks
-    )
+    outcome = predict_folder(opened, folder, output, skip_bad=skip_bad, force=force, uncertainty=uncertainty)
     print(", ".join(f"{count} {status}" for status, count in outcome.counts.items()))
     masks = f" and {outcome.masks} masks" if outcome.masks else ""
     finish(f"{shown(outcome.table)}{masks}")

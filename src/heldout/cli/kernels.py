@@ -78,20 +78,20 @@ def kernel(
     for one in wheel or ():  # before a smaller decision is sealed or the package built
         check_wheel(one)
 
+    from heldout.blend.apply import OpenDecision
     from heldout.blend.verify import open_decision
-    from heldout.config import load
     from heldout.deliver.kernel.export import export
     from heldout.deliver.kernel.notebook import Kernel
     from heldout.deliver.kernel.replay import Budget, limits
     from heldout.deliver.kernel.rsna2025.server import is_served
 
-    decision = open_decision(name).decision
+    opened = open_decision(name)
     if mode == "auto":
-        mode = "server" if is_served(load(decision.members[0].spec)) else "batch"
+        mode = "server" if is_served(opened.config) else "batch"
     if fit_hours is not None and cases is not None:
-        decision = _fit(decision, fit_hours, cases, fit_name)
+        opened = OpenDecision(_fit(opened.decision, fit_hours, cases, fit_name), opened.session)
     written = Kernel(user or "USER", competition, inputs or competition or "test-cases", most_failures, mode, cases)
-    exported = export(decision, written, replay_on, wheel or ())
+    exported = export(opened, written, replay_on, wheel or ())
     _print_replay(exported, mode)
     if cases is not None:
         budget = Budget(exported.replay, cases, *limits(mode, limit_hours if fit_hours is None else fit_hours))
@@ -111,10 +111,9 @@ def check_submission(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="a submission, such as one that a kernel wrote")],
 ) -> None:
     """Check a submission file against the sample and the images: ids, order, ranges, NaN, run-length masks."""
-    from heldout.blend.decision import load_decision
     from heldout.deliver.submission.write import check_file
 
-    print(f"{check_file(load_decision(name), file)} rows, valid")
+    print(f"{check_file(name, file)} rows, valid")
     print(f"Read {shown(file)}; nothing was written")
 
 

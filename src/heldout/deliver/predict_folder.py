@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 
 from heldout import files
-from heldout.blend.decision import Decision
-from heldout.blend.networks import Networks
-from heldout.config import load
+from heldout.blend.apply import OpenDecision
 from heldout.data.image import Image
 from heldout.data.sources import Source
 from heldout.deliver.masks import mask_files, uncertainty_file
@@ -37,36 +35,33 @@ class Outcome:
 
 
 def predict_folder(
-    decision: Decision,
+    opened: OpenDecision,
     folder: Path,
     output: Path,
     *,
     skip_bad: bool,
     force: bool,
     uncertainty: bool = False,
-    networks: Networks | None = None,
 ) -> Outcome:
     """Predict every case of a folder.
 
     Args:
-        decision: A verified decision.
+        opened: A verified decision.
         folder: New files, in the dataset's own layout or loose.
         output: Folder to write: one mask per case under the input's name, and ``predictions.csv``, written last.
         skip_bad: Predict files that are damaged but readable in part, list the unreadable ones, and go on.
         force: Replace files of the same name in an output folder that is not empty.
         uncertainty: Say in further columns, and of segmentations in a map per case, how far the networks agree.
-        networks: Those that were loaded when the decision was verified.
 
     Raises:
         UserError: nothing to predict, an unreadable file, cases that share an id, or an output folder that must not be
             written to.
     """
-    from heldout.blend.apply import apply_decision
     from heldout.data.sources import source_class
 
     folder, output = folder.resolve(), output.resolve()
     check_folders(folder, output, force=force)
-    config = load(decision.members[0].spec)
+    decision, config = opened.decision, opened.config
     source = source_class(config.source)(folder, **config.source_options)  # the dataset itself may be elsewhere
     rows, notes = find_cases(source, folder, skip_bad=skip_bad)
     good = [case_id for case_id, (status, _) in notes.items() if status != "skipped"]
@@ -81,7 +76,7 @@ def predict_folder(
     outcome = Outcome(output / "predictions.csv", Counter(status for status, _ in notes.values()))
     scores: dict[str, Any] = {}
     unsure: dict[str, Uncertainty] = {}
-    for result in apply_decision(decision, images(), uncertainty=uncertainty, networks=networks):
+    for result in opened.predict(images(), uncertainty=uncertainty):
         case_id, image = result.case_id, waiting.pop(result.case_id)
         scores[case_id] = result.scores
         if result.uncertainty is not None:

@@ -111,8 +111,10 @@ class HeldOut:
         if not isinstance(self.source, Decision):
             return [self.source]
         from heldout.blend.members import load_member
+        from heldout.blend.session import Session
 
-        return [load_member(member.name) for member in self.source.members]
+        session = Session()
+        return [load_member(member.name, session) for member in self.source.members]
 
     @property
     def dataset(self) -> Dataset:

@@ -10,7 +10,9 @@ the fold that is held out; see docs/cascades.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,7 +82,9 @@ class FirstStage:
         return tuple(FitRef.of(fit.seed, fit.fold, fit.record.sha256) for fit in self.fits)
 
 
-def find_first_stage(config: Task, dataset: Dataset) -> FirstStage | None:
+def find_first_stage(
+    config: Task, dataset: Dataset, sha256: Callable[[Path], str] = files.sha256_file
+) -> FirstStage | None:
     """The first stage of an experiment, checked; None where it has none.
 
     An experiment run under a budget stands on a first stage under the same budget, where that declares it.
@@ -93,7 +97,7 @@ def find_first_stage(config: Task, dataset: Dataset) -> FirstStage | None:
         return None
     source = find_origin(config, "first_stage")
     _check_kind(config, source, dataset)
-    fits = [open_origin(config, source, dataset, *place) for place in _places(config, source, dataset)]
+    fits = [open_origin(config, source, dataset, *place, sha256) for place in _places(config, source, dataset)]
     fold_of = {str(case_id): int(fold) for case_id, fold in dataset.folds.items()}
     found = FirstStage(
         source.spec, source.tta, config.first_stage_use, config.first_stage_fraction, tuple(fits), fold_of

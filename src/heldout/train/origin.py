@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from heldout import files
 from heldout.errors import UserError
 from heldout.tasks import Task, load_task
 from heldout.train import runs
@@ -35,14 +38,21 @@ def find_origin(config: Task, field: Literal["warm_start", "first_stage"]) -> Ta
     return source
 
 
-def open_origin(config: Task, source: Task, dataset: Dataset, seed: int, fold: int) -> runs.FitRecord:
+def open_origin(
+    config: Task,
+    source: Task,
+    dataset: Dataset,
+    seed: int,
+    fold: int,
+    sha256: Callable[[Path], str] = files.sha256_file,
+) -> runs.FitRecord:
     """A finished fit of the experiment that ``config`` stands on.
 
     Raises:
         UserError: its weights changed, or it was trained on other folds or cases than those of ``dataset``.
     """
     folder = runs.fit_folder(source.spec, seed, fold)
-    runs.check_weights(folder)
+    runs.check_weights(folder, sha256)
     record = runs.read_run(folder)
     for name, what in (("fold_hash", "folds"), ("data_hash", "cases")):
         if getattr(record, name) != getattr(dataset, name):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,14 +68,14 @@ def is_finished(folder: Path) -> bool:
     return (folder / "run.json").exists()
 
 
-def check_weights(folder: Path) -> None:
-    """Refuse a finished fold without the weights that it recorded.
+def check_weights(folder: Path, sha256: Callable[[Path], str] = files.sha256_file) -> None:
+    """Refuse a finished fold without the weights that it recorded; ``sha256`` hashes a file.
 
     Raises:
         UserError: the file is missing, or was changed after training.
     """
     path, record = folder / "weights.safetensors", read_run(folder)
-    if not path.is_file() or files.sha256_file(path) != record.sha256.weights:
+    if not path.is_file() or sha256(path) != record.sha256.weights:
         what = "was changed after training" if path.is_file() else "is missing"
         raise UserError(f"{path} {what}: restore it, or delete the folder {folder} and run the command again")
 

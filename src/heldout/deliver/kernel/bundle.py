@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from heldout import files
+from heldout.blend.apply import OpenDecision
 from heldout.blend.decision import Decision, parse_decision
 from heldout.blend.records import FitRef
 from heldout.config import load
-from heldout.data.cases import open_dataset
 from heldout.deliver.kernel.packages import LIST, fetch_wheels, needed
 from heldout.errors import UserError
 from heldout.records import read_json
@@ -43,17 +41,18 @@ class Bundle:
     hashes: dict[str, str]
 
 
-def write_bundle(decision: Decision, folder: Path, wheels: Sequence[Path] = ()) -> Bundle:
+def write_bundle(opened: OpenDecision, folder: Path, wheels: Sequence[Path] = ()) -> Bundle:
     """Write a verified decision and everything it needs, so that neither repository nor training data are wanted.
 
     Args:
-        decision: The decision.
+        opened: The decision.
         folder: Folder to write.
         wheels: Wheels of packages that the kernel's image lacks, which ``check_wheel`` took.
 
     Raises:
         UserError: the package cannot be built.
     """
+    decision = opened.decision
     for member in decision.stages:
         for fit in member.folders:
             source = fit_folder(member.spec, fit.seed, fit.fold) / "weights.safetensors"
@@ -67,7 +66,7 @@ def write_bundle(decision: Decision, folder: Path, wheels: Sequence[Path] = ()) 
     build_wheel(folder / "wheels")
     for wheel in wheels:
         shutil.copyfile(wheel, folder / "wheels" / wheel.name)
-    return _write_manifest(folder, decision, class_prior(decision))
+    return _write_manifest(folder, decision, class_prior(opened))
 
 
 def complete_bundle(bundle: Bundle, used: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]]:
@@ -138,10 +137,10 @@ def _fit_path(spec: str, fit: FitRef) -> Path:
     return Path("working/runs") / spec / f"seed{fit.seed}" / f"fold{fit.fold}"
 
 
-def class_prior(decision: Decision) -> dict[str, float]:
+def class_prior(opened: OpenDecision) -> dict[str, float]:
     """Share of the training cases that show each class."""
-    cases: pd.DataFrame = open_dataset(load(decision.members[0].spec)).part("train")
-    return {name: float(cases[f"y_{name}"].mean()) for name in decision.classes}
+    cases = opened.dataset.part("train")
+    return {name: float(cases[f"y_{name}"].mean()) for name in opened.decision.classes}
 
 
 def build_wheel(folder: Path) -> Path:

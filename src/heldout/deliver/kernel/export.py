@@ -12,9 +12,7 @@ from typing import Any
 import pandas as pd
 
 from heldout import files
-from heldout.blend.decision import Decision
-from heldout.config import load
-from heldout.data.cases import open_dataset
+from heldout.blend.apply import OpenDecision
 from heldout.data.dataset import Dataset
 from heldout.data.sources import as_list, source_class
 from heldout.deliver.kernel.bundle import complete_bundle, read_bundle, write_bundle
@@ -48,11 +46,11 @@ class Export:
     missing: tuple[str, ...]
 
 
-def export(decision: Decision, kernel: Kernel, cases: Path | None = None, wheels: Sequence[Path] = ()) -> Export:
+def export(opened: OpenDecision, kernel: Kernel, cases: Path | None = None, wheels: Sequence[Path] = ()) -> Export:
     """Write ``kaggle_kernels/<name>/`` and prove that it predicts what the local pipeline predicts.
 
     Args:
-        decision: A verified decision.
+        opened: A verified decision.
         kernel: How it is to be written.
         cases: Folder of cases to replay on, of series folders for a server; None takes a few of the dataset.
         wheels: Wheels of packages that Kaggle's image lacks.
@@ -60,19 +58,20 @@ def export(decision: Decision, kernel: Kernel, cases: Path | None = None, wheels
     Raises:
         UserError: the kernel fails or differs; an earlier export of that name stays as it was.
     """
+    decision = opened.decision
     if kernel.mode == "server":
-        check_served(decision, load(decision.members[0].spec))
+        check_served(decision, opened.config)
     target = files.home() / "kaggle_kernels" / decision.name
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{decision.name}.") as temporary:
         draft = Path(temporary) / decision.name
-        bundle = write_bundle(decision, draft / "dataset", wheels)
+        bundle = write_bundle(opened, draft / "dataset", wheels)
         write_dataset_metadata(draft / "dataset", decision.name, kernel.user)
         script = write_notebook(draft / "notebook", decision.name, kernel)
-        folder = cases or some_cases(decision, Path(temporary) / "cases", kernel.mode)
+        folder = cases or some_cases(opened, Path(temporary) / "cases", kernel.mode)
         local = local_rows if kernel.mode == "server" else local_submission
         shown = replay(
-            script, bundle.folder, folder, local(decision, folder, Path(temporary) / "local"), mode=kernel.mode
+            script, bundle.folder, folder, local(opened, folder, Path(temporary) / "local"), mode=kernel.mode
         )
         wanted, carried, missing = complete_bundle(bundle, shown.packages)
         check_packages(bundle.folder)
@@ -83,20 +82,18 @@ def export(decision: Decision, kernel: Kernel, cases: Path | None = None, wheels
     return Export(target, shown, wanted, tuple(carried), tuple(missing))
 
 
-def local_submission(decision: Decision, folder: Path, stem: Path) -> Path:
+def local_submission(opened: OpenDecision, folder: Path, stem: Path) -> Path:
     """Submission for a folder of cases, by the pipeline that ``submit`` uses."""
-    from heldout.blend.apply import apply_decision
     from heldout.deliver.submission.write import SubmissionWriter
 
-    config = load(decision.members[0].spec)
-    source = source_class(config.source)(folder, **config.source_options)
-    writer = SubmissionWriter(decision, source.loose(folder), folder)
+    source = source_class(opened.config.source)(folder, **opened.config.source_options)
+    writer = SubmissionWriter(opened.config, opened.decision.classes, source.loose(folder), folder)
     rows = writer.cases.to_dict("records")
     images = writer.watch((row["case_id"], source.read_image(row, salvage=True)) for row in rows)
-    return writer.write(apply_decision(decision, images), stem)
+    return writer.write(opened.predict(images), stem)
 
 
-def local_rows(decision: Decision, folder: Path, stem: Path) -> Path:
+def local_rows(opened: OpenDecision, folder: Path, stem: Path) -> Path:
     """The rows a server should give for a folder of series folders, predicted from their files as they are.
 
     Series whose frames lose their places in the hidden set are named and left out: they rightly come out otherwise.
@@ -104,10 +101,7 @@ def local_rows(decision: Decision, folder: Path, stem: Path) -> Path:
     Raises:
         UserError: there is no series to compare.
     """
-    from heldout.blend.apply import apply_decision
-
-    config = load(decision.members[0].spec)
-    source = source_class(config.source)(folder, **config.source_options)
+    source = source_class(opened.config.source)(folder, **opened.config.source_options)
     every = sorted(place for place in folder.iterdir() if place.is_dir()) if folder.is_dir() else []
     places = [place for place in every if not loses_places(place)]
     if places != every:
@@ -117,7 +111,7 @@ def local_rows(decision: Decision, folder: Path, stem: Path) -> Path:
             "files do not say where their frames lie"
         )
     images = ((place.name, source.read_image({"image": as_list(place)}, salvage=True)) for place in places)
-    rows = [as_row(result.scores, decision) for result in apply_decision(decision, images)]
+    rows = [as_row(result.scores, opened.decision) for result in opened.predict(images)]
     if not rows:
         what = "holds multi-frame series only, which cannot be compared" if every else "holds no series"
         raise UserError(f"{folder} {what}: --replay-on wants a folder of series folders here")
@@ -128,14 +122,13 @@ def local_rows(decision: Decision, folder: Path, stem: Path) -> Path:
     return path
 
 
-def some_cases(decision: Decision, folder: Path, mode: str) -> Path:
+def some_cases(opened: OpenDecision, folder: Path, mode: str) -> Path:
     """Copy a few raw images of the dataset, those to submit first, under their own names; for a server, series.
 
     Raises:
         UserError: the images are no files of their own.
     """
-    config = load(decision.members[0].spec)
-    dataset = open_dataset(config)
+    config, dataset = opened.config, opened.dataset
     submit = dataset.part("submit")
     parts = [submit] if config.sample_submission is not None else [submit, dataset.part("train")]
     rows = pd.concat(parts).head(CASES).to_dict("records")

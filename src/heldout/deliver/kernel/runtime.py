@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout import files
+from heldout.blend.apply import Blended, OpenDecision
 from heldout.deliver.kernel.bundle import Bundle, read_bundle
 from heldout.deliver.kernel.packages import imported_packages
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
-    from heldout.blend.apply import Blended
     from heldout.data.image import Image
     from heldout.data.sources import Source
 
@@ -55,13 +55,13 @@ def run(bundle_folder: Path, inputs: Path, working: Path, *, most_failures: floa
     started = time.perf_counter()
     bundle = open_bundle(bundle_folder)
 
-    from heldout.config import load
     from heldout.data.sources import source_class
     from heldout.deliver.submission.write import SubmissionWriter
+    from heldout.tasks import load_task
 
-    config = load(bundle.decision.members[0].spec)
+    config = load_task(bundle.decision.members[0].spec)
     source = source_class(config.source)(inputs, **config.source_options)
-    writer = SubmissionWriter(bundle.decision, source.loose(inputs), inputs)
+    writer = SubmissionWriter(config, bundle.decision.classes, source.loose(inputs), inputs)
     rows = writer.cases.to_dict("records")
     safe = FailSafe(bundle, source, len(rows), writer.watch, most_failures)
     path = writer.write(safe.predict(rows), working / "submission")
@@ -109,10 +109,9 @@ class FailSafe:
         most: float = MOST_FAILURES,
     ) -> None:
         self.bundle, self.source, self.cases, self.watch, self.most = bundle, source, cases, watch, most
+        self.opened = OpenDecision(bundle.decision)  # loads every network once
         self.failures: dict[str, str] = {}
         self.seconds: list[float] = []
-        self._waiting: tuple[str, Image] | None = None
-        self._results: Iterator[Blended] | None = None
 
     def predict(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Blended]:
         """One result per row, in order; see :meth:`one`."""
@@ -148,26 +147,11 @@ class FailSafe:
         }
 
     def _predicted(self, row: Mapping[str, Any]) -> Blended:
-        from heldout.blend.apply import apply_decision
-
-        # read first: an image that cannot be read must not cost the networks that are loaded
-        self._waiting = row["case_id"], self.source.read_image(row, salvage=True)
-        if self._results is None:
-            self._results = apply_decision(self.bundle.decision, self.watch(self._images()))
-        try:
-            return next(self._results)
-        except BaseException:
-            self._results = None
-            raise
-
-    def _images(self) -> Images:
-        while True:
-            assert self._waiting is not None, "the case is read before it is asked for"
-            yield self._waiting
+        # read first: a case that cannot be read must not wait for the networks
+        image = self.source.read_image(row, salvage=True)
+        return next(self.opened.predict(self.watch(iter([(row["case_id"], image)]))))
 
     def _failed(self, row: Mapping[str, Any], error: Exception) -> Blended:
-        from heldout.blend.apply import Blended
-
         self.failures[row["case_id"]] = f"{type(error).__name__}: {error}"
         print(f"case {row['case_id']} gets the prior: {self.failures[row['case_id']]}", flush=True)
         expected = max(self.cases, len(self.seconds) + 1)

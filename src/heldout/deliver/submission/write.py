@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout import files
-from heldout.blend.decision import Decision
 from heldout.data.image import Image
 from heldout.data.readers import format_of
 from heldout.deliver.masks import mask_files
@@ -27,13 +26,12 @@ from heldout.deliver.submission.form import (
     read_submission,
 )
 from heldout.errors import UserError
-from heldout.tasks import load_task
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from heldout.blend.apply import Blended
-    from heldout.blend.verify import OpenDecision
+    from heldout.blend.apply import Blended, OpenDecision
+    from heldout.tasks import Task
 
 
 def submit(opened: OpenDecision) -> Path:
@@ -49,8 +47,6 @@ def submit(opened: OpenDecision) -> Path:
         UserError: there is nothing to submit, or the file would not match the sample submission; an earlier
             file of that name stays as it was.
     """
-    from heldout.blend.apply import apply_decision
-
     decision, dataset = opened.decision, opened.dataset
     cases = dataset.part("submit")
     if cases.empty:
@@ -58,17 +54,16 @@ def submit(opened: OpenDecision) -> Path:
             f"dataset {decision.dataset} has no cases to submit, none without a label: for a folder of new files "
             f"use `python run.py predict {decision.name} --input DIR --output DIR`"
         )
-    writer = SubmissionWriter(decision, cases, dataset.source.root)
+    writer = SubmissionWriter(opened.config, decision.classes, cases, dataset.source.root)
     images = writer.watch((case_id, dataset.read_image(case_id)) for case_id in cases.case_id)
-    results = apply_decision(decision, images, networks=opened.networks)
-    return writer.write(results, files.home() / "submissions" / decision.name)
+    return writer.write(opened.predict(images), files.home() / "submissions" / decision.name)
 
 
-def check_file(decision: Decision, path: Path) -> int:
+def check_file(name: str, path: Path) -> int:
     """Hold a submission file against the sample submission and the images of a decision's dataset.
 
     Args:
-        decision: The decision that it was made with.
+        name: Name of the decision that it was made with.
         path: A CSV file, such as one that a kernel wrote or that was edited.
 
     Returns:
@@ -77,14 +72,17 @@ def check_file(decision: Decision, path: Path) -> int:
     Raises:
         UserError: it is no such file, or a row of it would not be scored as meant; names the row and the remedy.
     """
-    from heldout.data.cases import open_dataset
+    from heldout.blend.apply import OpenDecision
+    from heldout.blend.decision import load_decision
+    from heldout.blend.session import Session
 
-    config = load_task(decision.members[0].spec)
+    session = Session()
+    opened = OpenDecision(load_decision(name, session), session)
+    config, dataset = opened.config, opened.dataset
     if config.submission == "masks":
         raise UserError(f"{config.spec} submits a zip of masks, and {path.name} can only be checked where it is CSV")
-    dataset = open_dataset(config)
     cases = dataset.part("submit")
-    writer = SubmissionWriter(decision, cases, dataset.source.root)
+    writer = SubmissionWriter(config, opened.decision.classes, cases, dataset.source.root)
     table = read_submission(str(path), path.name)
     if config.submission == "rle":
         for _ in writer.watch((case_id, dataset.read_image(case_id)) for case_id in writer.cases.case_id):
@@ -97,7 +95,8 @@ class SubmissionWriter:
     """Lays predictions out as a competition wants them; everything about the form is checked before predicting.
 
     Args:
-        decision: What predicts.
+        config: The experiment, which names the form.
+        classes: Names of the classes.
         cases: case_id and image of the cases; where there is a sample submission, those it names are to be submitted,
             :attr:`cases`.
         root: Folder below which the images and the sample submission lie.
@@ -106,13 +105,12 @@ class SubmissionWriter:
         UserError: the form does not fit the task, or the sample submission does not fit the cases.
     """
 
-    def __init__(self, decision: Decision, cases: pd.DataFrame, root: Path) -> None:
-        config = load_task(decision.members[0].spec)
+    def __init__(self, config: Task, classes: tuple[str, ...], cases: pd.DataFrame, root: Path) -> None:
         if config.submission == "rle" and config.dimensions != 2:
             raise UserError(f"{config.spec}: submission = 'rle' is for images; write submission = 'masks' for volumes")
         if config.submission != "csv" and config.kind != "segmentation":
             raise UserError(f"{config.spec}: submission = {config.submission!r} needs a segmentation; write 'csv'")
-        self.form, self.classes = config.submission, decision.classes
+        self.form, self.classes = config.submission, classes
         self.sample = None if config.sample_submission is None else read_sample(root / config.sample_submission)
         self.cases = cases if self.sample is None else asked_for(cases, self.sample, self.classes)
         self.names = case_names(self.cases, self.sample, self.classes)
