@@ -33,7 +33,7 @@ def test_seeds_are_averaged_and_every_case_stands_once(runs):
     fold = member.dataset.folds[case_id]
     seeds = [read_map(fit_folder(runs, seed=seed, fold=fold), "oof", case_id) for seed in (0, 1)]
     expected = np.rint(np.mean(seeds, axis=0)).astype(np.uint8)
-    np.testing.assert_array_equal(member.map(case_id), expected)
+    np.testing.assert_array_equal(member.prediction(case_id).map, expected)
     counts = count_errors(to_mask(expected, None, False), member.dataset.truth(case_id), 2, False)
     row = member.table.iloc[3]
     assert [[row[f"{kind}_{c}"] for kind in ("tp", "fp", "fn")] for c in ("small", "large")] == counts.tolist()
@@ -57,7 +57,7 @@ def test_the_objective_scores_exactly_the_blended_maps(runs, specs):
     thresholds = () if dataset.exclusive else (60, 128)
     table = objective.table(Settings(weights, thresholds))
     for row in table.iloc[::5].to_dict("records"):
-        blended = blend_maps([member.map(row["case_id"]) for member in members], weights)
+        blended = blend_maps([member.prediction(row["case_id"]).map for member in members], weights)
         mask = to_mask(blended, thresholds or None, dataset.exclusive)
         counts = count_errors(mask, dataset.truth(row["case_id"]), 2, dataset.exclusive)
         found = [[row[f"{kind}_{c}"] for kind in ("tp", "fp", "fn")] for c in dataset.classes]
@@ -172,7 +172,9 @@ def test_a_seed_is_a_member(runs):
     assert (member.name, member.spec, {fit.seed for fit in member.fits}) == ("exp911/seed1", "exp911", {1})
     case_id = member.table["case_id"].iloc[3]
     fold = member.dataset.folds[case_id]
-    np.testing.assert_array_equal(member.map(case_id), read_map(fit_folder(runs, seed=1, fold=fold), "oof", case_id))
+    np.testing.assert_array_equal(
+        member.prediction(case_id).map, read_map(fit_folder(runs, seed=1, fold=fold), "oof", case_id)
+    )
     check_together([load_member("exp911/seed0"), member])
     assert load_member("exp911/seed1/seed0").table.equals(load_member("exp911").table)
 
@@ -191,7 +193,7 @@ def test_other_flips_are_predicted_once_for_the_cases_each_fold_held_out(runs, m
     expected = predict_case(member.config, [model], case_id, image, exclusive=False, tta=tta)[0].map
     found = read_map(fit.predictions, "oof", case_id, fit.hashes.maps[case_id])
     assert np.abs(found.astype(int) - expected).max() <= 1
-    assert not np.array_equal(found, plain.map(case_id))
+    assert not np.array_equal(found, plain.prediction(case_id).map)
     assert sorted(member.table["case_id"]) == sorted(plain.table["case_id"])
     record = json.loads((fit.predictions / "predictions.json").read_text())
     assert record["sha256"]["weights"] == fit.record.sha256.weights

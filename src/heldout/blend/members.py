@@ -137,10 +137,6 @@ class Member:
         stored = [fit.table.loc[case_id, columns].to_numpy(np.float32) for fit in self._fits_of(case_id)]
         return mean_predictions([Prediction(case_id, scores) for scores in stored]).scores
 
-    def map(self, case_id: str) -> np.ndarray | None:
-        """Map (K, *spatial) uint8 of :meth:`prediction`; None for classification."""
-        return self.prediction(case_id).map
-
     @cached_property
     def table(self) -> pd.DataFrame:
         """Out-of-fold table of all cases, seeds averaged, masks cut at one half."""
