@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from heldout.cli import run
-from heldout.deliver.submission.rle import decode
+from heldout.data.rle import RunLengths
 
 pytestmark = pytest.mark.journey
 
@@ -61,7 +61,7 @@ def test_the_submission_matches_the_sample_and_its_masks_can_be_read(journey):
     assert list(written.columns) == list(sample.columns)
     assert written.iloc[:, 0].tolist() == sample.iloc[:, 0].tolist()
     for text in written.iloc[:, 1:].to_numpy().ravel():
-        decode(text, (48, 48))
+        RunLengths().decode(text, (48, 48))
 
 
 def test_the_leaderboard_ranks_the_blend_by_its_cross_fitted_score_and_counts_the_look(journey, capsys):
@@ -104,7 +104,7 @@ def test_the_same_image_is_predicted_alike_from_a_folder_and_for_the_submission(
     assert run(["predict", "pair", "--input", str(folder), "--output", str(output)]) == 0
     written = pd.read_csv(journey / "submissions" / "pair.csv", dtype=str, keep_default_na=False)
     mask = cv2.imread(str(output / "first_large.png"), cv2.IMREAD_UNCHANGED)
-    assert np.array_equal(decode(written["large"][0], (48, 48)), mask // 255)
+    assert np.array_equal(RunLengths().decode(written["large"][0], (48, 48)), mask // 255)
 
 
 def test_an_unreadable_file_stops_predict_before_anything_is_written(journey, tmp_path, capsys):

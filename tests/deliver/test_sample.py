@@ -122,3 +122,42 @@ def test_empty_masks_follow_the_sample():
     assert empty_text(None) == ""
     assert empty_text(sample(id=["a", "b"], rle=["-1", "-1"])) == "-1"
     assert empty_text(sample(id=["a", "b"], rle=["-1", "1 2"])) == ""
+
+
+@pytest.mark.parametrize(
+    ("ids", "classes", "given"),
+    [
+        (("024", "025"), ("ETT_-_Abnormal", "CVC_-_Normal"), "StudyID,ETT - Abnormal,CVC - Normal\n025,0,0\n024,0,0\n"),
+        (("a1",), ("Large_Bowel", "stomach"), "id,class,rle\na1,Large Bowel,\na1,stomach,\n"),
+        (("a1", "a2"), ("kidney",), "id,class,rle\na1,kidney,\na2,kidney,\n"),
+        (("a_1",), ("epi", "any"), "ID,Label\na 1_epi,0\na 1_any,0\n"),
+        (
+            ("x_1", "x_2"),
+            ("Large_Bowel", "liver_s"),
+            "id,p\nx_1_Large Bowel,\nx_2_liver's,\nx_1_liver's,\nx_2_Large Bowel,\n",
+        ),
+    ],
+    ids=["columns", "a class column", "one class in a class column", "ids", "class suffixes"],
+)
+def test_ids_and_class_names_of_a_sample_come_back_as_they_are_written(tmp_path, ids, classes, given):
+    (tmp_path / "s.csv").write_text(given)
+    table = read_sample(tmp_path / "s.csv")
+    texts = {case: {label: f"{n + 1} {m + 1}" for m, label in enumerate(classes)} for n, case in enumerate(ids)}
+    laid = arrange(texts, case_names(cases(*ids), table, classes), classes, table, "rle")
+    check(laid, table, "rle")
+    assert list(laid.columns) == list(table.columns)
+    value_columns = list(table.columns[1:] if "ETT" in given else table.columns[-1:])
+    assert laid.drop(columns=value_columns).equals(table.drop(columns=value_columns))
+    assert sorted(laid[value_columns].to_numpy().ravel()) == sorted(t for row in texts.values() for t in row.values())
+
+
+def test_a_row_of_a_case_and_class_that_the_sample_lacks_is_named():
+    given = sample(id=["a_small", "a_large", "b_small"], p="0")
+    with pytest.raises(UserError, match="lacks id 'b_large'"):
+        case_names(cases("a", "b"), given, TWO)
+
+
+def test_classes_of_other_names_are_refused_with_the_line_that_mends_it():
+    given = sample(id=["a", "b"], **{"CVC - Normal": "0", "ETT": "0"})
+    with pytest.raises(UserError, match=r'source_options = \{"labels": "CVC - Normal, ETT"\}'):
+        case_names(cases("a", "b"), given, TWO)

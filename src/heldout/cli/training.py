@@ -72,8 +72,10 @@ def folds(
     config = configure(experiment, budget, settings, skip_bad)
 
     from heldout.data.cases import index_dataset, leak_report, open_dataset
+    from heldout.deliver.submission.write import check_form
 
     dataset = index_dataset(config, progress=not as_json) if rebuild else open_dataset(config)
+    check_form(config, dataset)
     report = leak_report(dataset)
     if as_json:
         print_json(report)

@@ -151,6 +151,12 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     submission: Literal["csv", "rle", "masks"] = Field(
         "csv", description="csv of probabilities, csv of run-length masks, or zip of mask files"
     )
+    rle: Literal["columns", "rows"] | None = Field(
+        None, description="how run lengths count pixels; None as the training masks were counted, else columns"
+    )
+    rle_start: Literal[0, 1] | None = Field(
+        None, description="number of the first pixel in run lengths; None as in the training masks, else 1"
+    )
     sample_submission: str | None = Field(
         None, description="file below the dataset's folder that the submission must match"
     )
@@ -164,7 +170,9 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         description='what `search` tries: {"lr": ("log", 1e-4, 1e-2), "augment": ["light", "strong"]}; {} is a default',
     )
 
-    outside_identity: ClassVar[frozenset[str]] = frozenset({"budgets", "search_space", "workers", "folds", "seeds"})
+    outside_identity: ClassVar[frozenset[str]] = frozenset(
+        {"budgets", "search_space", "workers", "folds", "seeds", "rle", "rle_start"}
+    )
     dimensions: ClassVar[int]
 
     _budget: str | None = PrivateAttr(None)

@@ -19,6 +19,7 @@ import numpy as np
 from heldout import files
 from heldout.data import readers
 from heldout.data.image import BadFile, Image
+from heldout.data.rle import RunLengths
 from heldout.data.sources.layout import (
     DICOM_ENDINGS,
     FORMATS,
@@ -71,12 +72,15 @@ class Source(ABC):
     Attributes:
         dimensions: Spatial axes, 2 or 3.
         swaps: Pairs of indices of classes that are one another's mirror image from left to right; volumes only.
+        rle: How run lengths of masks count pixels, in the dataset and, unless an experiment says otherwise, in its
+            submission.
         defaults: Options and their defaults; an option's value must have its default's type.
         choices: Options that accept certain values only.
     """
 
     dimensions: int = 2
     swaps: tuple[tuple[int, int], ...] = ()
+    rle: RunLengths = RunLengths()
     defaults: ClassVar[dict[str, Any]] = {}
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {}
 

@@ -21,7 +21,7 @@ from heldout.deliver.kernel.packages import check_packages
 from heldout.deliver.kernel.replay import Replay, replay
 from heldout.deliver.kernel.rsna2025.hidden_set import loses_places
 from heldout.deliver.kernel.rsna2025.server import ID, as_row, check_served
-from heldout.deliver.submission.form import case_names, ids_of, read_sample
+from heldout.deliver.submission.form import case_names, read_sample, sample_form
 from heldout.errors import UserError
 
 CASES = 8  # of the dataset, to replay on
@@ -87,7 +87,7 @@ def local_submission(opened: OpenDecision, folder: Path, stem: Path) -> Path:
     from heldout.deliver.submission.write import SubmissionWriter
 
     source = source_class(opened.config.source)(folder, **opened.config.source_options)
-    writer = SubmissionWriter(opened.config, opened.decision.classes, source.loose(folder), folder)
+    writer = SubmissionWriter(opened.config, opened.decision.classes, source.loose(folder), source)
     rows = writer.cases.to_dict("records")
     images = writer.watch((row["case_id"], source.read_image(row, salvage=True)) for row in rows)
     return writer.write(opened.predict(images), stem)
@@ -152,5 +152,5 @@ def _shorten_sample(dataset: Dataset, rows: list[dict[str, Any]], name: str, fol
     sample = read_sample(dataset.source.root / name)
     chosen = {row["case_id"] for row in rows}
     names = case_names(dataset.part("submit"), sample, dataset.classes)
-    ids = ids_of([shown for shown, case_id in names.items() if case_id in chosen], sample, dataset.classes)
-    files.write_text(folder / name, sample[sample.iloc[:, 0].isin(ids)].to_csv(index=False))
+    kept = [names[shown] in chosen for shown in sample_form(sample, dataset.classes).names]
+    files.write_text(folder / name, sample[kept].to_csv(index=False))

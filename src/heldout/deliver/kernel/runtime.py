@@ -61,7 +61,7 @@ def run(bundle_folder: Path, inputs: Path, working: Path, *, most_failures: floa
 
     config = load_task(bundle.decision.members[0].spec)
     source = source_class(config.source)(inputs, **config.source_options)
-    writer = SubmissionWriter(config, bundle.decision.classes, source.loose(inputs), inputs)
+    writer = SubmissionWriter(config, bundle.decision.classes, source.loose(inputs), source)
     rows = writer.cases.to_dict("records")
     safe = FailSafe(bundle, source, len(rows), writer.watch, most_failures)
     path = writer.write(safe.predict(rows), working / "submission")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pandas as pd
 
+from heldout.data.rle import COLUMNS, RunLengths
 from heldout.data.sources import identifier
-from heldout.deliver.submission import rle
 from heldout.errors import UserError
 
 AGAIN = "write it again with `submit`"
@@ -38,60 +39,118 @@ def read_sample(path: Path) -> pd.DataFrame:
     keys = list(sample.columns[: 2 if has_class_column(sample) else 1])
     repeated = sample[keys].duplicated()
     if repeated.any():
-        raise UserError(f"sample submission {path} repeats id {sample[keys[0]][repeated].iloc[0]!r}: download it again")
+        raise UserError(
+            f"sample submission {path} repeats id {sample[keys[0]][repeated].iloc[0]!r}: keep one of its rows, or name "
+            f"another file in sample_submission"
+        )
     return sample
+
+
+@dataclass(frozen=True)
+class SampleForm:
+    """Which case and which class the places of a sample submission stand for.
+
+    Attributes:
+        names: What the sample calls the case of each row.
+        labels: Class of each row; empty where a row holds a value of every class.
+        columns: The class of each value column, where a row holds a value of every class.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    columns: dict[str, str]
+
+
+def sample_form(sample: pd.DataFrame, classes: tuple[str, ...]) -> SampleForm:
+    """Read the layout of a sample submission.
+
+    Beside an id column it has one column per class (of any name where there is one class), or one value column and
+    ``<case>_<class>`` as the id, or a class column and a value column.
+
+    A class is recognized by its name with the characters that a class of a source cannot have replaced, so that
+    ``CVC - Normal`` stands for ``CVC_-_Normal``.
+
+    Raises:
+        UserError: it has none of these layouts, or names other classes.
+    """
+    key, *columns = sample.columns
+    ids = tuple(sample[key])
+    known = {identifier(label).casefold(): label for label in classes}
+    found = {column: known[name] for column in columns if (name := identifier(column).casefold()) in known}
+    if len(found) == len(columns) == len(classes) == len(set(found.values())):
+        return SampleForm(ids, (), found)
+    if len(columns) == len(classes) == 1:
+        return SampleForm(ids, (), {columns[0]: classes[0]})
+    if len(columns) == 1:
+        pairs = [_split_suffix(entry, known) for entry in ids]
+        return SampleForm(tuple(name for name, _ in pairs), tuple(label for _, label in pairs), {})
+    if len(columns) == 2:
+        labels = [known.get(identifier(text).casefold(), "") for text in sample[columns[0]]]
+        if set(labels) == set(classes):
+            return SampleForm(ids, tuple(labels), {})
+    names = sorted(set(sample[columns[0]])) if has_class_column(sample) else columns
+    raise UserError(
+        f"the sample submission's columns {', '.join(columns)} do not fit the classes {', '.join(classes)}: name the "
+        f'source\'s classes after them, such as source_options = {{"labels": "{", ".join(names)}"}} for a table'
+    )
+
+
+def _split_suffix(entry: str, known: Mapping[str, str]) -> tuple[str, str]:
+    """``a 1_epi`` to case and class; a class that is not known stays part of the name, of no class."""
+    for place in (place for place, letter in enumerate(entry) if letter == "_"):
+        label = known.get(identifier(entry[place + 1 :]).casefold())
+        if label is not None:
+            return entry[:place], label
+    return entry, ""
 
 
 def case_names(cases: pd.DataFrame, sample: pd.DataFrame | None, classes: tuple[str, ...]) -> dict[str, str]:
     """Map the names a competition uses for its cases to case ids.
 
-    A sample submission may name a case by its id, by its file, or by its file without the ending, and may append
-    ``_<class>``.
+    A sample submission may name a case by its id, by its file, or by its file without the ending.
 
     Raises:
         UserError: the sample's ids are not those of the cases.
     """
     if sample is None:
         return dict(zip(cases.case_id, cases.case_id, strict=True))
-    ids = set(sample.iloc[:, 0])
-    paths = [Path(image_paths(text)[0]) for text in cases.image]
-    spelled = {identifier(name): name for name in ids}  # a case id is an id without characters that files cannot bear
-    ways = [
-        [spelled.get(case, case) for case in cases.case_id],
-        [path.name for path in paths],
-        [path.name.partition(".")[0] for path in paths],
-    ]
-    ways = [names for names in ways if len(set(names)) == len(names)]
-    expected = [ids_of(names, sample, classes) for names in ways]
-    best = max(range(len(ways)), key=lambda way: len(ids & expected[way]))
-    unknown, missing = sorted(ids - expected[best]), sorted(expected[best] - ids)
+    form = sample_form(sample, classes)
+    ids = set(form.names)
+    ways = [names for names in _ways(cases, ids) if len(set(names)) == len(names)]
+    best = max(ways, key=lambda names: len(ids.intersection(names)))
+    unknown, missing = sorted(ids.difference(best)), sorted(set(best) - ids)
     if unknown:
         raise UserError(
             f"the sample submission asks for id {unknown[0]!r} ({len(unknown)} of {len(ids)} ids have no case): "
             f"add that case to the dataset or correct sample_submission"
         )
+    if not missing and form.labels:
+        cells = set(zip(form.names, form.labels, strict=True))
+        missing = sorted(f"{name}_{label}" for name in ids for label in classes if (name, label) not in cells)
     if missing:
         raise UserError(
             f"the sample submission lacks id {missing[0]!r} ({len(missing)} in all): add its rows, or set "
             "sample_submission = None"
         )
-    return dict(zip(ways[best], cases.case_id, strict=True))
+    return dict(zip(best, cases.case_id, strict=True))
 
 
 def asked_for(cases: pd.DataFrame, sample: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
     """The cases that a sample submission names; all where it names none, so that :func:`case_names` can say so."""
-    ids = set(sample.iloc[:, 0])
-    paths = [Path(image_paths(text)[0]) for text in cases.image]
-    ways = zip(cases.case_id, (p.name for p in paths), (p.name.partition(".")[0] for p in paths), strict=True)
-    named = [bool(ids & ids_of(names, sample, classes)) for names in ways]
+    ids = set(sample_form(sample, classes).names)
+    named = [bool(ids.intersection(names)) for names in zip(*_ways(cases, ids), strict=True)]
     return cases[named].reset_index(drop=True) if any(named) else cases
 
 
-def ids_of(names: Iterable[str], sample: pd.DataFrame, classes: tuple[str, ...]) -> set[str]:
-    """Entries that the sample's first column should hold for these case names."""
-    if _has_class_suffix(sample, classes):
-        return {f"{name}_{label}" for name in names for label in classes}
-    return set(names)
+def _ways(cases: pd.DataFrame, ids: Collection[str]) -> list[list[str]]:
+    """What a sample may call the cases: their ids as it spells them, their files, these without ending."""
+    paths = [Path(image_paths(text)[0]) for text in cases.image]
+    spelled = {identifier(name): name for name in ids}  # a case id is an id without characters that files cannot bear
+    return [
+        [spelled.get(case, case) for case in cases.case_id],
+        [path.name for path in paths],
+        [path.name.partition(".")[0] for path in paths],
+    ]
 
 
 def arrange(
@@ -101,18 +160,17 @@ def arrange(
     sample: pd.DataFrame | None,
     kind: str,
 ) -> pd.DataFrame:
-    """Lay values out in the sample's columns and order.
+    """Lay values out in the sample's columns and order, with the sample's ids and class names as they are written.
 
     Args:
         values: For each case id, its value (probability or run-length text) of every class.
         names: The competition's case names and their case ids.
         classes: Names of the classes.
-        sample: Sample submission: an id column and either one column per class, or one value column with a row per
-            case and class (``<case>_<class>`` as id, or a class column in between). None: own layout.
+        sample: Sample submission, see :func:`sample_form`. None: own layout.
         kind: ``csv`` (probabilities) or ``rle``.
 
     Raises:
-        UserError: the sample's columns fit none of these layouts, or it names an unknown class.
+        UserError: the sample has no known layout, or names other classes.
     """
     if sample is None and (kind == "csv" or len(classes) == 1):
         columns = classes if kind == "csv" else ("rle",)
@@ -121,23 +179,12 @@ def arrange(
     if sample is None:
         rows = [[name, label, values[case][label]] for name, case in names.items() for label in classes]
         return pd.DataFrame(rows, columns=["id", "class", "rle"])
-
-    key, *columns = sample.columns
-    if set(columns) == set(classes) or (len(columns) == 1 and len(classes) == 1):
-        order = columns if set(columns) == set(classes) else classes
-        rows = [[name, *(values[names[name]][label] for label in order)] for name in sample[key]]
-    elif _has_class_suffix(sample, classes):
-        keys = {f"{name}_{label}": values[case][label] for name, case in names.items() for label in classes}
-        rows = [[entry, keys[entry]] for entry in sample[key]]
-    elif has_class_column(sample) and set(sample[columns[0]]) == set(classes):
-        pairs = zip(sample[key], sample[columns[0]], strict=True)
-        rows = [[name, label, values[names[name]][label]] for name, label in pairs]
-    else:
-        raise UserError(
-            f"the sample submission's columns {', '.join(columns)} do not fit the classes {', '.join(classes)}: "
-            f"name the source's classes after them"
-        )
-    return pd.DataFrame(rows, columns=list(sample.columns))
+    form = sample_form(sample, classes)
+    if form.labels:
+        last = [values[names[name]][label] for name, label in zip(form.names, form.labels, strict=True)]
+        return sample.assign(**{sample.columns[-1]: last})
+    filled = {column: [values[names[name]][label] for name in form.names] for column, label in form.columns.items()}
+    return sample.assign(**filled)
 
 
 def image_paths(text: str) -> list[str]:
@@ -152,11 +199,9 @@ def empty_text(sample: pd.DataFrame | None) -> str:
 
 def has_class_column(sample: pd.DataFrame) -> bool:
     """Whether each row of the sample is one case and class: id, class, value."""
-    return len(sample.columns) == 3 and sample.iloc[:, 0].duplicated().any()
-
-
-def _has_class_suffix(sample: pd.DataFrame, classes: tuple[str, ...]) -> bool:
-    return len(sample.columns) == 2 and len(classes) > 1
+    if len(sample.columns) != 3:
+        return False
+    return bool(sample.iloc[:, 0].duplicated().any()) or not sample.iloc[:, 1].str.fullmatch(r"[\d .eE+-]*").any()
 
 
 def read_submission(source: IO[str] | str, name: str) -> pd.DataFrame:
@@ -181,6 +226,7 @@ def check(
     form: str,
     sizes: Mapping[str, tuple[int, int]] | None = None,
     name: str = "the submission",
+    runs: RunLengths = COLUMNS,
 ) -> None:
     """Refuse a table that a competition would not score as meant.
 
@@ -190,6 +236,7 @@ def check(
         form: ``csv`` (probabilities) or ``rle``.
         sizes: (H, W) of the image behind a row, by the row's id; masks of other rows are only read, not placed.
         name: What messages call the table.
+        runs: How run lengths count pixels.
 
     Raises:
         UserError: naming the row (2 is the first below the header), the column and the remedy.
@@ -203,7 +250,7 @@ def check(
     ids = table[keys[0]].astype(str)
     for column in [column for column in table.columns if column not in keys]:
         for row, (one, value) in enumerate(zip(ids, table[column], strict=True), start=2):
-            problem = _problem(value, form, (sizes or {}).get(one))
+            problem = _problem(value, form, (sizes or {}).get(one), runs)
             if problem:
                 raise UserError(f"{name} row {row}, id {one!r}, column {column}: {problem}; {AGAIN}")
 
@@ -224,7 +271,7 @@ def _check_ids(keys: pd.DataFrame, expected: pd.DataFrame | None, name: str) -> 
     raise UserError(f"{name} row {row + 2}: the order of the ids differs from the sample's: {AGAIN}")
 
 
-def _problem(value: object, form: str, size: tuple[int, int] | None) -> str:
+def _problem(value: object, form: str, size: tuple[int, int] | None, runs: RunLengths) -> str:
     """What is wrong with a value; empty where nothing is."""
     if form == "csv":
         text = str(value)
@@ -240,8 +287,8 @@ def _problem(value: object, form: str, size: tuple[int, int] | None) -> str:
         return ""
     try:
         if size is None:
-            rle.runs(text)
-        elif rle.encode(rle.decode(text, size)) != text:
+            runs.runs(text)
+        elif runs.encode(runs.decode(text, size)) != text:
             return f"run-length text {text[:40]!r} could be written with fewer or tidier runs"
     except UserError as error:
         return str(error)

@@ -13,8 +13,8 @@ import numpy as np
 from heldout import files
 from heldout.data.image import Image
 from heldout.data.readers import format_of
+from heldout.data.rle import RunLengths
 from heldout.deliver.masks import mask_files
-from heldout.deliver.submission import rle
 from heldout.deliver.submission.form import (
     arrange,
     asked_for,
@@ -24,6 +24,7 @@ from heldout.deliver.submission.form import (
     image_paths,
     read_sample,
     read_submission,
+    sample_form,
 )
 from heldout.errors import UserError
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from heldout.blend.apply import Blended, OpenDecision
+    from heldout.data.dataset import Dataset
+    from heldout.data.sources import Source
     from heldout.tasks import Task
 
 
@@ -54,7 +57,7 @@ def submit(opened: OpenDecision) -> Path:
             f"dataset {decision.dataset} has no cases to submit, none without a label: for a folder of new files "
             f"use `python run.py predict {decision.name} --input DIR --output DIR`"
         )
-    writer = SubmissionWriter(opened.config, decision.classes, cases, dataset.source.root)
+    writer = SubmissionWriter(opened.config, decision.classes, cases, dataset.source)
     images = writer.watch((case_id, dataset.read_image(case_id)) for case_id in cases.case_id)
     return writer.write(opened.predict(images), files.home() / "submissions" / decision.name)
 
@@ -82,7 +85,7 @@ def check_file(name: str, path: Path) -> int:
     if config.submission == "masks":
         raise UserError(f"{config.spec} submits a zip of masks, and {path.name} can only be checked where it is CSV")
     cases = dataset.part("submit")
-    writer = SubmissionWriter(config, opened.decision.classes, cases, dataset.source.root)
+    writer = SubmissionWriter(config, opened.decision.classes, cases, dataset.source)
     table = read_submission(str(path), path.name)
     if config.submission == "rle":
         for _ in writer.watch((case_id, dataset.read_image(case_id)) for case_id in writer.cases.case_id):
@@ -99,18 +102,19 @@ class SubmissionWriter:
         classes: Names of the classes.
         cases: case_id and image of the cases; where there is a sample submission, those it names are to be submitted,
             :attr:`cases`.
-        root: Folder below which the images and the sample submission lie.
+        source: Reads the cases; the sample submission lies below its root.
 
     Raises:
         UserError: the form does not fit the task, or the sample submission does not fit the cases.
     """
 
-    def __init__(self, config: Task, classes: tuple[str, ...], cases: pd.DataFrame, root: Path) -> None:
+    def __init__(self, config: Task, classes: tuple[str, ...], cases: pd.DataFrame, source: Source) -> None:
+        root = source.root
         if config.submission == "rle" and config.dimensions != 2:
             raise UserError(f"{config.spec}: submission = 'rle' is for images; write submission = 'masks' for volumes")
         if config.submission != "csv" and config.kind != "segmentation":
             raise UserError(f"{config.spec}: submission = {config.submission!r} needs a segmentation; write 'csv'")
-        self.form, self.classes = config.submission, classes
+        self.form, self.classes, self._runs = config.submission, classes, run_lengths(config, source)
         self.sample = None if config.sample_submission is None else read_sample(root / config.sample_submission)
         self.cases = cases if self.sample is None else asked_for(cases, self.sample, self.classes)
         self.names = case_names(self.cases, self.sample, self.classes)
@@ -153,9 +157,12 @@ class SubmissionWriter:
             UserError: naming the row, the column and the remedy.
         """
         sizes: dict[str, tuple[int, int]] = {}
-        for shown, case_id in self.names.items() if self.form == "rle" else ():
-            sizes |= dict.fromkeys([shown, *(f"{shown}_{label}" for label in self.classes)], self._sizes[case_id])
-        check(table, self._expected(), self.form, sizes, name)
+        expected = self._expected()
+        if self.form == "rle":
+            ids = list(expected.iloc[:, 0])
+            names = ids if self.sample is None else sample_form(self.sample, self.classes).names
+            sizes = {one: self._sizes[self.names[name]] for one, name in zip(ids, names, strict=True)}
+        check(table, expected, self.form, sizes, name, self._runs)
 
     def _expected(self) -> pd.DataFrame:
         """Columns and ids of the submission; the values do not count."""
@@ -169,7 +176,7 @@ class SubmissionWriter:
             mask = _mask_of(result)
             height, width = mask.shape[-2:]
             self._sizes[result.case_id] = height, width
-            return mask_texts(mask, self.classes, empty_text(self.sample))
+            return mask_texts(mask, self.classes, self._runs, empty_text(self.sample))
         return probabilities(result.scores, self.classes)
 
     def _masks(self, results: Iterable[Blended]) -> Iterator[tuple[str, bytes]]:
@@ -178,6 +185,23 @@ class SubmissionWriter:
             case_id = result.case_id
             stem, affine = shown[case_id].partition(".nii")[0], self._affines[case_id]
             yield from mask_files(stem, _mask_of(result), self.classes, affine=affine, like=self._like[case_id])
+
+
+def run_lengths(config: Task, source: Source) -> RunLengths:
+    """How the experiment's submission counts pixels: as it says, else as the training masks were counted."""
+    start = source.rle.start if config.rle_start is None else config.rle_start
+    return RunLengths(config.rle or source.rle.order, start)
+
+
+def check_form(config: Task, dataset: Dataset) -> None:
+    """Check before any training that the sample submission can be filled: its form, columns, classes and ids.
+
+    Raises:
+        UserError: it cannot; names what does not fit and the remedy.
+    """
+    cases = dataset.part("submit")
+    if config.sample_submission is not None and len(cases):
+        SubmissionWriter(config, dataset.classes, cases, dataset.source)
 
 
 def _mask_of(result: Blended) -> np.ndarray:
@@ -190,15 +214,15 @@ def probabilities(scores: np.ndarray, classes: tuple[str, ...]) -> dict[str, flo
     return {label: round(float(value), 6) for label, value in zip(classes, scores, strict=True)}
 
 
-def mask_texts(mask: np.ndarray, classes: tuple[str, ...], empty: str = "") -> dict[str, str]:
+def mask_texts(mask: np.ndarray, classes: tuple[str, ...], runs: RunLengths, empty: str = "") -> dict[str, str]:
     """Run-length text of every class, from a label map (1, H, W) or from one channel per class (K, H, W).
 
     Every text is decoded again and must give the mask.
     """
     channels = [mask[0] == index + 1 for index in range(len(classes))] if len(mask) == 1 else mask
-    texts = {label: rle.encode(channel) for label, channel in zip(classes, channels, strict=True)}
+    texts = {label: runs.encode(channel) for label, channel in zip(classes, channels, strict=True)}
     for (label, text), channel in zip(texts.items(), channels, strict=True):
-        if not np.array_equal(rle.decode(text, channel.shape), channel != 0):
+        if not np.array_equal(runs.decode(text, channel.shape), channel != 0):
             raise ValueError(f"the run-length text of {label} does not decode to its mask")
     return {label: text or empty for label, text in texts.items()}
 
