@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -15,16 +15,19 @@ WAYS = st.builds(RunLengths, st.sampled_from(["columns", "rows"]), st.sampled_fr
 MASKS = arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 1))
 
 
+@settings(deadline=None)
 @given(MASKS, WAYS)
 def test_decoding_undoes_encoding(mask, way):
     assert np.array_equal(way.decode(way.encode(mask), mask.shape), mask)
 
 
+@settings(deadline=None)
 @given(MASKS, st.sampled_from([0, 1]))
 def test_rows_of_a_mask_are_columns_of_the_mask_turned_over(mask, start):
     assert RunLengths("rows", start).encode(mask) == RunLengths("columns", start).encode(mask.T)
 
 
+@settings(deadline=None)
 @given(MASKS)
 def test_counting_from_zero_moves_every_start_by_one(mask):
     from_one, from_zero = (RunLengths("rows", start).encode(mask).split() for start in (1, 0))
@@ -32,6 +35,7 @@ def test_counting_from_zero_moves_every_start_by_one(mask):
     assert from_one[1::2] == from_zero[1::2]
 
 
+@settings(deadline=None)
 @given(MASKS)
 def test_every_pixel_named_is_foreground_counted_down_the_columns_from_one(mask):
     numbers = [int(part) for part in RunLengths().encode(mask).split()]
