@@ -32,8 +32,8 @@ def test_a_run_has_a_card_with_valid_metadata(home, masks):
     assert (
         f"With thresholds tuned on the other folds, by which the leaderboard ranks, dice_pos is {row.score:.4f}" in text
     )
-    assert facts["test"]["looks"] == 0
-    assert facts["data"]["licence_of_the_data"] == "not on record"
+    assert facts["test"]["evaluations"] == 0
+    assert facts["data"]["license_of_the_data"] == "not on record"
     record = read_run(folder / "seed0" / "fold1")
     assert facts["hashes"]["weights"][f"{spec}, seed 0, fold 1"] == record.sha256.weights
     for part in ("## Input", "## Calibration", "## Limits", "## Intended use", "Synthetic images", "random weights"):
@@ -53,7 +53,7 @@ def test_a_blend_has_a_card_with_its_calibration(home, finish):
     assert "never evaluated" in facts["test"]["said"]
 
 
-def test_a_classification_has_a_card_with_its_calibrated_error_and_nothing_flattered(home, finish):
+def test_a_classification_has_a_card_with_its_calibrated_error_and_no_optimistic_score(home, finish):
     spec = finish(seeds=(0,))
     assert run(["card", spec]) == 0
     _, _, facts = card_of(home / "working" / "runs" / spec)

@@ -14,11 +14,11 @@ from heldout.evaluate.ablation import family_of
 from heldout.evaluate.collect import collect
 from heldout.evaluate.row import Row
 from heldout.report import baselines
-from heldout.report.baselines import baselines_path, comparisons, matching
+from heldout.report.baselines import Baseline, comparisons, matching
 from heldout.report.results import write_results
 
-ENTRIES = json.loads(baselines_path().read_text())["entries"]
-ENTRY = {"roots": ["exp040"], "datasets": ["bones", "hands"], "metrics": ["dice_pos"]}
+ENTRIES = baselines.baselines()
+ENTRY = Baseline("Bones", roots=["exp040"], datasets=["bones", "hands"], metrics=["dice_pos"], systems=[])
 
 
 def ours(name: str, score: float | None = 0.5, folds=(0, 1), dataset: str = "bones", **changes) -> Row:
@@ -41,7 +41,7 @@ def beside(rows) -> str:
 
 
 def shown(*rows: Row, **changes) -> list[str]:
-    return [row.name for row in matching({**ENTRY, **changes}, rows)]
+    return [row.name for row in matching(replace(ENTRY, **changes), rows)]
 
 
 def test_more_folds_come_before_a_better_score():
@@ -115,12 +115,10 @@ def test_their_own_definitions_keep_their_own_names():
     assert "* the checkpoint" not in beside(rows[1:])
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["title"])
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.title)
 def test_every_figure_of_the_file_has_a_column(entry):
-    columns = {entry.get("own_names", {}).get(name, name) for name in entry["metrics"]}
-    for system in entry["systems"]:
-        assert set(system["values"]) <= columns
-        assert set(baselines._CONDITIONS) <= set(system)
+    columns = {entry.own_names.get(name, name) for name in entry.metrics}
+    assert all(set(system.values) <= columns for system in entry.systems)
 
 
 def test_the_note_on_real_lesions_is_what_the_benchmark_measured():
@@ -128,7 +126,7 @@ def test_the_note_on_real_lesions_is_what_the_benchmark_measured():
     measured = {one["what"]: one["value"] for one in stored["measurements"]}
     mean = measured.pop("dice, mean over patients")
     dice = [value for what, value in measured.items() if what.startswith("dice,")]
-    note = next(entry for entry in ENTRIES if entry["roots"] == ["exp010"])["note"]
+    note = next(entry.note for entry in ENTRIES if entry.roots == ["exp010"])
     assert f"mean Dice of {mean:.2f} ({min(dice):.2f} to {max(dice):.2f})" in note
     counts = [
         sum(value for what, value in measured.items() if what.startswith(word))

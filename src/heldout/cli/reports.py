@@ -112,11 +112,10 @@ def ablate(
 ) -> None:
     """Score single runs at cross-fitted thresholds, by which they are ranked, and with other flips."""
     from heldout.errors import UserError
-    from heldout.evaluate.ablation import check_flips, tune_text, variants_of
+    from heldout.evaluate.ablation import tune_text, variants_of
     from heldout.files import home
     from heldout.train.runs import read_info, run_folders
 
-    check_flips(tta or [])
     specs = names or [folder.name for folder in run_folders() if read_info(folder) is not None]
     if not specs:
         raise UserError(f"{home() / 'working' / 'runs'} holds no finished run: train first, `python run.py exp001`")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import defaultdict
 from contextlib import suppress
@@ -16,7 +15,7 @@ from heldout.errors import UserError
 from heldout.evaluate.compare import compare_held_out
 from heldout.evaluate.held_out import CROSS_FITTED, HeldOut, open_held_out
 from heldout.evaluate.row import Row
-from heldout.evaluate.scores import JsonCache, best_alone
+from heldout.evaluate.scores import JsonCache, best_alone, finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -229,7 +228,7 @@ def _measure(one: HeldOut, pair: tuple[HeldOut, HeldOut] | None, metric: str, mi
     from heldout.metrics import interval
 
     found = interval(metric, one.table if at_half else one.ranking_table, one.classes)
-    value, low, high = (v if math.isfinite(v) else None for v in (found.value, found.low, found.high))
+    value, low, high = map(finite, (found.value, found.low, found.high))
     if pair is None:
         return Measure(value, low, high, why=missing)
     try:
@@ -250,24 +249,14 @@ def variants_of(spec: str, flips: Sequence[str]) -> list[HeldOut]:
     Raises:
         UserError: nothing is finished, or an axis does not exist.
     """
-    run = open_held_out(spec)
-    found = [run, *([run.of_seed(run.seeds[0])] if len(run.seeds) > 1 else [])]
-    for axes in flips:
-        chosen = "" if axes == "none" else axes
-        if set(chosen) != set(run.members[0].config.tta):
-            found.append(HeldOut.of_run(load_member(f"{spec}/tta={chosen}")))
-    return found
-
-
-def check_flips(flips: Sequence[str]) -> None:
-    """Refuse what does not name axes.
-
-    Raises:
-        UserError: naming the option.
-    """
     for axes in flips:
         if axes != "none" and (not axes or not set(axes) <= set("hvxyz")):
             raise UserError(f"--tta {axes!r} names no axes: write none, h, v, hv, or x, y, z for volumes")
+    run = open_held_out(spec)
+    found = [run, *([run.of_seed(run.seeds[0])] if len(run.seeds) > 1 else [])]
+    chosen = ["" if axes == "none" else axes for axes in flips]
+    others = [axes for axes in chosen if set(axes) != set(run.members[0].config.tta)]
+    return found + [HeldOut.of_run(load_member(f"{spec}/tta={axes}")) for axes in others]
 
 
 def tune_text(run: HeldOut) -> str:

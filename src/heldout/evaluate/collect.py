@@ -19,7 +19,7 @@ from heldout.errors import UserError
 from heldout.evaluate.lineage import lineage_of, missing_text, plan_of
 from heldout.evaluate.public_scores import add_public_scores
 from heldout.evaluate.row import Row, order
-from heldout.evaluate.scores import ScoreCache, Scores, best_alone, seeds_of_every_fold, spread
+from heldout.evaluate.scores import ScoreCache, best_alone, seeds_of_every_fold, spread
 from heldout.train.runs import RunInfo, read_info, run_folder, run_folders
 
 if TYPE_CHECKING:
@@ -127,9 +127,8 @@ def _foreign_run(folder: Path, cache: ScoreCache) -> Row | None:
     except UserError as error:
         note = str(error)
     except (OSError, ValueError) as error:
-        note = (
-            f"{folder} is not a run folder as heldout writes it ({type(error).__name__}: {error}): restore or delete it"
-        )
+        why = f"{type(error).__name__}: {error}"
+        note = f"{folder} is not a run folder as heldout writes it ({why}): restore or delete it"
     return Row(name=folder.name, kind="run", title="Damaged run", note=note)
 
 
@@ -168,13 +167,9 @@ def _run(info: RunInfo, cache: ScoreCache) -> Row:
     except UserError as error:
         row.note = str(error)
         return row
-    row.score, row.low, row.high = found.score, found.low, found.high
-    row.threshold, row.at_half, row.identity = found.threshold, found.at_half, found.identity
-    _add_scores(row, found)
-    row.note = "; ".join(filter(None, [row.note, found.note]))
+    found.apply(row)
     seeds = {record.seed for record in records}
     row.fold_spread = spread(row.fold_scores) if len(seeds_of_every_fold(records)) == len(seeds) else None
-    row.seed_scores = dict(found.seed_scores)
     row.seed_spread = spread(row.seed_scores)
     return row
 
@@ -236,17 +231,11 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
     except UserError as error:
         row.note = str(error)
         return row
-    row.threshold = found.threshold
-    _add_scores(row, found)
+    found.apply(row, without=("score", "low", "high", "identity"))  # these stand in the decision
     if best := best_alone(decision, row.higher_is_better):
         row.title += f"; {best[0]} alone reaches {best[1]:.4f}"
     row.fold_spread = spread(row.fold_scores)
     return row
-
-
-def _add_scores(row: Row, found: Scores) -> None:
-    row.higher_is_better, row.cases, row.patients = found.higher_is_better, found.cases, found.patients
-    row.by_class, row.also, row.fold_scores = found.by_class, found.also, dict(found.fold_scores)
 
 
 def _submission(name: str) -> str | None:

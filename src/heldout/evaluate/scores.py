@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from heldout.blend.decision import Decision
     from heldout.evaluate.held_out import HeldOut
+    from heldout.evaluate.row import Row
     from heldout.train.record import RunRecord
 
 _SCHEMA = 10
@@ -76,20 +77,10 @@ class JsonCache:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a run or a blend scores.
+    """What a run or a blend scores: attributes of :class:`heldout.evaluate.row.Row` that take time to compute.
 
-    Attributes:
-        higher_is_better: Direction of the score.
-        threshold: How masks and predicted labels are made, see :class:`heldout.evaluate.row.Row`.
-        score, low, high: The score with its 95 % interval; None where undefined.
-        at_half: The score at a threshold of one half, where ``score`` is at tuned ones.
-        cases, patients: How many it stands on; None of a blend without cross-fitted predictions.
-        by_class: Score of each class, where there are several.
-        also: Values of other metrics; those that need whole masks are at one half.
-        fold_scores: Pairs of fold and score.
-        seed_scores: Pairs of seed and score over all finished folds; empty for a single seed.
-        identity: By which the ledger knows a run.
-        note: Why thresholds could not be tuned; empty where they were, or need not be.
+    Fold and seed scores are pairs here, as JSON keeps no numbers as keys; ``note`` says why thresholds could not be
+    tuned and is empty where they were, or need not be.
     """
 
     higher_is_better: bool
@@ -106,6 +97,13 @@ class Scores:
     seed_scores: list[tuple[int, float | None]] = field(default_factory=list)
     identity: str = ""
     note: str = ""
+
+    def apply(self, row: Row, *, without: Sequence[str] = ()) -> None:
+        """Fill a row of the leaderboard, except some attributes."""
+        values = vars(self) | {"fold_scores": dict(self.fold_scores), "seed_scores": dict(self.seed_scores)}
+        values["note"] = "; ".join(filter(None, [row.note, self.note]))
+        for name in values.keys() - set(without):
+            setattr(row, name, values[name])
 
 
 class ScoreCache:
@@ -189,12 +187,12 @@ def score_table(metric: str, kind: str, table: pd.DataFrame, classes: Sequence[s
     from heldout.metrics import get_metric, score
     from heldout.metrics.registry import further_scores
 
-    by_class = {name: _finite(score(metric, table, [name])) for name in classes} if len(classes) > 1 else {}
+    by_class = {name: finite(score(metric, table, [name])) for name in classes} if len(classes) > 1 else {}
     names = (*_ALSO[kind], *further_scores(kind, table))
-    also = {name: _finite(score(name, table, classes)) for name in names if name != metric}
+    also = {name: finite(score(name, table, classes)) for name in names if name != metric}
     return Scores(
         get_metric(metric).higher_is_better,
-        fold_scores=[(int(fold), _finite(score(metric, part, classes))) for fold, part in table.groupby("fold")],
+        fold_scores=[(int(fold), finite(score(metric, part, classes))) for fold, part in table.groupby("fold")],
         cases=len(table),
         patients=int(table["patient_id"].nunique()),
         by_class={name: value for name, value in by_class.items() if value is not None},
@@ -222,16 +220,16 @@ def _of_run(spec: str, seeds: list[int], *, at_half: bool = False) -> Scores:
         also[CALIBRATED_ERROR] = _calibrated_error(run)
     result = interval(run.metric, table, run.classes)
     by_seed = [
-        (seed, _finite(score(run.metric, table_of(run.of_seed(seed)), run.classes)))
+        (seed, finite(score(run.metric, table_of(run.of_seed(seed)), run.classes)))
         for seed in (seeds if len(seeds) > 1 else ())
     ]
     return replace(
         found,
         threshold=how,
-        score=_finite(result.value),
-        low=_finite(result.low),
-        high=_finite(result.high),
-        at_half=_finite(score(run.metric, run.at_half_table, run.classes)) if how == CROSS_FITTED else None,
+        score=finite(result.value),
+        low=finite(result.low),
+        high=finite(result.high),
+        at_half=finite(score(run.metric, run.at_half_table, run.classes)) if how == CROSS_FITTED else None,
         also=also,
         seed_scores=by_seed,
         identity=run.decision.identity,
@@ -258,5 +256,6 @@ def _of_blend(decision: Decision) -> Scores:
     return replace(found, threshold=blend.threshold)
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """A value, or None where it is undefined."""
     return float(value) if math.isfinite(value) else None

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
 from heldout import files
 from heldout.blend.decision import read_decision
@@ -14,10 +12,62 @@ from heldout.evaluate.ablation import family_of
 from heldout.evaluate.lineage import stands_on
 from heldout.evaluate.row import Row
 from heldout.metrics import get_metric
+from heldout.records import Number, parse_value
 from heldout.report.format import BEST_CHECKPOINT, asterisk, bounds, cases_text, number
 from heldout.train.runs import RunInfo, read_info, run_folder
 
 _CONDITIONS = ("data", "split", "budget", "pretraining", "source")
+
+
+@dataclass(frozen=True)
+class System:
+    """A system as its own description states it: name, figures, and all that differs."""
+
+    name: str
+    values: dict[str, Number]
+    data: str
+    split: str
+    budget: str
+    pretraining: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Other systems on one kind of data, and which of our runs stand beside them.
+
+    Attributes:
+        title: Heading of the table.
+        roots: First experiments of our families on such data.
+        datasets: Our datasets; empty for any.
+        metrics: Scores to show; the first decides which run is the best.
+        systems: The other systems.
+        own_names: Metrics that they name and define otherwise than we do.
+        also: Experiments of ours to be shown beside the best.
+        helpers: Experiments of ours that only serve others.
+        note: What stands below the table.
+        note_of_a_cpu: The same, as long as ours had none but the ``budgets_of_a_cpu``.
+    """
+
+    title: str
+    roots: list[str]
+    datasets: list[str]
+    metrics: list[str]
+    systems: list[System]
+    own_names: dict[str, str] = field(default_factory=dict)
+    also: list[str] = field(default_factory=list)
+    helpers: list[str] = field(default_factory=list)
+    note: str = ""
+    note_of_a_cpu: str = ""
+    budgets_of_a_cpu: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """``exps/baselines.json``."""
+
+    about: str
+    entries: list[Baseline]
 
 
 @dataclass(frozen=True)
@@ -30,37 +80,39 @@ class Comparison:
     notes: list[str]
 
 
-def baselines_path() -> Path:
-    """The repository's file of other systems' figures."""
-    return files.REPOSITORY / "exps" / "baselines.json"
-
-
 def comparisons(rows: Sequence[Row]) -> list[Comparison]:
     """A table for every kind of data of which there is a run; none where the repository names no other systems."""
-    if not baselines_path().is_file():
+    return [found for entry in baselines() if (found := _compare(entry, rows)) is not None]
+
+
+def baselines() -> list[Baseline]:
+    """What the repository holds of other systems; nothing where it has no such file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = files.REPOSITORY / "exps" / "baselines.json"
+    if not path.is_file():
         return []
-    entries = files.read_json(baselines_path())["entries"]
-    return [found for entry in entries if (found := _compare(entry, rows)) is not None]
+    return parse_value(path.read_bytes(), str(path), Baselines, "restore it from the repository").entries
 
 
-def matching(entry: dict[str, Any], rows: Sequence[Row]) -> list[Row]:
+def matching(entry: Baseline, rows: Sequence[Row]) -> list[Row]:
     """Ours beside an entry: of each dataset and budget the best run, the runs it names beside, and the best blend.
 
     The best has the most folds, and of those the highest score; the full budget comes first.
     """
-    lead = entry["metrics"][0]
-    runs = [row for row in rows if row.kind == "run" and family_of(row.name) in entry["roots"]]
-    runs = [row for row in runs if row.dataset in entry["datasets"] or not entry["datasets"]]
-    runs = [row for row in runs if _experiment(row) not in entry.get("helpers", ())]
+    runs = [row for row in rows if row.kind == "run" and family_of(row.name) in entry.roots]
+    runs = [row for row in runs if row.dataset in entry.datasets or not entry.datasets]
+    runs = [row for row in runs if _experiment(row) not in entry.helpers]
     datasets = {row.dataset for row in runs}
     able = [*runs, *(row for row in rows if row.kind == "blend" and row.dataset in datasets)]
-    scored = [(value, row) for row in able if (value := _value(row, lead)) is not None]
+    scored = [(value, row) for row in able if (value := _value(row, entry.metrics[0])) is not None]
     best: dict[tuple[str, str | None, str], Row] = {}
     for _, row in sorted(scored, key=lambda pair: (-len(_folds(pair[1])), -pair[0])):
         best.setdefault((row.dataset, row.budget, row.kind), row)
     shown = list(best.values())
-    also = entry.get("also", ())
-    shown += [row for row in able if row.name.removesuffix(f"@{row.budget}") in also and row not in shown]
+    shown += [row for row in able if row.name.removesuffix(f"@{row.budget}") in entry.also and row not in shown]
     return sorted(shown, key=lambda row: (row.dataset, row.budget is not None, row.budget or "", row.kind == "blend"))
 
 
@@ -69,23 +121,23 @@ def _experiment(row: Row) -> str:
     return re.split("[@+]", row.name)[0]
 
 
-def _compare(entry: dict[str, Any], rows: Sequence[Row]) -> Comparison | None:
+def _compare(entry: Baseline, rows: Sequence[Row]) -> Comparison | None:
     ours = matching(entry, rows)
     if not ours:
         return None
-    metrics, own_names = entry["metrics"], entry.get("own_names", {})
-    headings = [f"{own_names[name]} (ours: {name})" if name in own_names else name for name in metrics]
+    named = {name: entry.own_names.get(name, name) for name in entry.metrics}
+    headings = [name if own == name else f"{own} (ours: {name})" for name, own in named.items()]
     found = []
-    for system in entry["systems"]:
-        values = [number(system["values"].get(own_names.get(name, name))) for name in metrics]
-        found.append([system["name"], *values, *(system[key] for key in _CONDITIONS)])
-    found += [_ours(row, metrics) for row in ours]
-    notes = [entry["note"]] if entry.get("note") else []
-    if {row.budget for row in ours} <= set(entry.get("budgets_of_a_cpu", ())):
-        notes.append(entry["note_of_a_cpu"])
+    for system in entry.systems:
+        values = (number(system.values.get(own)) for own in named.values())
+        found.append([system.name, *values, *(getattr(system, key) for key in _CONDITIONS)])
+    found += [_ours(row, entry.metrics) for row in ours]
+    notes = [entry.note] if entry.note else []
+    if {row.budget for row in ours} <= set(entry.budgets_of_a_cpu):
+        notes.append(entry.note_of_a_cpu)
     if any(row.checkpoint == "best" for row in ours):
         notes.append(BEST_CHECKPOINT)
-    return Comparison(entry["title"], ["system", *headings, *_CONDITIONS], found, notes)
+    return Comparison(entry.title, ["system", *headings, *_CONDITIONS], found, notes)
 
 
 def _ours(row: Row, metrics: Sequence[str]) -> list[str]:

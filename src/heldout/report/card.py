@@ -7,18 +7,17 @@ programs. Both are collected from run records, the configuration, the dataset's 
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heldout import files
 from heldout.errors import UserError
 from heldout.evaluate.lineage import stands_on
-from heldout.evaluate.scores import CALIBRATED_ERROR, score_table
+from heldout.evaluate.scores import CALIBRATED_ERROR, finite, score_table
+from heldout.report.format import bounds, number, test_evals_text
 from heldout.report.templates import Markdown, markdown, render
 
 if TYPE_CHECKING:
-    from heldout.config import BaseConfig
     from heldout.data.records import LeaksRecord
     from heldout.evaluate.held_out import HeldOut
     from heldout.evaluate.row import Row
@@ -58,15 +57,9 @@ def write_card(name: str) -> Path:
 
 def _render(facts: dict[str, Any]) -> str:
     """The card for people, from its template."""
+    front = Markdown(_front_matter(facts))
     return render(
-        "card.md",
-        facts=facts,
-        front_matter=Markdown(_front_matter(facts)),
-        sections=_SECTIONS,
-        listed=_listed,
-        number=_number,
-        interval=_interval,
-        spaced=_spaced,
+        "card.md", facts=facts, front_matter=front, sections=_SECTIONS, listed=_listed, number=number, bounds=bounds
     )
 
 
@@ -103,7 +96,8 @@ def _front_matter(facts: dict[str, Any]) -> str:
 
 
 def _listed(values: dict[str, Any]) -> Markdown:
-    return Markdown("\n".join(f"- **{_spaced(key)}**: {markdown(_shown(value))}" for key, value in values.items()))
+    lines = (f"- **{markdown(key.replace('_', ' '))}**: {markdown(_shown(value))}" for key, value in values.items())
+    return Markdown("\n".join(lines))
 
 
 def _shown(value: Any) -> str:
@@ -114,18 +108,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_shown(one)}" for key, one in value.items())
     return str(value) if isinstance(value, str | int) else json.dumps(value)
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
-
-
-def _interval(one: dict[str, Any]) -> str:
-    return "-" if one["low"] is None else f"[{one['low']:.3f}, {one['high']:.3f}]"
-
-
-def _spaced(key: str) -> str:
-    return key.replace("_", " ")
 
 
 def card_facts(name: str) -> tuple[dict[str, Any], Path]:
@@ -160,7 +142,11 @@ def card_facts(name: str) -> tuple[dict[str, Any], Path]:
         "metrics": _metrics(held),
         "by_class": scores.by_class,
         "by_fold": {str(fold): value for fold, value in scores.fold_scores},
-        **({"at_tuned_thresholds": _interval_of(row)} if row.at_half is not None else {}),
+        **(
+            {"at_tuned_thresholds": {"value": row.score, "low": row.low, "high": row.high}}
+            if row.at_half is not None
+            else {}
+        ),
         "test": _test(row),
         "calibration": _calibration(held),
         "limits": _limits(held, row, leaks),
@@ -171,18 +157,17 @@ def card_facts(name: str) -> tuple[dict[str, Any], Path]:
 
 
 def _input(held: HeldOut) -> dict[str, Any]:
-    configs = {member.spec: member.config for member in held.members}
-    found = {}
-    for spec, config in configs.items():
-        normalize: str = config.normalize
-        normalize += f" {list(config.percentiles)}" if normalize == "percentile" else ""
-        normalize += f" {[list(one) for one in config.windows] or list(config.window)}" if normalize == "window" else ""
-        found[spec] = {
+    found: dict[str, dict[str, Any]] = {}
+    for member in held.members:
+        config = member.config
+        windows: list[Any] = [list(one) for one in config.windows] or list(config.window)
+        values = {"percentile": f" {list(config.percentiles)}", "window": f" {windows}"}.get(config.normalize, "")
+        found[member.spec] = {
             "channels": config.channels,
             "spacing": "as in the file" if config.spacing is None else f"{list(config.spacing)} mm",
             "size": "as in the file" if config.image_size is None else f"{list(config.image_size)}, {config.resize}",
             "patch": "the whole prepared case" if config.patch_size is None else str(list(config.patch_size)),
-            "normalisation": normalize,
+            "normalization": f"{config.normalize}{values}",
             "crop": config.crop,
         }
     return _once(found)
@@ -208,19 +193,19 @@ def _output(held: HeldOut) -> dict[str, Any]:
 
 
 def _model(held: HeldOut) -> dict[str, Any]:
-    networks = {}
+    networks: dict[str, dict[str, Any]] = {}
     for member in held.members:
-        values = member.config.model_dump(mode="json")
-        described: dict[str, Any] = {
-            key: values[key] for key in ("arch", "encoder", "filters", "width") if key in values
+        values, stage = member.config.model_dump(mode="json"), member.first_stage
+        of_stage: dict[str, Any] = {}
+        if stage:
+            of_stage = {"networks": len(stage.fits), "parameters": stage.fits[0].record.parameters}
+        networks[member.name] = {
+            **{key: values[key] for key in ("arch", "encoder", "filters", "width") if key in values},
+            "made_from": stands_on(member.config) or "random weights, and nothing but the data",
+            "parameters": member.fits[0].record.parameters,
+            "networks": len(member.fits),
+            **{f"{key}_of_the_first_stage": value for key, value in of_stage.items()},
         }
-        described["made_from"] = stands_on(member.config) or "random weights, and nothing but the data"
-        described["parameters"] = member.fits[0].record.parameters
-        described["networks"] = len(member.fits)
-        if stage := member.first_stage:
-            described["networks_of_the_first_stage"] = len(stage.fits)
-            described["parameters_of_the_first_stage"] = stage.fits[0].record.parameters
-        networks[member.name] = described
     if not held.decision.is_blend:
         return next(iter(networks.values()))
     return {"blend": held.decision.composition, **networks}
@@ -233,7 +218,7 @@ def _data(held: HeldOut) -> dict[str, Any]:
     return {
         "dataset": config.dataset or config.source,
         "source": config.source,
-        "licence_of_the_data": _licence(dataset.source.root),
+        "license_of_the_data": _license(dataset.source.root),
         "cases": {str(part): int(count) for part, count in parts.items()},
         "patients": int(dataset.cases["patient_id"].nunique()),
         "folds": f"{config.fold_count}, of which {list(held.decision.folds)} are finished; {together} stay together",
@@ -242,8 +227,8 @@ def _data(held: HeldOut) -> dict[str, Any]:
     }
 
 
-def _licence(root: Path) -> str:
-    """The licence that a dataset's own description states; Decathlon datasets do."""
+def _license(root: Path) -> str:
+    """The license that a dataset's own description states; Decathlon datasets do."""
     path = Path(root) / "dataset.json"
     if not path.is_file():
         return NOT_RECORDED
@@ -256,18 +241,22 @@ def _licence(root: Path) -> str:
 
 def _training(held: HeldOut) -> dict[str, Any]:
     records = [fit.record for member in held.members for fit in member.fits]
-    recipes = {
-        member.spec: {
-            "budget": member.fits[0].record.budget or "full",
-            "epochs": ", ".join(str(epochs) for epochs in sorted({fit.record.epochs for fit in member.fits})),
-            "loss": getattr(member.config, "loss", "cross-entropy"),
-            "optimizer": f"{member.config.optimizer}, learning rate {member.config.lr:g}, {member.config.schedule}",
-            "batch": member.config.batch_size,
-            "augmentation": member.config.augment,
-            **_sampling(member.config),
+    recipes: dict[str, dict[str, Any]] = {}
+    for member in held.members:
+        config, mine = member.config, [fit.record for fit in member.fits]
+        recipes[member.spec] = {
+            "budget": mine[0].budget or "full",
+            "epochs": ", ".join(str(epochs) for epochs in sorted({record.epochs for record in mine})),
+            "loss": getattr(config, "loss", "cross-entropy"),
+            "optimizer": f"{config.optimizer}, learning rate {config.lr:g}, {config.schedule}",
+            "batch": config.batch_size,
+            "augmentation": config.augment,
         }
-        for member in held.members
-    }
+        if config.positive_fraction is not None:
+            recipes[member.spec]["positive_cases"] = f"{config.positive_fraction:g} of the sampled cases"
+        if config.hard_negative_fraction > 0:
+            share = f"{config.hard_negative_fraction:g} of the negatives, mined among the training cases"
+            recipes[member.spec]["hard_negatives"] = share
     return {
         **_once(recipes),
         "budget_changes": held.row.scaled or ("see the members' cards" if held.decision.is_blend else "none"),
@@ -276,16 +265,6 @@ def _training(held: HeldOut) -> dict[str, Any]:
         "seconds": round(sum(record.train_seconds for record in records)),
         "machines": sorted({f"{record.machine}, torch {record.torch}" for record in records}),
     }
-
-
-def _sampling(config: BaseConfig) -> dict[str, str]:
-    """How training cases were sampled, where not uniformly."""
-    found = {}
-    if config.positive_fraction is not None:
-        found["positive_cases"] = f"{config.positive_fraction:g} of what was drawn"
-    if config.hard_negative_fraction > 0:
-        found["hard_negatives"] = f"{config.hard_negative_fraction:g} of the negatives, chosen among the training cases"
-    return found
 
 
 def _metrics(held: HeldOut) -> dict[str, dict[str, float | None]]:
@@ -297,32 +276,23 @@ def _metrics(held: HeldOut) -> dict[str, dict[str, float | None]]:
             found[name] = {"value": held.row.also[name], "low": None, "high": None}
         elif not get_metric(name).optimistic:
             one = interval(name, held.table, held.classes)
-            found[name] = {key: _finite(getattr(one, key)) for key in ("value", "low", "high")}
+            found[name] = {"value": finite(one.value), "low": finite(one.low), "high": finite(one.high)}
     return found
 
 
-def _interval_of(row: Row) -> dict[str, float | None]:
-    return {"value": row.score, "low": row.low, "high": row.high}
-
-
 def _test(row: Row) -> dict[str, Any]:
+    metrics = {}
     if not row.test_evals_by_name:
-        said = f"never evaluated with this decision; test evaluations on this dataset in all: {row.dataset_test_evals}."
-        return {"looks": 0, "looks_at_the_dataset": row.dataset_test_evals, "metrics": {}, "said": said}
-    looks = (
-        f"{row.test_evals} look{'' if row.test_evals == 1 else 's'} with this decision, {row.dataset_test_evals} in all"
-    )
-    if row.test_score is None:
-        said = f"{looks}; none of them is of the decision as it stands now."
-        return {"looks": row.test_evals, "looks_at_the_dataset": row.dataset_test_evals, "metrics": {}, "said": said}
-    score = {"value": row.test_score, "low": row.test_low, "high": row.test_high}
-    bounds = "" if row.test_low is None else f" [{row.test_low:.3f}, {row.test_high:.3f}]"
-    return {
-        "looks": row.test_evals,
-        "looks_at_the_dataset": row.dataset_test_evals,
-        "metrics": {row.metric: score},
-        "said": f"{row.metric} {row.test_score:.4f}{bounds}; {looks}.",
-    }
+        said = "never evaluated with this decision; test evaluations on this dataset in all: "
+        said += f"{row.dataset_test_evals}."
+    elif row.test_score is None:
+        said = f"{test_evals_text(row)}; none is of the current decision."
+    else:
+        metrics[row.metric] = {"value": row.test_score, "low": row.test_low, "high": row.test_high}
+        interval = f" {bounds(row.test_low, row.test_high)}".rstrip()
+        said = f"{row.metric} {number(row.test_score)}{interval}; {test_evals_text(row)}."
+    counts = {"evaluations": row.test_evals, "evaluations_on_the_dataset": row.dataset_test_evals}
+    return {**counts, "metrics": metrics, "said": said}
 
 
 def _calibration(held: HeldOut) -> dict[str, Any]:
@@ -330,18 +300,14 @@ def _calibration(held: HeldOut) -> dict[str, Any]:
 
     method, positives = held.decision.calibration.method, held.truth.sum(0)
     if not ((positives > 0) & (positives < len(held.table))).any():
-        return {"method": method, "of": "nothing: every case is of the same kind in every class"}
-    errors = {}
+        return {"method": method, "of": "nothing: every case has the same label in every class"}
+    errors: dict[str, float | None] = {}
     for name in ("ece", "brier", "log_loss"):
         try:
-            errors[name] = _finite(score(name, held.table, held.classes))
+            errors[name] = round(score(name, held.table, held.classes), 4)
         except UserError:  # undefined on these predictions
             errors[name] = None
-    return {
-        "method": method,
-        "of": "whether a case holds the class" if held.segments else "the class",
-        **{name: None if value is None else round(value, 4) for name, value in errors.items()},
-    }
+    return {"method": method, "of": "whether a case holds the class" if held.segments else "the class", **errors}
 
 
 def _limits(held: HeldOut, row: Row, leaks: LeaksRecord) -> list[str]:
@@ -362,12 +328,12 @@ def _limits(held: HeldOut, row: Row, leaks: LeaksRecord) -> list[str]:
 
 
 def _hashes(held: HeldOut) -> dict[str, Any]:
-    weights = {}
+    records = []
     for member in held.members:
-        for fit in member.fits:
-            weights[f"{member.name}, seed {fit.seed}, fold {fit.fold}"] = fit.record.sha256.weights
-        for stage in member.first_stage.fits if member.first_stage else ():
-            weights[f"{stage.record.spec}, seed {stage.seed}, fold {stage.fold}"] = stage.record.sha256.weights
+        stage = member.first_stage.fits if member.first_stage else ()
+        records += [(member.name, fit.record) for fit in member.fits]
+        records += [(fit.record.spec, fit.record) for fit in stage]
+    weights = {f"{name}, seed {one.seed}, fold {one.fold}": one.sha256.weights for name, one in records}
     return {
         "identity": held.decision.identity,
         "data": held.dataset.data_hash,
@@ -375,7 +341,3 @@ def _hashes(held: HeldOut) -> dict[str, Any]:
         **({"seal": held.decision.seal} if held.decision.seal else {}),
         "weights": weights,
     }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

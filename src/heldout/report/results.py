@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 from heldout import files
@@ -15,17 +16,8 @@ from heldout.evaluate.held_out import AT_HALF
 from heldout.evaluate.row import Row
 from heldout.evaluate.uncertainty import MEASURES, METHODS, read_uncertainty
 from heldout.report.baselines import comparisons
-from heldout.report.format import (
-    BEST_CHECKPOINT,
-    asterisk,
-    bounds,
-    cases_text,
-    duration,
-    number,
-    seeds_text,
-    signed,
-    test_evals_text,
-)
+from heldout.report.format import BEST_CHECKPOINT, asterisk, bounds, cases_text, duration, number, seeds_text, signed
+from heldout.report.format import test_evals_text as evals_text
 from heldout.report.templates import Markdown, markdown, render
 
 FEW = 20  # patients: intervals of fewer rest on too little
@@ -124,8 +116,8 @@ def _datasets(rows: Sequence[Row], found: Mapping[str, list[Entry]]) -> list[Dat
     for name in sorted(grouped):
         members = grouped[name]
         covered = {_run(entry) for entry in entries[name]}
-        cells = [_line(entry, of_name[_run(entry)]) for entry in entries[name]]
-        cells += [_plain_line(row) for row in members if row.name not in covered]
+        cells = [_line(of_name[_run(entry)], entry) for entry in entries[name]]
+        cells += [_line(row) for row in members if row.name not in covered]
         made.append(
             DatasetResults(name or "cannot be read", _caveats(name, members), cells, _notes(members, entries[name]))
         )
@@ -137,26 +129,21 @@ def _run(entry: Entry) -> str:
     return entry.name.partition(": ")[0]
 
 
-def _line(entry: Entry, row: Row) -> list[str]:
-    variant = entry.name != row.name
-    at_half = row.at_half if row.at_half is not None else row.score if entry.threshold == AT_HALF else None
-    shown = row if entry.main.score is None else entry.main  # a damaged run keeps the score that its record has
-    score = f"{entry.metric} {number(shown.score)} {bounds(shown.low, shown.high)}".strip()
+def _line(row: Row, entry: Entry | None = None) -> list[str]:
+    """Cells of a run or blend, or of a variant of it; those without an entry have no place in an ablation table."""
+    variant, half = entry is not None and entry.name != row.name, entry is not None and entry.threshold == AT_HALF
+    shown = entry.main if entry and entry.main.score is not None else row  # of a damaged run, what its record says
+    score = f"{row.metric} {number(shown.score)} {bounds(shown.low, shown.high)}".strip()
+    at_half = row.score if half and row.at_half is None else row.at_half
+    seconds = entry.seconds if entry else None if row.score is None else row.seconds
     return [
-        entry.name + (asterisk(row) if not variant else ""),
-        f"{entry.parent} with {entry.changed}" if entry.parent else row.title.rstrip("."),
-        score + (" ½" if entry.threshold == AT_HALF else ""),
+        entry.name if entry and variant else row.name + asterisk(row),
+        f"{entry.parent} with {entry.changed}" if entry and entry.parent else row.title.rstrip("."),
+        score + (" ½" if half else ""),
         number(None if variant else at_half),
-        gain_text(entry.main, entry.at_half) if entry.parent else "-",
-        "-" if entry.seconds is None else duration(entry.seconds),
+        gain_text(entry.main, entry.at_half) if entry and entry.parent else "-",
+        "-" if seconds is None else duration(seconds),
     ]
-
-
-def _plain_line(row: Row) -> list[str]:
-    """A run or blend that has no place in an ablation table."""
-    score = f"{row.metric} {number(row.score)} {bounds(row.low, row.high)}".strip()
-    trained = "-" if row.score is None else duration(row.seconds)
-    return [row.name + asterisk(row), row.title.rstrip("."), score, number(row.at_half), "-", trained]
 
 
 def gain_text(measure: Measure, half: Measure | None = None) -> str:
@@ -186,9 +173,8 @@ def _notes(rows: Sequence[Row], entries: Sequence[Entry]) -> list[str]:
     lines += [f"{', '.join(names)}: {text}" for text, names in scored.items() if text != most]
     for row in rows:
         if row.test_evals_by_name:
-            interval = bounds(row.test_low, row.test_high)
-            score = f"{number(row.test_score)} {interval}".strip()
-            lines.append(f"{row.name} on the test part: {score}, {test_evals_text(row)}")
+            score = f"{number(row.test_score)} {bounds(row.test_low, row.test_high)}".strip()
+            lines.append(f"{row.name} on the test part: {score}, {evals_text(row)}")
         if row.seed_spread is not None:
             lines.append(f"{row.name}, single seeds: {seeds_text(row)}")
         if row.score is None and row.note:
@@ -220,16 +206,13 @@ def _reasons(measured: Iterable[tuple[str, Measure]]) -> list[str]:
 
 def _caveats(name: str, rows: list[Row]) -> list[str]:
     """What the data's source says that a reader of the scores must know, as it was noted when they were checked."""
-    from heldout.data.records import read_index, read_leaks
-
     found: list[str] = []
     start = name.strip("/").replace("/", "_")  # as the folders of checked data are named
-    for folder in sorted((files.home() / "working" / "data").glob("*-*")):
-        if folder.name.rpartition("-")[0] != start or not (folder / "index.json").is_file():
-            continue
+    for folder in sorted((files.home() / "working" / "data").glob(f"{escape(start)}-*")):
         with suppress(UserError):  # of damaged tables nothing is known; whoever opens them is told
-            if read_index(folder).data_hash in {row.data_hash for row in rows}:
-                found += read_leaks(folder).caveats
+            index = files.read_record(folder / "index.json", {"data_hash": str}, "check the dataset again")
+            leaks = files.read_record(folder / "leaks.json", {"caveats": list}, "check the dataset again")
+            found += leaks["caveats"] if index["data_hash"] in {row.data_hash for row in rows} else []
     return list(dict.fromkeys(found))
 
 

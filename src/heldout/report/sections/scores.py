@@ -11,6 +11,7 @@ from heldout.errors import UserError
 from heldout.evaluate.cases import per_class
 from heldout.evaluate.held_out import HeldOut
 from heldout.evaluate.row import Row
+from heldout.evaluate.scores import finite
 from heldout.report.format import bounds, duration, interval_text, number, signed
 from heldout.report.sections.blocks import Block, Heading, Picture, Table, Text
 from heldout.report.svg import Bar, Line, bar_chart, line_chart
@@ -195,8 +196,8 @@ def _cells(subject: HeldOut, name: str) -> tuple[str, ...] | None:
         each = [score(name, subject.table, [label]) for label in subject.classes] if len(subject.classes) > 1 else []
     except UserError:  # a metric that needs what these tables do not hold
         return None
-    low, high = (value if math.isfinite(value) else None for value in (found.low, found.high))
-    return number(found.value), bounds(low, high) or "-", *(number(v) if math.isfinite(v) else "-" for v in each)
+    interval_ = bounds(finite(found.low), finite(found.high)) or "-"
+    return number(found.value), interval_, *(number(finite(value)) for value in each)
 
 
 def _pooled_iou(subject: HeldOut, name: str) -> tuple[float, float, float]:
@@ -219,8 +220,7 @@ def _iou(counts: np.ndarray) -> np.ndarray:
 def _bar(name: str, value: float, low: float, high: float) -> Bar | None:
     if not math.isfinite(value):
         return None
-    known = math.isfinite(low)
-    return Bar(name, value, low if known else None, high if known else None, f"{value:.4f} {bounds(low, high)}")
+    return Bar(name, value, finite(low), finite(high), f"{value:.4f} {bounds(finite(low), finite(high))}".rstrip())
 
 
 def _curve(name: str, epochs: pd.DataFrame, column: str, index: int, dashed: bool) -> Line:
