@@ -53,17 +53,14 @@ def test_both_sides_are_cross_fitted_and_the_difference_at_one_half_stands_besid
     assert entry.main.gain == pytest.approx(compare_rows(child, parent).gain_of(child)[0])
     record = json.loads(thresholds_path(child).read_text())
     assert record["score"] == pytest.approx(entry.main.score)
-    assert entry.thresholds == ", ".join("/".join(map(str, cut)) for cut in record["thresholds"].values())
     halves = [open_held_out(name) for name in (child, parent)]
     verdict = compare_held_out(*halves, at_half=True)
     assert entry.at_half.gain == pytest.approx(verdict.gain_of(child)[0])
     assert abs(entry.main.gain) < entry.at_half.gain  # what is faint is found at a lower threshold
-    presence = [score("roc_auc", held.at_half_table, held.classes) for held in halves]
-    assert entry.presence.gain == pytest.approx(presence[0] - presence[1])  # thresholds do not change a ranking
 
 
 def test_bold_is_what_holds_however_masks_are_cut_and_on_patients_enough():
-    clear = Measure(0.5, 0.4, 0.6, -0.1, -0.15, -0.05, 0.0, FEW)
+    clear = Measure(0.5, 0.4, 0.6, -0.1, -0.15, -0.05, FEW)
     doubtful, opposite = replace(clear, gain_high=0.01), replace(clear, gain=0.1, gain_low=0.05, gain_high=0.15)
     assert gain_text(clear).startswith("**-0.1000**")
     assert gain_text(clear, clear).startswith("**-0.1000**")
@@ -123,7 +120,6 @@ def test_a_seed_stands_beside_the_mean_of_all(finish):
     classes = open_dataset(load(spec)).classes
     assert row.main.gain == pytest.approx(score(row.metric, both, classes) - score(row.metric, one, classes))
     assert row.threshold == "no threshold"
-    assert row.presence is None
 
 
 def test_a_mean_of_seeds_is_no_advantage_of_an_idea(finish):
@@ -185,7 +181,6 @@ def test_a_blend_stands_last_beside_its_best_member(home, masks):
     alone = {name: json.loads(thresholds_path(name).read_text())["score"] for name in (parent, child)}
     assert blend.parent == max(alone, key=alone.get)
     assert blend.main.gain == pytest.approx(blend.main.score - max(alone.values()))
-    assert blend.presence.low <= blend.presence.score <= blend.presence.high
     assert run(["results"]) == 0
     line = markdown(f"{blend.parent} with others blended in: 0.50 {parent}")
     assert f"| both | {line}" in (home / "RESULTS.md").read_text()

@@ -20,8 +20,7 @@ from heldout.evaluate.scores import JsonCache, best_alone, finite
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-PRESENCE = "roc_auc"
-_SCHEMA = 4
+_SCHEMA = 5
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,6 @@ class Measure:
         score, low, high: The score with its 95 % interval; None where undefined.
         gain: Score minus the parent's, turned so that positive is better; None where they do not compare.
         gain_low, gain_high: Its 95 % interval paired over patients.
-        chance: How surely the child is better.
         patients: How many both predicted.
         why: Why there is no gain; empty where there is one.
     """
@@ -43,7 +41,6 @@ class Measure:
     gain: float | None = None
     gain_low: float | None = None
     gain_high: float | None = None
-    chance: float | None = None
     patients: int | None = None
     why: str = ""
 
@@ -56,29 +53,19 @@ class Entry:
         name: The run, or the variant of one.
         parent: What it is compared with; None for the first of a family.
         changed: What differs.
-        budget: Name of the budget, or ``full``.
-        metric: Name of the score.
         threshold: ``cross-fitted``, ``at one half`` where there is nothing to tune it on, or ``no threshold``.
         main: The score.
-        presence: ROC-AUC of whether a case holds the class, of segmentations; None elsewhere.
         seconds: Training time; None of variants, which need no training.
         at_half: Where thresholds were tuned, what the gain is with everything cut at one half.
-        thresholds: The tuned thresholds, of 255, fold by fold.
-        best_checkpoint: Whether the folds' own scores chose the checkpoints.
     """
 
     name: str
     parent: str | None
     changed: str
-    budget: str
-    metric: str
     threshold: str
     main: Measure
-    presence: Measure | None = None
     seconds: float | None = None
     at_half: Measure | None = None
-    thresholds: str = ""
-    best_checkpoint: bool = False
 
 
 def family_of(name: str) -> str:
@@ -115,7 +102,7 @@ def ablations(rows: Sequence[Row]) -> dict[str, list[Entry]]:
             entries.append(_entry(cache, row, one, pair, parent, changed + seeds, missing, row.seconds))
             entries += _variants(cache, row, held)
         except UserError as error:
-            entries.append(Entry(name, parent, changed, row.budget or "full", row.metric, "-", Measure(why=str(error))))
+            entries.append(Entry(name, parent, changed, "-", Measure(why=str(error))))
     for row in rows:
         if row.kind == "blend" and row.cases is not None:
             with suppress(UserError):  # what is wrong with a blend stands in the table of its dataset
@@ -199,28 +186,16 @@ def _entry(
     seconds: float | None,
     shown: str = "",
 ) -> Entry:
-    parts = (one, *(pair or ()))
+    parts = [[part.key, part.threshold] for part in (one, *(pair or ()))]
+
+    def measure(at_half: bool) -> Measure:
+        about = [parts, row.metric, missing, at_half]
+        return Measure(**cache.get(about, lambda: asdict(_measure(one, pair, row.metric, missing, at_half))))
+
     tuned = one.threshold == CROSS_FITTED and not one.is_blend
-
-    def measure(metric: str, *, at_half: bool = False) -> Measure:
-        about = [[[part.key, part.threshold] for part in parts], metric, missing, at_half]
-        return Measure(**cache.get(about, lambda: asdict(_measure(one, pair, metric, missing, at_half))))
-
-    presence = one.segments and row.metric != PRESENCE and PRESENCE in row.also
-    return Entry(
-        f"{row.name}: {shown}" if shown else row.name,
-        parent,
-        changed,
-        row.budget or "full",
-        row.metric,
-        one.threshold,
-        measure(row.metric),
-        measure(PRESENCE) if presence else None,
-        seconds,
-        measure(row.metric, at_half=True) if tuned and pair else None,
-        one.thresholds.text if one.thresholds else "",
-        row.checkpoint == "best",
-    )
+    halved = measure(True) if tuned and pair else None
+    name = f"{row.name}: {shown}" if shown else row.name
+    return Entry(name, parent, changed, one.threshold, measure(False), seconds, halved)
 
 
 def _measure(one: HeldOut, pair: tuple[HeldOut, HeldOut] | None, metric: str, missing: str, at_half: bool) -> Measure:
@@ -235,8 +210,7 @@ def _measure(one: HeldOut, pair: tuple[HeldOut, HeldOut] | None, metric: str, mi
         verdict = compare_held_out(*pair, metric, at_half=at_half)
     except UserError as error:
         return Measure(value, low, high, why=str(error))
-    gain, gain_low, gain_high, chance = verdict.gain_of(pair[0].name)
-    return Measure(value, low, high, gain, gain_low, gain_high, chance, verdict.patients)
+    return Measure(value, low, high, *verdict.gain_of(pair[0].name)[:3], patients=verdict.patients)
 
 
 def variants_of(spec: str, flips: Sequence[str]) -> list[HeldOut]:

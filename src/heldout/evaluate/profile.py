@@ -15,6 +15,7 @@ from heldout import files
 from heldout.data.cases import open_dataset
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from heldout.tasks import Task
@@ -40,11 +41,22 @@ def profile(configs: Sequence[Task], *, repeats: int = 20, seconds: float = 10.0
     Raises:
         UserError: a dataset or network cannot be made.
     """
+    import torch
+
+    from heldout.train.results import describe_machine
+
     rows = [row for config in configs for row in _rows(config, repeats, seconds)]
-    record = {"schema": 1, **_machine(), "rows": rows}
+    machine = {"machine": describe_machine(_device()), "torch": torch.__version__, "threads": torch.get_num_threads()}
+    record = {"schema": 1, **machine, "rows": rows}
     path = files.home() / "working" / "profiles" / f"{'-'.join(config.spec for config in configs)[:150]}.json"
     files.write_json(path, record)
     return path, record
+
+
+def _device() -> torch.device:
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _rows(config: Task, repeats: int, seconds: float) -> Iterator[dict[str, Any]]:
@@ -54,7 +66,7 @@ def _rows(config: Task, repeats: int, seconds: float) -> Iterator[dict[str, Any]
     from heldout.predict.models import build
 
     dataset = open_dataset(config)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device()
     network = build(config.model_copy(update={"encoder_weights": None}), dataset).eval().to(device)
     if config.channels_last:
         network.to(memory_format=memory_format(config))
@@ -158,12 +170,3 @@ def _resident() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform.system() == "Darwin" else peak * 1024
-
-
-def _machine() -> dict[str, Any]:
-    import torch
-
-    from heldout.train.results import describe_machine
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return {"machine": describe_machine(device), "torch": torch.__version__, "threads": torch.get_num_threads()}

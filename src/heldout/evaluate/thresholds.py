@@ -50,11 +50,6 @@ class TunedThresholds(Record):
         """File of the predictions made with them."""
         return thresholds_path(self.member).with_suffix(".parquet")
 
-    @property
-    def text(self) -> str:
-        """The thresholds, fold by fold: ``87, 92``; with several classes ``87/90, 92/93``."""
-        return ", ".join("/".join(map(str, values)) for values in self.thresholds.values())
-
 
 def thresholds_path(name: str) -> Path:
     """Record of the tuned thresholds of a run; the table of predictions lies beside it."""

@@ -101,7 +101,7 @@ def _explain(member: Member, case_id: str, why: str) -> Explained:
 
 def draw(cases: Sequence[Explained], title: str, path: Path) -> None:
     """Draw one column per case: the image above, the heat map on it below; of volumes the slice with most heat."""
-    figure, axes = new_figure(2, len(cases), 2 * PANEL_INCHES + 2.2)
+    figure, axes = new_figure(2, len(cases), 2 * PANEL_INCHES + 1.3)
     for (above, below), case in zip(axes.T, cases, strict=True):
         image, (heat,) = flat(case.heat[None], case.image, case.heat[None])
         for axis in (above, below):

@@ -9,12 +9,14 @@ import re
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from heldout.report.format import visible
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _FOLDER = Path(__file__).with_name("templates")
 
@@ -74,6 +76,8 @@ def _paired(text: str) -> str:
 
 @cache
 def _environment(html: bool) -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     def finalize(value: Any) -> Any:
         if isinstance(value, Markup | Markdown) or not isinstance(value, str):
             return value

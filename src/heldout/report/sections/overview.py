@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from heldout.blend.ledger import read_ledger
 from heldout.errors import UserError
+from heldout.evaluate.ablation import parent_of
 from heldout.evaluate.compare import Verdict, compare_held_out
 from heldout.evaluate.held_out import HeldOut
 from heldout.evaluate.row import groups
@@ -67,8 +68,8 @@ def _ablation(subjects: Sequence[HeldOut], verdicts: dict[tuple[str, str], Verdi
     bars = []
     for subject in subjects:
         row = subject.row
-        parent = f"{row.parent}@{row.budget}" if row.budget else row.parent
-        found = verdicts.get((subject.name, parent or "")) or verdicts.get((parent or "", subject.name))
+        parent = parent_of(row) or ""
+        found = verdicts.get((subject.name, parent)) or verdicts.get((parent, subject.name))
         if parent not in known or not isinstance(found, Verdict) or subject.seeds != known[parent].seeds:
             continue  # a mean of several seeds beside one would be attributed to the change
         gain, low, high, chance = found.gain_of(subject.name)
