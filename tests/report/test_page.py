@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from html.parser import HTMLParser
 
@@ -10,6 +11,7 @@ import pytest
 from heldout.cli import run
 from heldout.evaluate.public_scores import correlate
 from heldout.evaluate.row import Row
+from heldout.files import REPOSITORY
 from heldout.report.page import page
 from heldout.report.svg import forest, scatter
 
@@ -177,3 +179,12 @@ def test_one_command_leaves_markdown_and_the_page(finish, home, capsys):
         assert name in out
         assert spec.split("+")[0] in (home / "working" / name).read_text()
     Page((home / "working" / "leaderboard.html").read_text())
+
+
+def test_elements_are_written_in_templates_and_by_the_module_of_charts():
+    for path in (REPOSITORY / "src" / "heldout" / "report").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        built = [node.value for node in texts if id(node) not in docs and re.search("</?[a-z{]", node.value)]
+        assert path.name == "svg.py" or not built, path

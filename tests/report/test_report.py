@@ -200,3 +200,14 @@ def test_one_class_has_a_confusion_matrix_and_several_have_a_table():
     both = SimpleNamespace(truth=truth, predicted_labels=truth[:, ::-1], classes=("a", "b"), segments=False, name="x")
     (table,) = confusion_blocks(both, [0, 1])
     assert table.rows[0] == ("a", "2", "1", "1", "1", "1", "0.500", "0.500")
+
+
+def test_what_single_cases_score_is_computed_once_for_tables_pictures_and_failures(masks, monkeypatch):
+    from heldout.evaluate import cases
+
+    calls = []
+    for name in ("score_cases", "score_classes"):
+        function = getattr(cases, name)
+        monkeypatch.setattr(cases, name, lambda *given, f=function, n=name: calls.append(n) or f(*given))
+    assert run(["report", masks[0]]) == 0
+    assert sorted(calls) == ["score_cases", "score_classes"]

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from heldout.report.format import visible
+from heldout.report.svg import element
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -54,8 +54,8 @@ def markdown(text: str) -> Markdown:
 
 def code_in_html(text: str) -> Markup:
     """A sentence of ours, in which `backticks` mark code."""
-    parts = [escape(part) for part in _paired(visible(text)).split("`")]
-    return Markup("".join(f"<code>{part}</code>" if k % 2 else part for k, part in enumerate(parts)))
+    parts = _paired(visible(text)).split("`")
+    return Markup("").join(element("code", part) if k % 2 else escape(part) for k, part in enumerate(parts))
 
 
 def code_in_markdown(text: str) -> Markdown:
