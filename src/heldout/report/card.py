@@ -304,7 +304,8 @@ def _calibration(held: HeldOut) -> dict[str, Any]:
     errors: dict[str, float | None] = {}
     for name in ("ece", "brier", "log_loss"):
         try:
-            errors[name] = round(score(name, held.table, held.classes), 4)
+            value = finite(score(name, held.table, held.classes))
+            errors[name] = None if value is None else round(value, 4)
         except UserError:  # undefined on these predictions
             errors[name] = None
     return {"method": method, "of": "whether a case holds the class" if held.segments else "the class", **errors}
