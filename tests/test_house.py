@@ -16,6 +16,7 @@ SOURCE = REPOSITORY / "src" / "heldout"
 ROOMS = (
     "errors",
     "files",
+    "progress",
     "journal",
     "records",
     "config",

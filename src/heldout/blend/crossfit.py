@@ -23,6 +23,7 @@ from heldout.blend.study import Plan
 from heldout.blend.weights import Tuned, baselines, search
 from heldout.journal import Journal
 from heldout.metrics import get_metric, interval, score
+from heldout.progress import progress_bar
 
 TUNED = "tuned"
 STAGED = "tuned, all stages"
@@ -71,14 +72,11 @@ def crossfit(
     Raises:
         UserError: the score is undefined on the cases to tune on, or the journal is damaged.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     fold_of = objective.frame["fold"].to_numpy()
     folds = [int(fold) for fold in np.unique(fold_of)] if len(np.unique(fold_of)) > 1 else []
     by_fold: dict[int, Settings] = {}
     tables: dict[str, list[pd.DataFrame]] = {}
-    with Progress(console=Console(stderr=True), disable=not progress) as bar:
+    with progress_bar(disable=not progress) as bar:
         task = bar.add_task("Searching weights", total=1 + len(folds))
         found = _methods(objective, plan, journal, "all")
         bar.advance(task)

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from heldout import files
 from heldout.errors import UserError
+from heldout.progress import track
 from heldout.records import Record, read_record
 from heldout.train.record import Hashes, read_run
 from heldout.train.runs import check_weights
@@ -83,8 +84,6 @@ def _is_done(config: Task, folder: Path, tta: str) -> bool:
 
 def _predict(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) -> None:
     import torch
-    from rich.console import Console
-    from rich.progress import track
 
     from heldout.predict.models import load_model
     from heldout.train.first_stage import with_first_stage
@@ -95,7 +94,7 @@ def _predict(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) 
     _, cases = dataset.fold_cases(fold)
     held_out = HeldOut(config, dataset, with_first_stage(dataset, config), cases.assign(fold=fold), device)
     name = f"{config.spec} {folder.parent.name} fold {fold} with {f'flips {tta}' if tta else 'no flips'}"
-    answers = track(held_out.predict(model, tta), name, len(cases), console=Console(stderr=True))
+    answers = track(held_out.predict(model, tta), name, len(cases))
     target = predictions_folder(config, folder, tta)
     stored = held_out.store(target, iter(answers))
     hashes = Hashes(weights=read_run(folder).sha256.weights, oof=stored.sha256, maps=stored.maps)

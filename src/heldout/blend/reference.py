@@ -21,6 +21,7 @@ from heldout.data.first_stage import first_stage_map
 from heldout.errors import UserError
 from heldout.predict.prediction import Prediction
 from heldout.predict.store import read_table
+from heldout.progress import track
 
 CASES = 2  # per member
 # On one machine predictions repeat bit for bit but for the batch they were in; another processor adds in other orders.
@@ -38,7 +39,8 @@ def store_reference(decision: Decision, session: Session) -> Reference:
     arrays: dict[str, Any] = {}
     reference: dict[str, list[Prediction]] = {}
     members = [load_member(described.name, session) for described in decision.members]
-    for member, described in zip(members, decision.members, strict=True):
+    pairs = zip(members, decision.members, strict=True)
+    for member, described in track(pairs, len(members), "Reproducing reference cases"):
         # the same fold of every member, whichever seeds it has there, so that a case can be blended
         first = next(one for one in described.folders if one.fold == decision.folds[0])
         fit = next(fit for fit in member.fits if (fit.seed, fit.fold) == (first.seed, first.fold))
@@ -78,7 +80,8 @@ def check_reference(decision: Decision, session: Session) -> list[str]:
     members = {member.name: load_member(member.name, session) for member in decision.members}
     predictions: dict[str, list[Prediction]] = {}
     with np.load(path) as arrays:
-        for number, one in enumerate(decision.reference.cases):
+        cases = decision.reference.cases
+        for number, one in enumerate(track(cases, len(cases), "Reproducing reference cases")):
             member = members[one.member]
             fit = next(f for f in member.fits if (f.seed, f.fold) == (one.seed, one.fold))
             pixels = arrays.get(f"{number}.map")

@@ -33,8 +33,9 @@ def experiments(
 
     full = everything or bool(names)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("name", "parent", "title"):
-        table.add_column(column, vertical="top", overflow="fold", no_wrap=column != "title")
+    for column in ("name", "parent", "title"):  # a line for each, unless all is asked for
+        whole = full and column == "title"
+        table.add_column(column, vertical="top", overflow="fold" if whole else "ellipsis", no_wrap=not whole)
     for row in rows:
         text = Text(row["error"] or row["title"], style="red" if row["error"] else "")
         if full:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from heldout.progress import progress_bar
+
 T = TypeVar("T")
 CHUNK = 16  # cases per task: few enough for a smooth bar, many enough that a source is seldom sent to a process
 WORTH_A_PROCESS = 48  # below this, starting processes costs more time than they save
@@ -30,15 +32,12 @@ def map_cases(
         workers: Processes; None takes the machine's cores. Results do not depend on it.
     """
     import joblib
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     if workers is None:
         workers = min(joblib.cpu_count(), len(cases) // WORTH_A_PROCESS + 1)
     chunks = [cases[first : first + CHUNK] for first in range(0, len(cases), CHUNK)]
     pool = joblib.Parallel(n_jobs=max(workers, 1), return_as="generator", pre_dispatch="2*n_jobs", batch_size=1)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not progress or not cases) as bar:
+    with progress_bar(disable=not progress or not cases) as bar:
         task = bar.add_task(description, total=len(cases))
         for results in pool(joblib.delayed(function)(*shared, chunk) for chunk in chunks):
             yield from results

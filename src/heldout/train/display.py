@@ -7,7 +7,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TaskID
+
+from heldout.progress import progress_bar
 
 Item = TypeVar("Item")
 
@@ -29,18 +31,8 @@ class Display:
         self.steps = steps
         self.quiet = quiet
         self.console = Console(stderr=True)
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self.console,
-            disable=quiet or not self.console.is_terminal,
-        )
-        self.task: TaskID = self.bar.add_task(label, total=epochs * steps, completed=done * steps, note="")
+        self.bar = progress_bar(disable=quiet or not self.console.is_terminal)
+        self.task: TaskID = self.bar.add_task(label, total=epochs * steps, completed=done * steps)
         if done:
             self._say(f"{label}: going on after epoch {done} of {epochs}")
 
@@ -76,7 +68,7 @@ class Display:
     def track(self, items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
         """Pass ``items`` on while showing how many went by."""
         self._say(f"{self.label}: {what}")
-        task = self.bar.add_task(f"{self.label}: {what}", total=total, note="")
+        task = self.bar.add_task(f"{self.label}: {what}", total=total)
         for item in items:
             yield item
             self.bar.advance(task)

@@ -27,6 +27,7 @@ from heldout.deliver.submission.form import (
     sample_form,
 )
 from heldout.errors import UserError
+from heldout.progress import track
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +60,8 @@ def submit(opened: OpenDecision) -> Path:
         )
     writer = SubmissionWriter(opened.config, decision.classes, cases, dataset.source)
     images = writer.watch((case_id, dataset.read_image(case_id)) for case_id in cases.case_id)
-    return writer.write(opened.predict(images), files.home() / "submissions" / decision.name)
+    predictions = opened.predict(track(images, len(cases), "Predicting cases"))
+    return writer.write(predictions, files.home() / "submissions" / decision.name)
 
 
 def check_file(name: str, path: Path) -> int:

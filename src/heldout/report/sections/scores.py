@@ -12,6 +12,7 @@ from heldout.evaluate.cases import per_class
 from heldout.evaluate.held_out import HeldOut
 from heldout.evaluate.row import Row
 from heldout.evaluate.scores import finite
+from heldout.progress import track
 from heldout.report.format import bounds, duration, interval_text, number, signed
 from heldout.report.sections.blocks import Block, Heading, Picture, Table, Text
 from heldout.report.svg import Bar, Line, bar_chart, line_chart
@@ -136,15 +137,11 @@ def depth_blocks(subject: HeldOut) -> list[Block]:
     """IoU along the last axis of the volumes, all cases together; nothing for pictures and classifications."""
     if not subject.segments or subject.dataset.dimensions != 3:
         return []
-    from rich.console import Console
-    from rich.progress import track
-
     from heldout.metrics import iou_by_depth, mean_by_depth
 
     dataset, classes = subject.dataset, subject.classes
     profiles: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in classes]
-    cases = track(list(subject.table["case_id"]), f"IoU by depth of {subject.name}", console=Console(stderr=True))
-    for case_id in cases:
+    for case_id in track(subject.table["case_id"], len(subject.table), f"IoU by depth of {subject.name}"):
         mask = subject.prediction(case_id).mask
         assert mask is not None, "a segmentation predicts masks"
         masks = (per_class(one, len(classes)) for one in (mask, dataset.truth(case_id)))

@@ -10,8 +10,7 @@ from heldout.data.image import BadFile
 from heldout.data.readers.dicom.blobs import FileBlob, files_below
 from heldout.data.readers.dicom.header import NoDicom, read_header
 from heldout.data.readers.dicom.slices import why_skipped
-
-_CHUNK = 512
+from heldout.progress import track
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +59,8 @@ def index_tree(folder: Path | str, *, progress: bool = False) -> Iterator[Entry]
     if not progress:
         yield from map(index_file, files_below(root))
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("Reading headers", total=sum(1 for _ in files_below(root)))
-        for number, path in enumerate(files_below(root), start=1):
-            yield index_file(path)
-            if number % _CHUNK == 0:
-                bar.update(task, completed=number)
-        bar.update(task, completed=bar.tasks[0].total)
+    paths = track(files_below(root), sum(1 for _ in files_below(root)), "Reading headers")
+    yield from map(index_file, paths)
 
 
 def index_file(path: Path) -> Entry:
