@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from heldout.blend.decision import Decision
+from heldout.blend.records import Calibration, SearchRecord
 from heldout.report.charts import write_reliability
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -25,9 +26,19 @@ def decision(home, calibration, tables):
     for name in tables:
         frame.to_parquet(folder / f"{name}.parquet")
     return Decision(
-        *("duo", "classification", ("a", "b"), False, "roc_auc", [], {}, [0, 1], "bones", "", ""),
+        name="duo",
+        kind="classification",
+        classes=("a", "b"),
+        exclusive=False,
+        metric="roc_auc",
+        members=[],
+        thresholds={},
+        folds=[0, 1],
+        dataset="bones",
+        fold_hash="",
+        data_hash="",
         calibration=calibration,
-        search={"trials": 1},
+        search=SearchRecord(trials=1),
         tables=dict.fromkeys(tables, ""),
     )
 
@@ -35,7 +46,7 @@ def decision(home, calibration, tables):
 def test_the_diagram_shows_both_tables_and_every_class(home):
     widths = []
     for tables in (("in_sample",), ("in_sample", "oof")):
-        path = write_reliability(decision(home, {"method": "platt"}, tables))
+        path = write_reliability(decision(home, Calibration(method="platt"), tables))
         assert path == home / "working" / "blends" / "duo" / "reliability.svg"
         chart = ElementTree.fromstring(path.read_text())
         widths.append(int(chart.get("width")))
@@ -46,5 +57,5 @@ def test_the_diagram_shows_both_tables_and_every_class(home):
 
 
 def test_without_calibration_there_is_none(home):
-    assert write_reliability(decision(home, {}, ("in_sample",))) is None
+    assert write_reliability(decision(home, Calibration(), ("in_sample",))) is None
     assert not (home / "working" / "blends" / "duo" / "reliability.svg").exists()

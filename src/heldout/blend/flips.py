@@ -94,7 +94,7 @@ def _predict(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) 
     _, cases = dataset.fold_cases(fold)
     held_out = HeldOut(config, dataset, with_first_stage(dataset, config), cases.assign(fold=fold), device)
     name = f"{config.spec} {folder.parent.name} fold {fold} with {f'flips {tta}' if tta else 'no flips'}"
-    answers = track(held_out.predict(model, tta), name, len(cases))
+    answers = track(held_out.predict(model, tta), len(cases), name)
     target = predictions_folder(config, folder, tta)
     stored = held_out.store(target, iter(answers))
     hashes = Hashes(weights=read_run(folder).sha256.weights, oof=stored.sha256, maps=stored.maps)

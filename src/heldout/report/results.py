@@ -206,13 +206,14 @@ def _reasons(measured: Iterable[tuple[str, Measure]]) -> list[str]:
 
 def _caveats(name: str, rows: list[Row]) -> list[str]:
     """What the data's source says that a reader of the scores must know, as it was noted when they were checked."""
+    from heldout.data.records import read_index, read_leaks
+
     found: list[str] = []
     start = name.strip("/").replace("/", "_")  # as the folders of checked data are named
     for folder in sorted((files.home() / "working" / "data").glob(f"{escape(start)}-*")):
         with suppress(UserError):  # of damaged tables nothing is known; whoever opens them is told
-            index = files.read_record(folder / "index.json", {"data_hash": str}, "check the dataset again")
-            leaks = files.read_record(folder / "leaks.json", {"caveats": list}, "check the dataset again")
-            found += leaks["caveats"] if index["data_hash"] in {row.data_hash for row in rows} else []
+            if read_index(folder).data_hash in {row.data_hash for row in rows}:
+                found += read_leaks(folder).caveats
     return list(dict.fromkeys(found))
 
 
