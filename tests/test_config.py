@@ -212,10 +212,22 @@ def test_budgets_of_a_child_merge_with_those_of_its_parent(write):
     assert configuration.load("exp902").budgets == {"long": {"epochs": 99}}
 
 
+def test_an_earlier_name_of_a_hook_is_taken_with_a_note_and_runs_made_under_it_stay_valid(write, capsys):
+    earlier = child(write, "    def judge(self, outputs):\n        return outputs['label']")
+    assert "judge is now called classify_head" in capsys.readouterr().err
+    assert earlier.classify_head({"label": 3}) == 3
+    identity = earlier.identity()
+    names = {"classify_head": "judge"}
+    recorded = {**identity, "hooks": {names.get(name, name): digest for name, digest in identity["hooks"].items()}}
+    assert difference(earlier.complete(recorded), identity) == []
+    today = child(write, "    def classify_head(self, outputs):\n        return outputs['label']")
+    assert difference(today.complete(recorded), today.identity()) == []
+
+
 def test_an_earlier_spelling_of_a_field_is_taken_with_a_note(write, capsys):
     body = "    normalise = 'unit'\n    budgets = {'quick': {'normalise': 'zscore'}}"
     experiment = child(write, body)
-    assert "normalise is now spelled normalize" in capsys.readouterr().err
+    assert "normalise is now called normalize" in capsys.readouterr().err
     assert (experiment.normalize, configuration.load("exp901@quick").normalize) == ("unit", "zscore")
     again = configuration.load("exp901", overrides=["normalise=window"])
     assert (again.normalize, again.spec) == ("window", "exp901+normalize=window")

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from heldout.config.legacy import today_field, today_identity
+from heldout.config.legacy import FIRST_HOOKS, today_field, today_identity
 from heldout.config.meta import ExperimentMeta
 from heldout.config.space import check_space
 from heldout.config.texts import as_declared, compact, first_error, nearest, parse, split
@@ -348,8 +348,10 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
             if base.__module__.startswith("exps."):
                 for name, member in vars(base).items():
                     if inspect.isfunction(member):
-                        tree = ast.dump(ast.parse(textwrap.dedent(inspect.getsource(member))))
-                        hooks[name] = hashlib.sha256(tree.encode()).hexdigest()[:16]
+                        tree = ast.parse(textwrap.dedent(inspect.getsource(member)))
+                        if name in FIRST_HOOKS:
+                            tree.body[0].name = FIRST_HOOKS[name]  # type: ignore[attr-defined]
+                        hooks[name] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
         return hooks
 
     def __hash__(self) -> int:

@@ -1,4 +1,4 @@
-"""Earlier names of fields, tasks and experiments: read from old records and files, written nowhere.
+"""Earlier names of fields, hooks, tasks and experiments: read from old records and files, written nowhere.
 
 A run folder, record or decision that carries an earlier name stays valid. Names of experiments belong to the
 repository, which keeps them in ``exps/aliases.py``.
@@ -17,14 +17,17 @@ from heldout.errors import note
 FIELDS = {"normalise": "normalize", "first_stage_share": "first_stage_fraction"}
 EARLIER_FIELDS = {today: earlier for earlier, today in FIELDS.items()}
 TASKS = {"Both2D": "MultiTask2D"}
+HOOKS = {"judge": "classify_head"}
+FIRST_HOOKS = {today: earlier for earlier, today in HOOKS.items()}
 _NAMES_A_RUN = ("first_stage", "warm_start")  # fields whose value is the spec of another experiment
 
 
 def today_field(name: str, where: str) -> str:
-    """Today's name of a field that a user wrote, with a note where the earlier one was used."""
-    if name in FIELDS:
-        note(f"{where}: {name} is now spelled {FIELDS[name]}")
-    return FIELDS.get(name, name)
+    """Today's name of a field or hook that a user wrote, with a note where the earlier one was used."""
+    today = (FIELDS | HOOKS).get(name, name)
+    if today != name:
+        note(f"{where}: {name} is now called {today}")
+    return today
 
 
 def today_spec(spec: str) -> str:
@@ -79,7 +82,8 @@ def today_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 def today_identity(recorded: Mapping[str, Any], task: str) -> dict[str, Any]:
     """A recorded identity in today's names, where ``task`` is the name of the experiment's task."""
     named = recorded["task"] if recorded["task"] == task else TASKS.get(recorded["task"], recorded["task"])
-    return {**recorded, "task": named, "fields": today_fields(recorded["fields"])}
+    hooks = {HOOKS.get(name, name): digest for name, digest in recorded["hooks"].items()}
+    return {**recorded, "task": named, "fields": today_fields(recorded["fields"]), "hooks": hooks}
 
 
 def _split(spec: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from heldout.config.legacy import FIELDS, today_field
+from heldout.config.legacy import FIELDS, HOOKS, today_field
 from heldout.config.texts import as_declared, first_error, nearest
 from heldout.errors import UserError
 
@@ -29,7 +29,7 @@ class ExperimentMeta(ModelMetaclass):
             inherited.update(getattr(base, "__pydantic_fields__", {}))
         own = namespace.setdefault("__annotations__", {})
         where = namespace["__module__"]
-        for earlier in FIELDS.keys() & namespace.keys():
+        for earlier in (FIELDS | HOOKS).keys() & namespace.keys():
             namespace[today_field(earlier, where)] = namespace.pop(earlier)
         if "budgets" in namespace and "budgets" in inherited:
             namespace["budgets"] = _merged(inherited["budgets"].default, namespace["budgets"], where)
