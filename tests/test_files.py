@@ -54,6 +54,15 @@ def test_a_missing_dataset_is_named_with_the_remedy(tmp_path, monkeypatch):
         files.dataset_root("Task99")
 
 
+def test_a_dataset_is_found_below_input_where_another_folder_is_named_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("HELDOUT_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("HELDOUT_HOME", str(tmp_path / "home"))
+    (tmp_path / "home/input/a").mkdir(parents=True)
+    assert files.dataset_root("a") == tmp_path / "home/input/a"
+    (tmp_path / "data/a").mkdir(parents=True)
+    assert files.dataset_root("a") == tmp_path / "data/a"
+
+
 def test_the_second_process_is_told_who_holds_the_folder(tmp_path):
     code = f"from heldout import files\nfrom pathlib import Path\nwith files.lock(Path({str(tmp_path)!r}), 'x'): pass"
     with files.lock(tmp_path, "training exp042 fold 0"):

@@ -34,18 +34,20 @@ def dataset_root(name: str) -> Path:
     Raises:
         UserError: there is no such folder.
     """
+    bases = [home() / "input"]
+    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+        bases.insert(0, Path("/kaggle/input"))
     if "HELDOUT_DATA" in os.environ:
-        base = Path(os.environ["HELDOUT_DATA"]).resolve()
-    elif "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
-        base = Path("/kaggle/input")
-    else:
-        base = home() / "input"
-    if not (base / name).is_dir():
+        bases.insert(0, Path(os.environ["HELDOUT_DATA"]).resolve())
+    places = [base / name for base in bases]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        others = "".join(f", nor does {place}" for place in places[1:])
         raise UserError(
-            f"dataset folder {base / name} does not exist: put the dataset there, or set HELDOUT_DATA to the "
+            f"dataset folder {places[0]} does not exist{others}: put the dataset there, or set HELDOUT_DATA to the "
             f"folder that holds {name}/"
         )
-    return base / name
+    return found
 
 
 @contextlib.contextmanager

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from heldout.data.checks import check_case
+from heldout.data.image import BadFile
+from heldout.data.rle import RunLengths
 from heldout.errors import UserError
 from tests.data.toy import get_source
 
@@ -120,3 +123,120 @@ def test_255_alone_is_a_class_only_where_there_is_one(tmp_path, labels, known):
         return
     with pytest.raises(BadFile, match=r"unknown label 255.*artery, vein"):
         check_case(source, row)
+
+
+def write_pictures(folder, sides=(20, 30), count=6):
+    """Pictures with a bright triangle each; their masks."""
+    masks = {}
+    for number in range(count):
+        mask = np.zeros(sides, np.uint8)
+        for row in range(8):
+            mask[4 + row, 3 : 5 + 2 * row + number] = 1
+        noise = np.random.default_rng(number).integers(0, 60, sides)
+        Pillow.fromarray((noise + 150 * mask).astype(np.uint8)).save(folder / f"{number}.png")
+        masks[str(number)] = mask
+    return masks
+
+
+@pytest.mark.parametrize("sides", [(20, 30), (24, 24)], ids=["oblong", "square"])
+@pytest.mark.parametrize("order", ["columns", "rows"])
+@pytest.mark.parametrize("start", [0, 1])
+def test_run_lengths_are_decoded_in_the_order_that_fits_or_refused(tmp_path, sides, order, start):
+    masks, way = write_pictures(tmp_path, sides), RunLengths(order, start)
+    lines = [f"{name},{name}.png,{way.encode(mask)}" for name, mask in masks.items()]
+    (tmp_path / "train.csv").write_text("\n".join(["id,path,mask", *lines]))
+    options = {"rle": order, "rle_start": start}
+    source = get_source("table", tmp_path, options)
+    assert (source.kind, source.exclusive, source.classes, source.rle) == ("segmentation", True, ("foreground",), way)
+    for row in source.index().to_dict("records"):
+        assert row["split"] == ""
+        assert np.array_equal(check_case(source, row) and source.read_mask(row)[0], masks[row["case_id"]])
+    if order == "rows":
+        with pytest.raises(
+            UserError, match=r"train.csv: 6 of 6 masks fit .* by rows: set source_options = ..rle.: .rows"
+        ):
+            get_source("table", tmp_path, {"rle_start": start}).index()
+        wrong = get_source("table", tmp_path, {**options, "rle": "columns"})
+        wrong.index()
+        assert "6 of 6 masks fit their images better when they are counted by rows" in wrong.report()[0]
+    if start == 0 and sides == (20, 30) and order == "columns":
+        line = "0,0.png,0 3"
+        (tmp_path / "train.csv").write_text("\n".join(["id,path,mask", line]))
+        with pytest.raises(UserError, match=r"begin at pixel 0: set source_options = ..rle_start.: 0"):
+            get_source("table", tmp_path, {}).index()
+
+
+def test_rows_of_run_lengths_make_a_channel_per_class(tmp_path):
+    masks = write_pictures(tmp_path)
+    texts = {name: RunLengths().encode(mask) for name, mask in masks.items()}
+    lines = ["id,path,class,mask", "0,0.png,Large Bowel,1 4", f"0,0.png,stomach,{texts['0']}", "0,0.png,stomach,100 2"]
+    lines += ["1,1.png,stomach,", f"1,1.png,Large Bowel,{texts['1']}", "2,2.png,stomach,-1", "2,2.png,Large Bowel,"]
+    (tmp_path / "train.csv").write_text("\n".join(lines))
+    source = get_source("table", tmp_path, {"labels": "stomach,Large Bowel"})
+    assert (source.classes, source.exclusive) == (("stomach", "Large_Bowel"), False)
+    rows = source.index().to_dict("records")
+    assert [row["split"] for row in rows] == ["", "", ""]
+    first, second, third = map(source.read_mask, rows)
+    assert first.sum(axis=(1, 2)).tolist() == [masks["0"].sum() + 2, 4]
+    assert np.array_equal(second, np.stack([0 * masks["1"], masks["1"]]))
+    assert third.shape == (2, 20, 30)
+    assert not third.any()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("b,1.png,", "row 3 has no mask, which may mean .* write -1 for an empty mask, or add a column split"),
+        ("b,1.png,images/b.png", "row 3 has mask = 'images/b.png' among run lengths"),
+    ],
+)
+def test_what_is_not_a_run_length_is_named(tmp_path, line, message):
+    write_pictures(tmp_path)
+    (tmp_path / "train.csv").write_text("\n".join(["id,path,mask", "a,0.png,1 3", line]))
+    with pytest.raises(UserError, match=message):
+        get_source("table", tmp_path, {}).index()
+
+
+def test_runs_that_leave_the_image_are_a_bad_case(tmp_path):
+    write_pictures(tmp_path)
+    (tmp_path / "train.csv").write_text("id,path,mask\na,0.png,599 3\n")
+    source = get_source("table", tmp_path, {})
+    with pytest.raises(
+        BadFile, match=r"case a: the run-length text '599 3' leaves .*20 x 30.*correct its row in .*train.csv"
+    ):
+        check_case(source, source.index().to_dict("records")[0])
+
+
+def test_a_table_with_tabs_is_read_and_a_sample_submission_is_no_second_table(tmp_path):
+    write_pictures(tmp_path)
+    (tmp_path / "participants.tsv").write_text("participant_id\tpath\tsick\n001\t0.png\t1\n002\t1.png\t0\n")
+    (tmp_path / "stage1_sample_submission.csv").write_text("id,p\n001,0\n")
+    source = get_source("table", tmp_path, {"id": "participant_id"})
+    assert list(source.index()["case_id"]) == ["001", "002"]
+    (tmp_path / "form.csv").write_text("id,p\n001,0\n")
+    with pytest.raises(UserError, match=r"one table \(CSV or TSV\) but has form.csv, participants.tsv: name it"):
+        get_source("table", tmp_path, {"id": "participant_id"}).index()
+    source = get_source("table", tmp_path, {"id": "participant_id"})
+    source.other_files = frozenset({"form.csv"})
+    assert len(source.index()) == 2
+
+
+def test_a_column_that_holds_no_labels_comes_with_the_line_that_leaves_it_out(tmp_path):
+    write_pictures(tmp_path)
+    (tmp_path / "data.csv").write_text("id,path,age,a,b\n1,0.png,50,1,0\n2,1.png,60,0,\n")
+    with pytest.raises(
+        UserError, match=r"row 2 has age = '50': labels are .*; set source_options = ..labels.: .a, b.}"
+    ):
+        get_source("table", tmp_path, {}).index()
+    (tmp_path / "data.csv").write_text("id,path,grade\n1,0.png,bad\n2,1.png,good\n")
+    with pytest.raises(UserError, match="add columns such as grade_bad with 1 where grade is bad and 0 elsewhere"):
+        get_source("table", tmp_path, {}).index()
+
+
+def test_classes_of_one_name_are_refused(tmp_path):
+    write_pictures(tmp_path)
+    (tmp_path / "data.csv").write_text("id,path,Large Bowel,Large_Bowel\n1,0.png,1,0\n")
+    with pytest.raises(
+        UserError, match="'Large Bowel' and 'Large_Bowel', which are both called Large_Bowel here: rename"
+    ):
+        get_source("table", tmp_path, {}).index()

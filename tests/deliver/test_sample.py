@@ -7,8 +7,12 @@ import json
 import pandas as pd
 import pytest
 
+from heldout.data.rle import RunLengths
+from heldout.data.sources import source_class
 from heldout.deliver.submission.form import arrange, case_names, check, empty_text, read_sample
+from heldout.deliver.submission.write import run_lengths
 from heldout.errors import UserError
+from heldout.tasks.segment import Segment2D
 
 ONE, TWO = ("tumor",), ("small", "large")
 
@@ -161,3 +165,16 @@ def test_classes_of_other_names_are_refused_with_the_line_that_mends_it():
     given = sample(id=["a", "b"], **{"CVC - Normal": "0", "ETT": "0"})
     with pytest.raises(UserError, match=r'source_options = \{"labels": "CVC - Normal, ETT"\}'):
         case_names(cases("a", "b"), given, TWO)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, RunLengths("rows", 0)),
+        ({"rle": "columns"}, RunLengths("columns", 0)),
+        ({"rle_start": 1}, RunLengths("rows", 1)),
+    ],
+)
+def test_run_lengths_are_counted_as_the_training_masks_unless_the_experiment_says_otherwise(tmp_path, fields, expected):
+    source = source_class("table")(tmp_path, rle="rows", rle_start=0)
+    assert run_lengths(Segment2D.create(overrides=fields), source) == expected

@@ -81,7 +81,9 @@ def _source(config: BaseConfig) -> Source:
     if not config.source:
         raise UserError("the experiment names no source: set source to the layout of its dataset, such as 'msd'")
     cls = source_class(config.source)
-    return cls(cls.locate(config.dataset, config.source_options), **config.source_options)
+    source = cls(cls.locate(config.dataset, config.source_options), **config.source_options)
+    source.other_files = frozenset(filter(None, [config.sample_submission]))
+    return source
 
 
 def _build(config: BaseConfig, source: Source, folder: Path, skip_bad: bool, progress: bool) -> None:

@@ -76,6 +76,7 @@ class Source(ABC):
             submission.
         defaults: Options and their defaults; an option's value must have its default's type.
         choices: Options that accept certain values only.
+        other_files: Names of files in the root that are not the dataset's, such as the sample submission.
     """
 
     dimensions: int = 2
@@ -83,6 +84,7 @@ class Source(ABC):
     rle: RunLengths = RunLengths()
     defaults: ClassVar[dict[str, Any]] = {}
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    other_files: frozenset[str] = frozenset()
 
     def __init__(self, root: Path, **options: Any) -> None:
         """Check the options; nothing heavy is read.

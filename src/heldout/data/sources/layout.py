@@ -106,10 +106,10 @@ def chosen_file(root: Path, name: str, present: Iterable[Path], kind: str) -> Pa
 
 
 def read_table(path: Path, columns: Sequence[str] = (), remedy: str = "restore it from its source") -> pd.DataFrame:
-    """A CSV table with every value as the text that it is in the file: ``001``, ``NA`` and ``1e5`` stay so.
+    """A table with every value as the text that it is in the file: ``001``, ``NA`` and ``1e5`` stay so.
 
     Args:
-        path: The file, in UTF-8.
+        path: The file, in UTF-8: values separated by tabs where its name ends in ``.tsv``, else by commas.
         columns: Columns that it must have.
         remedy: What to do where one is missing.
 
@@ -121,9 +121,16 @@ def read_table(path: Path, columns: Sequence[str] = (), remedy: str = "restore i
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows with more values than there are columns
-            frame = pd.read_csv(path, dtype=str, na_filter=False, index_col=False, encoding="utf-8-sig")
+            frame = pd.read_csv(
+                path,
+                sep="\t" if path.suffix.lower() == ".tsv" else ",",
+                dtype=str,
+                na_filter=False,
+                index_col=False,
+                encoding="utf-8-sig",
+            )
     except (OSError, ValueError, pd.errors.ParserWarning) as error:
-        raise UserError(f"{path} cannot be read as a CSV table ({str(error).strip()}): save it as UTF-8 CSV") from None
+        raise UserError(f"{path} cannot be read as a table ({str(error).strip()}): save it as UTF-8 CSV") from None
     for name in columns:
         if name not in frame.columns:
             raise UserError(f"{path} has no column {name!r}: it has {', '.join(frame.columns)}; {remedy}")

@@ -1,13 +1,22 @@
-"""Any dataset that has a CSV with a row per case."""
+"""Any dataset that has a table with a row per case."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from heldout.data.sources import Source, as_list, identifier
+import numpy as np
+
+from heldout.data import readers
+from heldout.data.image import BadFile
+from heldout.data.readers.image import displayed_size
+from heldout.data.rle import RunLengths, fits_better_flipped
+from heldout.data.sources import Source, as_list, identifier, natural_key
 from heldout.data.sources.layout import chosen_file, read_table
 from heldout.errors import UserError
 
@@ -15,20 +24,31 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SPLITS = ("", "train", "test", "submit")
+_LABELS = ("", "0", "1", "0.0", "1.0")
+_RLE = "rle:"  # begins the text of the index for run lengths: pairs of class and text
+_EMPTY = "-1"  # how competitions write run lengths of nothing
+_RUNS = re.compile(rf"{_EMPTY}|\d+ +\d+( +\d+ +\d+)*")
+_SAMPLE = re.compile(r"sample.?submission", re.IGNORECASE)
+_COMPARED = 60  # masks that are decoded in both orders
 
 
 class Table(Source):
     """Columns are named by options; files are relative to the dataset's folder.
 
     Options:
-        file: The CSV; "" takes the only one in the folder, a sample submission not counted.
+        file: The table, CSV or TSV; "" takes the only one in the folder, a sample submission not counted.
         id, patient, path: Columns of the case id, the patient and the image; several path columns, separated by
             commas, become channels. Without a patient column every case is its own patient.
         labels: Label columns, separated by commas, each 0, 1 or empty. "" takes all columns that start with "label",
-            or else all that are not named otherwise. With masks: names of the values 1 ... K, "" is "foreground".
-        mask: Column of the label map, used where it exists.
+            or else all that are not named otherwise. With masks: names of the values 1 ... K, "" is "foreground"; with
+            run lengths and a class column: names of the classes, "" takes all in natural order.
+        mask: Column of the mask, used where it exists: files of label maps, or run lengths (images only).
+        class: Column of the class of a row's run lengths, used where it exists; a case then has several rows, and a
+            channel per class unless ``exclusive`` is set.
+        rle, rle_start: How run lengths count pixels: by ``columns`` or ``rows``, from 1 or 0. "" counts by columns, and
+            refuses masks that fit their images better by rows.
         split: Column with train, test, submit or nothing, used where it exists. Without it, rows without any label
-            (with masks: without a mask) are unlabeled, the others are split by patient.
+            (with masks: without a mask) are unlabeled, the others are split by patient. An empty mask is ``-1``.
         dimensions: 2 or 3.
         exclusive: Whether a case (a pixel) can have one class only.
     """
@@ -40,26 +60,46 @@ class Table(Source):
         "path": "path",
         "labels": "",
         "mask": "mask",
+        "class": "class",
+        "rle": "",
+        "rle_start": 1,
         "split": "split",
         "dimensions": 2,
         "exclusive": False,
     }
-    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"dimensions": (2, 3)}
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "dimensions": (2, 3),
+        "rle": ("", "columns", "rows"),
+        "rle_start": (0, 1),
+    }
 
     def __init__(self, root: Path, **options: Any) -> None:
         """See the class for the options."""
         super().__init__(root, **options)
         self.dimensions = self.options["dimensions"]
+        self.rle = RunLengths(self.options["rle"] or "columns", self.options["rle_start"])
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Label columns without the prefix ``label_``, or the names given to a mask's values."""
-        return tuple(identifier(column.removeprefix("label_")) for column in self._label_columns)
+        """Label columns without the prefix ``label_``, or the names of a mask's classes.
+
+        Raises:
+            UserError: two of them become the same name.
+        """
+        names = [column.removeprefix("label_") for column in self._label_columns]
+        classes = [identifier(name) for name in names]
+        for position, name in enumerate(classes):
+            if (first := classes.index(name)) < position:
+                raise UserError(
+                    f"{self._csv} has the classes {names[first]!r} and {names[position]!r}, which are both called "
+                    f"{name} here: rename one of them"
+                )
+        return tuple(classes)
 
     @cached_property
     def exclusive(self) -> bool:
-        """As the option says; a mask of one file is a label map, whose classes exclude each other."""
-        return self.options["exclusive"] or self.kind == "segmentation"
+        """As the option says; the classes of a label map exclude each other."""
+        return self.options["exclusive"] or (self.kind == "segmentation" and not self._class_column)
 
     @cached_property
     def kind(self) -> Literal["classification", "segmentation"]:
@@ -74,45 +114,158 @@ class Table(Source):
         return (f"{self._csv.name} has no patient column: every case is taken to be of another patient.",)
 
     def tables(self) -> list[Path]:
-        """The CSV."""
+        """The table."""
         return [self._csv]
+
+    def paths(self, text: str) -> list[Path]:
+        """Files of a text of the index; none of run lengths."""
+        return [] if text.startswith(_RLE) else super().paths(text)
+
+    def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
+        """Read a mask, or decode its run lengths; see :meth:`Source.read_mask`."""
+        if not row["mask"].startswith(_RLE):
+            return super().read_mask(row)
+        path = self.paths(row["image"])[0]
+        plain = path.is_file() and readers.format_of(path) in ("png", "jpeg", "tiff")
+        height, width = displayed_size(path) if plain else self.read_image(row).full_shape
+        masks = np.zeros((len(self.classes), height, width), np.uint8)
+        for number, text in json.loads(row["mask"].removeprefix(_RLE)):
+            try:
+                masks[number] |= self.rle.decode(text, (height, width))
+            except UserError as error:
+                raise BadFile(f"case {row['case_id']}: the {error}: correct its row in {self._csv}") from None
+        if not self.exclusive or len(masks) == 1:
+            return masks
+        if (masks.sum(0) > 1).any():
+            raise BadFile(f"case {row['case_id']}: its masks overlap: set source_options exclusive to False")
+        return (masks * np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]).sum(0, dtype=np.uint8)[None]
 
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
         ids, patient, mask = self.options["id"], self._column("patient"), self._column("mask")
-        seen: dict[str, int] = {}
+        cases: dict[str, list[tuple[int, dict[str, str]]]] = {}
         for number, row in enumerate(self._frame.to_dict("records"), start=2):
             name, where = row[ids].strip(), f"{self._csv} row {number}"
             if not name:
                 raise UserError(f"{where} has no {ids}: fill it in")
-            if name in seen:
-                raise UserError(f"{where} repeats the {ids} {name!r} of row {seen[name]}: give every case its own")
-            seen[name] = number
+            if name in cases and not self._encoded:
+                raise UserError(
+                    f"{where} repeats the {ids} {name!r} of row {cases[name][0][0]}: give every case its own"
+                )
             if patient and not row[patient].strip():
                 raise UserError(f"{where} has no {patient}: fill it in, or repeat its {ids} there")
+            cases.setdefault(name, []).append((number, row))
+        examples: list[tuple[str, str]] = []
+        for name, rows in cases.items():
+            number, row = rows[0]
+            where = f"{self._csv} row {number}"
             if identifier(name) != name:
                 found.append(f"case {name!r} is called {identifier(name)} here")
             labels = {} if mask else self._labels(row, where)
-            unlabeled = not row[mask] if mask else all(value != value for value in labels.values())
+            image = as_list(*(self._file(row, column, where) for column in self._path_columns))
+            if self._encoded:
+                text, unlabeled = self._run_lengths(rows, where)
+                examples += [(image, run) for _, run in json.loads(text.removeprefix(_RLE) or "[]")]
+            else:
+                text = as_list(self._file(row, mask, where)) if mask and row[mask] else ""
+                unlabeled = not text if mask else all(value != value for value in labels.values())
             yield {
                 "case_id": identifier(name),
                 "patient_id": row[patient].strip() if patient else identifier(name),
-                "image": as_list(*(self._file(row, column, where) for column in self._path_columns)),
-                "mask": as_list(self._file(row, mask, where)) if mask and row[mask] else "",
+                "image": image,
+                "mask": text,
                 "split": self._split(row, where, unlabeled),
                 **labels,
             }
+        self._compare_orders(examples, found)
+
+    @cached_property
+    def _encoded(self) -> bool:
+        """Whether the masks are run lengths."""
+        column = self._column("mask")
+        texts = self._frame[column].str.strip() if column else []
+        odd = [(row, text) for row, text in enumerate(texts, start=2) if text and not _RUNS.fullmatch(text)]
+        if not any(_RUNS.fullmatch(text) for text in texts):
+            return False
+        if odd:
+            row, text = odd[0]
+            raise UserError(
+                f"{self._csv} row {row} has {column} = {text[:40]!r} among run lengths: write start length ..."
+            )
+        if self.dimensions != 2:
+            raise UserError(f"{self._csv} has run lengths in {column}, which are for images: name files of label maps")
+        if self.rle.start == 1 and any(text.startswith("0 ") for text in texts):
+            raise UserError(
+                f"{self._csv} has run lengths in {column} that begin at pixel 0: "
+                f'set source_options = {{"rle_start": 0}}'
+            )
+        return True
+
+    @cached_property
+    def _class_column(self) -> str:
+        """Column of the class of run lengths, or ""."""
+        return self._column("class") if self._encoded else ""
+
+    def _run_lengths(self, rows: list[tuple[int, dict[str, str]]], where: str) -> tuple[str, bool]:
+        """Text of the index for a case's run lengths, and whether it is unlabeled."""
+        column, names = self._column("mask"), [identifier(name) for name in self._label_columns]
+        runs: list[tuple[int, str]] = []
+        texts = [row[column].strip() for _, row in rows]
+        for (number, row), text in zip(rows, texts, strict=True):
+            label = row[self._class_column].strip() if self._class_column else names[0]
+            if identifier(label) not in names:
+                raise UserError(
+                    f"{self._csv} row {number} has {self._class_column} = {label!r}: name it in source_options labels"
+                )
+            if text not in ("", _EMPTY):
+                runs.append((names.index(identifier(label)), text))
+        if any(texts):
+            return _RLE + json.dumps(runs), False
+        if self._column("split"):
+            submitted = self._split(rows[0][1], where, False) == "submit"
+            return ("" if submitted else f"{_RLE}[]"), submitted
+        raise UserError(
+            f"{where} has no {column}, which may mean that nothing is there or that nobody looked: write -1 for an "
+            f"empty mask, or add a column split with train and submit"
+        )
+
+    def _compare_orders(self, examples: list[tuple[str, str]], found: list[str]) -> None:
+        """Decode some masks in both orders, and refuse, or where the order is stated report, what fits worse."""
+
+        def opened() -> Iterator[tuple[str, np.ndarray]]:
+            for image, text in examples[:: max(1, len(examples) // _COMPARED)]:
+                with contextlib.suppress(UserError):  # a bad case is named when all are checked
+                    array = super(Table, self).read_image({"image": image}).array
+                    self.rle.decode(text, (array.shape[1], array.shape[2]))
+                    yield text, array.mean(0, dtype=np.float32)
+
+        better = fits_better_flipped(opened(), self.rle)
+        if better and not self.options["rle"]:
+            raise UserError(
+                f'{self._csv}: {better}: set source_options = {{"rle": "{self.rle.flipped.order}"}}, or '
+                f'"{self.rle.order}" where that is wrong'
+            )
+        if better:
+            found.append(f"{self._csv.name}: {better}, but source_options rle = {self.options['rle']!r} is followed")
 
     def _labels(self, row: dict[str, str], where: str) -> dict[str, float]:
         labels = {}
         for name, column in zip(self.classes, self._label_columns, strict=True):
             value = row[column].strip()
-            if value not in ("", "0", "1", "0.0", "1.0"):
+            if value not in _LABELS:
                 raise UserError(
-                    f"{where} has {column} = {value!r}: labels are 0, 1 or empty, one column per class; name the label "
-                    f"columns in source_options labels"
+                    f"{where} has {column} = {value!r}: labels are 0, 1 or empty, one column per class; "
+                    f"{self._mend_labels(column)}"
                 )
             labels[f"y_{name}"] = float(value) if value else float("nan")
         return labels
+
+    def _mend_labels(self, column: str) -> str:
+        """The line that leaves out a column which holds no labels, or how to make labels of it."""
+        fit = [name for name in self._free_columns if self._frame[name].str.strip().isin(_LABELS).all()]
+        if fit:
+            return f'set source_options = {{"labels": "{", ".join(fit)}"}}'
+        value = next(text for text in self._frame[column].str.strip() if text)
+        return f"add columns such as {column}_{identifier(value)} with 1 where {column} is {value} and 0 elsewhere"
 
     def _split(self, row: dict[str, str], where: str, unlabeled: bool) -> str:
         column = self._column("split")
@@ -165,18 +318,23 @@ class Table(Source):
     @cached_property
     def _label_columns(self) -> list[str]:
         named = [name.strip() for name in self.options["labels"].split(",") if name.strip()]
+        if self._class_column:
+            return named or sorted(set(self._frame[self._class_column].str.strip()), key=natural_key)
         if self._column("mask"):
             return named or ["foreground"]
         for name in named:
             if name not in self._frame.columns:
                 self._missing("labels", name)
-        columns = [str(name) for name in self._frame.columns]
-        used = {self.options["id"], self._column("patient"), self._column("split"), *self._path_columns}
-        labels = named or [name for name in columns if name.startswith("label")]
-        labels = labels or [name for name in columns if name not in used]
+        labels = named or [name for name in self._frame.columns if name.startswith("label")] or self._free_columns
         if not labels:
             raise UserError(f"{self._csv} has no label column: name it in source_options labels, or add a mask column")
         return labels
+
+    @property
+    def _free_columns(self) -> list[str]:
+        """Columns that are not named as something else than labels."""
+        used = {self.options["id"], self._column("patient"), self._column("split"), *self._path_columns}
+        return [name for name in self._frame.columns if name not in used]
 
     @cached_property
     def _frame(self) -> pd.DataFrame:
@@ -185,5 +343,6 @@ class Table(Source):
 
     @cached_property
     def _csv(self) -> Path:
-        present = [path for path in self.root.glob("*.csv") if not path.name.startswith("sample_submission")]
-        return chosen_file(self.root, self.options["file"], present, "CSV")
+        tables = [path for path in self.root.iterdir() if path.suffix.lower() in (".csv", ".tsv")]
+        present = [path for path in tables if not _SAMPLE.search(path.name) and path.name not in self.other_files]
+        return chosen_file(self.root, self.options["file"], present, "table (CSV or TSV)")
