@@ -114,3 +114,24 @@ def test_the_volume_of_a_voxel_is_the_determinant_of_its_axes(tmp_path, degrees)
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 6), np.int16), affine), tmp_path / "a.nii")
     axes = get_source("table", tmp_path, {"dimensions": 3}).voxel_axes({"image": "a.nii"})
     assert abs(np.linalg.det(axes)) == pytest.approx(1.0)
+
+
+def test_images_that_belong_to_no_case_are_listed_by_every_source(tmp_path):
+    for name in ("images/a.png", "images/b.png", "images/odd.jpg", ".hidden.png", "notes/scan.nii.gz"):
+        picture(tmp_path / name)
+    for number in range(5):
+        picture(tmp_path / f"copy/deep/{number}.png")
+    (tmp_path / "cases.csv").write_text("id,path,mask\na,images/a.png,images/b.png\n")
+    source = get_source("table", tmp_path, {})
+    source.index()
+    assert source.report() == [
+        "copy/ holds 5 images that belong to no case and are not used, such as 0.png",
+        "images/odd.jpg belongs to no case and is not used: rename it as the layout asks, or delete it",
+        "notes/scan.nii.gz belongs to no case and is not used: rename it as the layout asks, or delete it",
+    ]
+    for label in ("yes", "no"):
+        picture(tmp_path / f"brain/{label}/{label}.png")
+    picture(tmp_path / "brain/maybe/third.png")
+    source = get_source("brain_mri", tmp_path / "brain", {})
+    source.index()
+    assert "maybe/third.png belongs to no case" in source.report()[-1]

@@ -31,6 +31,7 @@ from heldout.data.sources.layout import (
     natural_key,
     strange_images,
     unique_ids,
+    unused_images,
     visible_files,
 )
 from heldout.errors import UserError
@@ -149,6 +150,8 @@ class Source(ABC):
         repeated = frame["case_id"][frame["case_id"].str.casefold().duplicated()]
         if len(repeated):
             raise UserError(f"{self.root}: case id {repeated.iloc[0]} occurs twice: rename one of the files or rows")
+        used = {path.with_name(path.name.partition("#")[0]) for path in self._files(rows)}
+        self._found += unused_images(self.root, used, self._found)
         text = frame[columns].astype(object).where(frame[columns].notna(), "")
         return pd.concat([text, frame[frame.columns[len(columns) :]].astype("float64")], axis=1)
 
@@ -248,6 +251,12 @@ class Source(ABC):
         """Files, or items of array files, that an ``image`` or ``mask`` text of the index stands for."""
         names = json.loads(text) if text.startswith("[") else [text]
         return [self.root / name for name in names]
+
+    def _files(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Path]:
+        """Images and masks of rows of the index, and other files that no line on unused ones should name."""
+        for row in rows:
+            for text in filter(None, (row["image"], row.get("mask"))):
+                yield from self.paths(text)
 
     @abstractmethod
     def _rows(self, found: list[str]) -> Iterable[dict[str, Any]]:

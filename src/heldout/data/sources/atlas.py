@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from heldout.data.sources.bids import BidsLesions, by_name, case_ids, masks_of, stem_of, subject_of, suffix_of, unused
+from heldout.data.sources.bids import BidsLesions, by_name, case_ids, masks_of, stem_of, subject_of, suffix_of
 from heldout.errors import UserError
 
 MASK = "_label-L_desc-T1lesion_mask"
@@ -43,7 +43,6 @@ class Atlas(BidsLesions):
             yield self._row(case_id, path, [path], own)
         orphans = sorted(path for paths in masks.values() for path in paths if path not in used)
         found += [f"{path.relative_to(self.root)} is a mask without its own image" for path in orphans]
-        found += unused(volumes, used | set(orphans), self.root)
 
     def _is_mask(self, relative: Path) -> bool:
         return bool(_MASK_LIKE.search(stem_of(relative)))

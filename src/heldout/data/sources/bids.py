@@ -6,7 +6,7 @@ Reference: Gorgolewski et al., The brain imaging data structure, Scientific Data
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +103,3 @@ def masks_of(start: str, rest: re.Pattern[str], masks: dict[str, list[Path]], to
     names = sorted(name for name in masks if name.startswith(start) and rest.fullmatch(name[len(start) :]))
     found = [nearest(masks[name], to) for name in names]
     return [path for path in found if path is not None]
-
-
-def unused(volumes: Iterable[Path], used: Collection[Path], root: Path) -> list[str]:
-    """A line on every volume that belongs to no case."""
-    return [
-        f"{path.relative_to(root)} belongs to no case and is not used: rename it as the layout asks, or delete it"
-        for path in volumes
-        if path not in used
-    ]

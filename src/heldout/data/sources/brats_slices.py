@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -130,6 +130,12 @@ class BratsSlices(Source):
                 }
             if dropped:
                 found.append(f"{patient}: {dropped} slices without tumor are left out, as empty_share asks")
+
+    def _files(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Path]:
+        for path in set(super()._files(rows)):
+            volume = _split(path)[0]
+            stem, ending = volume.name.rsplit("_", 1)[0], volume.name[len(stem_of(volume)) :]
+            yield from (volume.with_name(f"{stem}_{name}{ending}") for name in (*MODALITIES, "seg"))
 
     def _loose_rows(self, folder: Path) -> Iterator[dict[str, Any]]:
         slices = [

@@ -29,7 +29,6 @@ from heldout.data.sources.bids import (
     stem_of,
     subject_of,
     suffix_of,
-    unused,
 )
 from heldout.data.sources.layout import IMAGE_ENDINGS
 from heldout.errors import UserError
@@ -61,19 +60,19 @@ class Isles(BidsLesions):
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
         volumes = self.image_files(self.root)
         masks = by_name(path for path in volumes if _MASKS.search(stem_of(path)))
-        used = {path for path in volumes if suffix_of(path) == "flair" and not self.options["flair"]}
         for path, case_id, files in self._sets(self.root, volumes, _scans(volumes, "dwi")):
             lost = next((suffix_of(file) for file in files if not file.is_file()), None)
             if lost:
                 found.append(f"{case_id} is left out: {path.relative_to(self.root)} has no {lost.upper()} of its name")
-                used.add(path)
                 continue
             own = masks_of(stem_of(path).rpartition("_")[0], _MASKS, masks, path)
-            used.update((*files, *own))
             if not own:
                 found.append(f"{case_id}: there is no {stem_of(path).rpartition('_')[0]}_msk.nii.gz; it is unlabeled")
             yield self._row(case_id, path, files, own)
-        found += unused(volumes, used, self.root)
+
+    def _files(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Path]:
+        yield from super()._files(rows)
+        yield from (path for path in self.image_files(self.root) if suffix_of(path) == "flair")
 
     def _loose_rows(self, folder: Path) -> Iterator[dict[str, Any]]:
         volumes = self.image_files(folder)

@@ -23,6 +23,7 @@ _NEVER_READ = (
     *(".gif", ".bmp", ".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".pgm", ".ppm", ".svs", ".ndpi"),
     *(".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz", ".mnc", ".hdr"),  # an .img or .raw lies beside its header
 )
+_LISTED = 3  # unused images of a folder that are named one by one
 _PLAINLY_IMAGES = (*IMAGE_ENDINGS[2], *IMAGE_ENDINGS[3], *DICOM_ENDINGS, *_NEVER_READ)
 
 
@@ -82,6 +83,41 @@ def strange_images(folder: Path, endings: tuple[str, ...]) -> list[Path]:
     """Files below a folder that their names say to be images, but without one of these endings, in natural order."""
     images = [path for path in visible_files(folder) if path.name.lower().endswith(_PLAINLY_IMAGES)]
     return in_natural_order([path for path in images if not path.name.lower().endswith(endings)], folder)
+
+
+def unused_images(root: Path, used: Iterable[Path], found: Sequence[str]) -> list[str]:
+    """A line on every image that belongs to no case, or on every folder of such images.
+
+    Args:
+        root: Folder of the dataset.
+        used: Files and folders of the cases.
+        found: Lines that name some of them already.
+    """
+    used = set(used)
+    busy = {parent for path in used for parent in path.parents}
+    named = {word.rstrip(":,;") for line in found for word in line.split()}
+    places: dict[Path, list[Path]] = {}
+    for path in visible_files(root):
+        name, above = path.relative_to(root).as_posix(), list(path.parents)[: len(path.relative_to(root).parts) - 1]
+        if not path.name.lower().endswith(_PLAINLY_IMAGES) or path in used or used & set(above) or name in named:
+            continue
+        idle = [folder for folder in above if folder not in busy]
+        places.setdefault(idle[-1] if idle else path.parent, []).append(path)
+    lines = []
+    for place in in_natural_order(places, root):
+        paths = in_natural_order(places[place], root)
+        if len(paths) <= _LISTED:
+            lines += [
+                f"{path.relative_to(root).as_posix()} belongs to no case and is not used: rename it as the layout "
+                f"asks, or delete it"
+                for path in paths
+            ]
+        else:
+            lines.append(
+                f"{place.relative_to(root).as_posix()}/ holds {len(paths)} images that belong to no case and are not "
+                f"used, such as {paths[0].name}"
+            )
+    return lines
 
 
 def chosen_file(root: Path, name: str, present: Iterable[Path], kind: str) -> Path:
