@@ -117,8 +117,9 @@ def test_the_volume_of_a_voxel_is_the_determinant_of_its_axes(tmp_path, degrees)
 
 
 def test_images_that_belong_to_no_case_are_listed_by_every_source(tmp_path):
-    for name in ("images/a.png", "images/b.png", "images/odd.jpg", ".hidden.png", "notes/scan.nii.gz"):
+    for name in ("images/a.png", "images/b.png", "images/odd.jpg", ".hidden.png", "notes/scan.png"):
         picture(tmp_path / name)
+    (tmp_path / "notes/scan.png").rename(tmp_path / "notes/scan.nii.gz")
     for number in range(5):
         picture(tmp_path / f"copy/deep/{number}.png")
     (tmp_path / "cases.csv").write_text("id,path,mask\na,images/a.png,images/b.png\n")
