@@ -16,7 +16,7 @@ from pydantic import Field
 
 from heldout import files
 from heldout.errors import UserError
-from heldout.records import Number, Record, parse_record, read_record
+from heldout.records import Number, Record, parse_json, parse_record, parse_value, read_record
 
 START = "0" * 64
 
@@ -63,6 +63,13 @@ class EvaluationResult(Record):
     cases: int
 
 
+class _Link(Record):
+    """How a line is chained: the hash of the line before, and its own."""
+
+    previous: str
+    hash: str
+
+
 class Head(Record):
     """``head.json``: how many entries the ledger has, and the hash of the last."""
 
@@ -95,33 +102,33 @@ def read_entries() -> list[Entry]:
     Raises:
         UserError: a line was changed, removed or cut, or is no entry of this version; names it.
     """
-    return [_parse(line, number) for number, line in enumerate(_read_lines(), start=1)]
+    return [_parse(line, number) for number, line in enumerate(_read_lines()[0], start=1)]
 
 
-def _read_lines() -> list[dict[str, Any]]:
-    """The lines as they are, which the hashes are made of; verified."""
+def _read_lines() -> tuple[list[dict[str, Any]], str]:
+    """The lines as they are, which the hashes are made of, verified, and the hash of the last."""
     path, head = ledger_path(), _head_path()
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     entries: list[dict[str, Any]] = []
-    previous = START
+    links = [_Link(previous="", hash=START)]
     for number, line in enumerate(text.splitlines(), start=1):
         try:
-            entry = json.loads(line)
-            whole = isinstance(entry, dict) and entry["hash"] == _digest(entry) and entry["previous"] == previous
-        except (ValueError, KeyError, RecursionError):
-            whole = False
-        if not whole:
+            entry = parse_json(line.encode(), "a line", "")
+            link = parse_value(line.encode(), "a line", _Link, "")
+        except UserError:
+            entry, link = {}, links[0]
+        if link.hash != _digest(entry) or link.previous != links[-1].hash:
             what = "is cut off" if number == text.count("\n") + 1 else "was changed, or a line before it was removed"
             raise UserError(f"{path} line {number} {what}: {_RESTORE}")
-        previous = entry["hash"]
+        links.append(link)
         entries.append(entry)
     known = read_record(head, Head, 1, _RESTORE) if head.exists() else Head()
-    if known.entries > len(entries) or (known.entries and entries[known.entries - 1]["hash"] != known.hash):
+    if known.entries > len(entries) or links[known.entries].hash != known.hash:
         raise UserError(
             f"{path} holds {len(entries)} entries and should begin with {known.entries} others: lines were removed; "
             f"{_RESTORE}"
         )
-    return entries
+    return entries, links[-1].hash
 
 
 def append(make: Callable[[list[Entry]], AnyEntry]) -> AnyEntry:
@@ -134,14 +141,15 @@ def append(make: Callable[[list[Entry]], AnyEntry]) -> AnyEntry:
         The entry as written.
     """
     with files.lock(_head_path().parent, "writing the ledger", wait=True):
-        earlier: list[dict[str, Any]] = _read_lines()
+        earlier: list[dict[str, Any]]
+        earlier, last = _read_lines()
         entry = make([_parse(line, number) for number, line in enumerate(earlier, start=1)])
-        new = {"schema": 1, **entry.to_json(), "previous": earlier[-1]["hash"] if earlier else START}
-        new["hash"] = _digest(new)
-        lines = [json.dumps(line, allow_nan=False) + "\n" for line in [*earlier, new]]
+        new = {"schema": 1, **entry.to_json(), "previous": last}
+        digest = _digest(new)
+        lines = [json.dumps(line, allow_nan=False) + "\n" for line in [*earlier, {**new, "hash": digest}]]
         # Written as a whole, so that a full disk or a kill leaves the old ledger, never a torn line.
         files.write_text(ledger_path(), "".join(lines))
-        files.write_json(_head_path(), Head(entries=len(lines), hash=new["hash"]).to_json())
+        files.write_json(_head_path(), Head(entries=len(lines), hash=digest).to_json())
     return entry
 
 

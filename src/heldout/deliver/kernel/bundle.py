@@ -9,6 +9,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field
 
 from heldout import files
 from heldout.blend.apply import OpenDecision
@@ -17,11 +20,20 @@ from heldout.blend.records import FitRef
 from heldout.config import load
 from heldout.deliver.kernel.packages import LIST, fetch_wheels, needed
 from heldout.errors import UserError
-from heldout.records import read_json
+from heldout.records import Record, read_record
 from heldout.train.runs import fit_folder
 
 MANIFEST = "bundle.json"
 SCHEMA = 1
+
+
+class _Manifest(Record):
+    """``bundle.json``: the decision as it is on disk, the class prior, and the SHA-256 of every other file."""
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    decision: dict[str, Any]
+    prior: dict[str, float]
+    files: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -96,8 +108,8 @@ def _write_manifest(folder: Path, decision: Decision, prior: dict[str, float]) -
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in (MANIFEST, "dataset-metadata.json")
     }
-    manifest = {"schema": SCHEMA, "decision": decision.to_json(), "prior": prior, "files": hashes}
-    files.write_json(folder / MANIFEST, manifest)
+    record = _Manifest(decision=decision.to_json(), prior=prior, files=hashes)
+    files.write_json(folder / MANIFEST, record.to_json())
     return Bundle(folder, decision, prior, hashes)
 
 
@@ -108,20 +120,17 @@ def read_bundle(folder: Path) -> Bundle:
         UserError: it is missing, damaged or was changed.
     """
     again = "write the kernel again"
-    manifest = read_json(folder / MANIFEST, again)
-    parts = {"decision", "prior", "files"}
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA or not parts <= set(manifest):
-        raise UserError(f"{folder / MANIFEST} is not a bundle of this version: write the kernel again")
-    for name, digest in manifest["files"].items():
+    manifest = read_record(folder / MANIFEST, _Manifest, SCHEMA, again)
+    for name, digest in manifest.files.items():
         if not (folder / name).is_file() or files.sha256_file(folder / name) != digest:
             raise UserError(f"{folder / name} is missing or changed: upload the dataset again")
-    decision = parse_decision(manifest["decision"], f"the decision in {folder / MANIFEST}", again)
+    decision = parse_decision(manifest.decision, f"the decision in {folder / MANIFEST}", again)
     for member in decision.stages:
         for fit in member.folders:
             name = _fit_path(member.spec, fit).as_posix()
-            if manifest["files"].get(f"{name}/weights.safetensors") != fit.weights_sha256:
+            if manifest.files.get(f"{name}/weights.safetensors") != fit.weights_sha256:
                 raise UserError(f"{folder / name} does not hold the weights that were sealed: write the kernel again")
-    return Bundle(folder, decision, manifest["prior"], manifest["files"])
+    return Bundle(folder, decision, manifest.prior, manifest.files)
 
 
 def experiment_files(decision: Decision) -> list[Path]:
