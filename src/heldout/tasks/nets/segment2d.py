@@ -50,9 +50,10 @@ def build(
         >>> build("Unet", "resnet18", 1, 2).eval()(torch.rand(1, 1, 48, 33)).shape
         torch.Size([1, 2, 48, 33])
     """
-    known = timm.list_models() if encoder.startswith("tu-") else smp.encoders.get_encoder_names()
-    if encoder.removeprefix("tu-").partition(".")[0] not in known:
-        raise unknown_encoder(encoder, known)
+    known = [*smp.encoders.get_encoder_names(), *(f"tu-{name}" for name in timm.list_models())]
+    if encoder.partition(".")[0] not in known:
+        timms = f"tu-{encoder.partition('.')[0]}"
+        raise unknown_encoder(encoder, [timms] if timms in known else known)
     decoder = {} if decoder_channels is None else {"decoder_channels": decoder_channels}
     try:
         body = smp.create_model(
