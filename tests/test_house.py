@@ -30,6 +30,7 @@ ROOMS = (
     "deliver",
     "evaluate",
     "report",
+    "launch",
     "cli",
 )
 SIBLINGS = {"evaluate": {"deliver"}, "report": {"deliver"}}  # rooms that a later one may not import all the same

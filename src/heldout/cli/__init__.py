@@ -30,7 +30,8 @@ _ENVIRONMENT = {
 _MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG}
 
 # in the order of --help
-for module in ("demo", "experiments", "training", "decisions", "kernels", "reports", "datasets", "search", "full"):
+_MODULES = ("demo", "experiments", "training", "queue", "decisions", "kernels", "reports", "datasets", "search", "full")
+for module in _MODULES:
     importlib.import_module(f"heldout.cli.{module}")
 
 

@@ -63,9 +63,11 @@ app = typer.Typer(
 )
 
 
-def command(example: str, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    example: str, name: str | None = None, group: typer.Typer = app
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a command, by its own name unless told otherwise, with an example in its help."""
-    return app.command(name, epilog=f"Example: {example}")
+    return group.command(name, epilog=f"Example: {example}")
 
 
 def console() -> Console:

@@ -1,0 +1,185 @@
+"""The queue of trainings: show it, add to it, run it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from heldout.cli.shared import (
+    AsJson,
+    Budget,
+    Minutes,
+    ReadableGroup,
+    Settings,
+    SkipBad,
+    app,
+    choose,
+    command,
+    configure,
+    console,
+    print_json,
+)
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    from heldout.launch.schedule import Waiting
+
+Experiments = Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="exp042, exp042@quick, ...")]
+
+
+group = typer.Typer(cls=ReadableGroup, invoke_without_command=True, rich_markup_mode="rich")
+app.add_typer(group, name="queue")
+
+
+@group.callback(epilog="Example: python run.py queue add exp041 exp042 --minutes 60")
+def show(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show what is trained, when it ends, and what waits; or change and run the queue."""
+    if context.invoked_subcommand is not None:
+        return
+    rows = _rows()
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        print("The queue is empty: python run.py queue add EXPERIMENT")
+        return
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name, justify in (("fit", "left"), ("state", "left"), ("gain/h", "right"), ("minutes", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]  # a literal
+    table.add_column("ends", justify="right")
+    for row in rows:
+        gain = "unknown" if row["gain_per_hour"] is None else f"{row['gain_per_hour']:.3f}"
+        minutes = "?" if row["minutes"] is None else f"{row['minutes']:.0f}"
+        ends = "?" if row["ends"] is None else time.strftime("%a %H:%M", time.localtime(row["ends"]))
+        table.add_row(escape(row["fit"]), escape(row["state"]), gain, minutes, ends)
+    console().print(table)
+    print("gain/h: expected from finished fits (mean gain over the best other experiment on the same fold, per hour)")
+
+
+@command("python run.py queue add exp041 exp042 --minutes 60", group=group)
+def add(
+    experiments: Experiments,
+    fold: Annotated[list[int] | None, typer.Option(help="a fold to train; may be repeated; all by default")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="a seed to train; may be repeated; all by default")] = None,
+    minutes: Minutes = None,
+    budget: Budget = None,
+    settings: Settings = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Add experiments to the queue; what they stand on is trained before them."""
+    from heldout.launch import queue
+
+    configs = [configure(spec, budget, settings, skip_bad) for spec in experiments]
+    for config in configs:
+        choose(fold, config.fold_list, "fold", config.spec)
+        choose(seed, config.seeds, "seed", config.spec)
+        if minutes is not None and "epochs" in config.overrides:
+            raise UserError(f"{config.spec} sets epochs, and --minutes chooses them: leave out one of the two")
+    for config in configs:
+        queue.add(config.spec, minutes, tuple(fold) if fold else None, tuple(seed) if seed else None)
+        print(f"{config.spec}: in the queue")
+    print("Next: python run.py queue" if queue.is_run() else "Next: python run.py queue run")
+
+
+@command("python run.py queue run", group=group)
+def run(
+    nice: Annotated[
+        int, typer.Option(min=0, max=19, help="priority: 19 gives way to all other work on the machine, 0 to none")
+    ] = 19,
+) -> None:
+    """Train what the queue holds, one fit at a time, with what other work leaves over; resumes where it was stopped."""
+    from heldout.launch.local import LocalEngine
+    from heldout.launch.runner import run_queue
+
+    failed = run_queue(LocalEngine(nice=nice), lambda line: print(line, flush=True))
+    if failed:
+        names = ", ".join(str(one.fit) for one in failed)
+        raise UserError(
+            f"{len(failed)} fits failed: {names}; see {failed[0].log}, mend the cause and run `queue run` again, or "
+            "`queue remove` the experiment"
+        )
+    print("Nothing is left to train\nNext: python run.py leaderboard")
+
+
+@command("python run.py queue pause exp042", group=group)
+def pause(experiments: Experiments) -> None:
+    """Let experiments of the queue wait; a fit at work is stopped and goes on later."""
+    from heldout.launch import queue
+
+    for spec in experiments:
+        queue.pause(_spec(spec))
+        print(f"{spec}: paused")
+    print(f"Next: python run.py queue resume {experiments[0]}")
+
+
+@command("python run.py queue resume exp042", group=group)
+def resume(experiments: Experiments) -> None:
+    """Let paused experiments go on."""
+    from heldout.launch import queue
+
+    for spec in experiments:
+        queue.pause(_spec(spec), paused=False)
+        print(f"{spec}: goes on")
+    print("Next: python run.py queue")
+
+
+@command("python run.py queue remove exp042", group=group)
+def remove(experiments: Experiments) -> None:
+    """Take experiments out of the queue; a fit at work is stopped, and what is trained stays."""
+    from heldout.launch import queue
+
+    for spec in experiments:
+        queue.remove(_spec(spec))
+        print(f"{spec}: removed")
+    print("Next: python run.py queue")
+
+
+def _spec(text: str) -> str:
+    from heldout.config.legacy import today_spec
+
+    return today_spec(text)
+
+
+def _rows() -> list[dict[str, Any]]:
+    """One row a fit, as ``--json`` prints it: what is at work, what waits, what is paused, what failed."""
+    from heldout.launch import queue as queues
+    from heldout.launch.schedule import progress, schedule
+
+    queue = queues.read_queue()
+    plan = schedule(queue)
+    running = {one.fit: one for one in queue.running} if queues.is_run() else {}
+    failed = {one.fit: one for one in queue.failed}
+    clock: float | None = time.time()
+    rows = []
+    for one in sorted(plan.waiting, key=lambda one: (one.fit not in running, one.fit in failed)):
+        if one.fit in failed:
+            rows.append(_row(one, f"failed: {failed[one.fit].message}", None))
+            continue
+        if one.fit in running:
+            far = progress(one.fit, float(running[one.fit].time), one.worth)
+            state = "training" if far.epochs is None else f"training, epoch {far.done} of {far.epochs} done"
+            seconds = far.seconds
+        else:
+            state = f"waits for {one.needs[0]}" if one.needs else "waits"
+            seconds = None if one.worth.minutes is None else 60 * one.worth.minutes
+        clock = None if clock is None or seconds is None else clock + seconds
+        rows.append(_row(one, state, clock))
+    rows += [_row(one, "paused", None) for one in plan.paused]
+    unknown = {"gain_per_hour": None, "minutes": None, "ends": None}
+    return rows + [{"fit": spec, "state": f"failed: {reason}", **unknown} for spec, reason in plan.problems.items()]
+
+
+def _row(one: Waiting, state: str, ends: float | None) -> dict[str, Any]:
+    return {
+        "fit": str(one.fit),
+        "state": state,
+        "gain_per_hour": one.worth.gain_per_hour,
+        "minutes": one.worth.minutes,
+        "ends": ends,
+    }

@@ -1,0 +1,1 @@
+"""Trainings as a plan of fits, and the engines that run it."""
