@@ -10,17 +10,23 @@ import numpy as np
 import pytest
 import torch
 
+from heldout import files
+from heldout.blend import session
 from heldout.blend.apply import OpenDecision, predict_case
 from heldout.blend.costs import measure
 from heldout.blend.decision import load_decision
+from heldout.blend.freeze import freeze
 from heldout.blend.members import load_member, stored_prediction
 from heldout.blend.reference import choose_cases, compare, predict_again
-from heldout.blend.verify import verify
+from heldout.blend.search import blend
+from heldout.blend.verify import open_decision, verify
 from heldout.config import load
+from heldout.data import cases
 from heldout.data.cases import open_dataset
 from heldout.data.first_stage import FirstStageMap
 from heldout.deliver.kernel.bundle import experiment_files
 from heldout.errors import UserError
+from heldout.predict import models
 from heldout.predict.models import load_model
 from heldout.predict.prediction import mean_predictions
 from heldout.predict.store import read_map
@@ -110,6 +116,29 @@ def test_a_decision_carries_its_first_stage_and_refuses_it_changed(home, spec):
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match=r"exp911/seed1/fold0/weights.safetensors changed"):
         verify(decision)
+
+
+def test_three_members_share_what_one_command_opens(home, monkeypatch):
+    blend(["exp916", "exp916/tta=h", "exp917"], "cascades", sampler="equal", progress=False)
+    freeze("cascades")
+    opened, found, hashed, loaded = [], [], [], []
+    counted = (
+        (cases, "load", opened),
+        (session, "find_first_stage", found),
+        (files, "sha256_file", hashed),
+        (models, "load_model", loaded),
+    )
+    for module, name, calls in counted:
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *words, _f=function, _calls=calls: _calls.append(words) or _f(*words))
+    decision = open_decision("cascades")
+    case_id = decision.dataset.part("test")["case_id"].iloc[0]
+    assert len(list(decision.predict([(case_id, decision.dataset.read_image(case_id))]))) == 1
+    assert len(opened) == 1
+    assert [config.spec for config, *_ in found] == ["exp916", "exp917"]
+    weights = [path for (path,) in hashed if path.name == "weights.safetensors"]
+    assert len(weights) == len(set(weights)) == 8  # four of exp911, two of each second stage
+    assert len(loaded) == len({path for _, path, *_ in loaded}) == 8
 
 
 def test_other_flips_are_predicted_with_the_same_maps(home):

@@ -80,7 +80,7 @@ def spoil_oof(home, change):
 
 TABLE_DEFECTS = {
     "missing": (lambda t: t.iloc[1:], "has no prediction"),
-    "twice": (lambda t: pd.concat([t, t[:1]]), "stands twice"),
+    "twice": (lambda t: pd.concat([t, t[:1]]), "occurs twice"),
     "nan": (lambda t: t.assign(p_small=np.nan), "p_small of case .* is not a finite number"),
 }
 
@@ -144,7 +144,9 @@ def test_members_that_do_not_belong_together_are_refused(runs, pair):
         check_together([load_member(spec) for spec in pair])
 
 
-@pytest.mark.parametrize(("hash_name", "message"), [("fold_hash", "fold tables differ"), ("data_hash", "other cases")])
+@pytest.mark.parametrize(
+    ("hash_name", "message"), [("fold_hash", "fold tables differ"), ("data_hash", "trained on different cases")]
+)
 def test_members_on_other_folds_or_cases_are_refused(runs, hash_name, message):
     one, other = load_member("exp911"), load_member("exp912")
     other = replace(other, dataset=replace(other.dataset, **{hash_name: "0" * 64}))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import blosc2
 import numpy as np
 import pandas as pd
 
@@ -186,6 +185,8 @@ def read_map(folder: Path, name: str, case_id: str, sha256: str | None = None) -
     Raises:
         UserError: the map is missing, damaged, or another than expected.
     """
+    import blosc2
+
     path = _map_path(folder, name, case_id)
     try:
         data = path.read_bytes()
@@ -205,6 +206,8 @@ def _map_path(folder: Path, name: str, case_id: str) -> Path:
 
 def _write_map(path: Path, values: np.ndarray) -> str:
     # one thread: frames then come out the same byte for byte on every machine
+    import blosc2
+
     settings = {"codec": blosc2.Codec.ZSTD, "clevel": 5, "nthreads": 1}
     data = blosc2.asarray(np.ascontiguousarray(values), cparams=settings).to_cframe()
     files.write_bytes(path, data)

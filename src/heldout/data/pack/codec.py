@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 
-import blosc2
 import numpy as np
 
 from heldout.data.records import PackedArray
@@ -35,6 +34,8 @@ def encode(array: np.ndarray) -> tuple[bytes, PackedArray]:
         picture = array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)
         data = imagecodecs.jpegxl_encode(np.ascontiguousarray(picture), lossless=True, effort=_EFFORT)
         return bytes(data), PackedArray(codec="jpegxl", shape=shape, dtype=dtype)
+    import blosc2
+
     settings = {"codec": blosc2.Codec.ZSTD, "clevel": 9, "nthreads": 1}
     return blosc2.asarray(array, cparams=settings).to_cframe(), PackedArray(codec="blosc2", shape=shape, dtype=dtype)
 
@@ -60,6 +61,8 @@ def decode(data: bytes, about: PackedArray, where: str) -> np.ndarray:
             array = imagecodecs.jpegxl_decode(data)
             array = array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0)
         else:
+            import blosc2
+
             frame = blosc2.ndarray_from_cframe(data)
             # looked at before anything of the claimed size is allocated
             array = frame[...] if (frame.shape, frame.dtype) == (shape, dtype) else np.empty(0)
