@@ -38,7 +38,7 @@ for module in _MODULES:
 
 def main() -> None:
     """Run the command line and exit: 0 done, 2 the user can mend it, 130 interrupted."""
-    # libraries create some 600,000 lasting objects when they are imported: by default, these are searched again and again
+    # libraries create some 600,000 lasting objects when they are imported, which would be searched again and again
     gc.set_threshold(100_000, 20, 100)
     sys.exit(run(sys.argv[1:]))
 
