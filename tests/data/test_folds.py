@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heldout.data.folds import choose_fraction, choose_test, class_table, make_folds
+from heldout.data.folds import choose_fraction, choose_test, class_table, given_folds, make_folds
 from heldout.errors import UserError
 
 
@@ -129,3 +129,23 @@ def test_a_class_may_be_called_like_any_column(name):
     rare = table(range(12), np.arange(12) < 2).rename(columns={"y_0": f"y_{name}"})
     with pytest.raises(UserError, match=rf"Class {name} occurs in only 2 patient groups.*set fold_count = 2"):
         make_folds(rare, 3, 0)
+
+
+def test_folds_of_a_dataset_are_taken_as_they_are():
+    cases = table([0, 0, 1, 2], [1, 1, 1, 0])
+    given = {"c0000": 0, "c0001": 0, "c0002": 1, "c0003": 1, "elsewhere": 0}
+    assert given_folds(cases, given, 2).to_dict() == {"c0000": 0, "c0001": 0, "c0002": 1, "c0003": 1}
+
+
+@pytest.mark.parametrize(
+    ("folds", "fold_count", "message"),
+    [
+        ([0, 0, 1, 1], 5, "own folds are 2, fold_count = 5: set fold_count = 2"),
+        ([0, 1, 1, 0], 2, r"patient group g0 \(c0000, c0001\) is in several of the dataset's own folds, which leaks"),
+        ([0, 0, 0, 1], 2, "fold 1 of the dataset's own folds holds no case of class 0"),
+    ],
+)
+def test_folds_of_a_dataset_that_leak_or_lack_a_class_are_refused(folds, fold_count, message):
+    cases = table([0, 0, 1, 2], [1, 1, 1, 0])
+    with pytest.raises(UserError, match=message):
+        given_folds(cases, dict(zip(cases["case_id"], folds, strict=True)), fold_count)

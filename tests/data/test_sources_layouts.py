@@ -140,7 +140,7 @@ def test_msd_labels_in_every_way_of_writing(msd, labels, classes):
         ({"background": 0, "a": []}, "region 'a'.*list labels above 0"),
         ({"background": 0, "ignore": 1}, "no label above 0: add it"),
         ({"background": {"value": 0}}, "'background' the label {'value': 0}: write"),
-        ("a, b", "has no labels"),
+        ("a, b", 'has no "labels" of the form'),
     ],
 )
 def test_msd_labels_without_sense_are_named_with_the_remedy(msd, labels, message):
@@ -254,6 +254,56 @@ def test_nnunet_defects_are_named(nnunet):
     write_plan(folder, plan)
     with pytest.raises(UserError, match=r"lists no training case.*labelsTr holds no .nii.gz: fill in"):
         get_source("msd", folder, {}).index()
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ([{"train": ["c_2"], "val": ["c_1"]}, {"train": ["c_1"], "val": ["c_2"]}], None),
+        (
+            [{"train": ["c_1"], "val": ["c_1"]}, {"train": [], "val": ["c_1", "c_2"]}],
+            "c_1 is in two of its folds: correct",
+        ),
+        ([{"train": ["c_1"], "val": ["c_2"]}], "lacks case c_1: add it, or leave splits out"),
+        ([{"train": [], "val": ["c_9"]}], "c_9 is not a training case: correct it"),
+        ({"val": ["c_1"]}, "is not a list of folds"),
+        ([["c_1"]], "is not a list of folds"),
+    ],
+)
+def test_nnunet_folds_are_taken_where_they_are_asked_for(nnunet, splits, message):
+    folder, _ = nnunet
+    (folder / "splits_final.json").write_text(json.dumps(splits))
+    source = get_source("msd", folder, {"splits": True})
+    source.index()
+    if message is None:
+        assert source.folds() == {"c_1": 0, "c_2": 1}
+        assert folder / "splits_final.json" in source.tables()
+        return
+    with pytest.raises(UserError, match=rf"splits_final.json:? {message}"):
+        source.folds()
+
+
+def test_the_order_of_nnunet_regions_is_checked(nnunet):
+    folder, plan = nnunet
+    plan["labels"] = {"background": 0, "whole": [1, 2], "core": [2]}
+    write_plan(folder, {**plan, "regions_class_order": [1, 2]})
+    assert "one file per region" in "\n".join(get_source("msd", folder, {}).report())
+    for order in ([1], [1, 0], "12"):
+        write_plan(folder, {**plan, "regions_class_order": order})
+        with pytest.raises(
+            UserError, match=r"dataset.json has regions_class_order = .*: list one label above 0 for each"
+        ):
+            get_source("msd", folder, {}).index()
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [(["background", "a", "b"], ("a", "b")), ({"0": "background", "1": "CVC - Normal"}, ("cvc_-_normal",))],
+)
+def test_labels_may_be_a_list_and_hold_blanks(nnunet, labels, classes):
+    folder, plan = nnunet
+    write_plan(folder, {**plan, "labels": labels})
+    assert get_source("msd", folder, {}).classes == classes
 
 
 # FracAtlas

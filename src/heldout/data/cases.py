@@ -12,7 +12,7 @@ import pandas as pd
 from heldout import files
 from heldout.data.checks import Checked, Problem, check_cases, first_file, refuse
 from heldout.data.dataset import Dataset
-from heldout.data.folds import choose_test, class_table, make_folds
+from heldout.data.folds import choose_test, class_table, given_folds, make_folds
 from heldout.data.leaks import Duplicates, find_duplicates, group_ids
 from heldout.data.pack.source import RECORD, packed_source
 from heldout.data.prepare import ArrayStore, prepared_folder
@@ -122,11 +122,18 @@ def _check_and_split(
     train = cases[cases["split"] == "train"]
     if train.empty:
         raise UserError(f"{source.root} holds no labeled case to train on: check the split column of its index")
-    one_class = source.kind == "classification" and len(source.classes) == 1
-    folds = make_folds(train, config.fold_count, config.fold_seed, needs_negatives=one_class)
-    _write(config, source, folder, index, cases, folds, problems + crossing, duplicates)
+    _write(config, source, folder, index, cases, deal_folds(config, source, train), problems + crossing, duplicates)
     entries = {case_id: result.prepared for case_id, result in zip(index["case_id"], results, strict=True) if result}
     return {case_id: entry for case_id in train["case_id"] if (entry := entries[case_id]) is not None}
+
+
+def deal_folds(config: BaseConfig, source: Source, train: pd.DataFrame) -> pd.Series:
+    """Fold of every training case, as the dataset says or as the experiment's fields make them."""
+    given = source.folds()
+    if given is not None:
+        return given_folds(train, given, config.fold_count)
+    one_class = source.kind == "classification" and len(source.classes) == 1
+    return make_folds(train, config.fold_count, config.fold_seed, needs_negatives=one_class)
 
 
 def _with_results(index: pd.DataFrame, checked: list[Checked]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ for multi-label data (Sechidis, Tsoumakas and Vlahavas, 2011), on groups and wit
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -72,6 +72,42 @@ def make_folds(cases: pd.DataFrame, fold_count: int, seed: int, *, needs_negativ
             f"no split was found that puts every class into each of {fold_count} folds: set fold_count lower"
         )
     fold = cases["group_id"].map(dict(zip(groups, part.tolist(), strict=True)))
+    return pd.Series(fold.to_numpy(), index=pd.Index(cases["case_id"], name="case_id"), name="fold").sort_index()
+
+
+def given_folds(cases: pd.DataFrame, given: Mapping[str, int], fold_count: int) -> pd.Series:
+    """Folds that a dataset came with, checked.
+
+    Args:
+        cases: Columns case_id, patient_id, group_id and labels ``y_*``.
+        given: Fold of every case.
+        fold_count: What the experiment says.
+
+    Returns:
+        As :func:`make_folds`.
+
+    Raises:
+        UserError: there are other folds than the experiment says, a group is in several, or a fold lacks a class.
+    """
+    count = max(given.values()) + 1
+    if count != fold_count:
+        raise UserError(f"the dataset's own folds are {count}, fold_count = {fold_count}: set fold_count = {count}")
+    fold = cases["case_id"].map(given)
+    for group, folds in fold.groupby(cases["group_id"]):
+        if folds.nunique() > 1:
+            ids = ", ".join(cases["case_id"][folds.index][:3])
+            raise UserError(
+                f"patient group {group} ({ids}) is in several of the dataset's own folds, which leaks: leave them out "
+                f"of source_options, so that folds are made, or mend the file"
+            )
+    table = class_table(cases).drop(columns=NO_CLASS)
+    for name in table.columns[table.any()]:
+        lacking = sorted(set(range(count)) - set(fold[table[name] > 0]))
+        if lacking:
+            raise UserError(
+                f"fold {lacking[0]} of the dataset's own folds holds no case of class {name.removeprefix('class ')}: "
+                f"leave them out of source_options, so that folds are made, or mend the file"
+            )
     return pd.Series(fold.to_numpy(), index=pd.Index(cases["case_id"], name="case_id"), name="fold").sort_index()
 
 

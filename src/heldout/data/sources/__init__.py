@@ -159,6 +159,14 @@ class Source(ABC):
         """Files besides images and masks that :meth:`index` reads, such as the table of labels."""
         return []
 
+    def folds(self) -> Mapping[str, int] | None:
+        """Fold of every case, 0 and on, where the dataset itself says so; None where they are to be made.
+
+        Raises:
+            UserError: the dataset's folds cannot be read, or do not hold every case once.
+        """
+        return None
+
     def report(self) -> list[str]:
         """Lines about conflicts, missing files and odd things, found by :meth:`index`."""
         if self._found is None:

@@ -1,12 +1,13 @@
-"""Labels of a ``dataset.json``, as the Decathlon, nnU-Net v1 and nnU-Net v2 write them."""
+"""What ``dataset.json`` says of labels, as the Decathlon, nnU-Net v1 and v2 write it; and ``splits_final.json``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from heldout.errors import UserError
+from heldout.records import read_json
 
 IGNORE = "ignore"  # nnU-Net's name for voxels without loss and score
 _LARGEST = 255
@@ -53,6 +54,49 @@ def class_values(labels: Mapping[str, int | list[int]], path: Path) -> dict[str,
         if not region or 0 in region:
             raise UserError(f"{path} has the region {name!r} with the labels {region}: list labels above 0")
     return classes if len(plain) < len(labels) else dict(sorted(classes.items(), key=lambda item: item[1]))
+
+
+def check_class_order(order: Any, classes: Sequence[str], path: Path) -> None:
+    """Check ``regions_class_order``, the labels by which nnU-Net writes regions into one map.
+
+    Raises:
+        UserError: there is not one label for each region.
+    """
+    whole = isinstance(order, list) and all(type(value) is int and 0 < value <= _LARGEST for value in order)
+    if not whole or len(order) != len(classes):
+        raise UserError(
+            f"{path} has regions_class_order = {order} for the regions {', '.join(classes)}: list one label above 0 "
+            f"for each, in their order"
+        )
+
+
+def read_splits(path: Path, ids: Mapping[str, str]) -> dict[str, int]:
+    """Fold of every case by ``splits_final.json``: the one whose validation part it is in.
+
+    Args:
+        path: The file, which names cases without the ending of their files.
+        ids: Case id of every such name.
+
+    Raises:
+        UserError: it cannot be read, names other cases, or does not hold every case once.
+    """
+    remedy = "copy it from nnU-Net, or leave splits out of source_options"
+    stored, found = read_json(path, remedy), dict[str, int]()
+    try:
+        parts = [list(map(str, part["val"])) for part in stored]
+    except (TypeError, KeyError):
+        raise UserError(f'{path} is not a list of folds with the names of their "val" cases: {remedy}') from None
+    for number, names in enumerate(parts):
+        for name in names:
+            case_id = ids.get(name)
+            if case_id is None or case_id in found:
+                what = "is not a training case" if case_id is None else "is in two of its folds"
+                raise UserError(f"{path}: {name} {what}: correct it, or leave splits out of source_options")
+            found[case_id] = number
+    lacking = sorted(set(ids.values()) - set(found))
+    if lacking:
+        raise UserError(f"{path} lacks case {lacking[0]}: add it, or leave splits out of source_options")
+    return found
 
 
 def _value(name: str, value: Any, path: Path) -> int:

@@ -14,14 +14,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from heldout import files
 from heldout.data.image import BadFile
 from heldout.data.sources import Source, as_list, folder_with, natural_key
 from heldout.data.sources.layout import read_table
 from heldout.errors import UserError
+from heldout.records import read_json
 
 _VGG = "Annotations/VGG JSON/VGG_fracture_masks.json"
 _COCO = "Annotations/COCO JSON/COCO_fracture_masks.json"
+_RESTORE = "restore the Annotations folder of FracAtlas"
 _SUBPIXEL_BITS = 4
 _MARGIN = 2.0  # pixels by which an outline may leave its picture
 
@@ -145,7 +146,7 @@ class FracAtlas(Source):
         if not path.is_file():
             raise UserError(f"{path} does not exist: restore the Annotations folder of FracAtlas")
         outlines = defaultdict(list)
-        for entry in files.read_json(path).values():
+        for entry in read_json(path, _RESTORE).values():
             regions = entry["regions"]
             for region in regions.values() if isinstance(regions, dict) else regions:
                 shape = region["shape_attributes"]
@@ -161,7 +162,7 @@ class FracAtlas(Source):
         outlines = dict(self._vgg)
         path = self._folder / _COCO
         if path.is_file():
-            content, coco = files.read_json(path), defaultdict(list)
+            content, coco = read_json(path, _RESTORE), defaultdict(list)
             names = {image["id"]: image["file_name"] for image in content["images"]}
             for annotation in content["annotations"]:
                 for flat in annotation["segmentation"]:

@@ -13,18 +13,19 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from heldout import files
 from heldout.data.image import BadFile
 from heldout.data.sources import Source, as_list, folder_with, identifier, natural_key, unique_ids
 from heldout.data.sources.bids import stem_of
-from heldout.data.sources.dataset_json import IGNORE, class_values, label_values
+from heldout.data.sources.dataset_json import IGNORE, check_class_order, class_values, label_values, read_splits
 from heldout.data.sources.layout import IMAGE_ENDINGS
 from heldout.errors import UserError
+from heldout.records import read_json
 
+_SPLITS = "splits_final.json"
 _CHANNEL = re.compile(r"_\d{4}$")
 
 
@@ -32,7 +33,11 @@ class Msd(Source):
     """One label map per volume; several modalities are the channels of a 4D volume, or files of their own.
 
     Regions, which are classes of several label values, overlap: each becomes a binary channel.
+
+    Options: ``splits`` (default False) takes the folds of ``splits_final.json``, as nnU-Net writes it.
     """
+
+    defaults: ClassVar[dict[str, Any]] = {"splits": False}
 
     dimensions = 3
     caveats = ("The dataset names no patients: every volume is taken to be of another patient.",)
@@ -94,15 +99,24 @@ class Msd(Source):
         return table[mask]
 
     def tables(self) -> list[Path]:
-        """``dataset.json``."""
-        return [self._json]
+        """``dataset.json``, and ``splits_final.json`` where it is used."""
+        return [self._json, self._folder / _SPLITS] if self.options["splits"] else [self._json]
+
+    def folds(self) -> dict[str, int] | None:
+        """Fold of every training case by ``splits_final.json``; None unless the option ``splits`` is set."""
+        if not self.options["splits"]:
+            return None
+        return read_splits(self._folder / _SPLITS, self._ids)
 
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
         listed = [(*self._case(entry), "") for entry in self._list("training")]
         cases = listed or [(*case, "") for case in self._unlisted_training()]
         tested = [(*self._case(entry), "submit") for entry in self._list("test")]
+        training = len(cases)
         cases += tested or ([] if listed else [(case, images, "", "submit") for case, images in self._unlisted_test()])
-        for (_, images, mask, split), case_id in zip(cases, unique_ids(case[0] for case in cases), strict=True):
+        ids = unique_ids(case[0] for case in cases)
+        self._ids = {stem_of(Path(case[0])): case_id for case, case_id in zip(cases[:training], ids, strict=False)}
+        for (_, images, mask, split), case_id in zip(cases, ids, strict=True):
             for path in filter(None, (*images, mask)):
                 if not (self.root / path).is_file():
                     reason = "dataset.json lists it" if listed else "labelsTr holds its mask"
@@ -119,13 +133,19 @@ class Msd(Source):
             if key in self._plan and self._plan[key] != number:
                 has = "lists" if listed else "its folders hold"
                 found.append(f"dataset.json counts {self._plan[key]} {name} volumes but {has} {number}")
+        if not self.exclusive and "regions_class_order" in self._plan:
+            check_class_order(self._plan["regions_class_order"], self.classes, self._json)
+            found.append("regions_class_order is not used: masks are written as one file per region")
         known = {image for _, images, _, _ in cases for image in images}
         volumes = self.image_files(self._folder)
         present = [self._relative(path) for path in volumes if not self._is_mask(path.relative_to(self._folder))]
         reason = "is not listed in dataset.json" if listed else "has no mask of its name in labelsTr"
         found += [f"{path} {reason} and is left out" for path in present if path not in known]
-        if (self._folder / "splits_final.json").is_file():
-            found.append("splits_final.json is not used: folds are made by fold_count and fold_seed")
+        if (self._folder / _SPLITS).is_file() and not self.options["splits"]:
+            found.append(
+                f"{_SPLITS} is not used, folds are made by fold_count and fold_seed: for its folds set source_options "
+                f'= {{"splits": True}}'
+            )
 
     def _list(self, name: str) -> list[Any]:
         entries = self._plan.get(name) or []
@@ -251,9 +271,12 @@ class Msd(Source):
 
     @cached_property
     def _plan(self) -> dict[str, Any]:
-        plan = files.read_json(self._json)
-        if not isinstance(plan, dict) or not isinstance(plan.get("labels"), dict):
-            raise UserError(f"{self._json} has no labels: restore it from its source")
+        plan = read_json(self._json, "restore it from its source")
+        labels = plan.get("labels") if isinstance(plan, dict) else None
+        if isinstance(labels, list):  # names in the order of their values
+            plan["labels"] = labels = {str(value): name for value, name in enumerate(labels)}
+        if not isinstance(labels, dict):
+            raise UserError(f'{self._json} has no "labels" of the form {{"0": "background", "1": ...}}: add them')
         return plan
 
     @cached_property

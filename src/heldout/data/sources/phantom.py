@@ -21,6 +21,7 @@ from heldout.data.sources import Source, as_list
 from heldout.data.sources.layout import read_table
 from heldout.data.sources.phantom_image import Phantom2d, Phantom3d
 from heldout.errors import UserError
+from heldout.records import read_json
 
 _SUBMIT_SHARE = 0.1
 _POSITIVE_SHARE = 0.3
@@ -71,7 +72,8 @@ class Synthetic(Source):
         Raises:
             UserError: they differ.
         """
-        made = files.read_json(self.root / "phantom.json") if (self.root / "phantom.json").is_file() else {}
+        path = self.root / "phantom.json"
+        made = read_json(path, f"delete {self.root}") if path.is_file() else {}
         for key, value in self._recipe.items():
             if made.get(key) != value:
                 raise UserError(
