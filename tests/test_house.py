@@ -14,6 +14,7 @@ from heldout.files import REPOSITORY
 
 SOURCE = REPOSITORY / "src" / "heldout"
 ROOMS = (
+    "escape",
     "errors",
     "files",
     "progress",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from functools import cache
 
+from heldout.escape import visible
+
 
 class UserError(Exception):
     """A mistake the user can mend: one sentence naming the file or field and the remedy.
@@ -20,4 +22,4 @@ class Diverged(UserError):  # noqa: N818 - the name says what happened
 @cache
 def note(text: str) -> None:
     """Print one line on the standard error, once for each text."""
-    print(f"note: {text}", file=sys.stderr)
+    print(f"note: {visible(text)}", file=sys.stderr)

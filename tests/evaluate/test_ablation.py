@@ -13,6 +13,7 @@ from heldout.blend.members import load_member
 from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import open_dataset
+from heldout.escape import markdown
 from heldout.evaluate.ablation import Measure, ablations
 from heldout.evaluate.collect import collect
 from heldout.evaluate.compare import compare_held_out, compare_rows
@@ -20,7 +21,6 @@ from heldout.evaluate.held_out import open_held_out
 from heldout.evaluate.thresholds import thresholds_path
 from heldout.metrics import score
 from heldout.report.results import FEW, gain_text
-from heldout.report.templates import markdown
 from heldout.train.runs import fit_folder
 
 

@@ -12,12 +12,12 @@ from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.errors import UserError
+from heldout.escape import markdown
 from heldout.evaluate.collect import collect, find_row, run_row
 from heldout.evaluate.lineage import missing_text
 from heldout.evaluate.row import Plan, ranked
 from heldout.metrics import score
 from heldout.predict.store import read_table
-from heldout.report.templates import markdown
 from heldout.train.runs import fit_folder
 
 

@@ -14,8 +14,8 @@ from heldout import files
 from heldout.cli import run
 from heldout.cli.full import loading_processes, run_family
 from heldout.config import load
+from heldout.escape import markdown
 from heldout.evaluate.uncertainty import METHODS
-from heldout.report.templates import markdown
 from heldout.train import runs
 
 OPTIONS = "source_options={'patients':40,'images_per_patient':1,'size':32}"

@@ -14,6 +14,7 @@ import typer
 
 from heldout.cli.shared import app
 from heldout.errors import UserError
+from heldout.escape import visible
 
 _UsageError: Any = typer.BadParameter.__bases__[0]  # of the click that typer stands on, its own or the package
 
@@ -96,5 +97,5 @@ def _usage(error: Any) -> str:
 
 
 def _complain(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {visible(message)}", file=sys.stderr)
     return 2

@@ -23,6 +23,7 @@ from heldout.data.sealed import open_sealed
 from heldout.data.sources import Source, source_class
 from heldout.data.verify import data_hash, index_hash, load, raw_files
 from heldout.errors import UserError
+from heldout.escape import spreadsheet
 
 if TYPE_CHECKING:
     from heldout.config import BaseConfig
@@ -199,7 +200,8 @@ def _write(
     table = cases.loc[cases["fold"] >= 0, ["case_id", "patient_id", "fold"]]
     files.write_text(folder / "folds.csv", table.to_csv(index=False))
     skipped = pd.DataFrame([vars(problem) for problem in problems], columns=["case_id", "file", "reason"])
-    files.write_text(folder / "skipped.csv", skipped.to_csv(index=False))
+    shown = skipped.map(lambda value: spreadsheet(value) if isinstance(value, str) else value)
+    files.write_text(folder / "skipped.csv", shown.to_csv(index=False))
     files.write_text(folder / "raw_files.csv", raw.to_csv(index=False))
     leaks = LeaksRecord(**vars(duplicates), class_counts=counts, caveats=list(source.caveats), found=source.report())
     files.write_json(folder / "leaks.json", leaks.to_json())

@@ -19,8 +19,8 @@ from heldout.data.sources import Source
 from heldout.deliver.masks import mask_files, uncertainty_file
 from heldout.deliver.submission.write import nifti_path
 from heldout.errors import UserError
+from heldout.escape import spreadsheet
 from heldout.metrics.uncertainty import Uncertainty, region_means
-from heldout.predict.prediction import HALF
 
 _SKIP_HINT = "(--skip-bad sets such files aside)"
 
@@ -91,7 +91,7 @@ def predict_folder(
             entropy, outcomes = result.uncertainty.total, len(decision.classes) + 1 if decision.exclusive else 2
             name, content = uncertainty_file(stems[case_id], entropy, outcomes, affine=image.affine, like=like)
             files.write_bytes(output / name, content)
-            unsure[case_id] = region_means(result.uncertainty, np.any(result.map >= HALF, axis=0))
+            unsure[case_id] = region_means(result.uncertainty, np.any(result.mask > 0, axis=0))
     write_table(outcome.table, rows, scores, notes, decision.classes, unsure)
     return outcome
 
@@ -194,5 +194,7 @@ def write_table(
         values = [f"{float(value):.6f}" for value in scores[case_id]] if case_id in scores else [""] * len(classes)
         one = (unsure or {}).get(case_id)
         measured = [f"{float(value):.6f}" for value in (one.total, one.aleatoric, one.epistemic)] if one else []
-        writer.writerow([row["name"], *values, *notes[case_id], *(measured or [""] * len(further))])
+        writer.writerow(
+            [spreadsheet(row["name"]), *values, *map(spreadsheet, notes[case_id]), *(measured or [""] * len(further))]
+        )
     files.write_text(path, text.getvalue())

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from heldout import files
 from heldout.errors import UserError
+from heldout.escape import Markdown, markdown
 from heldout.evaluate.lineage import stands_on
 from heldout.evaluate.scores import CALIBRATED_ERROR, finite, score_table
 from heldout.report.format import bounds, number, test_evals_text
-from heldout.report.templates import Markdown, markdown, render
+from heldout.report.templates import render
 
 if TYPE_CHECKING:
     from heldout.data.records import LeaksRecord

@@ -11,9 +11,9 @@ import numpy as np
 
 from heldout import files
 from heldout.errors import UserError
+from heldout.escape import visible
 from heldout.evaluate.cases import ClassifiedCase, SegmentedCase, choose_evenly
 from heldout.evaluate.held_out import HeldOut, open_held_out
-from heldout.report.format import visible
 
 CLASS_COLORS = ("#ff9f1c", "#c77dff", "#f9e547", "#ff9ecf", "#d9a066", "#dfe3ea")  # none like those of the errors
 HIT, EXTRA, MISSED = "#2fd354", "#ff4d4d", "#4d96ff"

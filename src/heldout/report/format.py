@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from heldout.evaluate.row import Row
 
-_UNSEEN = ("Cc", "Cf", "Cs", "Co")
 UNRANKED = "not ranked: a budget, or fits missing"
 BEST_CHECKPOINT = "* the checkpoint was chosen by the score of the fold that it is evaluated on: optimistically biased."
-
-
-def visible(text: str) -> str:
-    r"""Text on one line, with control characters and those that reorder text spelled out: ``\x1b``.
-
-    Example:
-        >>> print(visible("a\tb\x1b[2J"))
-        a b\x1b[2J
-    """
-    return "".join(
-        char.encode("unicode_escape").decode() if unicodedata.category(char) in _UNSEEN else char
-        for char in " ".join(text.split())
-    )
 
 
 def number(value: float | None) -> str:

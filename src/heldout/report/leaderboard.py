@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from heldout.escape import visible
 from heldout.evaluate.row import Row
 from heldout.report.columns import Column
-from heldout.report.format import UNRANKED, lineage, visible
+from heldout.report.format import UNRANKED, lineage
 from heldout.report.page import Group, grouped
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from heldout import files
 from heldout.errors import UserError
+from heldout.escape import Markdown, markdown
 from heldout.evaluate.ablation import Entry, Measure, ablations
 from heldout.evaluate.held_out import AT_HALF
 from heldout.evaluate.row import Row
@@ -18,7 +19,7 @@ from heldout.evaluate.uncertainty import MEASURES, METHODS, read_uncertainty
 from heldout.report.baselines import comparisons
 from heldout.report.format import BEST_CHECKPOINT, asterisk, bounds, cases_text, duration, number, seeds_text, signed
 from heldout.report.format import test_evals_text as evals_text
-from heldout.report.templates import Markdown, markdown, render
+from heldout.report.templates import render
 
 FEW = 20  # patients: intervals of fewer rest on too little
 _COLUMNS = ("experiment", "change of the parent", "score", "at ½", "gain over the parent", "trained")

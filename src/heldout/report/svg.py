@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from heldout.escape import visible
 from heldout.evaluate.row import Row, ranked
-from heldout.report.format import interval_text, number, visible
+from heldout.report.format import interval_text, number
 
 if TYPE_CHECKING:
     import numpy as np

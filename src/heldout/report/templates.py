@@ -5,24 +5,19 @@ Files named ``*.html.j2`` are escaped for HTML, ``*.md.j2`` for Markdown; both s
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from heldout.report.format import visible
+from heldout.escape import Markdown, markdown, visible
 from heldout.report.svg import element
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 _FOLDER = Path(__file__).with_name("templates")
-
-
-class Markdown(str):
-    """Text that is Markdown already."""
 
 
 def render(template: str, **values: Any) -> str:
@@ -36,20 +31,6 @@ def render(template: str, **values: Any) -> str:
         HTML or Markdown, in which every value is escaped but :class:`markupsafe.Markup` and :class:`Markdown`.
     """
     return _environment(template.endswith(".html")).get_template(f"{template}.j2").render(values)
-
-
-def markdown(text: str) -> Markdown:
-    r"""A text as Markdown that shows it literally, in a paragraph, a heading or the cell of a table.
-
-    Example:
-        >>> print(markdown("a|b <script> `x` *y* dice_pos"))
-        a\|b &lt;script> \`x\` \*y\* dice_pos
-    """
-    if isinstance(text, Markdown):
-        return text
-    safe = visible(text).replace("&", "&amp;").replace("<", "&lt;")
-    safe = re.sub(r"([|*`~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\](?=[(\[:])|^(?:[#>+-]|\d+[.)])(?= ))", r"\\\1", safe)
-    return Markdown(safe)
 
 
 def code_in_html(text: str) -> Markup:
