@@ -91,3 +91,13 @@ def test_errors_are_found_as_scikit_learn_says():
     wrong, unsure = generator.random(60) < 0.3, generator.integers(0, 9, 60) / 9
     assert error_auroc(unsure, wrong) == pytest.approx(roc_auc_score(wrong, unsure))
     assert math.isnan(error_auroc(unsure, np.zeros(60, bool)))
+
+
+def test_with_graded_losses_the_worse_of_two_cases_is_to_be_less_certain():
+    random = np.random.default_rng(0)
+    loss, unsure = random.integers(0, 4, 60), random.random(60)
+    pairs = [(i, j) for i in range(60) for j in range(60) if loss[i] < loss[j]]
+    brute = np.mean([(unsure[i] < unsure[j]) + (unsure[i] == unsure[j]) / 2 for i, j in pairs])
+    assert error_auroc(unsure, loss) == pytest.approx(brute)
+    assert error_auroc(loss.astype(float), loss) == 1
+    assert np.isnan(error_auroc(unsure, np.ones(60)))  # all equally wrong: nothing to tell apart

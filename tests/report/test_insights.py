@@ -15,7 +15,7 @@ from heldout.cli import run
 from heldout.cli.full import loading_processes, run_family
 from heldout.config import load
 from heldout.escape import markdown
-from heldout.evaluate.uncertainty import METHODS
+from heldout.evaluate.uncertainty import ALL, METHODS, WITH, WITHOUT
 from heldout.train import runs
 
 OPTIONS = "source_options={'patients':40,'images_per_patient':1,'size':32}"
@@ -67,6 +67,12 @@ def test_uncertainty_says_of_every_case_and_method_how_unsure_it_is(at_home, cap
     assert set(table["fold"]) == {fold for _, fold, _ in cases}
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["oracle_aurc"] <= summary["mean_risk"]
+    strata = {row.get("stratum", ALL) for row in summary["rows"]}
+    assert strata in ({ALL}, {ALL, WITH, WITHOUT})
+    for row in summary["rows"]:
+        chosen = table if row.get("stratum", ALL) == ALL else table[table["stratum"] == row["stratum"]]
+        assert row["cases"] == chosen["case_id"].nunique()
+    assert set(table["loss"]) <= {0.0, 0.5, 1.0}  # the share of two labels that is wrong
     chart = ElementTree.fromstring((folder / "risk_coverage.svg").read_text())
     legend = {one.text for one in chart.iter("{http://www.w3.org/2000/svg}text")}
     assert {"oracle", "random ranking"} < legend

@@ -180,3 +180,14 @@ def test_names_of_a_user_are_shown_literally(home):
     assert "&lt;script> \\`x\\` a\\|b \\x1b[2J" in text
     assert "<script>" not in text
     assert "\x1b" not in text
+
+
+def test_a_file_that_somebody_else_wrote_is_kept(home, finish, capsys):
+    finish(seeds=(0,))
+    path = home / "RESULTS.md"
+    path.write_text("# My own results\n\nNo table at all.\n")
+    assert run(["results"]) == 2
+    assert "was not written by this command, so it was left as it is" in capsys.readouterr().err
+    assert path.read_text().startswith("# My own results")
+    assert run(["results", "--force"]) == 0
+    assert path.read_text().startswith("# Results")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heldout.cli.shared import Name, command, console, finish, shown
+from heldout.cli.shared import Name, command, console, finish, note_missing, shown
+from heldout.escape import visible
 
 if TYPE_CHECKING:
     from heldout.blend.decision import Decision
@@ -61,13 +62,18 @@ def blend(
         if member.weight is not None:
             print(f"  {member.weight:.3f}  {member.name}")
     if decision.thresholds:
-        cuts = ", ".join(f"{label} {level / 255:.2f}" for label, level in decision.thresholds.items())
+        cuts = ", ".join(f"{visible(label)} {level / 255:.2f}" for label, level in decision.thresholds.items())
         print(f"  thresholds: {cuts}")
     _print_stages(decision)
     score = decision.score
     print(f"{decision.metric} in-sample {_number(score.in_sample)}, tuned and scored on the same cases")
-    interval = f"[{_number(score.low)}, {_number(score.high)}]"
-    print(f"{decision.metric} cross-fitted {_number(score.cross_fitted)} {interval}: this one ranks")
+    if score.cross_fitted is None:
+        one = len(decision.folds) < 2
+        why = f"fold {decision.folds[0]} alone is finished" if one else "it is undefined on the cases of a fold"
+        print(f"{decision.metric} cross-fitted is not known, as {why}: this blend is not ranked")
+        print("  finish two folds or more of every member, and blend again under a new name")
+    else:
+        print(f"{decision.metric} cross-fitted {_interval(score.cross_fitted, score.low, score.high)}: this one ranks")
     finish(decision.folder / "decision.json", f"freeze {name}")
 
 
@@ -101,14 +107,21 @@ def _print_stages(decision: Decision) -> None:
 
 def _print_baselines(decision: Decision) -> None:
     """Tuned weights beside what is simpler; all with tuned thresholds."""
+    from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"{decision.metric} of {decision.name}", title_justify="left")
-    table.add_column("weights")
-    table.add_column("in-sample", justify="right")
-    table.add_column("cross-fitted", justify="right")
-    for what, row in decision.search.baselines.items():
-        table.add_row(what, _number(row.in_sample), _number(row.cross_fitted))
+    rows = decision.search.baselines
+    known = any(row.cross_fitted is not None for row in rows.values())
+    title = Text(visible(f"{decision.metric} of {decision.name}"))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left")
+    table.add_column("weights", overflow="fold")
+    for what in ("in-sample", "cross-fitted")[: 1 + known]:
+        table.add_column(what, justify="right", no_wrap=True)
+    for name, row in rows.items():
+        table.add_row(
+            Text(visible(name)), *(_number(value) for value in (row.in_sample, row.cross_fitted)[: 1 + known])
+        )
     console().print(table)
 
 
@@ -134,9 +147,11 @@ def evaluate(
     from heldout.files import home
 
     session = Session()
-    result = test(load_decision(name, session), reason, session)
-    interval = f"[{_number(result.low)}, {_number(result.high)}]"
-    print(f"{name}: test {result.metric} {_number(result.score)} {interval} on the locked part")
+    decision = load_decision(name, session)
+    note_missing(decision)
+    result = test(decision, reason, session)
+    shown_score = _interval(result.score, result.low, result.high)
+    print(f"{name}: test {result.metric} {shown_score} on the locked part")
     print(f"evaluation {result.decision_evals} of this decision, {result.dataset_evals} on this test part in all")
     finish(
         f"{shown(result.path)}, and the evaluation in {shown(home() / 'working' / 'ledger.jsonl')}", f"submit {name}"
@@ -149,7 +164,9 @@ def submit(name: Name) -> None:
     from heldout.blend.verify import open_decision
     from heldout.deliver.submission.write import submit as write
 
-    finish(write(open_decision(name)), "leaderboard")
+    opened = open_decision(name)
+    note_missing(opened.decision)
+    finish(write(opened), "leaderboard")
 
 
 @command("python run.py predict frac1 --input new_patients --output predicted")
@@ -182,6 +199,7 @@ def predict(
         opened = OpenDecision(open_bundle(Path(name).resolve()).decision)
     else:
         opened = open_decision(name)
+        note_missing(opened.decision)
     outcome = predict_folder(opened, folder, output, skip_bad=skip_bad, force=force, uncertainty=uncertainty)
     print(", ".join(f"{count} {status}" for status, count in outcome.counts.items()))
     masks = f" and {outcome.masks} masks" if outcome.masks else ""
@@ -203,3 +221,12 @@ def overlay(
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None or value != value else f"{value:.4f}"
+
+
+def _interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A score with its interval, or why there is none."""
+    if _number(value) == "undefined":
+        return "undefined (it needs cases with and without the class)"
+    if "undefined" in (_number(low), _number(high)):
+        return f"{_number(value)} (too few patients for an interval)"
+    return f"{_number(value)} [{_number(low)}, {_number(high)}]"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heldout.cli.shared import Name, command, finish, shown
+from heldout.cli.shared import Name, command, finish, note_missing, shown
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def kernel(
     from heldout.deliver.kernel.rsna2025.server import is_served
 
     opened = open_decision(name)
+    note_missing(opened.decision)
     if mode == "auto":
         mode = "server" if is_served(opened.config) else "batch"
     if fit_hours is not None and cases is not None:

@@ -149,11 +149,13 @@ def uncertainty(
     found = assess(experiment, passes, limit)
     record, chart = found.record, write_risk_coverage(found)
     table = Table(title=f"{record.cases} held-out cases, {record.wrong} wrong", title_justify="left")
-    for column in ("from", "measure", "AUROC of finding errors", "AURC"):
-        table.add_column(column, justify="left" if column in ("from", "measure") else "right")
+    for column in ("from", "measure", "cases", "number", "wrong", "AUROC of finding errors", "AURC"):
+        table.add_column(column, justify="left" if column in ("from", "measure", "cases") else "right")
     for row in record.rows:
         auroc = "undefined" if row.auroc is None else f"{row.auroc:.3f}"
-        table.add_row(METHODS[row.method], row.measure, auroc, f"{row.aurc:.4f}")
+        table.add_row(
+            METHODS[row.method], row.measure, row.stratum, str(row.cases), str(row.wrong), auroc, f"{row.aurc:.4f}"
+        )
     console().print(table)
     print(f"AURC of a random ranking {record.mean_risk:.4f}, of an oracle {record.oracle_aurc:.4f}")
     finish(f"{shown(found.folder)}/ (cases.csv, summary.json, {chart.name})", f"explain {experiment}")

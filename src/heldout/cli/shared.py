@@ -18,6 +18,7 @@ from heldout.errors import UserError, note
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from heldout.blend.decision import Decision
     from heldout.tasks import Task
 
 Experiment = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="exp042, exp042@quick or exp042+lr=0.001")]
@@ -123,3 +124,14 @@ def finish(wrote: Path | str, next_command: str | None = None) -> None:
 def print_json(value: Any) -> None:
     """Print a value as JSON, and nothing else."""
     print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def note_missing(decision: Decision) -> None:
+    """Note on the standard error which fits a decision goes without."""
+    from heldout.evaluate.lineage import lacking, stored_plan
+
+    missing, sentences = lacking(decision, stored_plan)
+    if missing:
+        runs = " and ".join(dict.fromkeys(member.spec for member in decision.members))
+        again = ", then blend again" if decision.is_blend else ""
+        note(f"{decision.name} predicts {'; '.join(sentences)}: to finish them, train {runs}{again}")

@@ -6,9 +6,6 @@ Only small JSON files are read where the scores are known from an earlier call, 
 from __future__ import annotations
 
 import difflib
-import re
-from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +13,7 @@ from heldout import files
 from heldout.config import load
 from heldout.config.legacy import today_spec
 from heldout.errors import UserError
-from heldout.evaluate.lineage import lineage_of, missing_text, plan_of
+from heldout.evaluate.lineage import lacking, lineage_of, missing_text, plan_of
 from heldout.evaluate.public_scores import add_public_scores
 from heldout.evaluate.row import Row, order
 from heldout.evaluate.scores import ScoreCache, best_alone, seeds_of_every_fold, spread
@@ -171,6 +168,7 @@ def _run(info: RunInfo, cache: ScoreCache) -> Row:
     seeds = {record.seed for record in records}
     row.fold_spread = spread(row.fold_scores) if len(seeds_of_every_fold(records)) == len(seeds) else None
     row.seed_spread = spread(row.seed_scores)
+    _explain_pooled(row)
     return row
 
 
@@ -208,24 +206,9 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
         identity=decision.identity,
         seconds=sum(seconds.get(fit, 0.0) for fit in fits),
     )
-    lacking: list[str] = []
-    without: dict[str, list[str]] = defaultdict(list)
-    for member in decision.members:  # as blended then: what its members finished since is not in it
-        spec = today_spec(member.spec)
-        plan = runs[spec].plan if spec in runs else None
-        if plan is None:
-            lacking.append(f"the run folder of {spec} is gone or damaged")
-            continue
-        if chosen := re.findall(r"/seed(\d+)", member.name):
-            plan = replace(plan, seeds=tuple(int(seed) for seed in chosen))
-        missing = plan.missing({(fit.seed, fit.fold) for fit in member.folders})
-        row.missing += [fit for fit in missing if fit not in row.missing]
-        if missing:
-            without[missing_text(plan, missing)].append(member.name)
-    for text, names in without.items():
-        every = len(names) > 1 and len(names) == len(decision.members)
-        lacking.append(f"blended without {text} of {'any member' if every else ', '.join(names)}")
-    row.complete, row.note = not lacking, "; ".join(lacking)
+    row.missing, sentences = lacking(decision, lambda spec: runs[spec].plan if spec in runs else None)
+    row.complete = not sentences
+    row.note = "; ".join(f"blended {one}" if one.startswith("without") else one for one in sentences)
     try:
         found = cache.of_blend(decision)
     except UserError as error:
@@ -235,7 +218,21 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
     if best := best_alone(decision, row.higher_is_better):
         row.title += f"; {best[0]} alone reaches {best[1]:.4f}"
     row.fold_spread = spread(row.fold_scores)
+    _explain_pooled(row)
     return row
+
+
+def _explain_pooled(row: Row) -> None:
+    """Say why a score lies beyond those of its folds, where it does."""
+    folds = [value for value in row.fold_scores.values() if value is not None]
+    if row.score is None or len(folds) < 2 or min(folds) - 1e-9 <= row.score <= max(folds) + 1e-9:
+        return
+    why = (
+        f"the score of all cases together, {row.score:.4f}, lies outside those of the folds ({min(folds):.3f} to "
+        f"{max(folds):.3f}): outputs of different folds' networks are not on one scale; compare the folds, or blend "
+        "again with --calibrate auto"
+    )
+    row.note = "; ".join(filter(None, [row.note, why]))
 
 
 def _submission(name: str) -> str | None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from heldout.config import BaseConfig, difference, load
+from heldout.config.legacy import today_spec
+from heldout.errors import UserError
 from heldout.evaluate.row import Plan
 from heldout.train.record import Settings
-from heldout.train.runs import RunInfo
+from heldout.train.runs import RunInfo, read_info, run_folder
+
+if TYPE_CHECKING:
+    from heldout.blend.decision import Decision
 
 
 def plan_of(info: RunInfo) -> Plan:
@@ -84,3 +93,41 @@ def _compact(line: str) -> str:
     key, _, values = line.partition(": ")
     new = values.rpartition(" -> ")[2]
     return f"{key.removeprefix('hooks.')}()" if key.startswith("hooks.") else f"{key} = {new}"
+
+
+def lacking(decision: Decision, plan_for: Callable[[str], Plan | None]) -> tuple[list[tuple[int, int]], list[str]]:
+    """What the members of a decision lacked when it was made: seed and fold of each fit, and sentences on them.
+
+    Args:
+        decision: A blend, or a run's plain mean.
+        plan_for: The plan of a run by its name, None where its folder is gone or damaged.
+    """
+    found: list[tuple[int, int]] = []
+    gone: list[str] = []
+    without: dict[str, list[str]] = defaultdict(list)
+    for member in decision.members:  # as blended then: what its members finished since is not in it
+        spec = today_spec(member.spec)
+        plan = plan_for(spec)
+        if plan is None:
+            gone.append(f"the run folder of {spec} is gone or damaged")
+            continue
+        if chosen := re.findall(r"/seed(\d+)", member.name):
+            plan = replace(plan, seeds=tuple(int(seed) for seed in chosen))
+        missing = plan.missing({(fit.seed, fit.fold) for fit in member.folders})
+        found += [fit for fit in missing if fit not in found]
+        if missing:
+            without[missing_text(plan, missing)].append(member.name)
+    sentences = []
+    for text, names in without.items():
+        every = len(names) > 1 and len(names) == len(decision.members)
+        sentences.append(f"without {text} of {'any member' if every else ', '.join(names)}")
+    return found, [*gone, *sentences]
+
+
+def stored_plan(spec: str) -> Plan | None:
+    """The plan of a run by its name; None where its folder is gone or damaged."""
+    try:
+        info = read_info(run_folder(spec))
+    except UserError:
+        return None
+    return None if info is None else plan_of(info)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 METHODS = {"dropout": "dropout left on", "flips": "flips at test time", "seeds": "networks of several seeds"}
 MEASURES = ("entropy", "aleatoric", "epistemic")
+ALL, WITH, WITHOUT = "all cases", "with a class", "without"
 WRONG_BELOW = 0.5  # Dice of a mask that counts as wrong
 
 
@@ -36,12 +37,20 @@ class MeasureRow(Record):
     Attributes:
         method: One of :data:`METHODS`.
         measure: One of :data:`MEASURES`.
-        auroc: AUROC of finding the wrong cases; None where it is undefined.
+        stratum: :data:`ALL` cases, or those that hold a class, or those that hold none.
+        cases, wrong: Cases of the stratum, and of those predicted wrongly.
+        auroc: AUROC of finding the wrong cases; of several labels a case, the chance that of two cases the one with
+            more wrong labels is less certain. None where it is undefined.
         aurc: Area under the risk-coverage curve.
     """
 
+    optional = frozenset({"stratum", "cases", "wrong"})
+
     method: str
     measure: str
+    stratum: str = "all cases"
+    cases: int = 0
+    wrong: int = 0
     auroc: float | None
     aurc: float
 
@@ -87,10 +96,11 @@ def assess(name: str, passes: int = 20, limit: int | None = None) -> Assessment:
     """Measure the uncertainty of out-of-fold networks on the cases they held out.
 
     Dropout and flips are measured on the first seed's network of each fold, ``seeds`` on all its networks. The
-    predictions whose errors are to be found are the stored ones. The loss of a classification is 1
-    where its predicted label at one half (of exclusive classes, the most probable one) is wrong; that of a
-    segmentation is 1 - Dice over all classes together, and it is wrong where Dice is below 0.5. The Dice of an empty
-    mask is 1 where nothing is labeled.
+    predictions whose errors are to be found are the stored ones. The loss of a classification is the
+    share of its labels that are predicted wrongly at one half (of exclusive classes, 1 where the most probable one is
+    wrong); that of a segmentation is 1 - Dice over all classes together, and it is wrong where Dice is below 0.5. The
+    Dice of an empty mask is 1 where nothing is labeled. Cases with and without a class are told apart too: empty
+    cases err in another way, and together they show how well uncertainty tells these two kinds apart.
 
     Args:
         name: Spec of a run with finished folds.
@@ -199,23 +209,45 @@ def _samples(member: Member, models: Sequence[nn.Module], case: Case, passes: in
 def _of_case(samples: np.ndarray, exclusive: bool) -> Uncertainty:
     segmentation = samples.ndim > 2
     maps = decompose(list(samples), exclusive=exclusive, background=segmentation)
-    return region_means(maps, (samples.mean(0) >= 0.5).any(0)) if segmentation else maps
+    if not segmentation:
+        return maps
+    mean = samples.mean(0)
+    whole = exclusive and len(mean) > 1
+    return region_means(maps, mean.max(0) > 1 - mean.sum(0) if whole else (mean >= 0.5).any(0))
 
 
 def _errors(run: HeldOut) -> pd.DataFrame:
-    """case_id, loss and wrong of the stored out-of-fold predictions."""
+    """case_id, loss, wrong, what counts as the error, and stratum of the stored out-of-fold predictions."""
     scores = run.case_scores
-    loss = 1 - scores["dice"] if run.segments else scores["wrong"].astype(float)
-    wrong = scores["dice"] < WRONG_BELOW if run.segments else scores["wrong"]
-    return pd.DataFrame({"case_id": scores["case_id"], "loss": loss, "wrong": wrong})
+    if run.segments:
+        loss, wrong = 1 - scores["dice"], scores["dice"] < WRONG_BELOW
+        holds, error = scores["n_true"] > 0, wrong
+    else:
+        mistakes = run.columns.truth != run.columns.predicted
+        exclusive = run.columns.exclusive
+        loss = scores["wrong"].astype(float) if exclusive else pd.Series(mistakes.mean(1), scores.index)
+        wrong, holds, error = scores["wrong"], scores["labeled"], loss
+    stratum = np.where(holds, WITH, WITHOUT)
+    values = {"loss": loss, "wrong": wrong, "error": error, "stratum": stratum}
+    return pd.DataFrame({"case_id": scores["case_id"], **values})
 
 
 def _summary(table: pd.DataFrame) -> list[MeasureRow]:
     found = []
-    for method, rows in table.groupby("method", sort=False):
-        for measure in MEASURES:
-            auroc = error_auroc(rows[measure].to_numpy(), rows["wrong"].to_numpy(bool))
-            area = aurc(rows[measure].to_numpy(), rows["loss"].to_numpy())
-            known = None if np.isnan(auroc) else auroc
-            found.append(MeasureRow(method=str(method), measure=measure, auroc=known, aurc=area))
+    for method, whole in table.groupby("method", sort=False):
+        strata = {ALL: whole, **{str(name): rows for name, rows in whole.groupby("stratum")}}
+        for stratum, rows in strata.items() if len(strata) > 2 else [(ALL, whole)]:
+            for measure in MEASURES:
+                auroc = error_auroc(rows[measure].to_numpy(), rows["error"].to_numpy())
+                found.append(
+                    MeasureRow(
+                        method=str(method),
+                        measure=measure,
+                        stratum=stratum,
+                        cases=len(rows),
+                        wrong=int(rows["wrong"].sum()),
+                        auroc=None if np.isnan(auroc) else auroc,
+                        aurc=aurc(rows[measure].to_numpy(), rows["loss"].to_numpy()),
+                    )
+                )
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -86,14 +88,25 @@ def _surprise(values: np.ndarray) -> np.ndarray:
     return np.where(values > _SMALLEST, -inside * np.log(inside), 0)
 
 
-def error_auroc(uncertainty: np.ndarray, wrong: np.ndarray) -> float:
-    """The chance that a wrongly answered case is less certain than a rightly answered one; nan without either.
+def error_auroc(uncertainty: np.ndarray, loss: np.ndarray) -> float:
+    """The chance that of two cases with unequal losses the worse one is less certain; nan without such a pair.
+
+    With losses of 0 and 1 this is the AUROC of finding the wrong cases; with more it is Harrell's concordance index
+    (Harrell et al. 1982).
 
     Args:
         uncertainty: (n,) float.
-        wrong: (n,) bool.
+        loss: (n,) bool, or few distinct numbers, such as counts of wrong labels.
     """
-    return float(roc_auc(np.asarray(wrong, bool), np.asarray(uncertainty, float), np.ones((1, len(wrong))))[0])
+    uncertainty, loss = np.asarray(uncertainty, float), np.asarray(loss, float)
+    concordant = pairs = 0.0
+    for low, high in itertools.combinations(np.unique(loss), 2):
+        chosen = (loss == low) | (loss == high)
+        worse = loss[chosen] == high
+        count = float(worse.sum() * (~worse).sum())
+        concordant += count * roc_auc(worse, uncertainty[chosen], np.ones((1, len(worse))))[0]
+        pairs += count
+    return concordant / pairs if pairs else math.nan
 
 
 def risk_coverage(uncertainty: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout import files
-from heldout.evaluate.uncertainty import METHODS, Assessment
+from heldout.evaluate.uncertainty import ALL, METHODS, Assessment
 from heldout.metrics.uncertainty import risk_coverage
 from heldout.report.svg import Line, line_chart, standalone
 
@@ -71,7 +71,9 @@ def write_risk_coverage(found: Assessment) -> Path:
     """Draw risk-coverage curves of every method's entropy, beside the oracle, as ``risk_coverage.svg``."""
     lines = []
     for k, (method, rows) in enumerate(found.table.groupby("method", sort=False)):
-        area = next(row.aurc for row in found.record.rows if (row.method, row.measure) == (method, "entropy"))
+        area = next(
+            row.aurc for row in found.record.rows if (row.method, row.measure, row.stratum) == (method, "entropy", ALL)
+        )
         curve = risk_coverage(rows["entropy"].to_numpy(), rows["loss"].to_numpy())
         lines.append(Line(f"{METHODS[str(method)]}: AURC {area:.3f}", list(zip(*curve, strict=True)), k))
     loss = found.table.drop_duplicates("case_id")["loss"].to_numpy()

@@ -15,17 +15,18 @@ from heldout.escape import Markdown, markdown
 from heldout.evaluate.ablation import Entry, Measure, ablations
 from heldout.evaluate.held_out import AT_HALF
 from heldout.evaluate.row import Row
-from heldout.evaluate.uncertainty import MEASURES, METHODS, read_uncertainty
+from heldout.evaluate.uncertainty import ALL, MEASURES, METHODS, WITH, WITHOUT, read_uncertainty
 from heldout.report.baselines import comparisons
 from heldout.report.format import BEST_CHECKPOINT, asterisk, bounds, cases_text, duration, number, seeds_text, signed
 from heldout.report.format import test_evals_text as evals_text
 from heldout.report.templates import render
 
+_HEAD = "# Results\n\nWritten by `python run.py results`"
 FEW = 20  # patients: intervals of fewer rest on too little
 _COLUMNS = ("experiment", "change of the parent", "score", "at ½", "gain over the parent", "trained")
 _UNCERTAINTY = (
-    *("run", "from", "AUROC total", "aleatoric", "epistemic", "AURC total", "random ranking", "oracle", "cases"),
-    "wrong",
+    *("run", "from", "AUROC total", "aleatoric", "epistemic", "total, with a class", "total, without"),
+    *("AURC total", "random ranking", "oracle", "cases", "wrong"),
 )
 
 
@@ -62,6 +63,11 @@ def write_results(rows: list[Row], *, force: bool = False) -> tuple[Path, list[s
     if not rows:
         raise UserError(f"{files.home() / 'working'} holds no finished run: train first, `python run.py exp001`")
     path = files.home() / "RESULTS.md"
+    if not force and path.is_file() and not path.read_text(encoding="utf-8", errors="replace").startswith(_HEAD):
+        raise UserError(
+            f"{path} was not written by this command, so it was left as it is: move it away, or overwrite it with "
+            "`python run.py results --force`"
+        )
     lost = [] if force else _lost(path, rows)
     if lost:
         some = f"{', '.join(lost[:3])}{', …' if len(lost) > 3 else ''}"
@@ -226,7 +232,8 @@ def _uncertainty(row: Row) -> list[list[str]]:
     whole = [number(found.mean_risk), number(found.oracle_aurc), str(found.cases), str(found.wrong)]
     lines = []
     for method in dict.fromkeys(one.method for one in found.rows):
-        of = {one.measure: one for one in found.rows if one.method == method}
-        aurocs = (number(of[measure].auroc) for measure in MEASURES)
-        lines.append([row.name, METHODS[method], *aurocs, number(of["entropy"].aurc), *whole])
+        rows = {(one.stratum, one.measure): one for one in found.rows if one.method == method}
+        aurocs = [number(rows[ALL, measure].auroc) for measure in MEASURES]
+        strata = [number(rows[name, "entropy"].auroc) if (name, "entropy") in rows else "-" for name in (WITH, WITHOUT)]
+        lines.append([row.name, METHODS[method], *aurocs, *strata, number(rows[ALL, "entropy"].aurc), *whole])
     return lines

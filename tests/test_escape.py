@@ -1,0 +1,74 @@
+"""Text that data bring is shown and stored as text: no control character, no formula, no markup."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from heldout.cli import run
+from heldout.deliver.predict_folder import write_table
+from heldout.errors import note
+from heldout.escape import markdown, spreadsheet, visible
+from heldout.report.card import _render
+
+ESCAPE = "\x1b[2J\x1b[1;31mgone\u202e"
+FORMULA = "=cmd|' /C calc'!A0"
+HTML = '<img src=x onerror="alert(1)"><script>alert(1)</script>'
+
+
+@pytest.mark.parametrize("text", [FORMULA, "+1+1", "@SUM(A1)", "-cmd", " =1", "\t=1"])
+def test_formulas_begin_with_an_apostrophe(text):
+    assert spreadsheet(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["-0.5", "-.5", "1e-5", "case=1", "a+b", "", "IMG-1"])
+def test_numbers_and_plain_names_stay(text):
+    assert spreadsheet(text) == text
+
+
+def test_a_terminal_and_markdown_get_no_control_characters():
+    for shown in (visible(ESCAPE), markdown(ESCAPE)):
+        assert "\x1b" not in shown
+        assert "\u202e" not in shown
+        assert "gone" in shown
+
+
+def test_a_table_of_predictions_holds_no_formula(tmp_path):
+    rows = {"a": {"name": f"{FORMULA}.png"}, "b": {"name": "b.png"}}
+    notes = {"a": ("salvaged", f"{FORMULA} is truncated"), "b": ("ok", "")}
+    write_table(tmp_path / "predictions.csv", rows, {"a": [0.25], "b": [0.5]}, notes, ("tumor",))
+    with open(tmp_path / "predictions.csv", newline="") as handle:
+        lines = list(csv.reader(handle))
+    assert [line[0] for line in lines[1:]] == [f"'{FORMULA}.png", "b.png"]
+    assert lines[1][3].startswith("'=")
+    assert lines[1][1] == "0.250000"
+
+
+def test_messages_do_not_control_the_terminal(home, finish, capsys):
+    spec = finish(seeds=(0,))
+    capsys.readouterr()
+    assert run(["overlay", spec, "--case", ESCAPE]) == 2
+    note(f"a case is called {ESCAPE}")
+    said = capsys.readouterr().err
+    assert "\x1b" not in said
+    assert "\\x1b[2J" in said
+
+
+def test_a_card_shows_names_and_titles_literally():
+    shared = {"spec <b>": HTML, "list": [HTML], "dict": {HTML: HTML}}
+    one = {"value": 0.5, "low": 0.4, "high": 0.6}
+    facts = {
+        **{"name": HTML, "title": HTML, "metric": HTML, "intended_use": "research", "limits": [HTML]},
+        **dict.fromkeys(("input", "output", "model", "training", "calibration"), shared),
+        "task": {"kind": "classification", "dimensions": 2, "classes": [HTML]},
+        "data": {"dataset": HTML, "scored_cases": 1, "scored_patients": 1, HTML: 1},
+        **{"metrics": {"roc_auc": one}, "by_class": {HTML: 0.5}, "by_fold": {"0": 0.5}},
+        "test": {"metrics": {}, "said": HTML},
+        "hashes": {"identity": "0", "weights": {HTML: "0"}},
+    }
+    body = _render(facts).split("---\n", 2)[2]
+    assert "<script" not in body
+    assert "<img" not in body
+    assert "<b>" not in body
+    assert body.count("&lt;script>") >= 10
