@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heldout.blend.distinct import distinct_voxels
-from heldout.blend.histogram import join, presence_of_levels
+from heldout.blend.histogram import join
 from heldout.blend.objective import LabelObjective, MaskObjective, Settings
+from heldout.blend.presence import presence_of_levels
 from heldout.blend.values import blend_maps, blend_scores, to_thousandths
 from heldout.errors import UserError
 from heldout.metrics import count_errors, score

@@ -5,6 +5,8 @@ The archives hold runs, datasets and submissions as an early version left them; 
 
 from __future__ import annotations
 
+import re
+import sys
 import tarfile
 from pathlib import Path
 
@@ -18,8 +20,10 @@ from heldout.blend.freeze import freeze
 from heldout.blend.verify import open_decision, verify
 from heldout.deliver.submission.write import submit
 from heldout.evaluate.collect import find_row
+from heldout.files import REPOSITORY
 
 ARCHIVES = Path(__file__).parent / "sealed_before"
+PACKAGE = REPOSITORY / "src" / "heldout"
 STEP = 1 / 255  # a map may differ by rounding where another processor adds in another order
 
 
@@ -42,6 +46,25 @@ def test_it_is_what_was_validated_and_submits_the_same(sealed, home):
     assert list(fresh.index) == list(stored.index)
     assert list(fresh.columns) == list(stored.columns)
     np.testing.assert_allclose(fresh, stored, atol=1e-5 if sealed == "labels" else STEP)
+
+
+def test_its_way_to_a_submission_is_the_one_in_the_plan_of_the_code(sealed):
+    opened, entered = open_decision(sealed), set()
+
+    def follow(frame, event, _):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.is_relative_to(PACKAGE) and frame.f_code.co_name != "<module>":
+            entered.add(path.relative_to(PACKAGE).as_posix())
+
+    sys.setprofile(follow)
+    try:
+        submit(opened)
+    finally:
+        sys.setprofile(None)
+    entered = {path for path in entered if path.startswith(("blend/", "deliver/"))}
+    steps = (REPOSITORY / "docs" / "house.md").read_text().partition("to a submission")[2].partition("## Rules")[0]
+    assert entered <= {path for path in re.findall(r"`([\w/]+\.py)`", steps) if path != "blend/verify.py"}
+    assert len(entered) <= 12
 
 
 def test_it_is_on_the_leaderboard_with_its_score(sealed, home):

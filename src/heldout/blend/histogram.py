@@ -13,7 +13,6 @@ import numpy as np
 
 from heldout.blend.values import LEVELS, blend_maps
 from heldout.predict.prediction import to_mask
-from heldout.tasks.presence import PRESENCE_LEAST, PRESENCE_SHARE
 
 _BLOCK = 1 << 16  # rows blended at once: temporary arrays stay at a few megabytes, however many cases there are
 
@@ -157,23 +156,3 @@ def join(cases: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> JointHis
     values, voxels, sizes = zip(*cases, strict=True)
     starts = np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
     return JointHistogram(np.concatenate(values, -1), np.concatenate(voxels), starts)
-
-
-def presence_of_levels(levels: np.ndarray) -> np.ndarray:
-    """Presence scores from numbers of voxels at each probability: equal to those of the maps.
-
-    Args:
-        levels: (..., 256) float64.
-
-    Returns:
-        (...) float32 in 0 ... 1, as :func:`heldout.predict.prediction.presence` of a map.
-    """
-    wanted = presence_voxels(levels.sum(-1, keepdims=True))
-    from_top = np.minimum(np.flip(levels, -1).cumsum(-1), wanted)
-    total = np.diff(from_top, axis=-1, prepend=0.0) @ np.arange(LEVELS - 1, -1, -1.0)
-    return (total / (wanted[..., 0] * 255)).astype(np.float32)
-
-
-def presence_voxels(size: np.ndarray) -> np.ndarray:
-    """How many of the most probable voxels a presence score is the mean of, for maps of (...) voxels."""
-    return np.minimum(np.maximum(PRESENCE_LEAST, np.rint(PRESENCE_SHARE * size)), size)

@@ -10,7 +10,8 @@ from typing import Protocol, Self
 import numpy as np
 import pandas as pd
 
-from heldout.blend.histogram import JointHistogram, presence_of_levels
+from heldout.blend.histogram import JointHistogram
+from heldout.blend.presence import presence_of_levels
 from heldout.blend.records import Settings
 from heldout.blend.trial import LabelTrial, PresenceTrial, ThresholdTrial
 from heldout.blend.values import LEVELS, blend_scores, predicted_labels

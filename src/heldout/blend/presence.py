@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from heldout.blend.histogram import presence_of_levels
 from heldout.blend.values import LEVELS, blend_scores
 from heldout.predict.prediction import HALF
+from heldout.tasks.presence import PRESENCE_LEAST, PRESENCE_SHARE
 
 
 def levels_of_map(map_: np.ndarray) -> np.ndarray:
@@ -53,3 +53,23 @@ def fuse(of_map: np.ndarray, of_labels: np.ndarray, shares: Sequence[int]) -> np
         (..., K) float64 in 0 ... 1.
     """
     return blend_scores([*of_map, *of_labels], shares)
+
+
+def presence_of_levels(levels: np.ndarray) -> np.ndarray:
+    """Presence scores from numbers of voxels at each probability: equal to those of the maps.
+
+    Args:
+        levels: (..., 256) float64.
+
+    Returns:
+        (...) float32 in 0 ... 1, as :func:`heldout.predict.prediction.presence` of a map.
+    """
+    wanted = presence_voxels(levels.sum(-1, keepdims=True))
+    from_top = np.minimum(np.flip(levels, -1).cumsum(-1), wanted)
+    total = np.diff(from_top, axis=-1, prepend=0.0) @ np.arange(LEVELS - 1, -1, -1.0)
+    return (total / (wanted[..., 0] * 255)).astype(np.float32)
+
+
+def presence_voxels(size: np.ndarray) -> np.ndarray:
+    """How many of the most probable voxels a presence score is the mean of, for maps of (...) voxels."""
+    return np.minimum(np.maximum(PRESENCE_LEAST, np.rint(PRESENCE_SHARE * size)), size)

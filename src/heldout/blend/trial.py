@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from heldout.blend.histogram import JointHistogram, errors_of, presence_of_levels, presence_voxels
+from heldout.blend.histogram import JointHistogram, errors_of
+from heldout.blend.presence import presence_of_levels, presence_voxels
 from heldout.blend.values import LEVELS, blend_maps
 from heldout.metrics.ranking import divide
 from heldout.metrics.registry import Metric
