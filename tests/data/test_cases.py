@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from heldout.config import BaseConfig
 from heldout.data import cases as room
 from heldout.errors import UserError
 from tests.data import toy
@@ -232,3 +233,23 @@ def test_the_report_is_json_and_counts_every_case(dataset):
 def test_no_source_is_a_clear_complaint(raw):
     with pytest.raises(UserError, match="set source"):
         room.open_dataset(toy.toy_config(source=""))
+
+
+def test_volumes_without_a_spatial_unit_are_noted(tmp_path, monkeypatch):
+    import nibabel
+
+    monkeypatch.setenv("HELDOUT_DATA", str(tmp_path / "raw"))
+    monkeypatch.setenv("HELDOUT_HOME", str(tmp_path / "home"))
+    (tmp_path / "raw/units").mkdir(parents=True)
+    lines = ["id,path,sick"]
+    for number in range(8):
+        volume = nibabel.Nifti1Image(np.random.default_rng(number).random((9, 8, 7)).astype(np.float32), np.eye(4))
+        volume.header["xyzt_units"] = 0 if number > 4 else 2
+        nibabel.save(volume, tmp_path / f"raw/units/{number}.nii")
+        lines.append(f"c{number},{number}.nii,{number % 2}")
+    (tmp_path / "raw/units/cases.csv").write_text("\n".join(lines))
+    config = BaseConfig(dataset="units", source="table", source_options={"dimensions": 3}, fold_count=2)
+    report = room.leak_report(room.index_dataset(config, progress=False))
+    assert report["found"] == [
+        "3 of 8 cases, such as c5: the header states no spatial unit (xyzt_units 0), millimeters are assumed"
+    ]

@@ -178,3 +178,9 @@ def test_classes_of_other_names_are_refused_with_the_line_that_mends_it():
 def test_run_lengths_are_counted_as_the_training_masks_unless_the_experiment_says_otherwise(tmp_path, fields, expected):
     source = source_class("table")(tmp_path, rle="rows", rle_start=0)
     assert run_lengths(Segment2D.create(overrides=fields), source) == expected
+
+
+def test_a_class_called_like_the_id_column_keeps_a_column_of_its_own():
+    texts = {"a": {"id": 0.25, "class": 0.5}, "b": {"id": 0.75, "class": 0.0}}
+    table = laid_out(texts, None, ("id", "class"))
+    assert table.to_dict("list") == {"case_id": ["a", "b"], "id": [0.25, 0.75], "class": [0.5, 0.0]}

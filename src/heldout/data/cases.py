@@ -123,7 +123,17 @@ def _check_and_split(
     train = cases[cases["split"] == "train"]
     if train.empty:
         raise UserError(f"{source.root} holds no labeled case to train on: check the split column of its index")
-    _write(config, source, folder, index, cases, deal_folds(config, source, train), problems + crossing, duplicates)
+    _write(
+        config,
+        source,
+        folder,
+        index,
+        cases,
+        deal_folds(config, source, train),
+        problems + crossing,
+        duplicates,
+        _notes(index, results),
+    )
     entries = {case_id: result.prepared for case_id, result in zip(index["case_id"], results, strict=True) if result}
     return {case_id: entry for case_id in train["case_id"] if (entry := entries[case_id]) is not None}
 
@@ -135,6 +145,15 @@ def deal_folds(config: BaseConfig, source: Source, train: pd.DataFrame) -> pd.Se
         return given_folds(train, given, config.fold_count)
     one_class = source.kind == "classification" and len(source.classes) == 1
     return make_folds(train, config.fold_count, config.fold_seed, needs_negatives=one_class)
+
+
+def _notes(index: pd.DataFrame, results: list[Checked | None]) -> list[str]:
+    """What had to be assumed to read the cases, a line for each assumption."""
+    noted = pd.Series([result.note if result else "" for result in results], index=index["case_id"])
+    return [
+        f"{len(same)} of {len(noted)} cases, such as {same.index[0]}: {note}"
+        for note, same in noted[noted != ""].groupby(noted)
+    ]
 
 
 def _with_results(index: pd.DataFrame, checked: list[Checked]) -> pd.DataFrame:
@@ -180,6 +199,7 @@ def _write(
     folds: pd.Series,
     problems: list[Problem],
     duplicates: Duplicates,
+    notes: list[str],
 ) -> None:
     """Write the tables; ``index.json`` comes last and vouches for the others."""
     for name in ("index.json", RECORD):
@@ -203,7 +223,9 @@ def _write(
     shown = skipped.map(lambda value: spreadsheet(value) if isinstance(value, str) else value)
     files.write_text(folder / "skipped.csv", shown.to_csv(index=False))
     files.write_text(folder / "raw_files.csv", raw.to_csv(index=False))
-    leaks = LeaksRecord(**vars(duplicates), class_counts=counts, caveats=list(source.caveats), found=source.report())
+    leaks = LeaksRecord(
+        **vars(duplicates), class_counts=counts, caveats=list(source.caveats), found=source.report() + notes
+    )
     files.write_json(folder / "leaks.json", leaks.to_json())
     hashes = {name: files.sha256_file(folder / name) for name in ("cases.parquet", "folds.csv", "sealed.parquet")}
     index_record = IndexRecord(

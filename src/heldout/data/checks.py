@@ -37,6 +37,7 @@ class Checked:
         mask_hash: SHA-256 of the mask's pixels, "" without a mask.
         channels: Channels of the image.
         fingerprint: By which near-duplicates are found.
+        note: What had to be assumed to read it; "" for nothing.
         prepared: Manifest entry of the arrays that were written while the case was in memory; None without any.
     """
 
@@ -45,6 +46,7 @@ class Checked:
     mask_hash: str
     channels: int
     fingerprint: Fingerprint
+    note: str = ""
     prepared: PreparedCase | None = None
 
 
@@ -85,7 +87,7 @@ def check_case(source: Source, row: Mapping[str, Any], store: ArrayStore | None 
     if store is not None and row["split"] in ("", "train"):
         with contextlib.suppress(BadFile):  # a sound case that does not fit these settings: training will say so
             entry = store.write({**row, "content_hash": content}, "train", image, mask)
-    return Checked(labels, content, mask_hash, len(image.array), fingerprint(image), entry)
+    return Checked(labels, content, mask_hash, len(image.array), fingerprint(image), image.note, entry)
 
 
 def presence(mask: np.ndarray, classes: int) -> list[float]:

@@ -26,11 +26,13 @@ class Image:
         affine: Voxel indices to RAS+ millimeters (4, 4); None for pictures.
         lost: What a damaged picture lacks: (before, after) pixels of each spatial axis that could not be decoded
             and are not part of ``array``; None for a whole one. ``np.pad(mask, image.lost)`` restores its grid.
+        note: What had to be assumed, for the report on the dataset; "" where everything is stated.
     """
 
     array: np.ndarray
     affine: np.ndarray | None = None
     lost: tuple[tuple[int, int], ...] | None = None
+    note: str = ""
 
     @property
     def full_shape(self) -> tuple[int, ...]:

@@ -44,7 +44,8 @@ def read(path: Path) -> Image:
         if bad:
             raise BadFile(f"{path} holds {bad} NaN or infinite voxels: replace them, or set it aside with --skip-bad")
     array = array.reshape((*array.shape[:3], -1))
-    return Image(np.moveaxis(array, -1, 0), _in_millimeters(path, image.header))
+    note = "" if _unit(image.header) else "the header states no spatial unit (xyzt_units 0), millimeters are assumed"
+    return Image(np.moveaxis(array, -1, 0), _in_millimeters(path, image.header), note=note)
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -145,12 +146,17 @@ def _expected_bytes(path: Path, header: Any) -> int:
 
 def _in_millimeters(path: Path, header: Any) -> np.ndarray:
     """Affine (4, 4) of a header, whatever its spatial unit."""
-    unit = int(header["xyzt_units"]) & 7
+    unit = _unit(header)
     if unit not in _MILLIMETERS:
         raise BadFile(f"{path} has the unknown spatial unit {unit}: set xyzt_units of its header to 2 (mm)")
     affine = np.array(header.get_best_affine(), np.float64)
     affine[:3] *= _MILLIMETERS[unit]
     return affine
+
+
+def _unit(header: Any) -> int:
+    """Code of the spatial unit; 0 where none is stated."""
+    return int(header["xyzt_units"]) & 7
 
 
 def _values(path: Path, image: Any) -> np.ndarray:

@@ -199,7 +199,7 @@ class Source(ABC):
                 raise BadFile(f"{path} covers another region than {paths[0]}: resample one to the other's affine")
         if len(images) == 1:
             return first
-        return Image(np.concatenate([image.array for image in images]), first.affine, first.lost)
+        return Image(np.concatenate([image.array for image in images]), first.affine, first.lost, first.note)
 
     def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
         """Read a case's mask, uint8 (M, *spatial): one label map 0 ... K, or K binary channels where they overlap.

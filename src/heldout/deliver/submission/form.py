@@ -175,7 +175,8 @@ def arrange(
     if sample is None and (kind == "csv" or len(classes) == 1):
         columns = classes if kind == "csv" else ("rle",)
         rows = [[name, *(values[case][label] for label in classes)] for name, case in names.items()]
-        return pd.DataFrame(rows, columns=["id", *columns])
+        key = next(name for name in ("id", "case_id", "case") if name not in columns)
+        return pd.DataFrame(rows, columns=[key, *columns])
     if sample is None:
         rows = [[name, label, values[case][label]] for name, case in names.items() for label in classes]
         return pd.DataFrame(rows, columns=["id", "class", "rle"])
