@@ -202,7 +202,10 @@ def has_class_column(sample: pd.DataFrame) -> bool:
     """Whether each row of the sample is one case and class: id, class, value."""
     if len(sample.columns) != 3:
         return False
-    return bool(sample.iloc[:, 0].duplicated().any()) or not sample.iloc[:, 1].str.fullmatch(r"[\d .eE+-]*").any()
+    return (
+        bool(sample.iloc[:, 0].duplicated().any())
+        or not sample.iloc[:, 1].astype(str).str.fullmatch(r"[\d .eE+-]*").any()
+    )
 
 
 def read_submission(source: IO[str] | str, name: str) -> pd.DataFrame:
@@ -244,9 +247,8 @@ def check(
     """
     if expected is not None and list(table.columns) != list(expected.columns):
         raise UserError(f"{name} has columns {list(table.columns)}, the sample {list(expected.columns)}: {AGAIN}")
-    keys = [column for column in table.columns[:2] if column in ("id", "class")] or [table.columns[0]]
-    if expected is not None:
-        keys = list(expected.columns[: 2 if has_class_column(expected) else 1])
+    form_of = table if expected is None else expected
+    keys = list(form_of.columns[: 2 if has_class_column(form_of) else 1])
     _check_ids(table[keys].astype(str), None if expected is None else expected[keys].astype(str), name)
     ids = table[keys[0]].astype(str)
     for column in [column for column in table.columns if column not in keys]:
