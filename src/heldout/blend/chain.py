@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
@@ -34,7 +34,9 @@ class Evaluation(Record):
         metric: Name of the score.
         predictions_sha256: SHA-256 of the stored predictions.
         reason: Why a further evaluation was needed; None of a first one.
-        decision_evals, dataset_evals: Evaluations of this decision and on this dataset, this one included.
+        decision_evals: Evaluations of this decision, this one included.
+        dataset_evals: Evaluations on any of its cases, this one included.
+        content: Hash of the image of every case, sorted; earlier entries lack it, and count by their dataset's name.
     """
 
     event: Literal["look"] = "look"
@@ -50,6 +52,8 @@ class Evaluation(Record):
     reason: str | None = Field(alias="look_again")
     decision_evals: int = Field(alias="looks_of_decision")
     dataset_evals: int = Field(alias="looks_of_dataset")
+    content: tuple[str, ...] | None = None
+    optional: ClassVar[frozenset[str]] = frozenset({"content"})
 
 
 class EvaluationResult(Record):

@@ -11,7 +11,9 @@ from heldout.blend.decision import blend_folder, read_decision, save_decision
 from heldout.blend.reference import store_reference
 from heldout.blend.session import Session
 from heldout.blend.verify import check_maps, check_parts, refuse_changes, verify
+from heldout.data.cases import check_split
 from heldout.errors import UserError
+from heldout.tasks.loading import load_task
 
 
 def freeze(name: str) -> Path:
@@ -23,7 +25,8 @@ def freeze(name: str) -> Path:
         Path of ``decision.json``.
 
     Raises:
-        UserError: there is no such blend, a part changed, or today's code predicts something else.
+        UserError: there is no such blend, a part changed, its split is not the one that is dealt, or
+            today's code predicts something else.
     """
     if not (blend_folder(name) / "decision.json").exists():
         raise UserError(f"there is no blend {name!r}: make it with `python run.py blend EXPERIMENT... --name {name}`")
@@ -33,7 +36,9 @@ def freeze(name: str) -> Path:
         if decision.seal is not None:
             verify(decision, session)
             return blend_folder(name) / "decision.json"
+        config = load_task(decision.members[0].spec)
         refuse_changes(decision, [*check_parts(decision, session), *check_maps(decision)])
+        check_split(session.dataset(config), config)
         decision = replace(decision, reference=store_reference(decision, session))
         decision = replace(decision, sealed_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         return save_decision(replace(decision, seal=decision.compute_seal()))

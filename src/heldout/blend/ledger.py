@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from heldout.blend.verify import OpenDecision
     from heldout.data.dataset import Dataset
 
+DIGITS = 16  # of a case's hash that the ledger keeps
+
 
 @dataclass(frozen=True)
 class TestResult:
@@ -33,7 +35,7 @@ class TestResult:
         score: Its value on the test part; nan where undefined.
         low, high: 95 % interval over patients.
         decision_evals: Evaluations of this decision, this one included.
-        dataset_evals: Evaluations of any decision on a test part of this dataset, however it was split off.
+        dataset_evals: Evaluations of any decision on this dataset or any case of its test part, under whatever name.
         path: Table of the predictions.
     """
 
@@ -60,6 +62,13 @@ def read_ledger() -> list[LedgerEntry]:
     return [LedgerEntry(one, results.get(one.number)) for one in entries if isinstance(one, Evaluation)]
 
 
+def evaluations_on(entries: Sequence[Evaluation], dataset: str, content: Collection[str] = ()) -> list[Evaluation]:
+    """Evaluations on a dataset, or on any case that one of its evaluations, or ``content``, shares."""
+    named = [one for one in entries if one.dataset == dataset]
+    cases = {*content, *(case for one in named for case in one.content or ())}
+    return [one for one in entries if one in named or not cases.isdisjoint(one.content or ())]
+
+
 def test(
     decision: Decision,
     reason: str | None = None,  # noqa: PT028 - no test of pytest
@@ -75,19 +84,26 @@ def test(
         session: What the command has opened already.
 
     Raises:
-        UserError: the decision is not frozen or changed, was evaluated before, or there is no test part.
+        UserError: the decision is not frozen or changed, was evaluated before, its split is not the one that is
+            dealt, a test case changed, or there is no test part.
     """
     from heldout.blend.verify import verify
+    from heldout.data.cases import check_split
+    from heldout.data.verify import verify_test
     from heldout.metrics import interval
+    from heldout.tasks.loading import load_task
 
     _permit(read_entries(), decision, reason)
     opened = verify(decision, session, maps=True)
     dataset = opened.dataset
     if dataset.part("test").empty:
         raise UserError(f"dataset {decision.dataset} has no test part: set test_fraction above 0 and train again")
+    check_split(dataset, load_task(decision.members[0].spec))
+    verify_test(dataset)
+    content = [digest[:DIGITS] for digest in sorted(dataset.part("test")["content_hash"])]
     with files.lock(decision.folder, "testing"):
         stored = _predict(opened)
-        evaluation = append(lambda entries: _evaluation(entries, decision, stored.sha256, reason))
+        evaluation = append(lambda entries: _evaluation(entries, decision, stored.sha256, content, reason))
         table = _score_table(decision, dataset, stored.table)
         result = interval(decision.metric, table, decision.classes)
         scored = EvaluationResult(
@@ -122,7 +138,9 @@ def _permit(entries: list[Entry], decision: Decision, reason: str | None) -> Non
         )
 
 
-def _evaluation(entries: list[Entry], decision: Decision, predictions: str, reason: str | None) -> Evaluation:
+def _evaluation(
+    entries: list[Entry], decision: Decision, predictions: str, content: Sequence[str], reason: str | None
+) -> Evaluation:
     _permit(entries, decision, reason)
     earlier = [entry for entry in entries if isinstance(entry, Evaluation)]
     return Evaluation(
@@ -137,7 +155,8 @@ def _evaluation(entries: list[Entry], decision: Decision, predictions: str, reas
         predictions_sha256=predictions,
         reason=reason,
         decision_evals=1 + sum(one.decision == decision.identity for one in earlier),
-        dataset_evals=1 + sum(one.dataset == decision.dataset for one in earlier),
+        dataset_evals=1 + len(evaluations_on(earlier, decision.dataset, content)),
+        content=tuple(content),
     )
 
 

@@ -14,12 +14,12 @@ from heldout.data.checks import Checked, Problem, check_cases, first_file, refus
 from heldout.data.dataset import Dataset
 from heldout.data.folds import choose_test, class_table, given_folds, make_folds
 from heldout.data.leaks import Duplicates, find_duplicates, group_ids
-from heldout.data.pack.source import RECORD, packed_source
+from heldout.data.pack.source import RECORD, PackedSource, packed_source
 from heldout.data.prepare import ArrayStore, prepared_folder
 from heldout.data.recipe import Recipe
-from heldout.data.records import IndexRecord, LeaksRecord, PreparedCase
+from heldout.data.records import IndexRecord, LeaksRecord, PreparedCase, read_leaks
 from heldout.data.report import leak_report
-from heldout.data.sealed import open_sealed
+from heldout.data.sealed import open_sealed, read_sealed
 from heldout.data.sources import Source, source_class
 from heldout.data.verify import data_hash, index_hash, load, raw_files
 from heldout.errors import UserError
@@ -188,6 +188,46 @@ def _parts(cases: pd.DataFrame, config: BaseConfig) -> pd.Series:
     locked = choose_test(labeled, config.test_fraction, config.fold_count, config.fold_seed, fixed)
     parts[(parts == "train") & cases["group_id"].isin(locked)] = "test"
     return parts
+
+
+def check_split(dataset: Dataset, config: BaseConfig) -> None:
+    """Derive the parts and folds again from the cases, the seed and the rule: hashes alone can be made anew.
+
+    Raises:
+        UserError: copies or a patient's cases are in two groups, or a case is in another part or fold than it is dealt.
+    """
+    cases, folder = dataset.cases.copy(), dataset.folder
+    again = f"run `folds --rebuild` to make {folder} again, and train again"
+    leaks = read_leaks(folder)
+    group = cases.set_index("case_id")["group_id"]
+    copies = cases.groupby("content_hash")["case_id"].agg(list).tolist()
+    together = [*copies, *leaks.exact, *leaks.near, *cases.groupby("patient_id")["case_id"].agg(list)]
+    for names in together:
+        known = [name for name in names if name in group.index]
+        if group[known].nunique() > 1:
+            raise UserError(
+                f"{folder / 'cases.parquet'} puts {known[0]} and {known[-1]} into two groups, which are of one patient "
+                f"or show the same: {again}"
+            )
+    was = cases["split"].copy()
+    if not isinstance(dataset.source, PackedSource):  # what was unpacked lacks the raw list of cases
+        listed = dataset.source.index().set_index("case_id")
+        cases["split"] = listed["split"].reindex(cases["case_id"]).to_numpy()
+        labels = [f"y_{name}" for name in dataset.classes]
+        truth = read_sealed(folder).set_index("case_id")[labels]
+        tested = (was == "test").to_numpy()
+        cases.loc[tested, labels] = truth.loc[cases.loc[tested, "case_id"]].to_numpy()
+        cases["split"] = _parts(cases, config)
+    train = cases[cases["split"] == "train"]
+    one_class = dataset.source.kind == "classification" and len(dataset.classes) == 1
+    folds = make_folds(train, config.fold_count, config.fold_seed, needs_negatives=one_class)
+    moved = cases["case_id"][(cases["split"] != was).to_numpy()].tolist()
+    moved += [name for name in folds.index if name not in dataset.folds.index or dataset.folds[name] != folds[name]]
+    if moved:
+        raise UserError(
+            f"{folder} does not hold the parts and folds that its cases are dealt by fold_seed = {config.fold_seed}: "
+            f"case {moved[0]} was moved ({len(moved)} in all): {again}"
+        )
 
 
 def _write(

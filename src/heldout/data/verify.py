@@ -111,6 +111,26 @@ def verify_raw(folder: Path, source: Source, cases: pd.DataFrame, indexed: str) 
         files.write_text(folder / "raw_files.csv", _stat_again(source, table).to_csv(index=False))
 
 
+def verify_test(dataset: Dataset) -> None:
+    """Read every case of the test part again, whatever size and time its files have.
+
+    Raises:
+        UserError: a case holds other pixels, another mask or other labels than when it was indexed; names it.
+    """
+    source, known = dataset.source, dataset.cases.set_index("case_id")["content_hash"]
+    if index_hash(source.index()) != read_index(dataset.folder).index_hash:
+        raise UserError(
+            f"{source.root} lists other cases or labels than when it was indexed: {_remedy(dataset.folder)}"
+        )
+    for row in read_sealed(dataset.folder).to_dict("records"):
+        found, labels = check_case(source, row), {name: row[f"y_{name}"] for name in source.classes}
+        if (found.content_hash, found.mask_hash, found.labels) != (known[row["case_id"]], row["mask_hash"], labels):
+            raise UserError(
+                f"{source.root / min(_case_files(source, row))} (test case {row['case_id']}) changed after it was "
+                f"indexed: restore it, or {_remedy(dataset.folder)}"
+            )
+
+
 def _compare(folder: Path, source: Source, row: dict[str, Any], cases: pd.DataFrame, path: str) -> None:
     known = cases.set_index("case_id").loc[row["case_id"]]
     try:

@@ -116,6 +116,9 @@ def _decisions() -> list[Path]:
     return sorted((files.home() / "working" / "blends").glob("*/decision.json"))
 
 
+_SAME = 1e-9  # scores of equal predictions differ by less
+
+
 def _foreign_run(folder: Path, cache: ScoreCache) -> Row | None:
     """The row of a run folder whose files were not checked yet."""
     try:
@@ -215,6 +218,11 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
         row.note = str(error)
         return row
     found.apply(row, without=("score", "low", "high", "identity"))  # these stand in the decision
+    if found.score is not None and row.score is not None and abs(found.score - row.score) > _SAME:
+        row.complete = False
+        row.note = (
+            f"not verified: decision.json says {row.score:.4f}, its cross-fitted predictions score {found.score:.4f}"
+        )
     if best := best_alone(decision, row.higher_is_better):
         row.title += f"; {best[0]} alone reaches {best[1]:.4f}"
     row.fold_spread = spread(row.fold_scores)
@@ -246,11 +254,11 @@ def _add_test_evaluations(rows: list[Row]) -> None:
     working = files.home() / "working"
     if not (working / "ledger.jsonl").exists() and not (working / ".ledger").exists():
         return
-    from heldout.blend.ledger import read_ledger
+    from heldout.blend.ledger import evaluations_on, read_ledger
 
     entries = read_ledger()
     for row in rows:
-        row.dataset_test_evals = sum(entry.evaluation.dataset == row.dataset for entry in entries)
+        row.dataset_test_evals = len(evaluations_on([entry.evaluation for entry in entries], row.dataset))
         named = [entry for entry in entries if today_spec(entry.evaluation.name) == row.name]
         row.test_evals_by_name = len(named)
         mine = [entry for entry in named if entry.evaluation.decision == row.identity]

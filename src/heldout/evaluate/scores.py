@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from heldout.evaluate.row import Row
     from heldout.train.record import RunRecord
 
-_SCHEMA = 10
+_SCHEMA = 11
 CALIBRATED_ERROR = "ece_calibrated"
 _ALSO = {
     "classification": (
@@ -247,13 +247,14 @@ def _calibrated_error(run: HeldOut) -> float:
 
 def _of_blend(decision: Decision) -> Scores:
     from heldout.evaluate.held_out import HeldOut
-    from heldout.metrics import get_metric
+    from heldout.metrics import get_metric, score
 
     blend = HeldOut.of_blend(decision)
     if blend.cross_fitted_table is None:
         return Scores(get_metric(decision.metric).higher_is_better)
     found = score_table(blend.metric, blend.kind, blend.cross_fitted_table, blend.classes)
-    return replace(found, threshold=blend.threshold)
+    value = score(blend.metric, blend.cross_fitted_table, blend.classes)
+    return replace(found, threshold=blend.threshold, score=finite(float(value)))
 
 
 def finite(value: float) -> float | None:

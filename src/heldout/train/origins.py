@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from heldout import files
 from heldout.data.dataset import Dataset
+from heldout.errors import UserError
 from heldout.tasks import Task
 from heldout.tasks.nets.weights import weights_file
 from heldout.train import runs
@@ -60,13 +61,19 @@ def find_encoder_weights(config: Task) -> str | None:
     """SHA-256 of the file ``encoder_weights``, checked; None where the encoder starts at random.
 
     Raises:
-        UserError: there is no such file, it is a run's, or folds of this experiment began from another one.
+        UserError: there is no such file, it holds the weights of a run, or folds of this experiment began from
+            another one.
     """
     name = getattr(config, "encoder_weights", None)  # not every task has an encoder
     if name is None:
         return None
     path = weights_file(name)
     digest = files.sha256_file(path)
+    if (fit := runs.find_weights(digest)) is not None:
+        raise UserError(
+            f"encoder_weights = {name!r} are those of {fit.folder}, which may have seen the patients held out here: "
+            f"name {fit.record.spec} as warm_start, which takes the same fold and seed"
+        )
     made = "started from pretrained weights that have changed since"
     runs.check_made_alike(config.spec, "encoder_weights", digest, made, path)
     return digest

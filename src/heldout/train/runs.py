@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,16 @@ def read_info(folder: Path) -> RunInfo | None:
     """
     fits = tuple(_fits(folder))
     return RunInfo(today_spec(folder.name), folder, read_config(fits[0].folder), fits) if fits else None
+
+
+def find_weights(sha256: str) -> FitRecord | None:
+    """The fit whose weights have a SHA-256; None where there is none. Damaged runs are passed over."""
+    for folder in run_folders():
+        with contextlib.suppress(UserError):
+            for fit in _fits(folder):
+                if fit.record.sha256.weights == sha256:
+                    return fit
+    return None
 
 
 def finished(config: BaseConfig) -> list[tuple[int, int, Path]]:
