@@ -20,9 +20,9 @@ STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Train two experiments, 2 folds x 2 seeds each; every case is predicted while held out", ("exp001", "exp002")),
     ("Tune a blend on those out-of-fold predictions, and score it honestly", ("blend exp001 exp002 --name demo",)),
     ("Seal it: from here on, changed weights, folds or data are refused", ("freeze demo",)),
-    ("Look at the locked test part, once, on record", ("test demo",)),
+    ("Evaluate on the locked test part; the ledger counts it", ("test demo",)),
     ("Write the file a competition asks for", ("submit demo",)),
-    ("See where it errs", ("overlay demo",)),
+    ("Draw its errors", ("overlay demo",)),
     ("Rank everything", ("leaderboard",)),
 )
 
