@@ -128,6 +128,9 @@ def test_a_run_on_another_fold_table_is_refused(runs):
 def test_an_untrained_experiment_is_refused(runs):
     with pytest.raises(UserError, match=r"exp911\+lr=0.5 has no finished fold: train it first"):
         load_member("exp911+lr=0.5")
+    (runs / "working" / "runs" / "exp911").rename(runs / "working" / "runs" / "exp911+lr=0.5")
+    with pytest.raises(UserError, match=r"exp911 has no finished fold: name exp911\+lr=0.5, or train it first"):
+        load_member("exp911")
 
 
 PAIRS = {

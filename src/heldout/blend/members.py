@@ -24,7 +24,7 @@ from heldout.predict.store import build_table, read_map, read_table
 from heldout.tasks.loading import load_task
 from heldout.train.first_stage import FirstStage
 from heldout.train.record import Hashes, RunRecord, read_run
-from heldout.train.runs import finished
+from heldout.train.runs import finished, run_folders
 
 if TYPE_CHECKING:
     from heldout.tasks import Task
@@ -185,7 +185,8 @@ def load_member(text: str, session: Session | None = None) -> Member:
     dataset = session.dataset(config)
     found = finished(config)
     if not found:
-        raise UserError(f"{spec} has no finished fold: train it first with `python run.py {spec}`")
+        others = [f"name {run.name}, or " for run in run_folders() if run.name.startswith((f"{spec}@", f"{spec}+"))]
+        raise UserError(f"{spec} has no finished fold: {''.join(others[:1])}train it first with `python run.py {spec}`")
     trained = sorted({seed for seed, _, _ in found})
     if unknown := [seed for seed in seeds if seed not in trained]:
         raise UserError(f"{spec} has no finished seed {unknown[0]}: it has {', '.join(map(str, trained))}")
