@@ -60,7 +60,7 @@ def test_a_score_outside_those_of_its_folds_is_explained():
     _explain_pooled(row)
     assert row.note.startswith("missing: fold 3; the score of all cases together, 0.5910, lies outside those of the")
     assert "(0.620 to 0.760)" in row.note
-    assert "compare the folds, or blend again with --calibrate auto" in row.note
+    assert "compare the folds, or blend again with `--calibrate auto`" in row.note
     inside = Row("a", "run", "A run", score=0.7, fold_scores={0: 0.76, 1: 0.62})
     _explain_pooled(inside)
     assert inside.note == ""

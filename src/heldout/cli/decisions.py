@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heldout.cli.shared import Name, command, console, finish, note_missing, shown
+from heldout.cli.shared import Name, command, finish, note_missing, print_table, shown
 from heldout.escape import visible
 
 if TYPE_CHECKING:
@@ -107,22 +107,11 @@ def _print_stages(decision: Decision) -> None:
 
 def _print_baselines(decision: Decision) -> None:
     """Tuned weights beside what is simpler; all with tuned thresholds."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = decision.search.baselines
-    known = any(row.cross_fitted is not None for row in rows.values())
-    title = Text(visible(f"{decision.metric} of {decision.name}"))
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left")
-    table.add_column("weights", overflow="fold")
-    for what in ("in-sample", "cross-fitted")[: 1 + known]:
-        table.add_column(what, justify="right", no_wrap=True)
-    for name, row in rows.items():
-        table.add_row(
-            Text(visible(name)), *(_number(value) for value in (row.in_sample, row.cross_fitted)[: 1 + known])
-        )
-    console().print(table)
+    found = decision.search.baselines
+    known = 1 + any(row.cross_fitted is not None for row in found.values())
+    rows = ((name, *map(_number, (row.in_sample, row.cross_fitted)[:known])) for name, row in found.items())
+    columns = ("weights", *("in-sample", "cross-fitted")[:known])
+    print_table(f"{decision.metric} of {decision.name}", columns, rows, words=("weights",))
 
 
 @command("python run.py freeze frac1")

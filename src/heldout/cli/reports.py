@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from heldout.cli.shared import AsJson, Experiment, Name, command, configure, console, finish, print_json, shown
+from heldout.cli.shared import (
+    AsJson,
+    Experiment,
+    Name,
+    command,
+    configure,
+    console,
+    finish,
+    print_json,
+    print_table,
+    shown,
+)
 
 
 @command("python run.py leaderboard --compare exp040 exp042")
@@ -141,22 +152,19 @@ def uncertainty(
     limit: Annotated[int | None, typer.Option(min=2, help="maximum number of cases; all by default")] = None,
 ) -> None:
     """Measure how well the uncertainty of a run detects its errors, on held-out cases."""
-    from rich.table import Table
-
     from heldout.evaluate.uncertainty import METHODS, assess
     from heldout.report.charts import write_risk_coverage
+    from heldout.report.format import number
 
     found = assess(experiment, passes, limit)
     record, chart = found.record, write_risk_coverage(found)
-    table = Table(title=f"{record.cases} held-out cases, {record.wrong} wrong", title_justify="left")
-    for column in ("from", "measure", "cases", "number", "wrong", "AUROC of finding errors", "AURC"):
-        table.add_column(column, justify="left" if column in ("from", "measure", "cases") else "right")
-    for row in record.rows:
-        auroc = "undefined" if row.auroc is None else f"{row.auroc:.3f}"
-        table.add_row(
-            METHODS[row.method], row.measure, row.stratum, str(row.cases), str(row.wrong), auroc, f"{row.aurc:.4f}"
-        )
-    console().print(table)
+    columns = ("from", "measure", "of", "cases", "wrong", "AUROC", "AURC")
+    rows = (
+        (METHODS[row.method], row.measure, row.stratum, row.cases, row.wrong, number(row.auroc), f"{row.aurc:.4f}")
+        for row in record.rows
+    )
+    title = f"AUROC of finding errors: {record.cases} held-out cases, {record.wrong} wrong"
+    print_table(title, columns, rows, words=("from", "measure", "of"))
     print(f"AURC of a random ranking {record.mean_risk:.4f}, of an oracle {record.oracle_aurc:.4f}")
     finish(f"{shown(found.folder)}/ (cases.csv, summary.json, {chart.name})", f"explain {experiment}")
 
@@ -188,14 +196,15 @@ def profile(
     if as_json:
         print_json(record)
         return
-    from rich.table import Table
-
-    table = Table(title=f"{record['machine']}, torch {record['torch']}", title_justify="left")
-    for column in ("name", "M params", "GFLOP", "batch", "tta", "precision", "ms/case", "p95", "cases/s", "peak MB"):
-        table.add_column(column, justify="left" if column in ("name", "tta", "precision") else "right")
-    for row in record["rows"]:
-        cells = (f"{row['parameters'] / 1e6:.2f}", f"{row['flops'] / 1e9:.2f}", row["batch"], row["tta"] or "none")
-        times = [row[name] for name in ("ms_per_case_median", "ms_per_case_p95", "cases_per_second", "peak_mb")]
-        table.add_row(row["name"], *map(str, cells), row["precision"], *(f"{value:.1f}" for value in times))
-    console().print(table)
+    columns = ("name", "M params", "GFLOP", "batch", "tta", "precision", "ms/case", "p95", "cases/s", "peak MB")
+    rows = (
+        (
+            *(row["name"], f"{row['parameters'] / 1e6:.2f}", f"{row['flops'] / 1e9:.2f}", row["batch"]),
+            *(row["tta"] or "none", row["precision"]),
+            *(f"{row[key]:.1f}" for key in ("ms_per_case_median", "ms_per_case_p95", "cases_per_second", "peak_mb")),
+        )
+        for row in record["rows"]
+    )
+    title = f"{record['machine']}, torch {record['torch']}"
+    print_table(title, columns, rows, words=("name", "tta", "precision"))
     finish(path, "leaderboard")

@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from heldout.errors import UserError, note
+from heldout.escape import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,6 +78,35 @@ def console() -> Console:
 
     plain = Console(highlight=False, soft_wrap=False)
     return plain if plain.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=110)
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object] | None], words: Sequence[str] = ()
+) -> None:
+    """Print a table in which nothing is cut: where the terminal is narrow, the first words are broken over lines.
+
+    Args:
+        title: What stands above.
+        columns: Headings.
+        rows: Cells, shown as text; None draws a line.
+        words: Headings of columns that hold words, aligned left; the others hold figures.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    head = Text(visible(title))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=head, title_justify="left")
+    for column in columns:
+        shown_ = Text(visible(column))
+        table.add_column(shown_, justify="left" if column in words else "right", no_wrap=column not in words[:1])
+        table.columns[-1].overflow = "fold"
+    for row in rows:
+        if row is None:
+            table.add_section()
+        else:
+            table.add_row(*(Text(visible(str(cell))) for cell in row))
+    console().print(table)
 
 
 def configure(spec: str, budget: str | None, settings: Sequence[str] | None, skip_bad: bool) -> Task:

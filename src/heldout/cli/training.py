@@ -16,11 +16,12 @@ from heldout.cli.shared import (
     choose,
     command,
     configure,
-    console,
     finish,
     print_json,
+    print_table,
     shown,
 )
+from heldout.escape import visible
 
 if TYPE_CHECKING:
     from heldout.tasks import Task
@@ -101,40 +102,31 @@ def _summary(config: Task) -> str:
 
 
 def _print_report(config: Task, report: dict[str, Any]) -> None:
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    out = console()
-    table = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=f"{config.dataset}: cases per part", title_justify="left"
-    )
-    for column in report["columns"]:
-        table.add_column(escape(column), justify="left" if column == "part" else "right")
+    columns: list[str] = report["columns"]
+    rows: list[list[object] | None] = []
     for row in report["rows"]:
-        if row["part"] == "train":
-            table.add_section()
-        table.add_row(*("" if row[column] is None else str(row[column]) for column in report["columns"]))
-    out.print(table)
+        rows += [None] if row["part"] == "train" else []
+        rows.append(["" if row[column] is None else row[column] for column in columns])
+    print_table(f"{config.dataset}: cases per part", columns, rows, words=("part",))
     kinds = {
         "exact": "exact duplicates",
         "near": "near-duplicates",
         "conflicts": "duplicates with different labels",
     }
     kept_apart = "duplicate" if config.near_duplicates else "exact duplicate"
-    out.print(f"[bold]Leak report[/bold]: no patient and no {kept_apart} is in two folds, or in train and test")
+    print(f"Leak report: no patient and no {kept_apart} is in two folds, or in train and test")
     if not config.near_duplicates:
-        out.print("  near-duplicates were not searched: near_duplicates = False")
+        print("  near-duplicates were not searched: near_duplicates = False")
         del kinds["near"]
     for key, what in kinds.items():
         sets = report[key]
-        example = f", such as {escape(', '.join(sets[0][:3]))}" if sets else ""
-        out.print(f"  {len(sets)} sets of {what}{example}")
-    out.print(f"  {len(report['skipped'])} cases set aside")
+        example = f", such as {visible(', '.join(sets[0][:3]))}" if sets else ""
+        print(f"  {len(sets)} sets of {what}{example}")
+    print(f"  {len(report['skipped'])} cases set aside")
     for line in _shortened([f"{case['case_id']}: {case['reason']}" for case in report["skipped"]], 5, "skipped.csv"):
-        out.print(f"    {escape(line)}")
+        print(f"    {visible(line)}")
     for line in [*report["caveats"], *_shortened(report["found"], 10, "leaks.json")]:
-        out.print(f"  note: {escape(line)}")
+        print(f"  note: {visible(line)}")
 
 
 def _shortened(lines: list[str], most: int, file: str) -> list[str]:

@@ -238,7 +238,7 @@ def _explain_pooled(row: Row) -> None:
     why = (
         f"the score of all cases together, {row.score:.4f}, lies outside those of the folds ({min(folds):.3f} to "
         f"{max(folds):.3f}): outputs of different folds' networks are not on one scale; compare the folds, or blend "
-        "again with --calibrate auto"
+        "again with `--calibrate auto`"
     )
     row.note = "; ".join(filter(None, [row.note, why]))
 

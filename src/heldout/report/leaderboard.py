@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+_NARROW = 100  # columns of a terminal
 _LEGEND = "Score: out-of-fold, cross-fitted where anything was tuned, with its 95 % interval over patients."
 
 
@@ -24,28 +25,29 @@ def show(rows: list[Row], console: Console) -> None:
 
     for group in grouped(rows):
         console.print(Text(visible(group.title), style="bold"))
-        columns = [column for column in group.columns if column.priority is not None]
-        table, left_out = _table(group, columns), []
-        while _width(table, console) > console.width and any(column.priority for column in columns):
-            dropped = max(columns, key=lambda column: column.priority or 0)
-            columns.remove(dropped)
-            left_out.append(dropped.header)
-            table = _table(group, columns)
+        table, left_out = _fitting(group, console)
         _print(group, table, console)
         if left_out:
-            console.print(Text(f"Not shown at this width: {', '.join(reversed(left_out))}", style="dim"))
+            console.print(Text(f"Not shown at this width: {', '.join(left_out)}", style="dim"))
         for sentence in group.agreement:
             console.print(Text(sentence))
         console.print()
     console.print(Text(_LEGEND, style="dim"))
 
 
-def _width(table: Table, console: Console) -> int:
-    """Characters that a table needs with nothing cut."""
-    return console.measure(table, options=console.options.update(max_width=10_000)).maximum
+def _fitting(group: Group, console: Console) -> tuple[Table, list[str]]:
+    """The table of the columns that fit with nothing cut, the most important first, and headers of the others."""
+    able = [column for column in group.columns if column.priority is not None]
+    wide = console.options.update(max_width=10_000)
+    chosen = [column for column in able if column.priority == 0]
+    for column in sorted(able, key=lambda column: column.priority or 0):
+        more = [other for other in able if other in chosen or other is column]
+        if console.measure(_table(group, more, console), options=wide).maximum <= console.width:
+            chosen = more
+    return _table(group, chosen, console), [column.header for column in able if column not in chosen]
 
 
-def _table(group: Group, columns: list[Column]) -> Table:
+def _table(group: Group, columns: list[Column], console: Console) -> Table:
     """One line for each row; a part that is not ranked begins with a line of its own."""
     from rich import box
     from rich.table import Table
@@ -59,7 +61,7 @@ def _table(group: Group, columns: list[Column]) -> Table:
         for rank, row in enumerate(part.rows, start=1):
             cells = [Text(visible(column.text(row))) for column in columns]
             cells[0].stylize("bold cyan" if row.kind == "blend" else "bold")
-            cells[0].truncate(40, overflow="ellipsis")
+            cells[0].truncate(40 if console.width >= _NARROW else 28, overflow="ellipsis")
             table.add_row(Text(str(rank) if part.ranked else ""), *cells)
     return table
 

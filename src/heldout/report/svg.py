@@ -21,7 +21,7 @@ STYLE = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="u
 SPACE = '<svg xmlns="http://www.w3.org/2000/svg"'
 COLORS = 6  # of the style sheet
 MOST_ROWS = 40  # of a forest plot; more cannot be told apart by eye
-_WIDTH, _VALUES, _LINE, _LETTER = 820, 200, 30, 7
+_PLOT, _VALUES, _LINE, _LETTER = 430, 200, 30, 7
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,8 @@ def bar_chart(bars: Sequence[Bar], title: str, label: str, *, from_zero: bool = 
         return ""
     seen = [v for bar in bars for v in (bar.value, bar.low, bar.high, bar.in_sample, *bar.folds) if v is not None]
     names = min(400, max(205, 30 + _LETTER * max(len(bar.name) for bar in bars)))
-    axis = Axis([*seen, *((0.0,) if from_zero else ())], names, _WIDTH - _VALUES)
+    width = names + _PLOT + _VALUES
+    axis = Axis([*seen, *((0.0,) if from_zero else ())], names, width - _VALUES)
     bottom = len(bars) * _LINE + 8
     parts = _frame(axis, (4, bottom), label)
     if from_zero:
@@ -199,14 +200,14 @@ def bar_chart(bars: Sequence[Bar], title: str, label: str, *, from_zero: bool = 
         marks.append(element("rect", class_="mark", x=x - 4.5, y=-4.5, width=9, height=9, rx=1.5))
         inside = (
             element("title", said),
-            element("rect", class_="stripe", x=0, y=-_LINE / 2, width=_WIDTH, height=_LINE),
+            element("rect", class_="stripe", x=0, y=-_LINE / 2, width=width, height=_LINE),
             _text(shorten(bar.name, names // _LETTER - 2), 0, 4, "start", "label"),
             *marks,
-            _text(bar.text, _WIDTH, 4, "end", "value"),
+            _text(bar.text, width, 4, "end", "value"),
         )
         place = f"translate(0 {4 + (index + 0.5) * _LINE:g})"
         parts.append(element("g", *inside, class_=bar.kind or "run", transform=place))
-    return picture(_WIDTH, bottom + 38, title, parts)
+    return picture(width, bottom + 38, title, parts)
 
 
 def scatter(rows: list[Row], metric: str) -> str:
