@@ -14,6 +14,7 @@ import os
 import socket
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -111,6 +112,11 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} does not exist") from None
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}): restore it or delete it and run again") from None
+
+
+def zip_entry(name: str) -> zipfile.ZipInfo:
+    """Member of a zip archive that says nothing of the day, so that equal contents make equal archives."""
+    return zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
 
 
 def write_with(path: Path, writer: Callable[[Path], None]) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import tracemalloc
 import zipfile
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -42,14 +45,14 @@ def unpacked(path):
     return unpack(path, progress=False, workers=1)
 
 
-def rewrite(path, **changes):
+def rewrite(path, compress=zipfile.ZIP_STORED, **changes):
     """Replace members of the archive, as a damaged or doctored copy would have it."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     for name, change in changes.items():
         key = next(member for member in members if name in member)
         members[key] = change(members[key])
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w", compress) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
 
@@ -209,7 +212,7 @@ def test_a_changed_mask_is_noticed_when_the_dataset_is_opened(packed):
 
 def test_experiments_of_two_datasets_need_two_packs(tmp_path, monkeypatch):
     toy.segmentation_toy(toy.install(monkeypatch, tmp_path))
-    with pytest.raises(UserError, match="stand on other cases or folds: pack the experiments of each dataset"):
+    with pytest.raises(UserError, match="have different cases or folds: pack the experiments of each dataset"):
         pack([toy.toy_config(), toy.toy_config(fold_count=2)], tmp_path / "x.pack", progress=False)
     assert not (tmp_path / "x.pack").exists()
 
@@ -247,3 +250,49 @@ def test_a_device_is_no_pack():
         unpack(Path("/dev/zero"))
     with pytest.raises(UserError, match="--output /dev/full is not a regular file: name the file to write"):
         pack([], Path("/dev/full"))
+
+
+def test_a_pack_is_the_same_to_the_last_byte_on_another_day(tmp_path, monkeypatch):
+    toy.segmentation_toy(toy.install(monkeypatch, tmp_path))
+    pack([toy.toy_config()], tmp_path / "a.pack", progress=False, workers=1)
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    for table in (tmp_path / "home/working/data").rglob("*.*"):
+        os.utime(table, (1e9, 1e9))
+    pack([toy.toy_config()], tmp_path / "b.pack", progress=False, workers=2)
+    assert (tmp_path / "a.pack").read_bytes() == (tmp_path / "b.pack").read_bytes()
+
+
+def huge_mask(data: bytes) -> bytes:
+    record = json.loads(data)
+    for about in record["truth"].values():
+        about["shape"] = [1, 300_000, 300_000]
+    return json.dumps(record).encode()
+
+
+def huge_grid(data: bytes) -> bytes:
+    record = json.loads(data)
+    for prepared in record["prepared"].values():
+        for about in prepared["cases"].values():
+            about["entry"]["geometry"]["resized"] = [300_000, 300_000]
+    return json.dumps(record).encode()
+
+
+@pytest.mark.parametrize(
+    ("member", "change", "message"),
+    [
+        ("pack.json", huge_mask, r"mask p00_0 is damaged \(an array of \(1, 300000, 300000\)\)"),
+        ("pack.json", huge_grid, "the image of case p00_0 is not of the grid that it names"),
+        ("pack.json", lambda _: b"[" * 200_000, "pack.json is not valid JSON"),
+        ("tables/leaks.json", lambda _: b" " * 2**29, "toys.pack claims to inflate to 5.. MiB, more than a pack does"),
+        ("prepared/", lambda _: imagecodecs.jpegxl_encode(np.zeros((9000, 9000), np.uint8)), "image p00_0 is damaged"),
+    ],
+    ids=["a mask", "a grid", "nested JSON", "a table", "an image"],
+)
+def test_a_pack_that_claims_too_much_is_refused_before_memory_is_taken(packed, member, change, message):
+    path, _ = packed
+    rewrite(path, compress=zipfile.ZIP_DEFLATED, **{member: change})
+    tracemalloc.start()
+    with pytest.raises(UserError, match=message):
+        unpacked(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**27
+    tracemalloc.stop()

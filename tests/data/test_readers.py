@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import struct
+import zipfile
 import zlib
 
 import nibabel
@@ -387,3 +388,22 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path, gray, monkeypa
     for read in (open_any, open_mask, displayed_size):
         with pytest.raises(BadFile, match=rf"huge.{ending} has .* pixels, more than .* scale it down"):
             read(path)
+
+
+def test_arrays_of_an_archive_that_claim_too_much_are_refused(tmp_path):
+    from heldout.data.readers import npz
+
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2**40,)})
+    for name, data in (("header", header.getvalue()), ("bomb", b"")):
+        with zipfile.ZipFile(tmp_path / f"{name}.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+            if name == "bomb":
+                with archive.open("x.npy", "w") as handle:
+                    np.lib.format.write_array_header_1_0(
+                        handle, {"descr": "|u1", "fortran_order": False, "shape": (2**31 - 2**20,)}
+                    )
+                    for _ in range(2**11 - 1):
+                        handle.write(bytes(2**20))
+            else:
+                archive.writestr("x.npy", data)
+        refused(lambda name=name: npz.load(tmp_path / f"{name}.npz", "x"), f"{name}.npz claims", "MiB under x")

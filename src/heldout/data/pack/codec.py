@@ -49,22 +49,25 @@ def decode(data: bytes, about: PackedArray, where: str) -> np.ndarray:
         where: What the array is, for messages.
 
     Raises:
-        UserError: the bytes are damaged or stand for another array.
+        UserError: the bytes are damaged or stand for another array; known before anything of its size is allocated.
     """
     try:
-        shape, dtype = about.shape, np.dtype(about.dtype)
-        if math.prod(shape) * dtype.itemsize > _LARGEST:
+        shape, dtype = about.shape, np.dtype(about.dtype or np.uint8)
+        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > _LARGEST:
             raise ValueError(f"an array of {shape}")
-        if about.codec == "jpegxl":
+        if about.codec == "empty":
+            array = np.zeros(shape, dtype)
+        elif about.codec == "jpegxl":
             import imagecodecs
 
-            array = imagecodecs.jpegxl_decode(data)
+            array = imagecodecs.jpegxl_decode(
+                data, out=np.empty((*shape[1:], *shape[:1]) if shape[0] > 1 else shape[1:], dtype)
+            )
             array = array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0)
         else:
             import blosc2
 
             frame = blosc2.ndarray_from_cframe(data)
-            # looked at before anything of the claimed size is allocated
             array = frame[...] if (frame.shape, frame.dtype) == (shape, dtype) else np.empty(0)
     except Exception as error:  # every decoder has its own kinds
         raise UserError(f"{where} is damaged ({error}): make the pack again") from None

@@ -44,6 +44,8 @@ from heldout.errors import UserError
 from heldout.records import parse_record
 
 _FOLDER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*-[0-9a-f]{8}")
+_FREE = 1 << 28  # bytes that a pack may inflate to however short it is
+_MOST_INFLATED = 20  # times its own size that it may inflate to beyond: only its tables are compressed
 _AGAIN = "copy it again, or make it with `pack`"
 
 
@@ -98,6 +100,14 @@ def unpack(path: Path, *, progress: bool = True, workers: int | None = None) -> 
 def _read(path: Path) -> tuple[PackRecord, dict[str, bytes], pd.DataFrame]:
     """The record of a pack, its tables, and ``cases.parquet`` among them, all checked against each other."""
     with zipfile.ZipFile(path) as archive:
+        claimed, most = (
+            sum(one.file_size for one in archive.infolist()),
+            max(_FREE, _MOST_INFLATED * path.stat().st_size),
+        )
+        if claimed > most:
+            raise UserError(
+                f"{path} claims to inflate to {claimed >> 20} MiB, more than a pack does: make it with `pack`"
+            )
         record = parse_record(archive.read("pack.json"), f"{path}: pack.json", PackRecord, SCHEMA, _AGAIN)
         tables = {name: archive.read(f"tables/{name}") for name in TABLES}
     changed = [name for name, data in tables.items() if files.sha256_bytes(data) != record.tables.get(name)]
@@ -210,8 +220,13 @@ def _restore_cases(
         for case_id, about, truth in cases:
             name = f"prepared/{folder.name}/{case_id}"
             arrays = {"image": decode(archive.read(name), about, f"{path}: image {case_id}")}
+            geometry = about.entry.geometry
+            if geometry.prepared != arrays["image"].shape[1:] or not all(
+                map(int.__le__, geometry.resized, geometry.prepared)
+            ):
+                raise UserError(f"{path}: the image of case {case_id} is not of the grid that it names: pack again")
             if about.mask is not None and truth is not None:
-                arrays["mask"] = prepare_mask(_truth(archive, path, case_id, truth), about.entry.geometry)
+                arrays["mask"] = prepare_mask(_truth(archive, path, case_id, truth), geometry)
                 arrays["foreground"] = sample_foreground(arrays["mask"], case_id)
             for kind in ("image", "mask", "foreground"):
                 if (array_hash(arrays[kind]) if kind in arrays else None) != getattr(about, kind):
@@ -223,9 +238,8 @@ def _restore_cases(
 
 def _truth(archive: zipfile.ZipFile, path: Path, case_id: str, about: PackedArray) -> np.ndarray:
     """A case's mask (M, *spatial) uint8 on the grid of its own file."""
-    if about.codec == "empty":
-        return np.zeros(about.shape, np.uint8)
-    return decode(archive.read(f"truth/{case_id}"), about, f"{path}: mask {case_id}")
+    data = b"" if about.codec == "empty" else archive.read(f"truth/{case_id}")
+    return decode(data, about, f"{path}: mask {case_id}")
 
 
 def _digest(recipe: dict[str, Any]) -> str | None:

@@ -79,7 +79,7 @@ def pack(configs: Sequence[BaseConfig], output: Path, *, progress: bool = True, 
     recipes = {Recipe.of(config).digest(): config for config in configs}
     with files.atomic(output) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in TABLES:
-            archive.write(first.folder / name, f"tables/{name}")
+            _add(archive, f"tables/{name}", (first.folder / name).read_bytes(), zipfile.ZIP_DEFLATED)
         source = first.source
         record = PackRecord(
             folder=first.folder.name,
@@ -98,7 +98,8 @@ def pack(configs: Sequence[BaseConfig], output: Path, *, progress: bool = True, 
                 digest: _write_prepared(archive, first, config, progress, workers) for digest, config in recipes.items()
             },
         )
-        archive.writestr("pack.json", json.dumps(record.to_json(), separators=(",", ":"), allow_nan=False))
+        text = json.dumps(record.to_json(), separators=(",", ":"), allow_nan=False)
+        _add(archive, "pack.json", text.encode(), zipfile.ZIP_DEFLATED)
     cases = len(first.part("train"))
     return Packed(output, output.stat().st_size, files.sha256_file(output), cases, len(recipes))
 
@@ -113,7 +114,7 @@ def _write_truths(
     for row, (data, about) in zip(rows, encoded, strict=True):
         found[row["case_id"]] = about
         if data:
-            archive.writestr(f"truth/{row['case_id']}", data, compress_type=zipfile.ZIP_STORED)
+            _add(archive, f"truth/{row['case_id']}", data, zipfile.ZIP_STORED)
     return found
 
 
@@ -134,7 +135,7 @@ def _write_prepared(
     found = {}
     for case_id, (data, about) in zip(cases, encoded, strict=True):
         found[case_id] = about
-        archive.writestr(f"prepared/{prepared.folder.name}/{case_id}", data, compress_type=zipfile.ZIP_STORED)
+        _add(archive, f"prepared/{prepared.folder.name}/{case_id}", data, zipfile.ZIP_STORED)
     return PackedArrays(recipe=Recipe.of(config).to_dict(), cases=found)
 
 
@@ -155,3 +156,7 @@ def _arrays(prepared: Prepared, cases: list[str]) -> list[tuple[bytes, PackedCas
         )
         found.append((data, described))
     return found
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes, method: int) -> None:
+    archive.writestr(files.zip_entry(name), data, compress_type=method)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -13,6 +15,8 @@ from heldout.data.image import BadFile, Image, check_labels, file_state
 from heldout.data.readers import split_reference
 
 MAX_BYTES = 2**34
+_FREE = 2**30  # bytes that an array may inflate to however short it is
+_MOST_INFLATED = 500  # times its own size that it may inflate to beyond
 
 
 def read(reference: Path | str, *, dimensions: int = 3) -> Image:
@@ -87,13 +91,17 @@ def shape(file: Path, key: str) -> tuple[int, ...]:
     file_state(file)
     try:
         with zipfile.ZipFile(file) as archive, archive.open(f"{key}.npy") as handle:
-            version = np.lib.format.read_magic(handle)
-            read_header = (
-                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            )
-            return read_header(handle)[0]
+            return _header(handle)[0]
     except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise BadFile(f"{file} is damaged under {key} ({error}): restore it from its source") from None
+
+
+def _header(handle: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array by the beginning of its file."""
+    version = np.lib.format.read_magic(handle)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(handle)
+    return shape, dtype
 
 
 @functools.lru_cache(maxsize=4)
@@ -102,9 +110,12 @@ def _load(file: Path, key: str, state: tuple[int, int]) -> np.ndarray:  # noqa: 
         raise BadFile(f"{file} has no array {key}: it has {', '.join(keys(file)) or 'none'}")
     try:
         with zipfile.ZipFile(file) as archive:
-            claimed = archive.getinfo(f"{key}.npy").file_size
-            if claimed > MAX_BYTES:
-                raise BadFile(f"{file} claims {claimed >> 30} GiB under {key}: split the archive")
+            member = archive.getinfo(f"{key}.npy")
+            with archive.open(member) as handle:
+                shape, dtype = _header(handle)
+            claimed = max(member.file_size, math.prod(shape) * dtype.itemsize)
+            if claimed > MAX_BYTES or claimed > max(_FREE, _MOST_INFLATED * member.compress_size):
+                raise BadFile(f"{file} claims {claimed >> 20} MiB under {key}: restore it, or split the archive")
         with np.load(file, allow_pickle=False) as arrays:
             array = arrays[key]
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:

@@ -239,4 +239,4 @@ def write_zip(path: Path, contents: Iterable[tuple[str, bytes]]) -> None:
     """Write files into a zip, atomically and with the same bytes every time."""
     with files.atomic(path) as handle, zipfile.ZipFile(handle, "w") as archive:
         for name, content in contents:
-            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content)
+            archive.writestr(files.zip_entry(name), content)
