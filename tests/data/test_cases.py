@@ -253,3 +253,28 @@ def test_volumes_without_a_spatial_unit_are_noted(tmp_path, monkeypatch):
     assert report["found"] == [
         "3 of 8 cases, such as c5: the header states no spatial unit (xyzt_units 0), millimeters are assumed"
     ]
+
+
+def test_folds_of_the_dataset_are_kept_and_derived_again(tmp_path, monkeypatch):
+    import nibabel
+
+    root = tmp_path / "raw/nnunet"
+    monkeypatch.setenv("HELDOUT_DATA", str(tmp_path / "raw"))
+    monkeypatch.setenv("HELDOUT_HOME", str(tmp_path / "home"))
+    for folder, kind in (("imagesTr", np.int16), ("labelsTr", np.uint8)):
+        (root / folder).mkdir(parents=True)
+        for number in range(6):
+            volume = np.random.default_rng(number).integers(0, 2 if kind is np.uint8 else 900, (9, 8, 7)).astype(kind)
+            nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), root / folder / f"c_{number}.nii.gz")
+    (root / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "a": 1}}))
+    parts = [["c_5", "c_0"], ["c_1", "c_2", "c_3", "c_4"]]
+    (root / "splits_final.json").write_text(json.dumps([{"train": [], "val": names} for names in parts]))
+    fields = {"dataset": "nnunet", "source": "msd", "source_options": {"splits": True}, "test_fraction": 0.0}
+    config = BaseConfig(fold_count=2, **fields)
+    dataset = room.index_dataset(config, progress=False)
+    assert {fold: sorted(same.index) for fold, same in dataset.folds.groupby(dataset.folds)} == {
+        fold: sorted(names) for fold, names in enumerate(parts)
+    }
+    room.check_split(room.open_dataset(config), config)
+    with pytest.raises(UserError, match="own folds are 2, fold_count = 3: set fold_count = 2"):
+        room.index_dataset(BaseConfig(fold_count=3, **fields), progress=False)

@@ -140,9 +140,8 @@ def _check_and_split(
 
 def deal_folds(config: BaseConfig, source: Source, train: pd.DataFrame) -> pd.Series:
     """Fold of every training case, as the dataset says or as the experiment's fields make them."""
-    given = source.folds()
-    if given is not None:
-        return given_folds(train, given, config.fold_count)
+    if source.own_folds:
+        return given_folds(train, source.folds(), config.fold_count)
     one_class = source.kind == "classification" and len(source.classes) == 1
     return make_folds(train, config.fold_count, config.fold_seed, needs_negatives=one_class)
 
@@ -219,8 +218,7 @@ def check_split(dataset: Dataset, config: BaseConfig) -> None:
         cases.loc[tested, labels] = truth.loc[cases.loc[tested, "case_id"]].to_numpy()
         cases["split"] = _parts(cases, config)
     train = cases[cases["split"] == "train"]
-    one_class = dataset.source.kind == "classification" and len(dataset.classes) == 1
-    folds = make_folds(train, config.fold_count, config.fold_seed, needs_negatives=one_class)
+    folds = deal_folds(config, dataset.source, train)
     moved = cases["case_id"][(cases["split"] != was).to_numpy()].tolist()
     moved += [name for name in folds.index if name not in dataset.folds.index or dataset.folds[name] != folds[name]]
     if moved:

@@ -82,13 +82,15 @@ class Manifest(Record):
 
 
 class SourceRecord(Record):
-    """What an unpacked dataset has to know of the raw one's source."""
+    """What an unpacked dataset has to know of the raw one's source; ``own_folds``: it came with its folds."""
 
     classes: tuple[str, ...]
     exclusive: bool
     dimensions: int
     kind: Literal["classification", "segmentation"]
     caveats: tuple[str, ...]
+    own_folds: bool = False
+    optional: ClassVar[frozenset[str]] = frozenset({"own_folds"})
 
 
 class PackedArray(Record):

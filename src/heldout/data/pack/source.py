@@ -36,11 +36,23 @@ class PackedSource(Source):
     caveats: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, record: UnpackedRecord) -> None:
-        about = record.source
+        self._about = about = record.source
         self.folder, self.truths = folder, record.truth
         self.classes, self.exclusive, self.caveats = about.classes, about.exclusive, about.caveats
         self.dimensions, self.kind = about.dimensions, about.kind
         super().__init__(folder / "truth")
+
+    @property
+    def own_folds(self) -> bool:
+        """Whether the raw dataset came with its folds."""
+        return self._about.own_folds
+
+    def folds(self) -> dict[str, int]:
+        """Fold of every training case, as it was packed."""
+        import pandas as pd
+
+        table = pd.read_csv(self.folder / "folds.csv", dtype={"case_id": str, "fold": int}, keep_default_na=False)
+        return dict(zip(table["case_id"], table["fold"], strict=True))
 
     def index(self) -> pd.DataFrame:
         """Refuse: what the raw dataset lists can only be said where it is.

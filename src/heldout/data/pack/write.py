@@ -92,6 +92,7 @@ def pack(configs: Sequence[BaseConfig], output: Path, *, progress: bool = True, 
                 dimensions=source.dimensions,
                 kind=source.kind,
                 caveats=tuple(source.caveats),
+                own_folds=source.own_folds,
             ),
             truth=_write_truths(archive, first, progress, workers),
             prepared={

@@ -159,13 +159,18 @@ class Source(ABC):
         """Files besides images and masks that :meth:`index` reads, such as the table of labels."""
         return []
 
-    def folds(self) -> Mapping[str, int] | None:
-        """Fold of every case, 0 and on, where the dataset itself says so; None where they are to be made.
+    @property
+    def own_folds(self) -> bool:
+        """Whether :meth:`folds` are taken, and none are made."""
+        return False
+
+    def folds(self) -> Mapping[str, int]:
+        """Fold of every case, 0 and on, as the dataset itself says; asked for where :attr:`own_folds`, after indexing.
 
         Raises:
             UserError: the dataset's folds cannot be read, or do not hold every case once.
         """
-        return None
+        return {}
 
     def report(self) -> list[str]:
         """Lines about conflicts, missing files and odd things, found by :meth:`index`."""

@@ -102,10 +102,13 @@ class Msd(Source):
         """``dataset.json``, and ``splits_final.json`` where it is used."""
         return [self._json, self._folder / _SPLITS] if self.options["splits"] else [self._json]
 
-    def folds(self) -> dict[str, int] | None:
-        """Fold of every training case by ``splits_final.json``; None unless the option ``splits`` is set."""
-        if not self.options["splits"]:
-            return None
+    @property
+    def own_folds(self) -> bool:
+        """As the option ``splits`` says."""
+        return bool(self.options["splits"])
+
+    def folds(self) -> dict[str, int]:
+        """Fold of every training case by ``splits_final.json``."""
         return read_splits(self._folder / _SPLITS, self._ids)
 
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
