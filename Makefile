@@ -59,10 +59,10 @@ test-all: test $(INSTALLED_ALL)
 	$(QUIET) $(ONE_THREAD) $(BIN)/python $(PYTEST) -m "$(IN_TEST_ALL)"
 
 coverage: $(INSTALLED_ALL)
-	$(BIN)/coverage erase
-	-$(QUIET) $(ONE_THREAD) $(BIN)/coverage run $(PYTEST)
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --fail-under 90
+	$(BIN)/python -m coverage erase
+	-$(QUIET) $(ONE_THREAD) $(BIN)/python -m coverage run $(PYTEST)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --fail-under 90
 
 full-fracatlas full-hippocampus full-adrenal full-brain-mri: $(INSTALLED)
 	$(QUIET) $(BIN)/python run.py full $(@:full-%=%) --minutes $(MINUTES) $(if $(PACK),--pack $(PACK))
