@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from pydantic import (
     BaseModel,
@@ -95,6 +96,9 @@ def parse_record(data: bytes, name: str, model: type[Value], schema: int, remedy
     return parse_value(data, name, model, remedy)
 
 
+_adapter = functools.cache(TypeAdapter)  # takes milliseconds to build
+
+
 def parse_value(data: bytes, name: str, kind: type[Value], remedy: str) -> Value:
     """The record, or dataclass with typed fields, in bytes that are JSON.
 
@@ -102,7 +106,8 @@ def parse_value(data: bytes, name: str, kind: type[Value], remedy: str) -> Value
         UserError: a field is missing or has another type; names it.
     """
     try:
-        return TypeAdapter(kind).validate_json(data, strict=True)
+        adapter: TypeAdapter[Value] = _adapter(cast("Any", kind))
+        return adapter.validate_json(data, strict=True)
     except ValidationError as error:
         raise UserError(f"{name} lacks {_faults(error)} as heldout writes it: {remedy}") from None
 
