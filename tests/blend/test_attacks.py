@@ -17,11 +17,14 @@ from heldout.blend.decision import load_decision
 from heldout.blend.freeze import freeze
 from heldout.blend.members import load_member
 from heldout.blend.search import blend
+from heldout.blend.verify import verify
+from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import check_split, open_dataset
 from heldout.errors import UserError
 from heldout.evaluate.collect import find_row
 from heldout.tasks.loading import load_task
+from heldout.train import runs as run_folders
 from heldout.train.origins import find_encoder_weights
 
 
@@ -135,3 +138,45 @@ def test_a_score_edited_by_hand_is_not_verified_on_the_leaderboard(runs):
     row = find_row("duo")
     assert row.note.startswith("not verified: decision.json says 0.9990, its cross-fitted predictions score 0.")
     assert not row.complete
+
+
+def edit_trained_code(spec: str, name: str, old: str, new: str) -> None:
+    """Record that a run was trained with other code than there is today."""
+    for path in run_folders.run_folder(spec).glob("seed*/fold*/config.json"):
+        record = json.loads(path.read_text())
+        assert old in record["code"][name]
+        record["code"][name] = record["code"][name].replace(old, new)
+        path.write_text(json.dumps(record))
+
+
+def test_code_beside_the_class_that_changed_since_training_is_refused_and_can_be_accepted(runs, capsys):
+    blend(["exp911", "exp912"], "sealed", trials=2, progress=False)
+    freeze("sealed")
+    blend(["exp911", "exp912"], "draft", trials=2, progress=False)
+    edit_trained_code("exp911", "exps.exp911:Small", "padding=2", "padding=1, padding_mode='reflect'")
+    refused = r"(?s)exps.exp911:Small changed since .*exp911/seed0/fold0 was trained: undo that.*\n\+.*padding=2"
+    for act in (
+        lambda: blend(["exp911", "exp912"], "other", trials=2, progress=False),
+        lambda: freeze("draft"),
+        lambda: ledger.test(load_decision("exp911")),
+    ):
+        with pytest.raises(UserError, match=refused):
+            act()
+    verify(load_decision("sealed"))  # its reference predictions are reproduced
+    assert run(["accept", "exp911", "--reason", " "]) == 2
+    assert run(["accept", "exp911", "--reason", "the same convolution"]) == 0
+    assert "accepted: exps.exp911:Small" in capsys.readouterr().out
+    freeze("draft")
+    assert run(["accept", "exp912", "--reason", "nothing"]) == 2
+    assert "nothing to accept" in capsys.readouterr().err
+
+
+def test_runs_that_record_no_code_stay_valid_and_are_said_to_lack_it(runs, capsys):
+    for path in run_folders.run_folder("exp911").glob("seed*/fold*/config.json"):
+        record = json.loads(path.read_text())
+        del record["code"]
+        path.write_text(json.dumps(record))
+    verify(load_decision("exp911"))
+    assert "exp911 was trained by an earlier version: the code that its hooks call is not sealed" in (
+        capsys.readouterr().err
+    )

@@ -17,7 +17,7 @@ from heldout.errors import UserError
 from heldout.progress import track
 from heldout.records import Record, read_record
 from heldout.train.record import Hashes, read_run
-from heldout.train.runs import check_weights
+from heldout.train.runs import check_code, check_weights
 
 if TYPE_CHECKING:
     from heldout.data.dataset import Dataset
@@ -72,6 +72,7 @@ def predict_flips(config: Task, dataset: Dataset, folder: Path, fold: int, tta: 
         return
     with files.lock(target, f"predicting {config.spec} with tta = {tta!r}"):
         if not _is_done(config, folder, tta):  # another process may have done it a moment ago
+            check_code(config)
             check_weights(folder)
             _predict(config, dataset, folder, fold, tta)
 

@@ -22,7 +22,7 @@ from heldout.blend.stages import Stages, add_stages, describe_stages, presence_m
 from heldout.blend.study import Plan
 from heldout.errors import UserError
 from heldout.journal import Journal
-from heldout.train.runs import check_weights
+from heldout.train.runs import check_code, check_weights
 
 
 def blend(
@@ -74,6 +74,7 @@ def blend(
     members = [load_member(spec, session) for spec in specs]
     check_together(members)
     for member in members:
+        check_code(member.config)
         for fit in member.fits:
             check_weights(fit.folder)
     members, labels = split_members(members)

@@ -13,10 +13,10 @@ from heldout.blend.flips import predictions_folder, read_hashes
 from heldout.blend.records import FitRef
 from heldout.blend.reference import check_reference
 from heldout.blend.session import Session
-from heldout.errors import UserError
+from heldout.errors import UserError, note
 from heldout.tasks import Task
 from heldout.tasks.loading import load_task
-from heldout.train.runs import check_identity, fit_folder
+from heldout.train.runs import check_code, check_identity, fit_folder, records_code
 
 
 def verify(decision: Decision, session: Session | None = None, *, maps: bool = False) -> OpenDecision:
@@ -81,6 +81,10 @@ def check_parts(decision: Decision, session: Session) -> list[str]:
             continue
         before = len(changes)
         _tried(changes, check_identity, config)
+        if decision.seal is None:  # of a sealed decision the reference predictions decide
+            _tried(changes, check_code, config)
+        if not records_code(member.spec):
+            note(f"{member.spec} was trained by an earlier version: the code that its hooks call is not sealed")
         if len(changes) > before:
             continue
         if (dataset := _tried(changes, session.dataset, config)) is not None:

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heldout.cli.shared import Name, command, finish, note_missing, print_table, shown
+from heldout.cli.shared import (
+    Budget,
+    Experiment,
+    Name,
+    Settings,
+    command,
+    configure,
+    finish,
+    note_missing,
+    print_table,
+    shown,
+)
 from heldout.escape import visible
 
 if TYPE_CHECKING:
@@ -112,6 +123,22 @@ def _print_baselines(decision: Decision) -> None:
     rows = ((name, *map(_number, (row.in_sample, row.cross_fitted)[:known])) for name, row in found.items())
     columns = ("weights", *("in-sample", "cross-fitted")[:known])
     print_table(f"{decision.metric} of {decision.name}", columns, rows, words=("weights",))
+
+
+@command('python run.py accept exp040 --reason "renamed a variable"')
+def accept(
+    experiment: Experiment,
+    reason: Annotated[str, typer.Option(metavar="REASON", help="why the edit changes no result; recorded")],
+    budget: Budget = None,
+    settings: Settings = None,
+) -> None:
+    """Record that the code which an experiment reaches was edited since it was trained, without changing a result."""
+    from heldout.train.runs import accept_code, run_folder
+
+    config = configure(experiment, budget, settings, False)
+    for name in accept_code(config, reason):
+        print(f"  accepted: {name}")
+    finish(run_folder(config.spec) / "accepted.json", f"train {config.spec}")
 
 
 @command("python run.py freeze frac1")

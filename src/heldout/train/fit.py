@@ -94,6 +94,7 @@ def fit_fold(
     if folder is None:
         folder = runs.fit_folder(config.spec, seed, fold)
         runs.check_identity(config, dataset)
+        runs.check_code(config)
     if not runs.is_finished(folder):
         # before there is a folder, which a refusal would leave empty
         get_ranking_metric(config.metric)

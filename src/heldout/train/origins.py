@@ -11,6 +11,7 @@ from heldout.tasks import Task
 from heldout.tasks.nets.weights import weights_file
 from heldout.train import runs
 from heldout.train.first_stage import FirstStage, find_first_stage
+from heldout.train.origin import find_origin
 from heldout.train.student import PseudoLabels, find_pseudo_labels
 from heldout.train.warm_start import WarmStart, find_warm_start
 
@@ -49,6 +50,8 @@ def find_origins(config: Task, dataset: Dataset, seed: int, fold: int) -> Origin
         UserError: one of them is not finished, does not exist, was made on other folds or cases, or is not the one that
             other folds of this experiment were made from.
     """
+    if config.first_stage is not None:
+        runs.check_code(find_origin(config, "first_stage"))
     return Origins(
         find_warm_start(config, dataset, seed, fold),
         find_first_stage(config, dataset),

@@ -120,6 +120,7 @@ def write_pseudo_labels(
         raise UserError(f"{config.spec} needs maps of {config.first_stage}, which new cases lack: name a single stage")
     dataset = open_dataset(config)
     runs.check_identity(config, dataset)  # networks of another fold table may have seen what is held out today
+    runs.check_code(config)
     found = runs.finished(config)
     if not found:
         raise UserError(f"{config.spec} has no finished fold: run `python run.py train {config.spec}` first")

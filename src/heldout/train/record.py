@@ -172,6 +172,7 @@ class ConfigRecord(Record):
         fold_hash: SHA-256 of the fold table.
         data_hash: SHA-256 of the cases.
         made_from: Hash of what besides the dataset it was made from, by field; older runs lack it.
+        code: Of :func:`heldout.config.code.code_of`; None of older runs, whose helpers are not sealed.
     """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
@@ -186,6 +187,8 @@ class ConfigRecord(Record):
     fold_hash: str
     data_hash: str
     made_from: dict[str, Any] = Field(default_factory=dict)
+    code: dict[str, str] | None = None
+    optional: ClassVar[frozenset[str]] = frozenset({"code"})
 
     @field_validator("config")
     @classmethod
@@ -197,6 +200,21 @@ class ConfigRecord(Record):
     def settings(self) -> Settings:
         """The values of the fields, by name."""
         return Settings.model_validate(self.config, strict=False)
+
+
+class AcceptedEdit(Record):
+    """An edit of code that a user declared harmless: when, why, and the code after it."""
+
+    time: str
+    reason: str
+    code: dict[str, str]
+
+
+class AcceptedRecord(Record):
+    """``accepted.json`` of a run: edits of its code since it was trained, oldest first."""
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    edits: tuple[AcceptedEdit, ...] = ()
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -225,6 +243,21 @@ def write_run(folder: Path, record: RunRecord) -> None:
 def write_config(folder: Path, record: ConfigRecord) -> None:
     """Write ``config.json``."""
     files.write_json(folder / "config.json", record.to_json())
+
+
+def read_accepted(run: Path) -> AcceptedRecord:
+    """Accepted edits of a run's code; none where there is no such file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = run / "accepted.json"
+    return read_record(path, AcceptedRecord, SCHEMA, "restore it") if path.exists() else AcceptedRecord()
+
+
+def write_accepted(run: Path, record: AcceptedRecord) -> None:
+    """Write ``accepted.json``."""
+    files.write_json(run / "accepted.json", record.to_json())
 
 
 def _again(folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from heldout import files
 from heldout.config import BaseConfig, difference
+from heldout.config.code import changed_code, code_diff, code_of
 from heldout.config.legacy import earlier_specs, today_spec
 from heldout.errors import UserError
-from heldout.train.record import ConfigRecord, RunRecord, read_config, read_run, write_config
+from heldout.train.record import (
+    AcceptedEdit,
+    AcceptedRecord,
+    ConfigRecord,
+    RunRecord,
+    read_accepted,
+    read_config,
+    read_run,
+    write_accepted,
+    write_config,
+)
 
 if TYPE_CHECKING:
     from heldout.data.dataset import Dataset
@@ -125,7 +137,7 @@ def _fits(folder: Path) -> Iterator[FitRecord]:
 
 
 def check_identity(config: BaseConfig, dataset: Dataset | None = None) -> None:
-    """Refuse to mix settings or data within a run: all its folds count as one experiment.
+    """Refuse to mix settings or data within a run: all its folds count as one experiment. Code: :func:`check_code`.
 
     Raises:
         UserError: a fold of the run was begun with other settings, or on other cases or folds.
@@ -133,7 +145,10 @@ def check_identity(config: BaseConfig, dataset: Dataset | None = None) -> None:
     identity = config.identity()
     for path in sorted(run_folder(config.spec).glob("seed*/fold*/config.json")):
         stored = read_config(path.parent)
-        changed = difference(config.complete(stored.identity), identity)
+        recorded = config.complete(stored.identity)
+        if stored.code is not None:  # which holds the hooks too, for :func:`check_code` to compare
+            recorded = {**recorded, "hooks": identity["hooks"]}
+        changed = difference(recorded, identity)
         if changed:
             raise UserError(
                 f"{path.parent} was trained with other settings ({'; '.join(changed)}): keep both by making a new "
@@ -145,6 +160,51 @@ def check_identity(config: BaseConfig, dataset: Dataset | None = None) -> None:
                     f"{path.parent} was trained on other {what} than those in {dataset.folder} ({name} differs): "
                     f"restore them, or delete {run_folder(config.spec)} to start again"
                 )
+
+
+def check_code(config: BaseConfig) -> None:
+    """Refuse to mix code within a run: all its folds count as one experiment.
+
+    Raises:
+        UserError: the experiment reaches other code today than a fold was trained with; names it and shows the diff.
+    """
+    run = run_folder(config.spec)
+    today = code_of(type(config))
+    accepted = any(not changed_code(edit.code, today) for edit in read_accepted(run).edits)
+    for folder, code in _codes(run).items():
+        if code is not None and not accepted and (changed := changed_code(code, today)):
+            more = f" and {len(changed) - 1} others" if len(changed) > 1 else ""
+            raise UserError(
+                f"{changed[0]}{more} changed since {folder} was trained: undo that, or if it changes no result, run "
+                f'`python run.py accept {config.spec} --reason "why"`\n{code_diff(code, today, changed[0])}'
+            )
+
+
+def records_code(spec: str) -> bool:
+    """Whether all folds of a run say with which code they were trained; those of earlier versions do not."""
+    return None not in _codes(run_folder(spec)).values()
+
+
+def _codes(run: Path) -> dict[Path, dict[str, str] | None]:
+    """Code that every fold of a run was trained with."""
+    return {path.parent: read_config(path.parent).code for path in sorted(run.glob("seed*/fold*/config.json"))}
+
+
+def accept_code(config: BaseConfig, reason: str) -> list[str]:
+    """Record that edits of the code since a run was trained are harmless; names of what changed.
+
+    Raises:
+        UserError: there is no reason, or nothing changed.
+    """
+    run, today = run_folder(config.spec), code_of(type(config))
+    changed = sorted({name for code in _codes(run).values() if code is not None for name in changed_code(code, today)})
+    if not reason.strip():
+        raise UserError('--reason is empty: say why the edit changes no result, as --reason "renamed a variable"')
+    if not changed:
+        raise UserError(f"the code of {config.spec} is that which {run} was trained with: nothing to accept")
+    edit = AcceptedEdit(time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), reason=reason.strip(), code=today)
+    write_accepted(run, AcceptedRecord(edits=(*read_accepted(run).edits, edit)))
+    return changed
 
 
 def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: dict[str, Any]) -> None:
@@ -179,6 +239,7 @@ def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: dic
         fold_hash=dataset.fold_hash,
         data_hash=dataset.data_hash,
         made_from=made_from,
+        code=code_of(type(config)),
     )
     write_config(folder, record)
 

@@ -83,5 +83,6 @@ def find_warm_start(config: Task, dataset: Dataset, seed: int, fold: int) -> War
             f"{how_to_finish(source, seed, fold)}"
         )
     runs.check_identity(source)
+    runs.check_code(source)
     fit = open_origin(config, source, dataset, seed, fold)
     return WarmStart(source.spec, fit.folder, fit.record.sha256.weights)
