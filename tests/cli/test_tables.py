@@ -49,5 +49,6 @@ def test_experiments_take_a_line_each(capsys):
     listed = [line for line in lines if line.strip().startswith("exp")]
     assert len(lines) <= len(listed) + 6
     assert max(map(len, listed)) <= 80
+    assert any(line.split()[:2] == ["exp002", "exp001"] for line in listed)  # its parent
     assert run(["experiments", "exp001"]) == 0
     assert "with rare, small and large lesions." in " ".join(capsys.readouterr().out.split())

@@ -8,6 +8,7 @@ import typer
 
 from heldout.cli.shared import AsJson, Budget, Experiment, Settings, command, configure, console, finish, print_json
 from heldout.errors import UserError
+from heldout.escape import visible
 
 if TYPE_CHECKING:
     from heldout.config.fields import FieldRow
@@ -33,16 +34,21 @@ def experiments(
 
     full = everything or bool(names)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("name", "parent", "title"):  # a line for each, unless all is asked for
-        whole = full and column == "title"
-        table.add_column(column, vertical="top", overflow="fold" if whole else "ellipsis", no_wrap=not whole)
+    out = console()
+    space = out.width - 10
+    for column in ("name", "parent"):
+        table.add_column(column, vertical="top", no_wrap=True)
+        space -= max([len(column), *(len(row[column] or "") for row in rows)])
+    table.add_column("title", overflow="fold")
     for row in rows:
-        text = Text(row["error"] or row["title"], style="red" if row["error"] else "")
+        text = Text(visible(row["error"] or row["title"]), style="red" if row["error"] else "")
         if full:
             details = [*row["changed"], *([f"budgets {', '.join(row['budgets'])}"] if row["budgets"] else [])]
             text.append("".join(f"\n{line}" for line in [row["dataset"], *details] if line), style="dim")
+        else:  # a line for each
+            text.truncate(max(space, 20), overflow="ellipsis")
         table.add_row(Text(row["name"], style="bold"), row["parent"] or "", text)
-    console().print(table)
+    out.print(table)
     if not full:
         print("What one changes: python run.py experiments EXPERIMENT, or --all")
     print("Add one: python run.py new exp060 --from exp040 --title TITLE (docs/new-competition.md)")
