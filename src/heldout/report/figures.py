@@ -19,7 +19,7 @@ CLASS_COLORS = ("#ff9f1c", "#c77dff", "#f9e547", "#ff9ecf", "#d9a066", "#dfe3ea"
 HIT, EXTRA, MISSED = "#2fd354", "#ff4d4d", "#4d96ff"
 INK, PAPER = "#e8eaed", "#14161a"
 PANEL_INCHES = 2.6
-_LETTERS = 36  # of small print across a panel
+_LETTERS = 30  # of small print across a panel
 _MOST_SCORES = 3  # classes in the title of a classified case
 
 
@@ -96,7 +96,7 @@ def draw_segmentation(cases: Sequence[SegmentedCase], classes: Sequence[str], ti
     names = ("image", "truth", "prediction", "errors")
     shapes = [planar(case)[0].shape for case in cases]
     heights = [PANEL_INCHES * min(max(shape[0] / shape[1], 0.4), 1.6) + 0.1 for shape in shapes]
-    figure, axes = new_figure(len(cases), len(names), sum(heights) + 1.1, height_ratios=heights)
+    figure, axes = new_figure(len(cases), len(names), sum(heights) + 0.7, height_ratios=heights)
     for row, case in zip(axes, cases, strict=True):
         image, truth, predicted = planar(case)
         for axis, name in zip(row, names, strict=True):
@@ -121,7 +121,7 @@ def draw_classification(cases: Sequence[ClassifiedCase], title: str, path: Path)
     """Draw a grid of cases with their true class and probabilities; a red frame marks a wrong label at 0.5."""
     columns = min(4, len(cases))
     rows = -(-len(cases) // columns)
-    figure, axes = new_figure(rows, columns, rows * (PANEL_INCHES + 0.7) + 0.6)
+    figure, axes = new_figure(rows, columns, rows * (PANEL_INCHES + 0.7))
     for axis in axes.flat[len(cases) :]:
         axis.set_visible(False)
     for axis, case in zip(axes.flat, cases, strict=False):
@@ -189,7 +189,11 @@ def small_print(text: str) -> str:
 def finish_figure(figure: Any, title: str, path: Path) -> None:
     """Give a figure its title and write it."""
     wrapped = textwrap.fill(visible(title), int(figure.get_figwidth() * 11)).replace("$", r"\$")
-    figure.suptitle(wrapped, color=INK, fontsize=12, x=0.02, ha="left")
+    inches = 0.25 * (wrapped.count("\n") + 1) + 0.1
+    figure.set_figheight(figure.get_figheight() + inches)
+    height = 1 - inches / figure.get_figheight()
+    figure.get_layout_engine().set(rect=(0, 0, 1, height - 0.1 / figure.get_figheight()))
+    figure.text(0.02, height, wrapped, color=INK, fontsize=12, va="bottom")
     files.write_with(path, lambda temporary: figure.savefig(temporary, dpi=130, facecolor=PAPER))
 
 
