@@ -199,6 +199,14 @@ def test_a_second_process_is_told_who_holds_the_fold(squares):
         fit_fold(config, dataset, 0, 0, quiet=True)
 
 
+def test_validations_read_the_mask_of_a_case_once(squares, monkeypatch):
+    read, original = [], toy.Toy.read_mask
+    dataset = open_dataset(Exp901())
+    monkeypatch.setattr(toy.Toy, "read_mask", lambda self, row: read.append(row["case_id"]) or original(self, row))
+    fit(epochs=3, validate_every=1)
+    assert sorted(read) == sorted(dataset.fold_cases(0)[1]["case_id"])
+
+
 def test_changed_settings_are_refused_with_the_difference(squares):
     folder = fit(epochs=1)
     stored = json.loads((folder / "config.json").read_text())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -37,6 +38,19 @@ class HeldOut:
     prepared: Prepared
     rows: pd.DataFrame
     device: torch.device
+    _masks: dict[str, bytes] = field(default_factory=dict, init=False)
+
+    def truth(self, case_id: str) -> np.ndarray:
+        """Mask (M, *spatial) uint8 of a case on the grid of its file; read once, and then kept compressed in memory.
+
+        Raises:
+            UserError: as :meth:`heldout.data.dataset.Dataset.truth`.
+        """
+        import blosc2
+
+        if case_id not in self._masks:
+            self._masks[case_id] = blosc2.pack_array2(self.dataset.truth(case_id))
+        return np.asarray(blosc2.unpack_array2(self._masks[case_id]))
 
     def predict(self, network: nn.Module, tta: str | None = None) -> Iterator[Prediction]:
         """Predict every case once, in float32, back on its own grid."""
@@ -53,7 +67,7 @@ class HeldOut:
         table = build_table(
             self.rows,
             self.predict(network, tta=""),
-            self.dataset.truth,
+            self.truth,
             exclusive=exclusive,
             details=mask_details(self.config, self.dataset),
         )
@@ -71,6 +85,6 @@ class HeldOut:
             predictions,
             self.rows,
             exclusive=self.dataset.exclusive,
-            truth=self.dataset.truth,
+            truth=self.truth,
             details=mask_details(self.config, self.dataset),
         )
