@@ -74,6 +74,11 @@ def test_bare_assignment_overrides_and_the_rest_is_inherited(write):
         ("    checkpoint = 'best'", "needs validate_every"),
         ("    folds = (0, 7)", "lie outside"),
         ("    seeds = (1, 1)", "repeat"),
+        ("    folds = ()", "folds = ()"),
+        ("    percentiles = (99.0, 1.0)", "ascending and within 0 ... 100"),
+        ("    percentiles = (-5.0, 99.0)", "ascending and within 0 ... 100"),
+        ("    window = (40.0, 0.0)", "a width that is not positive"),
+        ("    image_size = (100_000, 100_000)", "more than the 536870912 values allowed"),
         ("    patch_size = (8, 8, 8)", "needs 2"),
         (
             "    normalize = 'window'\n    windows = ((40, 80), (600, 2800))",

@@ -89,6 +89,8 @@ def test_masks_and_channels(table):
         ("id,path,y", "b,images/001.png,1", {"patient": "person"}, "no column 'person'.* source_options patient"),
         ("id,path,y", "b,images/001.png,1", {"labels": "z"}, "no column 'z'.* source_options labels"),
         ("id,path", "b,images/001.png", {}, "no label column"),
+        ("id,path,y,y", "b,images/001.png,1,0", {}, "has two columns 'y': rename or remove one"),
+        ("id,path,y", '"b\nc",images/001.png,1', {}, "row 3 has a line break in id: close the quotation mark"),
     ],
 )
 def test_a_defect_names_row_and_remedy(table, header, row, options, message):

@@ -104,6 +104,11 @@ def test_a_misspelt_encoder_is_named_with_the_nearest(task):
         task.create(overrides={"encoder": "resnet81"}).build_model(1, False)
 
 
+def test_an_unknown_tag_of_an_encoder_is_named_with_the_nearest():
+    with pytest.raises(UserError, match=r"encoder = 'resnet10t\.c3' does not exist: did you mean 'resnet10t\.c3_in1k'"):
+        Classify2D.create(overrides={"encoder": "resnet10t.c3"}).build_model(1, False)
+
+
 def test_an_encoder_of_timm_for_masks_is_named_with_its_prefix():
     with pytest.raises(UserError, match="encoder = 'resnet10t' does not exist: did you mean 'tu-resnet10t'"):
         Segment2D.create(overrides={"encoder": "resnet10t"}).build_model(1, False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import math
 import textwrap
 from typing import Any, ClassVar, Literal, Self
 
@@ -22,6 +23,7 @@ from heldout.config.texts import as_declared, compact, first_error, nearest, par
 from heldout.errors import UserError
 from heldout.files import sha256_json
 
+LARGEST_CASE = 2**29  # values of a prepared case or patch: 2 GiB as float32
 LONGEST_NAME = 200  # bytes: a run's name is the name of its folder
 
 
@@ -41,7 +43,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     )
     fold_count: int = Field(5, ge=2, description="number of folds")
     fold_seed: int = Field(0, description="seed of the test split and the folds")
-    folds: tuple[int, ...] | None = Field(None, description="folds to train; None is all")
+    folds: tuple[int, ...] | None = Field(None, min_length=1, description="folds to train; None is all")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="seeds to train, each on every fold")
     case_fraction: float = Field(1.0, gt=0, le=1, description="fraction of a fold's training patients to use")
 
@@ -199,6 +201,8 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
             raise ValueError("early_stopping stops by the fold's own score: mark that with checkpoint = 'best'")
         if self.folds is not None and not set(self.folds) <= set(range(self.fold_count)):
             raise ValueError(f"folds = {self.folds} lie outside 0 ... {self.fold_count - 1}")
+        if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
+            raise ValueError(f"percentiles = {self.percentiles} must be ascending and within 0 ... 100")
         if self.first_stage is not None and self.first_stage_use == "crop" and self.crop != "none":
             raise ValueError(f"crop = {self.crop!r} and first_stage_use = 'crop' both cut: set crop = 'none'")
         if self.hard_negative_fraction and self.positive_fraction is None:
@@ -215,12 +219,14 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
                 f"windows become the image's channels: {len(self.windows)} windows need normalize = 'window' and "
                 f"channels = {len(self.windows)}, not {self.normalize!r} and {self.channels}"
             )
-        if any(width <= 0 for _, width in self.windows):
-            raise ValueError(f"windows = {self.windows} hold a width that is not positive")
+        if any(width <= 0 for _, width in (self.window, *self.windows)):
+            raise ValueError(f"window = {self.window}, windows = {self.windows} hold a width that is not positive")
         for name in ("image_size", "patch_size"):
             size, dimensions = getattr(self, name), getattr(type(self), "dimensions", None)
             if size is not None and dimensions is not None and (len(size) != dimensions or min(size) < 1):
                 raise ValueError(f"{name} = {size} needs {dimensions} positive numbers")
+            if size is not None and math.prod(size) > LARGEST_CASE:
+                raise ValueError(f"{name} = {size} has more than the {LARGEST_CASE} values allowed: lower it")
         if not set(self.tta) <= set(self.flip_axes) or len(set(self.tta)) != len(self.tta):
             raise ValueError(f"tta = {self.tta!r} may hold each of {self.flip_axes!r} once")
         return self

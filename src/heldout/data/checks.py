@@ -138,7 +138,7 @@ def refuse(problems: list[Problem], where: str) -> None:
     lines = [f"\n  {problem.case_id}: {problem.reason}" for problem in problems[:SHOWN]]
     more = f"\n  ... and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
     raise UserError(
-        f"{where}: {len(problems)} of its cases cannot be used. Mend the files, or set the cases aside with "
+        f"{where}: {len(problems)} of its cases cannot be used. Correct the files, or set the cases aside with "
         f"--skip-bad (skip_bad = True in the experiment); they are then listed with reasons in skipped.csv."
         + "".join(lines)
         + more

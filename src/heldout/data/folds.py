@@ -58,8 +58,8 @@ def make_folds(cases: pd.DataFrame, fold_count: int, seed: int, *, needs_negativ
             )
             remedy = f"set fold_count = {number}" if number > 1 else "add patients that have it"
             raise UserError(
-                f"{what} in only {number} patient groups, so {fold_count - number} of {fold_count} folds would lack "
-                f"it: {remedy}, or leave the class out"
+                f"{what} in only {number} patient group{'' if number == 1 else 's'}, so {fold_count - number} of "
+                f"{fold_count} folds would lack it: {remedy}, or leave the class out"
             )
     if len(groups) < fold_count:
         raise UserError(f"{len(groups)} patient groups cannot fill {fold_count} folds: set fold_count lower")

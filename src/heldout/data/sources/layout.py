@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import re
@@ -154,12 +155,14 @@ def read_table(path: Path, columns: Sequence[str] = (), remedy: str = "restore i
     """
     import pandas as pd
 
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open(encoding="utf-8-sig", newline="") as lines:
+            header = next(csv.reader(lines, delimiter=separator), [])
             warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows with more values than there are columns
             frame = pd.read_csv(
                 path,
-                sep="\t" if path.suffix.lower() == ".tsv" else ",",
+                sep=separator,
                 dtype=str,
                 na_filter=False,
                 index_col=False,
@@ -167,6 +170,8 @@ def read_table(path: Path, columns: Sequence[str] = (), remedy: str = "restore i
             )
     except (OSError, ValueError, pd.errors.ParserWarning) as error:
         raise UserError(f"{path} cannot be read as a table ({str(error).strip()}): save it as UTF-8 CSV") from None
+    if repeated := [name for place, name in enumerate(header) if name in header[:place]]:
+        raise UserError(f"{path} has two columns {repeated[0]!r}: rename or remove one")
     for name in columns:
         if name not in frame.columns:
             raise UserError(f"{path} has no column {name!r}: it has {', '.join(frame.columns)}; {remedy}")

@@ -147,6 +147,10 @@ class Table(Source):
             name, where = row[ids].strip(), f"{self._csv} row {number}"
             if not name:
                 raise UserError(f"{where} has no {ids}: fill it in")
+            if broken := [
+                column for column in (ids, patient, *self._path_columns) if "\n" in row.get(column, "").strip()
+            ]:
+                raise UserError(f"{where} has a line break in {broken[0]}: close the quotation mark that begins there")
             if name in cases and not self._encoded:
                 raise UserError(
                     f"{where} repeats the {ids} {name!r} of row {cases[name][0][0]}: give every case its own"

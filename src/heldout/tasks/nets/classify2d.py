@@ -57,7 +57,10 @@ def check_encoder(encoder: str, image_size: tuple[int, ...] | None) -> tuple[int
     """
     if not timm.is_model(encoder):
         raise unknown_encoder(encoder, timm.list_models())
-    fixed = timm.get_pretrained_cfg(encoder, allow_unregistered=True)
+    try:
+        fixed = timm.get_pretrained_cfg(encoder, allow_unregistered=True)
+    except RuntimeError:  # the part after the dot
+        raise unknown_encoder(encoder, timm.list_pretrained(f"{encoder.partition('.')[0]}.*")) from None
     if fixed is None or not fixed.fixed_input_size:
         return None
     if image_size is None:
