@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from heldout.blend.decision import load_decision
+from heldout.blend.ledger import refuse_undefined
 from heldout.cli import run
 from heldout.cli.decisions import _interval
 from heldout.cli.shared import note_missing
-from heldout.errors import note
+from heldout.errors import UserError, note
 from heldout.evaluate.collect import _explain_pooled, collect
 from heldout.evaluate.row import Row
 
@@ -72,3 +75,25 @@ def test_rows_of_partial_blends_name_what_is_missing(finish):
     row = next(row for row in collect() if row.name == "pair")
     assert row.note.startswith("blended without fold 0, 1 of seed 1 of any member") or "seed 1" in row.note
     assert not row.complete
+
+
+@pytest.mark.parametrize(
+    ("metric", "counts", "refused"),
+    [
+        ("roc_auc", {"small": 0, "large": 4}, True),
+        ("roc_auc", {"small": 1, "large": 4}, False),
+        ("patient:average_precision", {"small": 4, "large": 4}, True),
+        ("dice_pos", {"small": 0, "large": 0}, True),
+        ("dice_pos", {"small": 0, "large": 1}, False),
+        ("log_loss", {"small": 0, "large": 0}, False),
+    ],
+)
+def test_an_evaluation_that_could_only_be_undefined_is_refused_before_it_is_spent(monkeypatch, metric, counts, refused):
+    monkeypatch.setattr("heldout.data.records.read_leaks", lambda _: SimpleNamespace(class_counts={"test": counts}))
+    decision = SimpleNamespace(classes=("small", "large"), metric=metric, dataset="bones")
+    dataset = SimpleNamespace(folder=None, part=lambda _: range(4))
+    if refused:
+        with pytest.raises(UserError, match=f"so {metric} would be undefined .* set a larger test_fraction"):
+            refuse_undefined(decision, dataset)
+    else:
+        refuse_undefined(decision, dataset)

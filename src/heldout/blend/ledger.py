@@ -98,6 +98,7 @@ def test(
     dataset = opened.dataset
     if dataset.part("test").empty:
         raise UserError(f"dataset {decision.dataset} has no test part: set test_fraction above 0 and train again")
+    refuse_undefined(decision, dataset)
     check_split(dataset, load_task(decision.members[0].spec))
     verify_test(dataset)
     content = [digest[:DIGITS] for digest in sorted(dataset.part("test")["content_hash"])]
@@ -124,6 +125,27 @@ def test(
         evaluation.dataset_evals,
         decision.folder / "test.parquet",
     )
+
+
+def refuse_undefined(decision: Decision, dataset: Dataset) -> None:
+    """Refuse an evaluation whose score no prediction could define; the labels of single cases stay sealed.
+
+    Raises:
+        UserError: no class has the test cases that the metric needs.
+    """
+    from heldout.data.records import read_leaks
+
+    counts = read_leaks(dataset.folder).class_counts.get("test", {})
+    cases = len(dataset.part("test"))
+    held = [counts.get(name, 0) for name in decision.classes]
+    metric = decision.metric.rpartition(":")[2]
+    ranking, overlap = metric in ("roc_auc", "average_precision"), metric.endswith("_pos")
+    if (ranking and not any(0 < count < cases for count in held)) or (overlap and not any(held)):
+        needed = "cases with and without it" if ranking else "any case"
+        raise UserError(
+            f"in the test part of {decision.dataset} no class has {needed}, so {decision.metric} would be undefined "
+            "and the evaluation be spent: set a larger test_fraction and train again"
+        )
 
 
 def _permit(entries: list[Entry], decision: Decision, reason: str | None) -> None:

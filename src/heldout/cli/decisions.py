@@ -93,12 +93,12 @@ def _print_stages(decision: Decision) -> None:
     from heldout.report.charts import write_reliability
 
     for note in decision.notes:
-        print(f"  note: {note}")
+        print(f"  note: {visible(note)}")
     for label, one in decision.spatial.items():
         level = f" of {one.low / 255:.2f} and above whose peak reaches {one.high / 255:.2f}"
         holes = ", holes filled" if one.fill else ""
         print(
-            f"  {label}: components{level if decision.thresholds else ''} that cover {one.least} millionths of the "
+            f"  {visible(label)}: components{level if decision.thresholds else ''} that cover {one.least} millionths of the "
             f"image{holes}"
         )
     if decision.presence:

@@ -14,6 +14,7 @@ from pydantic import Field
 from heldout import files
 from heldout.blend.members import Member
 from heldout.errors import UserError
+from heldout.escape import spreadsheet
 from heldout.evaluate.held_out import HeldOut, open_held_out
 from heldout.metrics.uncertainty import Uncertainty, aurc, decompose, error_auroc, region_means
 from heldout.records import Record, read_record
@@ -131,7 +132,8 @@ def assess(name: str, passes: int = 20, limit: int | None = None) -> Assessment:
         rows=_summary(table),
     )
     folder = uncertainty_folder(member.spec)
-    files.write_text(folder / "cases.csv", table.to_csv(index=False, float_format="%.6g"))
+    shown = table.assign(case_id=table["case_id"].map(spreadsheet))
+    files.write_text(folder / "cases.csv", shown.to_csv(index=False, float_format="%.6g"))
     files.write_json(folder / "summary.json", record.to_json())
     return Assessment(folder, record, table)
 
