@@ -96,11 +96,8 @@ def _print_stages(decision: Decision) -> None:
         print(f"  note: {visible(note)}")
     for label, one in decision.spatial.items():
         level = f" of {one.low / 255:.2f} and above whose peak reaches {one.high / 255:.2f}"
-        holes = ", holes filled" if one.fill else ""
-        print(
-            f"  {visible(label)}: components{level if decision.thresholds else ''} that cover {one.least} millionths of the "
-            f"image{holes}"
-        )
+        parts = f"components{level if decision.thresholds else ''} that cover {one.least} millionths of the image"
+        print(f"  {visible(label)}: {parts}{', holes filled' if one.fill else ''}")
     if decision.presence:
         print("  presence: " + ", ".join(f"{share:.3f} {name}" for name, share in decision.presence.shares.items()))
     if decision.calibration:
