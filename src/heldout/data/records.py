@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from heldout.data.geometry import Geometry
+from heldout.errors import UserError
 from heldout.records import Record, read_record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA = 1
 _AGAIN = "run `folds --rebuild` to make it again"
@@ -178,6 +182,22 @@ def read_leaks(folder: Path) -> LeaksRecord:
         UserError: as :func:`read_index`.
     """
     return read_record(folder / "leaks.json", LeaksRecord, SCHEMA, _AGAIN)
+
+
+def read_csv(path: Path, columns: dict[str, type]) -> pd.DataFrame:
+    """Columns, each of a type, of a CSV table of a checked dataset.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, dtype=columns, keep_default_na=False)[list(columns)]
+    except (OSError, ValueError, KeyError, OverflowError) as error:
+        raise UserError(
+            f"{path} cannot be read ({' '.join(str(error).split())}): undo the change, or {_AGAIN}"
+        ) from None
 
 
 def read_manifest(folder: Path) -> dict[str, PreparedCase]:

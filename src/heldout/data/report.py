@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from heldout.data.folds import class_table
-from heldout.data.records import read_leaks
+from heldout.data.records import read_csv, read_leaks
 
 if TYPE_CHECKING:
     from heldout.data.dataset import Dataset
@@ -23,7 +23,7 @@ def leak_report(dataset: Dataset) -> dict[str, Any]:
         case_id, file and reason, ``caveats`` and ``found`` are sentences.
     """
     leaks = read_leaks(dataset.folder)
-    skipped = pd.read_csv(dataset.folder / "skipped.csv", dtype=str, keep_default_na=False)
+    skipped = read_csv(dataset.folder / "skipped.csv", dict.fromkeys(("case_id", "file", "reason"), str))
     train, test, submit = (dataset.part(name) for name in ("train", "test", "submit"))
     names = class_table(train).columns.tolist()
     fold = train["case_id"].map(dataset.folds)

@@ -13,7 +13,7 @@ from heldout.data.checks import check_case
 from heldout.data.dataset import Dataset
 from heldout.data.image import BadFile, file_state
 from heldout.data.pack.source import PackedSource
-from heldout.data.records import IndexRecord, read_index
+from heldout.data.records import IndexRecord, read_csv, read_index
 from heldout.data.sealed import read_sealed
 from heldout.data.sources import Source
 from heldout.errors import UserError
@@ -86,12 +86,12 @@ def verify_raw(folder: Path, source: Source, cases: pd.DataFrame, indexed: str) 
     Raises:
         UserError: a file is missing, or holds other pixels, labels or patients than when it was indexed.
     """
-    table = pd.read_csv(folder / "raw_files.csv", dtype={"path": str}, keep_default_na=False)
+    table = read_csv(folder / "raw_files.csv", {"path": str, "size": int, "mtime_ns": int})
     touched = set()
     for path, size, mtime_ns in table.itertuples(index=False):
         try:
             state = file_state(source.root / path)
-        except BadFile:
+        except (BadFile, ValueError):  # no file can have the name
             raise UserError(f"{source.root / path} is missing: restore it, or {_remedy(folder)}") from None
         if state != (size, mtime_ns):
             touched.add(path)
@@ -180,11 +180,7 @@ def _read_cases(folder: Path, index: IndexRecord) -> pd.DataFrame:
 def _read_folds(folder: Path, cases: pd.DataFrame) -> pd.Series:
     """The fold table, refused where a case is missing or listed twice or a patient is not where it was put."""
     path = folder / "folds.csv"
-    try:
-        table = pd.read_csv(path, dtype={"case_id": str, "patient_id": str, "fold": int}, keep_default_na=False)
-        table = table[["case_id", "patient_id", "fold"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} cannot be read ({error}): {_remedy(folder)}") from None
+    table = read_csv(path, {"case_id": str, "patient_id": str, "fold": int})
     train = cases[cases["split"] == "train"].set_index("case_id")
     twice = table["case_id"][table["case_id"].duplicated()]
     if len(twice):

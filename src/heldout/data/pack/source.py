@@ -11,7 +11,7 @@ import numpy as np
 from heldout.data.fingerprint import content_hash
 from heldout.data.image import BadFile, Image, file_state
 from heldout.data.pack.codec import decode
-from heldout.data.records import SCHEMA, UnpackedRecord
+from heldout.data.records import SCHEMA, UnpackedRecord, read_csv
 from heldout.data.sources import Source
 from heldout.errors import UserError
 from heldout.records import read_record
@@ -49,9 +49,7 @@ class PackedSource(Source):
 
     def folds(self) -> dict[str, int]:
         """Fold of every training case, as it was packed."""
-        import pandas as pd
-
-        table = pd.read_csv(self.folder / "folds.csv", dtype={"case_id": str, "fold": int}, keep_default_na=False)
+        table = read_csv(self.folder / "folds.csv", {"case_id": str, "fold": int})
         return dict(zip(table["case_id"], table["fold"], strict=True))
 
     def index(self) -> pd.DataFrame:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -52,7 +54,7 @@ def read(path: Path, *, salvage: bool = False) -> Image:
         )
     if not stored:
         raise BadFile(f"{path} is truncated: none of its {picture.height} rows is left; restore it from its source")
-    orientation = picture.getexif().get(_ORIENTATION, 1)
+    orientation = _orientation(picture)
     array = _channels_first(path, _orient(_pixels(path, picture)[:stored], orientation))
     return Image(array, lost=_lost(picture.height, stored, orientation) if missing else None)
 
@@ -85,7 +87,7 @@ def displayed_size(path: Path) -> tuple[int, int]:
     try:
         with jpeg.open_picture(path, path, ("JPEG", "PNG", "TIFF")) as picture:
             width, height = picture.size
-            turned = picture.format != "TIFF" and picture.getexif().get(_ORIENTATION, 1) >= 5
+            turned = picture.format != "TIFF" and _orientation(picture) >= 5
     except BadFile:
         raise
     except jpeg.DECODER_ERRORS as error:
@@ -99,12 +101,11 @@ def _decode(path: Path, data: bytes, *, mask: bool = False) -> np.ndarray:
         _check_png(path, data)
     try:
         with jpeg.open_picture(path, io.BytesIO(data), ("PNG", "TIFF")) as picture:
-            pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
-            if pages > 1:
+            if (pages := _pages(picture)) > 1:
                 raise BadFile(f"{path} holds {pages} pages: split it into one file per picture, or into a NIfTI volume")
             narrowed = picture.mode not in _KEPT and _bits(picture, data) > 8
             picture.load()
-            orientation = picture.getexif().get(_ORIENTATION, 1)
+            orientation = _orientation(picture)
             if not narrowed:
                 indices = mask and picture.mode in _PALETTE
                 return _orient(_indices(picture) if indices else _pixels(path, picture), orientation)
@@ -154,6 +155,22 @@ def _channels_first(path: Path, array: np.ndarray) -> np.ndarray:
         first = array[..., :1]
         array = first[..., 0] if (array == first).all() else array
     return np.ascontiguousarray(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
+
+
+def _orientation(picture: Any) -> int:
+    """EXIF orientation 1 ... 8; 1 where the EXIF data are damaged, as viewers show it."""
+    with warnings.catch_warnings(), contextlib.suppress(*jpeg.DECODER_ERRORS):
+        warnings.simplefilter("ignore", UserWarning)
+        found = picture.getexif().get(_ORIENTATION)
+        return found if found in range(1, 9) else 1
+    return 1
+
+
+def _pages(picture: Any) -> int:
+    """Pictures in a file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of damage beyond the first, which is not read
+        return int(getattr(picture, "n_frames", 1)) if picture.format == "TIFF" else 1
 
 
 def _orient(array: np.ndarray, orientation: int) -> np.ndarray:

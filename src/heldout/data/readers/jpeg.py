@@ -98,16 +98,19 @@ def open_picture(path: Path, source: Path | io.BytesIO, formats: tuple[str, ...]
     """Open a picture without decoding it, and check its size before memory is taken for its pixels.
 
     Raises:
-        BadFile: it has more than ``MAX_PIXELS`` pixels.
+        BadFile: it has more than ``MAX_PIXELS`` pixels, or lacks the data of a tag.
     """
     size = None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # the limit below is stricter
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
         try:
             picture = Pillow.open(source, formats=formats)
             size = picture.size
         except Pillow.DecompressionBombError:
             pass
+    lost = next((str(one.message) for one in seen if "Skipping tag" in str(one.message)), "")
+    if lost:
+        raise BadFile(f"{path} is damaged ({lost}): restore it from its source")
     if size is None or size[0] * size[1] > MAX_PIXELS:
         if size is not None:
             picture.close()
