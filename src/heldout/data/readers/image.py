@@ -201,7 +201,8 @@ def _check_png(path: Path, data: bytes) -> None:
         if content_end + 4 > len(data):
             break
         if zlib.crc32(data[position + 4 : content_end]) != struct.unpack(">I", data[content_end : content_end + 4])[0]:
-            raise BadFile(f"{path} is damaged: a {name.decode('latin-1')} chunk fails its checksum; restore the file")
+            shown = name.decode() if name.isalpha() and name.isascii() else "damaged"
+            raise BadFile(f"{path} is damaged: a {shown} chunk fails its checksum; restore the file")
         if name == b"IEND":
             return
         position = content_end + 4

@@ -92,7 +92,9 @@ def _load(path: Path) -> Any:
     try:
         return kind.from_stream(io.BytesIO(data))
     except (HeaderDataError, WrapStructError, ValueError, OSError) as error:
-        raise BadFile(f"{path} has a damaged NIfTI header ({error}): restore it from its source") from None
+        raise BadFile(
+            f"{path} has a damaged NIfTI header ({' '.join(str(error).split())}): restore it from its source"
+        ) from None
 
 
 def _inflate(path: Path, raw: bytes, limit: int) -> bytes:
@@ -103,7 +105,7 @@ def _inflate(path: Path, raw: bytes, limit: int) -> bytes:
     except EOFError:
         raise BadFile(f"{path} is truncated: its gzip stream ends early; restore it from its source") from None
     except (zlib.error, OSError) as error:
-        raise BadFile(f"{path} is damaged ({error}): restore it from its source") from None
+        raise BadFile(f"{path} is damaged ({' '.join(str(error).split())}): restore it from its source") from None
 
 
 def _header(path: Path, head: bytes) -> tuple[Any, Any]:
@@ -115,7 +117,9 @@ def _header(path: Path, head: bytes) -> tuple[Any, Any]:
         header = kind.header_class(head[:size], check=False)
         header.get_data_dtype()
     except (HeaderDataError, WrapStructError, ValueError, KeyError) as error:
-        raise BadFile(f"{path} has a damaged NIfTI header ({error}): restore it from its source") from None
+        raise BadFile(
+            f"{path} has a damaged NIfTI header ({' '.join(str(error).split())}): restore it from its source"
+        ) from None
     return header, kind
 
 

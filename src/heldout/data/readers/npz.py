@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,6 +16,10 @@ from heldout.data.image import BadFile, Image, check_labels, file_state
 from heldout.data.readers import split_reference
 
 MAX_BYTES = 2**34
+_ERRORS = (  # what the libraries raise for damaged archives, by experience with random damage
+    *(OSError, ValueError, LookupError, EOFError, RuntimeError, TypeError, OverflowError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, SyntaxError),
+)
 _FREE = 2**30  # bytes that an array may inflate to however short it is
 _MOST_INFLATED = 500  # times its own size that it may inflate to beyond
 
@@ -78,8 +83,10 @@ def keys(file: Path) -> list[str]:
     try:
         with zipfile.ZipFile(file) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, zipfile.BadZipFile) as error:
-        raise BadFile(f"{file} is not a NumPy archive or is damaged ({error}): restore it from its source") from None
+    except _ERRORS as error:
+        raise BadFile(
+            f"{file} is not a NumPy archive or is damaged ({' '.join(str(error).split())}): restore it from its source"
+        ) from None
 
 
 def shape(file: Path, key: str) -> tuple[int, ...]:
@@ -92,8 +99,10 @@ def shape(file: Path, key: str) -> tuple[int, ...]:
     try:
         with zipfile.ZipFile(file) as archive, archive.open(f"{key}.npy") as handle:
             return _header(handle)[0]
-    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadFile(f"{file} is damaged under {key} ({error}): restore it from its source") from None
+    except _ERRORS as error:
+        raise BadFile(
+            f"{file} is damaged under {key} ({' '.join(str(error).split())}): restore it from its source"
+        ) from None
 
 
 def _header(handle: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
@@ -118,7 +127,9 @@ def _load(file: Path, key: str, state: tuple[int, int]) -> np.ndarray:  # noqa: 
                 raise BadFile(f"{file} claims {claimed >> 20} MiB under {key}: restore it, or split the archive")
         with np.load(file, allow_pickle=False) as arrays:
             array = arrays[key]
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadFile(f"{file} is damaged under {key} ({error}): restore it from its source") from None
+    except _ERRORS as error:
+        raise BadFile(
+            f"{file} is damaged under {key} ({' '.join(str(error).split())}): restore it from its source"
+        ) from None
     array.setflags(write=False)
     return array
