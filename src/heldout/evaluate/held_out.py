@@ -279,6 +279,17 @@ class HeldOut:
                 found[case] = "; ".join(filter(None, [found[case], sentence]))
         return {case: text for case, text in found.items() if text}
 
+    def check_predicted(self, case_id: str) -> None:
+        """Refuse a case that no finished fold held out.
+
+        Raises:
+            UserError: naming the case.
+        """
+        if case_id not in set(self.members[0].table["case_id"]):
+            raise UserError(
+                f"{self.name} has no out-of-fold prediction of case {case_id!r}: choose a case of the train part"
+            )
+
     def prediction(self, case_id: str) -> Blended:
         """Map, mask and scores of a case, predicted while it was held out.
 

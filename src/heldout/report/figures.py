@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from heldout import files
-from heldout.errors import UserError
 from heldout.escape import visible
 from heldout.evaluate.cases import ClassifiedCase, SegmentedCase, choose_evenly
 from heldout.evaluate.held_out import HeldOut, open_held_out
@@ -37,8 +36,8 @@ def overlay(name: str, case_id: str | None = None) -> Path:
         UserError: there is no such run, or it has not predicted the case.
     """
     held = open_held_out(name)
-    if case_id is not None and case_id not in set(held.members[0].table["case_id"]):
-        raise UserError(f"{name} has no out-of-fold prediction of case {case_id!r}: choose a case of the train part")
+    if case_id is not None:
+        held.check_predicted(case_id)
     # a blend of one fold has no cross-fitted predictions: its first member tells which cases are hard
     known = not held.is_blend or held.cross_fitted_table is not None
     scores = held.case_scores if known else HeldOut.of_run(held.members[0]).case_scores

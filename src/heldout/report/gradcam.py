@@ -66,9 +66,8 @@ def explain(name: str, case_ids: Sequence[str] = ()) -> Path:
     if run.is_blend:
         raise UserError(f"{name} is a blend: name one of its members")
     member = run.members[0]
-    known = set(run.table["case_id"])
-    if unknown := [case_id for case_id in case_ids if case_id not in known]:
-        raise UserError(f"{name} has no out-of-fold prediction of case {unknown[0]!r}: choose a case of the train part")
+    for case_id in case_ids:
+        run.check_predicted(case_id)
     chosen = [(case_id, "asked for") for case_id in case_ids] or choose_best_worst_uncertain(run.case_scores)
     path = files.home() / "working" / "figures" / f"{member.spec}-gradcam.png"
     draw([_explain(member, *one) for one in chosen], f"{member.spec}: Grad-CAM of out-of-fold networks", path)

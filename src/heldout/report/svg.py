@@ -299,12 +299,13 @@ def matrix_chart(counts: np.ndarray, names: Sequence[str], title: str) -> str:
     Returns:
         An ``<svg>`` element.
     """
-    size, left, top = 92, 150, 48
+    size, top = 92, 48
+    left = min(260, max(90, 24 + _LETTER * max(map(len, names))))
     parts = [_text("predicted", left, 16, "start", "axis"), _text("true", 0, top + 12, "start", "axis")]
     for row, name in enumerate(names):
         middle = row * size + size / 2
         parts.append(_text(shorten(name, 12), left + middle, top - 10, "middle", "label"))
-        parts.append(_text(shorten(name, 18), left - 10, top + middle + 4, "end", "label"))
+        parts.append(_text(shorten(name, left // _LETTER - 2), left - 10, top + middle + 4, "end", "label"))
         for column, other in enumerate(names):
             count, share = int(counts[row, column]), counts[row, column] / max(counts[row].sum(), 1)
             x, y = left + column * size, top + row * size
