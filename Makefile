@@ -5,7 +5,7 @@
 #   make test-all  those, whole workflows, optional packages   make clean   caches and the demo, never your work
 #   make coverage  all tests, with branch coverage             make docs    docs/fields.md, from the code
 #   make venv      only the installation
-#   make full-fracatlas  (-hippocampus, -adrenal, -brain-mri)  a family's real experiments, on a GPU, MINUTES=25 at most
+#   make full-fracatlas  (-brain-mri, -lgg, -hippocampus, -adrenal)  train, blend and seal a dataset's record; MINUTES=25
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -14,8 +14,8 @@ INSTALLED_ALL := .venv/.installed-all
 
 # Two test processes with one thread each; a training takes all cores.
 TEST_PROCESSES ?= 2
-# Of a full run, which continues where it was stopped; PACK=fracatlas.pack trains without the raw dataset.
-MINUTES ?= 25
+# Of a full run: a time limit, after which the same command continues; PACK=fracatlas.pack trains without the raw dataset.
+MINUTES ?=
 PACK ?=
 QUIET := HF_HUB_OFFLINE=1 NO_ALBUMENTATIONS_UPDATE=1
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
@@ -30,7 +30,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -r re
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-all coverage lint format bench docs clean
-.PHONY: full-fracatlas full-hippocampus full-adrenal full-brain-mri
+.PHONY: full-fracatlas full-brain-mri full-lgg full-hippocampus full-adrenal
 
 help:
 	@sed -n '2,9s/^# \{0,1\}//p' Makefile
@@ -64,8 +64,8 @@ coverage: $(INSTALLED_ALL)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --fail-under 90
 
-full-fracatlas full-hippocampus full-adrenal full-brain-mri: $(INSTALLED)
-	$(QUIET) $(BIN)/python run.py full $(@:full-%=%) --minutes $(MINUTES) $(if $(PACK),--pack $(PACK))
+full-fracatlas full-brain-mri full-lgg full-hippocampus full-adrenal: $(INSTALLED)
+	$(QUIET) $(BIN)/python run.py full $(@:full-%=%) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PACK),--pack $(PACK))
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exps.families import FAMILIES
+from exps.families import BLENDS, MINUTES
 from heldout import config
 from heldout.data.recipe import Recipe
 from heldout.errors import UserError
@@ -40,12 +40,17 @@ def test_what_an_experiment_stands_on_can_be_finished_under_every_budget(name):
             assert set(experiment.seeds) <= set(source.seeds), trained
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", MINUTES)
 def test_every_member_of_a_listed_family_exists_and_shares_one_dataset(name):
     members = config.family(name)
     assert len({member.dataset for member in members}) == 1
     assert len({member.spec for member in members}) == len(members)
     assert all(member.first_stage is None and member.warm_start is None for member in members)
+
+
+def test_only_listed_families_are_blended():
+    assert set(BLENDS) <= set(MINUTES)
+    assert all(minutes > 0 for family in MINUTES.values() for minutes in family.values())
 
 
 def test_a_pack_of_fractures_holds_one_set_of_arrays_for_all_members():

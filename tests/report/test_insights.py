@@ -10,7 +10,9 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
+from exps import families
 from heldout import files
+from heldout.blend.decision import read_decision
 from heldout.cli import run
 from heldout.cli.full import loading_processes, run_family
 from heldout.config import load
@@ -51,6 +53,27 @@ def test_loading_processes_are_no_part_of_a_run(at_home):
     assert [path.name for path in runs.run_folders()] == [SPEC]
     assert runs.finished(load(SPEC))[0][:2] == (0, 0)
     assert 1 <= loading_processes() <= 16
+
+
+def test_a_full_run_ends_in_one_sealed_decision(at_home, monkeypatch, capsys):
+    monkeypatch.setattr(families, "MINUTES", {"tiny": {SPEC: 1}, "others": {"exp004": 90}})
+    monkeypatch.setattr(families, "BLENDS", {"tiny": ("--sampler", "equal")})
+    assert run(["full", "tiny"]) == 0
+    assert f"{SPEC}: finished" in capsys.readouterr().out
+    sealed = read_decision("tiny")
+    assert sealed.seal is not None
+    assert run(["full", "tiny"]) == 0
+    assert "Wrote the sealed decision tiny" in capsys.readouterr().out
+    assert read_decision("tiny") == sealed
+
+
+def test_a_full_run_tells_its_time_beforehand(at_home, monkeypatch, capsys):
+    monkeypatch.setattr(families, "MINUTES", {"others": {"exp004": 90}})
+    assert run(["full", "others", "--minutes", "0"]) == 0
+    out = capsys.readouterr().out
+    left = len(load("exp004").seeds) * load("exp004").fold_count
+    assert f"exp004: {left} fits left, of about 90 minutes of training (on two cores, as listed)" in out
+    assert f"together about {left * 1.5:.1f} hours" in out
 
 
 def test_uncertainty_says_of_every_case_and_method_how_unsure_it_is(at_home, capsys):

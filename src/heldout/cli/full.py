@@ -1,10 +1,9 @@
-"""The command that trains a family of experiments, one after another, within a time limit and on all cores."""
+"""The command that trains the experiments of record of a dataset, blends them and seals the decision."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,8 +21,10 @@ _SPARED_CORES = 2  # for the loop itself and for bringing predictions back to th
 
 @command("python run.py full fracatlas --minutes 25 --pack fracatlas.pack")
 def full(
+    context: typer.Context,
     family: Annotated[
-        str, typer.Argument(metavar="FAMILY", help="fracatlas, hippocampus, adrenal, brain-mri, or a root: exp040")
+        str,
+        typer.Argument(metavar="FAMILY", help="brain-mri, fracatlas, lgg, hippocampus, adrenal, or a root: exp040"),
     ],
     budget: Budget = None,
     minutes: Annotated[
@@ -35,10 +36,12 @@ def full(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="data loading processes; by default one per core")] = None,
 ) -> None:
-    """Train the experiments of a family, all folds, on a GPU if there is one.
+    """Train the experiments of record of a dataset, all folds, then blend and seal them under its name.
 
-    Finished fits are skipped, and the same command resumes an interrupted one.
+    Finished fits are skipped, and the same command resumes an interrupted one. A root experiment is trained with its
+    descendants, and nothing is sealed.
     """
+    from heldout.config import listed_blend, listed_minutes
     from heldout.tasks import load_family
 
     configs = load_family(family, budget)
@@ -46,11 +49,43 @@ def full(
         from heldout.data.pack.read import unpack
 
         unpack(pack)
+    _print_budget(configs, listed_minutes(family))
     outcome = run_family(configs, minutes, workers)
     print(f"{len(outcome.done)} fits finished now, {outcome.before} before, {outcome.left} left")
-    where = outcome.done[-1] if outcome.done else "nothing new"
-    again = f"full {family}" + ("" if minutes is None else f" --minutes {minutes:g}")
-    finish(where, again if outcome.left else "leaderboard")
+    if outcome.left or not listed_minutes(family):
+        again = f"full {family}" + ("" if minutes is None else f" --minutes {minutes:g}")
+        finish(outcome.done[-1] if outcome.done else "nothing new", again if outcome.left else "leaderboard")
+        return
+    name = family if budget is None else f"{family}-{budget}"
+    if not _is_sealed(name):
+        context.obj(["blend", *(config.spec for config in configs), "--name", name, *listed_blend(family)])
+        context.obj(["freeze", name])
+    finish(f"the sealed decision {name}", "leaderboard")
+
+
+def _print_budget(configs: list[Task], listed: dict[str, float]) -> None:
+    """Tell how long what is missing takes: as fits here took, else as listed."""
+    from heldout.launch.worth import Worths
+    from heldout.train import runs
+
+    worths, total, unknown = Worths(), 0.0, False
+    for config in configs:
+        left = sum(not runs.is_finished(runs.fit_folder(*place)) for place in _places(config))
+        here = worths.of(config.spec).minutes
+        each = listed.get(config.experiment) if here is None else here
+        source = "on two cores, as listed" if here is None else "as those finished here"
+        time_text = "of unknown length" if each is None else f"of about {each:.0f} minutes of training ({source})"
+        print(f"{config.spec}: {left} fits left, {time_text}" if left else f"{config.spec}: finished")
+        total, unknown = total + left * (each or 0.0), unknown or (each is None and left > 0)
+    if total:
+        print(f"together {'more than ' if unknown else 'about '}{total / 60:.1f} hours; predictions come on top")
+
+
+def _is_sealed(name: str) -> bool:
+    from heldout.blend.decision import read_decision
+    from heldout.files import home
+
+    return (home() / "working" / "blends" / name / "decision.json").exists() and read_decision(name).seal is not None
 
 
 @dataclass
@@ -88,7 +123,7 @@ def run_family(configs: list[Task], minutes: float | None, workers: int | None =
             raise TimeIsUp
 
     outcome = Outcome()
-    places = list(_places(configs))
+    places = [(config, *place[1:]) for config in configs for place in _places(config)]
     for number, (config, seed, fold) in enumerate(places):
         if runs.is_finished(runs.fit_folder(config.spec, seed, fold)):
             outcome.before += 1
@@ -99,7 +134,7 @@ def run_family(configs: list[Task], minutes: float | None, workers: int | None =
             watch(None)
             outcome.done.append(fit_fold(quick, open_dataset(config), fold, seed, watch=watch))
         except TimeIsUp:
-            later = (runs.fit_folder(other.spec, *place) for other, *place in places[number:])
+            later = [runs.fit_folder(other.spec, *place) for other, *place in places[number:]]
             outcome.left = sum(not runs.is_finished(folder) for folder in later)
             break
     return outcome
@@ -111,8 +146,5 @@ def loading_processes() -> int:
     return max(1, min(_MOST_WORKERS, cores - _SPARED_CORES))
 
 
-def _places(configs: list[Task]) -> Iterator[tuple[Task, int, int]]:
-    for config in configs:
-        for seed in config.seeds:
-            for fold in config.fold_list:
-                yield config, seed, fold
+def _places(config: Task) -> list[tuple[str, int, int]]:
+    return [(config.spec, seed, fold) for seed in config.seeds for fold in config.fold_list]

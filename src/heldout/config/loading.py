@@ -6,6 +6,7 @@ import importlib
 import re
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from heldout.config.base import BaseConfig
@@ -89,7 +90,7 @@ def family(name: str, budget: str | None = None) -> list[BaseConfig]:
     Raises:
         UserError: there is no such family or experiment.
     """
-    listed = _families()
+    listed = _families().MINUTES
     if name in listed:
         return [load(spec, budget) for spec in listed[name]]
     if not name.startswith("exp"):
@@ -102,11 +103,21 @@ def family(name: str, budget: str | None = None) -> list[BaseConfig]:
     return [root, *below]
 
 
-def _families() -> dict[str, tuple[str, ...]]:
+def listed_minutes(name: str) -> dict[str, float]:
+    """Minutes of training a fold on two cores, by experiment, of a family in ``exps/families.py``; else empty."""
+    return dict(_families().MINUTES.get(name, {}))
+
+
+def listed_blend(name: str) -> tuple[str, ...]:
+    """Options with which ``exps/families.py`` blends a family."""
+    return tuple(_families().BLENDS.get(name, ()))
+
+
+def _families() -> Any:
     try:
-        return importlib.import_module("exps.families").FAMILIES
+        return importlib.import_module("exps.families")
     except ModuleNotFoundError:
-        return {}
+        return SimpleNamespace(MINUTES={}, BLENDS={})
 
 
 def difference(old: Any, new: Any, prefix: str = "") -> list[str]:

@@ -24,7 +24,10 @@ class ModelEma:
         self.decay = decay
         self.updates = 0
         self.module = network if decay is None else copy.deepcopy(network).requires_grad_(False)
-        self._source = network
+        # walking through the modules again for every step would take longer than the average itself
+        self._parameters: list[Tensor] = list(self.module.parameters())
+        self._values: list[Tensor] = list(network.parameters())
+        self._buffers = list(zip(self.module.buffers(), network.buffers(), strict=True))
 
     @torch.no_grad()
     def update(self) -> None:
@@ -32,10 +35,8 @@ class ModelEma:
         if self.decay is None:
             return
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        averages: list[Tensor] = list(self.module.parameters())
-        values: list[Tensor] = list(self._source.parameters())
-        torch._foreach_lerp_(averages, values, 1 - decay)
-        for average, value in zip(self.module.buffers(), self._source.buffers(), strict=True):
+        torch._foreach_lerp_(self._parameters, self._values, 1 - decay)
+        for average, value in self._buffers:
             average.copy_(value)
         self.updates += 1
 

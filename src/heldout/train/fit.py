@@ -40,7 +40,7 @@ from heldout.train.results import write_results
 from heldout.train.step import train_step
 
 CHECK_EVERY = 16  # batches between looks at the loss: every look makes a GPU wait
-DRAW_EVERY = 60.0  # seconds between pictures of the curves
+DRAW_EVERY = 300.0  # seconds between pictures of the curves
 
 Watch = Callable[[Progress], None]
 
