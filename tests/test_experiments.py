@@ -64,7 +64,7 @@ def test_a_family_is_a_root_experiment_with_its_descendants():
 
 
 def test_an_unknown_family_is_refused():
-    with pytest.raises(UserError, match="no family 'fracatlass': choose one of fracatlas, hippocampus"):
+    with pytest.raises(UserError, match="no family 'fracatlass': choose one of brain-mri, fracatlas"):
         config.family("fracatlass")
 
 
