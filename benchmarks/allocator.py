@@ -37,8 +37,7 @@ def measure(spec: str, shape: tuple[int, ...], fields: dict[str, Any], keep: boo
     import numpy as np
     import torch
 
-    from heldout.train.parts import build_parts
-    from heldout.train.step import train_step
+    from heldout.train.state import build_state, train_step
 
     os.environ[SWITCH] = str(int(keep))
     keep_freed_memory()
@@ -51,12 +50,12 @@ def measure(spec: str, shape: tuple[int, ...], fields: dict[str, Any], keep: boo
         "label": torch.ones(shape[0], classes),
         "mask": torch.randint(0, classes + 1, (shape[0], 1, *shape[2:]), generator=generator, dtype=torch.uint8),
     }
-    parts = build_parts(config, dataset, np.ones((8, classes), np.float32), (0, 0), 1000)
+    state = build_state(config, dataset, np.ones((8, classes), np.float32), (0, 0), 1000)
     found: list[tuple[float, float, int]] = []
     end = time.perf_counter() + seconds
     while len(found) < WARM_UP + 2 or time.perf_counter() < end:
         begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
-        train_step(config, parts, dict(batch), seed=0)
+        train_step(config, state, dict(batch), seed=0)
         after = resource.getrusage(resource.RUSAGE_SELF)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         found.append((time.perf_counter() - begun, cpu, after.ru_minflt - before.ru_minflt))
@@ -69,7 +68,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each variant")
     arguments = parser.parse_args()
-    import heldout.train.step  # noqa: F401 - imported once, before the processes fork
+    import heldout.train.state  # noqa: F401 - imported once, before the processes fork
 
     context = multiprocessing.get_context("fork")
     rows: list[Measurement] = []

@@ -8,21 +8,13 @@ from exps.families import BLENDS, MINUTES
 from heldout import config
 from heldout.data.recipe import Recipe
 from heldout.errors import UserError
-from heldout.tasks.check import check_experiment
-from heldout.train.origin import find_origin
+from heldout.tasks.check import run_checks
+from heldout.train.runs import find_origin
 
 
 @pytest.mark.parametrize("name", config.names())
 def test_experiment(name):
-    check_experiment(name)
-
-
-@pytest.mark.parametrize("name", config.names())
-def test_a_child_differs_from_its_parent(name):
-    experiment = config.load(name)
-    parent = experiment.parent_name()
-    if parent is not None:
-        assert config.difference(config.load(parent).identity(), experiment.identity())
+    assert [error for _, error in run_checks(name) if error is not None] == []
 
 
 @pytest.mark.parametrize("name", config.names())

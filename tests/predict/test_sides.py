@@ -18,7 +18,7 @@ from heldout.predict.run import predict_cases
 from heldout.tasks import Classify3D, Segment3D
 from heldout.tasks.augment.sides import swap_sides
 from heldout.tasks.augment.volume import VolumeAugment
-from heldout.train.parts import TrainState
+from heldout.train.state import TrainState
 from tests.predict.test_run import grid
 
 LEFT, RIGHT, MIDDLE = 0, 1, 6  # infraclinoid carotid arteries, anterior communicating artery

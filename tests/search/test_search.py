@@ -20,10 +20,10 @@ from heldout import files
 from heldout.config.space import read_space
 from heldout.data.cases import open_dataset
 from heldout.errors import UserError
-from heldout.search.inner import inner_dataset
-from heldout.search.report import write_search
+from heldout.search.report import experiment_text, write_search
 from heldout.search.search import Search, default_space, search, values_of
-from heldout.search.trial import trial_config
+from heldout.search.trial import inner_dataset, trial_config
+from heldout.tasks import load_task
 from heldout.train import runs
 from heldout.train.fit import fit_fold
 from tests.train.exp901 import Exp901
@@ -117,7 +117,7 @@ def test_the_table_the_best_values_and_an_experiment_to_copy(squares):
     module = ast.parse(text)
     assert len(ast.get_docstring(module).splitlines()[0]) <= 100
     assigned = {node.targets[0].id: ast.literal_eval(node.value) for node in module.body[-1].body}
-    assert assigned == best["values"]
+    assert assigned == {**one.config.overrides, **best["values"]}
     assert (one.folder / "history.png").stat().st_size > 5000
 
 
@@ -241,3 +241,20 @@ def test_a_watched_training_that_is_ended_goes_on_to_the_same_weights(squares):
     assert seen == [2, 3, 4]
     other = fit_fold(config, dataset, 0, 0, quiet=True, folder=folder.with_name("elsewhere"))
     assert files.sha256_file(other / "weights.safetensors") == files.sha256_file(folder / "weights.safetensors")
+
+
+def test_the_experiment_of_a_search_holds_its_overrides_and_a_title_of_whole_words():
+    config = load_task("exp042_patches@quick+epochs=3,image_size=(96,96),patch_size=(64,64)")
+    text = experiment_text(Search(config), {"lr": 0.003, "patch_size": (48, 48)})
+    title = ast.get_docstring(ast.parse(text)).splitlines()[0]
+    assert title == "FracAtlas at a higher resolution, in patches ..., with values found on inner folds without fold 0."
+    assert len(title) <= 100
+    body = ast.parse(text).body[-1]
+    assert body.name == "Exp042PatchesSearch"
+    assert {node.targets[0].id: ast.literal_eval(node.value) for node in body.body} == {
+        "epochs": 3,
+        "image_size": (96, 96),
+        "lr": 0.003,
+        "patch_size": (48, 48),
+        "budgets": {"quick": {"epochs": 3, "image_size": (96, 96), "patch_size": (48, 48)}},
+    }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 
 import pytest
 
-from heldout.errors import UserError
-from heldout.tasks.check import check_experiment
+from heldout.tasks.check import run_checks
 
 
 @pytest.fixture
@@ -38,6 +38,10 @@ def write(tmp_path, monkeypatch):
     sys.modules.update(saved)
 
 
+def errors(name: str) -> list[str]:
+    return [error for _, error in run_checks(name) if error is not None]
+
+
 SMALL_3D = "filters = (4, 6, 8)"
 
 
@@ -57,7 +61,7 @@ SMALL_3D = "filters = (4, 6, 8)"
     ids=lambda text: text[:40],
 )
 def test_sound_experiments_pass(write, task, body):
-    check_experiment(write(task, body))
+    assert errors(write(task, body)) == []
 
 
 HOOK = "def {name}(self, *args, **kwargs):\n    import torch\n    from torch import nn\n    {body}"
@@ -107,12 +111,8 @@ HOOK = "def {name}(self, *args, **kwargs):\n    import torch\n    from torch imp
     ids=lambda text: text[-30:],
 )
 def test_unsound_experiments_are_named_with_a_remedy(write, task, body, words):
-    name = write(task, body)
-    with pytest.raises(UserError, match=words) as caught:
-        check_experiment(name)
-    assert "exps/exp950.py" in str(caught.value)
+    assert re.search(words, errors(write(task, body))[0])
 
 
 def test_a_file_without_a_title_is_refused(write):
-    with pytest.raises(UserError, match=r"exps/exp950.py: begin the file with a docstring"):
-        check_experiment(write("Segment2D", "", doc=""))
+    assert errors(write("Segment2D", "", doc=""))[0].startswith("begin the file with a docstring")

@@ -24,9 +24,8 @@ from heldout.predict.store import read_map
 from heldout.tasks.classify import Classify3D
 from heldout.tasks.segment import Segment3D
 from heldout.train import runs
-from heldout.train.experiment import run_experiment
 from heldout.train.failures import explained
-from heldout.train.fit import fit_fold
+from heldout.train.fit import fit_fold, run_experiment
 from tests.data import toy
 from tests.train.exp901 import Exp901
 
@@ -98,7 +97,7 @@ def test_tensorboard_reads_every_epoch_once(squares):
         ("heldout.train.checkpoint", "save", 2),  # an epoch is trained, but not on the disk
         ("heldout.train.history", "write_metrics", 2),  # the state is on the disk, its rows are not
         ("heldout.train.results", "load_model", 1),  # the weights are written, the predictions are not
-        ("heldout.train.held_out", "score", 1),  # an epoch is trained, but not validated
+        ("heldout.train.results", "score", 1),  # an epoch is trained, but not validated
         ("heldout.predict.store", "_write_map", 3),  # some predictions are written
     ],
 )
@@ -254,7 +253,7 @@ def test_best_checkpoint_is_kept_and_marked(squares, monkeypatch):
         states.append({name: value.clone() for name, value in network.state_dict().items()})
         return next(scores)
 
-    monkeypatch.setattr("heldout.train.held_out.HeldOut.score", score)
+    monkeypatch.setattr("heldout.train.results.HeldOut.score", score)
     folder = fit(epochs=9, validate_every=1, checkpoint="best", early_stopping=3)
     record = runs.read_run(folder)
     assert (record.checkpoint, record.best_epoch, record.epochs) == ("best", 2, 5)

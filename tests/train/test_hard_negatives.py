@@ -206,7 +206,7 @@ def test_the_focus_is_where_the_network_is_wrong(squares, image_size, tmp_path):
     record = chosen.mine(OneVoxel(), 1, tmp_path, Display("test", 1, 1, 0, quiet=True))
     case_ids = np.array(chosen.cases["case_id"].to_list())
     found = read_hard_negatives(tmp_path, record, case_ids)
-    assert len(found) == record["hard"] == math.ceil(record["scored"] / 2)
+    assert len(found) == record.hard == math.ceil(record.scored / 2)
     for index, focus in found:
         assert chosen.prepared.image(case_ids[index])[0][focus] > 200
 

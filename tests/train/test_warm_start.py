@@ -17,7 +17,7 @@ from heldout.data.cases import open_dataset
 from heldout.errors import UserError
 from heldout.train import runs
 from heldout.train.fit import fit_fold
-from heldout.train.warm_start import WarmStart
+from heldout.train.origins import WarmStart
 
 PARENT = '"""Squares."""\nfrom tests.train.exp901 import Exp901 as Base\nclass Exp902(Base):\n    epochs = 1\n'
 CHILD = (

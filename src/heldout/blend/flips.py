@@ -88,7 +88,7 @@ def _predict(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) 
 
     from heldout.predict.models import load_model
     from heldout.train.first_stage import with_first_stage
-    from heldout.train.held_out import HeldOut
+    from heldout.train.results import HeldOut
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_model(config, folder / "weights.safetensors", dataset.classes, dataset.exclusive).to(device)

@@ -51,7 +51,7 @@ def train(
             f"{record.step_seconds:g} s a step ({record.machine}, {record.measured})"
         )
 
-    from heldout.train.experiment import run_experiment
+    from heldout.train.fit import run_experiment
 
     done = run_experiment(config, chosen_folds, chosen_seeds)
     next_command = _summary(config)

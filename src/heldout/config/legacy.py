@@ -31,21 +31,22 @@ def today_field(name: str, where: str) -> str:
 
 
 def today_spec(spec: str) -> str:
-    """A spec in today's names of experiment and fields: ``exp040s@quick`` is ``exp040_stretch@quick``."""
-    name, rest = _split(spec)
-    head, plus, overrides = rest.partition("+")
-    return _aliases().get(name, name) + head + plus + re.sub(r"\w+(?==)", lambda m: FIELDS.get(m[0], m[0]), overrides)
+    """A spec in today's names of experiment and fields.
+
+    Example:
+        >>> today_spec("exp040s@quick+normalise=unit")
+        'exp040_stretch@quick+normalize=unit'
+    """
+    return _renamed(spec, _aliases(), FIELDS)
 
 
 def earlier_specs(spec: str) -> Iterator[str]:
     """Specs that meant the same earlier, and under which a run folder may lie."""
-    name, rest = _split(spec)
-    head, plus, overrides = rest.partition("+")
-    names = [name, *(earlier for earlier, today in _aliases().items() if today == name)]
-    texts = [overrides, re.sub(r"\w+(?==)", lambda m: EARLIER_FIELDS.get(m[0], m[0]), overrides)]
-    for one, text in product(names, dict.fromkeys(texts)):
-        if (found := one + head + plus + text) != spec:
-            yield found
+    name = _name(spec)
+    aliases: list[dict[str, str]] = [{}, *({name: old} for old, today in _aliases().items() if today == name)]
+    names_of_fields: tuple[dict[str, str], ...] = ({}, EARLIER_FIELDS)
+    found = dict.fromkeys(_renamed(spec, alias, fields) for alias, fields in product(aliases, names_of_fields))
+    return (other for other in found if other != spec)
 
 
 def first_spec(spec: str) -> str:
@@ -55,10 +56,8 @@ def first_spec(spec: str) -> str:
         >>> first_spec("exp040_stretch@quick+normalize=unit/seed1")
         'exp040s@quick+normalise=unit/seed1'
     """
-    name, rest = _split(today_spec(spec))
-    head, plus, overrides = rest.partition("+")
-    earlier = next((earlier for earlier, today in _aliases().items() if today == name), name)
-    return earlier + head + plus + re.sub(r"\w+(?==)", lambda m: EARLIER_FIELDS.get(m[0], m[0]), overrides)
+    earlier = {today: old for old, today in reversed(_aliases().items())}
+    return _renamed(today_spec(spec), earlier, EARLIER_FIELDS)
 
 
 def first_names(values: Any) -> Any:
@@ -86,13 +85,19 @@ def today_identity(recorded: Mapping[str, Any], task: str) -> dict[str, Any]:
     return {**recorded, "task": named, "fields": today_fields(recorded["fields"]), "hooks": hooks}
 
 
-def _split(spec: str) -> tuple[str, str]:
-    """Name of the experiment, and the rest of a spec."""
-    name = re.split(r"[@+/]", spec, maxsplit=1)[0]
-    return name, spec[len(name) :]
+def _name(spec: str) -> str:
+    """Name of the experiment in a spec."""
+    return re.split(r"[@+/]", spec, maxsplit=1)[0]
 
 
-def _aliases() -> Mapping[str, str]:
+def _renamed(spec: str, names: Mapping[str, str], fields: Mapping[str, str]) -> str:
+    """A spec with other names of its experiment and of the fields that it overrides."""
+    name = _name(spec)
+    head, plus, overrides = spec[len(name) :].partition("+")
+    return names.get(name, name) + head + plus + re.sub(r"\w+(?==)", lambda m: fields.get(m[0], m[0]), overrides)
+
+
+def _aliases() -> dict[str, str]:
     """Today's name by earlier name, as the repository lists them; empty where it lists none."""
     try:
         return importlib.import_module("exps.aliases").ALIASES

@@ -1,9 +1,8 @@
 """Scores of held-out predictions: pure functions of arrays and of the table, without any other room."""
 
-from heldout.metrics.depth import iou_by_depth, mean_by_depth
 from heldout.metrics.jackknife import Difference, Interval, compare, interval, intervals
 from heldout.metrics.lesion import count_lesions
-from heldout.metrics.overlap import count_errors
+from heldout.metrics.overlap import count_errors, iou_by_depth, mean_by_depth
 from heldout.metrics.registry import METRICS, Metric, get_metric, score
 from heldout.metrics.surface import surface_distances
 from heldout.metrics.tables import check_cases

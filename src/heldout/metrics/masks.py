@@ -6,7 +6,6 @@ cases, ``_pooled`` adds up all cases before anything is divided.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -21,7 +20,6 @@ Uses = Literal["probability", "predicted_label", "counts", "lesions", "surfaces"
 # What an experiment must measure of its masks, by what a score looks at.
 DETAILS = {"lesions": "lesions", "surfaces": "surface", "volume": "volume"}
 _MM3_PER_ML = 1000
-_MIN_HITS = "a lesion is found where one of its voxels is predicted"
 
 
 def mask_values(name: str, uses: str, columns: Columns) -> np.ndarray:
@@ -51,13 +49,18 @@ def mask_values(name: str, uses: str, columns: Columns) -> np.ndarray:
     return np.concatenate([columns.counts, extra], -1)
 
 
-def _mean(of_case: Callable, empty: float, mean: Callable, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    counts = values[..., :3]
-    return mean(of_case(counts, empty), counts, weights)
+def _mean(of_case: Callable, empty: float, mean: Callable) -> Callable:
+    """A score of voxel or lesion counts, by its value of one case, that of empty masks, and the mean over the cases."""
+
+    def score(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        counts = values[..., :3]
+        return mean(of_case(counts, empty), counts, weights)
+
+    return score
 
 
-def _mean_value(position: int, mean: Callable, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return mean(values[..., position], values[..., :3], weights)
+def _distance(position: int) -> Callable:
+    return lambda values, weights: overlap.mean_of_positives(values[..., position], values[..., :3], weights)
 
 
 def _volume_ml(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -74,53 +77,30 @@ def _pooled_f1(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return divide(2 * hits, 2 * hits + false + missed)
 
 
-def _scores() -> list[tuple[str, bool, str, Uses, Callable]]:
-    positives, everyone = overlap.mean_of_positives, overlap.mean_of_all
-    held, both_empty = "mean over the cases that hold the class", "1 where mask and prediction are both empty"
-
-    def one(of_case: Callable, empty: float, mean: Callable) -> Callable:
-        return functools.partial(_mean, of_case, empty, mean)
-
-    dice, iou = overlap.case_dice, overlap.case_iou
-    recall, precision, volume = overlap.case_recall, overlap.case_precision, overlap.case_volume_error
-    none, kind = "0 where nothing is predicted", f"by lesions, {_MIN_HITS}"
-    return [
-        ("dice_pos", True, f"Dice, {held}", "counts", one(dice, 0.0, positives)),
-        ("dice_all", True, f"Dice, mean over all cases, {both_empty}", "counts", one(dice, 1.0, everyone)),
-        ("iou_pos", True, f"Iou, {held}", "counts", one(iou, 0.0, positives)),
-        ("iou_all", True, f"Iou, mean over all cases, {both_empty}", "counts", one(iou, 1.0, everyone)),
-        ("recall_pos", True, f"share of the true voxels found, {held}", "counts", one(recall, 0.0, positives)),
-        (
-            "precision_pos",
-            True,
-            f"share of the predicted voxels that are true, {none}, {held}",
-            "counts",
-            one(precision, 0.0, positives),
-        ),
-        ("volume_error_pos", False, f"|predicted - true| / true volume, {held}", "counts", one(volume, 0.0, positives)),
-        ("volume_ml_error_all", False, "|predicted - true| volume in ml, mean over all cases", "volume", _volume_ml),
-        ("lesion_recall_pos", True, f"recall {kind}, {held}", "lesions", one(recall, 0.0, positives)),
-        ("lesion_precision_pos", True, f"precision {kind}, {none}, {held}", "lesions", one(precision, 0.0, positives)),
-        ("lesion_f1_pos", True, f"F1 {kind}, {held}", "lesions", one(dice, 0.0, positives)),
-        ("lesion_f1_all", True, f"F1 {kind}, mean over all cases, {both_empty}", "lesions", one(dice, 1.0, everyone)),
-        ("lesion_f1_pooled", True, f"F1 {kind}, all lesions of all cases alike", "lesions", _pooled_f1),
-        ("lesion_count_error_all", False, "|predicted - true| number of lesions", "lesions", _count_error),
-        (
-            "hd95_pos",
-            False,
-            f"95 % Hausdorff distance in mm, the volume's diagonal where nothing is predicted, {held}",
-            "surfaces",
-            functools.partial(_mean_value, 3, positives),
-        ),
-        (
-            "assd_pos",
-            False,
-            f"average symmetric surface distance in mm, the diagonal where nothing is predicted, {held}",
-            "surfaces",
-            functools.partial(_mean_value, 4, positives),
-        ),
-    ]
-
-
+_dice, _iou = overlap.case_dice, overlap.case_iou
+_recall, _precision, _volume = overlap.case_recall, overlap.case_precision, overlap.case_volume_error
+_some, _all = overlap.mean_of_positives, overlap.mean_of_all
+_HELD = "mean over the cases that hold the class"
+_EMPTY = "mean over all cases, 1 where mask and prediction are both empty"
+_NONE, _LESIONS = "0 where nothing is predicted", "by lesions, a lesion is found where one of its voxels is predicted"
+_RIGHT = "share of the predicted voxels that are true"
+_FAR = "the volume's diagonal where nothing is predicted"
 # Name, whether higher is better, one line for people, what it looks at, and the function.
-MASK_SCORES = _scores()
+MASK_SCORES: list[tuple[str, bool, str, Uses, Callable]] = [
+    ("dice_pos", True, f"Dice, {_HELD}", "counts", _mean(_dice, 0, _some)),
+    ("dice_all", True, f"Dice, {_EMPTY}", "counts", _mean(_dice, 1, _all)),
+    ("iou_pos", True, f"IoU, {_HELD}", "counts", _mean(_iou, 0, _some)),
+    ("iou_all", True, f"IoU, {_EMPTY}", "counts", _mean(_iou, 1, _all)),
+    ("recall_pos", True, f"share of the true voxels found, {_HELD}", "counts", _mean(_recall, 0, _some)),
+    ("precision_pos", True, f"{_RIGHT}, {_NONE}, {_HELD}", "counts", _mean(_precision, 0, _some)),
+    ("volume_error_pos", False, f"|predicted - true| / true volume, {_HELD}", "counts", _mean(_volume, 0, _some)),
+    ("volume_ml_error_all", False, "|predicted - true| volume in ml, mean over all cases", "volume", _volume_ml),
+    ("lesion_recall_pos", True, f"recall {_LESIONS}, {_HELD}", "lesions", _mean(_recall, 0, _some)),
+    ("lesion_precision_pos", True, f"precision {_LESIONS}, {_NONE}, {_HELD}", "lesions", _mean(_precision, 0, _some)),
+    ("lesion_f1_pos", True, f"F1 {_LESIONS}, {_HELD}", "lesions", _mean(_dice, 0, _some)),
+    ("lesion_f1_all", True, f"F1 {_LESIONS}, {_EMPTY}", "lesions", _mean(_dice, 1, _all)),
+    ("lesion_f1_pooled", True, f"F1 {_LESIONS}, all lesions of all cases alike", "lesions", _pooled_f1),
+    ("lesion_count_error_all", False, "|predicted - true| number of lesions", "lesions", _count_error),
+    ("hd95_pos", False, f"95 % Hausdorff distance in mm, {_FAR}, {_HELD}", "surfaces", _distance(3)),
+    ("assd_pos", False, f"average symmetric surface distance in mm, {_FAR}, {_HELD}", "surfaces", _distance(4)),
+]

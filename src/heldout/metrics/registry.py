@@ -11,16 +11,16 @@ every fold: scores of ranking look at that one. Segmentations add ``tp_<class>``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from heldout.errors import UserError
 from heldout.metrics import calibration, decisions, ranking
 from heldout.metrics.masks import MASK_SCORES
-from heldout.metrics.metric import Kind, Metric, Side
+from heldout.metrics.metric import Metric, Side
 from heldout.metrics.patients import POOLS
 from heldout.metrics.tables import columns_of
 
@@ -41,17 +41,6 @@ def _cross_entropy(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) ->
     return calibration.log_loss(np.ones(len(truth), bool), of_true_class, weights)
 
 
-_POSITIVE: tuple[Side, ...] = ("positive",)
-_BOTH: tuple[Side, ...] = ("positive", "negative")
-
-
-def _of_masks() -> list[Metric]:
-    return [
-        Metric(name, "segmentation", upward, text, uses, function, None, _POSITIVE if name.endswith("_pos") else ())
-        for name, upward, text, uses, function in MASK_SCORES
-    ]
-
-
 WEIGHTED = "weighted_auc:"
 _FURTHER = {
     "lesions_": ["lesion_recall_pos", "lesion_precision_pos", "lesion_f1_pos", "lesion_count_error_all"],
@@ -62,107 +51,49 @@ _OF_PATIENTS = {
     "classification": ["patient:roc_auc", "patient_top3:roc_auc"],
     "segmentation": ["patient:dice_pos", "patient:volume_error_pos"],
 }
-_LABELS: Kind = "classification"
+_POSITIVE: tuple[Side, ...] = ("positive",)
+_BOTH: tuple[Side, ...] = ("positive", "negative")
+_BY_BINS = f"calibration error, {calibration.CALIBRATION_BINS} bins"
+
+
+def _probabilities(name: str, higher_is_better: bool, description: str, function: Callable, **rest: Any) -> Metric:
+    return Metric(name, "classification", higher_is_better, description, "probability", function, **rest)
+
+
+def _labels(name: str, description: str, function: Callable, sides: tuple[Side, ...] = (), **rest: Any) -> Metric:
+    return Metric(name, "classification", True, description, "predicted_label", function, sides=sides, **rest)
+
+
+_AUC, _AP = ranking.roc_auc_within_folds, ranking.average_precision_within_folds
+_ECE, _MCE = calibration.expected_calibration_error, calibration.maximum_calibration_error
+_BEST = "highest F1 of all thresholds, chosen on the cases that it scores"
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in [
-        Metric(
-            "roc_auc",
-            _LABELS,
-            True,
-            "area under the ROC curve",
-            "probability",
-            ranking.roc_auc,
-            sides=_BOTH,
-            within_folds=ranking.roc_auc_within_folds,
+        _probabilities("roc_auc", True, "area under the ROC curve", ranking.roc_auc, sides=_BOTH, within_folds=_AUC),
+        _probabilities(
+            "average_precision", True, "average precision", ranking.average_precision, sides=_BOTH, within_folds=_AP
         ),
-        Metric(
-            "average_precision",
-            _LABELS,
-            True,
-            "average precision",
-            "probability",
-            ranking.average_precision,
-            sides=_BOTH,
-            within_folds=ranking.average_precision_within_folds,
-        ),
-        Metric(
-            "best_f1",
-            _LABELS,
-            True,
-            "highest F1 of all thresholds, chosen on the cases that it scores",
-            "probability",
-            ranking.best_f1,
-            sides=_POSITIVE,
-            optimistic=True,
-        ),
-        Metric(
-            "accuracy",
-            _LABELS,
-            True,
-            "share of correct predicted labels",
-            "predicted_label",
-            decisions.accuracy,
-            _right_class,
-        ),
-        Metric(
+        _probabilities("best_f1", True, _BEST, ranking.best_f1, sides=_POSITIVE, optimistic=True),
+        _labels("accuracy", "share of correct predicted labels", decisions.accuracy, exclusive=_right_class),
+        _labels(
             "balanced_accuracy",
-            _LABELS,
-            True,
             "mean of sensitivity and specificity, or of all classes' recalls",
-            "predicted_label",
             decisions.balanced_accuracy,
-            _mean_recall,
             _BOTH,
+            exclusive=_mean_recall,
         ),
-        Metric(
-            "f1",
-            _LABELS,
-            True,
-            "harmonic mean of precision and recall",
-            "predicted_label",
-            decisions.f1,
-            sides=_POSITIVE,
+        _labels("f1", "harmonic mean of precision and recall", decisions.f1, _POSITIVE),
+        _labels("sensitivity", "share of positives found", decisions.sensitivity, _POSITIVE),
+        _labels("specificity", "share of negatives predicted negative", decisions.specificity, ("negative",)),
+        _probabilities("log_loss", False, "negative log-likelihood", calibration.log_loss, exclusive=_cross_entropy),
+        _probabilities("brier", False, "mean squared error of the probability", calibration.brier),
+        _probabilities("ece", False, f"expected {_BY_BINS}", _ECE),
+        _probabilities("mce", False, f"maximum {_BY_BINS}", _MCE),
+        *(
+            Metric(name, "segmentation", up, text, uses, function, sides=_POSITIVE if name.endswith("_pos") else ())
+            for name, up, text, uses, function in MASK_SCORES
         ),
-        Metric(
-            "sensitivity",
-            _LABELS,
-            True,
-            "share of positives found",
-            "predicted_label",
-            decisions.sensitivity,
-            sides=_POSITIVE,
-        ),
-        Metric(
-            "specificity",
-            _LABELS,
-            True,
-            "share of negatives predicted negative",
-            "predicted_label",
-            decisions.specificity,
-            sides=("negative",),
-        ),
-        Metric(
-            "log_loss", _LABELS, False, "negative log-likelihood", "probability", calibration.log_loss, _cross_entropy
-        ),
-        Metric("brier", _LABELS, False, "mean squared error of the probability", "probability", calibration.brier),
-        Metric(
-            "ece",
-            _LABELS,
-            False,
-            "expected calibration error, 15 bins",
-            "probability",
-            calibration.expected_calibration_error,
-        ),
-        Metric(
-            "mce",
-            _LABELS,
-            False,
-            "maximum calibration error, 15 bins",
-            "probability",
-            calibration.maximum_calibration_error,
-        ),
-        *_of_masks(),
     ]
 }
 

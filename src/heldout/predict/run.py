@@ -27,10 +27,8 @@ from heldout.predict.forward import (
     memory_format,
     window_of,
 )
-from heldout.predict.prediction import Prediction, mean_predictions, presence
+from heldout.predict.prediction import Prediction, presence
 from heldout.tasks import Task
-
-__all__ = ["Prediction", "mean_predictions", "predict_cases", "presence"]
 
 Case = tuple[str, np.ndarray, Geometry | None]
 

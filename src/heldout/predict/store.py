@@ -15,19 +15,7 @@ from heldout import files
 from heldout.errors import UserError
 from heldout.metrics.overlap import count_errors
 from heldout.predict.details import Details
-from heldout.predict.prediction import Prediction, mean_predictions, presence, to_mask
-
-__all__ = [
-    "Stored",
-    "build_table",
-    "class_names",
-    "mean_predictions",
-    "presence",
-    "read_map",
-    "read_table",
-    "to_mask",
-    "write_predictions",
-]
+from heldout.predict.prediction import Prediction, to_mask
 
 Truth = Callable[[str], np.ndarray]
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import io
-import re
-from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from heldout import files
-from heldout.config import names
 from heldout.errors import UserError
 from heldout.search.search import Search, values_of
+from heldout.tasks.create import LONGEST_TITLE, experiment_source
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
-
-_TITLE = 100
 
 
 def write_search(plan: Search, trials: list[FrozenTrial]) -> dict[str, Any]:
@@ -60,24 +57,14 @@ def write_search(plan: Search, trials: list[FrozenTrial]) -> dict[str, Any]:
 
 
 def experiment_text(plan: Search, values: dict[str, Any]) -> str:
-    """The best values as the text of an experiment file, under the next free number of the family."""
-    parent = type(plan.config).__module__.rpartition(".")[2]
-    number = _free_number(parent)
-    title = plan.config.title.rstrip(".")
-    ending = f": values found by a search (Bergstra et al. 2011) on inner folds of all but fold {plan.fold}."
-    lines = "\n".join(f"    {name} = {value!r}" for name, value in values.items())
-    name = type(plan.config).__name__
-    return (
-        f'"""{title[: _TITLE - len(ending) - 3]}{ending}"""\n\nfrom exps.{parent} import {name}\n\n\n'
-        f"class Exp{number:03d}({name}):\n{lines}\n"
-    )
-
-
-def _free_number(parent: str) -> int:
-    taken = {int(match[1]) for name in names() if (match := re.match(r"exp(\d{3})", name))}
-    own = int(parent[3:6])
-    family = range(own + 1, own - own % 10 + 10)
-    return next(n for n in (*family, *range(100, 1000)) if n not in taken)
+    """The text of an experiment file with the best values and the overrides that they were found under."""
+    config, budget = plan.config, plan.config.budget
+    ending = f", with values found on inner folds without fold {plan.fold}."
+    title = shorten(config.title.rstrip("."), LONGEST_TITLE - len(ending), placeholder=" ...") + ending
+    fields = {**config.overrides, **values}
+    if budget is not None and (own := fields.keys() & config.budgets[budget]):
+        fields["budgets"] = {budget: {name: fields[name] for name in sorted(own)}}  # a budget overrides the fields
+    return experiment_source(f"{config.experiment}_search", f"exps.{config.experiment}", type(config), title, fields)
 
 
 def _write_table(plan: Search, trials: list[FrozenTrial]) -> None:
@@ -106,7 +93,7 @@ def _ended(trials: list[FrozenTrial], state: str) -> list[tuple[int, float]]:
     return [(number, value) for number, value in ended if value is not None]
 
 
-def _draw(plan: Search, trials: list[FrozenTrial]) -> Path:
+def _draw(plan: Search, trials: list[FrozenTrial]) -> None:
     """Scores of the trials in their order, and the best so far."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -128,6 +115,4 @@ def _draw(plan: Search, trials: list[FrozenTrial]) -> Path:
     axes.legend(frameon=False, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    path = plan.folder / "history.png"
-    files.write_bytes(path, buffer.getvalue())
-    return path
+    files.write_bytes(plan.folder / "history.png", buffer.getvalue())

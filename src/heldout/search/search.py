@@ -25,8 +25,7 @@ from heldout.data.dataset import Dataset
 from heldout.errors import Diverged, UserError
 from heldout.journal import Direction, Journal, Record
 from heldout.metrics.registry import get_metric
-from heldout.search.inner import inner_dataset
-from heldout.search.trial import run_trial, trial_config
+from heldout.search.trial import inner_dataset, run_trial, trial_config
 from heldout.tasks import Task
 
 if TYPE_CHECKING:

@@ -1,14 +1,20 @@
-"""One trial of a search: an experiment with some values, trained on inner folds until done or given up."""
+"""One trial of a search: an experiment with some values, trained on inner folds until done or given up.
+
+Inner folds are the training part of one fold, divided again, so that tuning never meets the patients held out.
+"""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from heldout import files
 from heldout.data.dataset import Dataset
+from heldout.data.folds import make_folds
 from heldout.errors import UserError
 from heldout.tasks import Task
 from heldout.train.checkpoint import Progress
@@ -27,6 +33,34 @@ class Ended(Exception):  # noqa: N818 - a message to the loop, no error
         self.score = score
 
 
+def inner_dataset(dataset: Dataset, fold: int, inner_folds: int, seed: int) -> Dataset:
+    """The dataset as a search for one fold may see it (nested cross-validation: Varma and Simon 2006).
+
+    Cases of the fold, of the test part and of any other part are not in it: their images cannot be asked for and
+    their truth cannot be read. Its own hashes keep its predictions apart from those of the dataset.
+
+    Args:
+        dataset: The checked dataset.
+        fold: The fold that stays held out.
+        inner_folds: Parts into which the patients of the other folds are divided.
+        seed: Seed of that division.
+
+    Raises:
+        UserError: there is no such fold, or a class is too rare to be in every inner fold.
+    """
+    cases, _ = dataset.fold_cases(fold)
+    one_class = dataset.source.kind == "classification" and len(dataset.classes) == 1
+    folds = make_folds(cases, inner_folds, seed, needs_negatives=one_class)
+    place = ["inner", fold, inner_folds, seed]
+    return replace(
+        dataset,
+        cases=cases,
+        folds=folds,
+        fold_hash=files.sha256_json([dataset.fold_hash, *place]),
+        data_hash=files.sha256_json([dataset.data_hash, *place]),
+    )
+
+
 def trial_config(config: Task, values: Mapping[str, Any]) -> Task:
     """The experiment with a trial's values; its last weights count, as the best epoch's are biased.
 
@@ -34,9 +68,9 @@ def trial_config(config: Task, values: Mapping[str, Any]) -> Task:
         UserError: a value does not fit its field.
     """
     settings = {"checkpoint": "last", "early_stopping": None, "validate_every": 1}
-    whole = type(config).create(config.budget, {**dict(config._overrides), **values, **settings})
+    whole = type(config).create(config.budget, {**config.overrides, **values, **settings})
     every = max(1, whole.epochs // REPORTS)
-    return type(config).create(config.budget, {**dict(whole._overrides), "validate_every": every})
+    return type(config).create(config.budget, {**whole.overrides, "validate_every": every})
 
 
 def run_trial(
@@ -46,7 +80,7 @@ def run_trial(
 
     Args:
         config: From :func:`trial_config`.
-        dataset: From :func:`heldout.search.inner.inner_dataset`.
+        dataset: From :func:`inner_dataset`.
         folder: Where unfinished states lie; a killed trial goes on from them. Gone when the trial is over.
         report: Takes the mean score over the inner folds begun so far and the number of the report, and says whether
             to give up.

@@ -8,34 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from heldout.config import load
+from heldout.config import difference, load
 from heldout.errors import UserError
 from heldout.tasks.base import Task
+from heldout.tasks.create import LONGEST_TITLE
 
 BATCH = 2
-TITLE_LENGTH = 100
-
-
-def check_experiment(name: str) -> None:
-    """Check one experiment on a tiny random batch, without its dataset; see :func:`run_checks`.
-
-    Args:
-        name: Such as ``exp042``.
-
-    Raises:
-        UserError: the first check that fails, naming the experiment and the remedy.
-    """
-    for _, error in run_checks(name):
-        if error is not None:
-            raise UserError(f"exps/{name}.py: {error}")
 
 
 def run_checks(name: str) -> Iterator[tuple[str, str | None]]:
     """Run every check of an experiment: what is checked, and what is wrong, with the remedy, or None.
 
-    The file imports and has a title; budgets, metric and source are valid; the network builds for its dimensions and
-    gives logits of the right shape, probabilities in 0 ... 1, a finite loss and finite gradients for all parameters;
-    augmentation keeps shapes and label values.
+    The file imports and has a title; budgets, metric and source are valid; it differs from its parent; the network
+    builds for its dimensions and gives logits of the right shape, probabilities in 0 ... 1, a finite loss and finite
+    gradients for all parameters; augmentation keeps shapes and label values.
 
     Raises:
         UserError: the experiment cannot be loaded.
@@ -46,6 +32,7 @@ def run_checks(name: str) -> Iterator[tuple[str, str | None]]:
         return
     for what, check in (
         ("title, dataset, source, budgets and metric", _check_words),
+        ("difference from its parent", _check_difference),
         ("network, loss and gradients on a random batch", _check_network),
         ("augmentation of images and masks", _check_augment),
     ):
@@ -63,8 +50,8 @@ def _check_words(config: Task) -> None:
     from heldout.metrics.registry import get_ranking_metric
 
     title = (importlib.import_module(type(config).__module__).__doc__ or "").strip().partition("\n")[0]
-    if not title or len(title) > TITLE_LENGTH:
-        raise UserError(f"begin the file with a docstring whose first line is a title of 1 to {TITLE_LENGTH} letters")
+    if not title or len(title) > LONGEST_TITLE:
+        raise UserError(f"begin the file with a docstring whose first line is a title of 1 to {LONGEST_TITLE} letters")
     for field in ("dataset", "source"):
         if not getattr(config, field):
             raise UserError(f"{field} is empty: set it")
@@ -76,6 +63,12 @@ def _check_words(config: Task) -> None:
         metric = get_ranking_metric(type(config).create(budget).metric)
         if config.kind == "classification" and metric.kind != "classification":
             raise UserError(f"metric = {metric.name!r} needs masks: choose a metric of classification")
+
+
+def _check_difference(config: Task) -> None:
+    parent = config.parent_name()
+    if parent is not None and not difference(config.complete(load(parent).identity()), config.identity()):
+        raise UserError(f"it changes nothing of {parent}: set a field or override a method")
 
 
 def _check_network(config: Task) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from heldout import files
 from heldout.config import load
@@ -42,16 +44,10 @@ def write_experiment(name: str, parent: str, title: str, settings: list[str]) ->
         raise UserError(
             f"--title {title!r}: write one line of 1 to {LONGEST_TITLE} letters, without double quotes and backslashes"
         )
-    if parent in {task.__name__ for task in TASKS}:
-        imported, base = f"from heldout.tasks import {parent}", parent
-    else:
-        base = type(load(parent)).__name__
-        imported = f"from exps.{load(parent).experiment} import {base}"
-    lines = [f"    {key} = {value!r}" for key, value in map(parse, settings)]
-    body = "\n".join(lines) or f'    """Set fields here; `python run.py fields {name}` lists them."""'
-    class_name = "".join(part.capitalize() for part in name.split("_"))
-    text = f'"""{title.strip()}"""\n\n{imported}\n\n\nclass {class_name}({base}):\n{body}\n'
-    files.write_text(path, text)
+    tasks = {task.__name__: task for task in TASKS}
+    base = tasks.get(parent) or type(load(parent))
+    module = "heldout.tasks" if parent in tasks else base.__module__
+    files.write_text(path, experiment_source(name, module, base, title.strip(), dict(map(parse, settings))))
     sys.modules.pop(f"exps.{name}", None)
     importlib.invalidate_caches()
     try:
@@ -61,3 +57,25 @@ def write_experiment(name: str, parent: str, title: str, settings: list[str]) ->
         sys.modules.pop(f"exps.{name}", None)
         raise
     return path
+
+
+def experiment_source(name: str, module: str, base: type, title: str, fields: Mapping[str, Any]) -> str:
+    """The text of an experiment's file.
+
+    Args:
+        name: Such as ``exp060_word``.
+        module: Where its base is imported from.
+        base: The experiment or task that it subclasses.
+        title: First line of its docstring.
+        fields: What it sets.
+
+    Example:
+        >>> from heldout.tasks import Segment2D
+        >>> source = experiment_source("exp060_large", "heldout.tasks", Segment2D, "Larger images.", {"epochs": 9})
+        >>> source.splitlines()[-2:]
+        ['class Exp060Large(Segment2D):', '    epochs = 9']
+    """
+    lines = [f"    {key} = {value!r}" for key, value in fields.items()]
+    body = "\n".join(lines) or f'    """Set fields here; `python run.py fields {name}` lists them."""'
+    class_name = "".join(part.capitalize() for part in name.split("_"))
+    return f'"""{title}"""\n\nfrom {module} import {base.__name__}\n\n\nclass {class_name}({base.__name__}):\n{body}\n'

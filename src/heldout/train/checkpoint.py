@@ -11,6 +11,7 @@ import torch
 
 from heldout import files
 from heldout.errors import UserError
+from heldout.train.record import MinedRecord
 
 
 class Stateful(Protocol):
@@ -43,7 +44,7 @@ class Progress:
     best_epoch: int | None = None
     stale: int = 0
     best: dict[str, torch.Tensor] | None = None
-    mined: list[dict[str, Any]] = field(default_factory=list)
+    mined: list[MinedRecord] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -67,7 +68,7 @@ class Progress:
 
 def save(path: Path, progress: Progress, parts: dict[str, Stateful]) -> None:
     """Write the state atomically."""
-    state = {"schema": 1, "progress": dict(vars(progress))}
+    state = {"schema": 1, "progress": {**vars(progress), "mined": [one.to_json() for one in progress.mined]}}
     with files.atomic(path) as handle:
         torch.save({**state, "parts": {name: part.state_dict() for name, part in parts.items()}}, handle)
 
@@ -84,7 +85,8 @@ def load(path: Path, parts: dict[str, Stateful]) -> Progress:
         state = torch.load(path, map_location="cpu", weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
-        return Progress(**state["progress"])
+        mined = [MinedRecord.model_validate(one) for one in state["progress"]["mined"]]
+        return Progress(**{**state["progress"], "mined": mined})
     except Exception as error:  # torch reports a damaged file in a dozen ways
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} cannot be resumed ({first}): delete it, and the fold starts again") from None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from heldout import files
+from heldout.data.cases import open_dataset
 from heldout.data.dataset import Dataset
 from heldout.data.prepare import Prepared
 from heldout.errors import Diverged
@@ -31,18 +32,38 @@ from heldout.train.display import Display
 from heldout.train.failures import explained
 from heldout.train.first_stage import with_first_stage
 from heldout.train.hard_negatives import Miner, read_hard_negatives
-from heldout.train.held_out import HeldOut
 from heldout.train.loader import Batches
 from heldout.train.origins import Origins, find_origins
-from heldout.train.parts import TrainState, build_parts, seed_everything
 from heldout.train.record import PseudoLabelsRecord
-from heldout.train.results import write_results
-from heldout.train.step import train_step
+from heldout.train.results import HeldOut, write_results
+from heldout.train.state import TrainState, build_state, seed_everything, train_step
 
 CHECK_EVERY = 16  # batches between looks at the loss: every look makes a GPU wait
 DRAW_EVERY = 300.0  # seconds between pictures of the curves
 
 Watch = Callable[[Progress], None]
+
+
+def run_experiment(
+    config: Task, folds: Sequence[int] | None = None, seeds: Sequence[int] | None = None, *, quiet: bool = False
+) -> list[Path]:
+    """Train what is missing of an experiment, seed by seed.
+
+    Args:
+        config: The experiment.
+        folds: Folds to train; None is what the experiment says.
+        seeds: Seeds to train; None is what the experiment says.
+        quiet: Show no progress.
+
+    Returns:
+        The folders of the folds asked for, finished before or now.
+    """
+    dataset = open_dataset(config)
+    return [
+        fit_fold(config, dataset, fold, seed, quiet=quiet)
+        for seed in (config.seeds if seeds is None else seeds)
+        for fold in (config.fold_list if folds is None else folds)
+    ]
 
 
 @dataclass(eq=False)
@@ -53,7 +74,7 @@ class Fold:
     key: tuple[int, int]  # seed and fold
     folder: Path
     batches: Batches
-    parts: TrainState
+    state: TrainState
     held_out: HeldOut
     miner: Miner
     progress: Progress
@@ -120,31 +141,31 @@ def _fit(
     quiet: bool,
     watch: Watch | None,
 ) -> None:
-    prepared, batches, parts = open_fold(config, dataset, key, origins, quiet=quiet)
+    prepared, batches, state = open_fold(config, dataset, key, origins, quiet=quiet)
     warm_start, pseudo = origins.warm_start, origins.pseudo_labels
     training, validation = dataset.fold_cases(key[1], config.case_fraction)
-    begun = None if warm_start is None else warm_start.describe(parts.network)
+    begun = None if warm_start is None else warm_start.describe(state.network)
     labels = None
     if pseudo is not None:
         labels = PseudoLabelsRecord(name=pseudo.name, sha256=pseudo.sha256, cases=len(pseudo.rows))
-    device = parts.fabric.device
+    device = state.fabric.device
     held_out = HeldOut(config, dataset, prepared, validation.assign(fold=key[1]), device)
     miner = Miner(config, prepared, training, dataset.classes, dataset.exclusive, device, key)
-    progress = checkpoint.load(folder / "state.pt", parts.stateful)
+    progress = checkpoint.load(folder / "state.pt", state.stateful)
     label = f"{config.spec} seed {key[0]} fold {key[1]}"
     with Display(label, config.epochs, len(batches), progress.epoch, quiet) as display:
         if begun is not None:
             display.announce(f"starts from {begun.loaded} of {begun.tensors} tensors of {begun.spec}")
-        _train(Fold(config, key, folder, batches, parts, held_out, miner, progress, display, watch))
+        _train(Fold(config, key, folder, batches, state, held_out, miner, progress, display, watch))
         batches.close()
         history.draw_curves(folder, progress.rows, label, config.metric, progress.best_epoch)
-        write_results(folder, key, parts, held_out, progress, display, begun, labels)
+        write_results(folder, key, state, held_out, progress, display, begun, labels)
 
 
 def open_fold(
     config: Task, dataset: Dataset, key: tuple[int, int], origins: Origins, *, quiet: bool
 ) -> tuple[Prepared, Batches, TrainState]:
-    """Prepared arrays, training batches and, as training starts with them, the parts of the fold ``key[1]``."""
+    """Prepared arrays, training batches and, as training starts with them, the state of the fold ``key[1]``."""
     keep_freed_memory()
     training, _ = dataset.fold_cases(key[1], config.case_fraction)
     prepared = with_first_stage(dataset, config, progress=not quiet)
@@ -153,12 +174,12 @@ def open_fold(
         everything = pd.concat([training, pseudo.rows], ignore_index=True)
         shown = pseudo.join(prepared, dataset, config, progress=not quiet)
     batches = Batches(config, dataset, shown, everything, key, pin_memory=torch.cuda.is_available())
-    return prepared, batches, build_parts(config, dataset, batches.labels, key, len(batches), origins.warm_start)
+    return prepared, batches, build_state(config, dataset, batches.labels, key, len(batches), origins.warm_start)
 
 
 def _train(fold: Fold) -> None:
     """Run the epochs that are missing; after each, everything the next one needs is on the disk."""
-    config, parts, progress = fold.config, fold.parts, fold.progress
+    config, state, progress = fold.config, fold.state, fold.progress
     drawn = time.monotonic()
     if progress.rows:
         _write_history(fold)  # a kill may have come between the state and these
@@ -169,13 +190,13 @@ def _train(fold: Fold) -> None:
         loss, lr = _run_epoch(fold)
         progress.epoch += 1
         if fold.miner.is_due(progress.epoch):
-            progress.mined.append(fold.miner.mine(parts.average.module, progress.epoch, fold.folder, fold.display))
+            progress.mined.append(fold.miner.mine(state.average.module, progress.epoch, fold.folder, fold.display))
         score = None
         if config.validate_every and (progress.epoch % config.validate_every == 0 or progress.epoch == config.epochs):
-            score = fold.held_out.score(parts.average.module)
+            score = fold.held_out.score(state.average.module)
             better = progress.add_score(score, progress.epoch, get_metric(config.metric).higher_is_better)
             if better and config.checkpoint == "best":
-                progress.best = {name: value.cpu().clone() for name, value in parts.average.module.state_dict().items()}
+                progress.best = {name: value.cpu().clone() for name, value in state.average.module.state_dict().items()}
         row = {
             "epoch": progress.epoch,
             "train_loss": loss,
@@ -185,7 +206,7 @@ def _train(fold: Fold) -> None:
             "wall_time": round(time.time(), 3),
         }
         progress.rows.append(row)
-        checkpoint.save(fold.folder / "state.pt", progress, parts.stateful)
+        checkpoint.save(fold.folder / "state.pt", progress, state.stateful)
         _write_history(fold)
         fold.display.epoch(row)
         if time.monotonic() - drawn > DRAW_EVERY:
@@ -197,8 +218,8 @@ def _train(fold: Fold) -> None:
 
 def _run_epoch(fold: Fold) -> tuple[float, float]:
     """Train on every batch of an epoch once; returns the mean loss and the last learning rate."""
-    config, parts, epoch, length = fold.config, fold.parts, fold.progress.epoch, len(fold.batches)
-    config.start_epoch(parts.network, epoch)
+    config, state, epoch, length = fold.config, fold.state, fold.progress.epoch, len(fold.batches)
+    config.start_epoch(state.network, epoch)
     total, lr = 0.0, math.nan
     unseen: list[Tensor] = []
     mined = fold.progress.mined
@@ -206,15 +227,15 @@ def _run_epoch(fold: Fold) -> tuple[float, float]:
     for step, samples in enumerate(fold.batches.epoch(epoch, hard)):
         first = step - step % config.accumulate
         group = min(config.accumulate, length - first)
-        lr = float(parts.schedule.get_last_lr()[0])
+        lr = float(state.schedule.get_last_lr()[0])
         # seeded after the samples came, so that it does not matter which process made them
         seed = seed_everything(*fold.key, epoch, "step", step)
-        unseen.append(train_step(config, parts, samples, seed, group, update=step + 1 == first + group))
+        unseen.append(train_step(config, state, samples, seed, group, update=step + 1 == first + group))
         if len(unseen) == CHECK_EVERY or step + 1 == length:
             total += _finite_sum(unseen, epoch, step + 1 - len(unseen))
             unseen.clear()
         fold.display.step()
-    if not parts.is_finite():
+    if not state.is_finite():
         raise _diverged(f"the weights are not finite after epoch {epoch + 1}")
     return total / length, lr
 

@@ -18,7 +18,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,13 +28,14 @@ from heldout import files
 from heldout.data.geometry import Geometry
 from heldout.data.prepare import Prepared
 from heldout.errors import UserError
-from heldout.predict.run import Prediction, predict_cases
+from heldout.predict.prediction import Prediction
+from heldout.predict.run import predict_cases
 from heldout.tasks import Task
 from heldout.train.display import Display
 from heldout.train.loader import HardNegative
+from heldout.train.record import MinedRecord
 from heldout.train.sampling import derive_seed
 
-Record = dict[str, Any]  # of one choice: epoch, file, sha256, scored and hard
 COLUMNS = ("epoch", "case_id", "score", "hard", "focus")
 
 
@@ -66,7 +66,7 @@ class Miner:
         config = self.config
         return config.hard_negative_fraction > 0 and epoch % config.mine_every == 0 and epoch < config.epochs
 
-    def mine(self, network: nn.Module, epoch: int, folder: Path, display: Display) -> Record:
+    def mine(self, network: nn.Module, epoch: int, folder: Path, display: Display) -> MinedRecord:
         """Score negatives and write which are hard: the share 1 - ``hard_negative_quantile`` with the highest scores.
 
         The score of a case is its highest probability of a class: of a segmentation the presence of its map, or what
@@ -99,7 +99,7 @@ class Miner:
         name, data = f"hard_negatives/epoch{epoch:03d}.csv", text.getvalue().encode()
         files.write_bytes(folder / name, data)
         digest = hashlib.sha256(data).hexdigest()
-        return {"epoch": epoch, "file": name, "sha256": digest, "scored": len(scored), "hard": hard}
+        return MinedRecord(epoch=epoch, file=name, sha256=digest, scored=len(scored), hard=hard)
 
     def _sample(self, epoch: int) -> list[str]:
         """Case ids of the negatives to score."""
@@ -128,7 +128,7 @@ class Miner:
         return tuple(int(at) + by for at, by in zip(found[len(found) // 2], offset, strict=True))
 
 
-def read_hard_negatives(folder: Path, record: Record, case_ids: np.ndarray) -> list[HardNegative]:
+def read_hard_negatives(folder: Path, record: MinedRecord, case_ids: np.ndarray) -> list[HardNegative]:
     """Read the hard negatives of a choice.
 
     Args:
@@ -139,9 +139,9 @@ def read_hard_negatives(folder: Path, record: Record, case_ids: np.ndarray) -> l
     Raises:
         UserError: the file is missing or was changed.
     """
-    path = folder / record["file"]
+    path = folder / record.file
     data = path.read_bytes() if path.is_file() else b""
-    if hashlib.sha256(data).hexdigest() != record["sha256"]:
+    if hashlib.sha256(data).hexdigest() != record.sha256:
         raise UserError(f"{path} is missing or was changed during training: restore it, or delete the folder {folder}")
     index = {case_id: position for position, case_id in enumerate(case_ids.tolist())}
     rows = csv.DictReader(io.StringIO(data.decode()))

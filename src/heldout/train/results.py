@@ -1,26 +1,107 @@
-"""The end of a fold: its weights, what they predict for the held-out cases, and the record of both."""
+"""Predictions of the cases that a fold holds out, for validations and at its end, with the weights and the record."""
 
 from __future__ import annotations
 
 import math
 import os
 import platform
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import torch
+from torch import nn
 
+from heldout.data.dataset import Dataset
+from heldout.data.prepare import Prepared
+from heldout.metrics.registry import score
+from heldout.predict.details import mask_details
 from heldout.predict.models import load_model, save_model
+from heldout.predict.prediction import Prediction
+from heldout.predict.run import predict_cases
+from heldout.predict.store import Stored, build_table, write_predictions
+from heldout.tasks import Task
 from heldout.train.checkpoint import Progress
 from heldout.train.display import Display
-from heldout.train.held_out import HeldOut
-from heldout.train.parts import TrainState
-from heldout.train.record import Hashes, MinedRecord, PseudoLabelsRecord, RunRecord, WarmStartRecord, write_run
+from heldout.train.record import Hashes, PseudoLabelsRecord, RunRecord, WarmStartRecord, write_run
+from heldout.train.state import TrainState
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """The validation cases of a fold, and how to predict and score them.
+
+    Attributes:
+        config: The experiment.
+        dataset: The checked dataset.
+        prepared: Its prepared arrays.
+        rows: Rows of the cases, with the column ``fold``.
+        device: Where to compute.
+    """
+
+    config: Task
+    dataset: Dataset
+    prepared: Prepared
+    rows: pd.DataFrame
+    device: torch.device
+    _masks: dict[str, bytes] = field(default_factory=dict, init=False)
+
+    def truth(self, case_id: str) -> np.ndarray:
+        """Mask (M, *spatial) uint8 of a case on the grid of its file; read once, and then kept compressed in memory.
+
+        Raises:
+            UserError: as :meth:`heldout.data.dataset.Dataset.truth`.
+        """
+        import blosc2
+
+        if case_id not in self._masks:
+            self._masks[case_id] = blosc2.pack_array2(self.dataset.truth(case_id))
+        return np.asarray(blosc2.unpack_array2(self._masks[case_id]))
+
+    def predict(self, network: nn.Module, tta: str | None = None) -> Iterator[Prediction]:
+        """Predict every case once, in float32, back on its own grid."""
+        prepared = self.prepared
+        cases = ((name, prepared.image(name), prepared.geometry(name)) for name in self.rows["case_id"])
+        answers = predict_cases(
+            self.config, [network], cases, exclusive=self.dataset.exclusive, device=self.device, tta=tta
+        )
+        return (answer[0] for answer in answers)
+
+    def score(self, network: nn.Module) -> float:
+        """Score of a validation during training, without flips; NaN where the fold lacks what the metric is about."""
+        exclusive = self.dataset.exclusive
+        table = build_table(
+            self.rows,
+            self.predict(network, tta=""),
+            self.truth,
+            exclusive=exclusive,
+            details=mask_details(self.config, self.dataset),
+        )
+        return self.score_table(table)
+
+    def score_table(self, table: pd.DataFrame) -> float:
+        """Score of a table of these cases."""
+        return float(score(self.config.metric, table, self.dataset.classes))
+
+    def store(self, folder: Path, predictions: Iterator[Prediction]) -> Stored:
+        """Write ``oof.parquet`` and ``oof_maps/``."""
+        return write_predictions(
+            folder,
+            "oof",
+            predictions,
+            self.rows,
+            exclusive=self.dataset.exclusive,
+            truth=self.truth,
+            details=mask_details(self.config, self.dataset),
+        )
 
 
 def write_results(
     folder: Path,
     key: tuple[int, int],
-    parts: TrainState,
+    state: TrainState,
     held_out: HeldOut,
     progress: Progress,
     display: Display,
@@ -32,14 +113,14 @@ def write_results(
     Args:
         folder: The fold's folder.
         key: Seed and fold.
-        parts: The trained parts.
+        state: The trained network with its average.
         held_out: The cases to predict, with the weights as they were written.
         progress: What happened.
         display: Shows how far the prediction is.
         warm_start: Weights that the fold began with.
         pseudo_labels: Pseudo-labels that it learned from besides.
     """
-    config, dataset, network = held_out.config, held_out.dataset, parts.average.module
+    config, dataset, network = held_out.config, held_out.dataset, state.average.module
     if progress.best is not None:
         network.load_state_dict(progress.best)
     weights = folder / "weights.safetensors"
@@ -47,29 +128,28 @@ def write_results(
     shipped = load_model(config, weights, dataset.classes, dataset.exclusive)
     predictions = display.track(held_out.predict(shipped), len(held_out.rows), "predicting the held-out cases")
     stored = held_out.store(folder, predictions)
-    score = held_out.score_table(stored.table)
-    mined = tuple(MinedRecord.model_validate(choice) for choice in progress.mined)
+    value = held_out.score_table(stored.table)
     record = RunRecord(
         spec=config.spec,
         budget=config.budget,
         seed=key[0],
         fold=key[1],
         metric=config.metric,
-        score=None if math.isnan(score) else score,
+        score=None if math.isnan(value) else value,
         checkpoint="last" if progress.best is None else "best",
         epochs=progress.epoch,
         best_epoch=progress.best_epoch,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        precision=parts.fabric.strategy.precision.precision,
+        precision=state.fabric.strategy.precision.precision,
         train_seconds=round(progress.seconds, 1),
-        machine=describe_machine(parts.fabric.device),
+        machine=describe_machine(state.fabric.device),
         torch=str(torch.__version__),
         fold_hash=dataset.fold_hash,
         data_hash=dataset.data_hash,
         sha256=Hashes(weights=weights_hash, oof=stored.sha256, maps=stored.maps),
         warm_start=warm_start,
         pseudo_labels=pseudo_labels,
-        hard_negatives=mined if config.hard_negative_fraction else None,
+        hard_negatives=tuple(progress.mined) if config.hard_negative_fraction else None,
     )
     write_run(folder, record)
 

@@ -1,4 +1,4 @@
-"""Run folders: where they lie, what is in them, and whether they belong to today's experiment. Free of torch."""
+"""Run folders: where they lie, what is in them, whether they belong to today's experiment. Free of torch."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""What a fold is trained with: network, average, optimizer, schedule, loss and augmentation, on one device."""
+"""What a fold is trained with: network, running average, optimizer, schedule, loss and augmentation, on one device."""
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,6 +16,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torch.overrides import TorchFunctionMode
 
 from heldout.data.dataset import Dataset
 from heldout.data.sides import mirror_order
@@ -22,11 +24,9 @@ from heldout.predict.models import build
 from heldout.tasks import Task
 from heldout.tasks.augment.sides import swap_sides
 from heldout.train.checkpoint import Stateful
-from heldout.train.ema import ModelEma
 from heldout.train.optim import build_optimizer, build_schedule, machine_precision
+from heldout.train.origins import WarmStart
 from heldout.train.sampling import derive_seed, seed_globals
-from heldout.train.small_convolutions import Float32SmallConvolutions
-from heldout.train.warm_start import WarmStart
 
 
 @dataclass(eq=False)
@@ -102,7 +102,7 @@ def seed_everything(*place: int | str) -> int:
     return seed
 
 
-def build_parts(
+def build_state(
     config: Task,
     dataset: Dataset,
     labels: np.ndarray,
@@ -110,7 +110,7 @@ def build_parts(
     steps: int,
     warm_start: WarmStart | None = None,
 ) -> TrainState:
-    """Make the parts of a fold as training starts with them.
+    """Make what a fold is trained with, as training starts with it.
 
     Args:
         config: The experiment.
@@ -153,6 +153,40 @@ def build_parts(
     )
 
 
+def train_step(
+    config: Task, state: TrainState, samples: dict[str, Tensor], seed: int, group: int = 1, *, update: bool = True
+) -> Tensor:
+    """Train on one batch.
+
+    Args:
+        config: The experiment.
+        state: What is trained.
+        samples: A batch of the loader.
+        seed: Of the augmentation.
+        group: Batches whose gradients are averaged.
+        update: Whether the batch is the last of its group, so that the optimizer, schedule and average take a step.
+
+    Returns:
+        The loss, detached.
+    """
+    batch = state.to_device(samples, seed)
+    with state.forward_guard():
+        outputs = config.as_outputs(state.model(batch["image"]))
+    loss = state.loss(outputs, batch)
+    state.fabric.backward(loss / group)
+    if update:
+        if config.gradient_clip is not None:
+            # float16 overflows now and then: its scaler skips such a step
+            state.fabric.clip_gradients(
+                state.model, state.optimizer, max_norm=config.gradient_clip, error_if_nonfinite=False
+            )
+        state.optimizer.step()
+        state.optimizer.zero_grad()
+        state.schedule.step()
+        state.average.update()
+    return loss.detach()
+
+
 def _silence() -> None:
     """Drop what Fabric and the schedule say on every start and what asks for nothing."""
     for name in ("lightning.fabric", "lightning.fabric.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
@@ -160,3 +194,90 @@ def _silence() -> None:
     # a step skipped for float16's sake makes the schedule believe that it is called too early
     warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
     warnings.filterwarnings("ignore", module=r"lightning\.fabric")
+
+
+class ModelEma:
+    """Exponential moving average (EMA) of a network's parameters; its buffers are copies of the network's.
+
+    The decay warms up as ``min(decay, (1 + n) / (10 + n))`` over the updates n, as TensorFlow's
+    ExponentialMovingAverage does it, so that short runs do not remember their random start.
+
+    Args:
+        network: The network to follow, already on its device.
+        decay: Share of the average that one update keeps; None follows the network exactly.
+    """
+
+    def __init__(self, network: nn.Module, decay: float | None) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.module = network if decay is None else copy.deepcopy(network).requires_grad_(False)
+        # walking through the modules again for every step would take longer than the average itself
+        self._parameters: list[Tensor] = list(self.module.parameters())
+        self._values: list[Tensor] = list(network.parameters())
+        self._buffers = list(zip(self.module.buffers(), network.buffers(), strict=True))
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average towards the network; to be called after every optimizer step."""
+        if self.decay is None:
+            return
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(self._parameters, self._values, 1 - decay)
+        for average, value in self._buffers:
+            average.copy_(value)
+        self.updates += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that :meth:`load_state_dict` needs, in plain types."""
+        module = {} if self.decay is None else self.module.state_dict()
+        return {"updates": self.updates, "module": module}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what :meth:`state_dict` gave."""
+        self.updates = state["updates"]
+        if self.decay is not None:
+            self.module.load_state_dict(state["module"])
+
+
+_CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
+
+
+class Float32SmallConvolutions(TorchFunctionMode):
+    """Computes convolutions whose input is hardly larger than their kernel in float32, inside the context.
+
+    With torch 2.15 on a CPU with AVX512-bf16, the bfloat16 gradient of the kernel holds memory that nobody wrote where
+    the input is about as small as the kernel: (1, 1) or (2, 2, 2) voxels for a kernel of 3, (7, 7, 7) for one of 7 with
+    stride 2. Training then ends in NaN now and then, and no two runs are alike. Such convolutions cost little.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call ``func``, in float32 where it is a small convolution."""
+        kwargs = kwargs or {}
+        if func in _CONVOLUTIONS and _is_small(_CONVOLUTIONS[func], *args, **kwargs):
+            image, *others = args
+            with torch.autocast(image.device.type, enabled=False):
+                return func(image.float(), *others, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _is_small(
+    dimensions: int,
+    image: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,  # noqa: ARG001 - torch's signature
+    stride: Any = 1,
+    padding: Any = 0,  # noqa: ARG001
+    dilation: Any = 1,
+    groups: int = 1,  # noqa: ARG001
+) -> bool:
+    strides, dilations = (tuple(v) if isinstance(v, Sequence) else (v,) * dimensions for v in (stride, dilation))
+    for length, kernel, step, gap in zip(image.shape[-dimensions:], weight.shape[2:], strides, dilations, strict=True):
+        if kernel > 1 and length < gap * (kernel - 1) + 1 + step:
+            return True
+    return False
