@@ -139,7 +139,7 @@ DEFECTS = {
     "nan": (lambda f: f.assign(p_a=f["p_a"].where(f.index != 3)), "p_a of case case3 is not a finite number"),
     "range": (lambda f: f.assign(p_a=f["p_a"].where(f.index != 3, 1.5)), "p_a of case case3 lies outside 0"),
     "label": (lambda f: f.assign(y_a=f["y_a"].where(f.index != 3, 0.5)), "y_a of case case3 must be 0 or 1"),
-    "twice": (lambda f: pd.concat([f, f[:1]]), "case case0 stands twice"),
+    "twice": (lambda f: pd.concat([f, f[:1]]), "case case0 occurs twice"),
     "column": (lambda f: f.drop(columns="p_a"), "no column p_a"),
 }
 
