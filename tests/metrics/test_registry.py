@@ -168,7 +168,7 @@ def test_an_unknown_metric_and_a_mask_metric_without_masks_are_refused():
 
 def test_an_optimistic_score_is_shown_but_nothing_is_ranked_by_it():
     assert get_metric("best_f1").ranks
-    with pytest.raises(UserError, match=r"'best_f1' chooses its threshold on the cases .* rank by average_prec"):
+    with pytest.raises(UserError, match=r"'best_f1' chooses its threshold on the scored cases: rank by average_prec"):
         get_ranking_metric("best_f1")
     assert get_ranking_metric("f1") is get_metric("f1")
 
