@@ -9,7 +9,7 @@ from heldout import config
 from heldout.data.recipe import Recipe
 from heldout.errors import UserError
 from heldout.tasks.check import run_checks
-from heldout.train.runs import find_origin
+from heldout.train.origin import find_origin
 
 
 @pytest.mark.parametrize("name", config.names())

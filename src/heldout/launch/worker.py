@@ -39,7 +39,7 @@ def train(fit: Fit) -> Path:
     Raises:
         UserError: it cannot be trained.
     """
-    from heldout.train.experiment import run_experiment
+    from heldout.train.fit import run_experiment
     from heldout.train.minutes import within_minutes
 
     config = load_task(fit.spec)
