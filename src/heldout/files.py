@@ -98,14 +98,23 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def require_regular(path: Path, remedy: str) -> None:
+    """Refuse a directory, device or pipe in place of a file before it is read: a device may never end.
+
+    Raises:
+        UserError: ``path`` exists and is not a regular file.
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a regular file: {remedy}")
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
         UserError: the file is missing, is not a regular file, or is not JSON.
     """
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path} is not a regular file: name a JSON file")
+    require_regular(path, "name a JSON file")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image as Pillow
@@ -9,6 +11,7 @@ from PIL import Image as Pillow
 from heldout.data.checks import check_case
 from heldout.data.image import BadFile
 from heldout.data.rle import RunLengths
+from heldout.data.sources.layout import read_table
 from heldout.errors import UserError
 from tests.data.toy import get_source
 
@@ -242,3 +245,8 @@ def test_classes_of_one_name_are_refused(tmp_path):
         UserError, match="'Large Bowel' and 'Large_Bowel', which are both called Large_Bowel here: rename"
     ):
         get_source("table", tmp_path, {}).index()
+
+
+def test_a_device_in_place_of_a_table_is_not_read():
+    with pytest.raises(UserError, match="/dev/zero is not a regular file: name a table"):
+        read_table(Path("/dev/zero"))

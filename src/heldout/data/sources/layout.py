@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from heldout.errors import UserError
+from heldout.files import require_regular
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,6 +156,7 @@ def read_table(path: Path, columns: Sequence[str] = (), remedy: str = "restore i
     """
     import pandas as pd
 
+    require_regular(path, "name a table")
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
         with warnings.catch_warnings(), path.open(encoding="utf-8-sig", newline="") as lines:

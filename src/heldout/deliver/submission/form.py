@@ -14,6 +14,7 @@ import pandas as pd
 from heldout.data.rle import COLUMNS, RunLengths
 from heldout.data.sources import identifier
 from heldout.errors import UserError
+from heldout.files import require_regular
 
 AGAIN = "write it again with `submit`"
 
@@ -24,6 +25,7 @@ def read_sample(path: Path) -> pd.DataFrame:
     Raises:
         UserError: the file is missing, empty or repeats a row.
     """
+    require_regular(path, "name a CSV file in sample_submission")
     try:
         sample = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
@@ -214,6 +216,8 @@ def read_submission(source: IO[str] | str, name: str) -> pd.DataFrame:
     Raises:
         UserError: it is missing or no CSV table.
     """
+    if isinstance(source, str):
+        require_regular(Path(source), "name the CSV file itself")
     try:
         return pd.read_csv(source, dtype=str, keep_default_na=False)
     except FileNotFoundError:
