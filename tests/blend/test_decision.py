@@ -168,6 +168,30 @@ def test_code_that_predicts_otherwise_is_found_by_the_kept_cases(runs, monkeypat
         verify(load_decision("duo"))
 
 
+@pytest.mark.parametrize("name", ["duo", "exp911"])
+def test_another_cut_of_masks_is_found(runs, monkeypatch, name):
+    import heldout.blend.apply as apply
+
+    if name == "duo":
+        make(trials=4)
+        freeze(name)
+    cut = apply.spatial_mask
+    monkeypatch.setattr(apply, "spatial_mask", lambda map_, levels, *rest: cut(map_, (1,) * len(levels), *rest))
+    with pytest.raises(UserError, match=r"the code (makes another mask of|writes) case \w+"):
+        open_decision(name)
+
+
+def test_another_line_of_the_submission_is_found(runs, monkeypatch):
+    import heldout.blend.products as products
+
+    make(trials=4)
+    freeze("duo")
+    open_decision("duo")
+    monkeypatch.setattr(products, "round", lambda value, _: round(1 - value, 6), raising=False)
+    with pytest.raises(UserError, match=r"the code writes case \w+ otherwise into a submission than validated"):
+        open_decision("duo")
+
+
 def test_changed_code_is_found_when_freezing(runs, monkeypatch):
     make(trials=4)
     import heldout.blend.apply as apply

@@ -263,8 +263,10 @@ class Reference(DecisionRecord):
         cases: The predictions, in the order of the arrays in ``kept.npz``.
         sha256: Of that file.
         blended: Scores of every case's blend.
+        lines: What a submission would hold of every case, and the hash of its mask; empty in decisions sealed before.
     """
 
     cases: tuple[ReferenceCase, ...]
     sha256: str
     blended: dict[str, tuple[Number, ...]]
+    lines: dict[str, tuple[str, ...]] = Field(default_factory=dict)

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from heldout import files
-from heldout.blend.apply import blend_case, predict_case
+from heldout.blend.apply import Blended, blend_case, predict_case
 from heldout.blend.decision import Decision
 from heldout.blend.members import Fit, Member, load_member, stored_prediction
+from heldout.blend.products import case_values, run_lengths
 from heldout.blend.records import Reference, ReferenceCase
 from heldout.blend.session import Session
 from heldout.data.first_stage import first_stage_map
 from heldout.errors import UserError
+from heldout.metrics.overlap import count_errors
 from heldout.predict.prediction import Prediction
 from heldout.predict.store import read_table
 from heldout.progress import track
@@ -56,21 +59,28 @@ def store_reference(decision: Decision, session: Session) -> Reference:
                 arrays[f"{len(cases)}.map"] = stored.map
             reference.setdefault(case_id, []).append(stored)
             cases.append(ReferenceCase(member=member.name, seed=fit.seed, fold=fit.fold, case_id=case_id))
-    _check_blend(decision, members, list(reference))
+    if changes := check_products(decision, members, reference):
+        raise UserError(f"{decision.name}: {changes[0]}, so the code changed since: undo that, or blend again")
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     files.write_bytes(decision.folder / "kept.npz", buffer.getvalue())
-    blended = {
-        case_id: tuple(float(score) for score in blend_case(decision, predictions).scores)
-        for case_id, predictions in reference.items()
-    }
-    return Reference(cases=tuple(cases), sha256=files.sha256_bytes(buffer.getvalue()), blended=blended)
+    results = [blend_case(decision, predictions) for predictions in reference.values()]
+    return Reference(
+        cases=tuple(cases),
+        sha256=files.sha256_bytes(buffer.getvalue()),
+        blended={result.case_id: tuple(map(float, result.scores)) for result in results},
+        lines=product_lines(decision, members[0], results),
+    )
 
 
 def check_reference(decision: Decision, session: Session) -> list[str]:
-    """Which reference cases are no longer reproduced, or why they cannot be compared."""
+    """Which reference cases, or what is delivered of them, are no longer reproduced; or why that cannot be told.
+
+    An experiment's plain mean has no reference: what is delivered is compared for a few cases of its first fit.
+    """
     if decision.reference is None:
-        return []
+        member = load_member(decision.members[0].name, session)
+        return check_products(decision, [member], choose_cases(member, member.fits[0]))
     path = decision.folder / "kept.npz"
     if not path.is_file():
         return [f"{path} is missing"]
@@ -91,10 +101,17 @@ def check_reference(decision: Decision, session: Session) -> list[str]:
                 changes.append(
                     f"the code predicts case {one.case_id} of {fit.folder} otherwise than validated ({difference})"
                 )
+    results = {case_id: blend_case(decision, found) for case_id, found in predictions.items()}
     for case_id, scores in decision.reference.blended.items():
-        found = blend_case(decision, predictions[case_id])
-        if difference := _gap(np.array(scores), found.scores):
+        if difference := _gap(np.array(scores), results[case_id].scores):
             changes.append(f"the code blends the members' predictions of case {case_id} otherwise ({difference})")
+    first = members[decision.members[0].name]
+    lines = product_lines(decision, first, results.values()) if decision.reference.lines else {}
+    for case_id, line in lines.items():
+        if not _same_line(decision.reference.lines[case_id], line):
+            changes.append(f"the code writes case {case_id} otherwise into a submission than validated")
+    if not changes:
+        changes += check_products(decision, list(members.values()), results)
     return changes
 
 
@@ -133,17 +150,49 @@ def predict_again(member: Member, fit: Fit, case_id: str) -> Prediction:
     )[0]
 
 
-def _check_blend(decision: Decision, members: list[Member], case_ids: list[str]) -> None:
-    """Refuse a blend whose out-of-fold scores, computed as for new images, differ from those that were scored."""
-    table = read_table(decision.folder, "in_sample").set_index("case_id")
-    for case_id in case_ids:
-        found = blend_case(decision, [member.prediction(case_id) for member in members])
-        scored = table.loc[case_id, [f"p_{name}" for name in decision.classes]].to_numpy(float)
-        if difference := _gap(scored, found.scores):
-            raise UserError(
-                f"{decision.name}: the blend of case {case_id} is not reproduced as it was scored ({difference}), so "
-                "the code changed since: undo that, or blend again under a new name"
-            )
+def check_products(decision: Decision, members: Sequence[Member], case_ids: Iterable[str]) -> list[str]:
+    """Which cases no longer get the scores and the mask that were scored; computed from out-of-fold predictions.
+
+    A blend is compared with its table, an experiment's plain mean with the table of its first fit.
+    """
+    changes = []
+    if decision.is_blend:
+        table = read_table(decision.folder, "in_sample").set_index("case_id")
+        predictions = {case_id: [member.prediction(case_id) for member in members] for case_id in case_ids}
+    else:
+        member, fit = members[0], members[0].fits[0]
+        table, predictions = fit.table, {case_id: [stored_prediction(member, fit, case_id)] for case_id in case_ids}
+    dataset = members[0].dataset
+    for case_id, stored in predictions.items():
+        found, row = blend_case(decision, stored), table.loc[case_id]
+        if difference := _gap(row[[f"p_{name}" for name in decision.classes]].to_numpy(float), found.scores):
+            changes.append(f"the code scores case {case_id} otherwise than validated ({difference})")
+        if found.mask is None:
+            continue
+        counts = count_errors(found.mask, dataset.truth(case_id), len(decision.classes), decision.exclusive)
+        names = [[f"{kind}_{name}" for kind in ("tp", "fp", "fn")] for name in decision.classes]
+        if wrong := int(np.abs(counts - row[np.ravel(names)].to_numpy(float).reshape(counts.shape)).sum()):
+            changes.append(f"the code makes another mask of case {case_id} than validated ({wrong} counts differ)")
+    return changes
+
+
+def product_lines(decision: Decision, member: Member, results: Iterable[Blended]) -> dict[str, tuple[str, ...]]:
+    """What a submission would hold of cases: a text for every class, and the hash of the mask."""
+    config, runs = member.config, run_lengths(member.config, member.dataset.source)
+    lines = {}
+    for result in results:
+        values = case_values(result, config.submission, decision.classes, runs)
+        mask = [] if result.mask is None else [files.sha256_bytes(np.ascontiguousarray(result.mask).tobytes())]
+        lines[result.case_id] = (*map(str, values.values()), *mask)
+    return lines
+
+
+def _same_line(stored: tuple[str, ...], fresh: tuple[str, ...]) -> bool:
+    """Whether texts are equal, or numbers that differ by no more than processors do."""
+    return len(stored) == len(fresh) and all(
+        one == other or ("." in one and "." in other and abs(float(one) - float(other)) <= SCORE_TOLERANCE)
+        for one, other in zip(stored, fresh, strict=True)
+    )
 
 
 def _gap(stored: np.ndarray, fresh: np.ndarray) -> str:

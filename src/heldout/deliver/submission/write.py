@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout import files
+from heldout.blend.products import case_values, mask_of_result, run_lengths
 from heldout.data.image import Image
 from heldout.data.readers import format_of
-from heldout.data.rle import RunLengths
 from heldout.deliver.masks import mask_files
 from heldout.deliver.submission.form import (
     arrange,
@@ -174,25 +174,17 @@ class SubmissionWriter:
         return arrange(blank, self.names, self.classes, None, self.form).astype(str)
 
     def _values(self, result: Blended) -> dict[str, float] | dict[str, str]:
-        if self.form == "rle":
-            mask = _mask_of(result)
-            height, width = mask.shape[-2:]
+        if result.mask is not None:
+            height, width = result.mask.shape[-2:]
             self._sizes[result.case_id] = height, width
-            return mask_texts(mask, self.classes, self._runs, empty_text(self.sample))
-        return probabilities(result.scores, self.classes)
+        return case_values(result, self.form, self.classes, self._runs, empty_text(self.sample))
 
     def _masks(self, results: Iterable[Blended]) -> Iterator[tuple[str, bytes]]:
         shown = {case_id: name for name, case_id in self.names.items()}
         for result in results:
             case_id = result.case_id
             stem, affine = shown[case_id].partition(".nii")[0], self._affines[case_id]
-            yield from mask_files(stem, _mask_of(result), self.classes, affine=affine, like=self._like[case_id])
-
-
-def run_lengths(config: Task, source: Source) -> RunLengths:
-    """How the experiment's submission counts pixels: as it says, else as the training masks were counted."""
-    start = source.rle.start if config.rle_start is None else config.rle_start
-    return RunLengths(config.rle or source.rle.order, start)
+            yield from mask_files(stem, mask_of_result(result), self.classes, affine=affine, like=self._like[case_id])
 
 
 def check_form(config: Task, dataset: Dataset) -> None:
@@ -204,29 +196,6 @@ def check_form(config: Task, dataset: Dataset) -> None:
     cases = dataset.part("submit")
     if config.sample_submission is not None and len(cases):
         SubmissionWriter(config, dataset.classes, cases, dataset.source)
-
-
-def _mask_of(result: Blended) -> np.ndarray:
-    assert result.mask is not None, "only a segmentation is submitted as masks"
-    return result.mask
-
-
-def probabilities(scores: np.ndarray, classes: tuple[str, ...]) -> dict[str, float]:
-    """Probability of every class, rounded to six digits."""
-    return {label: round(float(value), 6) for label, value in zip(classes, scores, strict=True)}
-
-
-def mask_texts(mask: np.ndarray, classes: tuple[str, ...], runs: RunLengths, empty: str = "") -> dict[str, str]:
-    """Run-length text of every class, from a label map (1, H, W) or from one channel per class (K, H, W).
-
-    Every text is decoded again and must give the mask.
-    """
-    channels = [mask[0] == index + 1 for index in range(len(classes))] if len(mask) == 1 else mask
-    texts = {label: runs.encode(channel) for label, channel in zip(classes, channels, strict=True)}
-    for (label, text), channel in zip(texts.items(), channels, strict=True):
-        if not np.array_equal(runs.decode(text, channel.shape), channel != 0):
-            raise ValueError(f"the run-length text of {label} does not decode to its mask")
-    return {label: text or empty for label, text in texts.items()}
 
 
 def nifti_path(root: Path, image: str) -> Path | None:
