@@ -7,6 +7,7 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,9 @@ def _decode(path: Path, data: bytes, *, mask: bool = False) -> np.ndarray:
     if data.startswith(b"\x89PNG"):
         _check_png(path, data)
     try:
-        with jpeg.open_picture(path, io.BytesIO(data), ("PNG", "TIFF")) as picture:
-            if (pages := _pages(picture)) > 1:
+        with jpeg.open_picture(path, io.BytesIO(data), ("PNG", "TIFF")) as picture, _without_warnings():
+            pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+            if pages > 1:
                 raise BadFile(f"{path} holds {pages} pages: split it into one file per picture, or into a NIfTI volume")
             narrowed = picture.mode not in _KEPT and _bits(picture, data) > 8
             picture.load()
@@ -159,18 +161,18 @@ def _channels_first(path: Path, array: np.ndarray) -> np.ndarray:
 
 def _orientation(picture: Any) -> int:
     """EXIF orientation 1 ... 8; 1 where the EXIF data are damaged, as viewers show it."""
-    with warnings.catch_warnings(), contextlib.suppress(*jpeg.DECODER_ERRORS):
-        warnings.simplefilter("ignore", UserWarning)
+    with _without_warnings(), contextlib.suppress(*jpeg.DECODER_ERRORS):
         found = picture.getexif().get(_ORIENTATION)
         return found if found in range(1, 9) else 1
     return 1
 
 
-def _pages(picture: Any) -> int:
-    """Pictures in a file."""
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow warns of damage to what is not used: EXIF data, further pages."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of damage beyond the first, which is not read
-        return int(getattr(picture, "n_frames", 1)) if picture.format == "TIFF" else 1
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def _orient(array: np.ndarray, orientation: int) -> np.ndarray:
