@@ -191,6 +191,18 @@ def lock(folder: Path, what: str, *, wait: bool = False) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_UN)
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process holds a folder by :func:`lock`."""
+    try:
+        with open(folder / ".lock", encoding="utf-8") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 _held: set[IO[str]] = set()
 
 

@@ -28,7 +28,7 @@ from heldout.escape import spreadsheet
 if TYPE_CHECKING:
     from heldout.config import BaseConfig
 
-__all__ = ["Dataset", "dataset_folder", "index_dataset", "leak_report", "open_dataset", "open_sealed"]
+__all__ = ["Dataset", "dataset_folder", "index_dataset", "leak_report", "open_dataset", "open_sealed", "open_source"]
 
 
 def dataset_folder(config: BaseConfig, skip_bad: bool) -> Path:
@@ -51,13 +51,26 @@ def open_dataset(config: BaseConfig, *, skip_bad: bool | None = None) -> Dataset
             :func:`index_dataset` finds.
     """
     skip = config.skip_bad if skip_bad is None else skip_bad
-    folder = dataset_folder(config, skip)
-    source = packed_source(folder) or _source(config)
+    folder, source = dataset_folder(config, skip), open_source(config, skip_bad=skip)
     if not (folder / "index.json").exists():
         with files.lock(folder, "checking the dataset", wait=True):
             if not (folder / "index.json").exists():  # another process may have done it while this one waited
                 _build(config, source, folder, skip, progress=True)
     return load(folder, source)
+
+
+def open_source(config: BaseConfig, *, skip_bad: bool | None = None) -> Source:
+    """The source of an experiment's dataset, of which nothing but its tables was read.
+
+    Args:
+        config: The experiment.
+        skip_bad: As of :func:`open_dataset`.
+
+    Raises:
+        UserError: the experiment names no layout, or its files are not there.
+    """
+    skip = config.skip_bad if skip_bad is None else skip_bad
+    return packed_source(dataset_folder(config, skip)) or _source(config)
 
 
 def index_dataset(config: BaseConfig, *, skip_bad: bool = False, progress: bool = True) -> Dataset:

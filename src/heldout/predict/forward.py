@@ -57,9 +57,11 @@ def flip_sets(config: Task, tta: str) -> list[tuple[int, ...]]:
     return list(chain.from_iterable(combinations(axes, count) for count in range(len(axes) + 1)))
 
 
-def window_of(config: Task, size: Sequence[int]) -> tuple[int, ...] | None:
-    """The sliding window for a case, or None where the case is predicted whole."""
-    if config.patch_size is None or all(n <= WHOLE * patch for n, patch in zip(size, config.patch_size, strict=True)):
+def window_of(config: Task, size: Sequence[int], *models: nn.Module) -> tuple[int, ...] | None:
+    """The sliding window for a case, or None where the case is predicted whole by these networks."""
+    one_size = any(getattr(model, "input_size", None) is not None for model in models)
+    most = 1.0 if one_size else WHOLE
+    if config.patch_size is None or all(n <= most * patch for n, patch in zip(size, config.patch_size, strict=True)):
         return None
     return config.patch_size
 
@@ -102,7 +104,9 @@ def _mean(config: Task, image: Tensor, exclusive: bool, flips: list[tuple[int, .
     scores: Tensor | None = None
     for axes in flips:
         turned = _laid_out(config, image.flip(axes) if axes else image)
-        value, score = _tiled(config, turned, lambda part: _both(config, config.as_outputs(model(part)), exclusive))
+        value, score = _tiled(
+            config, model, turned, lambda part: _both(config, config.as_outputs(model(part)), exclusive)
+        )
         if axes and value.ndim > 2:
             value = value.flip(axes)
         if 2 in axes and (order := mirror_order(config, value.shape[1])) is not None:
@@ -125,9 +129,10 @@ def _unless_sure(
     """
     if len(image) != 1:
         raise ValueError(f"{len(image)} cases in a batch where decoders may be spared: give them one by one")
-    assert isinstance(model, _Staged), "a network whose mask may be spared is asked in steps"
+    if not isinstance(model, _Staged):
+        raise UserError("skip_mask_below needs build_model to give a TwoHeads: set it to None")
     turned = _laid_out(config, torch.cat([image.flip(axes) if axes else image for axes in flips]))
-    window = window_of(config, image.shape[2:])
+    window = window_of(config, image.shape[2:], model)
     if window is None:
         features = model.encode(turned)
         score = config.classify_head({"label": model.classify(features)}).mean(dim=0, keepdim=True)
@@ -143,7 +148,7 @@ def _unless_sure(
         # windows are put together by their maps: one of nothing costs nothing
         return part[:, :1], config.classify_head({"label": model.classify(model.encode(part))})
 
-    answers = (_tiled(config, one[None], classify)[1] for one in turned)
+    answers = (_tiled(config, model, one[None], classify)[1] for one in turned)
     score = torch.cat([answer for answer in answers if answer is not None]).mean(dim=0, keepdim=True)
     return _empty(score, image) if _is_sure(score, limit) else _mean(config, image, exclusive, flips, model)
 
@@ -169,10 +174,10 @@ def _both(config: Task, outputs: dict[str, Tensor], exclusive: bool) -> tuple[Te
 
 
 def _tiled(
-    config: Task, image: Tensor, forward: Callable[[Tensor], tuple[Tensor, Tensor | None]]
+    config: Task, model: nn.Module, image: Tensor, forward: Callable[[Tensor], tuple[Tensor, Tensor | None]]
 ) -> tuple[Tensor, Tensor | None]:
     """Values of an image, and a second head's scores: of windows the highest, as one that shows a class suffices."""
-    window = window_of(config, image.shape[2:])
+    window = window_of(config, image.shape[2:], model)
     if window is None:
         return forward(image)
     heads: list[Tensor] = []

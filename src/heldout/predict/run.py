@@ -74,7 +74,7 @@ def predict_cases(
             model.to(memory_format=memory_format(config))
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting: deque[Future[list[Prediction]]] = deque()
-        for batch in _batches(config, cases):
+        for batch in _batches(config, models, cases):
             images = np.stack([to_float(case.image) for case in batch])
             answers = [answer_batch(config, model, images, exclusive, flips) for model in models]
             ready = len(waiting)
@@ -113,12 +113,12 @@ def padded(config: Task, case: Case) -> Padded:
     return Padded(case_id, cut_patch(array, start, wanted), inside, geometry)
 
 
-def _batches(config: Task, cases: Iterable[Case]) -> Iterator[list[Padded]]:
+def _batches(config: Task, models: Sequence[nn.Module], cases: Iterable[Case]) -> Iterator[list[Padded]]:
     largest = config.predict_batch_size if limit_of_skipping(config) is None else 1
     batch: list[Padded] = []
     for case in (padded(config, case) for case in cases):
         shape = case.image.shape
-        full = len(batch) == largest or (batch and window_of(config, shape[1:]) is not None)
+        full = len(batch) == largest or (batch and window_of(config, shape[1:], *models) is not None)
         if batch and (full or batch[0].image.shape != shape):
             yield batch
             batch = []

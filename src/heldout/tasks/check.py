@@ -12,6 +12,7 @@ from heldout.config import difference, load
 from heldout.errors import UserError
 from heldout.tasks.base import Task
 from heldout.tasks.create import LONGEST_TITLE
+from heldout.tasks.dry_run import check_outputs, random_batch
 
 BATCH = 2
 
@@ -79,18 +80,8 @@ def _check_network(config: Task) -> None:
         torch.manual_seed(0)
         classes, exclusive, loss = _scheme(config)
         model = config.build_model(classes, exclusive).train()
-        image, batch = _random_batch(config, classes, exclusive, _size(config, model))
-        outputs = config.as_outputs(model(image))
-        logits = outputs.get(config.output)
-        expected = (BATCH, classes)
-        if config.kind == "segmentation":
-            expected = (BATCH, config.mask_channels(classes, exclusive), *image.shape[2:])
-        if logits is None or tuple(logits.shape) != expected:
-            shape = None if logits is None else tuple(logits.shape)
-            raise UserError(f"build_model gives {config.output!r} of shape {shape}: it must be {expected}")
-        labels = config.classify_head(outputs) if config.two_heads else None
-        if config.two_heads and (labels is None or tuple(labels.shape) != (BATCH, classes)):
-            raise UserError(f"build_model must give 'label' of shape {(BATCH, classes)} beside the mask")
+        image, batch = random_batch(config, classes, exclusive, _size(config, model), BATCH)
+        outputs = check_outputs(config, model, image, classes, exclusive)
         probability = config.activate(outputs, exclusive)
         if tuple(probability.shape[:2]) != (BATCH, classes) or not bool(
             ((probability >= 0) & (probability <= 1)).all()
@@ -113,7 +104,7 @@ def _scheme(config: Task) -> tuple[int, bool, Any]:
     counts = (1, 2) if config.class_weights is None else (len(config.class_weights),)
     refusal: UserError | None = None
     for classes, exclusive in [(count, exclusive) for count in counts for exclusive in (False, True)]:
-        _, batch = _random_batch(config, classes, exclusive, (4,) * config.dimensions)
+        _, batch = random_batch(config, classes, exclusive, (4,) * config.dimensions, BATCH)
         channels = classes if config.kind == "classification" else config.mask_channels(classes, exclusive)
         space = () if config.kind == "classification" else (4,) * config.dimensions
         loss = config.task_loss(exclusive)
@@ -132,18 +123,6 @@ def _size(config: Task, model: Any) -> tuple[int, ...]:
         return model.input_size
     multiple = getattr(model, "multiple", None) or ((32,) * 2 if config.dimensions == 2 else (16,) * 3)
     return tuple(max(16, 2 * length) for length in multiple)
-
-
-def _random_batch(config: Task, classes: int, exclusive: bool, size: tuple[int, ...]) -> tuple[Any, dict[str, Any]]:
-    import torch
-
-    image = torch.rand(BATCH, config.channels, *size)
-    label = torch.nn.functional.one_hot(torch.arange(BATCH) % classes, classes).float()
-    if config.kind == "classification":
-        return image, {"image": image, "label": label}
-    label_map = classes == 1 or exclusive
-    mask = torch.randint(classes + 1 if label_map else 2, (BATCH, 1 if label_map else classes, *size))
-    return image, {"image": image, "label": label, "mask": mask.to(torch.uint8)}
 
 
 def _check_augment(config: Task) -> None:

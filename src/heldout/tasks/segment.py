@@ -104,6 +104,7 @@ class Segment2D(Segment):
             channels,
             decoder_channels=self.decoder_channels,
             head=head,
+            image_size=self.patch_size or self.image_size,
             standardize=self.bounded,
         )
 
@@ -112,8 +113,9 @@ class Segment2D(Segment):
         if self.encoder_weights is not None:
             from heldout.tasks.nets.segment2d import load_pretrained
 
-            body: Any = model.body
-            load_pretrained(body.encoder, self.encoder_weights, self.encoder, self.channels)
+            network: Any = model
+            encoder, size = network.body.encoder, network.input_size
+            load_pretrained(encoder, self.encoder_weights, self.encoder, self.channels, size)
 
 
 class Segment3D(Segment):

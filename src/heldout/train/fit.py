@@ -30,6 +30,7 @@ from heldout.train.allocator import keep_freed_memory
 from heldout.train.checkpoint import Progress
 from heldout.train.display import Display
 from heldout.train.failures import explained
+from heldout.train.first_batch import try_first_batch
 from heldout.train.first_stage import with_first_stage
 from heldout.train.hard_negatives import Miner, read_hard_negatives
 from heldout.train.loader import Batches
@@ -120,13 +121,20 @@ def fit_fold(
         # before there is a folder, which a refusal would leave empty
         get_ranking_metric(config.metric)
         origins = find_origins(config, dataset, seed, fold)
+        if not runs.has_epoch(folder):
+            try_first_batch(config, dataset, dataset)
         what = f"training {config.spec} seed {seed} fold {fold}"
         with files.lock(folder, what), explained(folder):
             if not runs.is_finished(folder):  # another process may have finished it a moment ago
                 for rest in folder.rglob(".*.part"):  # what a killed run was writing
                     rest.unlink()
-                runs.begin_fit(config, dataset, folder, origins.hashes())
-                _fit(config, dataset, (seed, fold), folder, origins, quiet, watch)
+                try:
+                    runs.begin_fit(config, dataset, folder, origins.hashes())
+                    _fit(config, dataset, (seed, fold), folder, origins, quiet, watch)
+                except BaseException:
+                    if not runs.has_epoch(folder):
+                        runs.forget(folder)
+                    raise
     runs.check_weights(folder)
     (folder / "state.pt").unlink(missing_ok=True)
     return folder

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from heldout.data.patches import cut_patch
 from heldout.data.prepare import Prepared, to_float
 from heldout.errors import UserError
 from heldout.tasks import Task
+from heldout.train.first_batch import try_size
 from heldout.train.sampling import derive_seed, draw_cases, draw_patch, epoch_length, seed_globals
 
 
@@ -166,7 +169,7 @@ class Batches:
         key: tuple[int, ...],
         pin_memory: bool = False,
     ) -> None:
-        _check_shapes(config, prepared, cases)
+        _check_shapes(config, dataset, prepared, cases)
         samples = TrainingSamples(config, prepared, cases, dataset.classes, key)
         count = epoch_length(len(samples), config.batch_size, config.steps_per_epoch)
         self.case_ids = samples.case_ids
@@ -211,7 +214,7 @@ def _one_thread(worker: int) -> None:  # noqa: ARG001 - torch passes the number 
     cv2.setNumThreads(0)
 
 
-def _check_shapes(config: Task, prepared: Prepared, cases: pd.DataFrame) -> None:
+def _check_shapes(config: Task, dataset: Dataset, prepared: Prepared, cases: pd.DataFrame) -> None:
     if len(cases) == 0:
         raise UserError(f"{config.spec} has no training cases left: raise case_fraction or lower fold_count")
     if config.patch_size is not None or config.image_size is not None or config.batch_size == 1:
@@ -221,7 +224,8 @@ def _check_shapes(config: Task, prepared: Prepared, cases: pd.DataFrame) -> None
         shapes.setdefault(prepared.geometry(case_id).prepared, case_id)
         if len(shapes) > 1:
             (one, first), (two, second) = shapes.items()
-            raise UserError(
-                f"cases {first} {one} and {second} {two} cannot share a batch: set patch_size or image_size, or "
-                "batch_size = 1"
-            )
+            remedy = "set patch_size or image_size"
+            with contextlib.suppress(UserError):
+                try_size(config.model_copy(update={"batch_size": 1}), dataset, min(one, two, key=math.prod))
+                remedy += ", or batch_size = 1"
+            raise UserError(f"cases {first} {one} and {second} {two} cannot share a batch: {remedy}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -76,6 +77,11 @@ def fit_folder(spec: str, seed: int, fold: int) -> Path:
     return run_folder(spec) / f"seed{seed}" / f"fold{fold}"
 
 
+def has_epoch(folder: Path) -> bool:
+    """Whether a fold was trained for an epoch or more; before that there is nothing that a change could mix with."""
+    return (folder / "state.pt").exists() or is_finished(folder)
+
+
 def is_finished(folder: Path) -> bool:
     """Whether a fold is done: its record is written last."""
     return (folder / "run.json").exists()
@@ -136,28 +142,34 @@ def _fits(folder: Path) -> Iterator[FitRecord]:
         yield FitRecord(record.seed, record.fold, path, record)
 
 
+def _begun(run: Path) -> list[Path]:
+    """Folders of a run's folds that hold an epoch or are being trained: what settings, code and data must agree with."""
+    folders = [path.parent for path in sorted(run.glob("seed*/fold*/config.json"))]
+    return [folder for folder in folders if has_epoch(folder) or files.is_locked(folder)]
+
+
 def check_identity(config: BaseConfig, dataset: Dataset | None = None) -> None:
     """Refuse to mix settings or data within a run: all its folds count as one experiment. Code: :func:`check_code`.
 
     Raises:
-        UserError: a fold of the run was begun with other settings, or on other cases or folds.
+        UserError: a fold of the run was trained with other settings, or on other cases or folds, or is at this moment.
     """
     identity = config.identity()
-    for path in sorted(run_folder(config.spec).glob("seed*/fold*/config.json")):
-        stored = read_config(path.parent)
+    for folder in _begun(run_folder(config.spec)):
+        stored = read_config(folder)
         recorded = config.complete(stored.identity)
         if stored.code is not None:  # which holds the hooks too, for :func:`check_code` to compare
             recorded = {**recorded, "hooks": identity["hooks"]}
         changed = difference(recorded, identity)
         if changed:
             raise UserError(
-                f"{path.parent} was trained with other settings ({'; '.join(changed)}): keep both by making a new "
+                f"{folder} was trained with other settings ({'; '.join(changed)}): keep both by making a new "
                 f"experiment file or with --set, or delete {run_folder(config.spec)} to start again"
             )
         for name, what in (("data_hash", "cases"), ("fold_hash", "folds")):
             if dataset is not None and getattr(stored, name) != getattr(dataset, name):
                 raise UserError(
-                    f"{path.parent} was trained on other {what} than those in {dataset.folder} ({name} differs): "
+                    f"{folder} was trained on other {what} than those in {dataset.folder} ({name} differs): "
                     f"restore them, or delete {run_folder(config.spec)} to start again"
                 )
 
@@ -187,7 +199,7 @@ def records_code(spec: str) -> bool:
 
 def _codes(run: Path) -> dict[Path, dict[str, str] | None]:
     """Code that every fold of a run was trained with."""
-    return {path.parent: read_config(path.parent).code for path in sorted(run.glob("seed*/fold*/config.json"))}
+    return {folder: read_config(folder).code for folder in _begun(run)}
 
 
 def accept_code(config: BaseConfig, reason: str) -> list[str]:
@@ -208,7 +220,7 @@ def accept_code(config: BaseConfig, reason: str) -> list[str]:
 
 
 def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: dict[str, Any]) -> None:
-    """Write ``config.json``, what a fold is trained with, unless it was begun before.
+    """Write ``config.json``, what a fold is trained with, unless it holds an epoch.
 
     Args:
         config: The experiment.
@@ -219,7 +231,7 @@ def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: dic
     Raises:
         UserError: the fold was begun from something else.
     """
-    if (folder / "config.json").exists():
+    if has_epoch(folder):
         changed = difference(read_config(folder).made_from, made_from)
         if changed:
             raise UserError(
@@ -244,6 +256,14 @@ def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: dic
     write_config(folder, record)
 
 
+def forget(folder: Path) -> None:
+    """Delete a fold that holds no epoch, and the folders of its seed and run where nothing else is in them."""
+    shutil.rmtree(folder)
+    for parent in folder.parents[:2]:
+        if not any(parent.iterdir()):
+            parent.rmdir()
+
+
 def check_made_alike(spec: str, field: str, value: str, made: str, source: Path) -> None:
     """All folds of a run must be made from the same.
 
@@ -257,6 +277,6 @@ def check_made_alike(spec: str, field: str, value: str, made: str, source: Path)
     Raises:
         UserError: a fold was made from something else.
     """
-    for path in sorted(run_folder(spec).glob("seed*/fold*/config.json")):
-        if read_config(path.parent).made_from.get(field, value) != value:  # a fit of before that field existed stays
-            raise UserError(f"{path.parent} was {made}: restore {source}, or delete {run_folder(spec)} to start again")
+    for folder in _begun(run_folder(spec)):
+        if read_config(folder).made_from.get(field, value) != value:  # a fit of before that field existed stays
+            raise UserError(f"{folder} was {made}: restore {source}, or delete {run_folder(spec)} to start again")

@@ -21,7 +21,9 @@ class TwoHeads(Network):
     body: Any  # with an encoder, a decoder and two heads, as those of smp
 
     def __init__(self, network: Network) -> None:
-        super().__init__(network.body, standardize=network.standardize, multiple=network.multiple)
+        super().__init__(
+            network.body, standardize=network.standardize, multiple=network.multiple, input_size=network.input_size
+        )
         self.stage: Stage = "joint"
 
     def enter(self, stage: Stage) -> None:

@@ -51,7 +51,7 @@ def plan(levels: int, size: Sequence[int] | None, spacing: Sequence[float] | Non
         if not any(halved):
             raise UserError(
                 f"filters has {levels} levels, but a patch of {tuple(size or ())} voxels allows {level + 1}: "
-                "shorten filters or enlarge patch_size"
+                "shorten filters, or enlarge patch_size or image_size"
             )
         strides.append(_triple(2 if half else 1 for half in halved))
         voxel = [length * stride for length, stride in zip(voxel, strides[-1], strict=True)]

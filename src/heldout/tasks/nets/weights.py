@@ -91,7 +91,9 @@ def copy_pretrained(module: nn.Module, weights: str, encoder: str, create: Calla
 
 
 def unknown_encoder(encoder: str, known: Iterable[str]) -> UserError:
-    """The complaint about an encoder that the library does not have."""
-    close = difflib.get_close_matches(encoder, list(known), n=1)
+    """The complaint about an encoder that the library does not have, with the nearest name, with or without ``tu-``."""
+    names, name = list(known), encoder.partition(".")[0]
+    other = {name.removeprefix("tu-"), f"tu-{name}"}.intersection(names)
+    close = sorted(other) or difflib.get_close_matches(encoder, names, n=1)
     hint = f"did you mean {close[0]!r}?" if close else "see the library's list of models"
     return UserError(f"encoder = {encoder!r} does not exist: {hint}")
