@@ -60,15 +60,7 @@ def open_dataset(config: BaseConfig, *, skip_bad: bool | None = None) -> Dataset
 
 
 def open_source(config: BaseConfig, *, skip_bad: bool | None = None) -> Source:
-    """The source of an experiment's dataset, of which nothing but its tables was read.
-
-    Args:
-        config: The experiment.
-        skip_bad: As of :func:`open_dataset`.
-
-    Raises:
-        UserError: the experiment names no layout, or its files are not there.
-    """
+    """The source of an experiment's dataset, of which nothing but its tables was read; see :func:`open_dataset`."""
     skip = config.skip_bad if skip_bad is None else skip_bad
     return packed_source(dataset_folder(config, skip)) or _source(config)
 

@@ -107,8 +107,10 @@ def random_batch(
 
 def _reason(error: Exception) -> str:
     """The error in a line, and where it happened."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
     text = (str(error).strip().splitlines() or [""])[0]
+    if text.startswith("Expected more than 1 value per channel"):
+        return "batch normalization has one value per channel, and needs two"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {text}, {'/'.join(frame.filename.split('/')[-2:])}:{frame.lineno}"
 
 
