@@ -143,7 +143,7 @@ def _fits(folder: Path) -> Iterator[FitRecord]:
 
 
 def _begun(run: Path) -> list[Path]:
-    """Folders of a run's folds that hold an epoch or are being trained: settings, code and data must agree with them."""
+    """Folders of folds that hold an epoch or are being trained: settings, code and data must agree with theirs."""
     folders = [path.parent for path in sorted(run.glob("seed*/fold*/config.json"))]
     return [folder for folder in folders if has_epoch(folder) or files.is_locked(folder)]
 
