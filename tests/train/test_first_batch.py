@@ -8,8 +8,7 @@ from heldout.data.cases import open_dataset
 from heldout.errors import UserError
 from heldout.tasks.segment import Segment2D
 from heldout.train import runs
-from heldout.train.experiment import run_experiment
-from heldout.train.fit import fit_fold
+from heldout.train.fit import fit_fold, run_experiment
 from tests.train.exp901 import Exp901
 
 

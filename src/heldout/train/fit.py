@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from heldout import files
-from heldout.data.cases import open_dataset
+from heldout.data.cases import open_dataset, open_source
 from heldout.data.dataset import Dataset
 from heldout.data.prepare import Prepared
 from heldout.errors import Diverged
@@ -58,13 +58,19 @@ def run_experiment(
 
     Returns:
         The folders of the folds asked for, finished before or now.
+
+    Raises:
+        UserError: a fold is refused, or the network cannot be trained, see :func:`try_first_batch`.
     """
-    dataset = open_dataset(config)
-    return [
-        fit_fold(config, dataset, fold, seed, quiet=quiet)
+    chosen = [
+        (fold, seed)
         for seed in (config.seeds if seeds is None else seeds)
         for fold in (config.fold_list if folds is None else folds)
     ]
+    if not all(runs.has_epoch(runs.fit_folder(config.spec, seed, fold)) for fold, seed in chosen):
+        try_first_batch(config, open_source(config))
+    dataset = open_dataset(config)
+    return [fit_fold(config, dataset, fold, seed, quiet=quiet) for fold, seed in chosen]
 
 
 @dataclass(eq=False)
