@@ -29,13 +29,9 @@ def read_sample(path: Path) -> pd.DataFrame:
     try:
         sample = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
-        raise UserError(
-            f"sample submission {path} does not exist: correct sample_submission, or set it to None"
-        ) from None
+        raise UserError(f"sample {path} does not exist: correct sample_submission, or set it to None") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"sample submission {path} is not a CSV table ({str(error).strip()}): download it again"
-        ) from None
+        raise UserError(f"sample {path} is not a CSV table ({str(error).strip()}): download it again") from None
     if sample.empty or len(sample.columns) < 2:
         raise UserError(f"sample submission {path} needs an id column, a value column and rows: download it again")
     keys = list(sample.columns[: 2 if has_class_column(sample) else 1])
