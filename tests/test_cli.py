@@ -48,6 +48,8 @@ def test_without_words_there_is_help(capsys):
         (["exp001", "--set", "lr=-1"], "lr = -1"),
         (["predict", "exp001", "--output", "x"], "missing option '--input'"),
         (["results"], "holds no finished run"),
+        (["blend", "exp001", "--name", "x", "--seed", "-1"], "invalid value for '--seed'"),
+        (["search", "exp001", "--processes", "1000"], "invalid value for '--processes'"),
         (["unpack", "/"], "/ is not a regular file: name a file that `pack` wrote"),
         (["pack", "exp001", "--output", "/"], "--output / is a folder: name the file to write"),
     ],

@@ -33,9 +33,12 @@ def blend(
     name: Annotated[str, typer.Option(help="name of the decision")],
     sampler: Annotated[str, typer.Option(help="tpe or cmaes (Optuna), greedy or equal (no trials)")] = "tpe",
     trials: Annotated[int, typer.Option(min=1, help="number of Optuna trials")] = 200,
-    seed: Annotated[int, typer.Option(help="seed of the search")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the search")] = 0,
     processes: Annotated[
-        int, typer.Option(min=1, help="processes that share the trials; with more than one, results depend on timing")
+        int,
+        typer.Option(
+            min=1, max=64, help="processes that share the trials; with more than one, results depend on timing"
+        ),
     ] = 1,
     metric: Annotated[str | None, typer.Option(help="score to tune; the first member's by default")] = None,
     spatial: Annotated[

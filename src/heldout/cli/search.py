@@ -15,9 +15,12 @@ def search(
     trials: Annotated[int, typer.Option(min=1, help="number of trials")] = 20,
     fold: Annotated[int, typer.Option(help="the fold whose patients are not used")] = 0,
     inner_folds: Annotated[int, typer.Option(min=2, help="number of folds made of the other patients")] = 3,
-    seed: Annotated[int, typer.Option(help="seed of the search")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the search")] = 0,
     processes: Annotated[
-        int, typer.Option(min=1, help="processes that share the trials; with more than one, results depend on timing")
+        int,
+        typer.Option(
+            min=1, max=64, help="processes that share the trials; with more than one, results depend on timing"
+        ),
     ] = 1,
     budget: Budget = None,
     settings: Settings = None,
