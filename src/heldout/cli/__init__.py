@@ -29,7 +29,10 @@ _ENVIRONMENT = {
     # two busy cores two to three times slower.
     "OMP_WAIT_POLICY": "passive",
 }
-_MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG}
+_MENDABLE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG),
+    errno.EEXIST,
+}
 
 # in the order of --help
 _MODULES = ("demo", "experiments", "training", "queue", "decisions", "kernels", "reports", "datasets", "search", "full")

@@ -170,7 +170,7 @@ def read_table(path: Path, columns: Sequence[str] = (), remedy: str = "restore i
                 index_col=False,
                 encoding="utf-8-sig",
             )
-    except (OSError, ValueError, pd.errors.ParserWarning) as error:
+    except (OSError, ValueError, csv.Error, pd.errors.ParserWarning) as error:
         raise UserError(f"{path} cannot be read as a table ({str(error).strip()}): save it as UTF-8 CSV") from None
     if repeated := [name for place, name in enumerate(header) if name in header[:place]]:
         raise UserError(f"{path} has two columns {repeated[0]!r}: rename or remove one")
