@@ -6,6 +6,7 @@ import errno
 import gc
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -18,13 +19,22 @@ from heldout.escape import visible
 
 _UsageError: Any = typer.BadParameter.__bases__[0]  # of the click that typer stands on, its own or the package
 
-_INTERRUPTED = 130
+_INTERRUPTED, _TERMINATED = 130, 143
+
+
+class _Terminated(BaseException):
+    """The process was asked to end (SIGTERM): not an error of what runs, and not to be handled by it."""
+
+
+def _terminate(number: int, frame: object) -> None:  # noqa: ARG001 - what a handler of signals takes
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # loading processes may end as well: torch would call that an error
+    raise _Terminated
+
 
 # Read by libraries when they are imported, and therefore set before any is.
 _ENVIRONMENT = {
-    # Both would otherwise ask the network, and wait for it where there is none.
+    # It would otherwise ask the network, and wait for it where there is none.
     "NO_ALBUMENTATIONS_UPDATE": "1",
-    "HF_HUB_OFFLINE": "1",
     # Threads that wait give their core to whoever has work: data loading, or another run. Spinning made training on
     # two busy cores two to three times slower.
     "OMP_WAIT_POLICY": "passive",
@@ -41,9 +51,10 @@ for module in _MODULES:
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 2 the user can mend it, 130 interrupted."""
+    """Run the command line and exit: 0 done, 2 the user can mend it, 130 interrupted, 143 terminated."""
     # libraries create some 600,000 lasting objects when they are imported, which would be searched again and again
     gc.set_threshold(100_000, 20, 100)
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -53,6 +64,9 @@ def run(arguments: Sequence[str]) -> int:
         os.environ.setdefault(name, value)
     try:
         return execute(arguments)
+    except _Terminated:
+        print("terminated: everything finished is kept, and the same command resumes", file=sys.stderr)
+        return _TERMINATED
     except KeyboardInterrupt:
         print("interrupted: everything finished is kept, and the same command resumes", file=sys.stderr)
         return _INTERRUPTED
@@ -77,7 +91,7 @@ def execute(arguments: Sequence[str]) -> int:
         KeyboardInterrupt: the user stopped it.
     """
     arguments = list(arguments) or ["--help"]
-    if arguments[0].startswith("exp") and arguments[0][3:4].isdigit():
+    if (arguments[0].startswith("exp") and arguments[0][3:4].isdigit()) or arguments[0].endswith(".py"):
         arguments.insert(0, "train")
     try:
         code = app(arguments, prog_name="python run.py", standalone_mode=False, obj=execute)

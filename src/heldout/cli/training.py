@@ -74,7 +74,9 @@ def folds(
 
     from heldout.data.cases import index_dataset, leak_report, open_dataset
     from heldout.deliver.submission.write import check_form
+    from heldout.tasks.check import check_fields
 
+    check_fields(config)
     dataset = index_dataset(config, progress=not as_json) if rebuild else open_dataset(config)
     check_form(config, dataset)
     report = leak_report(dataset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,6 +36,8 @@ def load(spec: str, budget: str | None = None, overrides: list[str] | tuple[str,
         ('exp001@quick+lr=0.01', 2, 0.01)
     """
     match = _SPEC.fullmatch(today_spec(spec))
+    if match is None and spec.endswith(".py"):
+        raise UserError(_instead_of_path(Path(spec)))
     if match is None:
         raise UserError(f"{spec!r} is not an experiment: write exp040, exp040@quick or exp040+lr=0.001")
     if budget is not None and match["budget"] not in (None, budget):
@@ -57,8 +60,17 @@ def load(spec: str, budget: str | None = None, overrides: list[str] | tuple[str,
     return config
 
 
+def _instead_of_path(path: Path) -> str:
+    """What to write instead of the path of an experiment's file."""
+    if path.resolve().parent == REPOSITORY / "exps":
+        return f"{path} is the file of an experiment: write its name, {path.stem}"
+    return f"{path} lies outside {REPOSITORY / 'exps'}: put the file there, and write its name, such as exp120"
+
+
 def _import(name: str) -> Any:
     """The module of an experiment; whatever goes wrong in the user's file is told with its line."""
+    if str(REPOSITORY) not in sys.path:  # of a command that was not started as run.py
+        sys.path.append(str(REPOSITORY))
     try:
         return importlib.import_module(f"exps.{name}")
     except UserError:

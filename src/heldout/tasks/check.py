@@ -47,23 +47,36 @@ def run_checks(name: str) -> Iterator[tuple[str, str | None]]:
 
 def _check_words(config: Task) -> None:
     """Title, names and budgets."""
-    from heldout.data.sources import source_class
-    from heldout.metrics.registry import get_ranking_metric
-
     title = (importlib.import_module(type(config).__module__).__doc__ or "").strip().partition("\n")[0]
     if not title or len(title) > LONGEST_TITLE:
         raise UserError(f"begin the file with a docstring whose first line is a title of 1 to {LONGEST_TITLE} letters")
+    for budget in (None, *config.budgets):
+        check_fields(type(config).create(budget, config.overrides))
+
+
+def check_fields(config: Task) -> None:
+    """Refuse what needs no dataset to be wrong: no dataset or source, cases of other dimensions, an unfit metric.
+
+    Raises:
+        UserError: naming the field.
+    """
+    from heldout.data.sources import source_class
+    from heldout.metrics.registry import get_ranking_metric
+
     for field in ("dataset", "source"):
         if not getattr(config, field):
             raise UserError(f"{field} is empty: set it")
     # a source whose dimensions depend on the dataset says so by its option of that name
     dimensions = config.source_options.get("dimensions", source_class(config.source).dimensions)
     if dimensions in (2, 3) and dimensions != config.dimensions:
-        raise UserError(f"source {config.source!r} has {dimensions}D cases and the task {config.dimensions}D")
-    for budget in (None, *config.budgets):
-        metric = get_ranking_metric(type(config).create(budget).metric)
-        if config.kind == "classification" and metric.kind != "classification":
-            raise UserError(f"metric = {metric.name!r} needs masks: choose a metric of classification")
+        raise UserError(
+            f"source {config.source!r} has {dimensions}D cases and {config.task_name()} takes {config.dimensions}D: "
+            f"subclass the task of {dimensions}D, or set source_options = {{'dimensions': {config.dimensions}}} where "
+            "the source has that option"
+        )
+    metric = get_ranking_metric(config.metric)
+    if config.kind == "classification" and metric.kind != "classification":
+        raise UserError(f"metric = {metric.name!r} needs masks: choose a metric of classification")
 
 
 def _check_difference(config: Task) -> None:

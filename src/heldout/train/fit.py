@@ -25,6 +25,7 @@ from heldout.data.prepare import Prepared
 from heldout.errors import Diverged
 from heldout.metrics.registry import get_metric, get_ranking_metric
 from heldout.tasks import Task
+from heldout.tasks.check import check_fields
 from heldout.train import checkpoint, history, runs
 from heldout.train.allocator import keep_freed_memory
 from heldout.train.checkpoint import Progress
@@ -62,6 +63,7 @@ def run_experiment(
     Raises:
         UserError: a fold is refused, or the network cannot be trained, see :func:`try_first_batch`.
     """
+    check_fields(config)
     chosen = [
         (fold, seed)
         for seed in (config.seeds if seeds is None else seeds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -74,6 +75,7 @@ def copy_pretrained(module: nn.Module, weights: str, encoder: str, create: Calla
         UserError: the file does not exist or does not belong to the encoder.
     """
     path = weights_file(weights)
+    logging.getLogger("timm.models._builder").setLevel(logging.ERROR)  # the classifier of the file has no use here
     start = torch.random.get_rng_state()
     random = create().state_dict()
     torch.random.set_rng_state(start)
