@@ -73,13 +73,14 @@ def folds(
     config = configure(experiment, budget, settings, skip_bad)
 
     from heldout.data.cases import index_dataset, leak_report, open_dataset
+    from heldout.data.grids import describe_grids
     from heldout.deliver.submission.write import check_form
     from heldout.tasks.check import check_fields
 
     check_fields(config)
     dataset = index_dataset(config, progress=not as_json) if rebuild else open_dataset(config)
     check_form(config, dataset)
-    report = leak_report(dataset)
+    report = {**leak_report(dataset), "grids": describe_grids(dataset, config)}
     if as_json:
         print_json(report)
         return
@@ -110,6 +111,8 @@ def _print_report(config: Task, report: dict[str, Any]) -> None:
         rows += [None] if row["part"] == "train" else []
         rows.append(["" if row[column] is None else row[column] for column in columns])
     print_table(f"{config.dataset}: cases per part", columns, rows, words=("part",))
+    for line in report["grids"]:
+        print(line)
     kinds = {
         "exact": "exact duplicates",
         "near": "near-duplicates",

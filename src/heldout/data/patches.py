@@ -30,3 +30,15 @@ def cut_patch(array: np.ndarray, start: Sequence[int], patch: Sequence[int]) -> 
     result = np.zeros((len(array), *patch), array.dtype)
     result[tuple(target)] = array[tuple(inside)]
     return result
+
+
+def window_starts(size: int, window: int, overlap: float) -> list[int]:
+    """First voxels of the windows that cover an axis; the last one ends where the axis does.
+
+    Example:
+        >>> window_starts(100, 64, 0.5)
+        [0, 32, 36]
+    """
+    step = max(int(window * (1 - overlap)), 1)
+    last = size - window
+    return [min(number * step, last) for number in range(-(-last // step) + 1)]

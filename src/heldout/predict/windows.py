@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
 from torch import Tensor
+
+from heldout.data.patches import window_starts
 
 SIGMA = 0.125  # of the window
 LEAST = 1e-3  # weight of a window's corner
@@ -48,11 +49,7 @@ def slide(
 
 
 def _places(size: int, window: int, overlap: float) -> list[slice]:
-    """Windows along one axis; the last one ends where the axis does."""
-    step = max(int(window * (1 - overlap)), 1)
-    last = size - window
-    starts = [min(number * step, last) for number in range(math.ceil(last / step) + 1)]
-    return [slice(start, start + window) for start in starts]
+    return [slice(start, start + window) for start in window_starts(size, window, overlap)]
 
 
 def _weights(window: Sequence[int], device: torch.device) -> Tensor:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from heldout.data.dataset import Dataset
+from heldout.data.grids import check_patch
 from heldout.data.patches import cut_patch
 from heldout.data.prepare import Prepared, to_float
 from heldout.errors import UserError
@@ -217,6 +218,7 @@ def _one_thread(worker: int) -> None:  # noqa: ARG001 - torch passes the number 
 def _check_shapes(config: Task, dataset: Dataset, prepared: Prepared, cases: pd.DataFrame) -> None:
     if len(cases) == 0:
         raise UserError(f"{config.spec} has no training cases left: raise case_fraction or lower fold_count")
+    check_patch(config, [prepared.geometry(case_id).prepared for case_id in cases["case_id"]])
     if config.patch_size is not None or config.image_size is not None or config.batch_size == 1:
         return
     shapes: dict[tuple[int, ...], str] = {}
