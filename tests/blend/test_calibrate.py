@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from heldout.blend.calibrate import METHODS, apply_calibration, cross_fitted, fit_calibration, negative_log_likelihood
 from heldout.blend.records import Calibration
@@ -118,7 +119,28 @@ def test_isotonic_equals_pooling_by_hand():
     fitted = fit("isotonic", truth[:, None], score[:, None], np.arange(20).astype(str))
     least = 1 / 22
     found = apply_calibration(fitted, np.array([[0.0], [0.1], [0.2], [0.3], [0.4], [1.0]]))[:, 0]
-    np.testing.assert_allclose(found, [least, least, 0.5, 0.5, 1 - least, 1 - least])
+    np.testing.assert_allclose(found, [least, least, 0.5, 0.5, 1 - least, 1 - least], atol=0.01)
+    assert (np.diff(found) > 0).all()
+
+
+@pytest.mark.parametrize("method", CURVES)
+@pytest.mark.parametrize("signal", [0.0, 0.05, 0.4])
+def test_new_cases_keep_their_order_and_auc(method, signal):
+    random = np.random.default_rng(5)
+    truth = random.random(2400) < 0.4
+    scores = np.clip(random.normal(0.5 + signal * (truth - 0.5), 0.2), 0, 1).round(4)[:, None]
+    fitted = fit(method, truth[:400, None], scores[:400], np.arange(400).astype(str))
+    new = scores[400:, 0]
+    calibrated = apply_calibration(fitted, scores[400:])[:, 0].astype(np.float32)
+    order = np.argsort(new)
+    assert ((np.diff(calibrated[order]) > 0) == (np.diff(new[order]) > 0)).all()
+    assert roc_auc_score(truth[400:], calibrated) == roc_auc_score(truth[400:], new)
+
+
+def test_isotonic_curves_of_earlier_decisions_stay_as_they_were():
+    earlier = Calibration(method="isotonic", maps=(((0.2, 0.4, 0.8), (0.1, 0.1, 0.7)),))
+    found = apply_calibration(earlier, np.array([[0.1], [0.2], [0.3], [0.6], [0.9]]))[:, 0]
+    np.testing.assert_allclose(found, [0.1, 0.1, 0.1, 0.4, 0.7])
 
 
 def test_auto_leaves_honest_probabilities_alone_or_nearly():

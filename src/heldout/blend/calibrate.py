@@ -20,7 +20,8 @@ FEWEST_CASES = 5  # positive and negative ones of every class
 PARTS = 5  # in which a method is chosen
 _SMALLEST = 1e-6
 _LOG_TEMPERATURE = 3.0  # temperatures of 0.05 ... 20
-_STEEPEST = 100.0
+_FLATTEST, _STEEPEST = 0.01, 100.0
+_TILT = 0.01  # part of an isotonic curve that rises with the logit: many steps become one that keeps the order
 
 
 def fit_calibration(
@@ -31,8 +32,8 @@ def fit_calibration(
     Args:
         method: ``none``; ``temperature``: logits divided by one number (Guo 2017); ``platt``: a logistic curve of the
             logit (Platt 1999, with his smoothed targets); ``isotonic``: any rising curve (Zadrozny and Elkan 2002),
-            kept off 0 and 1 by the rule of succession; ``auto``: the one of these with the best log-loss on patients it
-            was not fitted on.
+            kept off 0 and 1 by the rule of succession, with the order of the scores within its steps; ``auto``: the one
+            of these with the best log-loss on patients it was not fitted on.
         truth: (n, K) bool.
         scores: (n, K) in 0 ... 1.
         patients: (n,) patient of every case.
@@ -174,17 +175,18 @@ def _platt(truth: np.ndarray, score: np.ndarray) -> tuple[float, ...]:
         slopes = np.array([error @ logit, error.sum()]) / len(logit)
         return float(np.mean(np.logaddexp(0, line) - target * line)), slopes
 
-    # A falling curve would turn the order of the cases round: that is no calibration.
-    found = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(0, _STEEPEST), (None, None)])
+    # A falling curve would reverse the order of the cases, and a flat one lose it: that is no calibration.
+    found = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(_FLATTEST, _STEEPEST), (None, None)])
     return tuple(float(value) for value in found.x)
 
 
-def _isotonic(truth: np.ndarray, score: np.ndarray) -> tuple[tuple[float, ...], ...]:
+def _isotonic(truth: np.ndarray, score: np.ndarray) -> tuple[tuple[float, ...] | float, ...]:
     from sklearn.isotonic import IsotonicRegression
 
     margin = 1 / (len(truth) + 2)
     fitted = IsotonicRegression(y_min=margin, y_max=1 - margin, out_of_bounds="clip").fit(score, truth.astype(float))
-    return tuple(tuple(float(value) for value in values) for values in (fitted.X_thresholds_, fitted.y_thresholds_))
+    steps = (tuple(float(value) for value in values) for values in (fitted.X_thresholds_, fitted.y_thresholds_))
+    return (*steps, _TILT)
 
 
 def _cooled(score: np.ndarray, temperature: float) -> np.ndarray:
@@ -195,8 +197,10 @@ def _sigmoid_of_line(score: np.ndarray, slope: float, intercept: float) -> np.nd
     return _sigmoid(slope * _logit(score) + intercept)
 
 
-def _interpolated(score: np.ndarray, given: Sequence[float], wanted: Sequence[float]) -> np.ndarray:
-    return np.interp(score, given, wanted)
+def _interpolated(score: np.ndarray, given: Sequence[float], wanted: Sequence[float], tilt: float = 0.0) -> np.ndarray:
+    """An isotonic curve through its steps; earlier fits have no tilt, and give the cases of one step one value."""
+    rising = 0.5 + _logit(score) / (2 * np.log(1 / _SMALLEST))
+    return (1 - tilt) * np.interp(score, given, wanted) + tilt * rising
 
 
 def _inside(scores: np.ndarray) -> np.ndarray:
