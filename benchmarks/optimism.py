@@ -61,7 +61,7 @@ def main() -> int:
         rows = []
         for seed in range(asked.repeats):
             found = crossfit(noise(seed, uneven=uneven), Plan(trials=asked.trials, seed=seed))
-            rows.append([found.scores["in_sample"], found.scores["cross_fitted"], within_folds(found.cross_fitted)])
+            rows.append([found.scores.in_sample, found.scores.cross_fitted, within_folds(found.cross_fitted)])
         values = np.array(rows)
         flattered, honest, inside = values.mean(0)
         error = values[:, 1].std(ddof=1) / np.sqrt(len(values))

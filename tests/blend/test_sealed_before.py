@@ -17,9 +17,11 @@ import pytest
 from heldout import files
 from heldout.blend.decision import load_decision
 from heldout.blend.freeze import freeze
+from heldout.blend.members import load_member
 from heldout.blend.verify import open_decision, verify
 from heldout.deliver.submission.write import submit
 from heldout.evaluate.collect import find_row
+from heldout.evaluate.held_out import HeldOut
 from heldout.files import REPOSITORY
 
 ARCHIVES = Path(__file__).parent / "sealed_before"
@@ -65,6 +67,25 @@ def test_its_way_to_a_submission_is_the_one_in_the_plan_of_the_code(sealed):
     steps = (REPOSITORY / "docs" / "house.md").read_text().partition("to a submission")[2].partition("## Rules")[0]
     assert entered <= {path for path in re.findall(r"`([\w/]+\.py)`", steps) if path != "blend/verify.py"}
     assert len(entered) <= 13
+
+
+def test_frozen_today_members_without_weight_are_dropped_and_nothing_else_changes(sealed, home, capsys):
+    path = home / "working" / "blends" / sealed / "decision.json"
+    files.write_json(path, {**files.read_json(path), "kept": None, "sealed_at": None, "seal": None})
+    before = load_decision(sealed)
+    case = load_member(before.members[0].name).cases["case_id"].iloc[0]
+    expected = HeldOut.of_blend(before).prediction(case)
+    freeze(sealed)
+    decision = load_decision(sealed)
+    dropped = [one.member.name for one in decision.search.dropped]
+    assert dropped == {"labels": [], "masks": ["exp922", "exp923"], "stages": ["exp925"]}[sealed]
+    assert [one.name for one in decision.searched] == [one.name for one in before.members]
+    assert [one.name for one in decision.members] == [one.name for one in before.members if one.name not in dropped]
+    assert all(f"{name} has no weight and is dropped" in capsys.readouterr().err for name in dropped[:1])
+    stored = pd.read_csv(home / "submissions" / f"{sealed}.csv", index_col="id")
+    fresh = pd.read_csv(submit(open_decision(sealed)), index_col="id")
+    np.testing.assert_allclose(fresh, stored, atol=1e-5 if sealed == "labels" else STEP)
+    np.testing.assert_array_equal(HeldOut.of_blend(decision).prediction(case).scores, expected.scores)
 
 
 def test_it_is_on_the_leaderboard_with_its_score(sealed, home):

@@ -20,7 +20,7 @@ from heldout.blend.objective import Objective
 from heldout.blend.records import Alternative, DecisionScore, Settings
 from heldout.blend.stages import finish
 from heldout.blend.study import Plan
-from heldout.blend.weights import Tuned, baselines, search
+from heldout.blend.weights import EQUAL, baselines, search
 from heldout.journal import Journal
 from heldout.metrics import get_metric, interval, score
 from heldout.progress import progress_bar
@@ -42,6 +42,7 @@ class CrossFit:
         scores: What they scored.
         baselines: Every single member, equal weights, the greedy selection, the tuned weights and, where there are
             later stages, all of them; each with its thresholds tuned, cross-fitted on the other folds.
+        note: Why equal weights were kept in place of tuned ones; None where they were not.
     """
 
     settings: Settings
@@ -50,6 +51,7 @@ class CrossFit:
     by_fold: dict[int, Settings]
     scores: DecisionScore
     baselines: dict[str, Alternative] = field(default_factory=dict)
+    note: str | None = None
 
 
 def crossfit(
@@ -61,6 +63,9 @@ def crossfit(
     progress: bool = False,
 ) -> CrossFit:
     """Tune on all folds for use, and on all but one at a time for the score.
+
+    Tuned weights that score worse cross-fitted than equal ones give way to these, before any later stage; a fold is
+    scored with what the other folds choose.
 
     Args:
         objective: All cases.
@@ -74,42 +79,59 @@ def crossfit(
     """
     fold_of = objective.frame["fold"].to_numpy()
     folds = [int(fold) for fold in np.unique(fold_of)] if len(np.unique(fold_of)) > 1 else []
-    by_fold: dict[int, Settings] = {}
-    tables: dict[str, list[pd.DataFrame]] = {}
+    parts = [objective, *(objective.select(fold_of != fold) for fold in folds)]
+    held_out = [objective.select(fold_of == fold) for fold in folds]
     with progress_bar(disable=not progress) as bar:
-        task = bar.add_task("Searching weights", total=1 + len(folds))
-        found = _methods(objective, plan, journal, "all")
-        bar.advance(task)
-        last = STAGED if STAGED in found else TUNED
-        for fold in folds:
-            others = _methods(objective.select(fold_of != fold), plan, journal, f"without fold {fold}")
-            held_out = objective.select(fold_of == fold)
-            by_fold[fold] = others[last][1]
-            for method, (_, settings) in others.items():
-                tables.setdefault(method, []).append(held_out.table(settings))
+        task = bar.add_task("Searching weights", total=len(parts))
+        tuned = []
+        for part, name in zip(parts, ["all", *(f"without fold {fold}" for fold in folds)], strict=True):
+            found = baselines(part)
+            tuned.append({**found, TUNED: search(part, plan, starts=found, journal=journal, part=name)})
             bar.advance(task)
-    settings = found[last][1]
+    methods = list(tuned[0])
+    tables = {m: [part.table(one[m][1]) for part, one in zip(held_out, tuned[1:], strict=True)] for m in methods}
+    # for use by all folds; for the score of a fold by the others, so that the choice is cross-fitted too
+    chosen = [_choose(objective, tables, left_out) for left_out in (None, *range(len(folds)))]
+    staged = [finish(part, one[method]) for part, one, method in zip(parts, tuned, chosen, strict=True)]
+    cross_fitted = _join([part.table(one[1]) for part, one in zip(held_out, staged[1:], strict=True)])
+    values = {method: _value(objective, _join(parts)) for method, parts in tables.items()}
+    if staged[0] is not tuned[0][chosen[0]]:
+        # weights and thresholds alone compare with the baselines; what the later stages add has a row of its own
+        tuned[0][STAGED], values[STAGED] = staged[0], _value(objective, cross_fitted)
+    settings = staged[0][1]
     in_sample = objective.table(settings)
-    cross_fitted = {method: pd.concat(parts, ignore_index=True) for method, parts in tables.items()}
-    scores = _scores(objective, in_sample, cross_fitted.get(last))
     rows = {
-        _named(method, names): Alternative(
-            in_sample=_finite(value),
-            cross_fitted=_finite(score(objective.metric, cross_fitted[method], objective.classes)) if folds else None,
-            weights=one.weights,
-        )
-        for method, (value, one) in found.items()
+        _named(method, names): Alternative(in_sample=_finite(value), cross_fitted=values[method], weights=one.weights)
+        for method, (value, one) in tuned[0].items()
     }
-    return CrossFit(settings, in_sample, cross_fitted.get(last), by_fold, scores, rows)
+    by_fold = {fold: one[1] for fold, one in zip(folds, staged[1:], strict=True)}
+    scores, note = _scores(objective, in_sample, cross_fitted), None
+    if chosen[0] == EQUAL:
+        numbers = f"{values[TUNED]:.4f} against {values[EQUAL]:.4f}"
+        note = f"weights stay equal, because tuned ones score worse cross-fitted: {numbers}"
+    return CrossFit(settings, in_sample, cross_fitted, by_fold, scores, rows, note)
 
 
-def _methods(objective: Objective, plan: Plan, journal: Journal | None, part: str) -> dict[str, Tuned]:
-    """Everything that is compared, tuned on one part of the cases."""
-    found = baselines(objective)
-    tuned = search(objective, plan, starts=found, journal=journal, part=part)
-    staged = finish(objective, tuned)
-    # weights and thresholds alone compare with the baselines; what the later stages add has a row of its own
-    return {**found, TUNED: tuned} | ({} if staged is tuned else {STAGED: staged})
+def _join(tables: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
+    return pd.concat(tables, ignore_index=True) if tables else None
+
+
+def _value(objective: Objective, table: pd.DataFrame | None) -> float | None:
+    return None if table is None else _finite(score(objective.metric, table, objective.classes))
+
+
+def _choose(objective: Objective, tables: dict[str, list[pd.DataFrame]], left_out: int | None) -> str:
+    """Tuned weights, or equal ones where those score better on the cross-fitted folds but the one left out."""
+    if EQUAL not in tables:
+        return TUNED
+    tuned, equal = (
+        _value(objective, _join([part for number, part in enumerate(tables[method]) if number != left_out]))
+        for method in (TUNED, EQUAL)
+    )
+    if tuned is None or equal is None:
+        return TUNED
+    higher = get_metric(objective.metric).higher_is_better
+    return EQUAL if (equal > tuned if higher else equal < tuned) else TUNED
 
 
 def _named(method: str, names: Sequence[str] | None) -> str:

@@ -18,6 +18,7 @@ from heldout.blend.records import (
     Calibration,
     DecisionMember,
     DecisionScore,
+    Dropped,
     FirstStageRef,
     Presence,
     Reference,
@@ -104,6 +105,14 @@ class Decision:
         return blend_folder(self.name) if self.is_blend else run_folder(self.name)
 
     @property
+    def searched(self) -> list[DecisionMember]:
+        """The members whose weights were searched: those that freezing dropped too, in their places."""
+        members = list(self.members)
+        for one in self.search.dropped:
+            members.insert(one.place, one.member)
+        return members
+
+    @property
     def stages(self) -> list[DecisionMember | FirstStageRef]:
         """Everything whose networks predict: the members, each after the first stage that it stands on."""
         return [stage for member in self.members for stage in (member.first_stage, member) if stage]
@@ -128,6 +137,22 @@ class Decision:
         named = [(member.name, number, member) for number, member in enumerate(self.members)]
         heads = {f"{name}/head": number for name, number, member in named if member.two_heads}
         return heads | {name: number for name, number, member in named if member.weight is None}
+
+    def without_idle(self) -> Decision:
+        """The decision without members that have no weight and no share of the presence scores."""
+        shares = self.presence.shares
+        idle = [
+            Dropped(place=place, member=member)
+            for place, member in enumerate(self.members)
+            if not member.weight and not any(shares.get(name) for name in (member.name, f"{member.name}/head"))
+        ]
+        if not idle:
+            return self
+        kept = [member for member in self.members if all(member is not one.member for one in idle)]
+        search = self.search.model_copy(update={"dropped": tuple(idle)})
+        notes = [*self.notes, *(f"{one.member.name} has no weight and was dropped" for one in idle)]
+        smaller = replace(self, members=kept, search=search, notes=notes)
+        return replace(smaller, digest=smaller.compute_digest())
 
     @property
     def composition(self) -> str:

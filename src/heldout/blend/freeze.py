@@ -12,7 +12,7 @@ from heldout.blend.reference import store_reference
 from heldout.blend.session import Session
 from heldout.blend.verify import check_maps, check_parts, refuse_changes, verify
 from heldout.data.cases import check_split
-from heldout.errors import UserError
+from heldout.errors import UserError, note
 from heldout.tasks.loading import load_task
 
 
@@ -39,6 +39,9 @@ def freeze(name: str) -> Path:
         config = load_task(decision.members[0].spec)
         refuse_changes(decision, [*check_parts(decision, session), *check_maps(decision)])
         check_split(session.dataset(config), config)
+        decision = decision.without_idle()
+        for one in decision.search.dropped:
+            note(f"{name}: {one.member.name} has no weight and is dropped")
         decision = replace(decision, reference=store_reference(decision, session))
         decision = replace(decision, sealed_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         return save_decision(replace(decision, seal=decision.compute_seal()))

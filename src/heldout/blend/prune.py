@@ -162,13 +162,16 @@ def _value(decision: Decision, members: Sequence[Member], left: Sequence[Part]) 
     chosen = [i for i, part in enumerate(left) if decision.members[part.number].weight is not None]
     objective = build_objective([members[i] for i in chosen], decision.metric, progress=False)
     places = [left[i].number for i in chosen]
+    searched = [i for i, one in enumerate(decision.searched) if any(one is member for member in decision.members)]
     fold_of = objective.frame["fold"].to_numpy()
     folds = np.unique(fold_of)
     if len(folds) == 1:
         return objective.tune(_share(decision.weights, places))[0]
     tables = []
     for fold in folds:
-        weights = decision.search.by_fold[str(fold)].weights if decision.is_blend else decision.weights
+        weights = decision.weights
+        if decision.is_blend:
+            weights = tuple(np.take(decision.search.by_fold[str(fold)].weights, searched[: len(weights)]))
         settings = objective.select(fold_of != fold).tune(_share(weights, places))[1]
         tables.append(objective.select(fold_of == fold).table(settings))
     return score(decision.metric, pd.concat(tables, ignore_index=True), objective.classes)

@@ -228,6 +228,13 @@ class Pruning(DecisionRecord):
     steps: tuple[PruneStep, ...]
 
 
+class Dropped(DecisionRecord):
+    """A member that was searched and dropped when freezing, for it changes no prediction; ``place`` counts from 0."""
+
+    place: int
+    member: DecisionMember
+
+
 class SearchRecord(DecisionRecord):
     """How a blend was tuned; empty for an experiment's plain mean.
 
@@ -236,6 +243,7 @@ class SearchRecord(DecisionRecord):
         by_fold: Settings that each fold was scored with, tuned on the others.
         baselines: What single members and other weights score, by name.
         pruned: What it was made from, where it was pruned.
+        dropped: Members without weight, which freezing dropped; the folds may have been scored with them.
     """
 
     sampler: str = ""
@@ -245,6 +253,7 @@ class SearchRecord(DecisionRecord):
     by_fold: dict[str, Settings] = Field(default_factory=dict)
     baselines: dict[str, Alternative] = Field(default_factory=dict)
     pruned: Pruning | None = Field(default=None, alias="shrunk")
+    dropped: tuple[Dropped, ...] = ()
 
 
 class ReferenceCase(DecisionRecord):

@@ -99,7 +99,8 @@ def blend(
         described = describe_stages(objective, found.settings, *tables, list(sources))
         by_fold = {str(fold): settings for fold, settings in found.by_fold.items()}
         search = SearchRecord(**asdict(plan), by_fold=by_fold, baselines=found.baselines)
-        return _write(replace(decision, score=found.scores, search=search, **described), found)
+        notes = [*decision.notes, *([found.note] if found.note else [])]
+        return _write(replace(decision, score=found.scores, search=search, notes=notes, **described), found)
 
 
 def _identity(members: Sequence[Member], metric: str, plan: Plan) -> str:

@@ -107,14 +107,20 @@ class HeldOut:
 
     @cached_property
     def members(self) -> list[Member]:
-        """The opened members, in the order of the decision."""
+        """The opened members, in the order of the search: those that freezing dropped too."""
         if not isinstance(self.source, Decision):
             return [self.source]
         from heldout.blend.members import load_member
         from heldout.blend.session import Session
 
         session = Session()
-        return [load_member(member.name, session) for member in self.source.members]
+        return [load_member(member.name, session) for member in self.source.searched]
+
+    @property
+    def shipped(self) -> list[Member]:
+        """The members that predict new cases."""
+        names = {member.name for member in self.decision.members}
+        return [member for member in self.members if member.name in names]
 
     @property
     def dataset(self) -> Dataset:

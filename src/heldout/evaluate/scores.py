@@ -158,7 +158,7 @@ def seeds_of_every_fold(records: Sequence[RunRecord]) -> list[int]:
 def best_alone(decision: Decision, higher_is_better: bool) -> tuple[str, float] | None:
     """Best single member of a blend of several, and its score, tuned and cross-fitted as the blend is."""
     rows = decision.search.baselines
-    names = [member.name for member in decision.members if member.name in rows]
+    names = [member.name for member in decision.searched if member.name in rows]
     alone = {name: value for name in names if (value := rows[name].cross_fitted) is not None}
     if len(alone) < 2:
         return None

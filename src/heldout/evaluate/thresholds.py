@@ -113,9 +113,9 @@ def held_out_decision(decision: Decision, fold: int) -> Decision:
     """A blend as a fold's cases are scored: with the settings tuned on the other folds; of a run the run itself."""
     settings = decision.search.by_fold.get(str(fold))
     if settings is None:
-        return decision
+        return replace(decision, members=decision.searched)
     weights = iter(settings.weights)
-    members = [one if one.weight is None else one.with_weight(next(weights) / WHOLE) for one in decision.members]
+    members = [one if one.weight is None else one.with_weight(next(weights) / WHOLE) for one in decision.searched]
     names, presence = decision.classes, Presence()
     if settings.presence:
         named = zip(decision.presence.shares, settings.presence, strict=True)

@@ -159,7 +159,7 @@ def card_facts(name: str) -> tuple[dict[str, Any], Path]:
 
 def _input(held: HeldOut) -> dict[str, Any]:
     found: dict[str, dict[str, Any]] = {}
-    for member in held.members:
+    for member in held.shipped:
         config = member.config
         windows: list[Any] = [list(one) for one in config.windows] or list(config.window)
         values = {"percentile": f" {list(config.percentiles)}", "window": f" {windows}"}.get(config.normalize, "")
@@ -184,7 +184,7 @@ def _output(held: HeldOut) -> dict[str, Any]:
     decision = held.decision
     what = "mask on the grid of the input file and a presence score" if held.segments else "probability"
     cut = {name: f"{level} of 255" for name, level in decision.thresholds.items()}
-    tta = {member.spec: member.tta or "none" for member in held.members}
+    tta = {member.spec: member.tta or "none" for member in held.shipped}
     return {
         "what": f"{what}, for each of {', '.join(held.classes)}",
         "thresholds": cut or "the most probable class",
@@ -195,7 +195,7 @@ def _output(held: HeldOut) -> dict[str, Any]:
 
 def _model(held: HeldOut) -> dict[str, Any]:
     networks: dict[str, dict[str, Any]] = {}
-    for member in held.members:
+    for member in held.shipped:
         values, stage = member.config.model_dump(mode="json"), member.first_stage
         of_stage: dict[str, Any] = {}
         if stage:
@@ -241,9 +241,9 @@ def _license(root: Path) -> str:
 
 
 def _training(held: HeldOut) -> dict[str, Any]:
-    records = [fit.record for member in held.members for fit in member.fits]
+    records = [fit.record for member in held.shipped for fit in member.fits]
     recipes: dict[str, dict[str, Any]] = {}
-    for member in held.members:
+    for member in held.shipped:
         config, mine = member.config, [fit.record for fit in member.fits]
         recipes[member.spec] = {
             "budget": mine[0].budget or "full",
@@ -331,7 +331,7 @@ def _limits(held: HeldOut, row: Row, leaks: LeaksRecord) -> list[str]:
 
 def _hashes(held: HeldOut) -> dict[str, Any]:
     records = []
-    for member in held.members:
+    for member in held.shipped:
         stage = member.first_stage.fits if member.first_stage else ()
         records += [(member.name, fit.record) for fit in member.fits]
         records += [(fit.record.spec, fit.record) for fit in stage]
