@@ -45,7 +45,7 @@ def test_other_members_do_not_go_on_from_it(runs):
 def test_a_foreign_journal_is_refused_and_nothing_is_overwritten(runs):
     before = make()
     journal(runs).write_text("this is something else\n")
-    with pytest.raises(UserError, match=r"study\.journal is damaged or no journal"):
+    with pytest.raises(UserError, match=r"study\.journal is damaged or not the journal"):
         make(seed=1)
     assert read_decision("duo") == before
     assert journal(runs).read_text() == "this is something else\n"
@@ -72,8 +72,8 @@ def test_the_command_shows_what_is_simpler_beside_the_tuned_weights(runs, capsys
     for what in ("exp911", "exp912", "equal weights", "greedy", "tuned", "in-sample", "cross-fitted"):
         assert what in shown
     search = read_decision("duo").search
-    assert (search["sampler"], search["trials"], search["seed"], search["processes"]) == ("cmaes", 6, 2, 1)
-    assert set(search["baselines"]) == {"exp911", "exp912", "equal weights", "greedy", "tuned"}
+    assert (search.sampler, search.trials, search.seed, search.processes) == ("cmaes", 6, 2, 1)
+    assert set(search.baselines) == {"exp911", "exp912", "equal weights", "greedy", "tuned"}
 
 
 def test_an_unknown_sampler_is_one_sentence(runs, capsys):
