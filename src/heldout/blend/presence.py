@@ -12,7 +12,7 @@ import numpy as np
 
 from heldout.blend.values import LEVELS, blend_scores
 from heldout.predict.prediction import HALF
-from heldout.tasks.presence import PRESENCE_LEAST, PRESENCE_SHARE
+from heldout.tasks.presence import PRESENCE_MIN, PRESENCE_SHARE
 
 
 def levels_of_map(map_: np.ndarray) -> np.ndarray:
@@ -72,4 +72,4 @@ def presence_of_levels(levels: np.ndarray) -> np.ndarray:
 
 def presence_voxels(size: np.ndarray) -> np.ndarray:
     """How many of the most probable voxels a presence score is the mean of, for maps of (...) voxels."""
-    return np.minimum(np.maximum(PRESENCE_LEAST, np.rint(PRESENCE_SHARE * size)), size)
+    return np.minimum(np.maximum(PRESENCE_MIN, np.rint(PRESENCE_SHARE * size)), size)

@@ -11,7 +11,7 @@ from torch import Tensor
 from heldout.data.patches import window_starts
 
 SIGMA = 0.125  # of the window
-LEAST = 1e-3  # weight of a window's corner
+MIN_WEIGHT = 1e-3  # weight of a window's corner
 
 
 def slide(
@@ -58,4 +58,4 @@ def _weights(window: Sequence[int], device: torch.device) -> Tensor:
     for length in window:
         x = torch.arange(-(length - 1) / 2, (length - 1) / 2 + 1, dtype=torch.float, device=device)
         weight = weight.unsqueeze(-1) * torch.exp(x**2 / (-2 * (length * SIGMA) ** 2))
-    return weight.clamp(min=max(weight.min().item(), LEAST))
+    return weight.clamp(min=max(weight.min().item(), MIN_WEIGHT))

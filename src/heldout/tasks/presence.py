@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 PRESENCE_SHARE = 0.001
-PRESENCE_LEAST = 10
+PRESENCE_MIN = 10
 
 
 def presence_count(voxels: int) -> int:
     """Of a map of so many voxels, how many of the most probable ones its presence score is the mean of."""
-    return min(voxels, max(PRESENCE_LEAST, round(PRESENCE_SHARE * voxels)))
+    return min(voxels, max(PRESENCE_MIN, round(PRESENCE_SHARE * voxels)))
