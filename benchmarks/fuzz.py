@@ -1,4 +1,4 @@
-"""Damaged files by the thousand: every format must be read or refused in one sentence, within a gigabyte."""
+"""Damaged files and records by the thousand: every one must be read or refused in one sentence, within a gigabyte."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 from record import REPOSITORY, Measurement, record
 
-INPUTS = 2000  # of each format
+INPUTS = 2000  # of each format and record
 
 
 def main() -> int:
@@ -23,8 +23,9 @@ def main() -> int:
             "-p",
             "no:cacheprovider",
             "tests/data/test_fuzz.py",
+            "tests/train/test_damaged_records.py",
             "-k",
-            "files_are_read",
+            "files_are_read or damaged_record",
         ],
         cwd=REPOSITORY,
         env={**os.environ, "HELDOUT_FUZZ": str(INPUTS)},
@@ -34,7 +35,9 @@ def main() -> int:
     return record(
         "fuzz",
         [
-            Measurement(f"formats of which one of {INPUTS} damaged files fails", float(done.returncode != 0), "", 0),
+            Measurement(
+                f"formats and records of which one of {INPUTS} damaged files fails", float(done.returncode != 0), "", 0
+            ),
             Measurement("peak memory", memory, "MiB", 1024),
         ],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,3 +93,25 @@ def blend(members: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
     """(folds, features + 1) weighted mean of the members' models; (folds,) weights of the first."""
     first = members[0] * weights[:, None]
     return first + members[1] * (1 - weights[:, None]) if len(members) > 1 else first
+
+
+def handicaps(scores: Callable[[np.ndarray, np.ndarray], np.ndarray], members: list[np.ndarray]) -> list[np.ndarray]:
+    """(folds,) handicap for each of two members, with which both score the same on fresh patients.
+
+    In every fold the better member gets what lowers its score to that of the other, such as noise or a worse threshold.
+
+    Args:
+        scores: (folds,) scores, higher is better, of (folds, features + 1) models with (folds,) handicaps of 0 ... 20.
+        members: The two members' models.
+    """
+    plain = [scores(one, np.zeros(len(one))) for one in members]
+    target, found = np.minimum(*plain), []
+    for models, own in zip(members, plain, strict=True):
+        low, high = np.zeros((2, len(models)))
+        high += 20
+        for _ in range(40):
+            middle = (low + high) / 2
+            above = scores(models, middle) > target
+            low, high = np.where(above, middle, low), np.where(above, high, middle)
+        found.append(np.where(own > target, low, 0))
+    return found

@@ -7,6 +7,7 @@ precision, F1 and log-loss on endless fresh patients are integrals of one dimens
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from simulation.common import (
     deal,
     features_of,
     halves,
+    handicaps,
     noise,
 )
 
@@ -31,7 +33,9 @@ _NODES, _MASS = np.polynomial.hermite_e.hermegauss(60)
 _MASS = _MASS / _MASS.sum()
 
 
-def simulate_labels(design: Design, random: np.random.Generator, pair: bool) -> Study | tuple[Study, Study]:
+def simulate_labels(
+    design: Design, random: np.random.Generator, pair: bool, equal: bool
+) -> Study | tuple[Study, Study]:
     """A study of a classification, or two with ``pair``."""
     truth, patient, fold, features = draw_labels(design, random)
     parts = halves(random) if pair else features_of(design)
@@ -39,14 +43,23 @@ def simulate_labels(design: Design, random: np.random.Generator, pair: bool) -> 
     scores = np.stack([np.einsum("np,np->n", features, one[fold]) for one in members])
     controls = _label_controls(design, truth, features)
 
-    def study(models: np.ndarray, cuts: np.ndarray) -> Study:
+    def study(models: np.ndarray, cuts: np.ndarray, blur: np.ndarray | None = None) -> Study:
         logit = np.einsum("np,np->n", features, models[fold])
+        if blur is not None:
+            logit += blur[fold] * noise(random, patient[-1] + 1, patient)[:, 0]
         columns = {"patient": patient, "fold": fold, "y": truth, "p": expit(logit), "d": logit >= cuts[fold]}
-        return Study(columns, float(_true_scores(design, models, cuts).mean()), controls, models, cuts)
+        return Study(columns, float(_true_scores(design, models, cuts, blur).mean()), controls, models, cuts)
 
     weights, cuts = np.ones(design.folds), np.zeros(design.folds)
     if pair:
-        return study(members[0], cuts), study(members[1], cuts)
+        if equal and design.metric == "f1":  # which noise may raise
+            raised = handicaps(lambda models, by: _true_scores(design, models, cuts + by), members)
+            return study(members[0], cuts + raised[0]), study(members[1], cuts + raised[1])
+        sign = -1 if design.metric == "log_loss" else 1
+        blurs: Sequence[np.ndarray | None] = (None, None)
+        if equal:
+            blurs = handicaps(lambda models, blur: sign * _true_scores(design, models, cuts, blur), members)
+        return study(members[0], cuts, blurs[0]), study(members[1], cuts, blurs[1])
     if design.tuned:
         weights, cuts = _tune_labels(design.metric, truth, scores, fold, design.folds)
     return study(blend(members, weights), cuts)
@@ -147,10 +160,10 @@ def _merit(
     return f1[np.arange(len(f1)), place], (ranked[place] + ranked[following]) / 2
 
 
-def _true_scores(design: Design, models: np.ndarray, cuts: np.ndarray) -> np.ndarray:
-    """(folds,) score of linear models on endless fresh patients."""
+def _true_scores(design: Design, models: np.ndarray, cuts: np.ndarray, blur: np.ndarray | None = None) -> np.ndarray:
+    """(folds,) score of linear models on endless fresh patients; ``blur`` is the spread of a noise of their logit."""
     share = design.positive * _held(design)
-    level, width = models[:, -1], np.linalg.norm(models[:, :-1], axis=1)
+    level, width = models[:, -1], np.hypot(np.linalg.norm(models[:, :-1], axis=1), 0 if blur is None else blur)
     lifts = models[:, :-1] @ DIRECTION
     lift = lifts[:, None] * _SEVERITIES  # (folds, severities)
     if design.metric == "roc_auc":

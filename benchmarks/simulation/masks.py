@@ -18,6 +18,7 @@ from simulation.common import (
     deal,
     features_of,
     halves,
+    handicaps,
     noise,
 )
 
@@ -27,7 +28,7 @@ _HIT = (8.0, 2.0)  # Beta distribution of the share of the overlap that a networ
 _SHIFTS = np.linspace(-0.6, 0.6, 25)  # thresholds of masks, on the scale of the log volume
 
 
-def simulate_masks(design: Design, random: np.random.Generator, pair: bool) -> Study | tuple[Study, Study]:
+def simulate_masks(design: Design, random: np.random.Generator, pair: bool, equal: bool) -> Study | tuple[Study, Study]:
     """A study of a segmentation, or two with ``pair``."""
     lesion, patient, fold, features, volume, hit = _draw_masks(design, random)
     parts = halves(random) if pair else features_of(design)
@@ -36,18 +37,21 @@ def simulate_masks(design: Design, random: np.random.Generator, pair: bool) -> S
     oracle = hit * _dice_of(features[:, :-1] @ _VOLUME - volume)
     controls = (float(oracle[lesion].mean() - _true_dice(np.append(_VOLUME, 0)[None])[0]),)
 
-    def study(models: np.ndarray, shifts: np.ndarray) -> Study:
+    def study(models: np.ndarray, shifts: np.ndarray, blur: np.ndarray | None = None) -> Study:
         models = models + np.append(np.zeros(FEATURES), 1) * shifts[:, None]
         size, drawn = volume, np.einsum("np,np->n", features, models[fold])
+        if blur is not None:
+            drawn += blur[fold] * noise(random, patient[-1] + 1, patient)[:, 0]
         size, drawn = (np.where(lesion, np.round(1000 * np.exp(part)), 0) for part in (size, drawn))
         overlap = np.round(hit * np.minimum(size, drawn))
         counts = {"tp": overlap, "fp": drawn - overlap, "fn": size - overlap}
         columns = {"patient": patient, "fold": fold, "y": lesion, "p": lesion * 0.5 + 0.25, **counts}
-        return Study(columns, float(_true_dice(models).mean()), controls, models, shifts)
+        return Study(columns, float(_true_dice(models, blur).mean()), controls, models, shifts)
 
     weights, shifts = np.ones(design.folds), np.zeros(design.folds)
     if pair:
-        return study(members[0], shifts), study(members[1], shifts)
+        blurs = handicaps(_true_dice, members) if equal else [None] * 2
+        return study(members[0], shifts, blurs[0]), study(members[1], shifts, blurs[1])
     if design.tuned:
         weights, shifts = _tune_masks(predicted, volume, hit, lesion, fold, design.folds)
     return study(blend(members, weights), shifts)
@@ -98,8 +102,9 @@ def _tune_masks(
     return WEIGHTS[weight], _SHIFTS[shift]
 
 
-def _true_dice(models: np.ndarray) -> np.ndarray:
-    width = np.sqrt(((models[:, :-1] - _VOLUME) ** 2).sum(1) + np.square(_VOLUME_NOISE).sum())
+def _true_dice(models: np.ndarray, blur: np.ndarray | None = None) -> np.ndarray:
+    spread = ((models[:, :-1] - _VOLUME) ** 2).sum(1) + np.square(_VOLUME_NOISE).sum()
+    width = np.sqrt(spread if blur is None else spread + blur**2)
     nodes = np.linspace(-8, 8, 4001)  # the kink at 0 rules out a Gauss rule of few nodes
     density = np.exp(-(nodes**2) / 2)
     mean = _dice_of(models[:, -1, None] + width[:, None] * nodes) @ density / density.sum()

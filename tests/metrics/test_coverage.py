@@ -52,3 +52,25 @@ def test_intervals_cover_and_estimates_are_unbiased(simulation, metric):
         covered.append(found.low <= study.truth <= found.high)
     assert abs(np.mean(errors)) < 0.03
     assert np.mean(covered) >= 0.88
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "average_precision", "f1", "dice_pos", "log_loss"])
+def test_members_that_are_equal_are_seldom_told_apart(simulation, metric):
+    import pandas as pd
+
+    from heldout.metrics import compare
+
+    design = simulation.Design(metric, 60, 3, 2, False)
+    random, told = np.random.default_rng(0), 0
+    for _ in range(60):
+        studies = simulation.simulate(design, random, pair=True, equal=True)
+        assert studies[0].truth == pytest.approx(studies[1].truth, abs=1e-6)
+        tables = []
+        for study in studies:
+            columns = {f"{name}_a": np.asarray(v, float) for name, v in study.columns.items()}
+            frame = pd.DataFrame({"case_id": np.arange(len(columns["y_a"])).astype(str), **columns})
+            frame = frame.rename(columns={"patient_a": "patient_id", "fold_a": "fold"})
+            tables.append(frame.astype({"patient_id": str}))
+        found = compare(metric, *tables, ["a"])
+        told += found.low > 0 or found.high < 0
+    assert told <= 8  # 3 are expected at a level of 5 %, more than 8 in one of a hundred tests
