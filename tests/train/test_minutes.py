@@ -7,7 +7,7 @@ import pytest
 from heldout.cli import run
 from heldout.config import load
 from heldout.errors import UserError
-from heldout.train import minutes, runs
+from heldout.train import minutes, opening, runs
 from heldout.train.minutes import within_minutes
 
 PARENT = '"""Squares."""\nfrom tests.train.exp901 import Exp901\nclass Exp910(Exp901):\n    budgets = {"quick": None}\n'
@@ -18,7 +18,7 @@ def measured(experiments, monkeypatch) -> list[float]:
     """The seconds that a step takes, to be changed; experiment exp910 has 5 steps an epoch on fold 0."""
     (experiments / "exp910.py").write_text(PARENT + "    steps_per_epoch = 5\n")
     seconds = [1.0]
-    monkeypatch.setattr(minutes, "_step_seconds", lambda *_: seconds[0])
+    monkeypatch.setattr(opening, "step_seconds", lambda *_: seconds[0])
     return seconds
 
 

@@ -133,6 +133,11 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         "auto", description="precision of training; auto takes bf16 where the device is fast at it"
     )
     channels_last: bool = Field(True, description="channels-last memory layout of networks and batches")
+    measure_speed: bool = Field(
+        False,
+        description="measure training steps in both memory layouts and, if precision is auto, precisions; every fit "
+        "takes the fastest, which is recorded",
+    )
     compile: bool = Field(False, description="compile the network with torch.compile")
     workers: int = Field(2, ge=0, description="data loading processes; results do not depend on it")
 

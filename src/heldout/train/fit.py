@@ -14,31 +14,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from heldout import files
 from heldout.data.cases import open_dataset, open_source
 from heldout.data.dataset import Dataset
-from heldout.data.prepare import Prepared
 from heldout.errors import Diverged
 from heldout.metrics.registry import get_metric, get_ranking_metric
 from heldout.tasks import Task
 from heldout.tasks.check import check_fields
 from heldout.train import checkpoint, history, runs
-from heldout.train.allocator import keep_freed_memory
 from heldout.train.checkpoint import Progress
 from heldout.train.display import Display
 from heldout.train.failures import explained
+from heldout.train.fastest import fastest
 from heldout.train.first_batch import try_first_batch
-from heldout.train.first_stage import with_first_stage
 from heldout.train.hard_negatives import Miner, read_hard_negatives
 from heldout.train.loader import Batches
+from heldout.train.opening import open_fold
 from heldout.train.origins import Origins, find_origins
 from heldout.train.record import PseudoLabelsRecord
 from heldout.train.results import HeldOut, write_results
-from heldout.train.state import TrainState, build_state, seed_everything, train_step
+from heldout.train.state import TrainState, seed_everything, train_step
 
 CHECK_EVERY = 16  # batches between looks at the loss: every look makes a GPU wait
 DRAW_EVERY = 300.0  # seconds between pictures of the curves
@@ -157,7 +155,7 @@ def _fit(
     quiet: bool,
     watch: Watch | None,
 ) -> None:
-    prepared, batches, state = open_fold(config, dataset, key, origins, quiet=quiet)
+    prepared, batches, state = open_fold(fastest(config, dataset, key, origins), dataset, key, origins, quiet=quiet)
     warm_start, pseudo = origins.warm_start, origins.pseudo_labels
     training, validation = dataset.fold_cases(key[1], config.case_fraction)
     begun = None if warm_start is None else warm_start.describe(state.network)
@@ -176,21 +174,6 @@ def _fit(
         batches.close()
         history.draw_curves(folder, progress.rows, label, config.metric, progress.best_epoch)
         write_results(folder, key, state, held_out, progress, display, begun, labels)
-
-
-def open_fold(
-    config: Task, dataset: Dataset, key: tuple[int, int], origins: Origins, *, quiet: bool
-) -> tuple[Prepared, Batches, TrainState]:
-    """Prepared arrays, training batches and, as training starts with them, the state of the fold ``key[1]``."""
-    keep_freed_memory()
-    training, _ = dataset.fold_cases(key[1], config.case_fraction)
-    prepared = with_first_stage(dataset, config, progress=not quiet)
-    everything, shown, pseudo = training, prepared, origins.pseudo_labels
-    if pseudo is not None:
-        everything = pd.concat([training, pseudo.rows], ignore_index=True)
-        shown = pseudo.join(prepared, dataset, config, progress=not quiet)
-    batches = Batches(config, dataset, shown, everything, key, pin_memory=torch.cuda.is_available())
-    return prepared, batches, build_state(config, dataset, batches.labels, key, len(batches), origins.warm_start)
 
 
 def _train(fold: Fold) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -19,14 +18,8 @@ from heldout.errors import UserError
 from heldout.records import Number, Record, read_record
 from heldout.tasks import Task, load_task
 
-if TYPE_CHECKING:
-    from heldout.train.loader import Batches
-    from heldout.train.state import TrainState
-
 SCHEMA = 1
 MEASURED_SECONDS = 15.0
-WARM_UP = 4  # steps that choose kernels and use up batches that were loaded meanwhile
-MIN_STEPS = 6
 
 
 class MinutesRecord(Record):
@@ -110,14 +103,16 @@ def _fingerprint(config: Task) -> str:
 
 def _measure(config: Task, minutes: float, seed: int, fold: int) -> MinutesRecord:
     from heldout.data.cases import open_dataset
-    from heldout.train.fit import open_fold
+    from heldout.train.fastest import fastest
+    from heldout.train.opening import open_fold, step_seconds
     from heldout.train.origins import find_origins
     from heldout.train.results import describe_machine
 
     dataset = open_dataset(config)
     origins = find_origins(config, dataset, seed, fold)
-    _, batches, state = open_fold(config, dataset, (seed, fold), origins, quiet=False)
-    seconds = _step_seconds(config, state, batches, (seed, fold), MEASURED_SECONDS)
+    quickest = fastest(config, dataset, (seed, fold), origins)
+    _, batches, state = open_fold(quickest, dataset, (seed, fold), origins, quiet=False)
+    seconds = step_seconds(config, state, batches, (seed, fold), MEASURED_SECONDS)
     steps = len(batches)
     batches.close()
     epochs = math.floor(60 * minutes / (steps * seconds))
@@ -136,28 +131,3 @@ def _measure(config: Task, minutes: float, seed: int, fold: int) -> MinutesRecor
         machine=describe_machine(state.fabric.device),
         measured=time.strftime("%F %T"),
     )
-
-
-def _step_seconds(config: Task, state: TrainState, batches: Batches, key: tuple[int, int], seconds: float) -> float:
-    """Wall time of a training step, loading included: the mean over some, after the first few. The state is changed.
-
-    Args:
-        config: The experiment.
-        state: What is trained.
-        batches: Of the fold.
-        key: Seed and fold.
-        seconds: How long to measure; at least six steps, or one epoch, are.
-    """
-    from heldout.train.state import seed_everything, train_step
-
-    config.start_epoch(state.network, 0)
-    counted, begun = 0, time.perf_counter()
-    warm_up = min(WARM_UP, len(batches) - 1)
-    for number, samples in enumerate(batches.epoch(0)):
-        float(train_step(config, state, samples, seed_everything(*key, 0, "step", number)))  # waits for a GPU
-        if number + 1 == warm_up:
-            begun = time.perf_counter()
-        counted = number + 1 - warm_up
-        if counted >= MIN_STEPS and time.perf_counter() - begun > seconds:
-            break
-    return (time.perf_counter() - begun) / counted

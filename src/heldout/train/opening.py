@@ -1,0 +1,58 @@
+"""What a fold is trained on and with, as training starts; and how long a step of it takes."""
+
+from __future__ import annotations
+
+import time
+
+import pandas as pd
+import torch
+
+from heldout.data.dataset import Dataset
+from heldout.data.prepare import Prepared
+from heldout.tasks import Task
+from heldout.train.allocator import keep_freed_memory
+from heldout.train.first_stage import with_first_stage
+from heldout.train.loader import Batches
+from heldout.train.origins import Origins
+from heldout.train.state import TrainState, build_state, seed_everything, train_step
+
+WARM_UP = 4  # steps that choose kernels and use up batches that were loaded meanwhile
+MIN_STEPS = 6
+
+
+def open_fold(
+    config: Task, dataset: Dataset, key: tuple[int, int], origins: Origins, *, quiet: bool
+) -> tuple[Prepared, Batches, TrainState]:
+    """Prepared arrays, training batches and, as training starts with them, the state of the fold ``key[1]``."""
+    keep_freed_memory()
+    training, _ = dataset.fold_cases(key[1], config.case_fraction)
+    prepared = with_first_stage(dataset, config, progress=not quiet)
+    everything, shown, pseudo = training, prepared, origins.pseudo_labels
+    if pseudo is not None:
+        everything = pd.concat([training, pseudo.rows], ignore_index=True)
+        shown = pseudo.join(prepared, dataset, config, progress=not quiet)
+    batches = Batches(config, dataset, shown, everything, key, pin_memory=torch.cuda.is_available())
+    return prepared, batches, build_state(config, dataset, batches.labels, key, len(batches), origins.warm_start)
+
+
+def step_seconds(config: Task, state: TrainState, batches: Batches, key: tuple[int, int], seconds: float) -> float:
+    """Wall time of a training step, loading included: the mean over some, after the first few. The state is changed.
+
+    Args:
+        config: The experiment.
+        state: What is trained.
+        batches: Of the fold.
+        key: Seed and fold.
+        seconds: How long to measure; at least six steps, or one epoch, are.
+    """
+    config.start_epoch(state.network, 0)
+    counted, begun = 0, time.perf_counter()
+    warm_up = min(WARM_UP, len(batches) - 1)
+    for number, samples in enumerate(batches.epoch(0)):
+        float(train_step(config, state, samples, seed_everything(*key, 0, "step", number)))  # waits for a GPU
+        if number + 1 == warm_up:
+            begun = time.perf_counter()
+        counted = number + 1 - warm_up
+        if counted >= MIN_STEPS and time.perf_counter() - begun > seconds:
+            break
+    return (time.perf_counter() - begun) / counted
