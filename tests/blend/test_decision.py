@@ -71,7 +71,7 @@ def test_one_finished_fold_is_not_cross_fitted(runs):
 
 
 def test_freezing_seals_and_verifies(runs):
-    assert make().seal is None
+    assert make(sampler="equal").seal is None
     with pytest.raises(UserError, match=r"blend duo is not frozen: run `python run.py freeze duo`"):
         verify(load_decision("duo"))
     path = freeze("duo")
@@ -117,7 +117,7 @@ def test_an_edited_decision_is_refused(runs, edit):
 
 
 def test_all_changes_are_listed_in_one_message(runs):
-    make(trials=4)
+    make(sampler="equal")
     freeze("duo")
     decision = load_decision("duo")
     path = weights_file()
@@ -296,7 +296,7 @@ def test_a_copied_decision_is_refused(runs):
 
 
 def test_seeds_and_flips_are_sealed_as_they_were_chosen(runs):
-    decision = make("chosen", ["exp911/seed1", "exp911/seed0/tta=h"], trials=4)
+    decision = make("chosen", ["exp911/seed1", "exp911/seed0/tta=h"], sampler="equal")
     described = [(m.name, m.spec, m.seeds, m.tta) for m in decision.members]
     assert described == [("exp911/seed1", "exp911", (1,), ""), ("exp911/seed0/tta=h", "exp911", (0,), "h")]
     freeze("chosen")
