@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from heldout.data.rle import RunLengths
 from heldout.data.sources import source_class
-from heldout.deliver.submission.form import arrange, case_names, check, empty_text, read_sample
+from heldout.deliver.kernel.runtime import competition_writer
+from heldout.deliver.submission.form import arrange, case_names, check, empty_text, image_paths, read_sample
 from heldout.deliver.submission.write import run_lengths
 from heldout.errors import UserError
+from heldout.tasks.classify import Classify2D
 from heldout.tasks.segment import Segment2D
 
 ONE, TWO = ("tumor",), ("small", "large")
@@ -184,3 +188,60 @@ def test_a_class_called_like_the_id_column_keeps_a_column_of_its_own():
     texts = {"a": {"id": 0.25, "class": 0.5}, "b": {"id": 0.75, "class": 0.0}}
     table = laid_out(texts, None, ("id", "class"))
     assert table.to_dict("list") == {"case_id": ["a", "b"], "id": [0.25, 0.75], "class": [0.5, 0.0]}
+
+
+@pytest.fixture
+def competition(tmp_path):
+    """A competition's folder: three public test pictures, two of them copies of those to train on, and the sample."""
+    import cv2
+
+    for name in ("train/0", "train/1", "test/0", "test/1", "test/2"):
+        path = tmp_path / "comp" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.full((8, 8), 40, np.uint8))
+    (tmp_path / "comp" / "sample_submission.csv").write_text("id,x\n0,0.5\n1,0.5\n2,0.5\n")
+    return tmp_path / "comp"
+
+
+def competition_cases(folder, trained=("train/0.png", "train/1.png")):
+    config = Classify2D.create(
+        overrides={"source": "table", "sample_submission": "sample_submission.csv", "source_options": {"labels": "x"}}
+    )
+    source = source_class("table")(folder, labels="x")
+    writer = competition_writer(config, ("x",), source, trained)
+    rows = {row["case_id"]: row for row in writer.cases.to_dict("records")}
+    return {name: Path(image_paths(rows[case_id]["image"])[0]) for name, case_id in writer.names.items()}, source, rows
+
+
+def test_in_a_whole_competition_folder_the_files_that_were_trained_on_are_left_out(competition):
+    found, _, _ = competition_cases(competition)
+    assert {name: path.relative_to(competition).as_posix() for name, path in found.items()} == {
+        str(number): f"test/{number}.png" for number in range(3)
+    }
+
+
+def test_the_sample_may_lie_above_the_folder_of_the_cases(competition):
+    found, _, _ = competition_cases(competition / "test")
+    assert sorted(found) == ["0", "1", "2"]
+
+
+def test_a_test_file_that_is_missing_is_a_case_that_cannot_be_read(competition):
+    (competition / "test" / "1.png").unlink()
+    found, source, rows = competition_cases(competition)
+    assert sorted(found) == ["0", "1", "2"]
+    with pytest.raises(UserError):
+        source.read_image(rows["1"], salvage=True)
+
+
+def test_a_folder_with_none_of_the_samples_cases_is_refused(competition):
+    (competition / "sample_submission.csv").write_text("id,x\na,0.5\nb,0.5\n")
+    with pytest.raises(UserError, match=r"asks for id 'a' \(2 of 2 ids have no case\)"):
+        competition_cases(competition)
+
+
+def test_ids_may_be_made_of_a_folder_and_the_begin_of_a_file():
+    names = ["case1_day0_slice_0001", "case1_day2_slice_0001"]
+    images = [f"test/case1/{day}/scans/slice_0001_266_266_1.50.png" for day in ("case1_day0", "case1_day2")]
+    table = pd.DataFrame({"case_id": ["p", "q"], "image": [json.dumps([image]) for image in images]})
+    wanted = pd.DataFrame({"id": names, "x": "0"})
+    assert case_names(table, wanted, ("x",)) == dict(zip(names, ["p", "q"], strict=True))

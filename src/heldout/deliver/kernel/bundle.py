@@ -34,6 +34,7 @@ class _Manifest(Record):
     decision: dict[str, Any]
     prior: dict[str, float]
     files: dict[str, str]
+    trained: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,14 @@ class Bundle:
         folder: Where the bundle lies.
         decision: What predicts.
         prior: Share of the training cases that show each class: what a case that cannot be read gets.
+        trained: Files that were trained on, below the folder of the dataset.
         hashes: SHA-256 of every other file, by its path in the bundle.
     """
 
     folder: Path
     decision: Decision
     prior: dict[str, float]
+    trained: tuple[str, ...]
     hashes: dict[str, str]
 
 
@@ -78,7 +81,7 @@ def write_bundle(opened: OpenDecision, folder: Path, wheels: Sequence[Path] = ()
     build_wheel(folder / "wheels")
     for wheel in wheels:
         shutil.copyfile(wheel, folder / "wheels" / wheel.name)
-    return _write_manifest(folder, decision, class_prior(opened))
+    return _write_manifest(folder, decision, class_prior(opened), trained_files(opened))
 
 
 def complete_bundle(bundle: Bundle, used: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]]:
@@ -98,11 +101,11 @@ def complete_bundle(bundle: Bundle, used: Sequence[str]) -> tuple[dict[str, str]
     wanted, absent = needed(used, (files.REPOSITORY / "requirements.txt").read_text(encoding="utf-8"))
     missing = fetch_wheels([one for one in absent if canonicalize_name(one.partition("==")[0]) not in there], wheels)
     files.write_json(bundle.folder / LIST, wanted)
-    _write_manifest(bundle.folder, bundle.decision, bundle.prior)
+    _write_manifest(bundle.folder, bundle.decision, bundle.prior, bundle.trained)
     return wanted, [one for one in absent if one not in missing], missing
 
 
-def _write_manifest(folder: Path, decision: Decision, prior: dict[str, float]) -> Bundle:
+def _write_manifest(folder: Path, decision: Decision, prior: dict[str, float], trained: tuple[str, ...]) -> Bundle:
     hashes = {
         path.relative_to(folder).as_posix(): files.sha256_file(path)
         for path in sorted(folder.rglob("*"))
@@ -110,7 +113,7 @@ def _write_manifest(folder: Path, decision: Decision, prior: dict[str, float]) -
     }
     record = _Manifest(decision=decision.to_json(), prior=prior, files=hashes)
     files.write_json(folder / MANIFEST, record.to_json())
-    return Bundle(folder, decision, prior, hashes)
+    return Bundle(folder, decision, prior, trained, hashes)
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -130,7 +133,7 @@ def read_bundle(folder: Path) -> Bundle:
             name = _fit_path(member.spec, fit).as_posix()
             if manifest.files.get(f"{name}/weights.safetensors") != fit.weights_sha256:
                 raise UserError(f"{folder / name} does not hold the weights that were sealed: write the kernel again")
-    return Bundle(folder, decision, manifest.prior, manifest.files)
+    return Bundle(folder, decision, manifest.prior, manifest.trained, manifest.files)
 
 
 def experiment_files(decision: Decision) -> list[Path]:
@@ -144,6 +147,13 @@ def experiment_files(decision: Decision) -> list[Path]:
 def _fit_path(spec: str, fit: FitRef) -> Path:
     """Where a bundle holds a fit, whatever its run folder is called here."""
     return Path("working/runs") / spec / f"seed{fit.seed}" / f"fold{fit.fold}"
+
+
+def trained_files(opened: OpenDecision) -> tuple[str, ...]:
+    """Images of the training part, below the folder of the dataset."""
+    source = opened.dataset.source
+    paths = {path for text in opened.dataset.part("train")["image"] for path in source.paths(text)}
+    return tuple(sorted(p.relative_to(source.root).as_posix() for p in paths if p.is_relative_to(source.root)))
 
 
 def class_prior(opened: OpenDecision) -> dict[str, float]:

@@ -15,12 +15,13 @@ from heldout import files
 from heldout.blend.apply import OpenDecision
 from heldout.data.dataset import Dataset
 from heldout.data.sources import as_list, source_class
-from heldout.deliver.kernel.bundle import complete_bundle, read_bundle, write_bundle
+from heldout.deliver.kernel.bundle import complete_bundle, read_bundle, trained_files, write_bundle
 from heldout.deliver.kernel.notebook import Kernel, write_dataset_metadata, write_notebook
 from heldout.deliver.kernel.packages import check_packages
 from heldout.deliver.kernel.replay import Replay, replay
 from heldout.deliver.kernel.rsna2025.hidden_set import loses_places
 from heldout.deliver.kernel.rsna2025.server import ID, as_row, check_served
+from heldout.deliver.kernel.runtime import competition_writer
 from heldout.deliver.submission.form import case_names, read_sample, sample_form
 from heldout.errors import UserError
 
@@ -84,10 +85,8 @@ def export(opened: OpenDecision, kernel: Kernel, cases: Path | None = None, whee
 
 def local_submission(opened: OpenDecision, folder: Path, stem: Path) -> Path:
     """Submission for a folder of cases, by the pipeline that ``submit`` uses."""
-    from heldout.deliver.submission.write import SubmissionWriter
-
     source = source_class(opened.config.source)(folder, **opened.config.source_options)
-    writer = SubmissionWriter(opened.config, opened.decision.classes, source.loose(folder), source)
+    writer = competition_writer(opened.config, opened.decision.classes, source, trained_files(opened))
     rows = writer.cases.to_dict("records")
     images = writer.watch((row["case_id"], source.read_image(row, salvage=True)) for row in rows)
     return writer.write(opened.predict(images), stem)
@@ -130,7 +129,9 @@ def some_cases(opened: OpenDecision, folder: Path, mode: str) -> Path:
     """
     config, dataset = opened.config, opened.dataset
     submit = dataset.part("submit")
-    parts = [submit] if config.sample_submission is not None else [submit, dataset.part("train")]
+    train = dataset.part("train")
+    # a file that was trained on lies beside them, as in a competition's folder
+    parts = [submit.head(CASES - 1), train.head(1)] if config.sample_submission is not None else [submit, train]
     rows = pd.concat(parts).head(CASES).to_dict("records")
     for row in rows:
         for path in dataset.source.paths(row["image"]):

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ from heldout.errors import UserError
 if TYPE_CHECKING:
     from heldout.data.image import Image
     from heldout.data.sources import Source
+    from heldout.deliver.submission.write import SubmissionWriter
+    from heldout.tasks import Task
 
     Images = Iterator[tuple[str, Image]]
 MOST_FAILURES = 0.02  # share of cases that may get the prior
@@ -56,18 +58,45 @@ def run(bundle_folder: Path, inputs: Path, working: Path, *, most_failures: floa
     bundle = open_bundle(bundle_folder)
 
     from heldout.data.sources import source_class
-    from heldout.deliver.submission.write import SubmissionWriter
     from heldout.tasks import load_task
 
     config = load_task(bundle.decision.members[0].spec)
     source = source_class(config.source)(inputs, **config.source_options)
-    writer = SubmissionWriter(config, bundle.decision.classes, source.loose(inputs), source)
+    writer = competition_writer(config, bundle.decision.classes, source, bundle.trained)
     rows = writer.cases.to_dict("records")
     safe = FailSafe(bundle, source, len(rows), writer.watch, most_failures)
     path = writer.write(safe.predict(rows), working / "submission")
     write_log(working, bundle, safe, time.perf_counter() - started)
     print(f"{len(rows)} cases, {len(safe.failures)} with the prior: wrote {path}", flush=True)
     return path
+
+
+def competition_writer(
+    config: Task, classes: tuple[str, ...], source: Source, trained: Collection[str]
+) -> SubmissionWriter:
+    """The writer for the cases of a competition's folder, in which files to train on may lie beside those to predict.
+
+    Files that were trained on are left out: a public test part often holds copies of them under the same names. An id
+    of the sample submission without a file is a case that cannot be read.
+
+    Args:
+        config: The experiment.
+        classes: Names of the classes.
+        source: Reads the folder.
+        trained: Files that were trained on, below the folder of the dataset.
+
+    Raises:
+        UserError: the folder holds no case, or its cases do not fit the sample submission.
+    """
+    from heldout.deliver.submission.form import find_sample, read_sample, with_missing
+    from heldout.deliver.submission.write import SubmissionWriter
+
+    rows = source.loose(source.root)
+    new = rows[~rows["name"].isin(list(trained))].reset_index(drop=True)
+    rows = rows if new.empty else new
+    if config.sample_submission is not None:
+        rows = with_missing(rows, read_sample(find_sample(source.root, config.sample_submission)), classes)
+    return SubmissionWriter(config, classes, rows, source)
 
 
 def write_log(working: Path, bundle: Bundle, safe: FailSafe, seconds: float) -> None:

@@ -44,6 +44,12 @@ def read_sample(path: Path) -> pd.DataFrame:
     return sample
 
 
+def find_sample(folder: Path, name: str) -> Path:
+    """The sample submission of a folder of cases; where it is not there, of one of the two folders above it."""
+    places = [folder / name, *(above / name for above in list(folder.resolve().parents)[:2])]
+    return next((place for place in places if place.is_file()), places[0])
+
+
 @dataclass(frozen=True)
 class SampleForm:
     """Which case and which class the places of a sample submission stand for.
@@ -140,14 +146,33 @@ def asked_for(cases: pd.DataFrame, sample: pd.DataFrame, classes: tuple[str, ...
     return cases[named].reset_index(drop=True) if any(named) else cases
 
 
+def with_missing(cases: pd.DataFrame, sample: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """The cases, and one without a file for every id of a sample submission that names no other; none where all do."""
+    ids = set(sample_form(sample, classes).names)
+    ways = [names for names in _ways(cases, ids) if len(set(names)) == len(names)]
+    missing = sorted(ids.difference(max(ways, key=lambda names: len(ids.intersection(names)))))
+    if len(missing) in (0, len(ids)):
+        return cases
+    absent = pd.DataFrame([dict.fromkeys(cases.columns, name) | {"case_id": identifier(name)} for name in missing])
+    return pd.concat([cases, absent], ignore_index=True)
+
+
+def _names_in_path(path: Path) -> list[str]:
+    """Names made of a folder and a file: ``case1_slice_07`` for ``case1/scans/slice_07_266_266.png``."""
+    words = path.name.partition(".")[0].split("_")
+    stems = ["_".join(words[:count]) for count in range(len(words), 0, -1)]
+    return [f"{folder}_{stem}" for folder in reversed(path.parts[:-1]) for stem in stems]
+
+
 def _ways(cases: pd.DataFrame, ids: Collection[str]) -> list[list[str]]:
-    """What a sample may call the cases: their ids as it spells them, their files, these without ending."""
+    """What a sample may call the cases: ids as it spells them, files, these without ending, or with their folder."""
     paths = [Path(image_paths(text)[0]) for text in cases.image]
     spelled = {identifier(name): name for name in ids}  # a case id is an id without characters that files cannot bear
     return [
         [spelled.get(case, case) for case in cases.case_id],
         [path.name for path in paths],
         [path.name.partition(".")[0] for path in paths],
+        [next((name for name in _names_in_path(path) if name in ids), path.name) for path in paths],
     ]
 
 

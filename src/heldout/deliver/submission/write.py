@@ -21,6 +21,7 @@ from heldout.deliver.submission.form import (
     case_names,
     check,
     empty_text,
+    find_sample,
     image_paths,
     read_sample,
     read_submission,
@@ -117,7 +118,9 @@ class SubmissionWriter:
         if config.submission != "csv" and config.kind != "segmentation":
             raise UserError(f"{config.spec}: submission = {config.submission!r} needs a segmentation; write 'csv'")
         self.form, self.classes, self._runs = config.submission, classes, run_lengths(config, source)
-        self.sample = None if config.sample_submission is None else read_sample(root / config.sample_submission)
+        self.sample = (
+            None if config.sample_submission is None else read_sample(find_sample(root, config.sample_submission))
+        )
         self.cases = cases if self.sample is None else asked_for(cases, self.sample, self.classes)
         self.names = case_names(self.cases, self.sample, self.classes)
         self._like = {row.case_id: nifti_path(root, row.image) for row in self.cases.itertuples()}
@@ -183,8 +186,10 @@ class SubmissionWriter:
         shown = {case_id: name for name, case_id in self.names.items()}
         for result in results:
             case_id = result.case_id
-            stem, affine = shown[case_id].partition(".nii")[0], self._affines[case_id]
-            yield from mask_files(stem, mask_of_result(result), self.classes, affine=affine, like=self._like[case_id])
+            stem, mask = shown[case_id].partition(".nii")[0], mask_of_result(result)
+            read = case_id in self._affines  # the mask of a case that cannot be read has no grid
+            affine, like = (self._affines[case_id], self._like[case_id]) if read else (None, None)
+            yield from mask_files(stem, mask, self.classes, affine=affine, like=like)
 
 
 def check_form(config: Task, dataset: Dataset) -> None:
