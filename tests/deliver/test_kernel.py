@@ -16,7 +16,7 @@ from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.data.sources import source_class
-from heldout.deliver.kernel.bundle import read_bundle
+from heldout.deliver.kernel.bundle import check_trust, read_bundle
 from heldout.deliver.kernel.notebook import slug_of
 from heldout.deliver.kernel.replay import OFFLINE, Budget, Replay, compare, limits, replay
 from heldout.deliver.kernel.runtime import FailSafe
@@ -239,6 +239,28 @@ def test_a_bundle_predicts_new_files_where_there_is_no_dataset(exported, kernel,
     monkeypatch.setenv("HELDOUT_HOME", str(tmp_path / "nowhere"))
     monkeypatch.setattr(sys, "path", list(sys.path))
     words = ["predict", str(bundle), "--input", str(cases / "submit"), "--output", str(tmp_path / "without")]
-    assert run(words) == 0
+    assert run(words) == 0  # its experiments are those of this checkout
     one, other = (tmp_path / name / "predictions.csv" for name in ("with", "without"))
     assert one.read_text() == other.read_text()
+
+
+def test_a_bundle_with_other_code_runs_after_it_was_accepted_once(kernel, tmp_path, monkeypatch):
+    monkeypatch.setenv("HELDOUT_HOME", str(tmp_path / "home"))
+    bundle = shutil.copytree(kernel / "dataset", tmp_path / "bundle")
+    path = bundle / "exps" / f"{SPEC[:6]}.py"
+    path.write_text(path.read_text() + "\nSURPRISE = 1\n")
+    manifest = files.read_json(bundle / "bundle.json")
+    manifest["files"][f"exps/{SPEC[:6]}.py"] = files.sha256_file(path)
+    files.write_json(bundle / "bundle.json", manifest)
+    read = read_bundle(bundle)
+    with pytest.raises(UserError, match=rf"runs code that was not written here \(exps/{SPEC[:6]}.py\).*--trust"):
+        check_trust(read, accept=False)
+    check_trust(read, accept=True)
+    check_trust(read, accept=False)
+
+
+def test_a_file_that_a_bundle_does_not_list_is_refused(kernel, tmp_path):
+    bundle = shutil.copytree(kernel / "dataset", tmp_path / "bundle")
+    (bundle / "numpy.py").write_text("raise SystemExit")
+    with pytest.raises(UserError, match=r"numpy.py is not a file of this bundle: remove it"):
+        read_bundle(bundle)

@@ -197,6 +197,9 @@ def predict(
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="also write uncertainty: columns, and a map per case")
     ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="run the code of a bundle that was not written here, now and later")
+    ] = False,
 ) -> None:
     """Predict a folder of new patients: a mask per case under the input's name, and predictions.csv.
 
@@ -212,7 +215,7 @@ def predict(
     if (Path(name) / "bundle.json").is_file():  # a kernel's bundle is checked when it is opened, and needs no dataset
         from heldout.deliver.kernel.runtime import open_bundle
 
-        opened = OpenDecision(open_bundle(Path(name).resolve()).decision)
+        opened = OpenDecision(open_bundle(Path(name).resolve(), trust=trust).decision)
     else:
         opened = open_decision(name)
         note_missing(opened.decision)

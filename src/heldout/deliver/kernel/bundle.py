@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import importlib
 import shutil
 import subprocess
 import sys
@@ -18,6 +18,7 @@ from heldout.blend.apply import OpenDecision
 from heldout.blend.decision import Decision, parse_decision
 from heldout.blend.records import FitRef
 from heldout.config import load
+from heldout.config.code import code_of
 from heldout.deliver.kernel.packages import LIST, fetch_wheels, needed
 from heldout.errors import UserError
 from heldout.records import Record, read_record
@@ -111,13 +112,13 @@ def _write_manifest(folder: Path, decision: Decision, prior: dict[str, float], t
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in (MANIFEST, "dataset-metadata.json")
     }
-    record = _Manifest(decision=decision.to_json(), prior=prior, files=hashes)
+    record = _Manifest(decision=decision.to_json(), prior=prior, files=hashes, trained=trained)
     files.write_json(folder / MANIFEST, record.to_json())
     return Bundle(folder, decision, prior, trained, hashes)
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read a bundle and refuse it where any of its files is not the one that was written.
+    """Read a bundle and refuse it where any of its files is not the one that was written, or others lie beside them.
 
     Raises:
         UserError: it is missing, damaged or was changed.
@@ -127,6 +128,9 @@ def read_bundle(folder: Path) -> Bundle:
     for name, digest in manifest.files.items():
         if not (folder / name).is_file() or files.sha256_file(folder / name) != digest:
             raise UserError(f"{folder / name} is missing or changed: upload the dataset again")
+    found = {p.relative_to(folder) for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    if unlisted := sorted(found - {Path(name) for name in (MANIFEST, "dataset-metadata.json", *manifest.files)}):
+        raise UserError(f"{folder / unlisted[0]} is not a file of this bundle: remove it, or {again}")
     decision = parse_decision(manifest.decision, f"the decision in {folder / MANIFEST}", again)
     for member in decision.stages:
         for fit in member.folders:
@@ -136,10 +140,39 @@ def read_bundle(folder: Path) -> Bundle:
     return Bundle(folder, decision, manifest.prior, manifest.trained, manifest.files)
 
 
+def check_trust(bundle: Bundle, accept: bool) -> None:
+    """Refuse to run code that was neither written here nor accepted before.
+
+    Args:
+        bundle: What :func:`read_bundle` gave; nothing of it was imported.
+        accept: Run it, and remember its hash in ``working/trusted.json``.
+
+    Raises:
+        UserError: it holds other code than the experiments of this checkout; names its files.
+    """
+    code = {name: digest for name, digest in sorted(bundle.hashes.items()) if name.endswith(".py")}
+    own = files.REPOSITORY
+    foreign = [n for n, digest in code.items() if not (own / n).is_file() or files.sha256_file(own / n) != digest]
+    foreign = [name for name in foreign if (bundle.folder / name).stat().st_size]
+    path, digest = files.home() / "working" / "trusted.json", files.sha256_json(code)
+    trusted: list[str] = files.read_json(path) if path.exists() else []
+    if not foreign or digest in trusted:
+        return
+    if not accept:
+        raise UserError(
+            f"{bundle.folder} runs code that was not written here ({', '.join(foreign)}): read these files, then run "
+            "the command again with --trust"
+        )
+    files.write_json(path, [*trusted, digest])
+
+
 def experiment_files(decision: Decision) -> list[Path]:
-    """Files of the members' experiments, of their first stages and of the parents of all, and of earlier names."""
-    classes = [cls for member in decision.stages for cls in type(load(member.spec)).__mro__]
-    paths = {Path(inspect.getfile(cls)) for cls in classes if cls.__module__.startswith("exps.")}
+    """Files of the members' experiments and first stages, of the parents and helpers of all, and of earlier names."""
+    kinds = [type(load(member.spec)) for member in decision.stages]
+    names = {cls.__module__ for kind in kinds for cls in kind.__mro__}
+    names |= {name.partition(":")[0] for kind in kinds for name in code_of(kind)}
+    modules = [importlib.import_module(name) for name in names if name.startswith("exps.")]
+    paths = {Path(module.__file__) for module in modules if module.__file__}
     aliases = files.REPOSITORY / "exps" / "aliases.py"
     return sorted(paths | ({aliases} if aliases.exists() else set()))
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from heldout import files
 from heldout.blend.apply import Blended, OpenDecision
-from heldout.deliver.kernel.bundle import Bundle, read_bundle
+from heldout.deliver.kernel.bundle import Bundle, check_trust, read_bundle
 from heldout.deliver.kernel.packages import imported_packages
 from heldout.errors import UserError
 
@@ -28,15 +28,23 @@ if TYPE_CHECKING:
 MOST_FAILURES = 0.02  # share of cases that may get the prior
 
 
-def open_bundle(folder: Path) -> Bundle:
+def open_bundle(folder: Path, *, trust: bool | None = None) -> Bundle:
     """Read a bundle, and let this process find its weights and experiments.
 
+    Args:
+        folder: The bundle.
+        trust: Run its code even if it was not written here, and remember that; None runs it.
+
     Raises:
-        UserError: it is missing, damaged or was changed.
+        UserError: it is missing, damaged or was changed, or its code is not trusted.
     """
+    bundle = read_bundle(folder)
+    if trust is not None:
+        check_trust(bundle, accept=trust)
     os.environ["HELDOUT_HOME"] = str(folder)
     sys.path.insert(0, str(folder))
-    return read_bundle(folder)
+    sys.pycache_prefix = os.devnull  # compiled code that lies in the bundle is not read
+    return bundle
 
 
 def run(bundle_folder: Path, inputs: Path, working: Path, *, most_failures: float = MOST_FAILURES) -> Path:
