@@ -245,3 +245,24 @@ def test_ids_may_be_made_of_a_folder_and_the_begin_of_a_file():
     table = pd.DataFrame({"case_id": ["p", "q"], "image": [json.dumps([image]) for image in images]})
     wanted = pd.DataFrame({"id": names, "x": "0"})
     assert case_names(table, wanted, ("x",)) == dict(zip(names, ["p", "q"], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("written", "classes", "expected"),
+    [
+        ("0", ("level_0", "level_1", "level_2"), ["2", "0"]),
+        ("0", ("mild", "bad", "worst"), ["2", "0"]),
+        ("mild", ("mild", "bad", "worst"), ["worst", "mild"]),
+    ],
+)
+def test_one_value_column_beside_exclusive_classes_holds_the_class(written, classes, expected):
+    given = sample(image=["007", "012"], level=[written, written])
+    scores = {
+        "007": dict(zip(classes, (0.1, 0.2, 0.7), strict=True)),
+        "012": dict.fromkeys(classes, 0.1) | {classes[0]: 0.8},
+    }
+    table = arrange(scores, case_names(cases("007", "012"), given, classes), classes, given, "csv")
+    assert table.to_dict("list") == {"image": ["007", "012"], "level": expected}
+    check(table, given, "class", grades=set(expected))
+    with pytest.raises(UserError, match=r"row 2, id '007', column level: '9' is none of the classes"):
+        check(table.assign(level="9"), given, "class", grades=expected)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,18 +59,21 @@ class SampleForm:
         names: What the sample calls the case of each row.
         labels: Class of each row; empty where a row holds a value of every class.
         columns: The class of each value column, where a row holds a value of every class.
+        grades: What the one value column holds for each class, where it holds the class itself; else empty.
     """
 
     names: tuple[str, ...]
     labels: tuple[str, ...]
     columns: dict[str, str]
+    grades: dict[str, str] = field(default_factory=dict)
 
 
 def sample_form(sample: pd.DataFrame, classes: tuple[str, ...]) -> SampleForm:
     """Read the layout of a sample submission.
 
     Beside an id column it has one column per class (of any name where there is one class), or one value column and
-    ``<case>_<class>`` as the id, or a class column and a value column.
+    ``<case>_<class>`` as the id, or a class column and a value column. A value column beside ids that name no class
+    holds the class itself: its name, or its number where the sample holds numbers.
 
     A class is recognized by its name with the characters that a class of a source cannot have replaced, so that
     ``CVC - Normal`` stands for ``CVC_-_Normal``.
@@ -87,6 +91,8 @@ def sample_form(sample: pd.DataFrame, classes: tuple[str, ...]) -> SampleForm:
         return SampleForm(ids, (), {columns[0]: classes[0]})
     if len(columns) == 1:
         pairs = [_split_suffix(entry, known) for entry in ids]
+        if not any(label for _, label in pairs):
+            return SampleForm(ids, (), {}, _grades(sample[columns[0]], classes))
         return SampleForm(tuple(name for name, _ in pairs), tuple(label for _, label in pairs), {})
     if len(columns) == 2:
         labels = [known.get(identifier(text).casefold(), "") for text in sample[columns[0]]]
@@ -97,6 +103,15 @@ def sample_form(sample: pd.DataFrame, classes: tuple[str, ...]) -> SampleForm:
         f"the sample submission's columns {', '.join(columns)} do not fit the classes {', '.join(classes)}: name the "
         f'source\'s classes after them, such as source_options = {{"labels": "{", ".join(names)}"}} for a table'
     )
+
+
+def _grades(values: pd.Series, classes: tuple[str, ...]) -> dict[str, str]:
+    """Text of every class in a column of classes: of numbers, the number that a class ends with, or its place."""
+    if not values.str.fullmatch(r"\d+").all():
+        return {label: label for label in classes}
+    numbers = [found[0] if (found := re.search(r"\d+$", label)) else "" for label in classes]
+    texts = numbers if all(numbers) and len(set(numbers)) == len(numbers) else map(str, range(len(classes)))
+    return dict(zip(classes, texts, strict=True))
 
 
 def _split_suffix(entry: str, known: Mapping[str, str]) -> tuple[str, str]:
@@ -207,6 +222,9 @@ def arrange(
     if form.labels:
         last = [values[names[name]][label] for name, label in zip(form.names, form.labels, strict=True)]
         return sample.assign(**{sample.columns[-1]: last})
+    if form.grades:
+        chosen = [max(form.grades, key=values[names[name]].__getitem__) for name in form.names]
+        return sample.assign(**{sample.columns[-1]: [form.grades[label] for label in chosen]})
     filled = {column: [values[names[name]][label] for name in form.names] for column, label in form.columns.items()}
     return sample.assign(**filled)
 
@@ -256,16 +274,18 @@ def check(
     sizes: Mapping[str, tuple[int, int]] | None = None,
     name: str = "the submission",
     runs: RunLengths = COLUMNS,
+    grades: Collection[str] = (),
 ) -> None:
     """Refuse a table that a competition would not score as meant.
 
     Args:
         table: The submission.
         expected: A table with its columns, ids and order, such as the sample submission; None where nothing is known.
-        form: ``csv`` (probabilities) or ``rle``.
+        form: ``csv`` (probabilities), ``rle``, or ``class``.
         sizes: (H, W) of the image behind a row, by the row's id; masks of other rows are only read, not placed.
         name: What messages call the table.
         runs: How run lengths count pixels.
+        grades: Texts of the classes, for ``class``.
 
     Raises:
         UserError: naming the row (2 is the first below the header), the column and the remedy.
@@ -278,7 +298,10 @@ def check(
     ids = table[keys[0]].astype(str)
     for column in [column for column in table.columns if column not in keys]:
         for row, (one, value) in enumerate(zip(ids, table[column], strict=True), start=2):
-            problem = _problem(value, form, (sizes or {}).get(one), runs)
+            if form == "class":
+                problem = "" if value in grades else f"{value!r} is none of the classes {', '.join(grades)}"
+            else:
+                problem = _problem(value, form, (sizes or {}).get(one), runs)
             if problem:
                 raise UserError(f"{name} row {row}, id {one!r}, column {column}: {problem}; {AGAIN}")
 

@@ -121,6 +121,12 @@ class SubmissionWriter:
         self.sample = (
             None if config.sample_submission is None else read_sample(find_sample(root, config.sample_submission))
         )
+        grades = {} if self.sample is None else sample_form(self.sample, classes).grades
+        if grades and (self.form != "csv" or not source.exclusive):
+            raise UserError(
+                f"{config.spec}: the sample submission has one value column, which can hold the class of a case "
+                "only where classes are exclusive and submission = 'csv': set source_options exclusive, or name the classes in it"
+            )
         self.cases = cases if self.sample is None else asked_for(cases, self.sample, self.classes)
         self.names = case_names(self.cases, self.sample, self.classes)
         self._like = {row.case_id: nifti_path(root, row.image) for row in self.cases.itertuples()}
@@ -167,7 +173,8 @@ class SubmissionWriter:
             ids = list(expected.iloc[:, 0])
             names = ids if self.sample is None else sample_form(self.sample, self.classes).names
             sizes = {one: self._sizes[self.names[name]] for one, name in zip(ids, names, strict=True)}
-        check(table, expected, self.form, sizes, name, self._runs)
+        grades = {} if self.sample is None else sample_form(self.sample, self.classes).grades
+        check(table, expected, "class" if grades else self.form, sizes, name, self._runs, grades.values())
 
     def _expected(self) -> pd.DataFrame:
         """Columns and ids of the submission; the values do not count."""
