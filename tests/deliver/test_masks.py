@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gzip
+from types import SimpleNamespace
 
 import cv2
 import nibabel
 import numpy as np
 import pytest
 
+from heldout.blend.apply import Blended
 from heldout.deliver.masks import mask_files
+from heldout.deliver.predict_folder import predict_folder
 from heldout.errors import UserError
 
 OBLIQUE = np.array([[-0.9, 0.1, 0, 30], [0.1, 1.9, 0.3, -20], [0, -0.2, 3.1, 5], [0, 0, 0, 1]])
@@ -88,3 +91,27 @@ def test_masks_keep_the_header_of_wrongly_named_files(tmp_path, kind, unit):
     for field in ("cal_min", "cal_max", "toffset"):
         header[field] = 0
     assert gzip.decompress(written[0]) == kind(mask[0], None, header).to_bytes()
+
+
+def test_wrongly_named_volumes_are_predicted_and_keep_their_grid(tmp_path):
+    image = nibabel.Nifti1Image(np.arange(120, dtype=np.int16).reshape(4, 5, 6), OBLIQUE)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "plain.nii.gz").write_bytes(image.to_bytes())
+    (tmp_path / "in" / "packed.nii").write_bytes(gzip.compress(image.to_bytes()))
+
+    def predict(cases, uncertainty):
+        for case_id, found in cases:
+            mask = np.ones((1, *found.full_shape), np.uint8)
+            yield Blended(case_id, np.ones(1, np.float32), mask * 255, mask)
+
+    opened = SimpleNamespace(
+        decision=SimpleNamespace(classes=("lump",), exclusive=True),
+        config=SimpleNamespace(source="table", source_options={"dimensions": 3, "labels": "lump"}),
+        predict=predict,
+    )
+    outcome = predict_folder(opened, tmp_path / "in", tmp_path / "out", skip_bad=False, force=False)
+    assert (outcome.masks, dict(outcome.counts)) == (2, {"ok": 2})
+    for name in ("plain", "packed"):
+        mask = back((tmp_path / "out" / f"{name}.nii.gz").read_bytes())
+        np.testing.assert_allclose(mask.affine, image.affine)
+        assert mask.shape == image.shape

@@ -125,7 +125,8 @@ class SubmissionWriter:
         if grades and (self.form != "csv" or not source.exclusive):
             raise UserError(
                 f"{config.spec}: the sample submission has one value column, which can hold the class of a case "
-                "only where classes are exclusive and submission = 'csv': set source_options exclusive, or name the classes in it"
+                "only where classes are exclusive and submission = 'csv': set source_options exclusive, or name the "
+                "classes in it"
             )
         self.cases = cases if self.sample is None else asked_for(cases, self.sample, self.classes)
         self.names = case_names(self.cases, self.sample, self.classes)
