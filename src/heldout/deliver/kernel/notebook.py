@@ -31,6 +31,7 @@ BUNDLE = Path(os.environ.get("HELDOUT_BUNDLE") or mounted({slug!r}))
 TEST_CASES = Path(os.environ.get("HELDOUT_TEST_CASES") or mounted({inputs!r}))
 WORKING = Path(os.environ.get("HELDOUT_WORKING", "/kaggle/working"))
 PACKAGES = WORKING / ".packages"
+os.environ["HF_HUB_OFFLINE"] = "1"  # a kernel that is scored has no network
 
 
 def lacking(wheel):
