@@ -48,7 +48,7 @@ SMALL_3D = "filters = (4, 6, 8)"
 @pytest.mark.parametrize(
     ("task", "body"),
     [
-        ("Classify2D", 'channels = 3\nencoder = "mobilenetv3_small_050"\ntta = "h"\naugment = "strong"'),
+        ("Classify2D", 'channels = 128\nencoder = "mobilenetv3_small_050"\ntta = "h"\naugment = "strong"'),
         ("Classify2D", 'loss = "ce"\nclass_weights = (1.0, 2.0, 3.0)\nencoder = "mobilenetv3_small_050"'),
         ("Classify2D", 'encoder = "vit_tiny_patch16_224"\nimage_size = (64, 64)'),
         ("Classify3D", 'encoder = "resnet10"\nstem = "small"\nwidth = 0.25\ntta = "xyz"'),

@@ -48,7 +48,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     case_fraction: float = Field(1.0, gt=0, le=1, description="fraction of a fold's training patients to use")
 
     # Preparation
-    channels: int = Field(1, ge=1, description="image channels")
+    channels: int = Field(1, ge=1, le=128, description="image channels")  # OpenCV takes no more
     spacing: tuple[float, float, float] | None = Field(
         None, description="voxel size in mm that volumes are resampled to; None keeps their own"
     )
@@ -115,7 +115,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     )
     epochs: int = Field(20, ge=1, description="number of training epochs")
     steps_per_epoch: int | None = Field(None, ge=1, description="batches per epoch; None is one pass over the cases")
-    batch_size: int = Field(16, ge=1, description="samples per batch")
+    batch_size: int = Field(16, ge=1, le=8192, description="samples per batch")
     accumulate: int = Field(1, ge=1, description="batches per optimizer step")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimizer; sgd has Nesterov momentum 0.9")
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
@@ -151,7 +151,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     early_stopping: int | None = Field(None, ge=1, description="validations without improvement before training stops")
 
     # Prediction and score
-    predict_batch_size: int = Field(16, ge=1, description="images or windows per batch in prediction")
+    predict_batch_size: int = Field(16, ge=1, le=8192, description="images or windows per batch in prediction")
     tta: str = Field("", description="axes flipped at test time: any of 'hv' for images, of 'xyz' for volumes")
     overlap: float = Field(0.5, ge=0, lt=1, description="overlap of sliding windows, as a fraction of the window")
     metric: str = Field("", description="the score that ranks: a name of heldout.metrics")
