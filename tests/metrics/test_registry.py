@@ -189,7 +189,7 @@ def test_the_weighted_auc_is_half_the_presence_and_half_the_mean_of_the_places()
 def test_a_weighted_auc_without_a_presence_class_is_refused():
     with pytest.raises(UserError, match=r"'weighted_auc' does not exist: .*or weighted_auc:CLASS, where CLASS says"):
         score("weighted_auc", table(), ["a"])
-    with pytest.raises(UserError, match=r"weighted_auc:c: there is no class 'c', the classes are a, b"):
+    with pytest.raises(UserError, match=r"weighted_auc:c: there is no class 'c', name one of a, b"):
         score("weighted_auc:c", table(("a", "b")), ["a", "b"])
 
 

@@ -29,6 +29,7 @@ def create(**overrides):
     [
         ({"encoder": "resnet10t"}, "did you mean 'tu-resnet10t'"),
         ({"batch_size": 1}, r"set image_size = \(64, 64\)"),
+        ({"metric": "weighted_auc:zz"}, "there is no class 'zz', name one of "),
         ({"encoder": "tu-vit_tiny_patch16_224"}, "does not work with encoder"),
     ],
 )

@@ -79,6 +79,7 @@ def folds(
 
     check_fields(config)
     dataset = index_dataset(config, progress=not as_json) if rebuild else open_dataset(config)
+    check_fields(config, dataset.classes)
     check_form(config, dataset)
     report = {**leak_report(dataset), "grids": describe_grids(dataset, config)}
     if as_json:

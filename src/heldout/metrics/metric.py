@@ -132,13 +132,21 @@ class Metric:
             scores = [self.one_class(y, s, weights) for y, s in pairs]
         return np.average(scores, axis=0, weights=self._shares(columns.classes))
 
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """Refuse a metric named after a class that is none of these.
+
+        Raises:
+            UserError: naming the classes.
+        """
+        if self.presence is not None and self.presence not in classes:
+            raise UserError(
+                f"metric {self.name}: there is no class {self.presence!r}, name one of {', '.join(classes)}"
+            )
+
     def _shares(self, classes: Sequence[str]) -> np.ndarray:
         """(K,) what every class counts; one class alone counts as a whole."""
         count = len(classes)
         if self.presence is None or count == 1:
             return np.full(count, 1 / count)
-        if self.presence not in classes:
-            raise UserError(
-                f"metric {self.name}: there is no class {self.presence!r}, the classes are {', '.join(classes)}"
-            )
+        self.check_classes(classes)
         return np.where(np.array(classes) == self.presence, 0.5, 0.5 / (count - 1))

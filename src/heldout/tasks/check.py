@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,8 +54,12 @@ def _check_words(config: Task) -> None:
         check_fields(type(config).create(budget, config.overrides))
 
 
-def check_fields(config: Task) -> None:
+def check_fields(config: Task, classes: Sequence[str] | None = None) -> None:
     """Refuse what needs no dataset to be wrong: no dataset or source, cases of other dimensions, an unfit metric.
+
+    Args:
+        config: The experiment.
+        classes: The dataset's classes, where they are known: the metric may be named after one of them.
 
     Raises:
         UserError: naming the field.
@@ -77,6 +81,8 @@ def check_fields(config: Task) -> None:
     metric = get_ranking_metric(config.metric)
     if config.kind == "classification" and metric.kind != "classification":
         raise UserError(f"metric = {metric.name!r} needs masks: choose a metric of classification")
+    if classes is not None:
+        metric.check_classes(classes)
 
 
 def _check_difference(config: Task) -> None:

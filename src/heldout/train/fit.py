@@ -68,7 +68,9 @@ def run_experiment(
         for fold in (config.fold_list if folds is None else folds)
     ]
     if not all(runs.has_epoch(runs.fit_folder(config.spec, seed, fold)) for fold, seed in chosen):
-        try_first_batch(config, open_source(config))
+        source = open_source(config)
+        check_fields(config, source.classes)
+        try_first_batch(config, source)
     dataset = open_dataset(config)
     return [fit_fold(config, dataset, fold, seed, quiet=quiet) for fold, seed in chosen]
 
