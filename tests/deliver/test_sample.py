@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image as Pillow
 
+from heldout.blend.apply import Blended
 from heldout.data.rle import RunLengths
 from heldout.data.sources import source_class
 from heldout.deliver.kernel.runtime import competition_writer
 from heldout.deliver.submission.form import arrange, case_names, check, empty_text, image_paths, read_sample
-from heldout.deliver.submission.write import run_lengths
+from heldout.deliver.submission.write import SubmissionWriter, cases_to_submit, run_lengths
 from heldout.errors import UserError
 from heldout.tasks.classify import Classify2D
 from heldout.tasks.segment import Segment2D
@@ -42,6 +45,19 @@ def values():
 
 def test_without_a_sample_there_is_an_id_and_a_column_per_class(values):
     assert laid_out(values, None, TWO).to_dict("list") == {"id": ["a", "b"], "small": [0.25, 1.0], "large": [0.5, 0.0]}
+
+
+def test_without_a_sample_a_table_s_own_ids_come_back_byte_for_byte(tmp_path):
+    own = ["=1+1", " b c", "007", "ü,1"]
+    Pillow.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
+    pd.DataFrame({"id": own, "path": "a.png", "label_x": ""}).to_csv(tmp_path / "cases.csv", index=False)
+    source = source_class("table")(tmp_path)
+    given = cases_to_submit(SimpleNamespace(source=source, part=lambda _: source.index()))
+    assert {"1_1", "007"} < set(given.case_id)
+    writer = SubmissionWriter(Classify2D.create(), ("x",), given, source)
+    results = [Blended(case_id, np.array([0.5], np.float32), None, None) for case_id in given.case_id]
+    written = pd.read_csv(writer.write(results, tmp_path / "submission"), dtype=str)
+    assert written["id"].tolist() == own
 
 
 def test_masks_without_a_sample_have_a_row_per_case_and_class():

@@ -159,6 +159,10 @@ class Source(ABC):
         """Files besides images and masks that :meth:`index` reads, such as the table of labels."""
         return []
 
+    def own_ids(self) -> Mapping[str, str]:
+        """What the dataset itself calls its cases, by case id, where that may be another text."""
+        return {}
+
     @property
     def own_folds(self) -> bool:
         """Whether :meth:`folds` are taken, and none are made."""

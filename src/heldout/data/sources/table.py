@@ -117,6 +117,10 @@ class Table(Source):
         """The table."""
         return [self._csv]
 
+    def own_ids(self) -> dict[str, str]:
+        """The table's ids as they are written, by case id."""
+        return {identifier(name.strip()): name for name in self._frame[self.options["id"]]}
+
     def paths(self, text: str) -> list[Path]:
         """Files of a text of the index; none of run lengths."""
         return [] if text.startswith(_RLE) else super().paths(text)

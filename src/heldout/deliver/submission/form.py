@@ -126,13 +126,14 @@ def _split_suffix(entry: str, known: Mapping[str, str]) -> tuple[str, str]:
 def case_names(cases: pd.DataFrame, sample: pd.DataFrame | None, classes: tuple[str, ...]) -> dict[str, str]:
     """Map the names a competition uses for its cases to case ids.
 
-    A sample submission may name a case by its id, by its file, or by its file without the ending.
+    A sample submission may name a case by its id, by its file, or by its file without the ending. Without one, cases
+    have the names of the dataset itself, in the column ``own_id``, where there is one.
 
     Raises:
         UserError: the sample's ids are not those of the cases.
     """
     if sample is None:
-        return dict(zip(cases.case_id, cases.case_id, strict=True))
+        return dict(zip(cases.get("own_id", cases.case_id), cases.case_id, strict=True))
     form = sample_form(sample, classes)
     ids = set(form.names)
     ways = [names for names in _ways(cases, ids) if len(set(names)) == len(names)]

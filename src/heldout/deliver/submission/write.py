@@ -53,7 +53,7 @@ def submit(opened: OpenDecision) -> Path:
             file of that name stays as it was.
     """
     decision, dataset = opened.decision, opened.dataset
-    cases = dataset.part("submit")
+    cases = cases_to_submit(dataset)
     if cases.empty:
         raise UserError(
             f"dataset {decision.dataset} has no cases to submit, none without a label: for a folder of new files "
@@ -87,8 +87,7 @@ def check_file(name: str, path: Path) -> int:
     config, dataset = opened.config, opened.dataset
     if config.submission == "masks":
         raise UserError(f"{config.spec} submits a zip of masks, and {path.name} can only be checked where it is CSV")
-    cases = dataset.part("submit")
-    writer = SubmissionWriter(config, opened.decision.classes, cases, dataset.source)
+    writer = SubmissionWriter(config, opened.decision.classes, cases_to_submit(dataset), dataset.source)
     table = read_submission(str(path), path.name)
     if config.submission == "rle":
         for _ in writer.watch((case_id, dataset.read_image(case_id)) for case_id in writer.cases.case_id):
@@ -103,8 +102,8 @@ class SubmissionWriter:
     Args:
         config: The experiment, which names the form.
         classes: Names of the classes.
-        cases: case_id and image of the cases; where there is a sample submission, those it names are to be submitted,
-            :attr:`cases`.
+        cases: case_id and image of the cases, and perhaps own_id; where there is a sample submission, those it names
+            are to be submitted, :attr:`cases`.
         source: Reads the cases; the sample submission lies below its root.
 
     Raises:
@@ -191,13 +190,20 @@ class SubmissionWriter:
         return case_values(result, self.form, self.classes, self._runs, empty_text(self.sample))
 
     def _masks(self, results: Iterable[Blended]) -> Iterator[tuple[str, bytes]]:
-        shown = {case_id: name for name, case_id in self.names.items()}
+        # an id of a table may be no name of a file; one of a sample is asked for
+        shown = {case_id: case_id if self.sample is None else name for name, case_id in self.names.items()}
         for result in results:
             case_id = result.case_id
             stem, mask = shown[case_id].partition(".nii")[0], mask_of_result(result)
             read = case_id in self._affines  # the mask of a case that cannot be read has no grid
             affine, like = (self._affines[case_id], self._like[case_id]) if read else (None, None)
             yield from mask_files(stem, mask, self.classes, affine=affine, like=like)
+
+
+def cases_to_submit(dataset: Dataset) -> pd.DataFrame:
+    """The unlabeled cases of a dataset, with what it calls them itself in the column ``own_id``."""
+    cases, own = dataset.part("submit"), dataset.source.own_ids()
+    return cases.assign(own_id=[own.get(case_id, case_id) for case_id in cases.case_id])
 
 
 def check_form(config: Task, dataset: Dataset) -> None:
