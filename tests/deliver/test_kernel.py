@@ -109,9 +109,12 @@ def test_a_replay_has_no_network(tmp_path):
     assert "there is no network in a kernel" in done.stderr
 
 
-def test_a_bad_case_gets_the_prior_and_is_on_record(in_bundle, cases, tmp_path, capsys):
+@pytest.mark.parametrize("damage", ["cut", "empty", "missing"])
+def test_a_bad_case_gets_the_prior_and_is_on_record(in_bundle, cases, tmp_path, capsys, damage):
     bad = sorted(cases.rglob("*.png"))[0]
-    bad.write_bytes(bad.read_bytes()[:40])
+    bad.write_bytes(bad.read_bytes()[: 40 if damage == "cut" else 0])
+    if damage == "missing":
+        bad.unlink()
     path = run_kernel(in_bundle, cases, tmp_path / "working", most_failures=0.5)
     table = pd.read_csv(path)
     assert len(table) == len(pd.read_csv(cases / "sample_submission.csv"))
