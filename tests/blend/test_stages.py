@@ -171,7 +171,7 @@ def test_code_that_puts_scores_together_otherwise_is_found(runs, few_will_do, mo
     make(["exp911", "exp914"], calibrate="platt")
     with monkeypatch.context() as patch:
         patch.setattr(apply, target, change)
-        with pytest.raises(UserError, match=r"mixed: the blend of case \w+ is not reproduced as it was scored"):
+        with pytest.raises(UserError, match=r"mixed: the code scores case \w+ otherwise than validated"):
             freeze("mixed")
     freeze("mixed")
     monkeypatch.setattr(apply, target, change)
