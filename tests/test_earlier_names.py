@@ -16,6 +16,7 @@ from heldout.blend.verify import check_parts
 from heldout.config import difference, load
 from heldout.config.legacy import EARLIER_FIELDS, earlier_specs, first_spec, today_spec
 from heldout.evaluate.collect import collect, find_row
+from heldout.records import read_json
 from heldout.train import runs
 from tests.finished_runs import finish_masks
 
@@ -23,7 +24,7 @@ SPEC = load(
     "exp040_stretch+dataset=masks,fold_count=2,normalize=unit,source=phantom,"
     "source_options={'patients':60,'images_per_patient':1,'size':32}"
 ).spec
-RECORDED = files.read_json(files.REPOSITORY / "tests" / "recorded_identities.json")
+RECORDED = read_json(files.REPOSITORY / "tests" / "recorded_identities.json")
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 
 from heldout import files
 from heldout.errors import UserError
+from heldout.records import read_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -26,7 +27,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
     with pytest.raises(RuntimeError, match="stop"):
         stop_halfway()
-    assert files.read_json(path) == {"dice": 0.5}
+    assert read_json(path) == {"dice": 0.5}
     assert [entry.name for entry in tmp_path.iterdir()] == ["scores.json"]
 
 
@@ -45,7 +46,7 @@ def test_hashes(tmp_path):
 def test_a_broken_json_file_is_named(tmp_path):
     (tmp_path / "decision.json").write_text("{")
     with pytest.raises(UserError, match=r"decision\.json is not valid JSON.*run again"):
-        files.read_json(tmp_path / "decision.json")
+        read_json(tmp_path / "decision.json")
 
 
 def test_a_missing_dataset_is_named_with_the_remedy(tmp_path, monkeypatch):
@@ -85,5 +86,5 @@ def test_a_device_is_neither_replaced_nor_read(path):
     with pytest.raises(UserError, match=f"{path} is not a regular file.*name another file"):
         files.write_bytes(Path(path), b"0")
     with pytest.raises(UserError, match=f"{path} is not a regular file: name a JSON file"):
-        files.read_json(Path(path))
+        read_json(Path(path))
     assert Path(path).stat().st_rdev == before

@@ -108,21 +108,6 @@ def require_regular(path: Path, remedy: str) -> None:
         raise UserError(f"{path} is not a regular file: {remedy}")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        UserError: the file is missing, is not a regular file, or is not JSON.
-    """
-    require_regular(path, "name a JSON file")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}): restore it or delete it and run again") from None
-
-
 def zip_entry(name: str) -> zipfile.ZipInfo:
     """Member of a zip archive that says nothing of the day, so that equal contents make equal archives."""
     return zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -16,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
+from heldout import files
 from heldout.errors import UserError
 
 Number = (
@@ -46,6 +48,11 @@ class Record(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
 
+def finite(value: float) -> float | None:
+    """A number as records hold it: None where it is undefined or infinite."""
+    return float(value) if math.isfinite(value) else None
+
+
 Value = TypeVar("Value")
 
 
@@ -61,19 +68,25 @@ def read_record(path: Path, model: type[Value], schema: int, remedy: str) -> Val
     Raises:
         UserError: the file is missing, damaged, or of another version; one sentence that names the field.
     """
-    return parse_record(_read(path), str(path), model, schema, remedy)
+    return parse_record(read_bytes(path), str(path), model, schema, remedy)
 
 
-def read_json(path: Path, remedy: str) -> Any:
+def read_json(path: Path, remedy: str = "restore it or delete it and run again") -> Any:
     """The value in a JSON file.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: the file is missing, is not a regular file, or is damaged.
     """
-    return parse_json(_read(path), str(path), remedy)
+    return parse_json(read_bytes(path), str(path), remedy)
 
 
-def _read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a JSON file.
+
+    Raises:
+        UserError: the file is missing, is not a regular file, or cannot be read.
+    """
+    files.require_regular(path, "name a JSON file")
     try:
         return path.read_bytes()
     except OSError as error:

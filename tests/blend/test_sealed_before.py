@@ -23,6 +23,7 @@ from heldout.deliver.submission.write import submit
 from heldout.evaluate.collect import find_row
 from heldout.evaluate.held_out import HeldOut
 from heldout.files import REPOSITORY
+from heldout.records import read_json
 
 ARCHIVES = Path(__file__).parent / "sealed_before"
 PACKAGE = REPOSITORY / "src" / "heldout"
@@ -71,7 +72,7 @@ def test_its_way_to_a_submission_is_the_one_in_the_plan_of_the_code(sealed):
 
 def test_frozen_today_members_without_weight_are_dropped_and_nothing_else_changes(sealed, home, capsys):
     path = home / "working" / "blends" / sealed / "decision.json"
-    files.write_json(path, {**files.read_json(path), "kept": None, "sealed_at": None, "seal": None})
+    files.write_json(path, {**read_json(path), "kept": None, "sealed_at": None, "seal": None})
     before = load_decision(sealed)
     case = load_member(before.members[0].name).cases["case_id"].iloc[0]
     expected = HeldOut.of_blend(before).prediction(case)
@@ -89,12 +90,12 @@ def test_frozen_today_members_without_weight_are_dropped_and_nothing_else_change
 
 
 def test_it_is_on_the_leaderboard_with_its_score(sealed, home):
-    stored = files.read_json(home / "working" / "blends" / sealed / "decision.json")
+    stored = read_json(home / "working" / "blends" / sealed / "decision.json")
     assert find_row(sealed).score == pytest.approx(stored["score"]["cross_fitted"])
 
 
 def test_they_cover_calibration_second_stages_and_presence(sealed, home):
-    stored = files.read_json(home / "working" / "blends" / sealed / "decision.json")
+    stored = read_json(home / "working" / "blends" / sealed / "decision.json")
     covered = {
         "labels": lambda: stored["calibration"]["method"] == "temperature",
         "masks": lambda: set(stored["spatial"]) == {"small", "large"} and len(stored["presence"]["shares"]) > 1,

@@ -22,6 +22,7 @@ from heldout.deliver.kernel.replay import OFFLINE, Budget, Replay, compare, limi
 from heldout.deliver.kernel.runtime import FailSafe
 from heldout.deliver.kernel.runtime import run as run_kernel
 from heldout.errors import UserError
+from heldout.records import read_json
 
 pytestmark = pytest.mark.journey
 
@@ -165,7 +166,7 @@ def test_a_changed_bundle_is_refused(kernel, tmp_path, damage):
         path.write_bytes(path.read_bytes()[:-1] + b"?")
         message = r"weights\.safetensors is missing or changed: upload the dataset again"
     else:
-        manifest = files.read_json(bundle / "bundle.json")
+        manifest = read_json(bundle / "bundle.json")
         manifest["decision"]["members"][0]["folders"][0]["weights_sha256"] = "0" * 64
         files.write_json(bundle / "bundle.json", manifest)
         message = "does not hold the weights that were sealed: write the kernel again"
@@ -252,7 +253,7 @@ def test_a_bundle_with_other_code_runs_after_it_was_accepted_once(kernel, tmp_pa
     bundle = shutil.copytree(kernel / "dataset", tmp_path / "bundle")
     path = bundle / "exps" / f"{SPEC[:6]}.py"
     path.write_text(path.read_text() + "\nSURPRISE = 1\n")
-    manifest = files.read_json(bundle / "bundle.json")
+    manifest = read_json(bundle / "bundle.json")
     manifest["files"][f"exps/{SPEC[:6]}.py"] = files.sha256_file(path)
     files.write_json(bundle / "bundle.json", manifest)
     read = read_bundle(bundle)

@@ -7,6 +7,7 @@ import pytest
 from heldout import files
 from heldout.data.cases import open_dataset
 from heldout.errors import UserError
+from heldout.records import read_json
 from heldout.train import fastest, fit, optim, runs
 from tests.train.exp901 import Exp901
 
@@ -30,7 +31,7 @@ def test_every_fit_takes_what_was_the_fastest_for_the_first(measured):
     measured["32-true", True] = 9.0  # a clock on another day
     assert train(1, measure_speed=True).precision == "32-true"
     path = next((files.home() / "working" / "fastest").glob("*.json"))
-    record = files.read_json(path)
+    record = read_json(path)
     assert record["channels_last"] is True
     assert record["step_seconds"]["bf16-mixed, contiguous"] == 2.0
 

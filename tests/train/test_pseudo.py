@@ -19,6 +19,7 @@ from heldout.errors import UserError
 from heldout.predict.models import load_model
 from heldout.predict.run import predict_cases
 from heldout.predict.store import read_map
+from heldout.records import read_json
 from heldout.train import runs
 from heldout.train.fit import fit_fold
 from heldout.train.pseudo import write_pseudo_labels
@@ -68,7 +69,7 @@ def label(name: str = "extra", confidence: float = CONFIDENCE, folder: Path | No
 def test_the_labels_of_a_fold_are_those_of_its_own_network(unlabeled):
     folder = label()
     config, dataset = teacher(), open_dataset(teacher())
-    record = files.read_json(folder / "pseudo.json")
+    record = read_json(folder / "pseudo.json")
     assert set(record["folds"]) == {"0", "1"}
     row = dataset.row("c024")
     case = ("c024", *prepare_image(dataset.read_image("c024"), config))

@@ -24,6 +24,7 @@ from heldout.blend.weights import EQUAL, baselines, search
 from heldout.journal import Journal
 from heldout.metrics import get_metric, interval, score
 from heldout.progress import progress_bar
+from heldout.records import finite
 
 TUNED = "tuned"
 STAGED = "tuned, all stages"
@@ -101,7 +102,7 @@ def crossfit(
     settings = staged[0][1]
     in_sample = objective.table(settings)
     rows = {
-        _named(method, names): Alternative(in_sample=_finite(value), cross_fitted=values[method], weights=one.weights)
+        _named(method, names): Alternative(in_sample=finite(value), cross_fitted=values[method], weights=one.weights)
         for method, (value, one) in tuned[0].items()
     }
     by_fold = {fold: one[1] for fold, one in zip(folds, staged[1:], strict=True)}
@@ -117,7 +118,7 @@ def _join(tables: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
 
 
 def _value(objective: Objective, table: pd.DataFrame | None) -> float | None:
-    return None if table is None else _finite(score(objective.metric, table, objective.classes))
+    return None if table is None else finite(score(objective.metric, table, objective.classes))
 
 
 def _choose(objective: Objective, tables: dict[str, list[pd.DataFrame]], left_out: int | None) -> str:
@@ -142,17 +143,13 @@ def _named(method: str, names: Sequence[str] | None) -> str:
 def _scores(objective: Objective, in_sample: pd.DataFrame, table: pd.DataFrame | None) -> DecisionScore:
     biased = score(objective.metric, in_sample, objective.classes)
     if table is None:
-        return DecisionScore(in_sample=_finite(biased), cross_fitted=None, optimism=None, low=None, high=None)
+        return DecisionScore(in_sample=finite(biased), cross_fitted=None, optimism=None, low=None, high=None)
     held = interval(objective.metric, table, objective.classes)
     sign = 1 if get_metric(objective.metric).higher_is_better else -1
     return DecisionScore(
-        in_sample=_finite(biased),
-        cross_fitted=_finite(held.value),
-        optimism=_finite(sign * (biased - held.value)),
-        low=_finite(held.low),
-        high=_finite(held.high),
+        in_sample=finite(biased),
+        cross_fitted=finite(held.value),
+        optimism=finite(sign * (biased - held.value)),
+        low=finite(held.low),
+        high=finite(held.high),
     )
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +27,7 @@ from heldout.blend.records import (
 )
 from heldout.config.legacy import first_names
 from heldout.errors import UserError
-from heldout.records import parse_record, read_json
+from heldout.records import parse_json, parse_record, read_bytes
 from heldout.train.runs import run_folder
 
 if TYPE_CHECKING:
@@ -234,7 +233,7 @@ def read_decision(name: str) -> Decision:
         UserError: it is missing, damaged, or was edited after it was sealed.
     """
     path, remedy = blend_folder(name) / "decision.json", "restore it, or blend again under a new name"
-    decision = parse_decision(read_json(path, remedy), str(path), remedy)
+    decision = parse_decision(read_bytes(path), str(path), remedy)
     if decision.digest is None:
         raise UserError(f"{path} was edited after it was written: {remedy}")
     if decision.name != name:
@@ -242,19 +241,19 @@ def read_decision(name: str) -> Decision:
     return decision
 
 
-def parse_decision(stored: object, place: str, remedy: str) -> Decision:
-    """The decision in plain values, checked against its digest and seal as they were read.
+def parse_decision(data: bytes, place: str, remedy: str) -> Decision:
+    """The decision in the bytes of a JSON file, checked against its digest and seal as they were read.
 
     Args:
-        stored: What :meth:`Decision.to_json` gave.
+        data: What :meth:`Decision.to_json` gave, as JSON.
         place: Where it was read, in words.
         remedy: What to do about a damaged one, in words.
 
     Raises:
         UserError: it is no decision of this version, or was edited.
     """
-    decision = parse_record(json.dumps(stored).encode(), place, Decision, SCHEMA, remedy)
-    assert isinstance(stored, dict), "a record is an object"
+    decision = parse_record(data, place, Decision, SCHEMA, remedy)
+    stored = parse_json(data, place, remedy)
     sealed = decision.seal is not None
     wrong = decision.digest is not None and _digest(stored) != decision.digest
     if wrong or (sealed and _seal(stored) != decision.seal):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from heldout import files
 from heldout.blend.chain import Entry, Evaluation, EvaluationResult, LedgerEntry, append, read_entries
 from heldout.errors import UserError
+from heldout.records import finite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,9 +109,9 @@ def test(
         result = interval(decision.metric, table, decision.classes)
         scored = EvaluationResult(
             number=evaluation.number,
-            score=_finite(result.value),
-            low=_finite(result.low),
-            high=_finite(result.high),
+            score=finite(result.value),
+            low=finite(result.low),
+            high=finite(result.high),
             cases=len(table),
         )
         append(lambda _: scored)
@@ -228,7 +228,3 @@ def _score_table(decision: Decision, dataset: Dataset, predicted: pd.DataFrame) 
         called = predicted_labels(table[names].to_numpy(), decision.levels)
         table[[f"d_{name}" for name in decision.classes]] = called.astype(float)
     return table
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -23,6 +23,7 @@ from heldout.blend.values import predicted_labels
 from heldout.blend.weights import Tuned, search
 from heldout.errors import UserError
 from heldout.metrics import get_metric, score
+from heldout.records import finite
 
 CALIBRATION_METRICS = ("ece", "mce", "brier", "log_loss")
 
@@ -263,14 +264,10 @@ def _before_and_after(
     if before == "top":
         final = final.assign(**{f"p_{name}": table.get(f"uncalibrated_{name}", table[f"p_{name}"]) for name in classes})
     return {
-        metric: Change(before=_finite(score(metric, earlier, classes)), after=_finite(score(metric, final, classes)))
+        metric: Change(before=finite(score(metric, earlier, classes)), after=finite(score(metric, final, classes)))
         for metric in metrics
     }
 
 
 def _columns(kind: str, classes: Sequence[str], values: np.ndarray) -> dict[str, np.ndarray]:
     return {f"{kind}_{name}": values[:, k] for k, name in enumerate(classes)}
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

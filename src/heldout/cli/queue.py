@@ -74,13 +74,14 @@ def add(
 ) -> None:
     """Add experiments to the queue; what they stand on is trained before them."""
     from heldout.launch import queue
+    from heldout.train.minutes import refuse_epochs
 
     configs = [configure(spec, budget, settings, skip_bad) for spec in experiments]
     for config in configs:
         choose(fold, config.fold_list, "fold", config.spec)
         choose(seed, config.seeds, "seed", config.spec)
-        if minutes is not None and "epochs" in config.overrides:
-            raise UserError(f"{config.spec} sets epochs, and --minutes chooses them: leave out one of the two")
+        if minutes is not None:
+            refuse_epochs(config)
     for config in configs:
         queue.add(config.spec, minutes, tuple(fold) if fold else None, tuple(seed) if seed else None)
         print(f"{config.spec}: in the queue")

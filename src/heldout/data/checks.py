@@ -147,8 +147,7 @@ def refuse(problems: list[Problem], where: str) -> None:
 
 def first_file(source: Source, row: Mapping[str, Any]) -> str:
     """First image file of a case, relative to the dataset, for messages and lists."""
-    path = source.paths(row["image"])[0]
-    return str(path.relative_to(source.root)) if path.is_relative_to(source.root) else str(path)
+    return source.relative(source.paths(row["image"])[0])
 
 
 def _check_chunk(

@@ -59,7 +59,7 @@ def load(folder: Path, source: Source) -> Dataset:
 def raw_files(source: Source, cases: pd.DataFrame) -> pd.DataFrame:
     """Path below the root, size in bytes and time of change (ns) of every raw file that the cases are made of."""
     of_cases = {path for row in cases.to_dict("records") for path in _case_files(source, row)}
-    paths = sorted(of_cases | {_relative(source, path) for path in source.tables()})
+    paths = sorted(of_cases | {source.relative(path) for path in source.tables()})
     states = [file_state(source.root / path) for path in paths]
     return pd.DataFrame({"path": paths, "size": [one[0] for one in states], "mtime_ns": [one[1] for one in states]})
 
@@ -154,12 +154,8 @@ def _case_files(source: Source, row: dict[str, Any]) -> list[str]:
     found = []
     for text in (row["image"], row["mask"]):
         for path in source.paths(text) if text else []:
-            found.append(_relative(source, path if path.exists() else Path(str(path).partition("#")[0])))
+            found.append(source.relative(path if path.exists() else Path(str(path).partition("#")[0])))
     return found
-
-
-def _relative(source: Source, path: Path) -> str:
-    return str(path.relative_to(source.root)) if path.is_relative_to(source.root) else str(path)
 
 
 def _read_cases(folder: Path, index: IndexRecord) -> pd.DataFrame:

@@ -15,7 +15,8 @@ from heldout.errors import UserError
 from heldout.evaluate.compare import compare_held_out
 from heldout.evaluate.held_out import CROSS_FITTED, HeldOut, open_held_out
 from heldout.evaluate.row import Row
-from heldout.evaluate.scores import JsonCache, best_alone, finite
+from heldout.evaluate.scores import JsonCache, best_alone
+from heldout.records import finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

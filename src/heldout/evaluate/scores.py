@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from heldout import files
 from heldout.errors import UserError
-from heldout.records import Record, read_record
+from heldout.records import Record, finite, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -255,8 +255,3 @@ def _of_blend(decision: Decision) -> Scores:
     found = score_table(blend.metric, blend.kind, blend.cross_fitted_table, blend.classes)
     value = score(blend.metric, blend.cross_fitted_table, blend.classes)
     return replace(found, threshold=blend.threshold, score=finite(float(value)))
-
-
-def finite(value: float) -> float | None:
-    """A value, or None where it is undefined."""
-    return float(value) if math.isfinite(value) else None

@@ -14,7 +14,8 @@ from heldout import files
 from heldout.errors import UserError
 from heldout.escape import Markdown, markdown
 from heldout.evaluate.lineage import stands_on
-from heldout.evaluate.scores import CALIBRATED_ERROR, finite, score_table
+from heldout.evaluate.scores import CALIBRATED_ERROR, score_table
+from heldout.records import finite, read_json
 from heldout.report.format import bounds, number, test_evals_text
 from heldout.report.templates import render
 
@@ -234,7 +235,7 @@ def _license(root: Path) -> str:
     if not path.is_file():
         return NOT_RECORDED
     try:
-        stated = files.read_json(path).get("licence") or NOT_RECORDED
+        stated = read_json(path).get("licence") or NOT_RECORDED
     except (UserError, AttributeError):
         return NOT_RECORDED
     return str(stated)

@@ -63,8 +63,7 @@ def within_minutes(config: Task, minutes: float, seed: int, fold: int) -> tuple[
         UserError: the number of epochs is given as well, not one epoch fits, the number contradicts another field, or
             the fit cannot begin.
     """
-    if "epochs" in config.overrides:
-        raise UserError(f"{config.spec} sets epochs, and --minutes chooses them: leave out one of the two")
+    refuse_epochs(config)
     path = record_path(config, minutes)
     with files.lock(path.parent, f"measuring a training step of {config.spec}", wait=True):
         record = recorded(config, minutes)
@@ -72,6 +71,16 @@ def within_minutes(config: Task, minutes: float, seed: int, fold: int) -> tuple[
             record = _measure(config, minutes, seed, fold)
             files.write_json(path, record.to_json())
     return with_epochs(config, record), record
+
+
+def refuse_epochs(config: Task) -> None:
+    """Refuse an experiment whose number of epochs is given beside a number of minutes.
+
+    Raises:
+        UserError: its overrides set the epochs.
+    """
+    if "epochs" in config.overrides:
+        raise UserError(f"{config.spec} sets epochs, and --minutes chooses them: leave out one of the two")
 
 
 def with_epochs(config: Task, record: MinutesRecord) -> Task:

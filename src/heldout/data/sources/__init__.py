@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from heldout.data.sources.layout import (
     as_list,
     folder_with,
     identifier,
+    image_paths,
     in_natural_order,
     natural_key,
     strange_images,
@@ -266,8 +266,11 @@ class Source(ABC):
 
     def paths(self, text: str) -> list[Path]:
         """Files, or items of array files, that an ``image`` or ``mask`` text of the index stands for."""
-        names = json.loads(text) if text.startswith("[") else [text]
-        return [self.root / name for name in names]
+        return [self.root / name for name in image_paths(text)]
+
+    def relative(self, path: Path) -> str:
+        """A path relative to the dataset; as it is where it lies outside."""
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
     def _files(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Path]:
         """Images and masks of rows of the index, and other files that no line on unused ones should name."""

@@ -64,6 +64,11 @@ def as_list(*paths: Path | PurePosixPath | str) -> str:
     return json.dumps([str(path) for path in paths])
 
 
+def image_paths(text: str) -> list[str]:
+    """Paths that an ``image`` or ``mask`` text of the case table names: a list of :func:`as_list`, or one path."""
+    return json.loads(text) if text.startswith("[") else [text]
+
+
 def folder_with(root: Path, entry: str) -> Path | None:
     """The folder that holds ``entry``: the root, or one up to two levels below it, as archives are often unpacked."""
     for pattern in ("", "*", "*/*"):

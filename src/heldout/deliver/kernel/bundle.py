@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from heldout.config import load
 from heldout.config.code import code_of
 from heldout.deliver.kernel.packages import LIST, fetch_wheels, needed
 from heldout.errors import UserError
-from heldout.records import Record, read_record
+from heldout.records import Record, read_json, read_record
 from heldout.train.runs import fit_folder
 
 MANIFEST = "bundle.json"
@@ -131,7 +132,7 @@ def read_bundle(folder: Path) -> Bundle:
     found = {p.relative_to(folder) for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
     if unlisted := sorted(found - {Path(name) for name in (MANIFEST, "dataset-metadata.json", *manifest.files)}):
         raise UserError(f"{folder / unlisted[0]} is not a file of this bundle: remove it, or {again}")
-    decision = parse_decision(manifest.decision, f"the decision in {folder / MANIFEST}", again)
+    decision = parse_decision(json.dumps(manifest.decision).encode(), f"the decision in {folder / MANIFEST}", again)
     for member in decision.stages:
         for fit in member.folders:
             name = _fit_path(member.spec, fit).as_posix()
@@ -155,7 +156,7 @@ def check_trust(bundle: Bundle, accept: bool) -> None:
     foreign = [n for n, digest in code.items() if not (own / n).is_file() or files.sha256_file(own / n) != digest]
     foreign = [name for name in foreign if (bundle.folder / name).stat().st_size]
     path, digest = files.home() / "working" / "trusted.json", files.sha256_json(code)
-    trusted: list[str] = files.read_json(path) if path.exists() else []
+    trusted: list[str] = read_json(path) if path.exists() else []
     if not foreign or digest in trusted:
         return
     if not accept:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from heldout import files
 from heldout.deliver.kernel.rsna2025.hidden_set import EMPTY, TRUNCATED, write_hidden_set
 from heldout.deliver.kernel.rsna2025.server import ID, SECONDS_PER_CALL
 from heldout.errors import UserError
+from heldout.records import read_json
 
 HOURS = 12.0  # Kaggle's limit for a notebook
 TOLERANCE = 1e-5
@@ -84,7 +84,7 @@ def replay(script: Path, bundle: Path, cases: Path, expected: Path, *, mode: str
         _set_writable(kaggle / "input", False)
         try:
             _run(script, inputs["bundle"], inputs["cases"], working, mode)
-            log = files.read_json(working / "kernel_log.json")
+            log = read_json(working / "kernel_log.json")
             bad = {
                 name: why for name, why in log["failures"].items() if mode == "server" and name in (TRUNCATED, EMPTY)
             }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import pandas as pd
 
 from heldout.data.rle import COLUMNS, RunLengths
 from heldout.data.sources import identifier
+from heldout.data.sources.layout import image_paths
 from heldout.errors import UserError
 from heldout.files import require_regular
 
@@ -228,11 +228,6 @@ def arrange(
         return sample.assign(**{sample.columns[-1]: [form.grades[label] for label in chosen]})
     filled = {column: [values[names[name]][label] for name in form.names] for column, label in form.columns.items()}
     return sample.assign(**filled)
-
-
-def image_paths(text: str) -> list[str]:
-    """Paths of a case's images, from the ``image`` column of the case table."""
-    return json.loads(text) if text.startswith("[") else [text]
 
 
 def empty_text(sample: pd.DataFrame | None) -> str:

@@ -14,6 +14,7 @@ from heldout import files
 from heldout.blend.products import case_values, mask_of_result, run_lengths
 from heldout.data.image import Image
 from heldout.data.readers import format_of
+from heldout.data.sources.layout import image_paths
 from heldout.deliver.masks import mask_files
 from heldout.deliver.submission.form import (
     arrange,
@@ -22,7 +23,6 @@ from heldout.deliver.submission.form import (
     check,
     empty_text,
     find_sample,
-    image_paths,
     read_sample,
     read_submission,
     sample_form,

@@ -11,8 +11,8 @@ from heldout.errors import UserError
 from heldout.evaluate.cases import per_class
 from heldout.evaluate.held_out import HeldOut
 from heldout.evaluate.row import Row
-from heldout.evaluate.scores import finite
 from heldout.progress import track
+from heldout.records import finite
 from heldout.report.format import bounds, duration, interval_text, number, signed
 from heldout.report.sections.blocks import Block, Heading, Picture, Table, Text
 from heldout.report.svg import Bar, Line, bar_chart, line_chart
