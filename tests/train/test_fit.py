@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from heldout import files
 from heldout.data.cases import open_dataset
+from heldout.data.dataset import Dataset
 from heldout.errors import UserError
 from heldout.predict.store import read_map
 from heldout.tasks.classify import Classify3D
@@ -204,6 +205,12 @@ def test_validations_read_the_mask_of_a_case_once(squares, monkeypatch):
     monkeypatch.setattr(toy.Toy, "read_mask", lambda self, row: read.append(row["case_id"]) or original(self, row))
     fit(epochs=3, validate_every=1)
     assert sorted(read) == sorted(dataset.fold_cases(0)[1]["case_id"])
+
+
+def test_validations_take_masks_in_any_order_of_memory(squares, monkeypatch):
+    truth = Dataset.truth
+    monkeypatch.setattr(Dataset, "truth", lambda self, case_id: np.asfortranarray(truth(self, case_id)))
+    fit(epochs=1, validate_every=1)
 
 
 def test_changed_settings_are_refused_with_the_difference(squares):

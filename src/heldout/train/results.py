@@ -57,7 +57,7 @@ class HeldOut:
         import blosc2
 
         if case_id not in self._masks:
-            self._masks[case_id] = blosc2.pack_array2(self.dataset.truth(case_id))
+            self._masks[case_id] = blosc2.pack_array2(np.ascontiguousarray(self.dataset.truth(case_id)))
         return np.asarray(blosc2.unpack_array2(self._masks[case_id]))
 
     def predict(self, network: nn.Module, tta: str | None = None) -> Iterator[Prediction]:
