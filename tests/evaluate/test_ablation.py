@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from heldout import files
+from heldout.blend.decision import read_decision, save_decision
 from heldout.blend.members import load_member
 from heldout.cli import run
 from heldout.config import load
@@ -184,6 +185,17 @@ def test_a_blend_stands_last_beside_its_best_member(home, masks):
     assert run(["results"]) == 0
     line = markdown(f"{blend.parent} with others blended in: 0.50 {parent}")
     assert f"| both | {line}" in (home / "RESULTS.md").read_text()
+
+
+def test_a_blend_has_one_interval_also_where_its_decision_has_one_of_an_earlier_method(home, masks):
+    assert run(["blend", *masks[:2], "--name", "both", "--sampler", "equal"]) == 0
+    decision = read_decision("both")
+    save_decision(replace(decision, score=decision.score.model_copy(update={"low": 0.01, "high": 0.99})))
+    row = next(row for row in collect() if row.name == "both")
+    assert 0.5 < row.low < row.score < row.high
+    assert row.high != 0.99
+    shown = entries()["both"].main
+    assert (row.score, row.low, row.high) == pytest.approx((shown.score, shown.low, shown.high))
 
 
 def test_a_damaged_memory_of_earlier_calls_is_made_anew(home, masks):

@@ -217,7 +217,9 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
     except UserError as error:
         row.note = str(error)
         return row
-    found.apply(row, without=("score", "low", "high", "identity"))  # these stand in the decision
+    found.apply(row, without=("score", "low", "high", "identity"))  # the decision has the score and the identity
+    if found.score is not None:  # the interval in decision.json may be of an earlier method
+        row.low, row.high = found.low, found.high
     if found.score is not None and row.score is not None and abs(found.score - row.score) > _SAME:
         row.complete = False
         row.note = (

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from heldout.evaluate.row import Row
     from heldout.train.record import RunRecord
 
-_SCHEMA = 11
+_SCHEMA = 12
 CALIBRATED_ERROR = "ece_calibrated"
 _ALSO = {
     "classification": (
@@ -135,7 +135,7 @@ class ScoreCache:
             return replace(Scores(**found), note=f"scored at one half, thresholds were not tuned: {error}")
 
     def of_blend(self, decision: Decision) -> Scores:
-        """What a blend's cross-fitted table says beside the score that its decision holds.
+        """Scores of a blend's cross-fitted table, with the interval of today's method.
 
         Raises:
             UserError: the table is missing or was changed.
@@ -247,11 +247,12 @@ def _calibrated_error(run: HeldOut) -> float:
 
 def _of_blend(decision: Decision) -> Scores:
     from heldout.evaluate.held_out import HeldOut
-    from heldout.metrics import get_metric, score
+    from heldout.metrics import get_metric, interval
 
     blend = HeldOut.of_blend(decision)
     if blend.cross_fitted_table is None:
         return Scores(get_metric(decision.metric).higher_is_better)
     found = score_table(blend.metric, blend.kind, blend.cross_fitted_table, blend.classes)
-    value = score(blend.metric, blend.cross_fitted_table, blend.classes)
-    return replace(found, threshold=blend.threshold, score=finite(float(value)))
+    result = interval(blend.metric, blend.cross_fitted_table, blend.classes)
+    value, low, high = map(finite, (result.value, result.low, result.high))
+    return replace(found, threshold=blend.threshold, score=value, low=low, high=high)
