@@ -19,7 +19,7 @@ class Entry:
 
     Attributes:
         path: The file.
-        patient, study, series, instance: ``PatientID`` and the UIDs.
+        patient, series: ``PatientID`` and the UID of the series.
         modality: ``CT``, ``MR`` ...
         rows, columns, frames: Shape of the pixels, 0 where there are none.
         syntax: Transfer syntax UID.
@@ -29,9 +29,7 @@ class Entry:
 
     path: Path
     patient: str = ""
-    study: str = ""
     series: str = ""
-    instance: str = ""
     modality: str = ""
     rows: int = 0
     columns: int = 0
@@ -73,14 +71,12 @@ def index_file(path: Path) -> Entry:
         return Entry(path, problem="it is not a DICOM file")
     except BadFile as error:
         return Entry(path, problem=str(error), damaged=True)
-    names = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality")
-    patient, study, series, instance, modality = map(header.text, names)
+    names = ("PatientID", "SeriesInstanceUID", "Modality")
+    patient, series, modality = map(header.text, names)
     return Entry(
         path,
         patient,
-        study,
         series,
-        instance,
         modality,
         rows,
         columns,

@@ -58,7 +58,6 @@ TAGS = {
     "DoubleFloatPixelData": 0x7FE00009,
     "PixelData": 0x7FE00010,
 }
-NAMES = {tag: name for name, tag in TAGS.items()}
 WANTED = frozenset(TAGS.values())
 PIXELS = frozenset(TAGS[name] for name in ("FloatPixelData", "DoubleFloatPixelData", "PixelData"))
 
