@@ -23,7 +23,7 @@ from heldout.config import load
 from heldout.data.cases import check_split, open_dataset
 from heldout.errors import UserError
 from heldout.evaluate.collect import find_row
-from heldout.tasks.loading import load_task
+from heldout.tasks.base import load_task
 from heldout.train import runs as run_folders
 from heldout.train.origins import find_encoder_weights
 

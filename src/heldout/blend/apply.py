@@ -22,7 +22,7 @@ from heldout.data.transform import prepare_image
 from heldout.metrics.uncertainty import Uncertainty, decompose
 from heldout.predict.prediction import Prediction, mean_predictions, presence
 from heldout.predict.run import predict_cases
-from heldout.tasks.loading import load_task
+from heldout.tasks.base import load_task
 from heldout.train.runs import fit_folder
 
 if TYPE_CHECKING:

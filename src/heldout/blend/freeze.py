@@ -13,7 +13,7 @@ from heldout.blend.session import Session
 from heldout.blend.verify import check_maps, check_parts, refuse_changes, verify
 from heldout.data.cases import check_split
 from heldout.errors import UserError, note
-from heldout.tasks.loading import load_task
+from heldout.tasks.base import load_task
 
 
 def freeze(name: str) -> Path:

@@ -91,7 +91,7 @@ def test(
     from heldout.data.cases import check_split
     from heldout.data.verify import verify_test
     from heldout.metrics import interval
-    from heldout.tasks.loading import load_task
+    from heldout.tasks.base import load_task
 
     _permit(read_entries(), decision, reason)
     opened = verify(decision, session, maps=True)
@@ -206,7 +206,7 @@ def _score_table(decision: Decision, dataset: Dataset, predicted: pd.DataFrame) 
     from heldout.predict.details import mask_details
     from heldout.predict.prediction import Prediction
     from heldout.predict.store import build_table, read_map
-    from heldout.tasks.loading import load_task
+    from heldout.tasks.base import load_task
 
     sealed = open_sealed(dataset)
     names = [f"p_{name}" for name in decision.classes]

@@ -21,7 +21,7 @@ from heldout.metrics.tables import check_cases, columns_of
 from heldout.predict.details import MASK_COLUMNS, mask_details
 from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.predict.store import build_table, read_map, read_table
-from heldout.tasks.loading import load_task
+from heldout.tasks.base import load_task
 from heldout.train.first_stage import FirstStage
 from heldout.train.record import Hashes, RunRecord, read_run
 from heldout.train.runs import finished, run_folders

@@ -15,7 +15,7 @@ from heldout.blend.reference import check_reference
 from heldout.blend.session import Session
 from heldout.errors import UserError, note
 from heldout.tasks import Task
-from heldout.tasks.loading import load_task
+from heldout.tasks.base import load_task
 from heldout.train.runs import check_code, check_identity, fit_folder, records_code
 
 

@@ -1,8 +1,7 @@
 """What a model is for: its network, its loss, its augmentation, its activation and its score."""
 
-from heldout.tasks.base import Task
+from heldout.tasks.base import Task, load_family, load_task
 from heldout.tasks.classify import Classify2D, Classify3D
-from heldout.tasks.loading import load_family, load_task
 from heldout.tasks.multitask import MultiTask2D
 from heldout.tasks.segment import Segment2D, Segment3D
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from heldout.config import BaseConfig
+from heldout.config import BaseConfig, family, load
+from heldout.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -179,3 +180,27 @@ class Task(BaseConfig):
     def mask_channels(self, classes: int, exclusive: bool) -> int:
         """Number of logits per voxel: one more than classes where several are exclusive, for the background."""
         return classes + 1 if exclusive and classes > 1 else classes
+
+
+def load_task(spec: str, budget: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Task:
+    """Import an experiment and make the task that ``spec`` names; see :func:`heldout.config.load`.
+
+    Raises:
+        UserError: as :func:`heldout.config.load`, or the experiment does not subclass a task.
+    """
+    return _as_task(load(spec, budget, overrides))
+
+
+def load_family(name: str, budget: str | None = None) -> list[Task]:
+    """Tasks of a family of experiments; see :func:`heldout.config.family`.
+
+    Raises:
+        UserError: as :func:`heldout.config.family`, or an experiment does not subclass a task.
+    """
+    return [_as_task(config) for config in family(name, budget)]
+
+
+def _as_task(config: BaseConfig) -> Task:
+    if not isinstance(config, Task):
+        raise UserError(f"exps/{config.experiment}.py does not subclass a task: choose one of heldout.tasks")
+    return config
