@@ -24,7 +24,7 @@ from scipy.ndimage import gaussian_filter, zoom
 from heldout.blend.distinct import distinct_voxels
 from heldout.blend.histogram import JointHistogram, join
 from heldout.blend.objective import MaskObjective
-from heldout.blend.study import Plan, best_of_trials
+from heldout.blend.study import SearchPlan, best_of_trials
 from heldout.blend.values import blend_maps
 from heldout.journal import Journal
 from heldout.predict.prediction import Prediction
@@ -155,7 +155,7 @@ def trial_times(objective: MaskObjective, sampler: str, trials: int = 200) -> li
     first = [tuple(int(1000 * share) for share in row) for row in np.eye(objective.members)]
     with tempfile.TemporaryDirectory() as temporary:
         journal = Journal(Path(temporary) / "study.journal", "benchmark")
-        best_of_trials(watched, Plan(sampler, trials), first, journal, "all")
+        best_of_trials(watched, SearchPlan(sampler, trials), first, journal, "all")
     return list(np.diff(moments))
 
 

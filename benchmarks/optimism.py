@@ -17,7 +17,7 @@ from record import Measurement, record
 
 from heldout.blend.crossfit import crossfit
 from heldout.blend.objective import LabelObjective
-from heldout.blend.study import Plan
+from heldout.blend.study import SearchPlan
 from heldout.metrics import score
 
 MEMBERS, CASES, FOLDS, TRIALS = 10, 200, 5, 150
@@ -60,7 +60,7 @@ def main() -> int:
     for uneven, what in ((False, "even folds"), (True, "uneven folds and levels")):
         rows = []
         for seed in range(asked.repeats):
-            found = crossfit(noise(seed, uneven=uneven), Plan(trials=asked.trials, seed=seed))
+            found = crossfit(noise(seed, uneven=uneven), SearchPlan(trials=asked.trials, seed=seed))
             rows.append([found.scores.in_sample, found.scores.cross_fitted, within_folds(found.cross_fitted)])
         values = np.array(rows)
         flattered, honest, inside = values.mean(0)

@@ -8,7 +8,7 @@ import pytest
 
 from heldout.blend.crossfit import crossfit
 from heldout.blend.objective import LabelObjective
-from heldout.blend.study import Plan, weights_of
+from heldout.blend.study import SearchPlan, weights_of
 from heldout.blend.weights import search
 from heldout.metrics import score
 
@@ -25,7 +25,7 @@ def noise(members=10, cases=120, folds=4, seed=0, metric="roc_auc", signal=0.0):
 
 def test_noise_looks_good_in_sample_and_reads_as_chance_when_cross_fitted():
     # Few repeats scatter; the mean of twenty is held to its bar by benchmarks/optimism.py.
-    found = [crossfit(noise(cases=240, seed=seed), Plan(trials=150, seed=seed)) for seed in range(4)]
+    found = [crossfit(noise(cases=240, seed=seed), SearchPlan(trials=150, seed=seed)) for seed in range(4)]
     tuned = [one.baselines["tuned"] for one in found]
     assert np.mean([one.in_sample for one in tuned]) > 0.55
     assert np.mean([one.cross_fitted for one in tuned]) == pytest.approx(0.5, abs=0.04)
@@ -35,7 +35,7 @@ def test_noise_looks_good_in_sample_and_reads_as_chance_when_cross_fitted():
 
 def test_the_same_seed_decides_the_same():
     objective = noise(members=4, signal=0.1)
-    first, again = (crossfit(objective, Plan(trials=20, seed=4)) for _ in range(2))
+    first, again = (crossfit(objective, SearchPlan(trials=20, seed=4)) for _ in range(2))
     assert first.settings == again.settings
     assert first.by_fold == again.by_fold
     assert first.scores == again.scores
@@ -44,7 +44,7 @@ def test_the_same_seed_decides_the_same():
 
 def test_what_is_simpler_is_reported_beside_the_tuned_weights():
     objective = noise(members=3, metric="f1", signal=0.2)
-    found = crossfit(objective, Plan(trials=15), names=["exp001", "exp002", "exp003"])
+    found = crossfit(objective, SearchPlan(trials=15), names=["exp001", "exp002", "exp003"])
     assert list(found.baselines) == ["exp001", "exp002", "exp003", "equal weights", "greedy", "tuned"]
     tuned = found.baselines["tuned"]
     used = found.baselines["tuned" if found.note is None else "equal weights"]
@@ -62,19 +62,19 @@ def test_what_is_simpler_is_reported_beside_the_tuned_weights():
 
 def test_a_fold_is_scored_with_settings_that_never_saw_it():
     objective = noise(members=3, metric="f1")
-    found = crossfit(objective, Plan(trials=15, seed=0))
+    found = crossfit(objective, SearchPlan(trials=15, seed=0))
     assert sorted(found.by_fold) == [0, 1, 2, 3]
     fold_of = objective.frame["fold"].to_numpy()
     spoiled = objective.scores.copy()
     spoiled[:, fold_of == 2] = 0.99
-    changed = crossfit(LabelObjective(objective.frame, ("a",), "f1", spoiled, False), Plan(trials=15, seed=0))
+    changed = crossfit(LabelObjective(objective.frame, ("a",), "f1", spoiled, False), SearchPlan(trials=15, seed=0))
     assert changed.by_fold[2] == found.by_fold[2]
     assert sorted(found.cross_fitted["case_id"]) == sorted(objective.frame["case_id"])
     assert found.scores.cross_fitted == pytest.approx(score("f1", found.cross_fitted, ["a"]))
 
 
 def test_one_fold_cannot_be_cross_fitted():
-    found = crossfit(noise(members=2, folds=1), Plan(trials=5, seed=0))
+    found = crossfit(noise(members=2, folds=1), SearchPlan(trials=5, seed=0))
     assert found.cross_fitted is None
     assert found.scores.cross_fitted is None
     assert found.scores.optimism is None
@@ -82,7 +82,7 @@ def test_one_fold_cannot_be_cross_fitted():
 
 
 def test_a_single_member_has_its_thresholds_tuned_only():
-    found = crossfit(noise(members=1, metric="f1", signal=0.3), Plan(trials=50, seed=0))
+    found = crossfit(noise(members=1, metric="f1", signal=0.3), SearchPlan(trials=50, seed=0))
     assert found.settings.weights == (1000,)
     assert found.scores.optimism >= 0
 
@@ -90,7 +90,7 @@ def test_a_single_member_has_its_thresholds_tuned_only():
 def test_the_search_is_never_worse_than_equal_weights_or_one_member():
     for metric in ("roc_auc", "log_loss"):
         objective = noise(members=4, cases=60, metric=metric, signal=0.2)
-        value, settings = search(objective, Plan(trials=5, seed=0))
+        value, settings = search(objective, SearchPlan(trials=5, seed=0))
         sign = -1 if metric == "log_loss" else 1
         for weights in [(250,) * 4, *(tuple(row) for row in 1000 * np.eye(4, dtype=int))]:
             assert sign * value >= sign * objective.tune(weights)[0] - 1e-12
@@ -100,7 +100,7 @@ def test_the_search_is_never_worse_than_equal_weights_or_one_member():
 def test_a_useful_member_gets_the_weight():
     objective = noise(members=3, cases=200)
     objective.scores[1] = np.clip(objective.scores[1] + 0.6 * objective.frame["y_a"].to_numpy()[:, None], 0, 1)
-    _, settings = search(objective, Plan(trials=40, seed=0))
+    _, settings = search(objective, SearchPlan(trials=40, seed=0))
     assert np.argmax(settings.weights) == 1
 
 
@@ -110,7 +110,9 @@ def test_weights_from_draws():
 
 
 def test_tuned_weights_that_lose_to_equal_ones_give_way_to_them():
-    found = [crossfit(noise(members=4, cases=80, metric="log_loss", seed=seed), Plan(trials=12)) for seed in range(6)]
+    found = [
+        crossfit(noise(members=4, cases=80, metric="log_loss", seed=seed), SearchPlan(trials=12)) for seed in range(6)
+    ]
     lost = [one for one in found if one.note is not None]
     assert len(lost) > 0
     for one in found:

@@ -13,7 +13,7 @@ import pytest
 from heldout.blend.apply import predict_case
 from heldout.blend.cases import build_objective
 from heldout.blend.members import check_together, load_member, split_members
-from heldout.blend.objective import Settings
+from heldout.blend.objective import BlendSettings
 from heldout.blend.values import blend_maps
 from heldout.errors import UserError
 from heldout.metrics import count_errors
@@ -55,7 +55,7 @@ def test_the_objective_scores_exactly_the_blended_maps(runs, specs):
     objective = build_objective(members, "dice_all", progress=False)
     weights = (700, 300) if len(members) == 2 else (1000,)
     thresholds = () if dataset.exclusive else (60, 128)
-    table = objective.table(Settings(weights, thresholds))
+    table = objective.table(BlendSettings(weights, thresholds))
     for row in table.iloc[::5].to_dict("records"):
         blended = blend_maps([member.prediction(row["case_id"]).map for member in members], weights)
         mask = to_mask(blended, thresholds or None, dataset.exclusive)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from heldout.blend.distinct import distinct_voxels
 from heldout.blend.histogram import join
-from heldout.blend.objective import LabelObjective, MaskObjective, Settings
+from heldout.blend.objective import BlendSettings, LabelObjective, MaskObjective
 from heldout.blend.presence import presence_of_levels
 from heldout.blend.values import blend_maps, blend_scores, to_thousandths
 from heldout.errors import UserError
@@ -118,7 +118,7 @@ def test_the_tuned_threshold_is_the_best_and_the_table_says_the_same(metric):
     value, found = objective.tune(weights)
     scores = []
     for threshold in range(256):
-        table = objective.table(Settings(weights, (threshold,)))
+        table = objective.table(BlendSettings(weights, (threshold,)))
         scores.append(score(metric, table, ["a"]))
     assert value == pytest.approx(max(scores), abs=1e-12)
     assert scores[found.thresholds[0]] == pytest.approx(value, abs=1e-12)
@@ -130,7 +130,7 @@ def test_the_tuned_threshold_is_the_best_and_the_table_says_the_same(metric):
 def test_a_selection_is_the_objective_of_those_cases():
     objective, *_ = mask_objective()
     chosen = objective.frame["fold"].to_numpy() == 1
-    settings_ = Settings((0, 400, 600), (100,))
+    settings_ = BlendSettings((0, 400, 600), (100,))
     part = objective.select(chosen).table(settings_)
     pd.testing.assert_frame_equal(part, objective.table(settings_)[chosen].reset_index(drop=True))
 
@@ -154,7 +154,7 @@ def test_thresholds_of_labels_are_tuned_for_each_class():
         for threshold in range(0, 256, 3):
             other = [*found.thresholds]
             other[k] = threshold
-            assert score("f1", objective.table(Settings(found.weights, tuple(other))), ["a", "b"]) <= value + 1e-12
+            assert score("f1", objective.table(BlendSettings(found.weights, tuple(other))), ["a", "b"]) <= value + 1e-12
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "roc_auc", "log_loss"])

@@ -15,11 +15,11 @@ from heldout.blend.crossfit import crossfit
 from heldout.blend.decision import load_decision
 from heldout.blend.freeze import freeze
 from heldout.blend.members import load_member
-from heldout.blend.objective import LabelObjective, Settings
+from heldout.blend.objective import BlendSettings, LabelObjective
 from heldout.blend.presence import fuse, levels_of_map, map_scores
 from heldout.blend.search import blend
 from heldout.blend.stages import Staged, Stages
-from heldout.blend.study import Plan
+from heldout.blend.study import SearchPlan
 from heldout.blend.values import blend_maps
 from heldout.blend.verify import verify
 from heldout.errors import UserError
@@ -53,14 +53,14 @@ def labels(members=2, cases=400, folds=4, classes=("a",), exclusive=False, metri
 
 
 def staged(base, **options):
-    return Staged(base, np.empty((0, len(base.frame), len(base.classes))), Stages(plan=Plan(trials=5), **options))
+    return Staged(base, np.empty((0, len(base.frame), len(base.classes))), Stages(plan=SearchPlan(trials=5), **options))
 
 
 @pytest.mark.parametrize("method", ["temperature", "platt", "isotonic", "auto"])
 def test_cases_are_calibrated_by_a_map_that_never_saw_them(method):
     objective = staged(labels(), calibrate=method)
     others = objective.frame["fold"].to_numpy() != 1
-    fitted = objective.select(others).finish(Settings((500, 500), (128,)))
+    fitted = objective.select(others).finish(BlendSettings((500, 500), (128,)))
     held_out = objective.select(~others)
     table = held_out.table(fitted)
     before = table["uncalibrated_a"].to_numpy()
@@ -83,7 +83,7 @@ def test_calls_are_tuned_on_the_calibrated_scale():
 
 def test_exclusive_classes_stay_probabilities():
     objective = staged(labels(classes=("a", "b", "c"), exclusive=True), calibrate="temperature")
-    settings = objective.finish(Settings((500, 500), ()))
+    settings = objective.finish(BlendSettings((500, 500), ()))
     assert len(settings.calibration.maps) == 1
     table = objective.table(settings)
     np.testing.assert_allclose(table[["p_a", "p_b", "p_c"]].sum(axis=1), 1, atol=1e-6)
@@ -244,7 +244,7 @@ def test_a_calibration_that_flatters_itself_is_told_the_truth():
     """A flexible map of scores that know nothing looks well calibrated where it was fitted, and nowhere else."""
     base = labels(cases=120)
     noise = LabelObjective(base.frame, base.classes, "log_loss", np.random.default_rng(1).random((1, 120, 1)), False)
-    found = crossfit(staged(noise, calibrate="isotonic"), Plan(trials=1))
+    found = crossfit(staged(noise, calibrate="isotonic"), SearchPlan(trials=1))
     maps = [settings.calibration.maps for settings in (found.settings, *found.by_fold.values())]
     assert all(one != other for i, one in enumerate(maps) for other in maps[:i])
     assert found.scores.optimism > 0.03

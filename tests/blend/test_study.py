@@ -16,7 +16,7 @@ import pytest
 
 from heldout.blend.greedy import climb
 from heldout.blend.objective import LabelObjective
-from heldout.blend.study import Plan
+from heldout.blend.study import SearchPlan
 from heldout.blend.weights import EQUAL, GREEDY, baselines, search
 from heldout.errors import UserError
 from heldout.journal import Journal
@@ -63,7 +63,7 @@ def lines(journal):
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
 @pytest.mark.parametrize("stopped", [1, 9, 24])
 def test_a_search_that_was_stopped_ends_as_if_it_never_had_been(objective, journal, tmp_path, sampler, stopped):
-    plan, starts = Plan(sampler, trials=40, seed=3), simple(objective)
+    plan, starts = SearchPlan(sampler, trials=40, seed=3), simple(objective)
     whole = Journal(tmp_path / "whole.journal", journal.identity)
     expected = search(objective, plan, starts=starts, journal=whole)
     assert search(objective, plan, starts=starts) == expected
@@ -76,18 +76,18 @@ def test_a_search_that_was_stopped_ends_as_if_it_never_had_been(objective, journ
 
 def test_finished_trials_are_not_scored_again(objective, journal):
     starts = baselines(objective)
-    search(objective, Plan(trials=60), starts=starts, journal=journal)
+    search(objective, SearchPlan(trials=60), starts=starts, journal=journal)
     Counted.tried = 0
-    shorter = search(objective, Plan(trials=30), starts=starts, journal=journal)
+    shorter = search(objective, SearchPlan(trials=30), starts=starts, journal=journal)
     assert Counted.tried == 1
-    assert shorter == search(objective, Plan(trials=30), starts=starts)
-    assert search(objective, Plan(trials=60), journal=journal)[0] <= shorter[0]
+    assert shorter == search(objective, SearchPlan(trials=30), starts=starts)
+    assert search(objective, SearchPlan(trials=60), journal=journal)[0] <= shorter[0]
 
 
 def test_a_process_killed_while_searching_loses_nothing_it_finished(objective, journal):
     def work():
         Counted.seconds = 0.02
-        search(objective, Plan(trials=400), starts=starts, journal=journal)
+        search(objective, SearchPlan(trials=400), starts=starts, journal=journal)
 
     starts = baselines(objective)
     process = multiprocessing.get_context("fork").Process(target=work)
@@ -98,24 +98,24 @@ def test_a_process_killed_while_searching_loses_nothing_it_finished(objective, j
     process.join()
     done = len(lines(journal)) - 1
     Counted.tried = 0
-    resumed = search(objective, Plan(trials=50), starts=starts, journal=journal)
+    resumed = search(objective, SearchPlan(trials=50), starts=starts, journal=journal)
     assert Counted.tried <= 50 - done + 1
-    assert resumed == search(objective, Plan(trials=50), starts=starts)
+    assert resumed == search(objective, SearchPlan(trials=50), starts=starts)
 
 
 def test_another_set_of_parts_does_not_continue_a_study(objective, journal):
-    search(objective, Plan(trials=30), journal=journal)
+    search(objective, SearchPlan(trials=30), journal=journal)
     other = Journal(journal.path, "fedcba9876543210 of others")
     Counted.tried = 0
-    found = search(objective, Plan(trials=30), starts=baselines(objective), journal=other)
+    found = search(objective, SearchPlan(trials=30), starts=baselines(objective), journal=other)
     assert Counted.tried > 20
-    assert found == search(objective, Plan(trials=30))
-    assert found == search(objective, Plan(trials=30), journal=journal)
+    assert found == search(objective, SearchPlan(trials=30))
+    assert found == search(objective, SearchPlan(trials=30), journal=journal)
 
 
 def test_several_processes_share_the_trials(objective, journal):
     starts = simple(objective)
-    found = search(objective, Plan(trials=40, processes=2), starts=starts, journal=journal)
+    found = search(objective, SearchPlan(trials=40, processes=2), starts=starts, journal=journal)
     trials = [json.loads(line) for line in lines(journal)[1:]]
     assert 40 <= len(trials) <= 42
     # the first trials, then two processes, of which one may start so late that nothing is left to do
@@ -123,7 +123,7 @@ def test_several_processes_share_the_trials(objective, journal):
     values = [trial["value"] for trial in trials[:40]]
     assert found[0] == pytest.approx(min(values), abs=1e-12)
     assert len({json.dumps(trial["params"]) for trial in trials}) == len(trials)
-    assert search(objective, Plan(trials=40, processes=2), starts=starts, journal=journal) == found
+    assert search(objective, SearchPlan(trials=40, processes=2), starts=starts, journal=journal) == found
 
 
 @pytest.mark.parametrize(
@@ -136,23 +136,23 @@ def test_several_processes_share_the_trials(objective, journal):
     ids=["text", "broken line", "foreign line"],
 )
 def test_a_damaged_journal_is_refused(objective, journal, spoil):
-    search(objective, Plan(trials=20), journal=journal)
+    search(objective, SearchPlan(trials=20), journal=journal)
     journal.path.write_text(spoiled := spoil(journal.path.read_text()))
     with pytest.raises(UserError, match=r"study\.journal is damaged.*delete it and run the command again"):
-        search(objective, Plan(trials=30), journal=journal)
+        search(objective, SearchPlan(trials=30), journal=journal)
     assert journal.path.read_text() == spoiled
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
 def test_an_edited_journal_is_refused(objective, journal, sampler):
-    search(objective, Plan(sampler, trials=20), journal=journal)
+    search(objective, SearchPlan(sampler, trials=20), journal=journal)
     edited = lines(journal)
     entry = json.loads(edited[12])
     entry["value"] = 0.0001
     edited[12] = json.dumps(entry) + "\n"
     journal.path.write_text("".join(edited))
     with pytest.raises(UserError, match=r"study\.journal holds other (scores|trials).*delete it and blend again"):
-        search(objective, Plan(sampler, trials=20), journal=journal)
+        search(objective, SearchPlan(sampler, trials=20), journal=journal)
 
 
 @contextmanager
@@ -167,14 +167,14 @@ def full_disk(size):
 
 
 def test_a_full_disk_stops_the_search_and_keeps_what_is_finished(objective, journal):
-    expected = search(objective, Plan(trials=40))
+    expected = search(objective, SearchPlan(trials=40))
     with full_disk(8000), pytest.raises(UserError, match=r"disk is full.*free some space"):
-        search(objective, Plan(trials=40), journal=journal)
+        search(objective, SearchPlan(trials=40), journal=journal)
     done = len(lines(journal)) - 2  # without the study and the line that did not fit
     assert done > 5
     starts = baselines(objective)
     Counted.tried = 0
-    assert search(objective, Plan(trials=40), starts=starts, journal=journal) == expected
+    assert search(objective, SearchPlan(trials=40), starts=starts, journal=journal) == expected
     assert Counted.tried <= 40 - done + 1
 
 
@@ -189,7 +189,7 @@ def test_greedy_climbs_with_replacement():
 def test_weights_without_a_search(objective, sampler):
     starts = baselines(objective)
     assert set(starts) == {"member 0", "member 1", "member 2", "member 3", EQUAL, GREEDY}
-    assert search(objective, Plan(sampler)) == starts[{"greedy": GREEDY, "equal": EQUAL}[sampler]]
+    assert search(objective, SearchPlan(sampler)) == starts[{"greedy": GREEDY, "equal": EQUAL}[sampler]]
     assert starts[GREEDY][0] <= min(value for value, _ in starts.values())
     assert starts[EQUAL][1].weights == (250,) * 4
 
@@ -197,7 +197,7 @@ def test_weights_without_a_search(objective, sampler):
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
 def test_a_search_finds_better_weights_than_its_starts(objective, sampler):
     starts = simple(objective)
-    first, again, other = (search(objective, Plan(sampler, 80, seed), starts=starts) for seed in (0, 0, 1))
+    first, again, other = (search(objective, SearchPlan(sampler, 80, seed), starts=starts) for seed in (0, 0, 1))
     assert first[0] < starts[EQUAL][0] - 1e-3
     assert first == again
     assert first != other
@@ -205,6 +205,6 @@ def test_a_search_finds_better_weights_than_its_starts(objective, sampler):
 
 def test_an_unknown_sampler_is_refused():
     with pytest.raises(UserError, match=r"sampler 'random' does not exist: choose one of tpe, cmaes, greedy, equal"):
-        Plan("random")
+        SearchPlan("random")
     with pytest.raises(UserError, match="at least 1"):
-        Plan(trials=0)
+        SearchPlan(trials=0)

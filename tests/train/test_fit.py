@@ -260,7 +260,7 @@ def test_best_checkpoint_is_kept_and_marked(squares, monkeypatch):
         states.append({name: value.clone() for name, value in network.state_dict().items()})
         return next(scores)
 
-    monkeypatch.setattr("heldout.train.results.HeldOut.score", score)
+    monkeypatch.setattr("heldout.train.results.ValidationFold.score", score)
     folder = fit(epochs=9, validate_every=1, checkpoint="best", early_stopping=3)
     record = runs.read_run(folder)
     assert (record.checkpoint, record.best_epoch, record.epochs) == ("best", 2, 5)

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from heldout.blend.objective import Objective
-from heldout.blend.records import Alternative, DecisionScore, Settings
+from heldout.blend.records import Alternative, BlendSettings, DecisionScore
 from heldout.blend.stages import finish
-from heldout.blend.study import Plan
+from heldout.blend.study import SearchPlan
 from heldout.blend.weights import EQUAL, baselines, search
 from heldout.journal import Journal
 from heldout.metrics import get_metric, interval, score
@@ -46,10 +46,10 @@ class CrossFit:
         note: Why equal weights were kept in place of tuned ones; None where they were not.
     """
 
-    settings: Settings
+    settings: BlendSettings
     in_sample: pd.DataFrame
     cross_fitted: pd.DataFrame | None
-    by_fold: dict[int, Settings]
+    by_fold: dict[int, BlendSettings]
     scores: DecisionScore
     baselines: dict[str, Alternative] = field(default_factory=dict)
     note: str | None = None
@@ -57,7 +57,7 @@ class CrossFit:
 
 def crossfit(
     objective: Objective,
-    plan: Plan,
+    plan: SearchPlan,
     *,
     journal: Journal | None = None,
     names: Sequence[str] | None = None,

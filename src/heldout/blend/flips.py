@@ -88,12 +88,12 @@ def _predict(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) 
 
     from heldout.predict.models import load_model
     from heldout.train.first_stage import with_first_stage
-    from heldout.train.results import HeldOut
+    from heldout.train.results import ValidationFold
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_model(config, folder / "weights.safetensors", dataset.classes, dataset.exclusive).to(device)
     _, cases = dataset.fold_cases(fold)
-    held_out = HeldOut(config, dataset, with_first_stage(dataset, config), cases.assign(fold=fold), device)
+    held_out = ValidationFold(config, dataset, with_first_stage(dataset, config), cases.assign(fold=fold), device)
     name = f"{config.spec} {folder.parent.name} fold {fold} with {f'flips {tta}' if tta else 'no flips'}"
     answers = track(held_out.predict(model, tta), len(cases), name)
     target = predictions_folder(config, folder, tta)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class OpenFit:
     """A finished fold of one seed.
 
     Attributes:
@@ -76,7 +76,7 @@ class Member:
     tta: str
     planned: tuple[int, ...]
     dataset: Dataset
-    fits: tuple[Fit, ...]
+    fits: tuple[OpenFit, ...]
     cases: pd.DataFrame
     session: Session
     head: bool = False
@@ -159,7 +159,7 @@ class Member:
     def _fold_of(self) -> dict[str, int]:
         return dict(zip(self.cases["case_id"], self.cases["fold"], strict=True))
 
-    def _fits_of(self, case_id: str) -> list[Fit]:
+    def _fits_of(self, case_id: str) -> list[OpenFit]:
         return [fit for fit in self.fits if fit.fold == self._fold_of[case_id]]
 
 
@@ -238,7 +238,7 @@ def split_members(members: Sequence[Member]) -> tuple[list[Member], list[Member]
     return (maps, [member for member in members if member not in maps]) if maps else (list(members), [])
 
 
-def stored_prediction(member: Member, fit: Fit, case_id: str) -> Prediction:
+def stored_prediction(member: Member, fit: OpenFit, case_id: str) -> Prediction:
     """What one fit stored for a case that it held out.
 
     Raises:
@@ -273,7 +273,7 @@ def parse_member(text: str) -> tuple[str, tuple[int, ...], str | None, bool]:
     return spec, tuple(sorted(seeds)), tta, head
 
 
-def _open_fit(config: Task, session: Session, seed: int, fold: int, folder: Path, tta: str) -> Fit:
+def _open_fit(config: Task, session: Session, seed: int, fold: int, folder: Path, tta: str) -> OpenFit:
     dataset = session.dataset(config)
     record = read_run(folder)
     for name, what in (("fold_hash", "fold table"), ("data_hash", "cases")):
@@ -297,4 +297,4 @@ def _open_fit(config: Task, session: Session, seed: int, fold: int, folder: Path
         raise UserError(f"{path}: {error}") from None
     if config.kind == "segmentation" and (lost := sorted(set(table["case_id"]) - set(hashes.maps))):
         raise UserError(f"{folder / 'run.json'} lists no map of case {lost[0]}: delete {folder} and train again")
-    return Fit(seed, fold, folder, record, table.set_index("case_id"), predictions, hashes)
+    return OpenFit(seed, fold, folder, record, table.set_index("case_id"), predictions, hashes)

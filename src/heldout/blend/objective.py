@@ -12,7 +12,7 @@ import pandas as pd
 
 from heldout.blend.histogram import JointHistogram
 from heldout.blend.presence import presence_of_levels
-from heldout.blend.records import Settings
+from heldout.blend.records import BlendSettings
 from heldout.blend.trial import LabelTrial, PresenceTrial, ThresholdTrial
 from heldout.blend.values import LEVELS, blend_scores, predicted_labels
 from heldout.errors import UserError
@@ -43,10 +43,10 @@ class Objective(Protocol):
     @property
     def members(self) -> int: ...  # noqa: D102
 
-    def tune(self, weights: Sequence[int]) -> tuple[float, Settings]:
+    def tune(self, weights: Sequence[int]) -> tuple[float, BlendSettings]:
         """Score of a weighting with its best thresholds, and those."""
 
-    def table(self, settings: Settings) -> pd.DataFrame:
+    def table(self, settings: BlendSettings) -> pd.DataFrame:
         """The cases with what the settings predict for them."""
 
     def select(self, chosen: np.ndarray) -> Self:
@@ -73,7 +73,7 @@ class LabelObjective:
         """Number of members."""
         return len(self.scores)
 
-    def tune(self, weights: Sequence[int]) -> tuple[float, Settings]:
+    def tune(self, weights: Sequence[int]) -> tuple[float, BlendSettings]:
         """Score of a weighting with its best thresholds, and those; see :class:`Objective`."""
         metric = get_metric(self.metric)
         blended = blend_scores(self.scores, weights)
@@ -84,9 +84,9 @@ class LabelObjective:
             return _best(metric, scores, weights, self.classes)
         table = Columns(truth, blended, self._called(blended, thresholds), None, not thresholds, self.classes)
         value = float(metric.evaluate(table, np.ones((1, len(truth))))[0])
-        return _defined(value, metric, self.classes), Settings(tuple(weights), thresholds)
+        return _defined(value, metric, self.classes), BlendSettings(tuple(weights), thresholds)
 
-    def table(self, settings: Settings) -> pd.DataFrame:
+    def table(self, settings: BlendSettings) -> pd.DataFrame:
         """The cases with p_<class> and d_<class>; see :class:`Objective`."""
         blended = blend_scores(self.scores, settings.weights)
         called = self._called(blended, settings.thresholds)
@@ -127,23 +127,23 @@ class MaskObjective:
         """Whether a voxel gets its most probable class, so that there is no threshold."""
         return self.histograms[0].values.shape[1] > 1
 
-    def tune(self, weights: Sequence[int]) -> tuple[float, Settings]:
+    def tune(self, weights: Sequence[int]) -> tuple[float, BlendSettings]:
         """Score of a weighting with its best thresholds, and those; see :class:`Objective`."""
         metric = get_metric(self.metric)
         thresholds = () if self.multiclass else (HALF,) * len(self.classes)
         if metric.uses != "counts":
             presence = np.concatenate([part.presence(weights) for part in self._presence_trials], 1)
             value = score(self.metric, self._with_presence(presence), self.classes)
-            return _defined(value, metric, self.classes), Settings(tuple(weights), thresholds)
+            return _defined(value, metric, self.classes), BlendSettings(tuple(weights), thresholds)
         if self.multiclass:
             counts = self._label_trial.counts(weights)
             once = np.ones((1, len(counts)))
             value = float(np.mean([metric.one_class(c, once)[0] for c in counts.swapaxes(0, 1)]))
-            return _defined(value, metric, self.classes), Settings(tuple(weights), ())
+            return _defined(value, metric, self.classes), BlendSettings(tuple(weights), ())
         scores = np.stack([part.scores(weights) for part in self._threshold_trials])
         return _best(metric, scores, weights, self.classes)
 
-    def table(self, settings: Settings) -> pd.DataFrame:
+    def table(self, settings: BlendSettings) -> pd.DataFrame:
         """The cases with p_, tp_, fp_ and fn_<class>; see :class:`Objective`."""
         if self.multiclass:
             counts = self.histograms[0].counts_by_label(settings.weights)
@@ -211,7 +211,7 @@ def _by_threshold(metric: Metric, truth: np.ndarray, score: np.ndarray) -> np.nd
 
 def _best(
     metric: Metric, scores: np.ndarray, weights: Sequence[int], classes: tuple[str, ...]
-) -> tuple[float, Settings]:
+) -> tuple[float, BlendSettings]:
     """Best thresholds, found for each class alone because the score is a mean over classes.
 
     Of equally good thresholds the middle one is taken: it is the farthest from where the score would change.
@@ -223,7 +223,7 @@ def _best(
         equal = np.flatnonzero(values >= values.max() - 1e-12)
         thresholds.append(int(equal[len(equal) // 2]))
     value = float(np.mean([values[t] for values, t in zip(scores, thresholds, strict=True)]))
-    return value, Settings(tuple(weights), tuple(thresholds))
+    return value, BlendSettings(tuple(weights), tuple(thresholds))
 
 
 def _defined(value: float, metric: Metric, classes: tuple[str, ...]) -> float:

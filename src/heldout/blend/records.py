@@ -173,7 +173,7 @@ class Calibration(DecisionRecord):
 
 
 @dataclass(frozen=True)
-class Settings:
+class BlendSettings:
     """What was tuned.
 
     Attributes:
@@ -239,7 +239,7 @@ class SearchRecord(DecisionRecord):
     """How a blend was tuned; empty for an experiment's plain mean.
 
     Attributes:
-        sampler, trials, seed, processes: See :class:`heldout.blend.study.Plan`.
+        sampler, trials, seed, processes: See :class:`heldout.blend.study.SearchPlan`.
         by_fold: Settings that each fold was scored with, tuned on the others.
         baselines: What single members and other weights score, by name.
         pruned: What it was made from, where it was pruned.
@@ -250,7 +250,7 @@ class SearchRecord(DecisionRecord):
     trials: int = 0
     seed: int = 0
     processes: int = 1
-    by_fold: dict[str, Settings] = Field(default_factory=dict)
+    by_fold: dict[str, BlendSettings] = Field(default_factory=dict)
     baselines: dict[str, Alternative] = Field(default_factory=dict)
     pruned: Pruning | None = Field(default=None, alias="shrunk")
     dropped: tuple[Dropped, ...] = ()

@@ -15,7 +15,7 @@ import numpy as np
 from heldout import files
 from heldout.blend.apply import Blended, blend_case, predict_case
 from heldout.blend.decision import Decision
-from heldout.blend.members import Fit, Member, load_member, stored_prediction
+from heldout.blend.members import Member, OpenFit, load_member, stored_prediction
 from heldout.blend.products import case_values, run_lengths
 from heldout.blend.records import Reference, ReferenceCase
 from heldout.blend.session import Session
@@ -115,7 +115,7 @@ def check_reference(decision: Decision, session: Session) -> list[str]:
     return changes
 
 
-def choose_cases(member: Member, fit: Fit) -> list[str]:
+def choose_cases(member: Member, fit: OpenFit) -> list[str]:
     """Two held-out cases of a fit, always the same: one positive and one negative where there are both."""
     labels = fit.table[[f"y_{name}" for name in member.dataset.classes]].to_numpy(float)
     order = sorted(fit.table.index, key=lambda case_id: hashlib.sha256(case_id.encode()).hexdigest())
@@ -139,7 +139,7 @@ def compare(stored: Prediction, fresh: Prediction, *, two_heads: bool = False) -
     return _gap(stored.scores, fresh.scores) if two_heads else ""
 
 
-def predict_again(member: Member, fit: Fit, case_id: str) -> Prediction:
+def predict_again(member: Member, fit: OpenFit, case_id: str) -> Prediction:
     """What today's code predicts for a case that a fit held out."""
     dataset = member.dataset
     model = member.session.network(member.config, fit.folder / "weights.safetensors", dataset)

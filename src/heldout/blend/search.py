@@ -19,7 +19,7 @@ from heldout.blend.records import SearchRecord
 from heldout.blend.second_stage import SecondStage
 from heldout.blend.session import Session
 from heldout.blend.stages import Stages, add_stages, describe_stages, presence_members
-from heldout.blend.study import Plan
+from heldout.blend.study import SearchPlan
 from heldout.errors import UserError
 from heldout.journal import Journal
 from heldout.train.runs import check_code, check_weights
@@ -48,7 +48,7 @@ def blend(
             :func:`heldout.blend.members.load_member`. Classifications among segmentations count for presence alone,
             and so do the second heads of segmentations.
         name: Name of the blend. An earlier blend of that name is replaced unless it was frozen.
-        sampler: How weights are searched; see :class:`heldout.blend.study.Plan`.
+        sampler: How weights are searched; see :class:`heldout.blend.study.SearchPlan`.
         trials: Weightings to try, for use and again for each fold that is scored.
         seed: Seed of the search.
         processes: Processes that share the trials of a search.
@@ -67,7 +67,7 @@ def blend(
             another process makes this blend, or a frozen blend has this name.
     """
     check_name(name)
-    plan = Plan(sampler, trials, seed, processes)
+    plan = SearchPlan(sampler, trials, seed, processes)
     _refuse_sealed(name)
     stages = Stages(spatial, presence_metric, calibrate, replace(plan, processes=1))
     session = Session()
@@ -103,7 +103,7 @@ def blend(
         return _write(replace(decision, score=found.scores, search=search, notes=notes, **described), found)
 
 
-def _identity(members: Sequence[Member], metric: str, plan: Plan) -> str:
+def _identity(members: Sequence[Member], metric: str, plan: SearchPlan) -> str:
     """SHA-256 of what a trial's score and the choice of the next one depend on; the number of trials is not of it."""
     fits = [[member.name, *([fit.seed, fit.fold, fit.hashes.oof] for fit in member.fits)] for member in members]
     maps = [[fit.hashes.maps for fit in member.fits] for member in members]

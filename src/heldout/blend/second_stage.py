@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from heldout.blend.cases import Work, mean_map
-from heldout.blend.records import Settings, Spatial
+from heldout.blend.records import BlendSettings, Spatial
 from heldout.blend.spatial import (
     Components,
     candidate_lows,
@@ -47,7 +47,7 @@ class SecondStage:
         """The chosen cases, by an (n,) bool array."""
         return replace(self, work=tuple(one for one, wanted in zip(self.work, chosen, strict=True) if wanted))
 
-    def tune(self, settings: Settings, metric: Metric) -> tuple[Spatial, ...]:
+    def tune(self, settings: BlendSettings, metric: Metric) -> tuple[Spatial, ...]:
         """Best settings of every class on these cases, for weights and thresholds that are already found."""
         thresholds = settings.thresholds or None
         components = list(self._map(_components, (settings.weights, thresholds), "Finding components"))
@@ -66,12 +66,12 @@ class SecondStage:
         worse = sign * np.mean(self._scores(settings, chosen, metric) - open_scores) < 0
         return tuple(found) if worse else chosen
 
-    def counts(self, settings: Settings) -> np.ndarray:
+    def counts(self, settings: BlendSettings) -> np.ndarray:
         """(n, K, 3) voxels [TP, FP, FN] of every case's final mask."""
         values = (settings.weights, settings.thresholds or None, settings.spatial)
         return np.stack(list(self._map(_counts, values, "Scoring masks")))
 
-    def _scores(self, settings: Settings, spatial: Sequence[Spatial], metric: Metric) -> np.ndarray:
+    def _scores(self, settings: BlendSettings, spatial: Sequence[Spatial], metric: Metric) -> np.ndarray:
         """(K,) score of every class."""
         counts = self.counts(replace(settings, spatial=tuple(spatial)))
         return metric.one_class(counts, np.ones((1, len(counts))))[0]

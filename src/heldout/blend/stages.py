@@ -16,9 +16,9 @@ from heldout.blend.calibrate import CHOICES, apply_calibration, fit_calibration
 from heldout.blend.members import Member
 from heldout.blend.objective import LabelObjective, MaskObjective, Objective
 from heldout.blend.presence import fuse, map_scores
-from heldout.blend.records import OF_MAP, WHOLE, Calibration, Change, Presence, Settings
+from heldout.blend.records import OF_MAP, WHOLE, BlendSettings, Calibration, Change, Presence
 from heldout.blend.second_stage import SecondStage
-from heldout.blend.study import Plan
+from heldout.blend.study import SearchPlan
 from heldout.blend.values import predicted_labels
 from heldout.blend.weights import Tuned, search
 from heldout.errors import UserError
@@ -42,7 +42,7 @@ class Stages:
     spatial: bool = False
     presence_metric: str | None = None
     calibrate: str = "none"
-    plan: Plan = field(default_factory=Plan)
+    plan: SearchPlan = field(default_factory=SearchPlan)
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -93,7 +93,7 @@ class Staged:
         """Whether every case is of exactly one class, so that its scores share a probability of one."""
         return isinstance(self.base, LabelObjective) and self.base.exclusive and len(self.classes) > 1
 
-    def tune(self, weights: Sequence[int]) -> tuple[float, Settings]:
+    def tune(self, weights: Sequence[int]) -> tuple[float, BlendSettings]:
         """Score of a weighting, before the stages; see :class:`Objective`."""
         return self.base.tune(weights)
 
@@ -102,7 +102,7 @@ class Staged:
         maps = None if self.maps is None else self.maps.select(chosen)
         return replace(self, base=self.base.select(chosen), labels=self.labels[:, chosen], maps=maps)
 
-    def finish(self, settings: Settings) -> Settings:
+    def finish(self, settings: BlendSettings) -> BlendSettings:
         """The settings with every stage tuned on these cases.
 
         Raises:
@@ -124,7 +124,7 @@ class Staged:
                 settings = replace(settings, thresholds=cut.thresholds)
         return settings
 
-    def table(self, settings: Settings) -> pd.DataFrame:
+    def table(self, settings: BlendSettings) -> pd.DataFrame:
         """The cases with what the settings predict; see :class:`Objective`.
 
         Where presence was mixed, ``top_<class>`` is the score without that; where scores were calibrated,
@@ -151,13 +151,13 @@ class Staged:
             new |= _columns("d", self.classes, called.astype(float))
         return table.assign(**new)
 
-    def _sources(self, settings: Settings) -> np.ndarray:
+    def _sources(self, settings: BlendSettings) -> np.ndarray:
         """(3 + L, n, K) everything that says something of presence."""
         assert isinstance(self.base, MaskObjective), "presence is mixed for segmentations alone"
         levels = np.concatenate([part.levels(settings.weights) for part in self.base.histograms], 1)
         return np.concatenate([map_scores(levels, settings.thresholds), self.labels])
 
-    def _uncalibrated(self, settings: Settings) -> np.ndarray:
+    def _uncalibrated(self, settings: BlendSettings) -> np.ndarray:
         if settings.presence:
             sources = self._sources(settings)
             return fuse(sources[: len(OF_MAP)], sources[len(OF_MAP) :], settings.presence)
@@ -212,7 +212,7 @@ def finish(objective: Objective, tuned: Tuned) -> Tuned:
 
 def describe_stages(
     objective: Objective,
-    settings: Settings,
+    settings: BlendSettings,
     in_sample: pd.DataFrame,
     cross_fitted: pd.DataFrame | None,
     labels: Sequence[str],

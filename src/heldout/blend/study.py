@@ -34,7 +34,7 @@ Weights = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """How to search.
 
     Attributes:
@@ -61,7 +61,7 @@ class Plan:
 
 
 def best_of_trials(
-    objective: Objective, plan: Plan, first: Sequence[Weights], journal: Journal | None, part: str
+    objective: Objective, plan: SearchPlan, first: Sequence[Weights], journal: Journal | None, part: str
 ) -> tuple[Weights, float]:
     """Try weightings and return the best with its score; of equals the one tried first.
 
@@ -102,7 +102,7 @@ def weights_of(draws: Sequence[float]) -> Weights:
 
 def _work(
     objective: Objective,
-    plan: Plan,
+    plan: SearchPlan,
     first: Sequence[Weights],
     total: int,
     direction: Direction,
@@ -150,7 +150,12 @@ def _work(
 
 
 def _work_together(
-    objective: Objective, plan: Plan, first: Sequence[Weights], total: int, direction: Direction, record: Record | None
+    objective: Objective,
+    plan: SearchPlan,
+    first: Sequence[Weights],
+    total: int,
+    direction: Direction,
+    record: Record | None,
 ) -> list[optuna.trial.FrozenTrial]:
     """The first trials in this process, the others in several that share the journal."""
     import joblib
@@ -167,7 +172,7 @@ def _work_together(
 
 def _join_work(
     objective: Objective,
-    plan: Plan,
+    plan: SearchPlan,
     first: Sequence[Weights],
     total: int,
     direction: Direction,
@@ -181,7 +186,7 @@ def _join_work(
     _work(objective, plan, first, total, direction, Record(*place, direction), process)
 
 
-def _sampler(plan: Plan, first: int, process: int, number: int) -> optuna.samplers.BaseSampler:
+def _sampler(plan: SearchPlan, first: int, process: int, number: int) -> optuna.samplers.BaseSampler:
     import optuna
 
     seed = int(np.random.SeedSequence([plan.seed, process, number]).generate_state(1)[0])

@@ -8,20 +8,20 @@ import numpy as np
 
 from heldout.blend.greedy import climb
 from heldout.blend.objective import Objective
-from heldout.blend.records import Settings
-from heldout.blend.study import Plan, best_of_trials
+from heldout.blend.records import BlendSettings
+from heldout.blend.study import SearchPlan, best_of_trials
 from heldout.blend.values import to_thousandths
 from heldout.errors import UserError
 from heldout.journal import Journal
 from heldout.metrics.registry import get_metric
 
-__all__ = ["EQUAL", "GREEDY", "Plan", "Tuned", "baselines", "search"]
+__all__ = ["EQUAL", "GREEDY", "SearchPlan", "Tuned", "baselines", "search"]
 
 EQUAL, GREEDY = "equal weights", "greedy"
 _WITHOUT_TRIALS = {"greedy": GREEDY, "equal": EQUAL}
 _SAME = 1e-9
 
-Tuned = tuple[float, Settings]
+Tuned = tuple[float, BlendSettings]
 
 
 def baselines(objective: Objective) -> dict[str, Tuned]:
@@ -42,7 +42,7 @@ def baselines(objective: Objective) -> dict[str, Tuned]:
 
 def search(
     objective: Objective,
-    plan: Plan,
+    plan: SearchPlan,
     *,
     starts: dict[str, Tuned] | None = None,
     journal: Journal | None = None,

@@ -78,7 +78,7 @@ def _worth(fit: Fit, worths: Worths) -> Worth:
 
 
 @dataclass(frozen=True)
-class Progress:
+class FitProgress:
     """How far a fit at work has come.
 
     Attributes:
@@ -92,7 +92,7 @@ class Progress:
     seconds: float | None
 
 
-def progress(fit: Fit, begun: float, worth: Worth) -> Progress:
+def progress(fit: Fit, begun: float, worth: Worth) -> FitProgress:
     """How far a fit at work has come, by its learning curve, else by how long earlier ones took.
 
     Args:
@@ -102,13 +102,13 @@ def progress(fit: Fit, begun: float, worth: Worth) -> Progress:
     """
     config, folder = fit.config(), fit.folder()
     if config is None or folder is None:
-        return Progress(None, 0, None)
+        return FitProgress(None, 0, None)
     path = folder / "metrics.csv"
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     if len(lines) > 1:
         column = lines[0].split(",").index("seconds")
         times = [float(line.split(",")[column]) for line in lines[1:]]
         since = max(0.0, time.time() - max(begun, path.stat().st_mtime))
-        return Progress(config.epochs, len(times), max(0.0, (config.epochs - len(times)) * fmean(times) - since))
+        return FitProgress(config.epochs, len(times), max(0.0, (config.epochs - len(times)) * fmean(times) - since))
     left = None if worth.minutes is None else max(0.0, 60 * worth.minutes - (time.time() - begun))
-    return Progress(config.epochs, 0, left)
+    return FitProgress(config.epochs, 0, left)

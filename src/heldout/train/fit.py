@@ -35,7 +35,7 @@ from heldout.train.loader import Batches
 from heldout.train.opening import open_fold
 from heldout.train.origins import Origins, find_origins
 from heldout.train.record import PseudoLabelsRecord
-from heldout.train.results import HeldOut, write_results
+from heldout.train.results import ValidationFold, write_results
 from heldout.train.state import TrainState, seed_everything, train_step
 
 CHECK_EVERY = 16  # batches between looks at the loss: every look makes a GPU wait
@@ -84,7 +84,7 @@ class Fold:
     folder: Path
     batches: Batches
     state: TrainState
-    held_out: HeldOut
+    held_out: ValidationFold
     miner: Miner
     progress: Progress
     display: Display
@@ -165,7 +165,7 @@ def _fit(
     if pseudo is not None:
         labels = PseudoLabelsRecord(name=pseudo.name, sha256=pseudo.sha256, cases=len(pseudo.rows))
     device = state.fabric.device
-    held_out = HeldOut(config, dataset, prepared, validation.assign(fold=key[1]), device)
+    held_out = ValidationFold(config, dataset, prepared, validation.assign(fold=key[1]), device)
     miner = Miner(config, prepared, training, dataset.classes, dataset.exclusive, device, key)
     progress = checkpoint.load(folder / "state.pt", state.stateful)
     label = f"{config.spec} seed {key[0]} fold {key[1]}"

@@ -30,7 +30,7 @@ from heldout.train.state import TrainState
 
 
 @dataclass(frozen=True, eq=False)
-class HeldOut:
+class ValidationFold:
     """The validation cases of a fold, and how to predict and score them.
 
     Attributes:
@@ -102,7 +102,7 @@ def write_results(
     folder: Path,
     key: tuple[int, int],
     state: TrainState,
-    held_out: HeldOut,
+    held_out: ValidationFold,
     progress: Progress,
     display: Display,
     warm_start: WarmStartRecord | None = None,
