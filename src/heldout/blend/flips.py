@@ -7,6 +7,7 @@ does, and ``predictions.json`` with their hashes and that of the weights.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from heldout import files
 from heldout.errors import UserError
 from heldout.progress import track
 from heldout.records import Record, read_record
-from heldout.train.record import Hashes, read_run
+from heldout.train.record import Hashes, RunRecord, read_run
 from heldout.train.runs import check_code, check_weights
 
 if TYPE_CHECKING:
@@ -48,14 +49,14 @@ def predictions_folder(config: Task, folder: Path, tta: str) -> Path:
     return folder if set(tta) == set(config.tta) else folder / f"tta-{tta or 'none'}"
 
 
-def read_hashes(config: Task, folder: Path, tta: str) -> Hashes:
-    """SHA-256 of the files behind a fold's predictions.
+def read_hashes(config: Task, folder: Path, tta: str, read: Callable[[Path], RunRecord] = read_run) -> Hashes:
+    """SHA-256 of the files behind a fold's predictions; ``read`` reads the record of a fit.
 
     Raises:
         UserError: there are none with these flips, or their record is damaged.
     """
     if predictions_folder(config, folder, tta) == folder:
-        return read_run(folder).sha256
+        return read(folder).sha256
     path = predictions_folder(config, folder, tta) / "predictions.json"
     again = f"delete {path.parent}, the predictions are made again when needed"
     return read_record(path, PredictionsRecord, 1, again).sha256

@@ -23,7 +23,7 @@ from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.predict.store import build_table, read_map, read_table
 from heldout.tasks.base import load_task
 from heldout.train.first_stage import FirstStage
-from heldout.train.record import Hashes, RunRecord, read_run
+from heldout.train.record import Hashes, RunRecord
 from heldout.train.runs import finished, run_folders
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def load_member(text: str, session: Session | None = None) -> Member:
     tta = check_flips(config, config.tta if flips is None else flips)
     session = session or Session()
     dataset = session.dataset(config)
-    found = finished(config)
+    found = finished(config, session.run)
     if not found:
         others = [f"name {run.name}, or " for run in run_folders() if run.name.startswith((f"{spec}@", f"{spec}+"))]
         raise UserError(f"{spec} has no finished fold: {''.join(others[:1])}train it first with `python run.py {spec}`")
@@ -275,7 +275,7 @@ def parse_member(text: str) -> tuple[str, tuple[int, ...], str | None, bool]:
 
 def _open_fit(config: Task, session: Session, seed: int, fold: int, folder: Path, tta: str) -> OpenFit:
     dataset = session.dataset(config)
-    record = read_run(folder)
+    record = session.run(folder)
     for name, what in (("fold_hash", "fold table"), ("data_hash", "cases")):
         if getattr(record, name) != getattr(dataset, name):
             raise UserError(
@@ -283,7 +283,7 @@ def _open_fit(config: Task, session: Session, seed: int, fold: int, folder: Path
                 f"run and train {config.spec} again"
             )
     predict_flips(config, dataset, folder, fold, tta)
-    predictions, hashes = predictions_folder(config, folder, tta), read_hashes(config, folder, tta)
+    predictions, hashes = predictions_folder(config, folder, tta), read_hashes(config, folder, tta, session.run)
     path = predictions / "oof.parquet"
     if path.is_file() and session.sha256(path) != hashes.oof:
         remedy = "train again" if predictions == folder else "run the command again"

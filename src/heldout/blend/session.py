@@ -10,6 +10,7 @@ from heldout.config import BaseConfig
 from heldout.data.cases import dataset_folder, open_dataset
 from heldout.data.dataset import Dataset
 from heldout.train.first_stage import FirstStage, find_first_stage
+from heldout.train.record import RunRecord, read_run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """Datasets, first stages, hashes of files and networks. It lives as long as one command, for files may change."""
+    """Datasets, first stages, records of fits, hashes of files and networks; for one command, as files may change."""
 
     def __init__(self) -> None:
         self._datasets: dict[Path, Dataset] = {}
         self._first_stages: dict[str, FirstStage | None] = {}
+        self._runs: dict[Path, RunRecord] = {}
         self._hashes: dict[Path, str] = {}
         self._networks: dict[Path, nn.Module] = {}
 
@@ -47,6 +49,16 @@ class Session:
         if config.spec not in self._first_stages:
             self._first_stages[config.spec] = find_first_stage(config, self.dataset(config), self.sha256)
         return self._first_stages[config.spec]
+
+    def run(self, folder: Path) -> RunRecord:
+        """The record of a finished fit.
+
+        Raises:
+            UserError: as :func:`heldout.train.record.read_run`.
+        """
+        if folder not in self._runs:
+            self._runs[folder] = read_run(folder)
+        return self._runs[folder]
 
     def sha256(self, path: Path) -> str:
         """SHA-256 of a file."""

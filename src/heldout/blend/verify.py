@@ -116,7 +116,7 @@ def _tables(decision: Decision) -> Iterator[str]:
 
 def _files(config: Task, fit: FitRef, tta: str, session: Session) -> Iterator[str]:
     folder = fit_folder(config.spec, fit.seed, fit.fold)
-    predictions, hashes = predictions_folder(config, folder, tta), read_hashes(config, folder, tta)
+    predictions, hashes = predictions_folder(config, folder, tta), read_hashes(config, folder, tta, session.run)
     yield from _compare(folder / "weights.safetensors", fit.weights_sha256, session.sha256)
     yield from _compare(predictions / "oof.parquet", fit.oof_sha256, session.sha256)
     if files.sha256_json(hashes.maps) != fit.maps_sha256:

@@ -164,7 +164,7 @@ def evaluate(
 
     session = Session()
     decision = load_decision(name, session)
-    note_missing(decision)
+    note_missing(decision, session)
     result = test(decision, reason, session)
     shown_score = _interval(result.score, result.low, result.high)
     print(f"{name}: test {result.metric} {shown_score} on the locked part")
@@ -181,7 +181,7 @@ def submit(name: Name) -> None:
     from heldout.deliver.submission.write import submit as write
 
     opened = open_decision(name)
-    note_missing(opened.decision)
+    note_missing(opened.decision, opened.session)
     finish(write(opened), "leaderboard")
 
 
@@ -218,7 +218,7 @@ def predict(
         opened = OpenDecision(open_bundle(Path(name).resolve(), trust=trust).decision)
     else:
         opened = open_decision(name)
-        note_missing(opened.decision)
+        note_missing(opened.decision, opened.session)
     outcome = predict_folder(opened, folder, output, skip_bad=skip_bad, force=force, uncertainty=uncertainty)
     print(", ".join(f"{count} {status}" for status, count in outcome.counts.items()))
     masks = f" and {outcome.masks} masks" if outcome.masks else ""

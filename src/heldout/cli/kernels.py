@@ -86,7 +86,7 @@ def kernel(
     from heldout.deliver.kernel.rsna2025.server import is_served
 
     opened = open_decision(name)
-    note_missing(opened.decision)
+    note_missing(opened.decision, opened.session)
     if mode == "auto":
         mode = "server" if is_served(opened.config) else "batch"
     if fit_hours is not None and cases is not None:

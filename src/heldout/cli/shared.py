@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from heldout.blend.decision import Decision
+    from heldout.blend.session import Session
     from heldout.tasks import Task
 
 Experiment = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="exp042, exp042@quick or exp042+lr=0.001")]
@@ -156,11 +157,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, allow_nan=False))
 
 
-def note_missing(decision: Decision) -> None:
+def note_missing(decision: Decision, session: Session) -> None:
     """Note on the standard error which fits a decision goes without."""
     from heldout.evaluate.lineage import lacking, stored_plan
 
-    missing, sentences = lacking(decision, stored_plan)
+    missing, sentences = lacking(decision, lambda spec: stored_plan(spec, session.run))
     if missing:
         runs = " and ".join(dict.fromkeys(member.spec for member in decision.members))
         again = ", then blend again" if decision.is_blend else ""

@@ -6,13 +6,14 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heldout.config import BaseConfig, difference, load
 from heldout.config.legacy import today_spec
 from heldout.errors import UserError
 from heldout.evaluate.row import Plan
-from heldout.train.record import Settings
+from heldout.train.record import RunRecord, Settings, read_run
 from heldout.train.runs import RunInfo, read_info, run_folder
 
 if TYPE_CHECKING:
@@ -124,10 +125,10 @@ def lacking(decision: Decision, plan_for: Callable[[str], Plan | None]) -> tuple
     return found, [*gone, *sentences]
 
 
-def stored_plan(spec: str) -> Plan | None:
-    """The plan of a run by its name; None where its folder is gone or damaged."""
+def stored_plan(spec: str, read: Callable[[Path], RunRecord] = read_run) -> Plan | None:
+    """The plan of a run by its name; None where its folder is gone or damaged. ``read`` reads the record of a fit."""
     try:
-        info = read_info(run_folder(spec))
+        info = read_info(run_folder(spec), read)
     except UserError:
         return None
     return None if info is None else plan_of(info)

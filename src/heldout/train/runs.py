@@ -105,13 +105,13 @@ def run_folders() -> list[Path]:
     return [folder for folder in folders if run_folder(folder.name) == folder]
 
 
-def read_info(folder: Path) -> RunInfo | None:
-    """The finished fits of one run folder; None while there is none.
+def read_info(folder: Path, read: Callable[[Path], RunRecord] = read_run) -> RunInfo | None:
+    """The finished fits of one run folder; None while there is none. ``read`` reads the record of a fit.
 
     Raises:
         UserError: a record is damaged.
     """
-    fits = tuple(_fits(folder))
+    fits = tuple(_fits(folder, read))
     return RunInfo(today_spec(folder.name), folder, read_config(fits[0].folder), fits) if fits else None
 
 
@@ -125,19 +125,19 @@ def find_weights(sha256: str) -> FitRecord | None:
     return None
 
 
-def finished(config: BaseConfig) -> list[tuple[int, int, Path]]:
-    """Seed, fold and folder of every finished fold of an experiment, sorted.
+def finished(config: BaseConfig, read: Callable[[Path], RunRecord] = read_run) -> list[tuple[int, int, Path]]:
+    """Seed, fold and folder of every finished fold of an experiment, sorted. ``read`` reads the record of a fit.
 
     Raises:
         UserError: they were trained with other settings.
     """
     folder = run_folder(config.spec)
     check_identity(config)
-    return [(fit.seed, fit.fold, fit.folder) for fit in _fits(folder)]
+    return [(fit.seed, fit.fold, fit.folder) for fit in _fits(folder, read)]
 
 
-def _fits(folder: Path) -> Iterator[FitRecord]:
-    records = [(path.parent, read_run(path.parent)) for path in folder.glob("seed*/fold*/run.json")]
+def _fits(folder: Path, read: Callable[[Path], RunRecord] = read_run) -> Iterator[FitRecord]:
+    records = [(path.parent, read(path.parent)) for path in folder.glob("seed*/fold*/run.json")]
     for path, record in sorted(records, key=lambda pair: (pair[1].seed, pair[1].fold)):
         yield FitRecord(record.seed, record.fold, path, record)
 
