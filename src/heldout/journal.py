@@ -1,4 +1,4 @@
-"""Trials of a search on disk, so that a search that was stopped goes on where it was.
+"""Trials of a search on disk, so that a search that was stopped resumes where it was.
 
 The file is an Optuna journal: one line of JSON per entry, which Optuna's own tools read too. A trial is written when it
 is finished, in one line, so that none is ever left running. A line cut off by a kill or a full disk is taken away by
@@ -150,13 +150,13 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _check_last_line(path: Path) -> None:
-    """Raise ValueError where the last line is no JSON: the one line about which Optuna does not complain."""
+    """Raise ValueError where the last line is not JSON: the one line about which Optuna does not complain."""
     for line in path.read_bytes().splitlines()[-1:] if path.exists() else []:
         json.loads(line)
 
 
 def _cut_torn_line(path: Path) -> None:
-    """Take away what stands after the last line break."""
+    """Remove what follows the last line break."""
     with suppress(FileNotFoundError), open(path, "r+b") as handle:
         end = size = handle.seek(0, os.SEEK_END)
         while end:

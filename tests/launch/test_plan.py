@@ -1,4 +1,4 @@
-"""Fits wait for those that they stand on."""
+"""Fits wait for those that they depend on."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def test_a_circle_is_named(chain):
     text = (chain / "exp911.py").read_text().replace("Exp911", "Exp913").replace("exp910", "exp914")
     (chain / "exp913.py").write_text(text)
     (chain / "exp914.py").write_text(text.replace("Exp913", "Exp914").replace("exp914", "exp913"))
-    with pytest.raises(UserError, match="exp913 -> exp914 stand on each other: change"):
+    with pytest.raises(UserError, match="exp913 -> exp914 depend on each other: change"):
         missing(Fit("exp913", 0, 0))

@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard
 
 from heldout.cli import run
 from heldout.evaluate.collect import find_row
-from heldout.evaluate.lineage import stands_on
+from heldout.evaluate.lineage import depends_on
 from heldout.train.record import Settings, read_run
 
 
@@ -63,8 +63,8 @@ def test_a_classification_has_a_card_with_its_calibrated_error_and_no_optimistic
 
 def test_a_card_says_what_else_a_run_was_made_from():
     plain = Settings(source="phantom", fold_count=5, seeds=(0,))
-    assert stands_on(plain) == ""
-    assert stands_on(plain.model_copy(update={"warm_start": "exp040", "pseudo_labels": "extra"})) == (
+    assert depends_on(plain) == ""
+    assert depends_on(plain.model_copy(update={"warm_start": "exp040", "pseudo_labels": "extra"})) == (
         "warm_start exp040, pseudo_labels extra"
     )
 

@@ -1,4 +1,4 @@
-"""A decision at work on new images: one at a time, so that memory stays flat and no case depends on another."""
+"""A decision applied to new images: one at a time, so that memory stays flat and no case depends on another."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class MemberNetworks:
 
 @dataclass(frozen=True, eq=False)
 class OpenDecision:
-    """A decision at work. Whoever opens it has verified it: see :func:`heldout.blend.verify.open_decision`.
+    """A decision opened to predict. Whoever opens it has verified it: see :func:`heldout.blend.verify.open_decision`.
 
     Attributes:
         decision: The decision.

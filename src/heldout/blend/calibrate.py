@@ -98,7 +98,7 @@ def cross_fitted(table: pd.DataFrame, classes: Sequence[str], multiclass: bool, 
 
 
 def negative_log_likelihood(truth: np.ndarray, scores: np.ndarray, multiclass: bool) -> float:
-    """Log-loss in nats: of the true class where classes compete, else the mean over classes."""
+    """Log-loss in nats: of the true class where classes are exclusive, else the mean over classes."""
     once = np.ones((1, len(truth)))
     if multiclass:
         return float(log_loss(np.ones(len(truth), bool), (scores * truth).sum(1), once)[0])
@@ -175,7 +175,7 @@ def _platt(truth: np.ndarray, score: np.ndarray) -> tuple[float, ...]:
         slopes = np.array([error @ logit, error.sum()]) / len(logit)
         return float(np.mean(np.logaddexp(0, line) - target * line)), slopes
 
-    # A falling curve would reverse the order of the cases, and a flat one lose it: that is no calibration.
+    # A falling curve would reverse the order of the cases, and a flat one lose it: that is not a calibration.
     found = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(_FLATTEST, _STEEPEST), (None, None)])
     return tuple(float(value) for value in found.x)
 

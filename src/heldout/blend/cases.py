@@ -55,7 +55,7 @@ def map_work(members: Sequence[Member]) -> list[Work]:
 
 
 def _reduce(source: Source, together: bool, work: list[Work]) -> list[list[Reduced]]:
-    """Distinct voxels of some cases: once for all classes where they compete, else of every class."""
+    """Distinct voxels of some cases: once for all classes where they are exclusive, else of every class."""
     found = []
     for row, member_files in work:
         maps = np.stack([mean_map(row["case_id"], paths) for paths in member_files])

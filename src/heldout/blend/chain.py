@@ -104,7 +104,7 @@ def read_entries() -> list[Entry]:
     """All entries, verified.
 
     Raises:
-        UserError: a line was changed, removed or cut, or is no entry of this version; names it.
+        UserError: a line was changed, removed or cut, or is not an entry of this version; names it.
     """
     return [_parse(line, number) for number, line in enumerate(_read_lines()[0], start=1)]
 

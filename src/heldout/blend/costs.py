@@ -26,7 +26,7 @@ class Cost:
 
     Attributes:
         once: Of preparing the image and bringing the answer back, whatever the networks and views; of a first stage
-            too, where the member stands on one.
+            too, where the member has one.
         view: Of one network and one view.
         load: Of loading a network, once for all cases.
         start: Of loading the networks of a first stage, once for all cases.

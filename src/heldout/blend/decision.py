@@ -49,13 +49,13 @@ class Decision:
         metric: Name of the score.
         members: What is blended, with the hashes of all fits.
         thresholds: Smallest value 0 ... 255 that counts as a class: of a voxel's probability, or of the case's,
-            calibrated; empty where several exclusive classes compete.
+            calibrated; empty where there are several exclusive classes.
         score: What it scored; empty for an experiment's plain mean.
         spatial: Second stage of every class; empty where the thresholds alone make the mask.
         presence: How the case scores of a segmentation are mixed.
         calibration: Of the case scores.
         notes: What a reader of the score should know, such as seeds that are missing.
-        folds: Finished folds it stands on.
+        folds: Finished folds it depends on.
         dataset: Name of the dataset.
         fold_hash: SHA-256 of the fold table.
         data_hash: SHA-256 of what the cases are.
@@ -113,7 +113,7 @@ class Decision:
 
     @property
     def stages(self) -> list[DecisionMember | FirstStageRef]:
-        """Everything whose networks predict: the members, each after the first stage that it stands on."""
+        """Everything whose networks predict: the members, each after the first stage that it depends on."""
         return [stage for member in self.members for stage in (member.first_stage, member) if stage]
 
     @property
@@ -162,12 +162,12 @@ class Decision:
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """Thresholds in the order of the classes; empty where classes compete."""
+        """Thresholds in the order of the classes; empty where classes are exclusive."""
         return tuple(self.thresholds[name] for name in self.classes) if self.thresholds else ()
 
     @property
     def identity(self) -> str:
-        """SHA-256 of what decides about predictions and what they stand on: the seal of a blend."""
+        """SHA-256 of what decides about predictions and what they depend on: the seal of a blend."""
         if self.seal is not None:
             return self.seal
         names = [
@@ -206,7 +206,7 @@ def blend_folder(name: str) -> Path:
 
 
 def check_name(name: str) -> None:
-    """Refuse names that are no folder name, or could be taken for an experiment.
+    """Refuse names that are not a folder name, or could be taken for an experiment.
 
     Raises:
         UserError: saying what a name may be.
@@ -250,7 +250,7 @@ def parse_decision(data: bytes, place: str, remedy: str) -> Decision:
         remedy: What to do about a damaged one, in words.
 
     Raises:
-        UserError: it is no decision of this version, or was edited.
+        UserError: it is not a decision of this version, or was edited.
     """
     decision = parse_record(data, place, Decision, SCHEMA, remedy)
     stored = parse_json(data, place, remedy)

@@ -1,4 +1,4 @@
-"""Sealing a decision: from then on nothing it stands on may change."""
+"""Sealing a decision: from then on nothing it depends on may change."""
 
 from __future__ import annotations
 

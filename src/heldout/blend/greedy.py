@@ -15,7 +15,7 @@ _PATIENCE = 8  # rounds without a better score
 def climb(score: Callable[[tuple[int, ...]], float], members: int) -> tuple[int, ...]:
     """Hill climbing with replacement (Caruana et al. 2004): from the best member on, put in whichever helps most.
 
-    A member may be put in again, which is how it gains weight. The climb goes on over rounds that help nothing; the
+    A member may be put in again, which is how it gains weight. The climb continues over rounds that help nothing; the
     best of all the rounds is kept, and of equals the first.
 
     Args:

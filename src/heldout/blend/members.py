@@ -67,7 +67,7 @@ class Member:
         fits: Finished fits, by seed, then fold.
         cases: Rows of the dataset's cases in the finished folds, with the column ``fold``.
         session: What the command has opened.
-        head: It stands for the second head of its networks alone, as a classification.
+        head: It is the second head of its networks alone, as a classification.
     """
 
     name: str
@@ -103,7 +103,7 @@ class Member:
 
     @cached_property
     def first_stage(self) -> FirstStage | None:
-        """What it stands on, checked; None where it stands alone.
+        """Its first stage, checked; None where it has none.
 
         Raises:
             UserError: the first stage is not complete or not what this was trained on.

@@ -198,9 +198,9 @@ def check_metric(name: str, kind: str) -> Metric:
 
 
 def _by_threshold(metric: Metric, truth: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """(256,) scores of one class's calls at every threshold.
+    """(256,) scores of one class's predicted labels at every threshold.
 
-    Calls and truth come in four pairs; a threshold only changes how many cases each of them has.
+    Predicted and true labels come in four pairs; a threshold only changes how many cases each of them has.
     """
     level = np.rint(255 * score).astype(int)
     reached = [np.flip(np.flip(np.bincount(level[chosen], minlength=LEVELS)).cumsum()) for chosen in (truth, ~truth)]

@@ -25,7 +25,7 @@ def map_scores(levels: np.ndarray, thresholds: Sequence[int]) -> np.ndarray:
 
     Args:
         levels: (..., K, 256) number of voxels at each level.
-        thresholds: (K,) smallest level that counts as a class; empty, where classes compete, is one half.
+        thresholds: (K,) smallest level that counts as a class; empty, where classes are exclusive, is one half.
 
     Returns:
         (3, ..., K) float64 in 0 ... 1, in the order of :data:`heldout.blend.records.OF_MAP`: the mean of the 0.1 % most

@@ -41,7 +41,7 @@ def blend(
 ) -> Decision:
     """Tune the weights of members and the thresholds of their blend.
 
-    Finished trials are kept in ``study.journal``, so that the same command goes on where an earlier one was stopped.
+    Finished trials are kept in ``study.journal``, so that the same command resumes where an earlier one was stopped.
 
     Args:
         specs: Finished experiments, or some seeds or other flips of them; see

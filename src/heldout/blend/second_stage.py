@@ -24,7 +24,7 @@ from heldout.data.sources import Source
 from heldout.metrics.overlap import count_errors
 from heldout.metrics.registry import Metric
 
-ALONE = 255  # threshold of a class that competes: its map is 255 where it wins
+ALONE = 255  # threshold of an exclusive class: its map is 255 where it wins
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def spatial_mask(
 
     Args:
         blended: Map (K, *S) uint8.
-        thresholds: (K,) thresholds; None where classes compete.
+        thresholds: (K,) thresholds; None where classes are exclusive.
         spatial: Settings of every class; empty leaves the mask as the thresholds make it.
         exclusive: Classes exclude each other.
 
@@ -70,7 +70,7 @@ def spatial_mask(
 
 
 def class_values(blended: np.ndarray, exclusive: bool) -> tuple[np.ndarray, bool]:
-    """(K, *S) uint8 maps of single classes, and whether classes compete: then a map is 255 where its class wins."""
+    """(K, *S) uint8 maps of single classes, and whether they are exclusive: then a map is 255 where its class wins."""
     if not (exclusive and len(blended) > 1):
         return blended, False
     labels = to_mask(blended, None, True)[0]

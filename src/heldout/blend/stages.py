@@ -1,4 +1,4 @@
-"""What is tuned after the members' weights: the masks, the presence score, its calibration, the calls made with it.
+"""Tuned after the members' weights: the masks, the presence score, its calibration, the labels predicted with it.
 
 Each stage is tuned on the same cases as the weights, so cross-fitting covers them all.
 """
@@ -258,7 +258,7 @@ def _before_and_after(
 ) -> dict[str, Change] | None:
     if table is None:
         return None
-    # whether the calls were good is another question: only probabilities are looked at here
+    # whether the predicted labels were good is another question: only probabilities are looked at here
     final = table.drop(columns=[f"uncalibrated_{name}" for name in classes], errors="ignore")
     earlier = final.assign(**{f"p_{name}": table[f"{before}_{name}"] for name in classes})
     if before == "top":

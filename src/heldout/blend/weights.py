@@ -52,7 +52,7 @@ def search(
 
     Equal weights, every single member and the greedy selection are tried first, so that the result is never worse
     than these on the cases it was tuned on. The same plan gives the same result, also when the search was stopped
-    and taken up again, or goes on from a shorter one.
+    and taken up again, or resumes a shorter one.
 
     Args:
         objective: Cases to tune on.

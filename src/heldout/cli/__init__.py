@@ -17,7 +17,7 @@ from heldout.cli.shared import app
 from heldout.errors import UserError
 from heldout.escape import visible
 
-_UsageError: Any = typer.BadParameter.__bases__[0]  # of the click that typer stands on, its own or the package
+_UsageError: Any = typer.BadParameter.__bases__[0]  # of the click that typer uses, its own or the package
 
 _INTERRUPTED, _TERMINATED = 130, 143
 

@@ -18,7 +18,10 @@ from heldout.cli.shared import command, shown
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Check every case, look for leaks, lock a test part away, make the folds", ("folds exp001",)),
     ("Train two experiments, 2 folds x 2 seeds each; every case is predicted while held out", ("exp001", "exp002")),
-    ("Tune a blend on those out-of-fold predictions, and score it honestly", ("blend exp001 exp002 --name demo",)),
+    (
+        "Tune a blend on those out-of-fold predictions, and score it by cross-fitting",
+        ("blend exp001 exp002 --name demo",),
+    ),
     ("Seal it: from here on, changed weights, folds or data are refused", ("freeze demo",)),
     ("Evaluate on the locked test part; the ledger counts it", ("test demo",)),
     ("Write the file a competition asks for", ("submit demo",)),

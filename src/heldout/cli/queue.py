@@ -72,7 +72,7 @@ def add(
     settings: Settings = None,
     skip_bad: SkipBad = False,
 ) -> None:
-    """Add experiments to the queue; what they stand on is trained before them."""
+    """Add experiments to the queue; what they depend on is trained first."""
     from heldout.launch import queue
     from heldout.train.minutes import refuse_epochs
 
@@ -110,7 +110,7 @@ def run(
 
 @command("python run.py queue pause exp042", group=group)
 def pause(experiments: Experiments) -> None:
-    """Let experiments of the queue wait; a fit at work is stopped and goes on later."""
+    """Pause experiments of the queue; a running fit is stopped and can be resumed."""
     from heldout.launch import queue
 
     for spec in experiments:
@@ -121,18 +121,18 @@ def pause(experiments: Experiments) -> None:
 
 @command("python run.py queue resume exp042", group=group)
 def resume(experiments: Experiments) -> None:
-    """Let paused experiments go on."""
+    """Resume paused experiments."""
     from heldout.launch import queue
 
     for spec in experiments:
         queue.pause(_spec(spec), paused=False)
-        print(f"{spec}: goes on")
+        print(f"{spec}: resumed")
     print("Next: python run.py queue")
 
 
 @command("python run.py queue remove exp042", group=group)
 def remove(experiments: Experiments) -> None:
-    """Take experiments out of the queue; a fit at work is stopped, and what is trained stays."""
+    """Take experiments out of the queue; a running fit is stopped, and what is trained stays."""
     from heldout.launch import queue
 
     for spec in experiments:
@@ -148,7 +148,7 @@ def _spec(text: str) -> str:
 
 
 def _rows() -> list[dict[str, Any]]:
-    """One row a fit, as ``--json`` prints it: what is at work, what waits, what is paused, what failed."""
+    """One row a fit, as ``--json`` prints it: what is running, waiting, paused or failed."""
     from heldout.launch import queue as queues
     from heldout.launch.schedule import progress, schedule
 

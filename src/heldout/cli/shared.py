@@ -87,7 +87,7 @@ def print_table(
     """Print a table in which nothing is cut: where the terminal is narrow, the first words are broken over lines.
 
     Args:
-        title: What stands above.
+        title: Heading above it.
         columns: Headings.
         rows: Cells, shown as text; None draws a line.
         words: Headings of columns that hold words, aligned left; the others hold figures.

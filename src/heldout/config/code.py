@@ -119,7 +119,7 @@ class _Reader:
         return "super()" in text
 
     def _read(self, module_name: str, name: str) -> None:
-        """What a name of a module stands for, wherever it is defined."""
+        """What a name of a module refers to, wherever it is defined."""
         module = self.module(module_name)
         if module is None or (module_name, name) in self._seen:
             return

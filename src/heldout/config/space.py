@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 KINDS = ("log", "uniform", "int")
-_LARGEST = sys.float_info.max  # what is above it is infinite, or an integer that is no float
+_LARGEST = sys.float_info.max  # what is above it is infinite, or an integer too large for a float
 _NOT_SEARCHED = {
     *("dataset", "source", "source_options", "skip_bad", "near_duplicates", "test_fraction", "fold_count", "fold_seed"),
     *("folds", "seeds", "metric", "budgets", "search_space", "checkpoint", "early_stopping", "validate_every"),
@@ -44,7 +44,7 @@ class Range:
         return FloatDistribution(self.low, self.high, log=self.kind == "log")
 
     def value(self, drawn: float) -> Any:
-        """What a draw stands for, to four significant digits, so that it can be typed."""
+        """The value of a draw, to four significant digits, so that it can be typed."""
         if self.kind == "choice":
             return self.choices[int(drawn)]
         return int(drawn) if self.kind == "int" else float(f"{drawn:.4g}")

@@ -18,7 +18,7 @@ def split(text: str) -> list[str]:
 
 
 def parse(text: str) -> tuple[str, Any]:
-    """``lr=1e-4`` to ``("lr", 0.0001)``; what is no Python literal stays text."""
+    """``lr=1e-4`` to ``("lr", 0.0001)``; what is not a Python literal stays text."""
     key, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"--set {text}: write field=value, such as --set lr=1e-4")
@@ -40,7 +40,7 @@ def _has_tuple(annotation: Any) -> bool:
 
 
 def compact(value: Any) -> str:
-    """A value as it stands in the name of a run: no blanks, no slashes."""
+    """A value as written in the name of a run: no blanks, no slashes."""
     return str(value).replace(" ", "").replace("/", "_")
 
 

@@ -25,12 +25,12 @@ class FirstStageMap:
     Attributes:
         map: (K, *original) uint8 probabilities in steps of 1/255, on the grid of the case's own file.
         use: ``channel`` adds the map to the image, ``crop`` cuts the image where the map is highest.
-        share: Sides of the crop as shares of the case's.
+        fraction: Sides of the crop as fractions of the case's.
     """
 
     map: np.ndarray
     use: Use
-    share: float
+    fraction: float
 
     def content(self, image: Image) -> np.ndarray:
         """The part of the map of which the image's file has pixels.
@@ -49,7 +49,7 @@ class FirstStageMap:
     def box(self, image: Image, axes: Sequence[int], flips: Sequence[bool]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Start and shape of the crop on the oriented grid: where the map, summed over the classes, holds most."""
         found = orient(self.content(image), axes, flips).sum(axis=0, dtype=np.int64)
-        shape = tuple(max(1, round(self.share * length)) for length in found.shape)
+        shape = tuple(max(1, round(self.fraction * length)) for length in found.shape)
         return fullest(found, shape), shape
 
     def channels(self, image: Image, geometry: Geometry, dtype: np.dtype) -> np.ndarray:
@@ -73,8 +73,8 @@ class FirstStageMaps(Protocol):
         ...
 
     @property
-    def share(self) -> float:
-        """Sides of the crop as shares of the case's."""
+    def fraction(self) -> float:
+        """Sides of the crop as fractions of the case's."""
         ...
 
     def read(self, case_id: str) -> np.ndarray:
@@ -84,7 +84,9 @@ class FirstStageMaps(Protocol):
 
 def first_stage_map(first_stage: FirstStageMaps | None, case_id: str) -> FirstStageMap | None:
     """The first stage's map of a training case, where there is a first stage."""
-    return None if first_stage is None else FirstStageMap(first_stage.read(case_id), first_stage.use, first_stage.share)
+    return (
+        None if first_stage is None else FirstStageMap(first_stage.read(case_id), first_stage.use, first_stage.fraction)
+    )
 
 
 def fullest(values: np.ndarray, shape: Sequence[int]) -> tuple[int, ...]:

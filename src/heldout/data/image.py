@@ -79,7 +79,7 @@ def unreadable(path: Path, error: OSError) -> BadFile:
 
 
 def check_labels(where: object, array: np.ndarray) -> None:
-    """Refuse a label map with a value that is no label.
+    """Refuse a label map with a value that is not a label.
 
     Args:
         where: File, or item of a file, for the message.

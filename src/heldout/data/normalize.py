@@ -10,7 +10,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in PIL an
 
 
 def to_float(array: np.ndarray) -> np.ndarray:
-    """Prepared numbers as float32: uint8 stands for 0 ... 1 in steps of 1/255, float16 for itself.
+    """Prepared numbers as float32: uint8 means 0 ... 1 in steps of 1/255, float16 for itself.
 
     Example:
         >>> import numpy as np

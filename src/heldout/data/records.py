@@ -1,4 +1,4 @@
-"""What stands in the JSON files of a checked dataset, of prepared arrays and of a pack, one class for each."""
+"""Content of the JSON files of a checked dataset, of prepared arrays and of a pack, one class for each."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def predict_folder(
         opened: A verified decision.
         folder: New files, in the dataset's own layout or loose.
         output: Folder to write: one mask per case under the input's name, and ``predictions.csv``, written last.
-        skip_bad: Predict files that are damaged but readable in part, list the unreadable ones, and go on.
+        skip_bad: Predict files that are damaged but readable in part, list the unreadable ones, and continue.
         force: Replace files of the same name in an output folder that is not empty.
         uncertainty: Say in further columns, and of segmentations in a map per case, how far the networks agree.
 

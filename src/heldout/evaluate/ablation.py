@@ -106,7 +106,7 @@ def ablations(rows: Sequence[Row]) -> dict[str, list[Entry]]:
             entries.append(Entry(name, parent, changed, "-", Measure(why=str(error))))
     for row in rows:
         if row.kind == "blend" and row.cases is not None:
-            with suppress(UserError):  # what is wrong with a blend stands in the table of its dataset
+            with suppress(UserError):  # what is wrong with a blend is shown in the table of its dataset
                 family, entry = _of_blend(cache, row, held)
                 found[family].append(entry)
     cache.save()

@@ -109,7 +109,7 @@ def compare_held_out(one: HeldOut, other: HeldOut, metric: str | None = None, *,
     if not math.isfinite(found.value):
         raise UserError(f"{metric} is undefined on {where}: {_MORE}")
     if not math.isfinite(found.low):
-        raise UserError(f"too few patients for an interval stand behind {metric} on {where}: {_MORE}")
+        raise UserError(f"{metric} on {where} has too few patients for an interval: {_MORE}")
     upward = get_metric(metric).higher_is_better
     gain, low, high = (found.value, found.low, found.high) if upward else (-found.value, -found.high, -found.low)
     chance, names = found.probability_better, (first, second)

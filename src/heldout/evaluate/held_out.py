@@ -168,7 +168,7 @@ class HeldOut:
 
     @property
     def threshold(self) -> str:
-        """How masks and predicted labels of :attr:`ranking_table` are made: ``cross-fitted`` or one of its kin."""
+        """How masks and labels of :attr:`ranking_table` are made: cross-fitted, at one half, or not at all."""
         if not self.depends_on_threshold:
             return NO_THRESHOLD
         return CROSS_FITTED if self.is_blend or self.thresholds is not None else AT_HALF
@@ -219,7 +219,7 @@ class HeldOut:
         """A row per case as it counts for the ranking: cross-fitted where thresholds matter.
 
         Raises:
-            UserError: a blend stands on one fold.
+            UserError: a blend has one fold only.
         """
         if self.cross_fitted_table is not None:
             return self.cross_fitted_table
@@ -232,7 +232,7 @@ class HeldOut:
         """A row per case as its decision predicts it: of a run at one half, of a blend cross-fitted.
 
         Raises:
-            UserError: a blend stands on one fold.
+            UserError: a blend has one fold only.
         """
         return self.ranking_table if self.is_blend else self.at_half_table
 

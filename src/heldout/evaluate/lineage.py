@@ -48,7 +48,7 @@ def lineage_of(info: RunInfo) -> tuple[str | None, list[str]]:
     return parent, changes(complete(config.identity()), complete(info.config.identity))
 
 
-def stands_on(config: BaseConfig | Settings) -> str:
+def depends_on(config: BaseConfig | Settings) -> str:
     """What else a run was made from, by the values of its fields: ``warm_start exp040``; empty for nothing."""
     fields = ("encoder_weights", "warm_start", "first_stage", "pseudo_labels")
     return ", ".join(f"{field} {value}" for field in fields if (value := getattr(config, field, None)))

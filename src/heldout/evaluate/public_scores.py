@@ -129,7 +129,7 @@ def add_public_scores(rows: list[Row]) -> None:
 def points(rows: list[Row], part: str) -> list[tuple[float, float]]:
     """Out-of-fold score and score shown for one part, of the ranked rows that have both.
 
-    Rows that are not ranked stand on other cases, or are much smaller: a single outlier would inflate the correlation.
+    Rows that are not ranked have other cases, or are much smaller: a single outlier would inflate the correlation.
     """
     pairs = ((row.score, getattr(row, part)) for row in rows if ranked(row))
     return [(score, shown) for score, shown in pairs if score is not None and shown is not None]

@@ -39,7 +39,7 @@ class Row:
         title: Title of the experiment, or the members of the blend.
         parent: Experiment it differs from, or None.
         changed: The fields and hooks in which it differs from its parent.
-        budget: Name of the budget, or None for the experiment as it stands.
+        budget: Name of the budget, or None for the experiment without a budget.
         scaled: What the budget changes.
         dataset: Name of the dataset.
         data_hash: Hash of the cases and parts; scores of different hashes do not compare.
@@ -61,7 +61,7 @@ class Row:
         seed_scores: Score over all finished folds of each seed that finished them; empty for a single seed.
         fold_spread: Sample standard deviation of ``fold_scores``; None where seeds differ between folds.
         seed_spread: Sample standard deviation of ``seed_scores``.
-        cases, patients: How many the score stands on.
+        cases, patients: How many the score is computed from.
         done, planned: Fits (folds x seeds) finished and asked for.
         missing: Seed and fold of the fits that a complete run lacks; of a blend, those its members lacked.
         complete: Whether every planned seed held out every fold, so that the score covers all cases alike.
@@ -83,7 +83,7 @@ class Row:
             dataset and metric: ``n``, ``pearson`` and ``spearman``.
         identity: By which the ledger knows it; changes with any of its parts.
         note: What is missing, and why.
-        fits: The run records it stands on.
+        fits: The run records it is computed from.
         plan: What the experiment asks for; None for blends.
     """
 

@@ -9,7 +9,7 @@ from heldout.launch.plan import Fit
 
 
 class Job(Protocol):
-    """A fit at work."""
+    """A running fit."""
 
     def poll(self) -> int | None:
         """Its exit code; None while it works."""
@@ -30,5 +30,5 @@ class Engine(Protocol):
     workers: int
 
     def start(self, fit: Fit, log: Path) -> Job:
-        """Begin a fit, or go on with it; what it prints is appended to ``log``."""
+        """Start a fit, or resume it; what it prints is appended to ``log``."""
         ...

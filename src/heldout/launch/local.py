@@ -28,7 +28,7 @@ class LocalEngine:
     nice: int = 19
 
     def start(self, fit: Fit, log: Path) -> LocalJob:
-        """Begin a fit, or go on with it."""
+        """Start a fit, or resume it."""
         log.parent.mkdir(parents=True, exist_ok=True)
         words = [fit.spec, str(fit.seed), str(fit.fold), "" if fit.minutes is None else repr(fit.minutes)]
         with open(log, "ab") as output:

@@ -54,7 +54,7 @@ class Fit:
         """Fits that must be finished before: of its warm start, and every one of its first stage.
 
         Raises:
-            UserError: the experiment that it stands on does not exist.
+            UserError: the experiment that it depends on does not exist.
         """
         config = load_task(self.spec)
         found: list[Fit] = []
@@ -67,19 +67,19 @@ class Fit:
 
 
 def missing(fit: Fit, above: tuple[Fit, ...] = ()) -> list[Fit]:
-    """A fit and all that it stands on, as far as they are not finished, each once and after what it needs.
+    """A fit and all that it depends on, as far as they are not finished, each once and after what it needs.
 
     Args:
         fit: The fit.
         above: The fits that need it.
 
     Raises:
-        UserError: experiments stand on each other in a circle, or one that is stood on does not exist.
+        UserError: experiments depend on each other in a circle, or one that is depended on does not exist.
     """
     if fit.is_finished():
         return []
     if fit in above:
         circle = " -> ".join(dict.fromkeys(one.spec for one in (*above, fit)))
-        raise UserError(f"{circle} stand on each other: change warm_start or first_stage of one of them")
+        raise UserError(f"{circle} depend on each other: change warm_start or first_stage of one of them")
     below = [one for need in fit.needs() for one in missing(need, (*above, fit))]
     return list(dict.fromkeys([*below, fit]))

@@ -50,7 +50,7 @@ class QueueEntry(Record):
 
 
 class QueuedFit(Record):
-    """A fit at work, or one that failed.
+    """A running fit, or one that failed.
 
     Attributes:
         spec: The experiment.
@@ -81,7 +81,7 @@ class QueueRecord(Record):
 
     Attributes:
         entries: What is to be trained, in the order in which it was added.
-        running: Fits at work; of a runner that was killed they are not.
+        running: Running fits; of a runner that was killed they are not.
         failed: Fits that failed since the runner was started.
     """
 
@@ -144,7 +144,7 @@ def add(
     folds: tuple[int, ...] | None = None,
     seeds: tuple[int, ...] | None = None,
 ) -> QueueEntry:
-    """Add an experiment, or folds and seeds to one that is in the queue; None stands for all of them.
+    """Add an experiment, or folds and seeds to one that is in the queue; None means all of them.
 
     Returns:
         Its entry.
@@ -180,7 +180,7 @@ def remove(spec: str) -> None:
 
 
 def pause(spec: str, paused: bool = True) -> None:
-    """Let an experiment wait, or go on.
+    """Pause an experiment, or resume it.
 
     Raises:
         UserError: it is not in the queue.

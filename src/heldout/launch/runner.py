@@ -21,18 +21,18 @@ def run_queue(engine: Engine, say: Say) -> tuple[QueuedFit, ...]:
     """Train what the queue holds, and what is added meanwhile; one process at a time may do so.
 
     A fit that fails does not stop the others; it is tried again by the next call. A fit whose experiment is paused or
-    removed meanwhile is stopped, and goes on later.
+    removed meanwhile is stopped, and can be resumed.
 
     Args:
         engine: Where fits are trained.
-        say: Called with a line for every fit that begins or ends.
+        say: Called with a line for every fit that starts or ends.
 
     Returns:
         The fits that failed.
 
     Raises:
         UserError: another process runs the queue, or its file is damaged.
-        KeyboardInterrupt: the fits at work are stopped then, and go on with the next call.
+        KeyboardInterrupt: the running fits are stopped then; the next call resumes them.
     """
     with queues.runner_lock():
         queues.change(lambda queue: queue.model_copy(update={"running": (), "failed": ()}))
@@ -48,7 +48,7 @@ def run_queue(engine: Engine, say: Say) -> tuple[QueuedFit, ...]:
 
 
 class _Runner:
-    """The fits at work, and what comes next."""
+    """The running fits, and what comes next."""
 
     def __init__(self, engine: Engine, say: Say) -> None:
         self.engine, self.say = engine, say
@@ -58,7 +58,7 @@ class _Runner:
         self.plan = Schedule((), (), {})
 
     def step(self) -> bool:
-        """Look once at what has ended, changed or can begin; whether a fit is at work."""
+        """Look once at what has ended, changed or can begin; whether a fit is running."""
         ended = [fit for fit, (job, _) in self.jobs.items() if job.poll() is not None]
         for fit in ended:
             self._end(fit)
@@ -78,7 +78,7 @@ class _Runner:
         return bool(self.jobs)
 
     def stop_all(self) -> None:
-        """Stop what is at work."""
+        """Stop what is running."""
         for fit in list(self.jobs):
             self._stop(fit)
 
@@ -87,13 +87,13 @@ class _Runner:
         about = _queued(fit, log)
         self.jobs[fit] = self.engine.start(fit, log), about
         _note(lambda queue: {"running": (*queue.running, about)})
-        self.say(f"{_clock()} {fit}: begins, prints to {log}")
+        self.say(f"{_clock()} {fit}: started, log in {log}")
 
     def _stop(self, fit: Fit) -> None:
         job, about = self.jobs.pop(fit)
         job.stop()
         _note(lambda queue: {"running": _without(queue.running, about)})
-        self.say(f"{_clock()} {fit}: stopped, and goes on with `queue run`")
+        self.say(f"{_clock()} {fit}: stopped; `queue run` resumes it")
 
     def _end(self, fit: Fit) -> None:
         job, about = self.jobs.pop(fit)

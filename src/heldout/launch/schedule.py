@@ -79,7 +79,7 @@ def _worth(fit: Fit, worths: Worths) -> Worth:
 
 @dataclass(frozen=True)
 class FitProgress:
-    """How far a fit at work has come.
+    """How far a running fit has come.
 
     Attributes:
         epochs: Of the whole training; None while its number is measured.
@@ -93,7 +93,7 @@ class FitProgress:
 
 
 def progress(fit: Fit, begun: float, worth: Worth) -> FitProgress:
-    """How far a fit at work has come, by its learning curve, else by how long earlier ones took.
+    """How far a running fit has come, by its learning curve, else by how long earlier ones took.
 
     Args:
         fit: The fit.

@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def train(fit: Fit) -> Path:
-    """Train a fit, or go on with it; waits for another process that trains it.
+    """Train a fit, or resume it; waits for another process that trains it.
 
     Raises:
         UserError: it cannot be trained.

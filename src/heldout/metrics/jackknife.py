@@ -81,7 +81,7 @@ def interval(name: str, table: pd.DataFrame, classes: Sequence[str]) -> Interval
 def intervals(name: str, tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> list[Interval]:
     """Scores of several tables of the same cases, each with its 95 % interval over patients.
 
-    An interval is undefined where fewer than :data:`FEWEST_PATIENTS` patients stand behind the score: patients at all,
+    An interval is undefined where fewer than :data:`FEWEST_PATIENTS` patients contribute to the score: patients at all,
     and of every class those with a case of each kind that the score compares, such as positives and negatives for an
     AUC. So few say nothing about others, and would show as a narrow range what nobody knows.
 
@@ -149,7 +149,7 @@ def bounds(value: float, left_out: np.ndarray, scale: Scale, patients: int, wide
         value: The score.
         left_out: (groups,) the score without each group of patients.
         scale: Where the interval is symmetric.
-        patients: Number of patients that the weakest part of the score stands on.
+        patients: Number of patients that the weakest part of the score is computed from.
         widened: Factor on the half width.
 
     Returns:

@@ -106,7 +106,7 @@ class Metric:
         return np.stack([self._of_labels(columns, weights) for columns in rows])
 
     def support(self, columns: Columns, patients: np.ndarray) -> int:
-        """Number of patients that the weakest part of the score stands on.
+        """Number of patients that the weakest part of the score is computed from.
 
         Args:
             columns: The cases.

@@ -91,7 +91,7 @@ def columns_of(table: pd.DataFrame, classes: Sequence[str]) -> Columns:
 
 
 def check_cases(table: pd.DataFrame, expected: Iterable[str] | None = None) -> None:
-    """Check that every case stands once in a table, and that none of the expected ones is missing.
+    """Check that every case is listed once in a table, and that none of the expected ones is missing.
 
     Raises:
         UserError: naming the first case that repeats, is missing, or does not belong.

@@ -9,7 +9,7 @@ import numpy as np
 
 from heldout.tasks.presence import presence_count
 
-HALF = 128  # the smallest stored value that stands for a probability of 0.5 or more
+HALF = 128  # the smallest stored value that means a probability of 0.5 or more
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,7 @@ def predict_cases(
     A case smaller than the training patch is surrounded by zeros up to its size, as in training: networks that
     normalize by instance see shifted intensities otherwise. Consecutive cases of equal shape then share a batch of at
     most ``predict_batch_size``. A case that exceeds the training patch by more than a quarter along an axis is covered
-    by sliding windows with Gaussian weights; everything else is predicted whole. Only the batches at work are held in
+    by sliding windows with Gaussian weights; everything else is predicted whole. Only the current batches are held in
     memory. Of a second head's probabilities the highest of all windows counts, and the mean over flips; where they may
     spare the mask (``skip_mask_below``), every case is a batch of its own.
 

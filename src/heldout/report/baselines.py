@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from heldout import files
 from heldout.blend.decision import read_decision
 from heldout.evaluate.ablation import family_of
-from heldout.evaluate.lineage import stands_on
+from heldout.evaluate.lineage import depends_on
 from heldout.evaluate.row import Row
 from heldout.metrics import get_metric
 from heldout.records import Number, parse_value
@@ -34,7 +34,7 @@ class System:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Other systems on one kind of data, and which of our runs stand beside them.
+    """Other systems on one kind of data, and which of our runs are listed beside them.
 
     Attributes:
         title: Heading of the table.
@@ -45,7 +45,7 @@ class Baseline:
         own_names: Metrics that they name and define otherwise than we do.
         also: Experiments of ours to be shown beside the best.
         helpers: Experiments of ours that only serve others.
-        note: What stands below the table.
+        note: Text below the table.
         note_of_a_cpu: The same, as long as ours had none but the ``budgets_of_a_cpu``.
     """
 
@@ -151,7 +151,7 @@ def _ours(row: Row, metrics: Sequence[str]) -> list[str]:
     kept = f"{'' if row.cases == row.patients else 'patients and '}{'near' if near else 'exact'} duplicates in one fold"
     split = f"out-of-fold, folds {', '.join(map(str, _folds(row)))}; {kept}"
     budget = f"{row.budget}: {', '.join(row.scaled)}" if row.budget and row.scaled else row.budget or "full"
-    starts = [found for config in configs if (found := stands_on(config))]
+    starts = [found for config in configs if (found := depends_on(config))]
     pretraining = ", ".join(dict.fromkeys(starts)) or ("none" if configs else "not known")
     name = f"heldout, {'blend ' if row.kind == 'blend' else ''}{row.name}{asterisk(row)}, {_thresholds(row, infos)}"
     return [name, *values, f"{cases_text(row)} of {row.dataset}", split, budget, pretraining, "this file"]

@@ -1,4 +1,4 @@
-"""Model cards (Mitchell et al. 2019): what a run or a blend is, on what it stands, what it scores, and its limits.
+"""Model cards (Mitchell et al. 2019): what a run or a blend is, what it depends on, what it scores, and its limits.
 
 ``model_card.md`` opens with the metadata that the Hugging Face Hub reads, ``model_card.yaml`` holds the same facts for
 programs. Both are collected from run records, the configuration, the dataset's tables and the ledger.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from heldout import files
 from heldout.errors import UserError
 from heldout.escape import Markdown, markdown
-from heldout.evaluate.lineage import stands_on
+from heldout.evaluate.lineage import depends_on
 from heldout.evaluate.scores import CALIBRATED_ERROR, score_table
 from heldout.records import finite, read_json
 from heldout.report.format import bounds, number, test_evals_text
@@ -203,7 +203,7 @@ def _model(held: HeldOut) -> dict[str, Any]:
             of_stage = {"networks": len(stage.fits), "parameters": stage.fits[0].record.parameters}
         networks[member.name] = {
             **{key: values[key] for key in ("arch", "encoder", "filters", "width") if key in values},
-            "made_from": stands_on(member.config) or "random weights, and nothing but the data",
+            "made_from": depends_on(member.config) or "random weights",
             "parameters": member.fits[0].record.parameters,
             "networks": len(member.fits),
             **{f"{key}_of_the_first_stage": value for key, value in of_stage.items()},

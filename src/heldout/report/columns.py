@@ -23,7 +23,7 @@ class Column:
         name: Attribute of a row and key in JSON.
         header: Heading.
         help: What the legend says; empty leaves it out.
-        parts: A row's cell: the headline, and what stands behind or below it; None shows the attribute.
+        parts: A row's cell: the headline, and what follows beside or below it; None shows the attribute.
         key: What sorts the rows, None where there is nothing to show; None sorts by the attribute.
         words: Whether it holds words, to be aligned left and broken over lines, rather than figures.
         better: Which values come first: ``low``, ``high``, or ``score`` for the better ones of the metric.
@@ -45,7 +45,7 @@ class Column:
         return self.key(row) if self.key else getattr(row, self.name)
 
     def lines(self, row: Row) -> list[str]:
-        """A row's cell: the headline, and what stands behind or below it."""
+        """A row's cell: the headline, and what follows beside or below it."""
         if self.parts:
             shown = self.parts(row)
         else:

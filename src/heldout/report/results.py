@@ -38,7 +38,7 @@ class DatasetResults:
         name: The dataset.
         caveats: What its source says that a reader of the scores must know.
         rows: Cells of the ablation table.
-        notes: What stands below it: test scores, single seeds, why differences are missing.
+        notes: Notes below it: test scores, single seeds, why differences are missing.
     """
 
     name: str

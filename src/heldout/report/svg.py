@@ -50,10 +50,10 @@ class Bar:
     """A value in a row of its own.
 
     Attributes:
-        name: What stands on the left.
+        name: Text on the left.
         value: Where its mark is.
         low, high: Its interval; None where not known.
-        text: What stands on the right.
+        text: Text on the right.
         folds: Values to be shown as dots.
         in_sample: Value to be shown as a hollow diamond.
         kind: Classes of the style sheet: ``run`` or ``blend``, and ``aside`` where not ranked.

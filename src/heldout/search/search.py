@@ -3,7 +3,7 @@
 Values come from a tree-structured Parzen estimator (Bergstra et al. 2011); a trial that does worse than the median of
 the earlier ones at the same point is given up (median pruning: Golovin et al. 2017, section 2.4). As in the search for
 weights of a blend, the sampler is made anew for every trial from the seed and the trial's number, and a trial is
-written to the journal when it is over. A search that was killed asks for the same values again, and goes on with their
+written to the journal when it is over. A search that was killed asks for the same values again, and resumes their
 training.
 """
 

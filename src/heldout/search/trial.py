@@ -81,7 +81,7 @@ def run_trial(
     Args:
         config: From :func:`trial_config`.
         dataset: From :func:`inner_dataset`.
-        folder: Where unfinished states lie; a killed trial goes on from them. Gone when the trial is over.
+        folder: Where unfinished states lie; a killed trial resumes from them. Gone when the trial is over.
         report: Takes the mean score over the inner folds begun so far and the number of the report, and says whether
             to give up.
         seed: Seed of the training.

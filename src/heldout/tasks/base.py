@@ -173,7 +173,7 @@ class Task(BaseConfig):
     def start_epoch(self, model: nn.Module, epoch: int) -> None:  # noqa: ARG002 - a hook
         """Put the network into training mode for an epoch, counted from 0: a function of that number alone.
 
-        What it freezes or leaves out follows from the epoch, so that a run which was stopped goes on as it would have.
+        What it freezes or leaves out follows from the epoch, so that a run which was stopped resumes exactly.
         """
         model.train()
 

@@ -34,7 +34,7 @@ class Display:
         self.bar = progress_bar(disable=quiet or not self.console.is_terminal)
         self.task: TaskID = self.bar.add_task(label, total=epochs * steps, completed=done * steps)
         if done:
-            self._say(f"{label}: going on after epoch {done} of {epochs}")
+            self._say(f"{label}: resuming after epoch {done} of {epochs}")
 
     def __enter__(self) -> Self:
         self.bar.start()

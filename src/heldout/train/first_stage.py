@@ -40,7 +40,7 @@ class FirstStage:
         spec: The experiment.
         tta: Axes flipped in its predictions.
         use: As ``first_stage_use`` says.
-        share: As ``first_stage_fraction`` says.
+        fraction: As ``first_stage_fraction`` says.
         fits: Its finished fits, every fold with every seed.
         fold_of: Fold of every training case.
     """
@@ -48,7 +48,7 @@ class FirstStage:
     spec: str
     tta: str
     use: Use
-    share: float
+    fraction: float
     fits: tuple[runs.FitRecord, ...]
     fold_of: dict[str, int]
 
@@ -56,7 +56,7 @@ class FirstStage:
     def key(self) -> str:
         """SHA-256 of the weights, the maps and their use."""
         named = {"spec": first_spec(self.spec), "tta": self.tta, "folders": [ref.to_json() for ref in self.refs]}
-        return files.sha256_json({"use": self.use, "share": self.share, **named})
+        return files.sha256_json({"use": self.use, "share": self.fraction, **named})
 
     def read(self, case_id: str) -> np.ndarray:
         """Out-of-fold map (K, *original) uint8 of a training case, seeds averaged.
@@ -87,11 +87,11 @@ def find_first_stage(
 ) -> FirstStage | None:
     """The first stage of an experiment, checked; None where it has none.
 
-    An experiment run under a budget stands on a first stage under the same budget, where that declares it.
+    An experiment run under a budget takes a first stage under the same budget, where that declares it.
 
     Raises:
-        UserError: the first stage makes no maps, has a first stage itself, has not finished every fold and seed, stands
-            on other folds or cases, was changed, or is not the one that folds of this experiment were trained with.
+        UserError: the first stage makes no maps, has a first stage itself, has not finished every fold and seed, has
+            other folds or cases, was changed, or is not the one that folds of this experiment were trained with.
     """
     if config.first_stage is None:
         return None

@@ -1,7 +1,7 @@
 """The fold loop: train on all folds but one, predict that one, and leave a folder that proves what was done.
 
 Every random number of epoch e is a function of (seed, fold, e, position in the epoch), so nothing about the generators
-has to be stored: a run killed at any moment goes on after its last finished epoch and ends, on a CPU, with bitwise the
+has to be stored: a run killed at any moment resumes after its last finished epoch and ends, on a CPU, with bitwise the
 weights of a run that was never killed. On CUDA some backward passes (interpolation, pooling in 3D, reflection padding)
 add in no fixed order, so that there even two uninterrupted runs differ in the last bits.
 """
@@ -77,7 +77,7 @@ def run_experiment(
 
 @dataclass(eq=False)
 class Fold:
-    """A fold at work: what to train, on what, with what, and how far it has come."""
+    """A fold in training: what to train, on what, with what, and how far it has come."""
 
     config: Task
     key: tuple[int, int]  # seed and fold
@@ -101,7 +101,7 @@ def fit_fold(
     folder: Path | None = None,
     watch: Watch | None = None,
 ) -> Path:
-    """Train one fold of one seed and predict the cases it held out, or go on where that stopped.
+    """Train one fold of one seed and predict the cases it held out, or resume where that stopped.
 
     Args:
         config: The experiment.
@@ -111,7 +111,7 @@ def fit_fold(
         quiet: Show no progress.
         folder: Where to write; None is the fold's place in the run of the experiment.
         watch: Called with the progress when an epoch is on the disk, and with what an earlier call left; what it raises
-            ends the training, which can go on later.
+            ends the training, which can be resumed later.
 
     Returns:
         The fold's folder; at once where the fold is finished.

@@ -25,7 +25,7 @@ from heldout.train.sampling import derive_seed, draw_cases, draw_patch, epoch_le
 
 
 class SampleKey(NamedTuple):
-    """Where in a run a sample stands.
+    """Where in a run a sample is drawn.
 
     Attributes:
         epoch: Epoch, from 0.

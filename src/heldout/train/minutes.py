@@ -57,7 +57,7 @@ def within_minutes(config: Task, minutes: float, seed: int, fold: int) -> tuple[
         fold: Fold of that fit.
 
     Returns:
-        The experiment under its name with that number of epochs, and what the number stands on.
+        The experiment under its name with that number of epochs, and how the number was measured.
 
     Raises:
         UserError: the number of epochs is given as well, not one epoch fits, the number contradicts another field, or

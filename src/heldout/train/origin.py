@@ -1,4 +1,4 @@
-"""What an experiment stands on: finished fits of another one, on the same folds and cases. Free of torch."""
+"""What an experiment depends on: finished fits of another one, on the same folds and cases. Free of torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def find_origin(config: Task, field: Literal["warm_start", "first_stage"]) -> Task:
     """The experiment that a field names, under the same budget where it declares that.
 
-    What it stands on itself needs no look: it was held to the same rule when it was trained.
+    What that one depends on is not checked again: it was held to the same rule when it was trained.
 
     Raises:
         UserError: it does not exist, is the experiment itself, or chose its weights by each fold's own score while this
@@ -46,7 +46,7 @@ def open_origin(
     fold: int,
     sha256: Callable[[Path], str] = files.sha256_file,
 ) -> runs.FitRecord:
-    """A finished fit of the experiment that ``config`` stands on.
+    """A finished fit of the experiment that ``config`` depends on.
 
     Raises:
         UserError: its weights changed, or it was trained on other folds or cases than those of ``dataset``.

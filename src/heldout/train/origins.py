@@ -120,7 +120,7 @@ def find_warm_start(config: Task, dataset: Dataset, seed: int, fold: int) -> War
     An experiment run under a budget begins with a run under the same budget, where the other experiment declares it.
 
     Raises:
-        UserError: the other experiment has not finished this fold and seed, stands on other folds or cases, or chose
+        UserError: the other experiment has not finished this fold and seed, has other folds or cases, or chose
             its weights by the fold's own score while this one claims not to.
     """
     if config.warm_start is None:

@@ -51,7 +51,7 @@ def draw_cases(
         hard_share: Expected share of the negative samples that are hard negatives, where there are any.
 
     Returns:
-        (count,) indices of cases, in random order; ``len(positive) + i`` stands for the hard negative number i.
+        (count,) indices of cases, in random order; ``len(positive) + i`` is the hard negative number i.
 
     Raises:
         UserError: a share is wanted where all cases are of one kind.

@@ -103,7 +103,7 @@ def find_pseudo_labels(config: Task, dataset: Dataset, fold: int) -> PseudoLabel
     """The pseudo-labels for a fold, or None where the experiment has none.
 
     Raises:
-        UserError: the set does not exist or lacks the fold, stands on other folds, cases or weights than there are
+        UserError: the set does not exist or lacks the fold, has other folds, cases or weights than there are
             today, or its files were changed.
     """
     if config.pseudo_labels is None:

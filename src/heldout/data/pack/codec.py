@@ -11,7 +11,7 @@ from heldout.data.records import PackedArray
 from heldout.errors import UserError
 
 _EFFORT = 5  # of JPEG XL: 7 takes three times as long and saves one per cent
-_LARGEST = 1 << 31  # bytes of an array: more is no case of a dataset, but a damaged description
+_LARGEST = 1 << 31  # bytes of an array: more is not a case of a dataset, but a damaged description
 
 
 def encode(array: np.ndarray) -> tuple[bytes, PackedArray]:
@@ -49,7 +49,7 @@ def decode(data: bytes, about: PackedArray, where: str) -> np.ndarray:
         where: What the array is, for messages.
 
     Raises:
-        UserError: the bytes are damaged or stand for another array; known before anything of its size is allocated.
+        UserError: the bytes are damaged or encode another array; known before anything of its size is allocated.
     """
     try:
         shape, dtype = about.shape, np.dtype(about.dtype or np.uint8)

@@ -56,7 +56,7 @@ def pack(configs: Sequence[BaseConfig], output: Path, *, progress: bool = True, 
         workers: Processes; the file does not depend on it.
 
     Raises:
-        UserError: the experiments stand on several datasets, or on one that was itself unpacked.
+        UserError: the experiments use several datasets, or on one that was itself unpacked.
     """
     if output.exists() and not output.is_file():
         what = "a folder" if output.is_dir() else "not a regular file"

@@ -30,7 +30,7 @@ def read(path: Path) -> Image:
 
     Returns:
         (C, X, Y, Z) in the file's own voxel order; whole numbers keep their type, others become float32. A fourth
-        axis, and a fifth that stands for vectors, become channels.
+        axis, and a fifth that holds vectors, become channels.
 
     Raises:
         BadFile: the file is missing, truncated, fails its checksum, claims more than it holds, has no usable affine,
@@ -52,7 +52,7 @@ def read_mask(path: Path) -> np.ndarray:
     """Read a label map (1, X, Y, Z) as uint8; labels may be stored as floats.
 
     Raises:
-        BadFile: as :func:`read`; or values that are no whole numbers from 0 to 255, or several volumes.
+        BadFile: as :func:`read`; or values that are not whole numbers from 0 to 255, or several volumes.
     """
     array = read(path).array
     if len(array) > 1:
@@ -98,7 +98,7 @@ def _load(path: Path) -> Any:
 
 
 def _inflate(path: Path, raw: bytes, limit: int) -> bytes:
-    """At most ``limit`` bytes of a gzip stream; one that is shorter is read to its end, where its checksum stands."""
+    """At most ``limit`` bytes of a gzip stream; one that is shorter is read to its end, where its checksum is."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(raw)) as stream:
             return stream.read(limit)

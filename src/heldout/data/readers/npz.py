@@ -55,7 +55,7 @@ def read_mask(reference: Path | str, *, dimensions: int = 3) -> np.ndarray:
     """Read one item as a label map (1, *spatial), uint8.
 
     Raises:
-        BadFile: as :func:`read`; or values that are no whole numbers from 0 to 255.
+        BadFile: as :func:`read`; or values that are not whole numbers from 0 to 255.
     """
     array = read(reference, dimensions=dimensions).array
     if len(array) > 1:
@@ -77,7 +77,7 @@ def keys(file: Path) -> list[str]:
     """Names of the arrays in an archive.
 
     Raises:
-        BadFile: the file does not exist or is no archive.
+        BadFile: the file does not exist or is not an archive.
     """
     file_state(file)
     try:

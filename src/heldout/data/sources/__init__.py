@@ -218,7 +218,7 @@ class Source(ABC):
         """
         if not row["mask"]:
             raise BadFile(f"case {row['case_id']} has no mask: add its file, or leave the case out")
-        paths, several = self.paths(row["mask"]), self.exclusive and len(self.classes) > 1  # then 255 is no class
+        paths, several = self.paths(row["mask"]), self.exclusive and len(self.classes) > 1  # then 255 is not a class
         masks = [readers.open_mask(path, dimensions=self.dimensions, binary=not several) for path in paths]
         if len({mask.shape for mask in masks}) > 1:
             raise BadFile(f"the masks of case {row['case_id']} differ in shape: they must agree")
@@ -265,7 +265,7 @@ class Source(ABC):
         }
 
     def paths(self, text: str) -> list[Path]:
-        """Files, or items of array files, that an ``image`` or ``mask`` text of the index stands for."""
+        """Files, or items of array files, that an ``image`` or ``mask`` text of the index names."""
         return [self.root / name for name in image_paths(text)]
 
     def relative(self, path: Path) -> str:

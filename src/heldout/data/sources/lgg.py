@@ -25,7 +25,7 @@ _SHOWN = 10
 
 
 class Lgg(Source):
-    """Three channels: pre-contrast, FLAIR, post-contrast; FLAIR stands in for a sequence that was not acquired."""
+    """Three channels: pre-contrast, FLAIR, post-contrast; FLAIR replaces a sequence that was not acquired."""
 
     classes = ("tumor",)
     caveats = (

@@ -200,7 +200,7 @@ def build_wheel(folder: Path) -> Path:
     """Build this package as a wheel; the sources are copied first, so that the repository stays as it is.
 
     Raises:
-        UserError: it fails, or this is no repository.
+        UserError: it fails, or this is not a repository.
     """
     import tempfile
 

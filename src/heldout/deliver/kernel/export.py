@@ -125,7 +125,7 @@ def some_cases(opened: OpenDecision, folder: Path, mode: str) -> Path:
     """Copy a few raw images of the dataset, those to submit first, under their own names; for a server, series.
 
     Raises:
-        UserError: the images are no files of their own.
+        UserError: the images are not files of their own.
     """
     config, dataset = opened.config, opened.dataset
     submit = dataset.part("submit")

@@ -122,14 +122,14 @@ def write_log(working: Path, bundle: Bundle, safe: FailSafe, seconds: float) -> 
 
 
 class FailSafe:
-    """Predicts case by case; a case that fails gets the class prior and an empty mask, and goes on record.
+    """Predicts case by case; a case that fails gets the class prior and an empty mask, and is recorded.
 
     Args:
         bundle: What predicts.
         source: Reads the cases.
         cases: How many there will be; where nobody knows, as many as are usual.
         watch: Sees every image pass.
-        most: Share of cases that may fail; more than that is no accident, and submitting priors would hide it. One
+        most: Share of cases that may fail; more than that is systematic, and submitting priors would hide it. One
             case of several may, however few they are; with 0 none may.
 
     Attributes:

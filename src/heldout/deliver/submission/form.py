@@ -53,7 +53,7 @@ def find_sample(folder: Path, name: str) -> Path:
 
 @dataclass(frozen=True)
 class SampleForm:
-    """Which case and which class the places of a sample submission stand for.
+    """Which case and which class the places of a sample submission are for.
 
     Attributes:
         names: What the sample calls the case of each row.
@@ -76,7 +76,7 @@ def sample_form(sample: pd.DataFrame, classes: tuple[str, ...]) -> SampleForm:
     holds the class itself: its name, or its number where the sample holds numbers.
 
     A class is recognized by its name with the characters that a class of a source cannot have replaced, so that
-    ``CVC - Normal`` stands for ``CVC_-_Normal``.
+    ``CVC - Normal`` means ``CVC_-_Normal``.
 
     Raises:
         UserError: it has none of these layouts, or names other classes.

@@ -76,7 +76,7 @@ def check_file(name: str, path: Path) -> int:
         How many rows it has.
 
     Raises:
-        UserError: it is no such file, or a row of it would not be scored as meant; names the row and the remedy.
+        UserError: it is not such a file, or a row of it would not be scored as meant; names the row and the remedy.
     """
     from heldout.blend.apply import OpenDecision
     from heldout.blend.decision import load_decision

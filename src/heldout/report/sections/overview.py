@@ -88,7 +88,7 @@ def _ablation(subjects: Sequence[HeldOut], verdicts: dict[tuple[str, str], Verdi
 
 
 def claim(subjects: Sequence[HeldOut]) -> str:
-    """What all numbers of the report stand on, in a sentence or two."""
+    """What all numbers of the report are computed from, in a sentence or two."""
     entries = read_ledger()
     datasets = dict.fromkeys(subject.row.dataset for subject in subjects)
     evals = {dataset: sum(entry.evaluation.dataset == dataset for entry in entries) for dataset in datasets}

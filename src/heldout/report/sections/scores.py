@@ -99,7 +99,7 @@ def overlap_blocks(subject: HeldOut) -> list[Block]:
 
 
 def curve_blocks(subject: HeldOut) -> list[Block]:
-    """Learning curves of every fit; of a blend that those stand with its members."""
+    """Learning curves of every fit; of a blend a note that its members' reports show them."""
     if subject.row.kind == "blend":
         members = ", ".join(dict.fromkeys(member.spec for member in subject.members))
         return [Heading("Learning curves"), Text(f"Nothing was trained for a blend: see the reports of {members}.")]

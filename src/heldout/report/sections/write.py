@@ -83,7 +83,7 @@ def _section(subject: HeldOut) -> Section:
 
 
 def to_html(title: str, summary: str, claim: str, sections: Sequence[Section]) -> str:
-    """The page, with every picture inside; pictures in a row stand side by side as far as they fit."""
+    """The page, with every picture inside; pictures in a row are placed side by side as far as they fit."""
     return render(
         "report.html",
         title=title,
@@ -136,7 +136,7 @@ def _content(picture: Picture) -> str:
 
 
 def _align(block: Table, column: int) -> str:
-    """Class of a column: figures stand to the right, words to the left; long ones may break."""
+    """Class of a column: figures are aligned right, words left; long ones may break."""
     cells = [row[column] for row in block.rows if row[column] not in ("", "-")]
     words = [cell for cell in cells if not re.match(r"^[+\-\[]?\d", cell)]
     if column and not words:

@@ -45,7 +45,7 @@ class TaskLoss(nn.Module):
         logits = outputs[self.key]
         softmax = self.exclusive and logits.shape[1] > 1
         if self.loss is None:
-            # only now the number of channels is known, and with it whether one class stands alone
+            # only now the number of channels is known, and with it whether there is one class only
             loss = self.make(logits.shape[1], softmax)
             self.loss = loss.to(logits.device) if isinstance(loss, nn.Module) else loss
         with torch.autocast(logits.device.type, enabled=False):

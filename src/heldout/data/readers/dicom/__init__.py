@@ -84,7 +84,7 @@ def read_mask(path: Path | str) -> np.ndarray:
     """Read a label map (1, columns, rows, slices) as uint8.
 
     Raises:
-        BadFile: as :func:`read_volume`; or values that are no whole numbers from 0 to 255.
+        BadFile: as :func:`read_volume`; or values that are not whole numbers from 0 to 255.
     """
     array = read(path).array
     if len(array) > 1 or array.min() < 0 or array.max() > 255 or not np.array_equal(array, np.rint(array)):

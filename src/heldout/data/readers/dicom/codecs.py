@@ -135,7 +135,7 @@ def _pydicom(syntax: str, data: bytes, pixels: Pixels, precision: int) -> np.nda
             pixel_keyword="PixelData",
         )
         array, _ = decoder.as_array(_encapsulated(data), index=0, **options)
-    except BaseException as error:  # a panic of a decoder in Rust is no Exception
+    except BaseException as error:  # a panic of a decoder in Rust is not an Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         raise ValueError(f"{type(error).__name__}: {error}") from None

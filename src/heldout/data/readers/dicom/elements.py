@@ -29,7 +29,7 @@ class Short(Exception):  # noqa: N818 - not an error where more bytes can be had
 
 
 class Damaged(Exception):  # noqa: N818 - the name says what is damaged
-    """The bytes are no data set."""
+    """The bytes are not a data set."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def items(data: bytes, span: Span, encoding: Encoding) -> Iterator[tuple[int, in
 
     Raises:
         Short: an item reaches beyond the sequence.
-        Damaged: something else than an item stands there.
+        Damaged: there is something else than an item.
     """
     position, end, _ = span
     read, read_long, _ = _readers(encoding)

@@ -22,7 +22,7 @@ from heldout.data.readers.dicom.tags import (
 )
 
 FIRST_READ = 1 << 14  # most headers are shorter
-LONGEST = 1 << 26  # of all that stands before the pixels; 20,000 frames of an enhanced object need about half
+LONGEST = 1 << 26  # of all that precedes the pixels; 20,000 frames of an enhanced object need about half
 LARGEST = 1e30  # numbers beyond are damage, and would overflow in single precision
 IMPLICIT, BIG_ENDIAN, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 EXPLICIT, RLE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.5"
@@ -86,7 +86,7 @@ class Header:
         """Values of a numeric element, None where it is missing or empty.
 
         Raises:
-            BadFile: they are no finite numbers, or not ``count`` of them.
+            BadFile: they are not finite numbers, or not ``count`` of them.
         """
         tag = TAGS[keyword]
         span = self.spans.get(tag)

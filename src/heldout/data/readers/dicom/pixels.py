@@ -34,7 +34,7 @@ def load(slices: Sequence[Slice], workers: int | None = None) -> np.ndarray:
         headers' bits and rescale can have, float32 where a slope or an intercept is not a whole number.
 
     Raises:
-        BadFile: pixels are truncated, cannot be decoded or are no numbers, or there are too many.
+        BadFile: pixels are truncated, cannot be decoded or are not numbers, or there are too many.
     """
     first = slices[0].pixels
     dtype = value_type(slices)
@@ -145,7 +145,7 @@ def _fill(one: Slice, target: np.ndarray, code: bytes | None) -> None:
 
 
 def _used_bits(stored: np.ndarray, pixels: Pixels) -> np.ndarray:
-    """Samples without what stands in their unused bits, such as overlays of old scanners; signs are extended."""
+    """Samples without the content of their unused bits, such as overlays of old scanners; signs are extended."""
     low, high = pixels.limits
     if pixels.real or pixels.stored == pixels.allocated:
         return stored

@@ -110,7 +110,7 @@ class Slice:
         """Directions (2, 3) along which columns and rows are counted, LPS, or None.
 
         Raises:
-            BadFile: they are no two directions at right angles.
+            BadFile: they are not two directions at right angles.
         """
         values = self.header.numbers("ImageOrientationPatient", 6)
         if values is None:

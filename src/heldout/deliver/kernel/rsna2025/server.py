@@ -88,7 +88,7 @@ def check_served(decision: Decision, config: BaseConfig) -> None:
     """Refuse decisions that cannot fill the row that the competition wants.
 
     Raises:
-        UserError: the cases are no series of RSNA 2025, or the classes are not its labels.
+        UserError: the cases are not series of RSNA 2025, or the classes are not its labels.
     """
     if not is_served(config):
         raise UserError(

@@ -1,7 +1,7 @@
 """A stand-in for Kaggle's ``kaggle_evaluation.rsna_inference_server``, with its interface and stricter manners.
 
 A replay puts this very file, as ``kaggle_evaluation/rsna_inference_server.py``, beside ``test.csv``, ``series/`` and
-``limits.json``. It therefore stands alone: nothing of heldout is imported.
+``limits.json``. It is therefore self-contained: nothing of heldout is imported.
 """
 
 from __future__ import annotations
