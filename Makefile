@@ -5,7 +5,7 @@
 #   make test-all  those, whole workflows, optional packages   make clean   caches and the demo, never your work
 #   make coverage  all tests, with branch coverage             make docs    docs/fields.md, from the code
 #   make venv      only the installation
-#   make full-fracatlas  (-brain-mri, -lgg, -hippocampus, -adrenal)  train, blend and seal a dataset's record; MINUTES=25
+#   make full-fracatlas  (or another recipe of exps/recipes.py)  train, blend and seal it; MINUTES=25
 
 PYTHON ?= python3
 BIN := .venv/bin

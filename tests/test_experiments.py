@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exps.families import BLENDS, MINUTES
+from exps.recipes import BLENDS, MINUTES
 from heldout import config
 from heldout.data.recipe import Recipe
 from heldout.errors import UserError
@@ -33,31 +33,31 @@ def test_what_an_experiment_stands_on_can_be_finished_under_every_budget(name):
 
 
 @pytest.mark.parametrize("name", MINUTES)
-def test_every_member_of_a_listed_family_exists_and_shares_one_dataset(name):
-    members = config.family(name)
+def test_every_member_of_a_recipe_exists_and_shares_one_dataset(name):
+    members = config.experiments(name)
     assert len({member.dataset for member in members}) == 1
     assert len({member.spec for member in members}) == len(members)
     assert all(member.first_stage is None and member.warm_start is None for member in members)
 
 
-def test_only_listed_families_are_blended():
+def test_only_recipes_are_blended():
     assert set(BLENDS) <= set(MINUTES)
-    assert all(minutes > 0 for family in MINUTES.values() for minutes in family.values())
+    assert all(minutes > 0 for recipe in MINUTES.values() for minutes in recipe.values())
 
 
 def test_a_pack_of_fractures_holds_one_set_of_arrays_for_all_members():
-    assert len({Recipe.of(member).digest() for member in config.family("fracatlas")}) == 1
+    assert len({Recipe.of(member).digest() for member in config.experiments("fracatlas")}) == 1
 
 
 def test_a_family_is_a_root_experiment_with_its_descendants():
-    assert [member.spec for member in config.family("exp026")] == ["exp026", "exp026_joint", "exp026_skip"]
-    assert [member.spec for member in config.family("exp026", "quick")][1] == "exp026_joint@quick"
+    assert [member.spec for member in config.experiments("exp026")] == ["exp026", "exp026_joint", "exp026_skip"]
+    assert [member.spec for member in config.experiments("exp026", "quick")][1] == "exp026_joint@quick"
     assert config.load("exp042_warm").root_name() == "exp040"
 
 
-def test_an_unknown_family_is_refused():
-    with pytest.raises(UserError, match="no family 'fracatlass': choose one of brain-mri, fracatlas"):
-        config.family("fracatlass")
+def test_an_unknown_recipe_is_refused():
+    with pytest.raises(UserError, match="no recipe 'fracatlass': choose one of brain-mri, fracatlas"):
+        config.experiments("fracatlass")
 
 
 def test_every_earlier_name_means_an_experiment_of_today():

@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from exps import families
+from exps import recipes
 from heldout import files
 from heldout.blend.decision import read_decision
 from heldout.cli import run
-from heldout.cli.full import loading_processes, run_family
+from heldout.cli.full import loading_processes, train_missing
 from heldout.config import load
 from heldout.escape import markdown
 from heldout.evaluate.uncertainty import ALL, METHODS, WITH, WITHOUT
@@ -33,11 +33,11 @@ def trained(tmp_path_factory):
         patch.setenv("HELDOUT_HOME", str(home))
         patch.delenv("HELDOUT_DATA", raising=False)
         configs = [load(SPEC)]
-        stopped = run_family(configs, 0, workers=0)
+        stopped = train_missing(configs, 0, workers=0)
         assert (len(stopped.done), stopped.before, stopped.left) == (0, 0, 4)
-        first = run_family(configs, None, workers=0)
+        first = train_missing(configs, None, workers=0)
         assert (len(first.done), first.before, first.left) == (4, 0, 0)
-        again = run_family(configs, 0, workers=0)
+        again = train_missing(configs, 0, workers=0)
         assert (len(again.done), again.before, again.left) == (0, 4, 0)
         yield home
 
@@ -56,8 +56,8 @@ def test_loading_processes_are_no_part_of_a_run(at_home):
 
 
 def test_a_full_run_ends_in_one_sealed_decision(at_home, monkeypatch, capsys):
-    monkeypatch.setattr(families, "MINUTES", {"tiny": {SPEC: 1}, "others": {"exp004": 90}})
-    monkeypatch.setattr(families, "BLENDS", {"tiny": ("--sampler", "equal")})
+    monkeypatch.setattr(recipes, "MINUTES", {"tiny": {SPEC: 1}, "others": {"exp004": 90}})
+    monkeypatch.setattr(recipes, "BLENDS", {"tiny": ("--sampler", "equal")})
     assert run(["full", "tiny"]) == 0
     assert f"{SPEC}: finished" in capsys.readouterr().out
     sealed = read_decision("tiny")
@@ -68,7 +68,7 @@ def test_a_full_run_ends_in_one_sealed_decision(at_home, monkeypatch, capsys):
 
 
 def test_a_full_run_tells_its_time_beforehand(at_home, monkeypatch, capsys):
-    monkeypatch.setattr(families, "MINUTES", {"others": {"exp004": 90}})
+    monkeypatch.setattr(recipes, "MINUTES", {"others": {"exp004": 90}})
     assert run(["full", "others", "--minutes", "0"]) == 0
     out = capsys.readouterr().out
     left = len(load("exp004").seeds) * load("exp004").fold_count

@@ -22,9 +22,9 @@ _SPARED_CORES = 2  # for the loop itself and for bringing predictions back to th
 @command("python run.py full fracatlas --minutes 25 --pack fracatlas.pack")
 def full(
     context: typer.Context,
-    family: Annotated[
+    recipe: Annotated[
         str,
-        typer.Argument(metavar="FAMILY", help="brain-mri, fracatlas, lgg, hippocampus, adrenal, or a root: exp040"),
+        typer.Argument(metavar="RECIPE", help="a list in exps/recipes.py, or a root experiment: exp040"),
     ],
     budget: Budget = None,
     minutes: Annotated[
@@ -42,23 +42,23 @@ def full(
     descendants, and nothing is sealed.
     """
     from heldout.config import listed_blend, listed_minutes
-    from heldout.tasks import load_family
+    from heldout.tasks import load_experiments
 
-    configs = load_family(family, budget)
+    configs = load_experiments(recipe, budget)
     if pack is not None:
         from heldout.data.pack.read import unpack
 
         unpack(pack)
-    _print_budget(configs, listed_minutes(family))
-    outcome = run_family(configs, minutes, workers)
+    _print_budget(configs, listed_minutes(recipe))
+    outcome = train_missing(configs, minutes, workers)
     print(f"{len(outcome.done)} fits finished now, {outcome.before} before, {outcome.left} left")
-    if outcome.left or not listed_minutes(family):
-        again = f"full {family}" + ("" if minutes is None else f" --minutes {minutes:g}")
+    if outcome.left or not listed_minutes(recipe):
+        again = f"full {recipe}" + ("" if minutes is None else f" --minutes {minutes:g}")
         finish(outcome.done[-1] if outcome.done else "nothing new", again if outcome.left else "leaderboard")
         return
-    name = family if budget is None else f"{family}-{budget}"
+    name = recipe if budget is None else f"{recipe}-{budget}"
     if not _is_sealed(name):
-        context.obj(["blend", *(config.spec for config in configs), "--name", name, *listed_blend(family)])
+        context.obj(["blend", *(config.spec for config in configs), "--name", name, *listed_blend(recipe)])
         context.obj(["freeze", name])
     finish(f"the sealed decision {name}", "leaderboard")
 
@@ -101,7 +101,7 @@ class TimeIsUp(Exception):  # noqa: N818 - a message to the loop, no error
     """Ends a training whose last epoch is on the disk."""
 
 
-def run_family(configs: list[Task], minutes: float | None, workers: int | None = None) -> Outcome:
+def train_missing(configs: list[Task], minutes: float | None, workers: int | None = None) -> Outcome:
     """Train what is missing, experiment by experiment, and stop after the epoch in which the time is up.
 
     Args:

@@ -92,21 +92,21 @@ def names() -> list[str]:
     return sorted(path.stem for path in (REPOSITORY / "exps").glob("exp*.py"))
 
 
-def family(name: str, budget: str | None = None) -> list[BaseConfig]:
-    """Experiments of a family: those that ``exps/families.py`` lists under a name, or a root with its descendants.
+def experiments(name: str, budget: str | None = None) -> list[BaseConfig]:
+    """Experiments of a recipe in ``exps/recipes.py``, or of a family: a root with its descendants.
 
     Args:
-        name: A listed family, such as ``fracatlas``, or the spec of an experiment, such as ``exp040@quick``.
+        name: A recipe, such as ``fracatlas``, or the spec of an experiment, such as ``exp040@quick``.
         budget: Budget of a root and its descendants, where ``name`` names none; descendants without it stay out.
 
     Raises:
-        UserError: there is no such family or experiment.
+        UserError: there is no such recipe or experiment.
     """
-    listed = _families().MINUTES
+    listed = _recipes().MINUTES
     if name in listed:
         return [load(spec, budget) for spec in listed[name]]
     if not name.startswith("exp"):
-        raise UserError(f"there is no family {name!r}: choose one of {', '.join(listed)}, or name an experiment")
+        raise UserError(f"there is no recipe {name!r}: choose one of {', '.join(listed)}, or name an experiment")
     root = load(name, budget)
     members = [load(other) for other in names()]
     below = [member for member in members if issubclass(type(member), type(root)) and member.spec != root.experiment]
@@ -116,18 +116,18 @@ def family(name: str, budget: str | None = None) -> list[BaseConfig]:
 
 
 def listed_minutes(name: str) -> dict[str, float]:
-    """Minutes of training a fold on two cores, by experiment, of a family in ``exps/families.py``; else empty."""
-    return dict(_families().MINUTES.get(name, {}))
+    """Minutes of training a fold on two cores, by experiment, of a recipe in ``exps/recipes.py``; else empty."""
+    return dict(_recipes().MINUTES.get(name, {}))
 
 
 def listed_blend(name: str) -> tuple[str, ...]:
-    """Options with which ``exps/families.py`` blends a family."""
-    return tuple(_families().BLENDS.get(name, ()))
+    """Options with which ``exps/recipes.py`` blends a recipe."""
+    return tuple(_recipes().BLENDS.get(name, ()))
 
 
-def _families() -> Any:
+def _recipes() -> Any:
     try:
-        return importlib.import_module("exps.families")
+        return importlib.import_module("exps.recipes")
     except ModuleNotFoundError:
         return SimpleNamespace(MINUTES={}, BLENDS={})
 

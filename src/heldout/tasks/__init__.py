@@ -1,6 +1,6 @@
 """What a model is for: its network, its loss, its augmentation, its activation and its score."""
 
-from heldout.tasks.base import Task, load_family, load_task
+from heldout.tasks.base import Task, load_experiments, load_task
 from heldout.tasks.classify import Classify2D, Classify3D
 from heldout.tasks.multitask import MultiTask2D
 from heldout.tasks.segment import Segment2D, Segment3D
@@ -15,6 +15,6 @@ __all__ = [
     "Segment2D",
     "Segment3D",
     "Task",
-    "load_family",
+    "load_experiments",
     "load_task",
 ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from heldout.config import BaseConfig, family, load
+from heldout.config import BaseConfig, experiments, load
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -191,13 +191,13 @@ def load_task(spec: str, budget: str | None = None, overrides: list[str] | tuple
     return _as_task(load(spec, budget, overrides))
 
 
-def load_family(name: str, budget: str | None = None) -> list[Task]:
-    """Tasks of a family of experiments; see :func:`heldout.config.family`.
+def load_experiments(name: str, budget: str | None = None) -> list[Task]:
+    """Tasks of a recipe or a family; see :func:`heldout.config.experiments`.
 
     Raises:
-        UserError: as :func:`heldout.config.family`, or an experiment does not subclass a task.
+        UserError: as :func:`heldout.config.experiments`, or an experiment does not subclass a task.
     """
-    return [_as_task(config) for config in family(name, budget)]
+    return [_as_task(config) for config in experiments(name, budget)]
 
 
 def _as_task(config: BaseConfig) -> Task:
