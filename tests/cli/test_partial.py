@@ -8,6 +8,7 @@ import pytest
 
 from heldout.blend.decision import load_decision
 from heldout.blend.ledger import refuse_undefined
+from heldout.blend.session import Session
 from heldout.cli import run
 from heldout.cli.decisions import _interval
 from heldout.cli.shared import note_missing
@@ -31,7 +32,7 @@ def test_what_a_decision_goes_without_is_noted_before_it_is_used(finish, capsys)
     spec = finish(seeds=(0,), folds=(0,))
     note.cache_clear()
     capsys.readouterr()
-    note_missing(load_decision(spec))
+    note_missing(load_decision(spec), Session())
     said = capsys.readouterr().err
     assert "without fold 1 of every seed" in said
     assert f"train {spec}" in said
@@ -41,7 +42,7 @@ def test_a_whole_run_is_used_without_a_note(finish, capsys):
     spec = finish()
     note.cache_clear()
     capsys.readouterr()
-    note_missing(load_decision(spec))
+    note_missing(load_decision(spec), Session())
     assert capsys.readouterr().err == ""
 
 
