@@ -231,7 +231,7 @@ VOLUMES = {
         0.0,
         264.0,
         "",
-        ("nowhere", "slice only"),
+        ("does not state its position", "slice only"),
     ),
     "pylibjpeg_ct_mr_cr/MR2_J2KI.dcm": (
         (1, 1024, 1024, 1),
@@ -301,7 +301,7 @@ VOLUMES = {
         6255.0,
         31964.0,
         "",
-        ("nowhere", "slice only", "MONOCHROME1"),
+        ("does not state its position", "slice only", "MONOCHROME1"),
     ),
     "pylibjpeg_ct_mr_cr/RG3_J2KI.dcm": (
         (1, 1760, 1760, 1),
@@ -311,7 +311,7 @@ VOLUMES = {
         0.0,
         1023.0,
         "",
-        ("nowhere", "slice only", "MONOCHROME1"),
+        ("does not state its position", "slice only", "MONOCHROME1"),
     ),
     "pylibjpeg_ct_mr_cr/RG3_J2KR.dcm": (
         (1, 1760, 1760, 1),
@@ -321,7 +321,7 @@ VOLUMES = {
         0.0,
         1023.0,
         "348cf3027712",
-        ("nowhere", "slice only", "MONOCHROME1"),
+        ("does not state its position", "slice only", "MONOCHROME1"),
     ),
     "pylibjpeg_ct_mr_cr/emri_small_RLE.dcm": (
         (1, 64, 64, 10),
@@ -331,7 +331,7 @@ VOLUMES = {
         0.0,
         467.0,
         "4be047a43d53",
-        ("nowhere",),
+        ("does not state its position",),
     ),
     "pylibjpeg_ct_mr_cr/emri_small_jpeg_2k_lossless.dcm": (
         (1, 64, 64, 10),
@@ -341,7 +341,7 @@ VOLUMES = {
         0.0,
         467.0,
         "4be047a43d53",
-        ("nowhere",),
+        ("does not state its position",),
     ),
     "pylibjpeg_ct_mr_cr/emri_small_jpeg_ls_lossless.dcm": (
         (1, 64, 64, 10),
@@ -351,7 +351,7 @@ VOLUMES = {
         0.0,
         467.0,
         "4be047a43d53",
-        ("nowhere",),
+        ("does not state its position",),
     ),
 }
 
