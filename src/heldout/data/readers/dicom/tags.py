@@ -21,7 +21,6 @@ TAGS = {
     "MREchoSequence": 0x00189114,
     "MRDiffusionSequence": 0x00189117,
     "CTImageFrameTypeSequence": 0x00189329,
-    "StudyInstanceUID": 0x0020000D,
     "SeriesInstanceUID": 0x0020000E,
     "AcquisitionNumber": 0x00200012,
     "InstanceNumber": 0x00200013,
