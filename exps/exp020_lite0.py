@@ -9,6 +9,7 @@ class Exp020Lite0(Exp020):
     image_size = (224, 224)
     normalize = "unit"
     epochs = 15
+    seeds = (0, 1, 2)
     budgets = {
         "quick": {"image_size": (128, 128), "epochs": 8, "seeds": (0,)},
         "production": {"epochs": 30, "image_size": (224, 224), "encoder": "tf_efficientnet_lite0"},

@@ -15,6 +15,7 @@ from heldout import files
 from heldout.config import loading
 from heldout.data.cases import open_dataset
 from heldout.errors import UserError
+from heldout.tasks import Classify2D, MultiTask2D, Segment2D
 from heldout.train import runs
 from heldout.train.fit import fit_fold
 from heldout.train.origins import WarmStart
@@ -165,3 +166,15 @@ def test_what_does_not_fit_stays_random(tmp_path):
     assert start.describe(second).to_json() == {"spec": "exp902", "sha256": "0" * 64, "loaded": 4, "tensors": 6}
     with pytest.raises(UserError, match=r"warm_start = 'exp902' fits 0 of the network's 2 tensors: name an experiment"):
         start.fill(nn.Linear(5, 5))
+
+
+@pytest.mark.parametrize("task", [Segment2D, MultiTask2D])
+def test_a_segmentation_network_begins_with_the_encoder_of_a_classifier(tmp_path, task):
+    classifier = Classify2D.create(overrides={"encoder": "resnet10t"}).build_model(1, False)
+    save_file(classifier.state_dict(), tmp_path / "weights.safetensors")
+    network = task.create(overrides={"encoder": "tu-resnet10t"}).build_model(1, False)
+    WarmStart("exp902", tmp_path, "0" * 64).fill(network)
+    encoder = network.body.encoder.model.state_dict()
+    known = classifier.body.state_dict()
+    assert encoder.keys() == {name for name in known if not name.startswith("fc.")}
+    assert all(torch.equal(value, known[name]) for name, value in encoder.items())

@@ -26,6 +26,7 @@ from heldout.train.record import WarmStartRecord
 from heldout.train.student import PseudoLabels, find_pseudo_labels
 
 MIN_FRACTION = 0.5  # share of a network's tensors that must find their counterpart
+ENCODERS = ("body.encoder.model.", "body.encoder.", "body.")  # where networks keep their encoder, longest first
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,8 @@ class WarmStart:
     def fill(self, network: nn.Module) -> None:
         """Copy every tensor that has its name and shape in ``network``; what differs, such as a head, stays random.
 
+        An encoder is found where it is all that two networks share, such as a classifier and a segmentation network.
+
         Raises:
             UserError: fewer than half of the network's tensors are there.
         """
@@ -62,12 +65,19 @@ class WarmStart:
         return WarmStartRecord(spec=self.spec, sha256=self.sha256, loaded=loaded, tensors=tensors)
 
     def _fitting(self, network: nn.Module) -> dict[str, Tensor]:
+        by_part = {_within_encoder(key): value for key, value in self._stored.items()}
+        found = {key: self._stored.get(key, by_part.get(_within_encoder(key))) for key in network.state_dict()}
         own = network.state_dict()
-        return {key: value for key, value in self._stored.items() if key in own and own[key].shape == value.shape}
+        return {key: value for key, value in found.items() if value is not None and own[key].shape == value.shape}
 
     @cached_property
     def _stored(self) -> dict[str, Tensor]:
         return load_file(self.folder / "weights.safetensors")
+
+
+def _within_encoder(key: str) -> str:
+    """Name of a tensor within the encoder, or within the body, of a network."""
+    return next((key.removeprefix(prefix) for prefix in ENCODERS if key.startswith(prefix)), key)
 
 
 @dataclass(frozen=True, eq=False)
