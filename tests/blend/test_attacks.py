@@ -48,7 +48,7 @@ def test_weights_copied_out_of_a_run_are_known_by_their_content(runs):
     copied.parent.mkdir(parents=True)
     shutil.copyfile(weights, copied)
     config = load_task("exp912", overrides=["encoder_weights=downloaded.safetensors"])
-    with pytest.raises(UserError, match=r"are those of .*exp911/seed0/fold0, .*: name exp911 as warm_start"):
+    with pytest.raises(UserError, match=r"holds the weights of .*exp911/seed0/fold0, .*: name exp911 as warm_start"):
         find_encoder_weights(config)
     copied.write_bytes(weights.read_bytes()[:-1])
     assert find_encoder_weights(config) == files.sha256_file(copied)

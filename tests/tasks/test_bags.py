@@ -152,7 +152,7 @@ def test_a_2d_encoder_takes_pretrained_weights_for_its_stacks(tmp_path):
         ({"encoder": "resnet10t"}, "encoder = 'resnet10t' is not a 3D network: choose one of resnet10"),
         ({"slices": 2}, "slices = 2 must be odd"),
         ({"arch": "slices", "crop_size": (4, 4, 4)}, "crop_size is for arch = 'resnet'"),
-        ({"encoder_weights": "file"}, "encoder_weights are for arch = 'slices'"),
+        ({"encoder_weights": True}, "encoder_weights = True is for arch = 'slices'"),
         ({"crop_size": (4, 0, 4)}, "crop_size = .* needs positive numbers"),
     ],
     ids=str,

@@ -15,6 +15,8 @@ from heldout.config import BaseConfig, experiments, load
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from torch import Tensor, nn
 
@@ -75,6 +77,14 @@ class Task(BaseConfig):
             ``"label"`` or ``"mask"`` and perhaps ``"aux"``, a list; see :meth:`as_outputs`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no network: define build_model")
+
+    def pretrained_file(self) -> Path | None:
+        """The local file of weights that :meth:`load_pretrained` reads, found or fetched; its hash is part of the run.
+
+        Raises:
+            UserError: there is no such file.
+        """
+        return None
 
     def load_pretrained(self, model: nn.Module) -> None:
         """Fill parts of a fresh network from a local file of weights; called before training only."""

@@ -8,10 +8,13 @@ from pydantic import Field, model_validator
 
 from heldout.errors import UserError
 from heldout.tasks.base import Task
+from heldout.tasks.pretrained import PretrainedEncoder
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
+
+    from heldout.tasks.nets.hub import Library
 
 RESNETS = ("resnet10", "resnet18", "resnet34", "resnet50")
 
@@ -49,20 +52,21 @@ class Classify(Task):
         return ((total - counts).clamp(min=1) / counts).float()
 
 
-class Classify2D(Classify):
+class Classify2D(Classify, PretrainedEncoder):
     """Image classification with a network of timm."""
 
     dimensions: ClassVar[Literal[2]] = 2
     encoder: str = Field("resnet18", description="name of a timm model")
-    encoder_weights: str | None = Field(
-        None, description="file of pretrained weights: its name in $HELDOUT_WEIGHTS or input/weights/, or a path"
-    )
+
+    def encoder_library(self) -> tuple[str, Library]:
+        """Name of the encoder, and timm."""
+        return self.encoder, "timm"
 
     def build_model(self, classes: int, exclusive: bool) -> nn.Module:  # noqa: ARG002 - K logits either way
         """Make a timm network; see :meth:`heldout.tasks.base.Task.build_model`."""
         from heldout.tasks.nets.classify2d import build
 
-        return build(
+        network = build(
             self.encoder,
             self.channels,
             classes,
@@ -70,18 +74,21 @@ class Classify2D(Classify):
             dropout=self.dropout,
             standardize=self.bounded,
         )
+        return self.standardized(network)
 
     def load_pretrained(self, model: nn.Module) -> None:
         """Fill all but the last layer from ``encoder_weights``."""
-        if self.encoder_weights is not None:
+        path = self.pretrained_file()
+        if path is not None:
             from heldout.tasks.nets.classify2d import load_pretrained
 
             network: Any = model
             last, size = network.body.get_classifier(), network.input_size
-            load_pretrained(network.body, last, self.encoder_weights, self.encoder, self.channels, size)
+            load_pretrained(network.body, last, path, self.encoder, self.channels, size)
+            self.fill_statistics(network, path)
 
 
-class Classify3D(Classify):
+class Classify3D(Classify, PretrainedEncoder):
     """Volume classification: a 3D ResNet of MONAI on whole volumes or crops of them, or a 2D network on slices."""
 
     dimensions: ClassVar[Literal[3]] = 3
@@ -89,8 +96,10 @@ class Classify3D(Classify):
         "resnet", description="resnet is a 3D ResNet; slices (2.5D) a timm network on stacks of neighboring slices"
     )
     encoder: str = Field("resnet18", description="resnet10, 18, 34 or 50; with arch = 'slices' any model of timm")
-    encoder_weights: str | None = Field(
-        None, description="with arch = 'slices', file of pretrained weights, named as in Classify2D"
+    encoder_weights: Literal[True] | str | None = Field(
+        None,
+        description="pretrained weights: with arch = 'slices' as in Classify2D; of a 3D network a file, whose tensors "
+        "are matched by name and shape",
     )
     stem: Literal["standard", "small"] = Field(
         "standard",
@@ -111,8 +120,8 @@ class Classify3D(Classify):
     def _one_way_to_read(self) -> Self:
         if self.arch == "resnet" and self.encoder not in RESNETS:
             raise ValueError(f"encoder = {self.encoder!r} is not a 3D network: choose one of {', '.join(RESNETS)}")
-        if self.arch == "resnet" and self.encoder_weights is not None:
-            raise ValueError("encoder_weights are for arch = 'slices': 3D networks start at random")
+        if self.arch == "resnet" and self.encoder_weights is True:
+            raise ValueError("encoder_weights = True is for arch = 'slices': name a file of weights of a 3D network")
         if self.arch == "slices" and self.crop_size is not None:
             raise ValueError("crop_size is for arch = 'resnet': set it to None")
         if self.slices % 2 == 0:
@@ -122,6 +131,10 @@ class Classify3D(Classify):
         if self.arch == "resnet" and self.crop_size is None and self.pooling != "mean":
             raise ValueError(f"pooling = {self.pooling!r} needs crop_size, or arch = 'slices'")
         return self
+
+    def encoder_library(self) -> tuple[str, Library]:
+        """Name of the encoder, and timm."""
+        return self.encoder, "timm"
 
     def build_model(self, classes: int, exclusive: bool) -> nn.Module:
         """Make the network; see :meth:`heldout.tasks.base.Task.build_model`.
@@ -138,7 +151,7 @@ class Classify3D(Classify):
             )
         shared: dict[str, Any] = {"pooling": self.pooling, "dropout": self.dropout, "standardize": self.bounded}
         if self.arch == "slices":
-            return slices.build(
+            network = slices.build(
                 self.encoder,
                 self.channels,
                 classes,
@@ -147,6 +160,7 @@ class Classify3D(Classify):
                 image_size=self.image_size,
                 **shared,
             )
+            return self.standardized(network)
         return classify3d.build(
             self.encoder,
             self.channels,
@@ -160,11 +174,19 @@ class Classify3D(Classify):
         )
 
     def load_pretrained(self, model: nn.Module) -> None:
-        """Fill the 2D encoder from ``encoder_weights``."""
-        if self.encoder_weights is not None:
-            from heldout.tasks.nets.classify2d import load_pretrained
+        """Fill the 2D encoder, or what fits of a 3D network, from ``encoder_weights``."""
+        path = self.pretrained_file()
+        if path is None:
+            return
+        if self.arch == "resnet":
+            from heldout.tasks.nets.weights import copy_matching
 
-            body: Any = model.body
-            size = self.image_size[:2] if model.input_size and self.image_size else None
-            channels = self.channels * self.slices
-            load_pretrained(body.encoder, body.head.last, self.encoder_weights, self.encoder, channels, size)
+            copy_matching(model, path)
+            return
+        from heldout.tasks.nets.classify2d import load_pretrained
+
+        body: Any = model.body
+        size = self.image_size[:2] if model.input_size and self.image_size else None
+        channels = self.channels * self.slices
+        load_pretrained(body.encoder, body.head.last, path, self.encoder, channels, size)
+        self.fill_statistics(model, path)

@@ -60,7 +60,7 @@ class MultiTask2D(Segment2D):
         from heldout.tasks.nets.multitask2d import TwoHeads
 
         head = {"classes": classes, "pooling": self.head_pooling, "dropout": self.head_dropout or None}
-        return TwoHeads(self._build_network(self.mask_channels(classes, exclusive), head))
+        return self.standardized(TwoHeads(self._build_network(self.mask_channels(classes, exclusive), head)))
 
     def complete_loss(self, loss: nn.Module, exclusive: bool) -> nn.Module:
         """Add the loss of the head; of the outputs that a stage lacks there is none."""

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from heldout.tasks.base import Task
+from heldout.tasks.pretrained import PretrainedEncoder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
+    from heldout.tasks.nets.hub import Library
     from heldout.tasks.nets.network import Network
 
 
@@ -65,7 +69,7 @@ class Segment(Task):
         return WeightedSum({"mask": ("mask", 1.0, loss), "presence": ("mask", self.presence_weight, presence)})
 
 
-class Segment2D(Segment):
+class Segment2D(Segment, PretrainedEncoder):
     """Image segmentation with a network of segmentation_models.pytorch."""
 
     dimensions: ClassVar[Literal[2]] = 2
@@ -74,9 +78,6 @@ class Segment2D(Segment):
         "Segformer",
     ] = Field("Unet", description="architecture of segmentation_models.pytorch")  # fmt: skip
     encoder: str = Field("resnet18", description="encoder of segmentation_models.pytorch; tu-<name> is one of timm")
-    encoder_weights: str | None = Field(
-        None, description="file of pretrained weights: its name in $HELDOUT_WEIGHTS or input/weights/, or a path"
-    )
     decoder_channels: tuple[int, ...] | None = Field(
         None, description="channels of the decoder's five levels, coarse to fine, for the U-Nets; None is smp's default"
     )
@@ -90,9 +91,13 @@ class Segment2D(Segment):
                 raise ValueError(f"decoder_channels = {self.decoder_channels} needs {DECODER_LEVELS} positive numbers")
         return self
 
+    def encoder_library(self) -> tuple[str, Library]:
+        """Name of the encoder, and the library that has it."""
+        return self.encoder, "timm" if self.encoder.startswith("tu-") else "smp"
+
     def build_model(self, classes: int, exclusive: bool) -> nn.Module:
         """Make the network; see :meth:`heldout.tasks.base.Task.build_model`."""
-        return self._build_network(self.mask_channels(classes, exclusive))
+        return self.standardized(self._build_network(self.mask_channels(classes, exclusive)))
 
     def _build_network(self, channels: int, head: dict[str, Any] | None = None) -> Network:
         from heldout.tasks.nets.segment2d import build
@@ -110,12 +115,13 @@ class Segment2D(Segment):
 
     def load_pretrained(self, model: nn.Module) -> None:
         """Fill the encoder from ``encoder_weights``."""
-        if self.encoder_weights is not None:
+        path = self.pretrained_file()
+        if path is not None:
             from heldout.tasks.nets.segment2d import load_pretrained
 
             network: Any = model
-            encoder, size = network.body.encoder, network.input_size
-            load_pretrained(encoder, self.encoder_weights, self.encoder, self.channels, size)
+            load_pretrained(network.body.encoder, path, self.encoder, self.channels, network.input_size)
+            self.fill_statistics(network, path)
 
 
 class Segment3D(Segment):
@@ -127,6 +133,10 @@ class Segment3D(Segment):
     )
     filters: tuple[int, ...] = Field((16, 32, 64, 128), min_length=3, description="filters of each level")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout in every block")
+    encoder_weights: str | None = Field(
+        None,
+        description="file of pretrained weights, named as in Segment2D, whose tensors are matched by name and shape",
+    )
     deep_supervision: int = Field(
         0, ge=0, description="number of coarser decoder levels with a loss of their own; dynunet only"
     )
@@ -156,3 +166,21 @@ class Segment3D(Segment):
             deep_supervision=self.deep_supervision,
             standardize=self.bounded,
         )
+
+    def pretrained_file(self) -> Path | None:
+        """The file of pretrained weights; None where there is none.
+
+        Raises:
+            UserError: there is no such file.
+        """
+        from heldout.tasks.nets.weights import weights_file
+
+        return None if self.encoder_weights is None else weights_file(self.encoder_weights)
+
+    def load_pretrained(self, model: nn.Module) -> None:
+        """Fill what fits from ``encoder_weights``."""
+        path = self.pretrained_file()
+        if path is not None:
+            from heldout.tasks.nets.weights import copy_matching
+
+            copy_matching(model, path)

@@ -59,7 +59,8 @@ def run_experiment(
         The folders of the folds asked for, finished before or now.
 
     Raises:
-        UserError: a fold is refused, or the network cannot be trained, see :func:`try_first_batch`.
+        UserError: a fold is refused, pretrained weights cannot be had, or the network cannot be trained, see
+            :func:`try_first_batch`.
     """
     check_fields(config)
     chosen = [
@@ -68,6 +69,7 @@ def run_experiment(
         for fold in (config.fold_list if folds is None else folds)
     ]
     if not all(runs.has_epoch(runs.fit_folder(config.spec, seed, fold)) for fold, seed in chosen):
+        config.pretrained_file()
         source = open_source(config)
         check_fields(config, source.classes)
         try_first_batch(config, source)

@@ -18,7 +18,6 @@ from heldout import files
 from heldout.data.dataset import Dataset
 from heldout.errors import UserError
 from heldout.tasks import Task
-from heldout.tasks.nets.weights import weights_file
 from heldout.train import runs
 from heldout.train.first_stage import FirstStage, find_first_stage
 from heldout.train.origin import find_origin, how_to_finish, open_origin
@@ -148,20 +147,19 @@ def find_warm_start(config: Task, dataset: Dataset, seed: int, fold: int) -> War
 
 
 def find_encoder_weights(config: Task) -> str | None:
-    """SHA-256 of the file ``encoder_weights``, checked; None where the encoder starts at random.
+    """SHA-256 of the file of pretrained weights, checked; None where the network starts at random.
 
     Raises:
         UserError: there is no such file, it holds the weights of a run, or folds of this experiment began from
             another one.
     """
-    name = getattr(config, "encoder_weights", None)  # not every task has an encoder
-    if name is None:
+    path = config.pretrained_file()
+    if path is None:
         return None
-    path = weights_file(name)
     digest = files.sha256_file(path)
     if (fit := runs.find_weights(digest)) is not None:
         raise UserError(
-            f"encoder_weights = {name!r} are those of {fit.folder}, which may have seen the patients held out here: "
+            f"{path} holds the weights of {fit.folder}, which may have seen the patients held out here: "
             f"name {fit.record.spec} as warm_start, which takes the same fold and seed"
         )
     made = "started from pretrained weights that have changed since"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -76,7 +77,7 @@ def create(encoder: str, channels: int, classes: int, size: tuple[int, ...] | No
 
 
 def load_pretrained(
-    body: nn.Module, last: nn.Module, weights: str, encoder: str, channels: int, size: tuple[int, ...] | None
+    body: nn.Module, last: nn.Module, path: Path, encoder: str, channels: int, size: tuple[int, ...] | None
 ) -> None:
     """Copy every layer but the last from a file of weights, made for any number of channels and classes.
 
@@ -86,15 +87,15 @@ def load_pretrained(
     Args:
         body: What :func:`create` made of ``encoder``, ``channels`` and ``size``.
         last: The linear layer or convolution that gives the logits.
-        weights: The file, as the field ``encoder_weights`` names it.
+        path: The file of weights.
         encoder: Name of the timm model.
         channels: Channels of its input.
         size: Size (H, W) of its input, where it takes one only.
 
     Raises:
-        UserError: the file does not exist or does not belong to the encoder.
+        UserError: the file does not belong to the encoder.
     """
-    copy_pretrained(body, weights, encoder, lambda **options: create(encoder, channels, 0, size, **options))
+    copy_pretrained(body, path, encoder, lambda **options: create(encoder, channels, 0, size, **options))
     for name, parameter in last.named_parameters(recurse=False):
         if name == "weight":
             nn.init.normal_(parameter, std=LAST_LAYER_STD)

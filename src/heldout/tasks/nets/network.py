@@ -33,6 +33,8 @@ class Network(nn.Module):
     """
 
     body: nn.Module
+    mean: Tensor | None
+    std: Tensor | None
 
     def __init__(
         self,
@@ -47,6 +49,26 @@ class Network(nn.Module):
         self.standardize = standardize
         self.multiple = None if multiple is None else tuple(multiple)
         self.input_size = None if input_size is None else tuple(input_size)
+        self.register_buffer("mean", None)
+        self.register_buffer("std", None)
+
+    def add_statistics(self, channels: int) -> None:
+        """Standardize each channel by numbers of its own, which are stored with the weights."""
+        self.mean, self.std = torch.full((channels,), MEAN), torch.full((channels,), STD)
+
+    def fill_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Take the mean and deviation, in 0 ... 1, of the images that pretrained weights were made on.
+
+        Args:
+            mean: Of each of their channels, usually three. One channel gets their average, more repeat them, as timm
+                does with the weights.
+            std: Likewise.
+        """
+        for buffer, values in ((self.mean, mean), (self.std, std)):
+            assert buffer is not None, "add_statistics comes first"
+            channels = len(buffer)
+            own = [sum(values) / len(values)] if channels == 1 else [values[i % len(values)] for i in range(channels)]
+            buffer.copy_(torch.tensor(own))
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """Logits of a float image (B, C, *S)."""
@@ -59,7 +81,7 @@ class Network(nn.Module):
     def pad_input(self, image: Tensor) -> Tensor:
         """Standardize an image and pad it to a size that the body takes."""
         if self.standardize:
-            image = (image - MEAN) / STD
+            image = (image - self._per_channel(self.mean, MEAN, image)) / self._per_channel(self.std, STD, image)
         if self.multiple is not None:
             missing = [-length % multiple for length, multiple in zip(image.shape[2:], self.multiple, strict=True)]
             if any(missing):
@@ -67,6 +89,9 @@ class Network(nn.Module):
                 pairs = [amount for length in reversed(missing) for amount in (0, length)]
                 image = functional.pad(image, pairs, mode="replicate")
         return image
+
+    def _per_channel(self, values: Tensor | None, default: float, image: Tensor) -> Tensor | float:
+        return default if values is None else values.view(1, -1, *[1] * (image.ndim - 2))
 
     def crop_output(self, logits: Tensor, size: torch.Size) -> Tensor:
         """Cut what :meth:`pad_input` padded off the logits."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
@@ -90,19 +91,19 @@ def _fixed_size(encoder: str, image_size: Sequence[int] | None) -> tuple[int, ..
 
 
 def load_pretrained(
-    encoder: nn.Module, weights: str, name: str, channels: int, size: Sequence[int] | None = None
+    encoder: nn.Module, path: Path, name: str, channels: int, size: Sequence[int] | None = None
 ) -> None:
     """Copy an encoder's layers from a file of weights, made for three channels.
 
     Args:
         encoder: The encoder of what :func:`build` made.
-        weights: The file, as the field ``encoder_weights`` names it.
+        path: The file of weights.
         name: Name of the encoder.
         channels: Image channels C.
         size: Size (H, W) that the encoder was made for, where it takes one only.
 
     Raises:
-        UserError: the file does not exist or does not belong to the encoder.
+        UserError: the file does not belong to the encoder.
     """
 
     def create(*, pretrained: bool = False, pretrained_cfg_overlay: dict[str, str] | None = None) -> nn.Module:
@@ -119,4 +120,4 @@ def load_pretrained(
         donor.set_in_channels(channels, pretrained=pretrained)
         return donor
 
-    copy_pretrained(encoder, weights, name, create)
+    copy_pretrained(encoder, path, name, create)

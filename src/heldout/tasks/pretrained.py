@@ -1,0 +1,72 @@
+"""Pretrained weights of a task's encoder: the field, the file that it means, and the standardization it asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from heldout.tasks.base import Task
+
+if TYPE_CHECKING:
+    from heldout.tasks.nets.hub import HubWeights, Library
+    from heldout.tasks.nets.network import Network
+
+
+class PretrainedEncoder(Task):
+    """A task whose network has an encoder of timm or of segmentation_models.pytorch."""
+
+    encoder_weights: Literal[True] | str | None = Field(
+        None,
+        description="pretrained weights: True is the encoder's default, a word one of its tags; else a file: its name "
+        "in $HELDOUT_WEIGHTS or input/weights/, or a path",
+    )
+
+    def encoder_library(self) -> tuple[str, Library]:
+        """Name of the encoder, and the library that has it."""
+        raise NotImplementedError
+
+    def pretrained_file(self) -> Path | None:
+        """The file of pretrained weights, fetched where it is named by a tag; None where there is none.
+
+        Raises:
+            UserError: there is no such file.
+        """
+        from heldout.tasks.nets import hub, weights
+
+        if self.encoder_weights is None:
+            return None
+        named = self._by_name()
+        return (
+            weights.weights_file(str(self.encoder_weights))
+            if named is None
+            else hub.find_file(named, weights.weight_folders())
+        )
+
+    def _by_name(self) -> HubWeights | None:
+        """The weights, where the field names those of a library and not a file."""
+        from heldout.tasks.nets import hub, weights
+
+        value = self.encoder_weights
+        if value is None or (value is not True and weights.is_file_name(value)):
+            return None
+        encoder, library = self.encoder_library()
+        return hub.find_weights(encoder, value, library)
+
+    def standardized(self, network: Network) -> Network:
+        """A network that is to standardize as its weights, named by a tag, want it: by numbers kept with them."""
+        from heldout.tasks.nets.weights import is_file_name
+
+        value = self.encoder_weights
+        if value is not None and (value is True or not is_file_name(value)) and self.bounded:
+            network.add_statistics(self.channels)
+        return network
+
+    def fill_statistics(self, network: Any, file: Path) -> None:
+        """Give a network the mean and deviation of its weights, of those that are named by a tag."""
+        from heldout.tasks.nets.hub import statistics_of
+
+        named = self._by_name()
+        if named is not None and self.bounded:
+            network.fill_statistics(*statistics_of(named, file))
