@@ -19,7 +19,7 @@ def written(tmp_path, monkeypatch):
     import exps
 
     (tmp_path / "exps").mkdir()
-    monkeypatch.setattr(files, "REPOSITORY", tmp_path)
+    monkeypatch.setenv("HELDOUT_PROJECT", str(tmp_path))
     monkeypatch.setattr(exps, "__path__", [*exps.__path__, str(tmp_path / "exps")])
     names = ["exp980", "exp981_try"]
     yield names
@@ -82,7 +82,7 @@ def test_a_wrong_new_experiment_is_refused_and_leaves_no_file(written, name, par
     with pytest.raises(UserError) as caught:
         write_experiment(name, parent, title, settings)
     assert message in str(caught.value)
-    assert not (files.REPOSITORY / "exps" / "exp980.py").exists()
+    assert not (files.project() / "exps" / "exp980.py").exists()
 
 
 def test_an_earlier_name_is_told_with_today_s(capsys):

@@ -21,12 +21,28 @@ from typing import IO, Any
 
 from heldout.errors import UserError
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[2]  # of the sources; of an installed package nothing of ours
+
+
+def is_checkout() -> bool:
+    """Whether this package runs from its repository, rather than installed."""
+    return (REPOSITORY / "pyproject.toml").is_file() and (REPOSITORY / "src" / "heldout").is_dir()
+
+
+def project() -> Path:
+    """Folder of ``run.py`` and ``exps/``: ``$HELDOUT_PROJECT``, else the nearest one upwards, else the repository."""
+    if "HELDOUT_PROJECT" in os.environ:
+        return Path(os.environ["HELDOUT_PROJECT"]).resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "run.py").is_file() and (folder / "exps").is_dir():
+            return folder
+    return REPOSITORY if is_checkout() else here
 
 
 def home() -> Path:
-    """Folder that holds ``input/``, ``working/`` and ``submissions/``: ``$HELDOUT_HOME`` or the repository."""
-    return Path(os.environ.get("HELDOUT_HOME", REPOSITORY)).resolve()
+    """Folder that holds ``input/``, ``working/`` and ``submissions/``: ``$HELDOUT_HOME``, or that of the project."""
+    return Path(os.environ["HELDOUT_HOME"]).resolve() if "HELDOUT_HOME" in os.environ else project()
 
 
 def dataset_root(name: str) -> Path:

@@ -20,20 +20,20 @@ def test_the_image_list_says_as_of_when_and_where_from():
 
 
 def test_what_the_image_has_needs_no_wheel_however_its_name_is_written():
-    wanted, lacking = needed(["torch==2.9", "scikit_learn==1.9"], "torch>=2.6\nscikit-learn\n# monai\n")
+    wanted, lacking = needed(["torch==2.9", "scikit_learn==1.9"], ["torch>=2.6", "scikit-learn"])
     assert wanted == {"torch": "2.9", "scikit-learn": "1.9"}
     assert lacking == []
 
 
 def test_what_the_image_lacks_is_named_and_what_comes_with_the_rest_is_not():
     used = ["monai==1.6.1", "torch==2.9", "nvidia-cublas==13", "pytest==9"]
-    wanted, lacking = needed(used, "torch\nmonai>=1.5\noptuna\n")
+    wanted, lacking = needed(used, ["torch", "monai>=1.5", "optuna"])
     assert lacking == ["monai==1.6.1"]
     assert set(wanted) == {"monai", "torch"}
 
 
 def test_dicom_brings_its_decoders():
-    _, lacking = needed(["pydicom==3.0.2"], "pydicom\n")
+    _, lacking = needed(["pydicom==3.0.2"], ["pydicom"])
     assert "pylibjpeg" in {one.partition("==")[0] for one in lacking}
 
 

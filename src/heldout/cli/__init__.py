@@ -9,11 +9,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
 
-from heldout.cli.shared import app
+from heldout import files
+from heldout.cli.shared import app, enter_project
 from heldout.errors import UserError
 from heldout.escape import visible
 
@@ -45,13 +47,30 @@ _MENDABLE = {
 }
 
 # in the order of --help
-_MODULES = ("demo", "experiments", "training", "queue", "decisions", "kernels", "reports", "datasets", "search", "full")
+_MODULES = (
+    "start",
+    "demo",
+    "experiments",
+    "training",
+    "queue",
+    "decisions",
+    "kernels",
+    "reports",
+    "datasets",
+    "search",
+    "full",
+)
 for module in _MODULES:
     importlib.import_module(f"heldout.cli.{module}")
 
 
-def main() -> None:
-    """Run the command line and exit: 0 done, 2 the user can mend it, 130 interrupted, 143 terminated."""
+def main(project: Path | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 the user can mend it, 130 interrupted, 143 terminated.
+
+    Args:
+        project: Folder of ``exps/``, of a ``run.py``; None takes the nearest one above the current folder.
+    """
+    enter_project(project or files.project())
     # libraries create some 600,000 lasting objects when they are imported, which would be searched again and again
     gc.set_threshold(100_000, 20, 100)
     signal.signal(signal.SIGTERM, _terminate)

@@ -13,7 +13,8 @@ from pathlib import Path
 import typer
 
 from heldout import files
-from heldout.cli.shared import command, shown
+from heldout.cli.shared import command, enter_project, shown
+from heldout.cli.start import lay_out
 
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Check every case, look for leaks, lock a test part away, make the folds", ("folds exp001",)),
@@ -60,21 +61,23 @@ def run_demo(execute: Callable[[Sequence[str]], object]) -> Path:
 
 @contextmanager
 def _fresh_home(home: Path) -> Iterator[None]:
-    """Empty the demo's folder and make it ``HELDOUT_HOME`` for a while, so that no other work is touched."""
+    """Make the demo's folder a new project and enter it for a while, so that no other work is touched."""
     for entry in home.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)
         elif entry.name != ".lock":
             entry.unlink()
-    before = os.environ.get("HELDOUT_HOME")
+    lay_out(home)
+    before = {name: os.environ.get(name) for name in ("HELDOUT_HOME", "HELDOUT_PROJECT")}
     os.environ["HELDOUT_HOME"] = str(home)
+    enter_project(home)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["HELDOUT_HOME"]
-        else:
-            os.environ["HELDOUT_HOME"] = before
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _bold(text: str) -> str:

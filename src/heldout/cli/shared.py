@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -108,6 +109,13 @@ def print_table(
         else:
             table.add_row(*(Text(visible(str(cell))) for cell in row))
     console().print(table)
+
+
+def enter_project(folder: Path) -> None:
+    """Take experiments from a folder's ``exps/``, in this process and in those that it starts."""
+    os.environ["HELDOUT_PROJECT"] = str(folder)
+    if str(folder) not in sys.path:  # as `python run.py` has it
+        sys.path.insert(0, str(folder))
 
 
 def configure(spec: str, budget: str | None, settings: Sequence[str] | None, skip_bad: bool) -> Task:

@@ -14,7 +14,7 @@ from heldout.config.base import BaseConfig
 from heldout.config.legacy import today_spec
 from heldout.config.texts import nearest, parse, split
 from heldout.errors import UserError
-from heldout.files import REPOSITORY
+from heldout.files import project
 
 _SPEC = re.compile(r"(?P<name>exp\d{3}\w*)(@(?P<budget>\w+))?(\+(?P<overrides>.+))?")
 
@@ -62,15 +62,15 @@ def load(spec: str, budget: str | None = None, overrides: list[str] | tuple[str,
 
 def _instead_of_path(path: Path) -> str:
     """What to write instead of the path of an experiment's file."""
-    if path.resolve().parent == REPOSITORY / "exps":
+    if path.resolve().parent == project() / "exps":
         return f"{path} is the file of an experiment: write its name, {path.stem}"
-    return f"{path} lies outside {REPOSITORY / 'exps'}: put the file there, and write its name, such as exp120"
+    return f"{path} lies outside {project() / 'exps'}: put the file there, and write its name, such as exp120"
 
 
 def _import(name: str) -> Any:
     """The module of an experiment; whatever goes wrong in the user's file is told with its line."""
-    if str(REPOSITORY) not in sys.path:  # of a command that was not started as run.py
-        sys.path.append(str(REPOSITORY))
+    if str(project()) not in sys.path:  # of a process that was not started as run.py
+        sys.path.append(str(project()))
     try:
         return importlib.import_module(f"exps.{name}")
     except UserError:
@@ -89,7 +89,7 @@ def _import(name: str) -> Any:
 
 def names() -> list[str]:
     """Names of all experiments in ``exps/``, sorted."""
-    return sorted(path.stem for path in (REPOSITORY / "exps").glob("exp*.py"))
+    return sorted(path.stem for path in (project() / "exps").glob("exp*.py"))
 
 
 def experiments(name: str, budget: str | None = None) -> list[BaseConfig]:

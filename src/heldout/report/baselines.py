@@ -81,17 +81,17 @@ class Comparison:
 
 
 def comparisons(rows: Sequence[Row]) -> list[Comparison]:
-    """A table for every kind of data of which there is a run; none where the repository names no other systems."""
+    """A table for every kind of data of which there is a run; none where the project names no other systems."""
     return [found for entry in baselines() if (found := _compare(entry, rows)) is not None]
 
 
 def baselines() -> list[Baseline]:
-    """What the repository holds of other systems; nothing where it has no such file.
+    """What the project holds of other systems; nothing where it has no such file.
 
     Raises:
         UserError: the file is damaged.
     """
-    path = files.REPOSITORY / "exps" / "baselines.json"
+    path = files.project() / "exps" / "baselines.json"
     if not path.is_file():
         return []
     return parse_value(path.read_bytes(), str(path), Baselines, "restore it from the repository").entries

@@ -35,7 +35,7 @@ def write_experiment(name: str, parent: str, title: str, settings: list[str]) ->
     """
     from heldout.tasks import TASKS
 
-    path = files.REPOSITORY / "exps" / f"{name}.py"
+    path = files.project() / "exps" / f"{name}.py"
     if not re.fullmatch(r"exp\d{3}(_[a-z0-9]+)*", name):
         raise UserError(f"{name!r} cannot name an experiment: write exp and three digits, then _words: exp060_stretch")
     if path.exists():

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ from heldout.blend.decision import Decision, parse_decision
 from heldout.blend.records import FitRef
 from heldout.config import load
 from heldout.config.code import code_of
-from heldout.deliver.kernel.packages import LIST, fetch_wheels, needed
+from heldout.deliver.kernel.packages import LIST, build_wheel, fetch_wheels, needed, requirements
 from heldout.errors import UserError
 from heldout.records import Record, read_json, read_record
 from heldout.train.runs import fit_folder
@@ -100,7 +98,7 @@ def complete_bundle(bundle: Bundle, used: Sequence[str]) -> tuple[dict[str, str]
 
     wheels = bundle.folder / "wheels"
     there = {parse_wheel_filename(path.name)[0] for path in wheels.glob("*.whl")}
-    wanted, absent = needed(used, (files.REPOSITORY / "requirements.txt").read_text(encoding="utf-8"))
+    wanted, absent = needed(used, requirements())
     missing = fetch_wheels([one for one in absent if canonicalize_name(one.partition("==")[0]) not in there], wheels)
     files.write_json(bundle.folder / LIST, wanted)
     _write_manifest(bundle.folder, bundle.decision, bundle.prior, bundle.trained)
@@ -149,10 +147,10 @@ def check_trust(bundle: Bundle, accept: bool) -> None:
         accept: Run it, and remember its hash in ``working/trusted.json``.
 
     Raises:
-        UserError: it holds other code than the experiments of this checkout; names its files.
+        UserError: it holds other code than the experiments of this project; names its files.
     """
     code = {name: digest for name, digest in sorted(bundle.hashes.items()) if name.endswith(".py")}
-    own = files.REPOSITORY
+    own = files.project()
     foreign = [n for n, digest in code.items() if not (own / n).is_file() or files.sha256_file(own / n) != digest]
     foreign = [name for name in foreign if (bundle.folder / name).stat().st_size]
     path, digest = files.home() / "working" / "trusted.json", files.sha256_json(code)
@@ -174,7 +172,7 @@ def experiment_files(decision: Decision) -> list[Path]:
     names |= {name.partition(":")[0] for kind in kinds for name in code_of(kind)}
     modules = [importlib.import_module(name) for name in names if name.startswith("exps.")]
     paths = {Path(module.__file__) for module in modules if module.__file__}
-    aliases = files.REPOSITORY / "exps" / "aliases.py"
+    aliases = files.project() / "exps" / "aliases.py"
     return sorted(paths | ({aliases} if aliases.exists() else set()))
 
 
@@ -194,27 +192,3 @@ def class_prior(opened: OpenDecision) -> dict[str, float]:
     """Share of the training cases that show each class."""
     cases = opened.dataset.part("train")
     return {name: float(cases[f"y_{name}"].mean()) for name in opened.decision.classes}
-
-
-def build_wheel(folder: Path) -> Path:
-    """Build this package as a wheel; the sources are copied first, so that the repository stays as it is.
-
-    Raises:
-        UserError: it fails, or this is not a repository.
-    """
-    import tempfile
-
-    needed = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE")
-    with tempfile.TemporaryDirectory() as temporary:
-        for name in needed:
-            if not (files.REPOSITORY / name).is_file():
-                raise UserError(f"{files.REPOSITORY / name} is missing: kernels are written from a clone of heldout")
-            shutil.copyfile(files.REPOSITORY / name, Path(temporary) / name)
-        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-        shutil.copytree(files.REPOSITORY / "src", Path(temporary) / "src", ignore=ignored)
-        options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
-        command = [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", str(folder), temporary]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"the package cannot be built as a wheel ({done.stderr.strip()[-300:]}): fix pyproject.toml")
-    return next(folder.glob("heldout-*.whl"))

@@ -7,13 +7,17 @@ standard library of this module, since it is what tells that others are missing.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
+import zipfile
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, requires, version
 from pathlib import Path
 from typing import Any
 
+from heldout import files
 from heldout.errors import UserError
 
 LIST = "packages.json"
@@ -37,7 +41,58 @@ def imported_packages() -> list[str]:
     return sorted(f"{name}=={version(name)}" for name in names if name != "heldout")
 
 
-def needed(used: Sequence[str], requirements: str) -> tuple[dict[str, str], list[str]]:
+def requirements() -> list[str]:
+    """What heldout asks for at run time, one requirement an entry."""
+    if not files.is_checkout():
+        return [text for text in requires("heldout") or [] if "extra ==" not in text]
+    lines = (files.REPOSITORY / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [text for line in lines if (text := line.partition("#")[0].strip())]
+
+
+def build_wheel(folder: Path) -> Path:
+    """Write this package as a wheel: built from the repository, or packed again as it was installed.
+
+    Raises:
+        UserError: it cannot be built, or files of the installation are missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return _build(folder) if files.is_checkout() else _pack_again(folder)
+
+
+def _build(folder: Path) -> Path:
+    """From a copy of the sources, so that the repository stays as it is."""
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
+            shutil.copyfile(files.REPOSITORY / name, Path(temporary) / name)
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(files.REPOSITORY / "src", Path(temporary) / "src", ignore=ignored)
+        options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
+        command = [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", str(folder), temporary]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"the package cannot be built as a wheel ({done.stderr.strip()[-300:]}): fix pyproject.toml")
+    return next(folder.glob("heldout-*.whl"))
+
+
+def _pack_again(folder: Path) -> Path:
+    """From the files that the installation lists, with the hashes that it lists."""
+    known = distribution("heldout")
+    path = folder / f"heldout-{known.version}-py3-none-any.whl"
+    information = f"heldout-{known.version}.dist-info"
+    added = {f"{information}/{name}" for name in ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json")}  # by pip
+    listed = [one for one in known.files or [] if one.hash and ".." not in one.parts and str(one) not in added]
+    record = [f"{one},{one.hash.mode}={one.hash.value},{one.size}" for one in listed if one.hash]
+    with files.atomic(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for one in listed:
+            if not (place := Path(str(one.locate()))).is_file():
+                raise UserError(f"{place} of the installed heldout is missing: install it again with `pip install`")
+            wheel.writestr(files.zip_entry(one.as_posix()), place.read_bytes(), zipfile.ZIP_DEFLATED)
+        text = "".join(f"{line}\n" for line in [*record, f"{information}/RECORD,,"])
+        wheel.writestr(files.zip_entry(f"{information}/RECORD"), text)
+    return path
+
+
+def needed(used: Sequence[str], requirements: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """What a kernel wants of its image, and what of that Kaggle's image does not have.
 
     Packages that come with others are the image's own business as long as it has those others; of one that it lacks,
@@ -45,7 +100,7 @@ def needed(used: Sequence[str], requirements: str) -> tuple[dict[str, str], list
 
     Args:
         used: Packages that a replay used, as ``name==version``.
-        requirements: What heldout asks for, as ``requirements.txt`` says it.
+        requirements: What heldout asks for at run time.
 
     Returns:
         Wanted packages with the versions of the replay; and those that the image lacks, as ``name==version``.
@@ -55,8 +110,7 @@ def needed(used: Sequence[str], requirements: str) -> tuple[dict[str, str], list
 
     there = {canonicalize_name(name) for name in image()["packages"]}
     versions: dict[str, str] = {canonicalize_name(name): number for name, number in (one.split("==") for one in used)}
-    lines = (line.partition("#")[0].strip() for line in requirements.splitlines())
-    waiting = set(versions).intersection(canonicalize_name(Requirement(line).name) for line in lines if line)
+    waiting = set(versions).intersection(canonicalize_name(Requirement(text).name) for text in requirements)
     if "pydicom" in versions:
         versions |= {name: version(name) for name in DECODERS if _installed(name)}
         waiting |= {name for name in DECODERS if name in versions}
