@@ -15,7 +15,7 @@ from heldout.escape import markdown
 TEMPLATE = Path(__file__).with_name("project")
 
 
-@command("heldout start my-competition")
+@command("python run.py start my-competition")
 def start(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="the folder to make, such as my-competition")],
 ) -> None:
