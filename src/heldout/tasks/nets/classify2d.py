@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import timm
 from torch import nn
 
 from heldout.errors import UserError
+from heldout.tasks.nets.libraries import timm
 from heldout.tasks.nets.network import Network
 from heldout.tasks.nets.weights import copy_pretrained, unknown_encoder
 

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import segmentation_models_pytorch as smp
-import timm
-from timm.models import load_state_dict
 from torch import nn
 
 from heldout.errors import UserError
+from heldout.tasks.nets.libraries import smp, timm
 from heldout.tasks.nets.network import Network
 from heldout.tasks.nets.weights import copy_pretrained, unknown_encoder
 
@@ -115,7 +113,7 @@ def load_pretrained(
         donor = smp.encoders.get_encoder(name, in_channels=3)
         if pretrained_cfg_overlay is not None:
             # classification heads, which encoders lack, are the only keys that may be left over
-            state = load_state_dict(pretrained_cfg_overlay["file"])
+            state = timm.models.load_state_dict(pretrained_cfg_overlay["file"])
             donor.load_state_dict({key: value for key, value in state.items() if not key.startswith(CLASSIFIERS)})
         donor.set_in_channels(channels, pretrained=pretrained)
         return donor
