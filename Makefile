@@ -5,7 +5,7 @@
 #   make test-all  those, whole workflows, optional packages   make clean   caches and the demo, never your work
 #   make coverage  all tests, with branch coverage             make docs    docs/fields.md, from the code
 #   make venv      only the installation
-#   make full-fracatlas  (or another recipe of exps/recipes.py)  train, blend and seal it; MINUTES=25
+#   make full-fracatlas  (or another full run of exps/full_runs.py)  train, blend and seal it; MINUTES=25
 
 PYTHON ?= python3
 BIN := .venv/bin

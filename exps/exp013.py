@@ -1,4 +1,4 @@
-"""ATLAS v2, stroke lesions in T1 MRI: the recipe of the phantoms, larger (data: Liew et al. 2022)."""
+"""ATLAS v2, stroke lesions in T1 MRI: as the phantoms, larger (data: Liew et al. 2022)."""
 
 from exps.exp010 import Exp010
 

@@ -1,4 +1,4 @@
-"""ISLES 2022, stroke lesions in DWI and ADC: the recipe of ATLAS (data: Hernandez Petzsche 2022)."""
+"""ISLES 2022, stroke lesions in DWI and ADC: as ATLAS (data: Hernandez Petzsche 2022)."""
 
 from exps.exp013 import Exp013
 

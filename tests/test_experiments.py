@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from exps.recipes import BLENDS, MINUTES
+from exps.full_runs import BLENDS, MINUTES
 from heldout import config
 from heldout.data.recipe import Recipe
 from heldout.errors import UserError
 from heldout.tasks.check import run_checks
-from heldout.train.origin import find_origin
+from heldout.train.dependencies import find_dependency
 
 
 @pytest.mark.parametrize("name", config.names())
@@ -22,27 +22,27 @@ def test_what_an_experiment_stands_on_can_be_finished_under_every_budget(name):
     for budget in (None, *config.load(name).budgets):
         experiment = config.load(name, budget)
         if experiment.first_stage is not None:
-            source = find_origin(experiment, "first_stage")
+            source = find_dependency(experiment, "first_stage")
             trained = f"{experiment.spec} stands on {source.spec}, which trains folds {source.fold_list} only"
             assert set(source.fold_list) == set(range(source.fold_count)), trained
         if experiment.warm_start is not None:
-            source = find_origin(experiment, "warm_start")
+            source = find_dependency(experiment, "warm_start")
             trained = f"{experiment.spec} starts from {source.spec}, which lacks some of its folds or seeds"
             assert set(experiment.fold_list) <= set(source.fold_list), trained
             assert set(experiment.seeds) <= set(source.seeds), trained
 
 
 @pytest.mark.parametrize("name", MINUTES)
-def test_every_member_of_a_recipe_exists_and_shares_one_dataset(name):
+def test_every_member_of_a_full_run_exists_and_shares_one_dataset(name):
     members = config.experiments(name)
     assert len({member.dataset for member in members}) == 1
     assert len({member.spec for member in members}) == len(members)
     assert all(member.first_stage is None and member.warm_start is None for member in members)
 
 
-def test_only_recipes_are_blended():
+def test_only_full_runs_are_blended():
     assert set(BLENDS) <= set(MINUTES)
-    assert all(minutes > 0 for recipe in MINUTES.values() for minutes in recipe.values())
+    assert all(minutes > 0 for listed in MINUTES.values() for minutes in listed.values())
 
 
 def test_a_pack_of_fractures_holds_one_set_of_arrays_for_all_members():
@@ -55,8 +55,8 @@ def test_a_family_is_a_root_experiment_with_its_descendants():
     assert config.load("exp042_warm").root_name() == "exp040"
 
 
-def test_an_unknown_recipe_is_refused():
-    with pytest.raises(UserError, match="no recipe 'fracatlass': choose one of brain-mri, fracatlas"):
+def test_an_unknown_full_run_is_refused():
+    with pytest.raises(UserError, match="no full run 'fracatlass': choose one of brain-mri, fracatlas"):
         config.experiments("fracatlass")
 
 

@@ -30,7 +30,7 @@ def test_a_search_ends_with_values_and_the_next_command(home, monkeypatch, capsy
         (["search", "exp035"], "exp035 uses first_stage = 'exp030'"),
         (["pack", "exp001"], "missing option '--output'"),
         (["unpack", "nowhere.pack"], "nowhere.pack does not exist: name a file that `pack` wrote"),
-        (["full", "hippocampi"], "no recipe 'hippocampi'"),
+        (["full", "hippocampi"], "no full run 'hippocampi'"),
         (["uncertainty", "exp001"], "exp001 has no finished fold"),
         (["explain", "exp004"], "exp004 has no finished fold"),
         (["profile", "exp999"], "exps/exp999.py does not exist"),

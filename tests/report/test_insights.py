@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from exps import recipes
+from exps import full_runs
 from heldout import files
 from heldout.blend.decision import read_decision
 from heldout.cli import run
@@ -56,8 +56,8 @@ def test_loading_processes_are_no_part_of_a_run(at_home):
 
 
 def test_a_full_run_ends_in_one_sealed_decision(at_home, monkeypatch, capsys):
-    monkeypatch.setattr(recipes, "MINUTES", {"tiny": {SPEC: 1}, "others": {"exp004": 90}})
-    monkeypatch.setattr(recipes, "BLENDS", {"tiny": ("--sampler", "equal")})
+    monkeypatch.setattr(full_runs, "MINUTES", {"tiny": {SPEC: 1}, "others": {"exp004": 90}})
+    monkeypatch.setattr(full_runs, "BLENDS", {"tiny": ("--sampler", "equal")})
     assert run(["full", "tiny"]) == 0
     assert f"{SPEC}: finished" in capsys.readouterr().out
     sealed = read_decision("tiny")
@@ -68,7 +68,7 @@ def test_a_full_run_ends_in_one_sealed_decision(at_home, monkeypatch, capsys):
 
 
 def test_a_full_run_tells_its_time_beforehand(at_home, monkeypatch, capsys):
-    monkeypatch.setattr(recipes, "MINUTES", {"others": {"exp004": 90}})
+    monkeypatch.setattr(full_runs, "MINUTES", {"others": {"exp004": 90}})
     assert run(["full", "others", "--minutes", "0"]) == 0
     out = capsys.readouterr().out
     left = len(load("exp004").seeds) * load("exp004").fold_count

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from heldout.blend.values import LEVELS, blend_scores
+from heldout.metrics.masks import PRESENCE_MIN, PRESENCE_SHARE
 from heldout.predict.prediction import HALF
-from heldout.tasks.presence import PRESENCE_MIN, PRESENCE_SHARE
 
 
 def levels_of_map(map_: np.ndarray) -> np.ndarray:

@@ -22,9 +22,9 @@ _SPARED_CORES = 2  # for the loop itself and for bringing predictions back to th
 @command("python run.py full fracatlas --minutes 25 --pack fracatlas.pack")
 def full(
     context: typer.Context,
-    recipe: Annotated[
+    name: Annotated[
         str,
-        typer.Argument(metavar="RECIPE", help="a list in exps/recipes.py, or a root experiment: exp040"),
+        typer.Argument(metavar="NAME", help="a full run listed in exps/full_runs.py, or a root experiment: exp040"),
     ],
     budget: Budget = None,
     minutes: Annotated[
@@ -44,23 +44,23 @@ def full(
     from heldout.config import listed_blend, listed_minutes
     from heldout.tasks import load_experiments
 
-    configs = load_experiments(recipe, budget)
+    configs = load_experiments(name, budget)
     if pack is not None:
         from heldout.data.pack.read import unpack
 
         unpack(pack)
-    _print_budget(configs, listed_minutes(recipe))
+    _print_budget(configs, listed_minutes(name))
     outcome = train_missing(configs, minutes, workers)
     print(f"{len(outcome.done)} fits finished now, {outcome.before} before, {outcome.left} left")
-    if outcome.left or not listed_minutes(recipe):
-        again = f"full {recipe}" + ("" if minutes is None else f" --minutes {minutes:g}")
+    if outcome.left or not listed_minutes(name):
+        again = f"full {name}" + ("" if minutes is None else f" --minutes {minutes:g}")
         finish(outcome.done[-1] if outcome.done else "nothing new", again if outcome.left else "leaderboard")
         return
-    name = recipe if budget is None else f"{recipe}-{budget}"
-    if not _is_sealed(name):
-        context.obj(["blend", *(config.spec for config in configs), "--name", name, *listed_blend(recipe)])
-        context.obj(["freeze", name])
-    finish(f"the sealed decision {name}", "leaderboard")
+    decision = name if budget is None else f"{name}-{budget}"
+    if not _is_sealed(decision):
+        context.obj(["blend", *(config.spec for config in configs), "--name", decision, *listed_blend(name)])
+        context.obj(["freeze", decision])
+    finish(f"the sealed decision {decision}", "leaderboard")
 
 
 def _print_budget(configs: list[Task], listed: dict[str, float]) -> None:

@@ -93,20 +93,20 @@ def names() -> list[str]:
 
 
 def experiments(name: str, budget: str | None = None) -> list[BaseConfig]:
-    """Experiments of a recipe in ``exps/recipes.py``, or of a family: a root with its descendants.
+    """Experiments of a full run in ``exps/full_runs.py``, or of a family: a root with its descendants.
 
     Args:
-        name: A recipe, such as ``fracatlas``, or the spec of an experiment, such as ``exp040@quick``.
+        name: A full run, such as ``fracatlas``, or the spec of an experiment, such as ``exp040@quick``.
         budget: Budget of a root and its descendants, where ``name`` names none; descendants without it stay out.
 
     Raises:
-        UserError: there is no such recipe or experiment.
+        UserError: there is no such full run or experiment.
     """
-    listed = _recipes().MINUTES
+    listed = _full_runs().MINUTES
     if name in listed:
         return [load(spec, budget) for spec in listed[name]]
     if not name.startswith("exp"):
-        raise UserError(f"there is no recipe {name!r}: choose one of {', '.join(listed)}, or name an experiment")
+        raise UserError(f"there is no full run {name!r}: choose one of {', '.join(listed)}, or name an experiment")
     root = load(name, budget)
     members = [load(other) for other in names()]
     below = [member for member in members if issubclass(type(member), type(root)) and member.spec != root.experiment]
@@ -116,18 +116,18 @@ def experiments(name: str, budget: str | None = None) -> list[BaseConfig]:
 
 
 def listed_minutes(name: str) -> dict[str, float]:
-    """Minutes of training a fold on two cores, by experiment, of a recipe in ``exps/recipes.py``; else empty."""
-    return dict(_recipes().MINUTES.get(name, {}))
+    """Minutes of training a fold on two cores, by experiment, of a full run in ``exps/full_runs.py``; else empty."""
+    return dict(_full_runs().MINUTES.get(name, {}))
 
 
 def listed_blend(name: str) -> tuple[str, ...]:
-    """Options with which ``exps/recipes.py`` blends a recipe."""
-    return tuple(_recipes().BLENDS.get(name, ()))
+    """Options with which ``exps/full_runs.py`` blends a full run."""
+    return tuple(_full_runs().BLENDS.get(name, ()))
 
 
-def _recipes() -> Any:
+def _full_runs() -> Any:
     try:
-        return importlib.import_module("exps.recipes")
+        return importlib.import_module("exps.full_runs")
     except ModuleNotFoundError:
         return SimpleNamespace(MINUTES={}, BLENDS={})
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from heldout.errors import UserError
 from heldout.tasks import Task, load_task
 from heldout.train import runs
+from heldout.train.dependencies import find_dependency
 from heldout.train.minutes import recorded, with_epochs
-from heldout.train.origin import find_origin
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Fit:
         config = load_task(self.spec)
         found: list[Fit] = []
         if config.warm_start is not None:
-            found.append(Fit(find_origin(config, "warm_start").spec, self.seed, self.fold))
+            found.append(Fit(find_dependency(config, "warm_start").spec, self.seed, self.fold))
         if config.first_stage is not None:
-            source = find_origin(config, "first_stage")
+            source = find_dependency(config, "first_stage")
             found += [Fit(source.spec, seed, fold) for seed in source.seeds for fold in source.fold_list]
         return tuple(found)
 

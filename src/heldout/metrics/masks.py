@@ -20,6 +20,18 @@ Uses = Literal["probability", "predicted_label", "counts", "lesions", "surfaces"
 # What an experiment must measure of its masks, by what a score looks at.
 DETAILS = {"lesions": "lesions", "surfaces": "surface", "volume": "volume"}
 _MM3_PER_ML = 1000
+PRESENCE_SHARE = 0.001
+PRESENCE_MIN = 10
+
+
+def presence_count(voxels: int) -> int:
+    """Of a map of so many voxels, how many of the most probable ones its presence score is the mean of.
+
+    Example:
+        >>> presence_count(100_000), presence_count(1_000), presence_count(4)
+        (100, 10, 4)
+    """
+    return min(voxels, max(PRESENCE_MIN, round(PRESENCE_SHARE * voxels)))
 
 
 def mask_values(name: str, uses: str, columns: Columns) -> np.ndarray:

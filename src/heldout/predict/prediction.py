@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heldout.tasks.presence import presence_count
+from heldout.metrics.masks import presence_count
 
 HALF = 128  # the smallest stored value that means a probability of 0.5 or more
 

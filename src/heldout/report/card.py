@@ -243,10 +243,10 @@ def _license(root: Path) -> str:
 
 def _training(held: HeldOut) -> dict[str, Any]:
     records = [fit.record for member in held.shipped for fit in member.fits]
-    recipes: dict[str, dict[str, Any]] = {}
+    by_member: dict[str, dict[str, Any]] = {}
     for member in held.shipped:
         config, mine = member.config, [fit.record for fit in member.fits]
-        recipes[member.spec] = {
+        by_member[member.spec] = {
             "budget": mine[0].budget or "full",
             "epochs": ", ".join(str(epochs) for epochs in sorted({record.epochs for record in mine})),
             "loss": getattr(config, "loss", "cross-entropy"),
@@ -255,12 +255,12 @@ def _training(held: HeldOut) -> dict[str, Any]:
             "augmentation": config.augment,
         }
         if config.positive_fraction is not None:
-            recipes[member.spec]["positive_cases"] = f"{config.positive_fraction:g} of the sampled cases"
+            by_member[member.spec]["positive_cases"] = f"{config.positive_fraction:g} of the sampled cases"
         if config.hard_negative_fraction > 0:
             share = f"{config.hard_negative_fraction:g} of the negatives, mined among the training cases"
-            recipes[member.spec]["hard_negatives"] = share
+            by_member[member.spec]["hard_negatives"] = share
     return {
-        **_once(recipes),
+        **_once(by_member),
         "budget_changes": held.row.scaled or ("see the members' cards" if held.decision.is_blend else "none"),
         "seeds": sorted({record.seed for record in records}),
         "checkpoint": sorted({record.checkpoint for record in records}),

@@ -202,7 +202,7 @@ def load_task(spec: str, budget: str | None = None, overrides: list[str] | tuple
 
 
 def load_experiments(name: str, budget: str | None = None) -> list[Task]:
-    """Tasks of a recipe or a family; see :func:`heldout.config.experiments`.
+    """Tasks of a full run or a family; see :func:`heldout.config.experiments`.
 
     Raises:
         UserError: as :func:`heldout.config.experiments`, or an experiment does not subclass a task.

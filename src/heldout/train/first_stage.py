@@ -24,7 +24,7 @@ from heldout.errors import UserError
 from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.tasks import Task
 from heldout.train import runs
-from heldout.train.origin import find_origin, how_to_finish, open_origin
+from heldout.train.dependencies import find_dependency, how_to_finish, open_dependency
 from heldout.train.record import FitRef
 
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ def find_first_stage(
     """
     if config.first_stage is None:
         return None
-    source = find_origin(config, "first_stage")
+    source = find_dependency(config, "first_stage")
     _check_kind(config, source, dataset)
-    fits = [open_origin(config, source, dataset, *place, sha256) for place in _places(config, source, dataset)]
+    fits = [open_dependency(config, source, dataset, *place, sha256) for place in _places(config, source, dataset)]
     fold_of = {str(case_id): int(fold) for case_id, fold in dataset.folds.items()}
     found = FirstStage(
         source.spec, source.tta, config.first_stage_use, config.first_stage_fraction, tuple(fits), fold_of

@@ -19,8 +19,8 @@ from heldout.data.dataset import Dataset
 from heldout.errors import UserError
 from heldout.tasks import Task
 from heldout.train import runs
+from heldout.train.dependencies import find_dependency, how_to_finish, open_dependency
 from heldout.train.first_stage import FirstStage, find_first_stage
-from heldout.train.origin import find_origin, how_to_finish, open_origin
 from heldout.train.record import WarmStartRecord
 from heldout.train.student import PseudoLabels, find_pseudo_labels
 
@@ -114,7 +114,7 @@ def find_origins(config: Task, dataset: Dataset, seed: int, fold: int) -> Origin
             other folds of this experiment were made from.
     """
     if config.first_stage is not None:
-        runs.check_code(find_origin(config, "first_stage"))
+        runs.check_code(find_dependency(config, "first_stage"))
     return Origins(
         find_warm_start(config, dataset, seed, fold),
         find_first_stage(config, dataset),
@@ -134,7 +134,7 @@ def find_warm_start(config: Task, dataset: Dataset, seed: int, fold: int) -> War
     """
     if config.warm_start is None:
         return None
-    source = find_origin(config, "warm_start")
+    source = find_dependency(config, "warm_start")
     if not runs.is_finished(runs.fit_folder(source.spec, seed, fold)):
         raise UserError(
             f"{config.spec} starts from {source.spec}, whose seed {seed} fold {fold} is not finished: "
@@ -142,7 +142,7 @@ def find_warm_start(config: Task, dataset: Dataset, seed: int, fold: int) -> War
         )
     runs.check_identity(source)
     runs.check_code(source)
-    fit = open_origin(config, source, dataset, seed, fold)
+    fit = open_dependency(config, source, dataset, seed, fold)
     return WarmStart(source.spec, fit.folder, fit.record.sha256.weights)
 
 

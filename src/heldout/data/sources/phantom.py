@@ -57,9 +57,9 @@ class Synthetic(Source):
         with tempfile.TemporaryDirectory(dir=self.root.parent, prefix=f".{self.root.name}.") as folder:
             temporary = Path(folder) / self.root.name
             temporary.mkdir()
-            recipe = self._recipe
-            self._write(temporary, recipe)
-            files.write_json(temporary / "phantom.json", recipe)
+            settings = self._settings
+            self._write(temporary, settings)
+            files.write_json(temporary / "phantom.json", settings)
             try:
                 temporary.rename(self.root)
             except OSError:
@@ -74,7 +74,7 @@ class Synthetic(Source):
         """
         path = self.root / "phantom.json"
         made = read_json(path, f"delete {self.root}") if path.is_file() else {}
-        for key, value in self._recipe.items():
+        for key, value in self._settings.items():
             if made.get(key) != value:
                 raise UserError(
                     f"{self.root} was made with {key} = {made.get(key)}, not {value}: delete that folder, or give the "
@@ -87,7 +87,7 @@ class Synthetic(Source):
         return {}
 
     @property
-    def _recipe(self) -> dict[str, int]:
+    def _settings(self) -> dict[str, int]:
         """Everything that the files depend on."""
         options = {key: self.options[key] or self._usual.get(key, 0) for key in self.minimum}
         for key, least in self.minimum.items():
@@ -96,8 +96,8 @@ class Synthetic(Source):
         return {"schema": 1, "version": 1, **options}
 
     @abstractmethod
-    def _write(self, folder: Path, recipe: Mapping[str, int]) -> None:
-        """Write the files of a recipe."""
+    def _write(self, folder: Path, settings: Mapping[str, int]) -> None:
+        """Write the files."""
 
 
 class Phantom(Synthetic):
@@ -170,18 +170,18 @@ class Phantom(Synthetic):
             return {"patients": 24, "images_per_patient": 2, "size": 40}
         return {"patients": 40, "images_per_patient": 4, "size": 96}
 
-    def _write(self, folder: Path, recipe: Mapping[str, int]) -> None:
-        maker = (Phantom3d if self.dimensions == 3 else Phantom2d)(recipe["size"])
-        lesions = self._plan(recipe["patients"])
+    def _write(self, folder: Path, settings: Mapping[str, int]) -> None:
+        maker = (Phantom3d if self.dimensions == 3 else Phantom2d)(settings["size"])
+        lesions = self._plan(settings["patients"])
         lesions += [lesions[n % len(lesions)] for n in range(max(2, round(_SUBMIT_SHARE * len(lesions))))]
         rows = []
         for patient, sizes in enumerate(lesions):
-            hidden = patient >= recipe["patients"]
-            number = patient - recipe["patients"] if hidden else patient
+            hidden = patient >= settings["patients"]
+            number = patient - settings["patients"] if hidden else patient
             name = f"{'s' if hidden else 'p'}{number + 1:03d}"
-            for n in range(recipe["images_per_patient"]):
-                rng = np.random.default_rng([recipe["seed"], patient, n + 1])
-                shape = np.random.default_rng([recipe["seed"], patient, 0])
+            for n in range(settings["images_per_patient"]):
+                rng = np.random.default_rng([settings["seed"], patient, n + 1])
+                shape = np.random.default_rng([settings["seed"], patient, 0])
                 show = sizes if n == 0 or rng.random() < 0.5 else ()
                 image, mask = maker.draw(rng, shape, show)
                 rows.append(self._save(folder, f"{name}_{n + 1}", name, maker, image, mask, hidden))

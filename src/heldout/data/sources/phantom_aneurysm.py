@@ -41,10 +41,10 @@ class PhantomAneurysm(RsnaAneurysm, Synthetic):
         """Those of the layout, and that nothing here is real."""
         return (*SYNTHETIC, *super().caveats)
 
-    def _write(self, folder: Path, recipe: Mapping[str, int]) -> None:
+    def _write(self, folder: Path, settings: Mapping[str, int]) -> None:
         table, points, number = [], [], 0
-        for patient in range(recipe["patients"]):
-            rng = np.random.default_rng([recipe["seed"], patient])
+        for patient in range(settings["patients"]):
+            rng = np.random.default_rng([settings["seed"], patient])
             positive = patient % 2 == 1
             chosen = sorted({(patient // 2 * 4 + n) % len(LOCATIONS) for n in range(rng.integers(2, 5))})
             chosen = chosen if positive else []
@@ -52,9 +52,9 @@ class PhantomAneurysm(RsnaAneurysm, Synthetic):
             age, sex = int(rng.integers(20, 90)), "FM"[int(rng.integers(2))]
             for kind in kinds:
                 number += 1
-                uid = f"{_ROOT}.{recipe['seed']}.{number}"
+                uid = f"{_ROOT}.{settings['seed']}.{number}"
                 name = "" if number == 1 else f"P{patient + 1:03d}"
-                maker = _SeriesWriter(folder / "series" / uid, uid, name, kind, recipe["size"], recipe["slices"])
+                maker = _SeriesWriter(folder / "series" / uid, uid, name, kind, settings["size"], settings["slices"])
                 for place, sop, x, y in maker.write(rng, chosen, scout=number % 5 == 0):
                     points.append((uid, sop, str({"x": x, "y": y}), LOCATIONS[place]))
                 labels = [int(n in chosen) for n in range(len(LOCATIONS))]

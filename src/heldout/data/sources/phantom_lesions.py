@@ -29,15 +29,15 @@ class PhantomLesions(Atlas, Synthetic):
     defaults: ClassVar[dict[str, Any]] = {"patients": 32, "size": 72, "seed": 0}
     minimum: ClassVar[dict[str, int]] = {"patients": 8, "size": 32, "seed": 0}
 
-    def _write(self, folder: Path, recipe: Mapping[str, int]) -> None:
-        for patient in range(recipe["patients"] + _HIDDEN):
-            hidden = patient >= recipe["patients"]
-            rng = np.random.default_rng([recipe["seed"], patient])
+    def _write(self, folder: Path, settings: Mapping[str, int]) -> None:
+        for patient in range(settings["patients"] + _HIDDEN):
+            hidden = patient >= settings["patients"]
+            rng = np.random.default_rng([settings["seed"], patient])
             subject = f"sub-r{patient % 3 + 1:03d}s{patient + 1:03d}"
             part = "Testing" if hidden else "Training"
             place = folder / part / f"R{patient % 3 + 1:03d}" / subject / "ses-1" / "anat"
             place.mkdir(parents=True)
-            image, mask = _draw(rng, recipe["size"], healthy=patient % 8 == 7)
+            image, mask = _draw(rng, settings["size"], healthy=patient % 8 == 7)
             name = f"{subject}_ses-1_space-MNI152NLin2009aSym"
             for ending, volume in ((f"{name}_T1w", image), (f"{name}{MASK}", mask))[: 1 if hidden else 2]:
                 data = gzip.compress(volume.to_bytes(), compresslevel=4, mtime=0)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heldout.metrics.masks import presence_count
 from heldout.tasks.losses.bce import BinaryCrossEntropy
-from heldout.tasks.presence import presence_count
 
 
 class WeightedSum(nn.Module):

@@ -1,4 +1,4 @@
-"""Recipes: the experiments of record of each dataset, which `full` trains, blends and seals under the dataset's name.
+"""Full runs: the experiments of record of each dataset, which `full` trains, blends and seals under the dataset's name.
 
 Of each experiment the minutes of training a fold on two cores are given: measured on an AMD EPYC with AVX512-bf16, or
 estimated where they end in 5 or 0. A processor without bfloat16 takes two to four times as long.
@@ -12,7 +12,7 @@ MINUTES = {
     "adrenal": {"exp050_lite0": 15, "exp054": 30},
 }
 
-# Options of `blend`, by recipe.
+# Options of `blend`, by full run.
 BLENDS = {
     "brain-mri": ("--calibrate", "auto"),
     "fracatlas": ("--presence-metric", "roc_auc"),

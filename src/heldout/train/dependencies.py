@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from heldout.data.dataset import Dataset
 
 
-def find_origin(config: Task, field: Literal["warm_start", "first_stage"]) -> Task:
+def find_dependency(config: Task, field: Literal["warm_start", "first_stage"]) -> Task:
     """The experiment that a field names, under the same budget where it declares that.
 
     What that one depends on is not checked again: it was held to the same rule when it was trained.
@@ -38,7 +38,7 @@ def find_origin(config: Task, field: Literal["warm_start", "first_stage"]) -> Ta
     return source
 
 
-def open_origin(
+def open_dependency(
     config: Task,
     source: Task,
     dataset: Dataset,
