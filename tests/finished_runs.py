@@ -14,6 +14,7 @@ from heldout.data.cases import open_dataset
 from heldout.predict.prediction import Prediction, presence
 from heldout.predict.store import write_predictions
 from heldout.train.history import write_metrics
+from heldout.train.record import MadeFrom
 from heldout.train.runs import begin_fit, fit_folder
 
 TINY = "exp004+dataset=tiny,seeds=(0,1),source_options={'patients':70,'images_per_patient':1,'size':32}"
@@ -28,7 +29,7 @@ def finish_fit(spec: str, seed: int, fold: int, skill: float = 1.0) -> Path:
     labels = rows[[f"y_{name}" for name in dataset.classes]].to_numpy(float)
     scores = 1 / (1 + np.exp(-(2 * labels - 1) * skill - random.normal(size=labels.shape)))
     folder = fit_folder(config.spec, seed, fold)
-    begin_fit(config, dataset, folder, made_from={})
+    begin_fit(config, dataset, folder, made_from=MadeFrom())
     predicted = [Prediction(case, row.astype(np.float32)) for case, row in zip(rows["case_id"], scores, strict=True)]
     stored = write_predictions(folder, "oof", predicted, rows.assign(fold=fold), exclusive=dataset.exclusive)
     from heldout.metrics import score
@@ -90,7 +91,7 @@ def finish_masks(spec: str, seed: int, fold: int, skill: float = 0.7) -> Path:
     _, rows = dataset.fold_cases(fold)
     random = np.random.default_rng([seed, fold, round(skill * 100)])
     folder = fit_folder(config.spec, seed, fold)
-    begin_fit(config, dataset, folder, made_from={})
+    begin_fit(config, dataset, folder, made_from=MadeFrom())
     predicted = []
     for case in rows["case_id"]:
         truth = dataset.truth(case)

@@ -100,13 +100,23 @@ def parse_record(data: bytes, name: str, model: type[Value], schema: int, remedy
     Raises:
         UserError: the bytes are not such a record.
     """
+    parse_object(data, name, schema, remedy)
+    return parse_value(data, name, model, remedy)
+
+
+def parse_object(data: bytes, name: str, schema: int, remedy: str) -> dict[str, Any]:
+    """The JSON object in the bytes of a file, as plain values.
+
+    Raises:
+        UserError: the bytes are not such an object, or one of another version.
+    """
     stored = parse_json(data, name, remedy)
     if not isinstance(stored, dict):
         raise UserError(f"{name} is not a JSON object as heldout writes it: {remedy}")
     found = stored.get("schema", schema)
     if type(found) is int and found != schema:
         raise UserError(f"{name} was written by another version of heldout (schema {found}): {remedy}")
-    return parse_value(data, name, model, remedy)
+    return stored
 
 
 _adapter = functools.cache(TypeAdapter)  # takes milliseconds to build

@@ -206,8 +206,8 @@ def test_a_training_copy_of_a_given_test_image_is_refused_or_set_aside(raw):
         room.index_dataset(toy.toy_config(), progress=False)
     dataset = room.index_dataset(toy.toy_config(), skip_bad=True, progress=False)
     report = room.leak_report(dataset)
-    assert [row["case_id"] for row in report["skipped"]] == ["p04_0", "p04_1"]
-    assert report["exact"] == [["p00_0", "p04_1"]]
+    assert [case.case_id for case in report.skipped] == ["p04_0", "p04_1"]
+    assert report.exact == [["p00_0", "p04_1"]]
 
 
 def test_copies_of_two_patients_share_a_fold(raw):
@@ -216,11 +216,11 @@ def test_copies_of_two_patients_share_a_fold(raw):
     groups = dataset.cases.set_index("case_id")["group_id"]
     assert groups["p00_1"] == groups["p05_0"]
     report = room.leak_report(dataset)
-    assert report["conflicts"] == [["p00_0", "p05_1"]]
+    assert report.conflicts == [["p00_0", "p05_1"]]
 
 
 def test_the_report_is_json_and_counts_every_case(dataset):
-    report = json.loads(json.dumps(room.leak_report(dataset), allow_nan=False))
+    report = json.loads(json.dumps(room.leak_report(dataset).to_json(), allow_nan=False))
     rows = {row["part"]: row for row in report["rows"]}
     assert sum(rows[f"fold {fold}"]["cases"] for fold in range(3)) == rows["train"]["cases"]
     assert rows["train"]["cases"] + rows["test"]["cases"] == 24
@@ -250,7 +250,7 @@ def test_volumes_without_a_spatial_unit_are_noted(tmp_path, monkeypatch):
     (tmp_path / "raw/units/cases.csv").write_text("\n".join(lines))
     config = BaseConfig(dataset="units", source="table", source_options={"dimensions": 3}, fold_count=2)
     report = room.leak_report(room.index_dataset(config, progress=False))
-    assert report["found"] == [
+    assert report.found == [
         "3 of 8 cases, such as c5: the header states no spatial unit (xyzt_units 0), millimeters are assumed"
     ]
 

@@ -59,9 +59,9 @@ def test_a_bad_case_is_named_with_the_remedy_and_can_be_set_aside(raw, name):
     with pytest.raises(UserError, match=f"(?s)--skip-bad.*p03_1.*{words}"):
         room.index_dataset(toy.toy_config(), progress=False)
     dataset = room.index_dataset(toy.toy_config(), skip_bad=True, progress=False)
-    skipped = room.leak_report(dataset)["skipped"]
-    assert [row["case_id"] for row in skipped] == ["p03_1"]
-    assert skipped[0]["file"] == "p03_1.image.npy"
+    skipped = room.leak_report(dataset).skipped
+    assert [case.case_id for case in skipped] == ["p03_1"]
+    assert skipped[0].file == "p03_1.image.npy"
     assert "p03_1" not in set(dataset.cases["case_id"])
     assert len(dataset.cases) == 23
 

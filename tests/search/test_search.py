@@ -111,13 +111,13 @@ def test_the_table_the_best_values_and_an_experiment_to_copy(squares):
     best = write_search(one, trials)
     table = pd.read_csv(one.folder / "trials.csv", keep_default_na=False)
     assert list(table["lr"]) == [values["lr"] for *_, values in outcome(one, trials)]
-    assert best["value"] == max(trial.value for trial in trials if trial.state.name == "COMPLETE")
-    assert best["trials"] == {"complete": 3, "pruned": 0, "fail": 0}
+    assert best.value == max(trial.value for trial in trials if trial.state.name == "COMPLETE")
+    assert best.trials.to_json() == {"complete": 3, "pruned": 0, "fail": 0}
     text = (one.folder / "experiment.py").read_text()
     module = ast.parse(text)
     assert len(ast.get_docstring(module).splitlines()[0]) <= 100
     assigned = {node.targets[0].id: ast.literal_eval(node.value) for node in module.body[-1].body}
-    assert assigned == {**one.config.overrides, **best["values"]}
+    assert assigned == {**one.config.overrides, **best.values}
     assert (one.folder / "history.png").stat().st_size > 5000
 
 

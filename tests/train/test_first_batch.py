@@ -9,6 +9,7 @@ from heldout.errors import UserError
 from heldout.tasks.segment import Segment2D
 from heldout.train import runs
 from heldout.train.fit import fit_fold, run_experiment
+from heldout.train.record import MadeFrom
 from tests.train.exp901 import Exp901
 
 
@@ -54,7 +55,7 @@ def test_a_failed_build_claims_no_run(squares, monkeypatch):
             fit_fold(config, dataset, 0, 0, quiet=True)
     assert not runs.run_folder(config.spec).exists()
     # a process that was killed leaves its settings, which bind nobody either
-    runs.begin_fit(other, dataset, folder, {})
+    runs.begin_fit(other, dataset, folder, MadeFrom())
     assert fit_fold(config, dataset, 0, 0, quiet=True) == folder
     with pytest.raises(UserError, match="was trained with other settings"):
         fit_fold(other, dataset, 1, 0, quiet=True)

@@ -27,7 +27,7 @@ from heldout.blend.records import (
 )
 from heldout.config.legacy import first_names
 from heldout.errors import UserError
-from heldout.records import parse_json, parse_record, read_bytes
+from heldout.records import parse_object, parse_value, read_bytes
 from heldout.train.runs import run_folder
 
 if TYPE_CHECKING:
@@ -252,8 +252,8 @@ def parse_decision(data: bytes, place: str, remedy: str) -> Decision:
     Raises:
         UserError: it is not a decision of this version, or was edited.
     """
-    decision = parse_record(data, place, Decision, SCHEMA, remedy)
-    stored = parse_json(data, place, remedy)
+    stored = parse_object(data, place, SCHEMA, remedy)
+    decision = parse_value(data, place, Decision, remedy)
     sealed = decision.seal is not None
     wrong = decision.digest is not None and _digest(stored) != decision.digest
     if wrong or (sealed and _seal(stored) != decision.seal):

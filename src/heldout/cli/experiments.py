@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +28,7 @@ def experiments(
     known = config.names()
     rows = [_describe(config.load(name).experiment if names else name) for name in names or known]
     if as_json:
-        print_json(rows)
+        print_json([vars(row) for row in rows])
         return
     from rich import box
     from rich.table import Table
@@ -38,35 +40,47 @@ def experiments(
     space = out.width - 10
     for column in ("name", "parent"):
         table.add_column(column, vertical="top", no_wrap=True)
-        space -= max([len(column), *(len(row[column] or "") for row in rows)])
+        space -= max([len(column), *(len(getattr(row, column) or "") for row in rows)])
     table.add_column("title", overflow="fold")
     for row in rows:
-        text = Text(visible(row["error"] or row["title"]), style="red" if row["error"] else "")
+        text = Text(visible(row.error or row.title), style="red" if row.error else "")
         if full:
-            details = [*row["changed"], *([f"budgets {', '.join(row['budgets'])}"] if row["budgets"] else [])]
-            text.append("".join(f"\n{line}" for line in [row["dataset"], *details] if line), style="dim")
+            details = [*row.changed, *([f"budgets {', '.join(row.budgets)}"] if row.budgets else [])]
+            text.append("".join(f"\n{line}" for line in [row.dataset, *details] if line), style="dim")
         else:  # a line for each
             text.truncate(max(space, 20), overflow="ellipsis")
-        table.add_row(Text(row["name"], style="bold"), row["parent"] or "", text)
+        table.add_row(Text(row.name, style="bold"), row.parent or "", text)
     out.print(table)
     if not full:
         print("What one changes: python run.py experiments EXPERIMENT, or --all")
     print("Add one: python run.py new exp060 --from exp040 --title TITLE (docs/new-competition.md)")
 
 
-def _describe(name: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Row:
+    """An experiment, as ``--json`` prints it; one that cannot be loaded has an error and a name only."""
+
+    name: str
+    title: str = ""
+    dataset: str = ""
+    parent: str | None = None
+    changed: Sequence[str] = ()
+    budgets: Sequence[str] = ()
+    metric: str | None = None
+    error: str | None = None
+
+
+def _describe(name: str) -> _Row:
     from heldout.config import load
     from heldout.evaluate.lineage import changes
 
-    row: dict[str, Any] = {"name": name, "title": "", "dataset": "", "parent": None, "changed": [], "budgets": []}
     try:
         config = load(name)
     except UserError as error:
-        return {**row, "error": str(error)}
-    row |= {"title": config.title, "dataset": config.dataset, "parent": config.parent_name(), "metric": config.metric}
-    if row["parent"]:
-        row["changed"] = changes(config.complete(load(row["parent"]).identity()), config.identity())
-    return {**row, "budgets": list(config.budgets), "error": None}
+        return _Row(name, error=str(error))
+    parent = config.parent_name()
+    changed = changes(config.complete(load(parent).identity()), config.identity()) if parent else []
+    return _Row(name, config.title, config.dataset, parent, changed, list(config.budgets), config.metric)
 
 
 @command("python run.py fields exp042 --budget quick")

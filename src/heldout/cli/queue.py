@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -40,7 +41,7 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
         return
     rows = _rows()
     if as_json:
-        print_json(rows)
+        print_json([asdict(row) for row in rows])
         return
     if not rows:
         print("The queue is empty: python run.py queue add EXPERIMENT")
@@ -54,10 +55,10 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
         table.add_column(name, justify=justify)  # type: ignore[arg-type]  # a literal
     table.add_column("ends", justify="right")
     for row in rows:
-        gain = "unknown" if row["gain_per_hour"] is None else f"{row['gain_per_hour']:.3f}"
-        minutes = "?" if row["minutes"] is None else f"{row['minutes']:.0f}"
-        ends = "?" if row["ends"] is None else time.strftime("%a %H:%M", time.localtime(row["ends"]))
-        table.add_row(escape(row["fit"]), escape(row["state"]), gain, minutes, ends)
+        gain = "unknown" if row.gain_per_hour is None else f"{row.gain_per_hour:.3f}"
+        minutes = "?" if row.minutes is None else f"{row.minutes:.0f}"
+        ends = "?" if row.ends is None else time.strftime("%a %H:%M", time.localtime(row.ends))
+        table.add_row(escape(row.fit), escape(row.state), gain, minutes, ends)
     console().print(table)
     print("gain/h: expected from finished fits (mean gain over the best other experiment on the same fold, per hour)")
 
@@ -147,8 +148,18 @@ def _spec(text: str) -> str:
     return today_spec(text)
 
 
-def _rows() -> list[dict[str, Any]]:
-    """One row a fit, as ``--json`` prints it: what is running, waiting, paused or failed."""
+@dataclass(frozen=True)
+class _Row:
+    """A fit that is running, waiting, paused or failed, as ``--json`` prints it; None where unknown."""
+
+    fit: str
+    state: str
+    gain_per_hour: float | None = None
+    minutes: float | None = None
+    ends: float | None = None
+
+
+def _rows() -> list[_Row]:
     from heldout.launch import queue as queues
     from heldout.launch.schedule import progress, schedule
 
@@ -172,15 +183,8 @@ def _rows() -> list[dict[str, Any]]:
         clock = None if clock is None or seconds is None else clock + seconds
         rows.append(_row(one, state, clock))
     rows += [_row(one, "paused", None) for one in plan.paused]
-    unknown = {"gain_per_hour": None, "minutes": None, "ends": None}
-    return rows + [{"fit": spec, "state": f"failed: {reason}", **unknown} for spec, reason in plan.problems.items()]
+    return rows + [_Row(spec, f"failed: {reason}") for spec, reason in plan.problems.items()]
 
 
-def _row(one: Waiting, state: str, ends: float | None) -> dict[str, Any]:
-    return {
-        "fit": str(one.fit),
-        "state": state,
-        "gain_per_hour": one.worth.gain_per_hour,
-        "minutes": one.worth.minutes,
-        "ends": ends,
-    }
+def _row(one: Waiting, state: str, ends: float | None) -> _Row:
+    return _Row(str(one.fit), state, one.worth.gain_per_hour, one.worth.minutes, ends)

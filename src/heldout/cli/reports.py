@@ -194,17 +194,18 @@ def profile(
 
     path, record = measure(configs, repeats=repeats, seconds=seconds)
     if as_json:
-        print_json(record)
+        print_json(record.to_json())
         return
     columns = ("name", "M params", "GFLOP", "batch", "tta", "precision", "ms/case", "p95", "cases/s", "peak MB")
     rows = (
         (
-            *(row["name"], f"{row['parameters'] / 1e6:.2f}", f"{row['flops'] / 1e9:.2f}", row["batch"]),
-            *(row["tta"] or "none", row["precision"]),
-            *(f"{row[key]:.1f}" for key in ("ms_per_case_median", "ms_per_case_p95", "cases_per_second", "peak_mb")),
+            *(row.name, f"{row.parameters / 1e6:.2f}", f"{row.flops / 1e9:.2f}", row.batch),
+            *(row.tta or "none", row.precision),
+            *(f"{value:.1f}" for value in (row.ms_per_case_median, row.ms_per_case_p95)),
+            *(f"{value:.1f}" for value in (row.cases_per_second, row.peak_mb)),
         )
-        for row in record["rows"]
+        for row in record.rows
     )
-    title = f"{record['machine']}, torch {record['torch']}"
+    title = f"{record.machine}, torch {record.torch}"
     print_table(title, columns, rows, words=("name", "tta", "precision"))
     finish(path, "leaderboard")

@@ -37,13 +37,13 @@ def search(
 
     plan = Search(config, fold, trials, inner_folds, seed, processes)
     best = write_search(plan, run(plan))
-    counts = best["trials"]
-    print(f"{counts['complete']} trials complete, {counts['pruned']} pruned, {counts['fail']} diverged")
-    own = "" if best["own_value"] is None else f"; the experiment's own values {best['own_value']:.4f}"
-    print(f"best {best['metric']} {best['value']:.4f} on inner folds{own}")
+    counts = best.trials
+    print(f"{counts.complete} trials complete, {counts.pruned} pruned, {counts.fail} diverged")
+    own = "" if best.own_value is None else f"; the experiment's own values {best.own_value:.4f}"
+    print(f"best {best.metric} {best.value:.4f} on inner folds{own}")
     print(f"the values depend on all patients except those of fold {fold}: only its score is independent of them")
     print(f"\n{(plan.folder / 'experiment.py').read_text(encoding='utf-8')}")
-    finish(plan.folder, f"{config.spec} --fold {fold} {' '.join(_as_settings(best['values']))}")
+    finish(plan.folder, f"{config.spec} --fold {fold} {' '.join(_as_settings(best.values))}")
 
 
 def _as_settings(values: dict[str, object]) -> list[str]:

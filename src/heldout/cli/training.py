@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,7 @@ from heldout.cli.shared import (
 from heldout.escape import visible
 
 if TYPE_CHECKING:
+    from heldout.data.report import LeakReport
     from heldout.tasks import Task
 
 
@@ -81,11 +82,11 @@ def folds(
     dataset = index_dataset(config, progress=not as_json) if rebuild else open_dataset(config)
     check_fields(config, dataset.classes)
     check_form(config, dataset)
-    report = {**leak_report(dataset), "grids": describe_grids(dataset, config)}
+    report, grids = leak_report(dataset), describe_grids(dataset, config)
     if as_json:
-        print_json(report)
+        print_json({**report.to_json(), "grids": grids})
         return
-    _print_report(config, report)
+    _print_report(config, report, grids)
     finish(f"{shown(dataset.folder)}/ (cases.parquet, folds.csv, leaks.json, skipped.csv)", f"{config.spec}")
 
 
@@ -105,33 +106,29 @@ def _summary(config: Task) -> str:
     return config.spec if row.done < row.planned else f"blend {config.spec} --name NAME"
 
 
-def _print_report(config: Task, report: dict[str, Any]) -> None:
-    columns: list[str] = report["columns"]
+def _print_report(config: Task, report: LeakReport, grids: list[str]) -> None:
+    columns = list(report.rows[0].to_json())
     rows: list[list[object] | None] = []
-    for row in report["rows"]:
-        rows += [None] if row["part"] == "train" else []
-        rows.append(["" if row[column] is None else row[column] for column in columns])
+    for row in report.rows:
+        rows += [None] if row.part == "train" else []
+        rows.append(["" if value is None else value for value in row.to_json().values()])
     print_table(f"{config.dataset}: cases per part", columns, rows, words=("part",))
-    for line in report["grids"]:
+    for line in grids:
         print(line)
-    kinds = {
-        "exact": "exact duplicates",
-        "near": "near-duplicates",
-        "conflicts": "duplicates with different labels",
-    }
+    kinds = [(report.exact, "exact duplicates"), (report.conflicts, "duplicates with different labels")]
     kept_apart = "duplicate" if config.near_duplicates else "exact duplicate"
     print(f"Leak report: no patient and no {kept_apart} is in two folds, or in train and test")
     if not config.near_duplicates:
         print("  near-duplicates were not searched: near_duplicates = False")
-        del kinds["near"]
-    for key, what in kinds.items():
-        sets = report[key]
+    else:
+        kinds.insert(1, (report.near, "near-duplicates"))
+    for sets, what in kinds:
         example = f", such as {visible(', '.join(sets[0][:3]))}" if sets else ""
         print(f"  {len(sets)} sets of {what}{example}")
-    print(f"  {len(report['skipped'])} cases set aside")
-    for line in _shortened([f"{case['case_id']}: {case['reason']}" for case in report["skipped"]], 5, "skipped.csv"):
+    print(f"  {len(report.skipped)} cases set aside")
+    for line in _shortened([f"{case.case_id}: {case.reason}" for case in report.skipped], 5, "skipped.csv"):
         print(f"    {visible(line)}")
-    for line in [*report["caveats"], *_shortened(report["found"], 10, "leaks.json")]:
+    for line in [*report.caveats, *_shortened(report.found, 10, "leaks.json")]:
         print(f"  note: {visible(line)}")
 
 

@@ -80,7 +80,8 @@ def today_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def today_identity(recorded: Mapping[str, Any], task: str) -> dict[str, Any]:
     """A recorded identity in today's names, where ``task`` is the name of the experiment's task."""
-    named = recorded["task"] if recorded["task"] == task else TASKS.get(recorded["task"], recorded["task"])
+    found = recorded["task"]
+    named = found if found == task else TASKS.get(found, found)
     hooks = {HOOKS.get(name, name): digest for name, digest in recorded["hooks"].items()}
     return {**recorded, "task": named, "fields": today_fields(recorded["fields"]), "hooks": hooks}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,15 +14,65 @@ if TYPE_CHECKING:
     from heldout.data.dataset import Dataset
 
 
-def leak_report(dataset: Dataset) -> dict[str, Any]:
-    """Collect what the ``folds`` command shows, ready for JSON.
+@dataclass(frozen=True)
+class PartRow:
+    """Sizes of a part, such as a fold; ``classes`` counts its cases of each class, None where labels are not known."""
 
-    Returns:
-        ``columns`` and ``rows`` are a table of the parts (every fold, the training part, the test part, the images to
-        submit) with their numbers of cases, patients, groups and cases per class; labels of the test part are told
-        only as these totals. ``exact``, ``near`` and ``conflicts`` are lists of lists of case ids, ``skipped`` lists
-        case_id, file and reason, ``caveats`` and ``found`` are sentences.
+    part: str
+    cases: int
+    patients: int
+    groups: int
+    classes: dict[str, int | None]
+
+    def to_json(self) -> dict[str, Any]:
+        """One flat row, with a column for each class."""
+        values = asdict(self)
+        return {**values, **values.pop("classes")}
+
+
+@dataclass(frozen=True)
+class SkippedCase:
+    """A case that was set aside, the file at fault and the reason."""
+
+    case_id: str
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class LeakReport:
+    """What the ``folds`` command shows.
+
+    Attributes:
+        folder, root: Where the checked and the raw dataset lie.
+        fold_hash, data_hash: Hashes of the folds and of the cases.
+        rows: Every fold, the training part, the test part, and the images to submit. Labels of the test part are told
+            only as its totals.
+        exact, near, conflicts: Groups of case ids: exact and near-duplicates, duplicates with different labels.
+        skipped: Cases that were set aside.
+        caveats, found: Remarks of the source, about the dataset and about single files.
     """
+
+    folder: str
+    root: str
+    fold_hash: str
+    data_hash: str
+    rows: list[PartRow]
+    exact: list[list[str]]
+    near: list[list[str]]
+    conflicts: list[list[str]]
+    skipped: list[SkippedCase]
+    caveats: list[str]
+    found: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; ``columns`` are those of ``rows``."""
+        rows = [row.to_json() for row in self.rows]
+        return {"schema": 1, **asdict(self), "columns": list(rows[0]), "rows": rows}
+
+
+def leak_report(dataset: Dataset) -> LeakReport:
+    """Collect what the ``folds`` command shows."""
     leaks = read_leaks(dataset.folder)
     skipped = read_csv(dataset.folder / "skipped.csv", dict.fromkeys(("case_id", "file", "reason"), str))
     train, test, submit = (dataset.part(name) for name in ("train", "test", "submit"))
@@ -34,23 +85,21 @@ def leak_report(dataset: Dataset) -> dict[str, Any]:
         rows.append(_row("test", test, {name: counts.get(name) for name in names}))
     if len(submit):
         rows.append(_row("submit", submit, dict.fromkeys(names)))
-    return {
-        "schema": 1,
-        "folder": str(dataset.folder),
-        "root": str(dataset.source.root),
-        "fold_hash": dataset.fold_hash,
-        "data_hash": dataset.data_hash,
-        "columns": ["part", "cases", "patients", "groups", *names],
-        "rows": rows,
-        "exact": leaks.exact,
-        "near": leaks.near,
-        "conflicts": leaks.conflicts,
-        "skipped": skipped.to_dict("records"),
-        "caveats": leaks.caveats,
-        "found": leaks.found,
-    }
+    return LeakReport(
+        folder=str(dataset.folder),
+        root=str(dataset.source.root),
+        fold_hash=dataset.fold_hash,
+        data_hash=dataset.data_hash,
+        rows=rows,
+        exact=leaks.exact,
+        near=leaks.near,
+        conflicts=leaks.conflicts,
+        skipped=[SkippedCase(*map(str, values)) for values in skipped[["case_id", "file", "reason"]].to_numpy()],
+        caveats=leaks.caveats,
+        found=leaks.found,
+    )
 
 
-def _row(part: str, cases: pd.DataFrame, counts: dict[str, Any]) -> dict[str, Any]:
-    sizes = {"cases": len(cases), "patients": cases["patient_id"].nunique(), "groups": cases["group_id"].nunique()}
-    return {"part": part, **sizes, **{name: None if n is None else int(n) for name, n in counts.items()}}
+def _row(part: str, cases: pd.DataFrame, counts: dict[str, Any]) -> PartRow:
+    classes = {name: None if n is None else int(n) for name, n in counts.items()}
+    return PartRow(part, len(cases), cases["patient_id"].nunique(), cases["group_id"].nunique(), classes)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
 from heldout import files
 from heldout.data.cases import open_dataset
+from heldout.records import Record
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +25,46 @@ if TYPE_CHECKING:
 WARM_UP = 3
 
 
-def profile(configs: Sequence[Task], *, repeats: int = 20, seconds: float = 10.0) -> tuple[Path, dict[str, Any]]:
+class ProfileRow(Record):
+    """Cost of one network in one batch size, precision and choice of flips.
+
+    Attributes:
+        name: The experiment.
+        input: Shape (C, *S) of what goes through the network at once.
+        parameters: Of the network.
+        flops: Operations of one pass of one input.
+        batch, tta, precision: What was measured.
+        ms_per_case_median, ms_per_case_p95: Milliseconds per case.
+        cases_per_second: By the median.
+        peak_mb: Memory; on a CPU that of the process so far.
+        passes: Timed passes.
+    """
+
+    name: str
+    input: tuple[int, ...]
+    parameters: int
+    flops: int
+    batch: int
+    tta: str
+    precision: str
+    ms_per_case_median: float
+    ms_per_case_p95: float
+    cases_per_second: float
+    peak_mb: float
+    passes: int
+
+
+class ProfileRecord(Record):
+    """``working/profiles/<names>.json``: the machine and its measurements."""
+
+    schema_version: int = Field(default=1, alias="schema")
+    machine: str
+    torch: str
+    threads: int
+    rows: tuple[ProfileRow, ...]
+
+
+def profile(configs: Sequence[Task], *, repeats: int = 20, seconds: float = 10.0) -> tuple[Path, ProfileRecord]:
     """Measure networks with random weights on random input, which cost what trained ones do on real input.
 
     Measured is the network with its activation, flips included where said; reading, preparing and bringing maps back
@@ -35,8 +76,7 @@ def profile(configs: Sequence[Task], *, repeats: int = 20, seconds: float = 10.0
         seconds: Most seconds per row, after which fewer passes have to do; at least three are made.
 
     Returns:
-        ``working/profiles/<names>.json`` and its content: the machine and one row per experiment, batch, precision and
-        choice of flips.
+        ``working/profiles/<names>.json`` and its content.
 
     Raises:
         UserError: a dataset or network cannot be made.
@@ -45,11 +85,14 @@ def profile(configs: Sequence[Task], *, repeats: int = 20, seconds: float = 10.0
 
     from heldout.train.results import describe_machine
 
-    rows = [row for config in configs for row in _rows(config, repeats, seconds)]
-    machine = {"machine": describe_machine(_device()), "torch": torch.__version__, "threads": torch.get_num_threads()}
-    record = {"schema": 1, **machine, "rows": rows}
+    record = ProfileRecord(
+        machine=describe_machine(_device()),
+        torch=str(torch.__version__),
+        threads=torch.get_num_threads(),
+        rows=tuple(row for config in configs for row in _rows(config, repeats, seconds)),
+    )
     path = files.home() / "working" / "profiles" / f"{'-'.join(config.spec for config in configs)[:150]}.json"
-    files.write_json(path, record)
+    files.write_json(path, record.to_json())
     return path, record
 
 
@@ -59,7 +102,7 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _rows(config: Task, repeats: int, seconds: float) -> Iterator[dict[str, Any]]:
+def _rows(config: Task, repeats: int, seconds: float) -> Iterator[ProfileRow]:
     import torch
 
     from heldout.predict.forward import flip_sets, memory_format
@@ -71,12 +114,8 @@ def _rows(config: Task, repeats: int, seconds: float) -> Iterator[dict[str, Any]
     if config.channels_last:
         network.to(memory_format=memory_format(config))
     shape = input_shape(config, dataset)
-    about = {
-        "name": config.spec,
-        "input": list(shape),
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "flops": count_flops(network, torch.zeros(1, *shape, device=device)),
-    }
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    flops = count_flops(network, torch.zeros(1, *shape, device=device))
     for batch in dict.fromkeys((1, config.predict_batch_size)):
         image = torch.rand(batch, *shape, device=device)
         if config.channels_last:
@@ -86,17 +125,20 @@ def _rows(config: Task, repeats: int, seconds: float) -> Iterator[dict[str, Any]
             for precision in ("float32", "bfloat16"):
                 run = _forward(config, network, image, flips, dataset.exclusive, precision)
                 times, memory = _time(run, device, repeats, seconds)
-                yield {
-                    **about,
-                    "batch": batch,
-                    "tta": tta,
-                    "precision": precision,
-                    "ms_per_case_median": round(float(np.median(times)) * 1000 / batch, 3),
-                    "ms_per_case_p95": round(float(np.quantile(times, 0.95)) * 1000 / batch, 3),
-                    "cases_per_second": round(batch / float(np.median(times)), 2),
-                    "peak_mb": round(memory / 1e6, 1),
-                    "passes": len(times),
-                }
+                yield ProfileRow(
+                    name=config.spec,
+                    input=shape,
+                    parameters=parameters,
+                    flops=flops,
+                    batch=batch,
+                    tta=tta,
+                    precision=precision,
+                    ms_per_case_median=round(float(np.median(times)) * 1000 / batch, 3),
+                    ms_per_case_p95=round(float(np.quantile(times, 0.95)) * 1000 / batch, 3),
+                    cases_per_second=round(batch / float(np.median(times)), 2),
+                    peak_mb=round(memory / 1e6, 1),
+                    passes=len(times),
+                )
 
 
 def input_shape(config: Task, dataset: Any) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from pydantic import Field
 from heldout import files
 from heldout.config.legacy import today_spec
 from heldout.errors import UserError
-from heldout.evaluate.row import Row, groups, ranked
+from heldout.evaluate.row import Correlation, Row, groups, ranked
 from heldout.records import Number, Record, parse_record
 
 FEWEST = 3  # two points always correlate by 1 or -1
@@ -135,17 +135,12 @@ def points(rows: list[Row], part: str) -> list[tuple[float, float]]:
     return [(score, shown) for score, shown in pairs if score is not None and shown is not None]
 
 
-def correlate(pairs: list[tuple[float, float]]) -> dict[str, float | int | None]:
-    """Agreement of two scores.
-
-    Returns:
-        ``n``, ``pearson``, and ``spearman`` (Pearson's on ranks, ties sharing theirs); None for fewer than three pairs
-        or where one of the scores is always the same.
-    """
+def correlate(pairs: list[tuple[float, float]]) -> Correlation:
+    """Agreement of two scores."""
     first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     if len(pairs) < FEWEST:
-        return {"n": len(pairs), "pearson": None, "spearman": None}
-    return {"n": len(pairs), "pearson": _pearson(first, second), "spearman": _pearson(_ranks(first), _ranks(second))}
+        return Correlation(len(pairs))
+    return Correlation(len(pairs), _pearson(first, second), _pearson(_ranks(first), _ranks(second)))
 
 
 def _pearson(first: list[float], second: list[float]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from heldout.blend.records import Alternative
@@ -27,6 +27,21 @@ class Plan:
     def missing(self, done: set[tuple[int, int]]) -> list[tuple[int, int]]:
         """Seed and fold of what a score over all cases would need beside what is done."""
         return [(seed, fold) for seed in self.seeds for fold in range(self.fold_count) if (seed, fold) not in done]
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Agreement of two scores.
+
+    Attributes:
+        n: Pairs.
+        pearson, spearman: Pearson's coefficient, and that of the ranks, where ties share theirs; None for fewer than
+            three pairs or where one of the scores is always the same.
+    """
+
+    n: int
+    pearson: float | None = None
+    spearman: float | None = None
 
 
 @dataclass
@@ -80,7 +95,7 @@ class Row:
         public_time: When the last one was noted, UTC.
         public_note: What was noted with it.
         lb_correlation: Agreement of out-of-fold and ``public`` (``private``) scores over the ranked rows of one
-            dataset and metric: ``n``, ``pearson`` and ``spearman``.
+            dataset and metric.
         identity: By which the ledger knows it; changes with any of its parts.
         note: What is missing, and why.
         fits: The run records it is computed from.
@@ -135,7 +150,7 @@ class Row:
     public_outdated: bool = False
     public_time: str | None = None
     public_note: str | None = None
-    lb_correlation: dict[str, dict[str, float | int | None]] = field(default_factory=dict)
+    lb_correlation: dict[str, Correlation] = field(default_factory=dict)
     identity: str = ""
     note: str = ""
     fits: list[RunRecord] = field(default_factory=list, repr=False)
@@ -143,12 +158,10 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary, for JSON; of the fits only seed, fold, score and training time."""
-        values = asdict(self)
-        del values["plan"]
-        values["baselines"] = {name: one.to_json() for name, one in self.baselines.items()}
         kept = ("seed", "fold", "score", "train_seconds")
-        values["fits"] = [{key: getattr(fit, key) for key in kept} for fit in self.fits]
-        return values
+        fits = [{key: getattr(fit, key) for key in kept} for fit in self.fits]
+        baselines = {name: one.to_json() for name, one in self.baselines.items()}
+        return {**asdict(replace(self, fits=[], plan=None)), "baselines": baselines, "fits": fits}
 
 
 def groups(rows: list[Row]) -> dict[tuple[str, str, str], list[Row]]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
 
 from heldout import files
 from heldout.errors import UserError
 from heldout.escape import Markdown, markdown
 from heldout.evaluate.lineage import depends_on
 from heldout.evaluate.scores import CALIBRATED_ERROR, score_table
-from heldout.records import finite, read_json
+from heldout.records import Number, Record, finite, read_json
 from heldout.report.format import bounds, number, test_evals_text
 from heldout.report.templates import render
 
@@ -40,6 +42,93 @@ _USE = (
 )
 
 
+class ScoreFacts(Record):
+    """A score with its 95 % interval; None where undefined."""
+
+    value: Number | None
+    low: Number | None
+    high: Number | None
+
+
+class TaskFacts(Record):
+    """``classification`` or ``segmentation``, of how many dimensions, into which classes."""
+
+    kind: str
+    dimensions: int
+    classes: tuple[str, ...]
+    exclusive: bool
+
+
+class DataFacts(Record):
+    """The dataset, its license as it states it, its parts, and how many cases and patients the scores are of."""
+
+    dataset: str
+    source: str
+    license_of_the_data: str
+    cases: dict[str, int]
+    patients: int
+    folds: str
+    scored_cases: int
+    scored_patients: int
+
+
+class TestFacts(Record):
+    """Evaluations of the locked test part, and the scores of the current decision there, in words as well."""
+
+    evaluations: int
+    evaluations_on_the_dataset: int
+    metrics: dict[str, ScoreFacts]
+    said: str
+
+
+class HashFacts(Record):
+    """What identifies the decision, its data and every file of weights."""
+
+    identity: str
+    data: str
+    fold_table: str
+    seal: str | None = None
+    weights: dict[str, str]
+    optional: ClassVar[frozenset[str]] = frozenset({"seal"})
+
+
+class CardFacts(Record):
+    """``model_card.yaml``.
+
+    Attributes:
+        name, kind, title, metric: As on the leaderboard.
+        task, data, test, hashes: See their classes.
+        input, output, model, training, calibration: By topic, in words or numbers; where members differ, by member.
+        metrics: Out-of-fold scores.
+        by_class, by_fold: The score of each.
+        at_tuned_thresholds: The score by which a segmentation ranks; None where there are no thresholds.
+        limits: Sentences.
+        intended_use: A sentence.
+    """
+
+    schema_version: int = Field(default=1, alias="schema")
+    name: str
+    kind: str
+    title: str
+    metric: str
+    task: TaskFacts
+    input: dict[str, Any]
+    output: dict[str, Any]
+    model: dict[str, Any]
+    data: DataFacts
+    training: dict[str, Any]
+    metrics: dict[str, ScoreFacts]
+    by_class: dict[str, Number | None]
+    by_fold: dict[str, Number | None]
+    at_tuned_thresholds: ScoreFacts | None = None
+    test: TestFacts
+    calibration: dict[str, Any]
+    limits: list[str]
+    intended_use: str
+    hashes: HashFacts
+    optional: ClassVar[frozenset[str]] = frozenset({"at_tuned_thresholds"})
+
+
 def write_card(name: str) -> Path:
     """Write the card of a run or a blend into its folder.
 
@@ -52,46 +141,53 @@ def write_card(name: str) -> Path:
     import yaml
 
     facts, folder = card_facts(name)
-    files.write_text(folder / "model_card.yaml", yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=100))
+    files.write_text(
+        folder / "model_card.yaml", yaml.safe_dump(facts.to_json(), sort_keys=False, allow_unicode=True, width=100)
+    )
     files.write_text(folder / "model_card.md", _render(facts))
     return folder / "model_card.md"
 
 
-def _render(facts: dict[str, Any]) -> str:
+def _render(facts: CardFacts) -> str:
     """The card for people, from its template."""
-    front = Markdown(_front_matter(facts))
     return render(
-        "card.md", facts=facts, front_matter=front, sections=_SECTIONS, listed=_listed, number=number, bounds=bounds
+        "card.md",
+        facts=facts,
+        stored=facts.to_json(),
+        front_matter=Markdown(_front_matter(facts)),
+        sections=_SECTIONS,
+        listed=_listed,
+        number=number,
+        bounds=bounds,
     )
 
 
-def _front_matter(facts: dict[str, Any]) -> str:
+def _front_matter(facts: CardFacts) -> str:
     """The YAML that the Hub reads: library, task, tags, data set, metrics and evaluated results."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    task, data = facts["task"], facts["data"]
-    kind = _TASKS[task["kind"]]
-    metrics = {key: one for key, one in facts["metrics"].items() if one["value"] is not None}
-    parts = {"out-of-fold": metrics, "test": facts["test"]["metrics"]}
+    kind = _TASKS[facts.task.kind]
+    metrics = {key: one.value for key, one in facts.metrics.items() if one.value is not None}
+    tested = {key: one.value for key, one in facts.test.metrics.items() if one.value is not None}
     results = [
         EvalResult(
             task_type=kind,
-            dataset_type=data["dataset"],
-            dataset_name=data["dataset"],
+            dataset_type=facts.data.dataset,
+            dataset_name=facts.data.dataset,
             dataset_split=part,
             metric_type=key,
-            metric_value=round(one["value"], 6),
+            metric_value=round(value, 6),
             metric_name=f"{key}, {part}",
         )
-        for part, found in parts.items()
-        for key, one in found.items()
+        for part, found in (("out-of-fold", metrics), ("test", tested))
+        for key, value in found.items()
     ]
     card = ModelCardData(
         library_name="heldout",
         pipeline_tag=kind,
-        tags=["medical-imaging", "heldout", f"{task['dimensions']}d", task["kind"]],
+        tags=["medical-imaging", "heldout", f"{facts.task.dimensions}d", facts.task.kind],
         metrics=list(metrics),
-        model_name=facts["name"],
+        model_name=facts.name,
         eval_results=results,
     )
     return card.to_yaml().strip()
@@ -112,7 +208,7 @@ def _shown(value: Any) -> str:
     return str(value) if isinstance(value, str | int) else json.dumps(value)
 
 
-def card_facts(name: str) -> tuple[dict[str, Any], Path]:
+def card_facts(name: str) -> tuple[CardFacts, Path]:
     """Facts of a run or blend, and the folder that its card belongs in.
 
     Raises:
@@ -124,38 +220,34 @@ def card_facts(name: str) -> tuple[dict[str, Any], Path]:
     held = open_row(name)
     row, scores = held.row, score_table(held.metric, held.kind, held.table, held.classes)
     leaks = read_leaks(held.dataset.folder)
-    facts = {
-        "schema": 1,
-        "name": name,
-        "kind": row.kind,
-        "title": row.title,
-        "metric": row.metric,
-        "task": {
-            "kind": held.decision.kind,
-            "dimensions": held.dataset.dimensions,
-            "classes": list(held.classes),
-            "exclusive": bool(held.dataset.exclusive),
-        },
-        "input": _input(held),
-        "output": _output(held),
-        "model": _model(held),
-        "data": _data(held),
-        "training": _training(held),
-        "metrics": _metrics(held),
-        "by_class": scores.by_class,
-        "by_fold": {str(fold): value for fold, value in scores.fold_scores},
-        **(
-            {"at_tuned_thresholds": {"value": row.score, "low": row.low, "high": row.high}}
-            if row.at_half is not None
-            else {}
+    tuned = None if row.at_half is None else ScoreFacts(value=row.score, low=row.low, high=row.high)
+    facts = CardFacts(
+        name=name,
+        kind=row.kind,
+        title=row.title,
+        metric=row.metric,
+        task=TaskFacts(
+            kind=held.decision.kind,
+            dimensions=held.dataset.dimensions,
+            classes=held.classes,
+            exclusive=bool(held.dataset.exclusive),
         ),
-        "test": _test(row),
-        "calibration": _calibration(held),
-        "limits": _limits(held, row, leaks),
-        "intended_use": _USE,
-        "hashes": _hashes(held),
-    }
-    return json.loads(json.dumps(facts)), held.decision.folder  # plain values only, as YAML wants them
+        input=_input(held),
+        output=_output(held),
+        model=_model(held),
+        data=_data(held),
+        training=_training(held),
+        metrics=_metrics(held),
+        by_class=scores.by_class,
+        by_fold={str(fold): value for fold, value in scores.fold_scores},
+        at_tuned_thresholds=tuned,
+        test=_test(row),
+        calibration=_calibration(held),
+        limits=_limits(held, row, leaks),
+        intended_use=_USE,
+        hashes=_hashes(held),
+    )
+    return facts, held.decision.folder
 
 
 def _input(held: HeldOut) -> dict[str, Any]:
@@ -213,20 +305,20 @@ def _model(held: HeldOut) -> dict[str, Any]:
     return {"blend": held.decision.composition, **networks}
 
 
-def _data(held: HeldOut) -> dict[str, Any]:
+def _data(held: HeldOut) -> DataFacts:
     dataset, config = held.dataset, held.members[0].config
     parts = dataset.cases["split"].value_counts()
     together = "a patient's cases, exact" + (" and near duplicates" if config.near_duplicates else " duplicates")
-    return {
-        "dataset": config.dataset or config.source,
-        "source": config.source,
-        "license_of_the_data": _license(dataset.source.root),
-        "cases": {str(part): int(count) for part, count in parts.items()},
-        "patients": int(dataset.cases["patient_id"].nunique()),
-        "folds": f"{config.fold_count}, of which {list(held.decision.folds)} are finished; {together} stay together",
-        "scored_cases": len(held.table),
-        "scored_patients": int(held.table["patient_id"].nunique()),
-    }
+    return DataFacts(
+        dataset=config.dataset or config.source,
+        source=config.source,
+        license_of_the_data=_license(dataset.source.root),
+        cases={str(part): int(count) for part, count in parts.items()},
+        patients=int(dataset.cases["patient_id"].nunique()),
+        folds=f"{config.fold_count}, of which {list(held.decision.folds)} are finished; {together} stay together",
+        scored_cases=len(held.table),
+        scored_patients=int(held.table["patient_id"].nunique()),
+    )
 
 
 def _license(root: Path) -> str:
@@ -269,20 +361,20 @@ def _training(held: HeldOut) -> dict[str, Any]:
     }
 
 
-def _metrics(held: HeldOut) -> dict[str, dict[str, float | None]]:
+def _metrics(held: HeldOut) -> dict[str, ScoreFacts]:
     from heldout.metrics import get_metric, interval
 
     found = {}
     for name in (held.row.metric, *held.row.also):
         if name == CALIBRATED_ERROR:  # of a table of its own, calibrated fold by fold
-            found[name] = {"value": held.row.also[name], "low": None, "high": None}
+            found[name] = ScoreFacts(value=held.row.also[name], low=None, high=None)
         elif not get_metric(name).optimistic:
             one = interval(name, held.table, held.classes)
-            found[name] = {"value": finite(one.value), "low": finite(one.low), "high": finite(one.high)}
+            found[name] = ScoreFacts(value=finite(one.value), low=finite(one.low), high=finite(one.high))
     return found
 
 
-def _test(row: Row) -> dict[str, Any]:
+def _test(row: Row) -> TestFacts:
     metrics = {}
     if not row.test_evals_by_name:
         said = "never evaluated with this decision; test evaluations on this dataset in all: "
@@ -290,11 +382,15 @@ def _test(row: Row) -> dict[str, Any]:
     elif row.test_score is None:
         said = f"{test_evals_text(row)}; none is of the current decision."
     else:
-        metrics[row.metric] = {"value": row.test_score, "low": row.test_low, "high": row.test_high}
+        metrics[row.metric] = ScoreFacts(value=row.test_score, low=row.test_low, high=row.test_high)
         interval = f" {bounds(row.test_low, row.test_high)}".rstrip()
         said = f"{row.metric} {number(row.test_score)}{interval}; {test_evals_text(row)}."
-    counts = {"evaluations": row.test_evals, "evaluations_on_the_dataset": row.dataset_test_evals}
-    return {**counts, "metrics": metrics, "said": said}
+    return TestFacts(
+        evaluations=row.test_evals,
+        evaluations_on_the_dataset=row.dataset_test_evals,
+        metrics=metrics,
+        said=said,
+    )
 
 
 def _calibration(held: HeldOut) -> dict[str, Any]:
@@ -330,17 +426,17 @@ def _limits(held: HeldOut, row: Row, leaks: LeaksRecord) -> list[str]:
     return limits
 
 
-def _hashes(held: HeldOut) -> dict[str, Any]:
+def _hashes(held: HeldOut) -> HashFacts:
     records = []
     for member in held.shipped:
         stage = member.first_stage.fits if member.first_stage else ()
         records += [(member.name, fit.record) for fit in member.fits]
         records += [(fit.record.spec, fit.record) for fit in stage]
     weights = {f"{name}, seed {one.seed}, fold {one.fold}": one.sha256.weights for name, one in records}
-    return {
-        "identity": held.decision.identity,
-        "data": held.dataset.data_hash,
-        "fold_table": held.dataset.fold_hash,
-        **({"seal": held.decision.seal} if held.decision.seal else {}),
-        "weights": weights,
-    }
+    return HashFacts(
+        identity=held.decision.identity,
+        data=held.dataset.data_hash,
+        fold_table=held.dataset.fold_hash,
+        seal=held.decision.seal,
+        weights=weights,
+    )

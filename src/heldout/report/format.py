@@ -102,10 +102,9 @@ def agreement_text(members: list[Row], part: str) -> str:
     found = members[0].lb_correlation.get(part)
     if found is None:
         return ""
-    n = found["n"]
-    start = f"Out-of-fold against {part} score, {n} ranked"
-    if n is None or n < 3:
+    start = f"Out-of-fold against {part} score, {found.n} ranked"
+    if found.n < 3:
         return f"{start}: fewer than 3 give no correlation."
-    if found["pearson"] is None:
+    if found.pearson is None or found.spearman is None:
         return f"{start}: no correlation, since one of the scores is the same for all."
-    return f"{start}: Pearson {found['pearson']:.2f}, Spearman {found['spearman']:.2f}."
+    return f"{start}: Pearson {found.pearson:.2f}, Spearman {found.spearman:.2f}."

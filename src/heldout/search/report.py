@@ -6,8 +6,11 @@ import io
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from heldout import files
 from heldout.errors import UserError
+from heldout.records import Number, Record
 from heldout.search.search import Search, values_of
 from heldout.tasks.create import LONGEST_TITLE, experiment_source
 
@@ -15,7 +18,44 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-def write_search(plan: Search, trials: list[FrozenTrial]) -> dict[str, Any]:
+class TrialCounts(Record):
+    """How many trials of a search are complete, pruned, and failed."""
+
+    complete: int
+    pruned: int
+    fail: int
+
+
+class BestRecord(Record):
+    """``best.json``: the best trial of a search.
+
+    Attributes:
+        spec: The experiment.
+        fold, inner_folds, seed: How the search was made.
+        metric: Name of the score.
+        value: The best mean over the inner folds.
+        own_value: That of the experiment's own values, the first trial; None unless it is complete.
+        trial: Number of the best trial.
+        values: Its values, by field.
+        trials: Trials by their end.
+        seconds: Time of all trials.
+    """
+
+    schema_version: int = Field(default=1, alias="schema")
+    spec: str
+    fold: int
+    inner_folds: int
+    seed: int
+    metric: str
+    value: Number
+    own_value: Number | None
+    trial: int
+    values: dict[str, Any]
+    trials: TrialCounts
+    seconds: Number
+
+
+def write_search(plan: Search, trials: list[FrozenTrial]) -> BestRecord:
     """Write ``trials.csv``, ``history.png``, ``experiment.py`` and, last, ``best.json``.
 
     Returns:
@@ -38,21 +78,20 @@ def write_search(plan: Search, trials: list[FrozenTrial]) -> dict[str, Any]:
     text = experiment_text(plan, values_of(plan, best.params))
     files.write_text(plan.folder / "experiment.py", text)
     states = [trial.state.name.lower() for trial in trials]
-    record = {
-        "schema": 1,
-        "spec": plan.config.spec,
-        "fold": plan.fold,
-        "inner_folds": plan.inner_folds,
-        "seed": plan.seed,
-        "metric": plan.config.metric,
-        "value": value,
-        "own_value": trials[0].value if trials[0].state.name == "COMPLETE" else None,
-        "trial": number,
-        "values": values_of(plan, best.params),
-        "trials": {name: states.count(name) for name in ("complete", "pruned", "fail")},
-        "seconds": round(sum(trial.user_attrs["seconds"] for trial in trials), 1),
-    }
-    files.write_json(plan.folder / "best.json", record)
+    record = BestRecord(
+        spec=plan.config.spec,
+        fold=plan.fold,
+        inner_folds=plan.inner_folds,
+        seed=plan.seed,
+        metric=plan.config.metric,
+        value=value,
+        own_value=trials[0].value if trials[0].state.name == "COMPLETE" else None,
+        trial=number,
+        values=values_of(plan, best.params),
+        trials=TrialCounts(complete=states.count("complete"), pruned=states.count("pruned"), fail=states.count("fail")),
+        seconds=round(sum(trial.user_attrs["seconds"] for trial in trials), 1),
+    )
+    files.write_json(plan.folder / "best.json", record.to_json())
     return record
 
 

@@ -21,7 +21,7 @@ from heldout.tasks import Task
 from heldout.train import runs
 from heldout.train.dependencies import find_dependency, how_to_finish, open_dependency
 from heldout.train.first_stage import FirstStage, find_first_stage
-from heldout.train.record import WarmStartRecord
+from heldout.train.record import MadeFrom, WarmStartRecord
 from heldout.train.student import PseudoLabels, find_pseudo_labels
 
 MIN_FRACTION = 0.5  # share of a network's tensors that must find their counterpart
@@ -95,15 +95,14 @@ class Origins:
     encoder_weights: str | None
     pseudo_labels: PseudoLabels | None
 
-    def hashes(self) -> dict[str, str]:
-        """The hash of each, by the field that names it: what ``config.json`` keeps as ``made_from``."""
-        found = {
-            "warm_start": None if self.warm_start is None else self.warm_start.sha256,
-            "first_stage": None if self.first_stage is None else self.first_stage.key,
-            "encoder_weights": self.encoder_weights,
-            "pseudo_labels": None if self.pseudo_labels is None else self.pseudo_labels.sha256,
-        }
-        return {field: digest for field, digest in found.items() if digest is not None}
+    def hashes(self) -> MadeFrom:
+        """The hash of each, as ``config.json`` keeps it."""
+        return MadeFrom(
+            warm_start=None if self.warm_start is None else self.warm_start.sha256,
+            first_stage=None if self.first_stage is None else self.first_stage.key,
+            encoder_weights=self.encoder_weights,
+            pseudo_labels=None if self.pseudo_labels is None else self.pseudo_labels.sha256,
+        )
 
 
 def find_origins(config: Task, dataset: Dataset, seed: int, fold: int) -> Origins:

@@ -157,6 +157,16 @@ class Settings(Record):
     pseudo_labels: str | None = None
 
 
+class MadeFrom(Record):
+    """SHA-256 of what a fit is made from besides its dataset, by the field that names it; None for what is not used."""
+
+    warm_start: str | None = None
+    first_stage: str | None = None
+    encoder_weights: str | None = None
+    pseudo_labels: str | None = None
+    optional: ClassVar[frozenset[str]] = frozenset({"warm_start", "first_stage", "encoder_weights", "pseudo_labels"})
+
+
 class ConfigRecord(Record):
     """What a fit was trained with, ``config.json``; it is written first.
 
@@ -171,7 +181,7 @@ class ConfigRecord(Record):
         exclusive: Classes exclude each other.
         fold_hash: SHA-256 of the fold table.
         data_hash: SHA-256 of the cases.
-        made_from: Hash of what besides the dataset it was made from, by field; older runs lack it.
+        made_from: What besides the dataset it was made from; older runs lack it.
         code: Of :func:`heldout.config.code.code_of`; None of older runs, whose helpers are not sealed.
     """
 
@@ -186,7 +196,7 @@ class ConfigRecord(Record):
     exclusive: bool
     fold_hash: str
     data_hash: str
-    made_from: dict[str, Any] = Field(default_factory=dict)
+    made_from: MadeFrom = MadeFrom()
     code: dict[str, str] | None = None
     optional: ClassVar[frozenset[str]] = frozenset({"code"})
 

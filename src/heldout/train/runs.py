@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from heldout import files
 from heldout.config import BaseConfig, difference
@@ -19,6 +19,7 @@ from heldout.train.record import (
     AcceptedEdit,
     AcceptedRecord,
     ConfigRecord,
+    MadeFrom,
     RunRecord,
     read_accepted,
     read_config,
@@ -219,20 +220,20 @@ def accept_code(config: BaseConfig, reason: str) -> list[str]:
     return changed
 
 
-def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: dict[str, Any]) -> None:
+def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: MadeFrom) -> None:
     """Write ``config.json``, what a fold is trained with, unless it holds an epoch.
 
     Args:
         config: The experiment.
         dataset: The checked dataset.
         folder: The fold's folder.
-        made_from: What besides the dataset it is made from: the hash of it, by field.
+        made_from: What besides the dataset it is made from.
 
     Raises:
         UserError: the fold was begun from something else.
     """
     if has_epoch(folder):
-        changed = difference(read_config(folder).made_from, made_from)
+        changed = difference(read_config(folder).made_from.to_json(), made_from.to_json())
         if changed:
             raise UserError(
                 f"{folder} was started from something that has changed since ({changed[0]}): restore it, or "
@@ -264,7 +265,9 @@ def forget(folder: Path) -> None:
             parent.rmdir()
 
 
-def check_made_alike(spec: str, field: str, value: str, made: str, source: Path) -> None:
+def check_made_alike(
+    spec: str, field: Literal["first_stage", "encoder_weights"], value: str, made: str, source: Path
+) -> None:
     """All folds of a run must be made from the same.
 
     Args:
@@ -278,5 +281,6 @@ def check_made_alike(spec: str, field: str, value: str, made: str, source: Path)
         UserError: a fold was made from something else.
     """
     for folder in _begun(run_folder(spec)):
-        if read_config(folder).made_from.get(field, value) != value:  # a fit of before that field existed stays
+        recorded = getattr(read_config(folder).made_from, field)
+        if recorded is not None and recorded != value:  # None: begun before that field existed
             raise UserError(f"{folder} was {made}: restore {source}, or delete {run_folder(spec)} to start again")

@@ -18,7 +18,7 @@ from heldout.blend.decision import Decision, parse_decision
 from heldout.blend.records import FitRef
 from heldout.config import load
 from heldout.config.code import code_of
-from heldout.deliver.kernel.packages import LIST, build_wheel, fetch_wheels, needed, requirements
+from heldout.deliver.kernel.packages import build_wheel, fetch_wheels, needed, requirements, write_packages
 from heldout.errors import UserError
 from heldout.records import Record, read_json, read_record
 from heldout.train.runs import fit_folder
@@ -100,7 +100,7 @@ def complete_bundle(bundle: Bundle, used: Sequence[str]) -> tuple[dict[str, str]
     there = {parse_wheel_filename(path.name)[0] for path in wheels.glob("*.whl")}
     wanted, absent = needed(used, requirements())
     missing = fetch_wheels([one for one in absent if canonicalize_name(one.partition("==")[0]) not in there], wheels)
-    files.write_json(bundle.folder / LIST, wanted)
+    write_packages(bundle.folder, wanted)
     _write_manifest(bundle.folder, bundle.decision, bundle.prior, bundle.trained)
     return wanted, [one for one in absent if one not in missing], missing
 

@@ -13,14 +13,14 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, requires, version
 from pathlib import Path
-from typing import Any
 
 from heldout import files
 from heldout.errors import UserError
 
-LIST = "packages.json"
+_LIST = "packages.json"  # of a bundle: name and version of each package of the replay
 # Decoders are imported when a file needs one, and the hidden set may need one that the replay did not.
 DECODERS = ("imagecodecs", "pyjpegls", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")
 _PLATFORMS = (
@@ -29,9 +29,51 @@ _PLATFORMS = (
 )
 
 
-def image() -> dict[str, Any]:
-    """What is known of Kaggle's image: ``as_of``, ``source``, ``python`` and ``packages`` with their versions."""
-    return json.loads(Path(__file__).with_name("image.json").read_text(encoding="utf-8"))
+@dataclass(frozen=True)
+class KaggleImage:
+    """What is known of Kaggle's image.
+
+    Attributes:
+        as_of: Year and month.
+        source: Where it is known from.
+        python: Version of Python.
+        packages: Versions of the installed packages, by name.
+    """
+
+    as_of: str
+    source: str
+    python: str
+    packages: dict[str, str]
+
+
+def image() -> KaggleImage:
+    """Kaggle's image as ``image.json`` beside this module describes it."""
+    known = json.loads(Path(__file__).with_name("image.json").read_text(encoding="utf-8"))
+    del known["schema"]
+    return KaggleImage(**known)
+
+
+def write_packages(bundle: Path, packages: dict[str, str]) -> None:
+    """Write the packages of a replay, with their versions, into a bundle."""
+    files.write_json(bundle / _LIST, packages)
+
+
+def read_packages(bundle: Path) -> dict[str, str]:
+    """Packages of the replay, with their versions; none before there was one.
+
+    Raises:
+        UserError: the list is damaged.
+    """
+    path = bundle / _LIST
+    if not path.is_file():
+        return {}
+    try:
+        known = json.loads(path.read_bytes())
+    except ValueError:
+        known = None
+    if not isinstance(known, dict) or not all(isinstance(number, str) for number in known.values()):
+        raise UserError(f"{path} does not list packages with their versions: write the kernel again")
+    return known
 
 
 def imported_packages() -> list[str]:
@@ -108,7 +150,7 @@ def needed(used: Sequence[str], requirements: Sequence[str]) -> tuple[dict[str, 
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    there = {canonicalize_name(name) for name in image()["packages"]}
+    there = {canonicalize_name(name) for name in image().packages}
     versions: dict[str, str] = {canonicalize_name(name): number for name, number in (one.split("==") for one in used)}
     waiting = set(versions).intersection(canonicalize_name(Requirement(text).name) for text in requirements)
     if "pydicom" in versions:
@@ -130,7 +172,7 @@ def fetch_wheels(packages: Sequence[str], folder: Path) -> list[str]:
     Returns:
         Those of ``packages`` that could not be had, as is the case without a network.
     """
-    python = image()["python"]
+    python = image().python
     options = ["--no-deps", "--only-binary=:all:", "--implementation", "cp", "--python-version", python, "--quiet"]
     options += [word for platform in _PLATFORMS for word in ("--platform", platform)]
     command = [sys.executable, "-m", "pip", "download", *options, "--disable-pip-version-check", "--dest", str(folder)]
@@ -151,7 +193,7 @@ def check_wheel(path: Path) -> None:
     remedy = "fetch it with `pip download --no-deps PACKAGE`"
     if path.suffix != ".whl" or not path.is_file():
         raise UserError(f"--wheel {path} is not a wheel: {remedy}")
-    python = tuple(map(int, image()["python"].split(".")))
+    python = tuple(map(int, image().python.split(".")))
     interpreter = f"cp{python[0]}{python[1]}"
     fitting = {*cpython_tags(python, platforms=_PLATFORMS), *compatible_tags(python, interpreter, _PLATFORMS)}
     try:
@@ -160,8 +202,8 @@ def check_wheel(path: Path) -> None:
         raise UserError(f"--wheel {path} is not a wheel ({error}): {remedy}") from None
     if fitting.isdisjoint(tags):
         raise UserError(
-            f"--wheel {path.name} is not for Python {image()['python']} on Linux, which Kaggle's image has: fetch it "
-            f"with `pip download --no-deps --only-binary=:all: --python-version {image()['python']} --platform "
+            f"--wheel {path.name} is not for Python {image().python} on Linux, which Kaggle's image has: fetch it "
+            f"with `pip download --no-deps --only-binary=:all: --python-version {image().python} --platform "
             f"{_PLATFORMS[0]} PACKAGE`"
         )
 
@@ -172,7 +214,7 @@ def check_packages(bundle: Path) -> None:
     Raises:
         UserError: a package is missing.
     """
-    replayed = json.loads((bundle / LIST).read_text(encoding="utf-8")) if (bundle / LIST).is_file() else {}
+    replayed = read_packages(bundle)
     missing = [name for name in replayed if not _installed(name)]
     if missing:
         raise UserError(

@@ -16,8 +16,8 @@ import pandas as pd
 
 from heldout.deliver.kernel.rsna2025.hidden_set import EMPTY, TRUNCATED, write_hidden_set
 from heldout.deliver.kernel.rsna2025.server import ID, SECONDS_PER_CALL
+from heldout.deliver.kernel.runtime import read_log
 from heldout.errors import UserError
-from heldout.records import read_json
 
 HOURS = 12.0  # Kaggle's limit for a notebook
 TOLERANCE = 1e-5
@@ -72,31 +72,29 @@ def replay(script: Path, bundle: Path, cases: Path, expected: Path, *, mode: str
     """
     with tempfile.TemporaryDirectory() as temporary:
         kaggle = Path(temporary).resolve() / "kaggle"
-        inputs = {"bundle": kaggle / "input" / "bundle", "cases": kaggle / "input" / "cases"}
-        shutil.copytree(bundle, inputs["bundle"])
+        own_bundle, own_cases = kaggle / "input" / "bundle", kaggle / "input" / "cases"
+        shutil.copytree(bundle, own_bundle)
         if mode == "server":
             series = {place.name: place for place in sorted(cases.iterdir()) if place.is_dir()}
-            write_hidden_set(series, inputs["cases"], kaggle / "shared")
+            write_hidden_set(series, own_cases, kaggle / "shared")
         else:
-            shutil.copytree(cases, inputs["cases"])
+            shutil.copytree(cases, own_cases)
         working = kaggle / "working"
         working.mkdir()
         _set_writable(kaggle / "input", False)
         try:
-            _run(script, inputs["bundle"], inputs["cases"], working, mode)
-            log = read_json(working / "kernel_log.json")
-            bad = {
-                name: why for name, why in log["failures"].items() if mode == "server" and name in (TRUNCATED, EMPTY)
-            }
-            if failures := {name: why for name, why in log["failures"].items() if name not in bad}:
+            _run(script, own_bundle, own_cases, working, mode)
+            log = read_log(working)
+            bad = {name: why for name, why in log.failures.items() if mode == "server" and name in (TRUNCATED, EMPTY)}
+            if failures := {name: why for name, why in log.failures.items() if name not in bad}:
                 case_id, reason = next(iter(failures.items()))
                 raise UserError(f"the kernel gave {len(failures)} cases the prior, first {case_id}: {reason}")
             found = working / expected.with_stem("submission").name
-            good = log["cases"]
+            good = log.cases
             if mode == "server":
                 good = _compared_rows(working / "submission.parquet", set(series), expected, found)
-            start, each, slowest = (log[name] for name in ("start_seconds", "seconds_per_case", "slowest"))
-            return Replay(good, compare(expected, found), start, each, slowest, tuple(log["packages"]), bad)
+            difference = compare(expected, found)
+            return Replay(good, difference, log.start_seconds, log.seconds_per_case, log.slowest, log.packages, bad)
         finally:
             _set_writable(kaggle / "input", True)
 

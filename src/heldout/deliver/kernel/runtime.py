@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
 from heldout import files
 from heldout.blend.apply import Blended, OpenDecision
 from heldout.deliver.kernel.bundle import Bundle, check_trust, read_bundle
 from heldout.deliver.kernel.packages import imported_packages
 from heldout.errors import UserError
+from heldout.records import Number, Record, read_record
 
 if TYPE_CHECKING:
     from heldout.data.image import Image
@@ -107,18 +109,57 @@ def competition_writer(
     return SubmissionWriter(config, classes, rows, source)
 
 
+class KernelLog(Record):
+    """``kernel_log.json``: what predicted how many cases, which of them failed, and how long that took.
+
+    Attributes:
+        decision, identity: Name and identity of the decision.
+        cases: How many cases were predicted.
+        failures: Why a case got the class prior, by its id.
+        packages: Installed packages in use, as ``name==version``.
+        seconds: Time of the whole run.
+        start_seconds: Time until the first case, networks loaded.
+        seconds_per_case: Mean time of a case but the first.
+        slowest: Time of the slowest case.
+    """
+
+    schema_version: int = Field(default=1, alias="schema")
+    decision: str
+    identity: str
+    cases: int
+    failures: dict[str, str]
+    packages: tuple[str, ...]
+    seconds: Number
+    start_seconds: Number
+    seconds_per_case: Number
+    slowest: Number
+
+
 def write_log(working: Path, bundle: Bundle, safe: FailSafe, seconds: float) -> None:
-    """Write ``kernel_log.json``: what predicted how many cases, which of them failed, and how long that took."""
-    log = {
-        "schema": 1,
-        "decision": bundle.decision.name,
-        "identity": bundle.decision.identity,
-        "cases": len(safe.seconds),
-        "failures": safe.failures,
-        "packages": imported_packages(),
-        **safe.timing(seconds),
-    }
-    files.write_json(working / "kernel_log.json", log)
+    """Write ``kernel_log.json`` of a run that took so many seconds; its first case also loaded the networks."""
+    later = safe.seconds[1:]
+    each = float(np.mean(later)) if later else seconds
+    log = KernelLog(
+        decision=bundle.decision.name,
+        identity=bundle.decision.identity,
+        cases=len(safe.seconds),
+        failures=safe.failures,
+        packages=tuple(imported_packages()),
+        seconds=round(seconds, 2),
+        start_seconds=round(max(seconds - each * len(safe.seconds), 0.0), 3),
+        seconds_per_case=round(each, 4),
+        slowest=round(max(safe.seconds, default=0.0), 3),
+    )
+    files.write_json(working / "kernel_log.json", log.to_json())
+
+
+def read_log(working: Path) -> KernelLog:
+    """The log of a kernel's run.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    return read_record(working / "kernel_log.json", KernelLog, 1, "run the kernel again")
 
 
 class FailSafe:
@@ -170,18 +211,6 @@ class FailSafe:
             result = self._failed(row, error)
         self.seconds.append(time.perf_counter() - begun)
         return result
-
-    def timing(self, total: float) -> dict[str, float]:
-        """Split ``total`` seconds into those of the start and those of every case, for ``kernel_log.json``."""
-        later = self.seconds[1:]
-        each = float(np.mean(later)) if later else total
-        start = max(total - each * len(self.seconds), 0.0)
-        return {
-            "seconds": round(total, 2),
-            "start_seconds": round(start, 3),
-            "seconds_per_case": round(each, 4),
-            "slowest": round(max(self.seconds, default=0.0), 3),
-        }
 
     def _predicted(self, row: Mapping[str, Any]) -> Blended:
         # read first: a case that cannot be read must not wait for the networks
