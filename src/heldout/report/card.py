@@ -118,7 +118,7 @@ class CardFacts(Record):
     data: DataFacts
     training: dict[str, Any]
     metrics: dict[str, ScoreFacts]
-    by_class: dict[str, Number | None]
+    by_class: dict[str, float]
     by_fold: dict[str, Number | None]
     at_tuned_thresholds: ScoreFacts | None = None
     test: TestFacts
