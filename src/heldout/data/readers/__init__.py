@@ -111,13 +111,16 @@ def is_series(path: Path) -> bool:
     return path.is_dir() or (path.is_file() and format_of(path) in ("dicom", "zip"))
 
 
-def open_series(paths: Sequence[Path], *, dimensions: int | None = None, salvage: bool = False) -> Image:
+def open_series(
+    paths: Sequence[Path], *, dimensions: int | None = None, salvage: bool = False, **options: Any
+) -> Image:
     """Read the one volume of DICOM files, a folder or a zip archive.
 
     Args:
         paths: Where it is.
         dimensions: 2 reads the only picture.
         salvage: Take the largest of several volumes, and interpolate where slices are missing, instead of refusing.
+        options: ``pick``, ``gaps`` and ``tilt`` of :func:`heldout.data.readers.dicom.read_volume`.
 
     Raises:
         BadFile: the files make no volume.
@@ -127,8 +130,9 @@ def open_series(paths: Sequence[Path], *, dimensions: int | None = None, salvage
     if dimensions == 2:
         return reader.read(source, dimensions=2)
     if salvage:
-        return reader.read_volume(source, pick="largest", gaps="resample").image
-    return reader.read_volume(source).image
+        chosen = {name: value for name, value in options.items() if value not in ("only", "refuse")}
+        options = {"pick": "largest", "gaps": "resample", **chosen}
+    return reader.read_volume(source, **options).image
 
 
 def split_reference(reference: Path | str) -> tuple[Path, str, int]:

@@ -194,7 +194,7 @@ class Source(ABC):
         """
         paths = self.paths(row["image"])
         if self.dimensions == 3 and readers.is_series(paths[0]):
-            return readers.open_series(paths, salvage=salvage)
+            return readers.open_series(paths, salvage=salvage, **self._series_options)
         images = [readers.open_any(path, dimensions=self.dimensions, salvage=salvage) for path in paths]
         first = images[0]
         for path, other in zip(paths[1:], images[1:], strict=True):
@@ -318,6 +318,11 @@ class Source(ABC):
     def _endings(self) -> tuple[str, ...]:
         """Endings of the files that the source reads; what DICOM holds besides series is left out on purpose."""
         return IMAGE_ENDINGS[self.dimensions] + (DICOM_ENDINGS if self.dimensions == 3 else ())
+
+    @property
+    def _series_options(self) -> dict[str, Any]:
+        """How DICOM series are read: those options of the source that :func:`heldout.data.readers.open_series` has."""
+        return {name: self.options[name] for name in ("pick", "gaps", "tilt") if name in self.options}
 
     @property
     def _name(self) -> str:

@@ -51,6 +51,11 @@ class Table(Source):
             (with masks: without a mask) are unlabeled, the others are split by patient. An empty mask is ``-1``.
         dimensions: 2 or 3.
         exclusive: Whether a case (a pixel) can have one class only.
+        pick: Which volume of DICOM files that hold several: ``only`` refuses them, ``largest`` takes the one with the
+            most slices, a number the one at that place of the list in the refusal.
+        gaps: What to do with missing DICOM slices: ``refuse`` the series, ``report`` the gap and take the mean step,
+            or ``resample``.
+        tilt: Whether to ``keep`` the sheared affine of a tilted gantry or to ``correct`` it.
     """
 
     defaults: ClassVar[dict[str, Any]] = {
@@ -66,17 +71,24 @@ class Table(Source):
         "split": "split",
         "dimensions": 2,
         "exclusive": False,
+        "pick": "only",
+        "gaps": "refuse",
+        "tilt": "keep",
     }
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {
         "dimensions": (2, 3),
         "rle": ("", "columns", "rows"),
         "rle_start": (0, 1),
+        "gaps": ("refuse", "report", "resample"),
+        "tilt": ("keep", "correct"),
     }
 
     def __init__(self, root: Path, **options: Any) -> None:
         """See the class for the options."""
         super().__init__(root, **options)
         self.dimensions = self.options["dimensions"]
+        if self.dimensions != 3 and (unused := sorted(options.keys() & set(self._series_options))):
+            raise UserError(f"source_options {unused[0]} is for DICOM series: set dimensions = 3 as well, or remove it")
         self.rle = RunLengths(self.options["rle"] or "columns", self.options["rle_start"])
 
     @cached_property
@@ -292,6 +304,14 @@ class Table(Source):
                 f"{where}: the file {name!r} in column {column} does not exist below {self.root}: correct it"
             )
         return name
+
+    def _check_option(self, key: str, value: Any) -> None:
+        if key != "pick":
+            super()._check_option(key, value)
+        elif value not in ("only", "largest") and not (type(value) is int and value >= 0):
+            raise UserError(
+                f"source_options pick = {value!r}: choose 'only', 'largest' or the number of a volume, 0 for the first"
+            )
 
     def _is_mask(self, relative: Path) -> bool:
         return relative.stem.partition(".")[0].endswith("_mask") or bool({"mask", "masks"} & set(relative.parts[:-1]))

@@ -48,7 +48,7 @@ class Volume:
         image: Values (C, columns, rows, slices) and affine to RAS+ mm.
         spacing: Length of a step along each axis, mm.
         orientation: Where the axes point, such as ``LPS``; "" where the file does not tell.
-        units: ``HU`` for CT, ``raw`` for everything else, ``window`` for windows.
+        units: ``HU`` for CT, ``raw`` for everything else.
         series: The slices it was made of.
         notes: What was skipped, left out, resampled or is odd.
     """
@@ -98,7 +98,6 @@ def read_volume(
     pick: Literal["only", "largest"] | int = "only",
     gaps: Literal["refuse", "report", "resample"] = "refuse",
     tilt: Literal["keep", "correct"] = "keep",
-    windows: Sequence[tuple[float, float]] = (),
     workers: int | None = None,
 ) -> Volume:
     """Read one volume.
@@ -110,7 +109,6 @@ def read_volume(
         gaps: What to do with missing or unevenly spaced slices: refuse the series; take the slices as they are with
             the mean step and a note; or interpolate linearly at the usual step.
         tilt: Keep a tilted gantry's sheared affine (with a note), or move the slices upright.
-        windows: Center and width of each channel, instead of the values themselves; needs one gray channel.
         workers: Threads that decode; None takes all cores.
 
     Raises:
@@ -121,13 +119,13 @@ def read_volume(
         listed = "; ".join(f"{n}: {one.describe()}" for n, one in enumerate(found[:4]))
         raise BadFile(
             f"{_name(source, found)} holds {len(found)} volumes ({listed}): keep the files of one, or choose it with "
-            f"pick"
+            "the option pick"
         )
     if isinstance(pick, int) and not 0 <= pick < len(found):
         raise BadFile(f"{_name(source, found)} holds {len(found)} volumes: there is no number {pick}")
     chosen = found[pick if isinstance(pick, int) else 0]
     others = [f"left out another volume: {one.describe()}" for one in found if one is not chosen]
-    return load_series(chosen, gaps=gaps, tilt=tilt, windows=windows, workers=workers, notes=[*skipped, *others])
+    return load_series(chosen, gaps=gaps, tilt=tilt, workers=workers, notes=[*skipped, *others])
 
 
 def load_series(
@@ -135,7 +133,6 @@ def load_series(
     *,
     gaps: Literal["refuse", "report", "resample"] = "refuse",
     tilt: Literal["keep", "correct"] = "keep",
-    windows: Sequence[tuple[float, float]] = (),
     workers: int | None = None,
     notes: Sequence[str] = (),
 ) -> Volume:
@@ -157,10 +154,6 @@ def load_series(
         array, grid = geo.straighten(array, grid)
     array = array.transpose(0, 3, 2, 1)
     units = "HU" if series.modality == "CT" else "raw"
-    if windows:
-        if len(array) > 1:
-            raise BadFile(f"{series.slices[0].name} is in color: windows need gray values")
-        array, units = geo.window(array, windows), "window"
     affine = grid.affine
     way = geo.orientation_of(affine) if series.placed else ""
     return Volume(Image(array, affine), geo.voxel_size(affine), way, units, series, tuple(notes))
@@ -209,7 +202,7 @@ def _complaint(series: Series, gaps: str, tilt: str = "keep") -> str:
         return (
             f"{name} and its series have missing or unevenly spaced slices (steps of "
             f"{geo.describe_steps(grid.distances)} between {named('ImagePositionPatient')}): restore the missing ones, "
-            f"or read it with gaps='resample'"
+            "or read it with the option gaps = 'resample'"
         )
     if gaps == "resample" and len(grid.distances) > 1 and geo.filled(grid) > geo.MOST_FILLED:
         return (

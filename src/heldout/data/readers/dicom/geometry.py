@@ -6,7 +6,6 @@ Reference: PS3.3 C.7.6.2.1.1, equation C.7.6.2.1-1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -183,22 +182,3 @@ def orientation_of(affine: np.ndarray) -> str:
 def voxel_size(affine: np.ndarray) -> tuple[float, ...]:
     """Length of a step along each voxel axis, mm."""
     return tuple(float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
-
-
-def window(array: np.ndarray, windows: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Windows as channels, by the linear function of PS3.3 C.11.2.1.2.
-
-    Args:
-        array: (1, *S).
-        windows: Center and width of each.
-
-    Returns:
-        (windows, *S) float32 in 0 ... 1.
-    """
-    out = np.empty((len(windows), *array.shape[1:]), np.float32)
-    for channel, (center, width) in zip(out, windows, strict=True):
-        np.subtract(array[0], np.float32(center - 0.5), out=channel, dtype=np.float32, casting="unsafe")
-        channel /= np.float32(max(width - 1, 1e-6))
-        channel += np.float32(0.5)
-        np.clip(channel, 0, 1, out=channel)
-    return out

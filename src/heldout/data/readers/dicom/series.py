@@ -67,12 +67,6 @@ class Series:
         """Names of the files, each once, in the order of the slices."""
         return list(dict.fromkeys(one.header.name for one in self.slices))
 
-    @property
-    def windows(self) -> list[tuple[float, float]]:
-        """Center and width of the display windows that the first slice names."""
-        header = self.slices[0].header
-        return list(zip(header.numbers("WindowCenter") or (), header.numbers("WindowWidth") or (), strict=False))
-
     @cached_property
     def geometry(self) -> Stack:
         """Where the slices lie; without positions they are stacked at the origin in their stored order."""
