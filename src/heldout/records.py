@@ -33,7 +33,12 @@ class Record(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, strict=True, populate_by_name=True, arbitrary_types_allowed=False, ser_json_inf_nan="constants"
+        frozen=True,
+        strict=True,
+        populate_by_name=True,
+        arbitrary_types_allowed=False,
+        ser_json_inf_nan="constants",
+        defer_build=True,
     )
     optional: ClassVar[frozenset[str]] = frozenset()
 

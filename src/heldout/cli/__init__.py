@@ -40,6 +40,8 @@ _ENVIRONMENT = {
     # Threads that wait give their core to whoever has work: data loading, or another run. Spinning made training on
     # two busy cores two to three times slower.
     "OMP_WAIT_POLICY": "passive",
+    # It would otherwise search all installed packages for plugins, in every command.
+    "PYDANTIC_DISABLE_PLUGINS": "1",
 }
 _MENDABLE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG),

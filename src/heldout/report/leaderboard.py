@@ -39,12 +39,20 @@ def _fitting(group: Group, console: Console) -> tuple[Table, list[str]]:
     """The table of the columns that fit with nothing cut, the most important first, and headers of the others."""
     able = [column for column in group.columns if column.priority is not None]
     wide = console.options.update(max_width=10_000)
-    chosen = [column for column in able if column.priority == 0]
-    for column in sorted(able, key=lambda column: column.priority or 0):
-        more = [other for other in able if other in chosen or other is column]
-        if console.measure(_table(group, more, console), options=wide).maximum <= console.width:
-            chosen = more
-    return _table(group, chosen, console), [column.header for column in able if column not in chosen]
+
+    def width(*columns: Column) -> int:
+        return console.measure(_table(group, list(columns), console), options=wide).maximum
+
+    first, *others = sorted(able, key=lambda column: column.priority or 0)
+    chosen, alone = [first], width(first)
+    total = alone
+    for column in others:
+        more = width(first, column) - alone
+        if column.priority == 0 or total + more <= console.width:
+            chosen.append(column)
+            total += more
+    shown = [column for column in able if column in chosen]
+    return _table(group, shown, console), [column.header for column in able if column not in chosen]
 
 
 def _table(group: Group, columns: list[Column], console: Console) -> Table:

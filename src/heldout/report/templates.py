@@ -57,7 +57,7 @@ def _paired(text: str) -> str:
 
 @cache
 def _environment(html: bool) -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
 
     def finalize(value: Any) -> Any:
         if isinstance(value, Markup | Markdown) or not isinstance(value, str):
@@ -66,6 +66,7 @@ def _environment(html: bool) -> Environment:
 
     made = Environment(
         loader=FileSystemLoader(_FOLDER),
+        bytecode_cache=FileSystemBytecodeCache(),  # a folder of the user's own among the temporary files
         autoescape=html,
         finalize=finalize,
         undefined=StrictUndefined,
