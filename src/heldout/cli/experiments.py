@@ -122,7 +122,9 @@ def _field_text(row: FieldRow) -> Any:
 
     head = Text(f"{row.name} = {row.value!r}", style="bold")
     origin = f"set by {row.set_by}" + ("" if row.value == row.default else f", default {row.default!r}")
-    return Group(head, Padding(Text(f"{row.description}\n{row.allowed}; {origin}", style="dim"), (0, 0, 0, 4)))
+    return Group(
+        head, Padding(Text(f"{row.description}\n{row.allowed}; {origin}", style="dim"), (0, 0, 0, 4), expand=False)
+    )
 
 
 @command("python run.py check exp042")

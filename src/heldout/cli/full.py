@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,8 +141,9 @@ def train_missing(configs: list[Task], minutes: float | None, workers: int | Non
 
 def loading_processes() -> int:
     """Loading processes for this machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(_MOST_WORKERS, cores - _SPARED_CORES))
+    from heldout.data.parallel import cores
+
+    return max(1, min(_MOST_WORKERS, cores() - _SPARED_CORES))
 
 
 def _places(config: Task) -> list[tuple[str, int, int]]:

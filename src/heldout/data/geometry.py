@@ -49,6 +49,11 @@ def orientation(affine: np.ndarray | None, dimensions: int) -> tuple[tuple[int, 
 
     Returns:
         ``axes`` and ``flips`` as in :class:`Geometry`.
+
+    Example:
+        >>> import numpy as np
+        >>> orientation(np.diag([-1.0, -1.0, 3.0, 1.0]), 3)
+        ((0, 1, 2), (True, True, False))
     """
     if affine is None:
         return tuple(range(dimensions)), (False,) * dimensions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -10,6 +11,11 @@ from heldout.progress import progress_bar
 T = TypeVar("T")
 CHUNK = 16  # cases per task: few enough for a smooth bar, many enough that a source is seldom sent to a process
 WORTH_A_PROCESS = 48  # below this, starting processes costs more time than they save
+
+
+def cores() -> int:
+    """Cores of the machine that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def map_cases(

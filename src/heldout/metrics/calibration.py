@@ -25,6 +25,11 @@ def log_loss(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.nd
 
     Returns:
         (draws,) float64.
+
+    Example:
+        >>> import numpy as np
+        >>> log_loss(np.array([False, True]), np.array([0.2, 0.9]), np.ones((1, 2))).round(3).tolist()
+        [0.164]
     """
     return weighted_mean(-np.log(np.clip(np.where(truth, score, 1 - score), _SMALLEST, 1.0)), weights)
 

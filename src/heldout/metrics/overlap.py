@@ -68,17 +68,35 @@ def case_dice(counts: np.ndarray, empty: float) -> np.ndarray:
 
 
 def case_iou(counts: np.ndarray, empty: float) -> np.ndarray:
-    """Intersection over union TP / (TP + FP + FN) (Jaccard 1912); arguments as :func:`case_dice`."""
+    """Intersection over union TP / (TP + FP + FN) (Jaccard 1912); arguments as :func:`case_dice`.
+
+    Example:
+        >>> import numpy as np
+        >>> case_iou(np.array([[4, 4, 8], [0, 0, 0]]), empty=1.0).tolist()
+        [0.25, 1.0]
+    """
     return _ratio(counts[..., 0].astype(float), counts.sum(-1).astype(float), empty)
 
 
 def case_recall(counts: np.ndarray, empty: float) -> np.ndarray:
-    """Share TP / (TP + FN) of the true voxels that are found; arguments as :func:`case_dice`."""
+    """Share TP / (TP + FN) of the true voxels that are found; arguments as :func:`case_dice`.
+
+    Example:
+        >>> import numpy as np
+        >>> case_recall(np.array([[4, 0, 12]]), empty=1.0).tolist()
+        [0.25]
+    """
     return _ratio(counts[..., 0].astype(float), (counts[..., 0] + counts[..., 2]).astype(float), empty)
 
 
 def case_precision(counts: np.ndarray, empty: float) -> np.ndarray:
-    """Share TP / (TP + FP) of the predicted voxels that are true; ``empty`` is its value where nothing is predicted."""
+    """Share TP / (TP + FP) of the predicted voxels that are true; ``empty`` is its value where nothing is predicted.
+
+    Example:
+        >>> import numpy as np
+        >>> case_precision(np.array([[4, 1, 0]]), empty=1.0).tolist()
+        [0.8]
+    """
     return _ratio(counts[..., 0].astype(float), (counts[..., 0] + counts[..., 1]).astype(float), empty)
 
 

@@ -57,6 +57,12 @@ def average_precision(truth: np.ndarray, score: np.ndarray, weights: np.ndarray)
 
     Returns:
         (draws,) float64 in 0 ... 1, nan where a draw holds one class only.
+
+    Example:
+        >>> import numpy as np
+        >>> truth, score = np.array([False, True, True]), np.array([0.4, 0.9, 0.3])
+        >>> average_precision(truth, score, np.ones((1, 3))).round(3).tolist()
+        [0.833]
     """
     true_positives, predicted = _cumulative(truth, score, weights)
     precision = np.divide(true_positives, predicted, out=np.zeros_like(true_positives), where=predicted > 0)
@@ -80,6 +86,14 @@ def roc_auc_within_folds(truth: np.ndarray, score: np.ndarray, weights: np.ndarr
 
     Returns:
         (draws,) float64 in 0 ... 1; pooled where no fold holds both kinds of case.
+
+    Example:
+        >>> import numpy as np
+        >>> truth, score = np.array([False, True, False, True]), np.array([0.1, 0.2, 0.7, 0.8])
+        >>> roc_auc_within_folds(truth, score, np.ones((1, 4)), np.array([0, 0, 1, 1])).tolist()
+        [1.0]
+        >>> roc_auc(truth, score, np.ones((1, 4))).tolist()
+        [0.75]
     """
     wins, pairs = np.zeros((2, len(weights)))
     for fold in np.unique(folds):
@@ -135,6 +149,11 @@ def best_f1(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.nda
 
     Returns:
         (draws,) float64 in 0 ... 1, nan where a draw holds no positive.
+
+    Example:
+        >>> import numpy as np
+        >>> best_f1(np.array([False, True, True]), np.array([0.4, 0.9, 0.3]), np.ones((1, 3))).round(3).tolist()
+        [0.8]
     """
     true_positives, predicted = _cumulative(truth, score, weights)
     return np.where(true_positives[-1] > 0, divide(2 * true_positives, true_positives[-1] + predicted).max(0), np.nan)

@@ -111,6 +111,10 @@ def get_metric(name: str) -> Metric:
 
     Raises:
         UserError: there is no such metric.
+
+    Example:
+        >>> get_metric("dice_pos").higher_is_better, get_metric("patient:roc_auc").name
+        (True, 'patient:roc_auc')
     """
     prefix, _, inner = name.partition(":")
     if prefix in POOLS:

@@ -62,6 +62,12 @@ def presence(probability: np.ndarray) -> np.ndarray:
 
     Returns:
         (K,) float32 in 0 ... 1: the mean of the highest 0.1 % of voxels, at least ten of them, over 255.
+
+    Example:
+        >>> map_ = np.zeros((1, 10, 10), np.uint8)
+        >>> map_[0, :5, 0] = 255
+        >>> presence(map_).tolist()
+        [0.5]
     """
     count = probability[0].size
     wanted = presence_count(count)
@@ -87,6 +93,10 @@ def to_mask(probability: np.ndarray, thresholds: Sequence[int] | None, exclusive
 
     Returns:
         (M, *spatial) uint8: a label map 0 ... K for one class or exclusive classes, else K binary channels.
+
+    Example:
+        >>> to_mask(np.array([[0, 100, 128, 255]], np.uint8), None, exclusive=True).tolist()
+        [[0, 0, 1, 1]]
     """
     classes = len(probability)
     if exclusive and classes > 1:

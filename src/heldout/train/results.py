@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from heldout.data.dataset import Dataset
+from heldout.data.parallel import cores
 from heldout.data.prepare import Prepared
 from heldout.metrics.registry import score
 from heldout.predict.details import mask_details
@@ -162,4 +162,4 @@ def describe_machine(device: torch.device) -> str:
     if info.exists():
         lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+    return f"{name}, {cores()} cores"

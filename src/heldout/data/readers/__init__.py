@@ -140,6 +140,10 @@ def split_reference(reference: Path | str) -> tuple[Path, str, int]:
 
     Raises:
         BadFile: the text has another form.
+
+    Example:
+        >>> split_reference("organs.npz#train_images:7")
+        (PosixPath('organs.npz'), 'train_images', 7)
     """
     file, _, item = str(reference).partition("#")
     key, _, index = item.rpartition(":")

@@ -41,7 +41,12 @@ def in_natural_order(paths: Iterable[Path], folder: Path) -> list[Path]:
 
 
 def identifier(text: str) -> str:
-    """``text`` with every character that a case id may not have replaced by an underscore."""
+    """``text`` with every character that a case id may not have replaced by an underscore.
+
+    Example:
+        >>> identifier("scan 7 (left)")
+        'scan_7_left'
+    """
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_.") or "case"
 
 
@@ -49,6 +54,10 @@ def unique_ids(names: Iterable[str]) -> list[str]:
     """Case ids of file names: path and name without the ending, told apart by a hash where two would be the same.
 
     Names that differ in their ending, their letter case or in characters that an id may not have count as the same.
+
+    Example:
+        >>> unique_ids(["a/1.png", "a/2.nii.gz", "b 1.png", "b_1.jpg"])
+        ['a_1', 'a_2', 'b_1-c59cf83e', 'b_1-f97d486e']
     """
     names = list(names)
     plain = [identifier(re.sub(r"(\.nii)?\.[A-Za-z]+$", "", name).replace("/", "_")) for name in names]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -11,6 +10,7 @@ from itertools import groupby
 import numpy as np
 
 from heldout.data.image import BadFile
+from heldout.data.parallel import cores
 from heldout.data.readers.dicom.blobs import MAX_BYTES
 from heldout.data.readers.dicom.codecs import COMPRESSED, decode
 from heldout.data.readers.dicom.fragments import frames_of
@@ -47,7 +47,7 @@ def load(slices: Sequence[Slice], workers: int | None = None) -> np.ndarray:
         )
     out = np.empty(shape, dtype)
     jobs = _jobs(slices, out)
-    threads = min(workers or _cores(), len(jobs))
+    threads = min(workers or cores(), len(jobs))
     if threads <= 1:
         for job in jobs:
             job()
@@ -60,11 +60,6 @@ def load(slices: Sequence[Slice], workers: int | None = None) -> np.ndarray:
                 pool.shutdown(cancel_futures=True)
                 raise
     return np.moveaxis(out, -1, 0)
-
-
-def _cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load_slice(one: Slice) -> np.ndarray:
