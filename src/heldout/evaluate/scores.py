@@ -100,8 +100,9 @@ class Scores:
 
     def apply(self, row: Row, *, without: Sequence[str] = ()) -> None:
         """Fill a row of the leaderboard, except some attributes."""
-        values = vars(self) | {"fold_scores": dict(self.fold_scores), "seed_scores": dict(self.seed_scores)}
-        values["note"] = "; ".join(filter(None, [row.note, self.note]))
+        note = "; ".join(filter(None, [row.note, self.note]))
+        scores = {"fold_scores": dict(self.fold_scores), "seed_scores": dict(self.seed_scores)}
+        values = {**vars(self), **scores, "note": note}
         for name in values.keys() - set(without):
             setattr(row, name, values[name])
 
