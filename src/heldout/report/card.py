@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any
 
 from heldout import files
 from heldout.errors import UserError
 from heldout.escape import Markdown, markdown
 from heldout.evaluate.lineage import depends_on
 from heldout.evaluate.scores import CALIBRATED_ERROR, score_table
-from heldout.records import Number, Record, finite, read_json
+from heldout.records import finite, read_json
 from heldout.report.format import bounds, number, test_evals_text
+from heldout.report.records import CardFacts, DataFacts, HashFacts, ScoreFacts, TaskFacts, TestFacts
 from heldout.report.templates import render
 
 if TYPE_CHECKING:
@@ -40,93 +39,6 @@ _USE = (
     "Research, and comparison with other systems on the same data. Not a medical device: it has not been validated "
     "for clinical use, and its scores apply to patients like those of the dataset named above only."
 )
-
-
-class ScoreFacts(Record):
-    """A score with its 95 % interval; None where undefined."""
-
-    value: Number | None
-    low: Number | None
-    high: Number | None
-
-
-class TaskFacts(Record):
-    """``classification`` or ``segmentation``, of how many dimensions, into which classes."""
-
-    kind: str
-    dimensions: int
-    classes: tuple[str, ...]
-    exclusive: bool
-
-
-class DataFacts(Record):
-    """The dataset, its license as it states it, its parts, and how many cases and patients the scores are of."""
-
-    dataset: str
-    source: str
-    license_of_the_data: str
-    cases: dict[str, int]
-    patients: int
-    folds: str
-    scored_cases: int
-    scored_patients: int
-
-
-class TestFacts(Record):
-    """Evaluations of the locked test part, and the scores of the current decision there, in words as well."""
-
-    evaluations: int
-    evaluations_on_the_dataset: int
-    metrics: dict[str, ScoreFacts]
-    said: str
-
-
-class HashFacts(Record):
-    """What identifies the decision, its data and every file of weights."""
-
-    identity: str
-    data: str
-    fold_table: str
-    seal: str | None = None
-    weights: dict[str, str]
-    optional: ClassVar[frozenset[str]] = frozenset({"seal"})
-
-
-class CardFacts(Record):
-    """``model_card.yaml``.
-
-    Attributes:
-        name, kind, title, metric: As on the leaderboard.
-        task, data, test, hashes: See their classes.
-        input, output, model, training, calibration: By topic, in words or numbers; where members differ, by member.
-        metrics: Out-of-fold scores.
-        by_class, by_fold: The score of each.
-        at_tuned_thresholds: The score by which a segmentation ranks; None where there are no thresholds.
-        limits: Sentences.
-        intended_use: A sentence.
-    """
-
-    schema_version: int = Field(default=1, alias="schema")
-    name: str
-    kind: str
-    title: str
-    metric: str
-    task: TaskFacts
-    input: dict[str, Any]
-    output: dict[str, Any]
-    model: dict[str, Any]
-    data: DataFacts
-    training: dict[str, Any]
-    metrics: dict[str, ScoreFacts]
-    by_class: dict[str, float]
-    by_fold: dict[str, Number | None]
-    at_tuned_thresholds: ScoreFacts | None = None
-    test: TestFacts
-    calibration: dict[str, Any]
-    limits: list[str]
-    intended_use: str
-    hashes: HashFacts
-    optional: ClassVar[frozenset[str]] = frozenset({"at_tuned_thresholds"})
 
 
 def write_card(name: str) -> Path:
