@@ -1,4 +1,4 @@
-"""Patches of an array. Training and prediction both cut with these, so that a network meets only what it knows."""
+"""Patches of an array. Training and prediction both use these, so that a network predicts what it was trained on."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class PublicScore(Record):
     Attributes:
         time: When it was typed in, UTC.
         name: Run or blend.
-        identity: SHA-256 of what it was then: the seal of a blend; empty where it could not be told.
+        identity: SHA-256 of what it was then: the seal of a blend; empty where it is unknown.
         dataset, data_hash, metric, score: What its out-of-fold score was then, and on what.
         public, private: The scores shown; None where not given.
         note: Free text, or None.

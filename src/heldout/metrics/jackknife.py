@@ -83,7 +83,7 @@ def intervals(name: str, tables: Sequence[pd.DataFrame], classes: Sequence[str])
 
     An interval is undefined where fewer than :data:`FEWEST_PATIENTS` patients contribute to the score: patients at all,
     and of every class those with a case of each kind that the score compares, such as positives and negatives for an
-    AUC. So few say nothing about others, and would show as a narrow range what nobody knows.
+    AUC. So few patients say nothing about others: the interval would be narrow without reason.
 
     Args:
         name: Metric of :func:`heldout.metrics.registry.get_metric`.

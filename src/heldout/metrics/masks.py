@@ -1,6 +1,6 @@
-"""Scores of masks: which values of every case they look at, and what becomes of them.
+"""Scores of masks: which values of every case each one uses, and how they become a score.
 
-The name says what an empty mask costs: ``_pos`` is a mean over the cases that hold the class, ``_all`` one over all
+The name states the policy for empty masks: ``_pos`` is a mean over the cases that hold the class, ``_all`` one over all
 cases, ``_pooled`` adds up all cases before anything is divided.
 """
 

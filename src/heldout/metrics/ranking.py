@@ -72,7 +72,7 @@ def average_precision(truth: np.ndarray, score: np.ndarray, weights: np.ndarray)
 
 
 def roc_auc_within_folds(truth: np.ndarray, score: np.ndarray, weights: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Share of the pairs of a positive and a negative case of one fold that are ordered rightly, ties counting half.
+    """Share of the pairs of a positive and a negative case of one fold that are ordered correctly, ties counting half.
 
     It is the mean of the folds' areas, weighted by their pairs. Scores of different folds come from different networks
     and shift against each other: the more of a class a fold holds out, the lower its network, trained on the rest,
@@ -108,7 +108,7 @@ def roc_auc_within_folds(truth: np.ndarray, score: np.ndarray, weights: np.ndarr
 def average_precision_within_folds(
     truth: np.ndarray, score: np.ndarray, weights: np.ndarray, folds: np.ndarray
 ) -> np.ndarray:
-    """Average precision of cases of several folds, without what comparing scores of different networks costs.
+    """Average precision of cases of several folds, without the bias of comparing scores of different networks.
 
     A fold alone has too few positives: the average precision of few is too high. So the pooled value is moved by the
     difference of :func:`roc_auc_within_folds` from the pooled area, times the slope of average precision over the area

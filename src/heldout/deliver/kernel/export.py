@@ -95,7 +95,7 @@ def local_submission(opened: OpenDecision, folder: Path, stem: Path) -> Path:
 def local_rows(opened: OpenDecision, folder: Path, stem: Path) -> Path:
     """The rows a server should give for a folder of series folders, predicted from their files as they are.
 
-    Series whose frames lose their places in the hidden set are named and left out: they rightly come out otherwise.
+    Series whose frames lose their places in the hidden set are named and left out, as their predictions differ.
 
     Raises:
         UserError: there is no series to compare.

@@ -137,8 +137,8 @@ def _pack_again(folder: Path) -> Path:
 def needed(used: Sequence[str], requirements: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """What a kernel wants of its image, and what of that Kaggle's image does not have.
 
-    Packages that come with others are the image's own business as long as it has those others; of one that it lacks,
-    they are needed as well. DICOM brings its decoders.
+    Dependencies of a package that the image has are part of the image; those of a package that it lacks are needed as
+    well. DICOM brings its decoders.
 
     Args:
         used: Packages that a replay used, as ``name==version``.
@@ -170,7 +170,7 @@ def fetch_wheels(packages: Sequence[str], folder: Path) -> list[str]:
     """Download wheels for the image's Python into ``folder``, in the version given, or else the newest there is.
 
     Returns:
-        Those of ``packages`` that could not be had, as is the case without a network.
+        Those of ``packages`` that cannot be downloaded, for example without a network.
     """
     python = image().python
     options = ["--no-deps", "--only-binary=:all:", "--implementation", "cp", "--python-version", python, "--quiet"]

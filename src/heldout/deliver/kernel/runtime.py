@@ -168,7 +168,7 @@ class FailSafe:
     Args:
         bundle: What predicts.
         source: Reads the cases.
-        cases: How many there will be; where nobody knows, as many as are usual.
+        cases: How many there will be; where that is unknown, as many as are usual.
         watch: Sees every image pass.
         most: Share of cases that may fail; more than that is systematic, and submitting priors would hide it. One
             case of several may, however few they are; with 0 none may.

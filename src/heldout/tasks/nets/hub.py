@@ -173,7 +173,7 @@ def _fetch(weights: HubWeights, folders: Sequence[Path]) -> Path:
 
 
 def _reachable(url: str) -> bool:
-    """Whether a server answers soon; whatever it answers is told by the library that fetches."""
+    """Whether a server answers soon; errors in its answer are reported by the library that downloads."""
     answered = threading.Event()
 
     def ask() -> None:

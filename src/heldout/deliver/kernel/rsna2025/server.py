@@ -28,7 +28,7 @@ COLUMNS = (*LOCATIONS, PRESENT)
 ID = "SeriesInstanceUID"
 SECONDS_PER_CALL = 30 * 60  # for each series but the first, during which networks may be loaded
 SECONDS_TO_START = 15 * 60  # until the server must answer
-USUAL_CASES = 100  # the share of failures counts among so many at least, where nobody says how many there will be
+USUAL_CASES = 100  # the share of failures counts among so many at least, where it is not known how many there will be
 
 
 class SeriesServer:
