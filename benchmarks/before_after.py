@@ -42,6 +42,7 @@ def main() -> int:
     parser.add_argument("before", type=Path)
     parser.add_argument("home", type=Path)
     parser.add_argument("name")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
     chosen = parser.parse_args()
     commands = {
         f"submit of {chosen.name}": (["submit", chosen.name], 1 / 1.5),
@@ -49,14 +50,14 @@ def main() -> int:
         "leaderboard": (["leaderboard"], 1.0),
         "predict --help": (["predict", "--help"], 1.0),
     }
-    measurements = []
+    measurements, start = [], os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         checkouts = {"before": chosen.before, "after": REPOSITORY}
         for what in checkouts:
             shutil.copytree(chosen.home, Path(folder) / what)
         for what, (words, bar) in commands.items():
             seconds: dict[str, list[tuple[float, float]]] = {"before": [], "after": []}
-            for turn in range(REPEATS + 1):
+            for turn in range(chosen.repeats + 1):
                 for which, checkout in checkouts.items():
                     one = call(checkout, Path(folder) / which, *words)
                     if turn:  # the first warms the caches
@@ -68,7 +69,9 @@ def main() -> int:
                     Measurement(f"{what}, {clock}, after", after, "s"),
                     Measurement(f"{what}, {clock}, after / before", after / before, "", bar if number == 0 else None),
                 ]
-    return record("before_after", measurements, "median of five runs of each checkout, in alternation; one thread")
+    load = " and ".join(f"{value:.1f}" for value in (start, os.getloadavg()[0]))
+    about = f"median of {chosen.repeats} runs of each checkout, in alternation; one thread"
+    return record("before_after", measurements, f"{about}; load {load} at start and end")
 
 
 if __name__ == "__main__":
