@@ -13,10 +13,10 @@ from heldout.errors import UserError
 
 def test_the_image_list_says_as_of_when_and_where_from():
     known = image()
-    assert known["as_of"][:2] == "20"
-    assert "docker-python" in known["source"]
-    assert known["python"].startswith("3.")
-    assert "torch" in known["packages"]
+    assert known.as_of[:2] == "20"
+    assert "docker-python" in known.source
+    assert known.python.startswith("3.")
+    assert "torch" in known.packages
 
 
 def test_what_the_image_has_needs_no_wheel_however_its_name_is_written():
@@ -79,4 +79,11 @@ def test_the_kernel_names_what_is_missing_and_what_differs(tmp_path, capsys):
     assert f"numpy is {version('numpy')} here and was 0.1 in the replay" in capsys.readouterr().out
     (tmp_path / "packages.json").write_text(json.dumps({"numpy": "2", "nosuchpackage": "1"}))
     with pytest.raises(UserError, match=r"lacks nosuchpackage: .* add their wheels with --wheel"):
+        check_packages(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"numpy": 2}'])
+def test_a_damaged_list_of_packages_is_refused(tmp_path, text):
+    (tmp_path / "packages.json").write_text(text)
+    with pytest.raises(UserError, match=r"packages\.json does not list packages with their versions: write the kernel"):
         check_packages(tmp_path)
