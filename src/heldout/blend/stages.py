@@ -229,28 +229,28 @@ def describe_stages(
     if not isinstance(objective, Staged):
         return {}
     tables = {"in_sample": in_sample, "cross_fitted": cross_fitted}
-    described: dict[str, Any] = {}
-    if settings.spatial:
-        described["spatial"] = dict(zip(objective.classes, settings.spatial, strict=True))
+    spatial = dict(zip(objective.classes, settings.spatial, strict=True)) if settings.spatial else None
+    presence = calibration = None
     metric = objective.stages.presence_metric
     if metric is not None and settings.presence:
         shares = {name: share / WHOLE for name, share in zip([*OF_MAP, *labels], settings.presence, strict=True)}
         scores = {key: _before_and_after(table, "top", [metric], objective.classes) for key, table in tables.items()}
-        described["presence"] = Presence(metric=metric, shares=shares, scores=scores)
+        presence = Presence(metric=metric, shares=shares, scores=scores)
     if objective.stages.calibrate != "none":
         scores = {
             key: _before_and_after(table, "uncalibrated", CALIBRATION_METRICS, objective.classes)
             for key, table in tables.items()
         }
         found = settings.calibration
-        described["calibration"] = Calibration(
+        calibration = Calibration(
             asked=objective.stages.calibrate,
             method=found.method,
             multiclass=objective.multiclass,
             maps=found.maps,
             scores=scores,
         )
-    return described
+    fields = {"spatial": spatial, "presence": presence, "calibration": calibration}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _before_and_after(

@@ -51,10 +51,8 @@ def lineage_of(info: RunInfo) -> tuple[str | None, list[str]]:
 def depends_on(config: BaseConfig | Settings) -> str:
     """What else a run was made from, by the values of its fields: ``warm_start exp040``; empty for nothing."""
     fields = ("encoder_weights", "warm_start", "first_stage", "pseudo_labels")
-    values = {field: getattr(config, field, None) for field in fields}
-    if values["encoder_weights"] is True:
-        values["encoder_weights"] = "of its library"
-    return ", ".join(f"{field} {value}" for field, value in values.items() if value)
+    values = ((field, getattr(config, field, None)) for field in fields)
+    return ", ".join(f"{field} {'of its library' if value is True else value}" for field, value in values if value)
 
 
 def changes(parent: dict[str, Any], child: dict[str, Any]) -> list[str]:
