@@ -14,7 +14,7 @@ from scipy import stats
 from heldout.cli import run
 from heldout.evaluate.collect import collect
 from heldout.evaluate.public_scores import correlate, public_scores_path, read_public_scores
-from heldout.evaluate.row import Row
+from heldout.evaluate.row import Correlation, Row
 from heldout.report.format import agreement_text
 from heldout.train.runs import fit_folder
 
@@ -108,18 +108,18 @@ def test_a_blend_has_its_own_score_and_a_damaged_run_is_refused(finish, capsys):
 @given(st.lists(st.tuples(VALUES, VALUES), min_size=3, max_size=12))
 def test_correlations_are_those_of_scipy(pairs):
     found = correlate(pairs)
-    assert found["n"] == len(pairs)
+    assert found.n == len(pairs)
     first, second = np.array(pairs).T
     if len(set(first)) == 1 or len(set(second)) == 1:
-        assert found["pearson"] is None
-        assert found["spearman"] is None
+        assert found.pearson is None
+        assert found.spearman is None
         return
-    assert math.isclose(found["pearson"], stats.pearsonr(first, second).statistic, abs_tol=1e-9)
-    assert math.isclose(found["spearman"], stats.spearmanr(first, second).statistic, abs_tol=1e-9)
+    assert math.isclose(found.pearson, stats.pearsonr(first, second).statistic, abs_tol=1e-9)
+    assert math.isclose(found.spearman, stats.spearmanr(first, second).statistic, abs_tol=1e-9)
 
 
 def test_fewer_than_three_give_no_correlation():
-    assert correlate([(0.1, 0.2), (0.3, 0.4)]) == {"n": 2, "pearson": None, "spearman": None}
+    assert correlate([(0.1, 0.2), (0.3, 0.4)]) == Correlation(2)
     row = Row("exp001", "run", "", lb_correlation={"public": correlate([(0.1, 0.2)])})
     assert "fewer than 3 give no correlation" in agreement_text([row], "public")
 
