@@ -154,7 +154,7 @@ def test_orientations_and_series_are_split_and_the_largest_can_be_picked(tmp_pat
 
 def test_a_missing_slice_is_refused_reported_or_filled(tmp_path):
     array = series(tmp_path, spoil=lambda data, number: None if number == 2 else data)
-    refused(tmp_path, ".dcm", "missing or unevenly spaced", "2 mm x 2, 4 mm x 1", "(0020,0032)", "gaps='resample'")
+    refused(tmp_path, ".dcm", "missing or unevenly spaced", "2 mm x 2, 4 mm x 1", "(0020,0032)", "gaps = 'resample'")
     kept = dicom.read_volume(tmp_path, gaps="report")
     assert kept.image.array.shape[3] == 4
     assert any("4 mm x 1" in note for note in kept.notes)
