@@ -74,8 +74,7 @@ def atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     Raises:
         UserError: ``path`` is a folder or a device, which no file may replace.
     """
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path} is not a regular file and is not replaced: name another file to write")
+    _require_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed below, before the rename
         mode,
@@ -96,6 +95,11 @@ def atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(handle.name)
         raise
+
+
+def _require_replaceable(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a regular file and is not replaced: name another file to write")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -133,7 +137,11 @@ def write_with(path: Path, writer: Callable[[Path], None]) -> None:
     """Let ``writer`` fill a temporary path that keeps ``path``'s name ending, then move it into place.
 
     For libraries that insist on a file name (nibabel, OpenCV, matplotlib).
+
+    Raises:
+        UserError: as :func:`atomic`.
     """
+    _require_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         temporary = Path(folder) / path.name

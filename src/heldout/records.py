@@ -147,7 +147,7 @@ def parse_json(data: bytes, name: str, remedy: str) -> Any:
         UserError: the bytes are not JSON, or JSON nested deeper than any record.
     """
     try:
-        return from_json(data, allow_inf_nan=False)
+        return from_json(data.removeprefix(b"\xef\xbb\xbf"), allow_inf_nan=False)  # a byte order mark
     except ValueError as error:
         raise UserError(f"{name} is not valid JSON ({error}): {remedy}") from None
 

@@ -11,6 +11,7 @@ import zlib
 
 import numpy as np
 import pytest
+from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from heldout.data.image import BadFile
@@ -244,3 +245,13 @@ def test_mutated_files_give_a_volume_or_a_complaint(tmp_path, count):
     assert volumes + complaints == count
     assert min(volumes, complaints) > count // 10
     assert memory * 1024 < LIMIT
+
+
+def test_a_run_length_segment_that_gives_more_than_its_plane_takes_no_memory(tmp_path):
+    data = plane(voxels()[0])
+    frame = struct.pack("<16I", 2, 64, 64 + 2_000_000, *[0] * 13) + b"\x81\0" * 2_000_000
+    data.file_meta.TransferSyntaxUID = RLELossless
+    data.PixelData = encapsulate([frame])
+    data["PixelData"].VR = "OB"
+    data["PixelData"].is_undefined_length = True
+    refused(save(data, tmp_path / "a.dcm"), "cannot be decoded", "restore it from its source")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from heldout.data import cases as room
-from heldout.data.prepare import open_prepared, prepared_folder, sample_foreground, to_float
+from heldout.data.foreground import sample_foreground
+from heldout.data.prepare import open_prepared, prepared_folder, to_float
 from heldout.data.recipe import Recipe
 from heldout.errors import UserError
 from tests.data import toy

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
+import zlib
+
 import nibabel
 import numpy as np
 import pytest
@@ -116,3 +120,57 @@ def test_an_unknown_unit_code_is_refused(tmp_path):
     (tmp_path / "a.nii").write_bytes(data)
     with pytest.raises(BadFile, match=r"a\.nii has the unknown spatial unit 5: set xyzt_units"):
         open_any(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("palette", [False, True])
+def test_pictures_of_few_bits_hold_labels_as_stored(tmp_path, bits, palette):
+    labels = np.random.default_rng(0).integers(0, min(2**bits, 3), (9, 21)).astype(np.uint8)
+    rows = b""
+    for row in labels:
+        digits = np.unpackbits(row[:, None], axis=1)[:, -bits:].ravel()
+        rows += b"\0" + np.packbits(digits).tobytes()
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 21, 9, bits, 3 if palette else 0, 0, 0, 0))]
+    chunks += [(b"PLTE", bytes([255, 255, 255, 0, 0, 0, 9, 9, 9, 7, 7, 7][: 3 * 2 ** min(bits, 2)]))] * palette
+    chunks += [(b"tRNS", b"\0")] * palette + [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    data = b"".join(struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    assert np.array_equal(open_mask(tmp_path / "a.png")[0], labels)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_a_mask_that_only_transparency_shows_is_refused_and_other_transparency_is_not(tmp_path, mode):
+    labels = np.random.default_rng(0).integers(0, 2, (9, 21)).astype(np.uint8)
+    colors = len(mode) - 1
+    plain, shown = np.zeros((9, 21, colors), np.uint8), np.repeat(labels[..., None], colors, 2)
+    Pillow.fromarray(np.dstack([plain, 255 * labels]), mode).save(tmp_path / "a.png")
+    with pytest.raises(BadFile, match="holds its mask as transparency: store the mask as gray"):
+        open_mask(tmp_path / "a.png")
+    Pillow.fromarray(np.dstack([shown, 255 * labels]), mode).save(tmp_path / "a.png")
+    assert np.array_equal(open_mask(tmp_path / "a.png")[0], labels)
+
+
+@pytest.mark.parametrize(("dtype", "options"), [(np.float64, {}), (np.int64, {}), (np.uint16, {"bigtiff": True})])
+def test_a_tiff_that_is_not_read_says_how_to_save_it(tmp_path, dtype, options):
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((8, 9), dtype), byteorder=">", **options)
+    with pytest.raises(BadFile, match=r"a\.tif stores its pixels in a way.*save it again as PNG or TIFF"):
+        open_mask(tmp_path / "a.tif")
+
+
+def test_a_volume_compressed_twice_says_so(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.ones((3, 4, 5), np.uint8), np.eye(4)), tmp_path / "a.nii.gz")
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii.gz").read_bytes()))
+    with pytest.raises(BadFile, match="compressed with gzip twice: unpack it once"):
+        open_mask(tmp_path / "a.nii.gz")
+
+
+def test_a_header_whose_two_affines_disagree_is_noted(tmp_path):
+    image = nibabel.Nifti1Image(np.random.default_rng(0).random((3, 4, 5)), np.eye(4))
+    image.header.set_xyzt_units("mm")
+    for qform, noted in ((np.diag([2, 2, 2, 1]), True), (np.eye(4), False)):
+        image.header.set_qform(qform, 1)
+        image.header.set_sform(np.eye(4), 1)
+        image.to_filename(tmp_path / "a.nii")
+        found = open_any(tmp_path / "a.nii")
+        assert np.array_equal(found.affine, np.eye(4))
+        assert ("sform and qform of the header disagree" in found.note) == noted

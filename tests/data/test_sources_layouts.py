@@ -81,10 +81,10 @@ def test_msd_names_missing_unlisted_and_miscounted_files(msd):
 
 def test_msd_label_values_with_gaps_are_numbered(msd):
     folder, plan = msd
-    volume(folder / "labelsTr/h_1.nii.gz", np.array([0, 1, 2, 3, 4, 4], np.float32).reshape(1, 2, 3))
+    volume(folder / "labelsTr/h_1.nii.gz", np.array([0, 1, 2, 2, 4, 4], np.float32).reshape(1, 2, 3))
     write_plan(folder, {**plan, "labels": {"0": "background", "1": "a", "2": "b", "4": "c"}})
     source = get_source("msd", folder, {})
-    assert source.read_mask(source.index().iloc[0]).ravel().tolist() == [0, 1, 2, 255, 3, 3]
+    assert source.read_mask(source.index().iloc[0]).ravel().tolist() == [0, 1, 2, 2, 3, 3]
 
 
 def test_msd_file_unpacked_later_is_found(msd):
@@ -153,17 +153,62 @@ def test_msd_labels_without_sense_are_named_with_the_remedy(msd, labels, message
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ({"background": 0, "a": 1, "ignore": 2}, "case h_1: its mask holds the label 2.*'ignore'.*--skip-bad"),
+        ({"background": 0, "a": 1}, "case h_1: its mask holds the label 2.*does not name: correct"),
+        ({"background": 0, "a": 1, "ignore": 3}, "case h_1: its mask holds the label 2.*does not name: correct"),
         ({"background": 0, "a": [1]}, "case h_1: its mask holds the label 2.*no region: correct"),
     ],
 )
-def test_msd_masks_with_ignored_or_unknown_values_are_refused(msd, labels, message):
+def test_msd_masks_with_unknown_values_are_refused(msd, labels, message):
     folder, plan = msd
     volume(folder / "labelsTr/h_1.nii.gz", np.arange(3, dtype=np.uint8).reshape(1, 1, 3))
     write_plan(folder, {**plan, "labels": labels})
     source = get_source("msd", folder, {})
     with pytest.raises(BadFile, match=message):
         source.read_mask(source.index().iloc[0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "read"),
+    [
+        ({"background": 0, "a": 1, "ignore": 2}, [[0, 1, 255]]),
+        ({"background": 0, "a": 1, "ignore": [2]}, [[0, 1, 255]]),
+        ({"background": 0, "whole": [1], "ignore": 2}, [[0, 1, 255]]),
+        ({"background": 0, "whole": [1, 3], "core": [3], "ignore": 2}, [[0, 1, 255], [0, 0, 255]]),
+    ],
+)
+def test_msd_ignore_label_of_nnunet_becomes_255_in_every_class(msd, labels, read):
+    folder, plan = msd
+    volume(folder / "labelsTr/h_1.nii.gz", np.arange(3, dtype=np.uint8).reshape(1, 1, 3))
+    write_plan(folder, {**plan, "labels": labels})
+    source = get_source("msd", folder, {})
+    assert source.ignores
+    assert source.read_mask(source.index().iloc[0])[:, 0, 0].tolist() == read
+
+
+def test_msd_dataset_json_with_a_byte_order_mark_and_counts_as_text_is_read(msd):
+    folder, plan = msd
+    text = json.dumps({**plan, "numTraining": "2"}).encode()
+    (folder / "dataset.json").write_bytes(b"\xef\xbb\xbf" + text)
+    source = get_source("msd", folder, {})
+    assert len(source.index()) == 3
+    assert not [line for line in source.report() if "counts" in line]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": {"a": 0, "b": 1, "background": 2}}, "'background' the label 2: background is 0"),
+        ({"labels": {"background": 0, "a": 1, "ignore": [2, 3]}}, r"'ignore' the labels \[2, 3\]: give it one"),
+        ({"training": "twice"}, "lists imagesTr/h_1.nii.gz twice"),
+    ],
+)
+def test_msd_contradictions_are_named(msd, change, message):
+    folder, plan = msd
+    if change.get("training") == "twice":
+        change = {"training": [*plan["training"], plan["training"][0]]}
+    write_plan(folder, {**plan, **change})
+    with pytest.raises(UserError, match=f"dataset.json.*{message}"):
+        get_source("msd", folder, {}).index()
 
 
 @pytest.mark.parametrize("prefix", ["/data/raw/Task04/", "D:\\raw\\Task04\\", "../../Task04/", "./"])

@@ -250,3 +250,45 @@ def test_classes_of_one_name_are_refused(tmp_path):
 def test_a_device_in_place_of_a_table_is_not_read():
     with pytest.raises(UserError, match="/dev/zero is not a regular file: name a table"):
         read_table(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize(
+    ("text", "label"), [("1.00", 1.0), ("True", 1.0), ("FALSE", 0.0), ("0e0", 0.0), ("nan", float("nan"))]
+)
+def test_labels_as_other_programs_write_them(table, text, label):
+    index = table("id,path,label_a", f"001,images/001.png,{text}", "NA,images/NA.png,1").index()
+    assert np.array_equal(index["y_a"].to_numpy()[:1], [label], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        ("id;path;label_a", "001;images/001.png;1", "separated by ';', save it with commas"),
+        ("id,path,label_a", "001,images/001.png,2.0", "label_a = '2.0'.*columns such as label_a_2.0"),
+        ("id,path,label_a", "na,images/001.png,1\nNA,images/NA.png,0", "na differs from NA in letter case"),
+        ("id,path,mask", "001,images/001.png,1 3\nNA,images/NA.png,nan", "has no mask, which may mean.*write -1"),
+    ],
+)
+def test_other_ways_to_write_a_table_come_with_the_remedy(table, header, row, message):
+    with pytest.raises(UserError, match=f"(?s){message}"):
+        table(header, row).index()
+
+
+def test_a_table_of_windows_is_read(tmp_path, table):
+    source = table("id,path,label_a", "001,images\\001.png,1")
+    (tmp_path / "data.csv").write_bytes(b"\xef\xbb\xbfid,path,label_a\r\n001,images\\001.png,1\r\n")
+    row = source.index().iloc[0]
+    assert (row["case_id"], row["y_a"]) == ("001", 1)
+    assert check_case(source, row).labels == {"a": 1.0}
+
+
+@pytest.mark.parametrize("empty", ["-1", "1 0", "0 0"])
+def test_every_way_to_write_run_lengths_of_nothing(table, empty):
+    source = table("id,path,mask", "001,images/001.png,1 3", f"NA,images/NA.png,{empty}")
+    assert [int(source.read_mask(row).sum()) for _, row in source.index().iterrows()] == [3, 0]
+
+
+def test_a_class_that_is_called_otherwise_is_reported(table):
+    source = table("id,path,T1/T2,plain", "001,images/001.png,1,0", "NA,images/NA.png,0,1")
+    assert source.classes == ("T1_T2", "plain")
+    assert "class 'T1/T2' is called T1_T2 here" in source.report()

@@ -35,9 +35,9 @@ def test_every_wrong_pixel_is_marked_once():
 def test_of_a_volume_the_fullest_slice_is_shown():
     truth = np.zeros((1, 6, 7, 5), bool)
     truth[0, 2:4, 3, 3] = True
-    picture, shown, _ = planar(SegmentedCase("a", np.zeros((1, 6, 7, 5)), truth, np.zeros_like(truth)))
-    assert picture.shape == (7, 6)
-    assert shown.sum() == 2
+    shown = planar(SegmentedCase("a", np.zeros((1, 6, 7, 5)), truth, np.zeros_like(truth)))
+    assert shown.image.shape == (7, 6)
+    assert shown.truth.sum() == 2
 
 
 def test_pictures_are_drawn_for_both_kinds(tmp_path):

@@ -19,6 +19,7 @@ from heldout.blend.values import blend_maps, blend_scores, map_of
 from heldout.data.first_stage import FirstStageMap
 from heldout.data.image import BadFile, Image
 from heldout.data.transform import prepare_image
+from heldout.metrics.ignored import hide
 from heldout.metrics.uncertainty import Uncertainty, decompose
 from heldout.predict.prediction import Prediction, mean_predictions, presence
 from heldout.predict.run import predict_cases
@@ -43,6 +44,7 @@ class Blended:
         map: (K, *spatial) uint8 blended probabilities on the image's own grid; None for classification.
         mask: (M, *spatial) uint8; None for classification.
         uncertainty: Where it was asked for, of the case or of every voxel; before calibration and thresholds.
+        classified: (L, K) what classifications say, where they are mixed into the presence score of a segmentation.
     """
 
     case_id: str
@@ -50,6 +52,7 @@ class Blended:
     map: np.ndarray | None
     mask: np.ndarray | None
     uncertainty: Uncertainty | None = None
+    classified: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,17 +172,27 @@ def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
     case_id, weights = members[0].case_id, decision.weights
     weighted = members[: len(weights)]
     if decision.kind == "classification":
-        scores, blended, mask = blend_scores([member.scores for member in weighted], weights), None, None
-    else:
-        blended = blend_maps([map_of(member) for member in weighted], weights)
-        mask = mask_of(decision, blended)
-        scores = presence(blended)
-        if decision.presence:
-            of_map = map_scores(levels_of_map(blended), decision.levels)
-            classified = [members[number].scores for number in decision.presence_sources.values()]
-            scores = fuse(of_map, np.array(classified, float), decision.shares)
-    scores = apply_calibration(decision.calibration, scores).astype(np.float32)
-    return Blended(case_id, scores, blended, mask)
+        scores = blend_scores([member.scores for member in weighted], weights)
+        return Blended(case_id, apply_calibration(decision.calibration, scores).astype(np.float32), None, None)
+    blended = blend_maps([map_of(member) for member in weighted], weights)
+    sources = decision.presence_sources.values() if decision.presence else ()
+    classified = np.array([members[number].scores for number in sources], float)
+    scores = _presence(decision, blended, classified)
+    return Blended(case_id, scores, blended, mask_of(decision, blended), classified=classified)
+
+
+def known_scores(decision: Decision, result: Blended, truth: np.ndarray) -> np.ndarray:
+    """Scores (K,) of a case of a segmentation without the voxels that its true mask (M, *spatial) ignores."""
+    assert result.map is not None, "results of a segmentation have maps"
+    known = hide(result.map, truth)
+    return result.scores if known is result.map else _presence(decision, known, result.classified)
+
+
+def _presence(decision: Decision, blended: np.ndarray, classified: np.ndarray) -> np.ndarray:
+    scores = presence(blended)
+    if decision.presence:
+        scores = fuse(map_scores(levels_of_map(blended), decision.levels), classified, decision.shares)
+    return apply_calibration(decision.calibration, scores).astype(np.float32)
 
 
 def mask_of(decision: Decision, blended: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from heldout.blend.values import map_of
 from heldout.data.parallel import map_cases
 from heldout.data.sources import Source
 from heldout.errors import UserError
+from heldout.metrics.ignored import hide
 from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.predict.store import read_map
 
@@ -65,6 +66,7 @@ def _reduce(source: Source, together: bool, work: list[Work]) -> list[list[Reduc
                 f"case {row['case_id']}: predicted maps have the shape {maps.shape[2:]}, its mask {truth.shape[1:]}; "
                 "train the members again"
             )
+        maps, truth = hide(maps, truth), hide(truth, truth)
         channels = [maps] if together else [maps[:, k : k + 1] for k in range(maps.shape[1])]
         found.append([distinct_voxels(part, label) for part, label in zip(channels, truth, strict=True)])
     return found

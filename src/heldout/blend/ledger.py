@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from heldout import files
 from heldout.blend.chain import Entry, Evaluation, EvaluationResult, LedgerEntry, append, read_entries
@@ -15,12 +15,14 @@ from heldout.errors import UserError
 from heldout.records import finite
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from heldout.blend.decision import Decision
     from heldout.blend.session import Session
     from heldout.blend.verify import OpenDecision
     from heldout.data.dataset import Dataset
+    from heldout.predict.store import Stored
 
 DIGITS = 16  # of a case's hash that the ledger keeps
 
@@ -103,9 +105,9 @@ def test(
     verify_test(dataset)
     content = [digest[:DIGITS] for digest in sorted(dataset.part("test")["content_hash"])]
     with files.lock(decision.folder, "testing"):
-        stored = _predict(opened)
+        stored, classified = _predict(opened)
         evaluation = append(lambda entries: _evaluation(entries, decision, stored.sha256, content, reason))
-        table = _score_table(decision, dataset, stored.table)
+        table = _score_table(decision, dataset, stored.table, classified)
         result = interval(decision.metric, table, decision.classes)
         scored = EvaluationResult(
             number=evaluation.number,
@@ -182,25 +184,29 @@ def _evaluation(
     )
 
 
-def _predict(opened: OpenDecision) -> Any:
-    """Predict the test images and store that, without labels."""
+def _predict(opened: OpenDecision) -> tuple[Stored, dict[str, np.ndarray]]:
+    """Predict the test images and store that, without labels; and what classifications say of each."""
     from heldout.predict.prediction import Prediction
     from heldout.predict.store import write_predictions
 
     decision, dataset = opened.decision, opened.dataset
     rows = dataset.part("test")
+    classified: dict[str, np.ndarray] = {}
 
     def predictions() -> Iterator[Prediction]:
         images = ((case_id, dataset.read_image(case_id)) for case_id in rows["case_id"])
         for result in opened.predict(images):
+            classified[result.case_id] = result.classified
             yield Prediction(result.case_id, result.scores, result.map)
 
-    return write_predictions(decision.folder, "test", predictions(), rows, exclusive=decision.exclusive)
+    return write_predictions(decision.folder, "test", predictions(), rows, exclusive=decision.exclusive), classified
 
 
-def _score_table(decision: Decision, dataset: Dataset, predicted: pd.DataFrame) -> pd.DataFrame:
+def _score_table(
+    decision: Decision, dataset: Dataset, predicted: pd.DataFrame, classified: dict[str, np.ndarray]
+) -> pd.DataFrame:
     """The stored test predictions beside the labels, which are opened here and nowhere else."""
-    from heldout.blend.apply import mask_of
+    from heldout.blend.apply import Blended, known_scores, mask_of
     from heldout.blend.values import predicted_labels
     from heldout.data.cases import open_sealed
     from heldout.predict.details import mask_details
@@ -212,13 +218,18 @@ def _score_table(decision: Decision, dataset: Dataset, predicted: pd.DataFrame) 
     names = [f"p_{name}" for name in decision.classes]
     rows = predicted[["case_id", "patient_id"]].merge(sealed.labels, on="case_id", validate="1:1")
     masks = decision.kind == "segmentation"
-    predictions = (
-        Prediction(case_id, scores, read_map(decision.folder, "test", case_id) if masks else None)
-        for case_id, scores in zip(predicted["case_id"], predicted[names].to_numpy(float), strict=True)
-    )
+
+    def predictions() -> Iterator[Prediction]:
+        for case_id, scores in zip(predicted["case_id"], predicted[names].to_numpy(float), strict=True):
+            found = read_map(decision.folder, "test", case_id) if masks else None
+            if found is not None:
+                result = Blended(case_id, scores, found, None, classified=classified[case_id])
+                scores = known_scores(decision, result, sealed.truth(case_id))
+            yield Prediction(case_id, scores, found)
+
     table = build_table(
         rows,
-        predictions,
+        predictions(),
         sealed.truth if masks else None,
         exclusive=decision.exclusive,
         cut=functools.partial(mask_of, decision),

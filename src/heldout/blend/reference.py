@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from heldout import files
-from heldout.blend.apply import Blended, blend_case, predict_case
+from heldout.blend.apply import Blended, blend_case, known_scores, predict_case
 from heldout.blend.decision import Decision
 from heldout.blend.members import Member, OpenFit, load_member, stored_prediction
 from heldout.blend.products import case_values, run_lengths
@@ -21,6 +21,7 @@ from heldout.blend.records import Reference, ReferenceCase
 from heldout.blend.session import Session
 from heldout.data.first_stage import first_stage_map
 from heldout.errors import UserError
+from heldout.metrics.ignored import hide
 from heldout.metrics.overlap import count_errors
 from heldout.predict.prediction import Prediction
 from heldout.predict.store import read_table
@@ -165,11 +166,14 @@ def check_products(decision: Decision, members: Sequence[Member], case_ids: Iter
     dataset = members[0].dataset
     for case_id, stored in predictions.items():
         found, row = blend_case(decision, stored), table.loc[case_id]
-        if difference := _gap(row[[f"p_{name}" for name in decision.classes]].to_numpy(float), found.scores):
+        truth = None if found.mask is None else dataset.truth(case_id)
+        scores = found.scores if truth is None else known_scores(decision, found, truth)
+        if difference := _gap(row[[f"p_{name}" for name in decision.classes]].to_numpy(float), scores):
             changes.append(f"the code scores case {case_id} otherwise than validated ({difference})")
-        if found.mask is None:
+        if found.mask is None or truth is None:
             continue
-        counts = count_errors(found.mask, dataset.truth(case_id), len(decision.classes), decision.exclusive)
+        mask, truth = hide(found.mask, truth), hide(truth, truth)
+        counts = count_errors(mask, truth, len(decision.classes), decision.exclusive)
         names = [[f"{kind}_{name}" for kind in ("tp", "fp", "fn")] for name in decision.classes]
         if wrong := int(np.abs(counts - row[np.ravel(names)].to_numpy(float).reshape(counts.shape)).sum()):
             changes.append(f"the code makes another mask of case {case_id} than validated ({wrong} counts differ)")

@@ -21,6 +21,7 @@ from heldout.blend.spatial import (
 from heldout.blend.values import blend_maps
 from heldout.data.parallel import map_cases
 from heldout.data.sources import Source
+from heldout.metrics.ignored import hide
 from heldout.metrics.overlap import count_errors
 from heldout.metrics.registry import Metric
 
@@ -87,6 +88,7 @@ def _components(
     found = []
     for one in work:
         blended, truth = _read(source, one, weights)
+        blended, truth = hide(blended, truth), hide(truth, truth)
         values, multiclass = class_values(blended, exclusive)
         cuts = [ALONE] * len(values) if thresholds is None else thresholds
         masks = [truth[0] == k + 1 for k in range(len(values))] if multiclass else truth
@@ -107,7 +109,7 @@ def _counts(
     for one in work:
         blended, truth = _read(source, one, weights)
         mask = spatial_mask(blended, thresholds, spatial, exclusive)
-        found.append(count_errors(mask, truth, len(blended), exclusive))
+        found.append(count_errors(hide(mask, truth), hide(truth, truth), len(blended), exclusive))
     return found
 
 

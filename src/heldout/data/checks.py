@@ -20,6 +20,7 @@ from heldout.data.prepare import ArrayStore
 from heldout.data.records import PreparedCase
 from heldout.data.sources import Source
 from heldout.errors import UserError
+from heldout.metrics.ignored import IGNORED
 
 SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,149}")
 PARTS = ("", "train", "test", "submit")
@@ -93,7 +94,7 @@ def check_case(source: Source, row: Mapping[str, Any], store: ArrayStore | None 
 def presence(mask: np.ndarray, classes: int) -> list[float]:
     """1.0 for each class that a mask (M, *spatial) holds, else 0.0."""
     if len(mask) == classes and classes > 1:
-        return [float(channel.any()) for channel in mask]
+        return [float((channel == 1).any()) for channel in mask]
     counts = np.bincount(mask.ravel(), minlength=classes + 1)
     return [float(count > 0) for count in counts[1 : classes + 1]]
 
@@ -118,7 +119,13 @@ def check_cases(
     for row, result in zip(
         rows,
         map_cases(
-            _check_chunk, (source, store, frozenset(listed)), rows, "Checking cases", progress=progress, workers=workers
+            _check_chunk,
+            (source, store, frozenset(listed)),
+            rows,
+            "Checking cases",
+            progress=progress,
+            workers=workers,
+            memory=source.memory,
         ),
         strict=True,
     ):
@@ -196,11 +203,17 @@ def _check_mask(source: Source, row: Mapping[str, Any], image: Image, mask: np.n
     if len(mask) != channels:
         raise BadFile(f"{case}: its mask has {len(mask)} channels instead of {channels}: one per overlapping class")
     largest = classes if channels == 1 else 1
-    if mask.max() > largest:
-        unknown = ", ".join(str(value) for value in np.unique(mask[mask > largest])[:SHOWN])
+    unknown = np.unique(mask[mask > largest])
+    if source.ignores:
+        unknown = unknown[unknown != IGNORED]
+    if len(unknown):
+        leave_out = IGNORED in unknown and "ignore" in source.defaults
+        remedy = (
+            f'; for pixels without loss and score set source_options = {{"ignore": {IGNORED}}}' if leave_out else ""
+        )
         raise BadFile(
-            f"{case}: its mask holds the unknown label {unknown}; 0 ... {largest} are known ("
-            f"background, {', '.join(source.classes)}): correct the mask or the source's classes"
+            f"{case}: its mask holds the unknown label {', '.join(map(str, unknown[:SHOWN]))}; 0 ... {largest} are "
+            f"known (background, {', '.join(source.classes)}): correct the mask or the source's classes{remedy}"
         )
 
 

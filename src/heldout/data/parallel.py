@@ -6,16 +6,24 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from heldout.data.memory import available_memory
 from heldout.progress import progress_bar
 
 T = TypeVar("T")
 CHUNK = 16  # cases per task: few enough for a smooth bar, many enough that a source is seldom sent to a process
+SHARE = 0.8  # of the free memory that processes may fill
 WORTH_A_PROCESS = 48  # below this, starting processes costs more time than they save
 
 
 def cores() -> int:
     """Cores of the machine that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processes_that_fit(each: int) -> int:
+    """How many processes that take ``each`` bytes fit into the memory there is; one at least."""
+    there = available_memory()
+    return 1_000_000 if there is None or not each else max(1, int(SHARE * there) // each)
 
 
 def map_cases(
@@ -26,6 +34,7 @@ def map_cases(
     *,
     progress: bool = True,
     workers: int | None = None,
+    memory: Callable[[Any], int] | None = None,
 ) -> Iterator[T]:
     """Yield ``function(*shared, chunk)`` over chunks of ``cases``, flattened, in the order of ``cases``.
 
@@ -36,11 +45,14 @@ def map_cases(
         description: Text of the progress bar.
         progress: Show the bar, on the error stream.
         workers: Processes; None takes the machine's cores. Results do not depend on it.
+        memory: Bytes that a case takes while it is worked on, at most; there are no more processes than fit.
     """
     import joblib
 
     if workers is None:
         workers = min(joblib.cpu_count(), len(cases) // WORTH_A_PROCESS + 1)
+    if memory is not None and workers > 1:
+        workers = min(workers, processes_that_fit(max(map(memory, cases), default=0)))
     chunks = [cases[first : first + CHUNK] for first in range(0, len(cases), CHUNK)]
     pool = joblib.Parallel(n_jobs=max(workers, 1), return_as="generator", pre_dispatch="2*n_jobs", batch_size=1)
     with progress_bar(disable=not progress or not cases) as bar:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from heldout import files
 from heldout.data.first_stage import FirstStageMap, FirstStageMaps, first_stage_map
+from heldout.data.foreground import sample_foreground
 from heldout.data.geometry import Geometry, prepare_mask, restore
 from heldout.data.image import BadFile, Image
 from heldout.data.normalize import to_float
@@ -43,7 +43,6 @@ __all__ = [
 ]
 
 ENDINGS = ("image", "mask", "foreground")  # of a case's files
-FOREGROUND = 1000  # voxels remembered per case
 SECONDS_BETWEEN_SAVES = 5.0  # of the manifest: what a killed run prepares again at most
 
 
@@ -143,7 +142,15 @@ def open_prepared(
             shared = (dataset.source, ArrayStore(folder, recipe), first_stage)
             for row, entry in zip(
                 todo,
-                map_cases(_prepare_chunk, shared, todo, "Preparing cases", progress=progress, workers=workers),
+                map_cases(
+                    _prepare_chunk,
+                    shared,
+                    todo,
+                    "Preparing cases",
+                    progress=progress,
+                    workers=workers,
+                    memory=dataset.source.memory,
+                ),
                 strict=True,
             ):
                 manifest[row["case_id"]] = entries[row["case_id"]] = entry
@@ -256,39 +263,6 @@ def _prepare_chunk(
         return store.write(row, row["split"], image, mask, first_stage_map(maps, row["case_id"]))
 
     return [prepare(row) for row in rows]
-
-
-def sample_foreground(mask: np.ndarray, case_id: str) -> np.ndarray:
-    """Draw up to 1000 foreground voxels, equally many of every class where there are enough.
-
-    Args:
-        mask: (M, *S): one label map, or one binary channel per class.
-        case_id: Seeds the draw.
-
-    Returns:
-        int32 (N, 1 + dimensions): class index, then position, sorted.
-
-    Example:
-        >>> import numpy as np
-        >>> sample_foreground(np.array([[[0, 1], [2, 0]]], np.uint8), "case1").tolist()
-        [[0, 0, 1], [1, 1, 0]]
-    """
-    seed = int.from_bytes(hashlib.sha256(case_id.encode()).digest()[:8], "big")
-    generator = np.random.default_rng(seed)
-    if len(mask) == 1:
-        flat = mask[0].ravel()
-        found = {value - 1: np.flatnonzero(flat == value) for value in np.unique(flat[flat > 0]).astype(int)}
-    else:
-        found = {number: np.flatnonzero(channel) for number, channel in enumerate(mask) if channel.any()}
-    drawn, left = [], FOREGROUND
-    for rest, (number, voxels) in zip(
-        range(len(found), 0, -1), sorted(found.items(), key=lambda item: len(item[1])), strict=True
-    ):
-        take = min(len(voxels), left // rest)
-        left -= take
-        position = np.unravel_index(generator.choice(voxels, take, replace=False), mask.shape[1:])
-        drawn.append(np.stack([np.full(take, number), *position], axis=1))
-    return np.unique(np.concatenate(drawn), axis=0).astype(np.int32)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

@@ -23,18 +23,25 @@ class SegmentedCase:
         image: Values (C, *spatial).
         truth: True mask of every class (K, *spatial), bool.
         predicted: Predicted mask of every class (K, *spatial), bool.
+        ignored: Voxels (1 or K, *spatial) without score, bool; None where every voxel counts.
     """
 
     case_id: str
     image: np.ndarray
     truth: np.ndarray
     predicted: np.ndarray
+    ignored: np.ndarray | None = None
+
+    @property
+    def scored(self) -> np.ndarray:
+        """:attr:`predicted` where it is scored."""
+        return self.predicted if self.ignored is None else self.predicted & ~self.ignored
 
     @property
     def dice(self) -> float:
         """Dice of all classes together; 1 where both masks are empty."""
-        total = self.truth.sum() + self.predicted.sum()
-        return 1.0 if total == 0 else float(2 * (self.truth & self.predicted).sum() / total)
+        total = self.truth.sum() + self.scored.sum()
+        return 1.0 if total == 0 else float(2 * (self.truth & self.scored).sum() / total)
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ class Failures:
 def per_class(mask: np.ndarray, classes: int) -> np.ndarray:
     """Masks (K, *spatial) bool of a label map (1, *spatial), or of binary channels (K, *spatial)."""
     if len(mask) == classes and classes > 1:
-        return mask > 0
+        return mask == 1
     return np.stack([mask[0] == label for label in range(1, classes + 1)])
 
 

@@ -315,13 +315,16 @@ class HeldOut:
             UserError: the case is not of the train part, or one of its files changed.
         """
         from heldout.evaluate.cases import SegmentedCase, per_class
+        from heldout.metrics.ignored import IGNORED
 
         truth = self.dataset.truth(case_id)  # refuses a case whose truth is sealed
         mask, count = self.prediction(case_id).mask, len(self.classes)
         if mask is None:
             raise ValueError(f"{self.name} does not segment")
         image = self.dataset.read_image(case_id)
-        return SegmentedCase(case_id, image.array, per_class(truth, count), per_class(mask, count)), image.affine
+        ignored = truth == IGNORED
+        masks = per_class(truth, count), per_class(mask, count), ignored if ignored.any() else None
+        return SegmentedCase(case_id, image.array, *masks), image.affine
 
     def classified_case(self, case_id: str) -> ClassifiedCase:
         """A case with the names of its classes and its predicted probabilities."""

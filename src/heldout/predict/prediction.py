@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from heldout.metrics.ignored import hide
 from heldout.metrics.masks import presence_count
 
 HALF = 128  # the smallest stored value that means a probability of 0.5 or more
@@ -80,6 +81,19 @@ def presence(probability: np.ndarray) -> np.ndarray:
         taken = np.clip(wanted - before, 0, histogram)
         scores.append((taken * levels).sum() / (255 * wanted))
     return np.array(scores, np.float32)
+
+
+def score_known(prediction: Prediction, truth: np.ndarray, *, two_heads: bool = False) -> Prediction:
+    """The prediction with the presence scores of the voxels that the truth does not ignore; its map stays whole.
+
+    Args:
+        prediction: Of a segmentation.
+        truth: True mask (M, *spatial), with 255 where it is ignored.
+        two_heads: The scores are those of a second head, which stay too.
+    """
+    assert prediction.map is not None, "predictions of a segmentation have maps"
+    known = hide(prediction.map, truth)
+    return prediction if two_heads or known is prediction.map else replace(prediction, scores=presence(known))
 
 
 def to_mask(probability: np.ndarray, thresholds: Sequence[int] | None, exclusive: bool) -> np.ndarray:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from heldout import files
 from heldout.errors import UserError
+from heldout.metrics.ignored import hide
 from heldout.metrics.overlap import count_errors
 from heldout.predict.details import Details
 from heldout.predict.prediction import Prediction, to_mask
@@ -91,7 +92,7 @@ def build_table(
     Args:
         rows: case_id, patient_id, perhaps fold, and ``y_<class>`` of the cases.
         predictions: One per row, in any order; read once.
-        truth: Mask (M, *spatial) of a case, to count wrong voxels; None counts none.
+        truth: Mask (M, *spatial) of a case, to count wrong voxels but those it ignores; None counts none.
         exclusive: The classes exclude each other.
         cut: Makes a mask of a map; None is :func:`heldout.predict.prediction.to_mask` at one half.
         details: Measures more of every mask, see :func:`heldout.predict.details.mask_details`; None measures nothing.
@@ -123,6 +124,7 @@ def build_table(
                     f"case {case_id}: its mask has the shape {true_mask.shape} and its prediction {mask.shape}; "
                     "index the dataset again"
                 )
+            mask, true_mask = hide(mask, true_mask), hide(true_mask, true_mask)
             counts[case_id] = count_errors(mask, true_mask, len(classes), exclusive)
             if details is not None:
                 measured[case_id] = details(case_id, mask, true_mask)

@@ -16,6 +16,7 @@ from heldout.evaluate.held_out import HeldOut, open_held_out
 
 CLASS_COLORS = ("#ff9f1c", "#c77dff", "#f9e547", "#ff9ecf", "#d9a066", "#dfe3ea")  # none like those of the errors
 HIT, EXTRA, MISSED = "#2fd354", "#ff4d4d", "#4d96ff"
+IGNORED_COLOR = "#9aa0a6"
 INK, PAPER = "#e8eaed", "#14161a"
 PANEL_INCHES = 2.6
 _LETTERS = 30  # of small print across a panel
@@ -81,10 +82,11 @@ def views(case: SegmentedCase, affine: np.ndarray | None) -> list[SegmentedCase]
     for axis in (2, 1, 0):
         step = np.delete(spacing, axis)
         arrays = [
-            _square(np.take(array, middle[axis], axis + 1), step) for array in (case.image, case.truth, case.predicted)
+            _square(np.take(array, middle[axis], axis + 1), step)
+            for array in (case.image, case.truth, case.predicted, *([] if case.ignored is None else [case.ignored]))
         ]
         title = f"{names[axis]} {middle[axis] + 1} of {found.shape[axis]}"
-        planes.append(SegmentedCase(title, arrays[0], arrays[1], arrays[2]))
+        planes.append(SegmentedCase(title, *arrays))
     return planes
 
 
@@ -93,23 +95,28 @@ def draw_segmentation(cases: Sequence[SegmentedCase], classes: Sequence[str], ti
     from matplotlib.patches import Patch
 
     names = ("image", "truth", "prediction", "errors")
-    shapes = [planar(case)[0].shape for case in cases]
+    shapes = [planar(case).image.shape for case in cases]
     heights = [PANEL_INCHES * min(max(shape[0] / shape[1], 0.4), 1.6) + 0.1 for shape in shapes]
     figure, axes = new_figure(len(cases), len(names), sum(heights) + 0.7, height_ratios=heights)
     for row, case in zip(axes, cases, strict=True):
-        image, truth, predicted = planar(case)
+        shown = planar(case)
         for axis, name in zip(row, names, strict=True):
-            show_image(axis, image)
+            show_image(axis, shown.image)
             if axis in axes[0]:
                 axis.set_title(name, color=INK, fontsize=10)
         row[0].set_ylabel(f"{small_print(case.case_id)}\nDice {case.dice:.2f}", color=INK, fontsize=8)
-        for k, (true_mask, predicted_mask) in enumerate(zip(truth, predicted, strict=True)):
+        for k, (true_mask, predicted_mask) in enumerate(zip(shown.truth, shown.predicted, strict=True)):
             _paint(row[1], true_mask, _color(k))
             _paint(row[2], predicted_mask, _color(k))
-        for color, area in zip((HIT, EXTRA, MISSED), error_areas(truth, predicted), strict=True):
+        for color, area in zip((HIT, EXTRA, MISSED), error_areas(shown.truth, shown.scored), strict=True):
             _paint(row[3], area, color, outline=False)
+        if shown.ignored is not None:
+            for axis in (row[1], row[3]):
+                _paint(axis, np.asarray(shown.ignored.any(0)), IGNORED_COLOR, outline=False)
     of_errors = zip((HIT, EXTRA, MISSED), ("found", "false positive or wrong class", "missed"), strict=True)
     named = [*((_color(k), visible(name)) for k, name in enumerate(classes)), *of_errors]
+    if any(case.ignored is not None for case in cases):
+        named.append((IGNORED_COLOR, "ignored"))
     handles = [Patch(color=color, label=name) for color, name in named]
     style = {"frameon": False, "labelcolor": INK, "fontsize": 9, "handlelength": 1}
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), **style)
@@ -135,10 +142,11 @@ def draw_classification(cases: Sequence[ClassifiedCase], title: str, path: Path)
     finish_figure(figure, title, path)
 
 
-def planar(case: SegmentedCase) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Picture (H, W) or (H, W, 3) and the masks (K, H, W) to draw; of a volume the slice with most foreground."""
-    image, truth, predicted = flat(case.truth | case.predicted, case.image, case.truth, case.predicted)
-    return picture(image, case.image), truth, predicted
+def planar(case: SegmentedCase) -> SegmentedCase:
+    """The case with a picture (H, W) or (H, W, 3) and masks (K, H, W); of a volume the slice with most foreground."""
+    ignored = [] if case.ignored is None else [case.ignored]
+    image, *masks = flat(case.truth | case.predicted, case.image, case.truth, case.predicted, *ignored)
+    return SegmentedCase(case.case_id, picture(image, case.image), *masks)
 
 
 def flat(weight: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:

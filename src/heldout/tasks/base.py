@@ -105,6 +105,11 @@ class Task(BaseConfig):
         ``torch.nn.BCEWithLogitsLoss()``. A loss whose parameters are called ``outputs`` and ``batch`` takes the
         dictionary of the network's outputs and that of the batch instead.
 
+        Where a source ignores voxels, a loss of logits and targets finds background there that the network predicts
+        with certainty and without gradient: sums are right, means are over all voxels. One with a third parameter
+        ``known`` gets 1 where a voxel counts and 0 elsewhere, (B, 1 or C, *S), and can leave the others out. In a batch
+        the mask itself is 255 there.
+
         Args:
             exclusive: As in :meth:`build_model`.
             positive_weight: Weight (K,) of each class's positives, as :meth:`positive_weight` gives it.

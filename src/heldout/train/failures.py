@@ -40,26 +40,31 @@ def explained(folder: Path) -> Iterator[None]:
 
 
 def _sentence(error: BaseException, folder: Path) -> str | None:
-    if _is_full_disk(error):
+    chain = list(_chain(error))
+    # a loading process that dies while a file is written interrupts the writer: what comes first is the reason
+    if any("DataLoader worker" in str(one) and ("killed" in str(one) or "exited" in str(one)) for one in chain):
+        return (
+            "a loading process died, mostly for want of memory or of space in /dev/shm: run again with "
+            "--set workers=0, which changes no result"
+        )
+    if any(map(_is_full_disk, chain)):
         return (
             f"the disk of {folder} is full: make room and run the same command again, it resumes after the last "
             "finished epoch"
         )
     if "out of memory" in str(error) and "CUDA" in str(error):
         return f"the GPU's memory is too small for {folder.parents[1].name}: lower batch_size or patch_size"
-    if "DataLoader worker" in str(error) and ("killed" in str(error) or "exited" in str(error)):
-        return (
-            "a loading process died, mostly for want of memory or of space in /dev/shm: run again with "
-            "--set workers=0, which changes no result"
-        )
     return None
 
 
-def _is_full_disk(error: BaseException | None) -> bool:
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that led to it."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return True
-        if isinstance(error, RuntimeError) and any(text in str(error) for text in _WRITER):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _WRITER)

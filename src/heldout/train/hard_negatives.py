@@ -16,7 +16,7 @@ import hashlib
 import io
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,8 @@ from heldout import files
 from heldout.data.geometry import Geometry
 from heldout.data.prepare import Prepared
 from heldout.errors import UserError
-from heldout.predict.prediction import Prediction
+from heldout.metrics.ignored import hide
+from heldout.predict.prediction import Prediction, score_known
 from heldout.predict.run import predict_cases
 from heldout.tasks import Task
 from heldout.train.display import Display
@@ -116,7 +117,17 @@ class Miner:
     def _predict(self, network: nn.Module, names: Sequence[str]) -> Iterator[Prediction]:
         cases = ((name, self.prepared.image(name), _prepared_grid(self.prepared.geometry(name))) for name in names)
         answers = predict_cases(self.config, [network], cases, exclusive=self.exclusive, device=self.device, tta="")
-        return (answer[0] for answer in answers)
+        return (self._known(answer[0]) for answer in answers)
+
+    def _known(self, prediction: Prediction) -> Prediction:
+        """The prediction without the voxels that the case's mask ignores."""
+        if prediction.map is None:
+            return prediction
+        geometry = self.prepared.geometry(prediction.case_id)
+        box = (slice(at, at + size) for at, size in zip(geometry.offset, geometry.resized, strict=True))
+        truth = self.prepared.mask(prediction.case_id)[:, *box]
+        known = score_known(prediction, truth, two_heads=self.config.two_heads)
+        return known if known is prediction else replace(known, map=hide(prediction.map, truth))
 
     def _focus(self, prediction: Prediction) -> tuple[int, ...]:
         """The most probable voxel of a case, on its prepared grid; the middle one of those that are equal."""

@@ -19,7 +19,7 @@ from heldout.data.prepare import Prepared
 from heldout.metrics.registry import score
 from heldout.predict.details import mask_details
 from heldout.predict.models import load_model, save_model
-from heldout.predict.prediction import Prediction
+from heldout.predict.prediction import Prediction, score_known
 from heldout.predict.run import predict_cases
 from heldout.predict.store import Stored, build_table, write_predictions
 from heldout.tasks import Task
@@ -67,7 +67,13 @@ class ValidationFold:
         answers = predict_cases(
             self.config, [network], cases, exclusive=self.dataset.exclusive, device=self.device, tta=tta
         )
-        return (answer[0] for answer in answers)
+        return (self._score_known(answer[0]) for answer in answers)
+
+    def _score_known(self, prediction: Prediction) -> Prediction:
+        """The prediction, its presence scores without the voxels that the case's mask ignores."""
+        if prediction.map is None or not self.dataset.source.ignores:
+            return prediction
+        return score_known(prediction, self.truth(prediction.case_id), two_heads=self.config.two_heads)
 
     def score(self, network: nn.Module) -> float:
         """Score of a validation during training, without flips; NaN where the fold lacks what the metric is about."""

@@ -18,13 +18,14 @@ import pandas as pd
 from heldout import files
 from heldout.data.checks import SAFE_ID
 from heldout.data.fingerprint import content_hash
+from heldout.data.foreground import sample_foreground
 from heldout.data.geometry import prepare_mask
 from heldout.data.image import file_state
 from heldout.data.pack.codec import array_hash, decode
 from heldout.data.pack.source import RECORD, packed_source, truth_name
 from heldout.data.pack.write import TABLES
 from heldout.data.parallel import map_cases
-from heldout.data.prepare import finished_entries, sample_foreground, write_array, write_manifest
+from heldout.data.prepare import finished_entries, write_array, write_manifest
 from heldout.data.recipe import Recipe
 from heldout.data.records import (
     SCHEMA,

@@ -47,6 +47,11 @@ class PackedSource(Source):
         """Whether the raw dataset came with its folds."""
         return self._about.own_folds
 
+    @property
+    def ignores(self) -> bool:
+        """True: whether a mask ignores anything shows in it alone."""
+        return True
+
     def folds(self) -> dict[str, int]:
         """Fold of every training case, as it was packed."""
         table = read_csv(self.folder / "folds.csv", {"case_id": str, "fold": int})

@@ -6,6 +6,7 @@ Importing this package is cheap: a reader and its library are imported when the 
 from __future__ import annotations
 
 import importlib
+import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ __all__ = [
     "split_reference",
 ]
 
+COPIES = 8  # of a volume in float32 that its preparation holds at most, measured: file, values, oriented, resampled ...
+_FLOAT = 4
 _NIFTI_MAGIC_AT = {344: (b"n+1\0", b"ni1\0"), 4: (b"n+2\0", b"ni2\0")}
 
 
@@ -104,6 +107,21 @@ def nifti_affine(path: Path) -> np.ndarray:
     return _reader("nifti").read_affine(path)
 
 
+def memory_of(path: Path) -> int:
+    """Bytes that reading and preparing an image takes at most, without reading its pixels; 0 where it is not known."""
+    if "#" in path.name:
+        return 0
+    try:
+        if path.is_dir():
+            return COPIES * sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+        if format_of(path) == "nifti":
+            header, _ = _reader("nifti").read_header(path)
+            return COPIES * math.prod(max(int(size), 1) for size in header["dim"][1:5]) * _FLOAT
+        return COPIES * path.stat().st_size
+    except (BadFile, OSError):  # said when it is read
+        return 0
+
+
 def is_series(path: Path) -> bool:
     """Whether a path is a folder, a DICOM file or a zip archive: what :func:`open_series` reads."""
     if "#" in path.name:
@@ -154,11 +172,20 @@ def split_reference(reference: Path | str) -> tuple[Path, str, int]:
 
 def _format_name(path: Path) -> str:
     name = "dicom" if path.is_dir() else format_of(path)
+    if name is None and _is_zipped_twice(path):
+        raise BadFile(f"{path} is compressed with gzip twice: unpack it once")
     if name is None or name == "npz":
         raise BadFile(
             f"{path} is not a PNG, JPEG, TIFF, NIfTI or DICOM file, or its start is damaged: restore or convert it"
         )
     return {"nifti": "nifti", "dicom": "dicom", "zip": "dicom"}.get(name, "image")
+
+
+def _is_zipped_twice(path: Path) -> bool:
+    try:
+        return zlib.decompressobj(wbits=31).decompress(read_bytes(path, 1024), 2) == b"\x1f\x8b"
+    except zlib.error:
+        return False
 
 
 def _reader(name: str) -> Any:

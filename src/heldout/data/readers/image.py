@@ -72,6 +72,9 @@ def read_mask(path: Path, *, binary: bool = True) -> np.ndarray:
         raise BadFile(f"{path} is a color picture: store the mask as gray values, one per class")
     check_labels(path, array)
     values = np.unique(array)
+    scale = _scale_of_few_bits(data)
+    if scale > 1 and not (binary and np.isin(values, (0, 255)).all()):
+        return (array // scale).astype(np.uint8)
     if np.isin(values, (0, 255)).all():
         return (array > 0 if binary else array).astype(np.uint8)
     if data.startswith(b"\xff\xd8"):
@@ -110,9 +113,16 @@ def _decode(path: Path, data: bytes, *, mask: bool = False) -> np.ndarray:
             orientation = _orientation(picture)
             if not narrowed:
                 indices = mask and picture.mode in _PALETTE
+                if mask and picture.mode in ("LA", "RGBA"):
+                    _check_alpha(path, picture)
                 return _orient(_indices(picture) if indices else _pixels(path, picture), orientation)
     except BadFile:
         raise
+    except Pillow.UnidentifiedImageError:
+        raise BadFile(
+            f"{path} stores its pixels in a way that is not read, or its header is damaged: save it again as PNG or "
+            f"TIFF of 8 or 16 bits"
+        ) from None
     except jpeg.DECODER_ERRORS as error:
         raise BadFile(f"{path} cannot be decoded ({error}): restore it from its source") from None
     # Pillow cuts colors of 16 bits to 8; OpenCV keeps them, and rotates the picture by itself.
@@ -127,6 +137,19 @@ def _bits(picture: Any, data: bytes) -> int:
     if picture.format == "PNG":
         return data[24]  # of IHDR, which comes first
     return max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
+
+
+def _scale_of_few_bits(data: bytes) -> int:
+    """By what a decoder multiplies the samples of a gray PNG of 2 or 4 bits; 1 for other files."""
+    bits, color = data[24:26] if data.startswith(b"\x89PNG") else (8, 0)
+    return 255 // (2**bits - 1) if color == 0 and bits in (2, 4) else 1
+
+
+def _check_alpha(path: Path, picture: Pillow.Image) -> None:
+    """Refuse a mask whose one color is shown in some places and transparent in others: alpha is not read."""
+    *colors, (low, high) = picture.getextrema()  # type: ignore[misc]
+    if low != high and all(first == last for first, last in colors):  # type: ignore[misc]
+        raise BadFile(f"{path} is of one color and holds its mask as transparency: store the mask as gray values")
 
 
 def _indices(picture: Pillow.Image) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import zlib
@@ -14,8 +15,11 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from heldout.data.image import BadFile, Image, check_labels, invertible, read_bytes
+from heldout.data.memory import require_memory
 
 MAX_BYTES = 2**33
+_OFF = 0.1  # mm by which sform and qform may differ: the qform has no shear, and both are rounded
+_COPIES = 2  # of the voxels: the file's bytes and their values
 _SLACK = 2**22  # bytes that may follow the voxels
 _HEAD = 544  # the larger of the two headers, with its four extension bytes
 _MILLIMETERS = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # of a spatial unit of the header; an unknown one counts as mm
@@ -44,8 +48,7 @@ def read(path: Path) -> Image:
         if bad:
             raise BadFile(f"{path} holds {bad} NaN or infinite voxels: replace them, or set it aside with --skip-bad")
     array = array.reshape((*array.shape[:3], -1))
-    note = "" if _unit(image.header) else "the header states no spatial unit (xyzt_units 0), millimeters are assumed"
-    return Image(np.moveaxis(array, -1, 0), _in_millimeters(path, image.header), note=note)
+    return Image(np.moveaxis(array, -1, 0), _in_millimeters(path, image.header), note=_note(image.header))
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -84,6 +87,8 @@ def _load(path: Path) -> Any:
     expected = _expected_bytes(path, header)
     if zipped and expected > len(raw) * _MOST_COMPRESSED:
         raise BadFile(f"{path} claims {expected} bytes of voxels, more than its {len(raw)} bytes can hold: restore it")
+    if expected <= len(raw) * _MOST_COMPRESSED:  # what is truncated is refused below
+        require_memory(path, _COPIES * expected)
     data = _inflate(path, raw, expected + _SLACK) if zipped else raw
     if len(data) == expected + _SLACK:
         raise BadFile(f"{path} holds more data than its header claims: restore it from its source")
@@ -156,6 +161,18 @@ def _in_millimeters(path: Path, header: Any) -> np.ndarray:
     affine = np.array(header.get_best_affine(), np.float64)
     affine[:3] *= _MILLIMETERS[unit]
     return affine
+
+
+def _note(header: Any) -> str:
+    """What has to be assumed of a header, for the report on the dataset."""
+    notes = []
+    if not _unit(header):
+        notes.append("the header states no spatial unit (xyzt_units 0), millimeters are assumed")
+    if header["sform_code"] > 0 and header["qform_code"] > 0:
+        with contextlib.suppress(HeaderDataError, ValueError):
+            if not np.allclose(header.get_sform(), header.get_qform(), rtol=1e-3, atol=_OFF):
+                notes.append("sform and qform of the header disagree, the sform is taken")
+    return "; ".join(notes)
 
 
 def _unit(header: Any) -> int:

@@ -13,6 +13,7 @@ from typing import IO
 import numpy as np
 
 from heldout.data.image import BadFile, Image, check_labels, file_state
+from heldout.data.memory import require_memory
 from heldout.data.readers import split_reference
 
 MAX_BYTES = 2**34
@@ -125,6 +126,7 @@ def _load(file: Path, key: str, state: tuple[int, int]) -> np.ndarray:  # noqa: 
             claimed = max(member.file_size, math.prod(shape) * dtype.itemsize)
             if claimed > MAX_BYTES or claimed > max(_FREE, _MOST_INFLATED * member.compress_size):
                 raise BadFile(f"{file} claims {claimed >> 20} MiB under {key}: restore it, or split the archive")
+            require_memory(file, claimed)
         with np.load(file, allow_pickle=False) as arrays:
             array = arrays[key]
     except _ERRORS as error:

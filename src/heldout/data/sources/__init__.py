@@ -35,6 +35,7 @@ from heldout.data.sources.layout import (
     visible_files,
 )
 from heldout.errors import UserError
+from heldout.metrics.ignored import IGNORED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +67,8 @@ SOURCES = {
     "brats_slices": "BratsSlices",
 }
 
+NOTHING = -1  # of the option ignore
+
 
 class Source(ABC):
     """A dataset's layout on disk.
@@ -77,6 +80,8 @@ class Source(ABC):
             submission.
         defaults: Options and their defaults; an option's value must have its default's type.
         choices: Options that accept certain values only.
+        ignores: Whether 255 in a mask that was read means a voxel without loss and score. Sources whose options have
+            ``ignore`` let the user name the value that their files have there; -1 is none.
         other_files: Names of files in the root that are not the dataset's, such as the sample submission.
     """
 
@@ -147,9 +152,11 @@ class Source(ABC):
         if not rows:
             raise UserError(f"{self.root} holds no case of the {self._name} layout: check dataset and source")
         frame = pd.DataFrame(rows).reindex(columns=columns + [f"y_{name}" for name in self.classes])
-        repeated = frame["case_id"][frame["case_id"].str.casefold().duplicated()]
-        if len(repeated):
-            raise UserError(f"{self.root}: case id {repeated.iloc[0]} occurs twice: rename one of the files or rows")
+        alike = frame["case_id"].str.casefold()
+        if alike.duplicated().any():
+            first, second = frame["case_id"][alike == alike[alike.duplicated()].iloc[0]].iloc[:2]
+            what = f"{first} occurs twice" if first == second else f"{first} differs from {second} in letter case only"
+            raise UserError(f"{self.root}: case id {what}: rename one of the files or rows")
         used = {path.with_name(path.name.partition("#")[0]) for path in self._files(rows)}
         self._found += unused_images(self.root, used, self._found)
         text = frame[columns].astype(object).where(frame[columns].notna(), "")
@@ -175,6 +182,11 @@ class Source(ABC):
             UserError: the dataset's folds cannot be read, or do not hold every case once.
         """
         return {}
+
+    @property
+    def ignores(self) -> bool:
+        """As the option ``ignore`` says; sources without it ignore nothing."""
+        return bool(self.options.get("ignore", NOTHING) != NOTHING)
 
     def report(self) -> list[str]:
         """Lines about conflicts, missing files and odd things, found by :meth:`index`."""
@@ -213,16 +225,32 @@ class Source(ABC):
     def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
         """Read a case's mask, uint8 (M, *spatial): one label map 0 ... K, or K binary channels where they overlap.
 
+        Where :attr:`ignores` is set, 255 is a voxel without loss and score.
+
         Raises:
             BadFile: a file is missing or damaged, or the case has no mask.
         """
         if not row["mask"]:
             raise BadFile(f"case {row['case_id']} has no mask: add its file, or leave the case out")
-        paths, several = self.paths(row["mask"]), self.exclusive and len(self.classes) > 1  # then 255 is not a class
-        masks = [readers.open_mask(path, dimensions=self.dimensions, binary=not several) for path in paths]
+        paths, ignore = self.paths(row["mask"]), self.options.get("ignore", NOTHING)
+        # with several classes, or where it is the value to ignore, 255 is not the one class
+        binary = not (self.exclusive and len(self.classes) > 1) and ignore != IGNORED
+        masks = [readers.open_mask(path, dimensions=self.dimensions, binary=binary) for path in paths]
         if len({mask.shape for mask in masks}) > 1:
             raise BadFile(f"the masks of case {row['case_id']} differ in shape: they must agree")
-        return np.concatenate(masks)
+        mask = np.concatenate(masks)
+        if ignore not in (NOTHING, IGNORED):
+            if (mask == IGNORED).any():
+                raise BadFile(
+                    f"case {row['case_id']}: its mask holds the label {IGNORED} beside {ignore}, which is ignored: "
+                    f"give both one value"
+                )
+            mask[mask == ignore] = IGNORED
+        return mask
+
+    def memory(self, row: Mapping[str, Any]) -> int:
+        """Bytes that preparing a case takes at most, by the headers of its files; 0 where they say nothing."""
+        return sum(map(readers.memory_of, self.paths(row["image"])))
 
     def voxel_axes(self, row: Mapping[str, Any]) -> np.ndarray | None:
         """Steps from one voxel to the next along the axes of a case's file, in mm, as the columns of (3, 3).
@@ -338,6 +366,8 @@ class Source(ABC):
             raise UserError(f"source_options {key} = {value!r}: choose one of {', '.join(map(repr, allowed))}")
         if type(value) is not type(self.defaults[key]):
             raise UserError(f"source_options {key} = {value!r} must be of type {type(self.defaults[key]).__name__}")
+        if key == "ignore" and not (value == NOTHING or 0 < value <= IGNORED):
+            raise UserError(f"source_options ignore = {value}: name a label from 1 to {IGNORED}, or {NOTHING} for none")
 
 
 def source_class(name: str) -> type[Source]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from heldout.data.sources import Source, as_list, unique_ids
+from heldout.data.sources import NOTHING, Source, as_list, unique_ids
 
 _SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)", re.ASCII)
 _SESSION = re.compile(r"(?:^|[/_])(ses-[A-Za-z0-9]+)", re.ASCII)
@@ -20,8 +20,12 @@ _VOLUME = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
 
 class BidsLesions(Source):
-    """Volumes with one lesion class; several masks of a case are merged."""
+    """Volumes with one lesion class; several masks of a case are merged.
 
+    Options: ``ignore`` is the value of masks that means a voxel without loss and score (default -1: none).
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {"ignore": NOTHING}
     classes: tuple[str, ...] = ("lesion",)
     dimensions = 3
 

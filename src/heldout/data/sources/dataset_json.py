@@ -10,6 +10,7 @@ from heldout.errors import UserError
 from heldout.records import read_json
 
 IGNORE = "ignore"  # nnU-Net's name for voxels without loss and score
+BACKGROUND = "background"
 _LARGEST = 255
 
 
@@ -29,9 +30,15 @@ def label_values(labels: Mapping[str, Any], path: Path) -> dict[str, int | list[
     for name, value in pairs:
         if name in found:
             raise UserError(f"{path} calls two labels {name!r}: give each a name of its own")
+        if name == IGNORE and isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if name == IGNORE and isinstance(value, list):
+            raise UserError(f"{path} gives {IGNORE!r} the labels {value}: give it one label of its own")
         found[name] = (
             [_value(name, one, path) for one in value] if isinstance(value, list) else _value(name, value, path)
         )
+    if found.get(BACKGROUND, 0) != 0:
+        raise UserError(f"{path} gives {BACKGROUND!r} the label {found[BACKGROUND]}: background is 0, in the masks too")
     return found
 
 

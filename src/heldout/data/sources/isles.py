@@ -44,7 +44,7 @@ class Isles(BidsLesions):
     """
 
     caveats = ("Channels are taken to be registered by their affines: nobody moved the FLAIR to fit the DWI.",)
-    defaults: ClassVar[dict[str, Any]] = {"flair": False}
+    defaults: ClassVar[dict[str, Any]] = {**BidsLesions.defaults, "flair": False}
 
     def read_image(self, row: Mapping[str, Any], *, salvage: bool = False) -> Image:
         """Read DWI and ADC, which share a grid, and the FLAIR where it is wanted; see :meth:`Source.read_image`."""

@@ -190,5 +190,8 @@ def read_table(path: Path, columns: Sequence[str] = (), remedy: str = "restore i
         raise UserError(f"{path} has two columns {repeated[0]!r}: rename or remove one")
     for name in columns:
         if name not in frame.columns:
+            other = next((mark for mark in (";", "\t", "|") if len(header) == 1 and mark in header[0]), "")
+            if other:
+                remedy = f"its columns are separated by {other!r}, save it with commas"
             raise UserError(f"{path} has no column {name!r}: it has {', '.join(frame.columns)}; {remedy}")
     return frame

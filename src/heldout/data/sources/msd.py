@@ -23,6 +23,7 @@ from heldout.data.sources.bids import stem_of
 from heldout.data.sources.dataset_json import IGNORE, check_class_order, class_values, label_values, read_splits
 from heldout.data.sources.layout import IMAGE_ENDINGS
 from heldout.errors import UserError
+from heldout.metrics.ignored import IGNORED
 from heldout.records import read_json
 
 _SPLITS = "splits_final.json"
@@ -68,35 +69,33 @@ class Msd(Source):
         return not any(isinstance(value, list) for value in self._labels.values())
 
     def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
-        """Read a label map; values with gaps are numbered 1 ... K, unknown ones become 255; regions become channels.
+        """Read a label map; values with gaps are numbered 1 ... K, ignored ones become 255; regions become channels.
 
         Raises:
-            BadFile: the file is missing or damaged, or holds the ignore label, or a value of no region.
+            BadFile: the file is missing or damaged, or holds a value that is no label, or of no region.
         """
-        mask = super().read_mask(row)
-        ignored = self._labels.get(IGNORE)
-        if ignored is not None and (mask == ignored).any():
+        mask, values, ignored = super().read_mask(row), list(self._regions.values()), self._labels.get(IGNORE)
+        known = [0, *(value for region in values for value in region), *([] if ignored is None else [ignored])]
+        unknown = np.setdiff1d(mask, known)
+        if len(unknown):
+            what = "does not name" if self.exclusive else "puts into no region"
             raise BadFile(
-                f"case {row['case_id']}: its mask holds the label {ignored}, which {self._json} calls {IGNORE!r}: "
-                f"give these voxels another label, or set the case aside with --skip-bad"
+                f"case {row['case_id']}: its mask holds the label {unknown[0]}, which {self._json} {what}: correct the "
+                f"mask or the labels"
             )
-        values = list(self._regions.values())
-        if not self.exclusive:
-            unknown = np.setdiff1d(mask, [0, *(value for region in values for value in region)])
-            if len(unknown):
-                raise BadFile(
-                    f"case {row['case_id']}: its mask holds the label {unknown[0]}, which {self._json} puts into no "
-                    f"region: correct the mask or the labels"
-                )
-            return np.concatenate([np.isin(mask, region) for region in values]).astype(np.uint8)
-        if values == [[number] for number in range(1, len(values) + 1)]:
-            return mask
-        table = np.full(256, 255, np.uint8)
-        table[0] = 0
-        table[len(values) + 1 :] = np.arange(len(values) + 1, 256)  # named as they are in the file
-        for number, (value,) in enumerate(values, start=1):
-            table[value] = number
-        return table[mask]
+        if self.exclusive:
+            table = np.zeros(256, np.uint8)
+            for number, (value,) in enumerate(values, start=1):
+                table[value] = number
+            read = table[mask]
+        else:
+            read = np.concatenate([np.isin(mask, region) for region in values]).astype(np.uint8)
+        return read if ignored is None else np.where(mask == ignored, np.uint8(IGNORED), read)
+
+    @property
+    def ignores(self) -> bool:
+        """Where dataset.json names an ``ignore`` label."""
+        return IGNORE in self._labels
 
     def tables(self) -> list[Path]:
         """``dataset.json``, and ``splits_final.json`` where it is used."""
@@ -115,6 +114,9 @@ class Msd(Source):
         listed = [(*self._case(entry), "") for entry in self._list("training")]
         cases = listed or [(*case, "") for case in self._unlisted_training()]
         tested = [(*self._case(entry), "submit") for entry in self._list("test")]
+        images = [tuple(case[1]) for case in cases]
+        if twice := next((one for number, one in enumerate(images) if one in images[:number]), None):
+            raise UserError(f'{self._json} lists {twice[0]} twice in "training": delete one of the entries')
         training = len(cases)
         cases += tested or ([] if listed else [(case, images, "", "submit") for case, images in self._unlisted_test()])
         ids = unique_ids(case[0] for case in cases)
@@ -133,7 +135,7 @@ class Msd(Source):
             }
         for key, name, split in (("numTraining", "training", ""), ("numTest", "test", "submit")):
             number = len(self._list(name)) if listed else sum(case[3] == split for case in cases)
-            if key in self._plan and self._plan[key] != number:
+            if key in self._plan and str(self._plan[key]) != str(number):
                 has = "lists" if listed else "its folders hold"
                 found.append(f"dataset.json counts {self._plan[key]} {name} volumes but {has} {number}")
         if not self.exclusive and "regions_class_order" in self._plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -16,7 +17,7 @@ from heldout.data import readers
 from heldout.data.image import BadFile
 from heldout.data.readers.image import displayed_size
 from heldout.data.rle import RunLengths, fits_better_flipped
-from heldout.data.sources import Source, as_list, identifier, natural_key
+from heldout.data.sources import NOTHING, Source, as_list, identifier, natural_key
 from heldout.data.sources.layout import chosen_file, read_table
 from heldout.errors import UserError
 
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SPLITS = ("", "train", "test", "submit")
-_LABELS = ("", "0", "1", "0.0", "1.0")
+_WORDS = {"": math.nan, "nan": math.nan, "true": 1.0, "false": 0.0}  # of a label, as pandas writes them
 _RLE = "rle:"  # begins the text of the index for run lengths: pairs of class and text
-_EMPTY = "-1"  # how competitions write run lengths of nothing
-_RUNS = re.compile(rf"{_EMPTY}|\d+ +\d+( +\d+ +\d+)*")
+_EMPTY = ("-1", "1 0", "0 0")  # how competitions write run lengths of nothing
+_BLANK = ("", "nan", "None")  # nothing at all
+_RUNS = re.compile(rf"{_EMPTY[0]}|\d+ +\d+( +\d+ +\d+)*")
 _SAMPLE = re.compile(r"sample.?submission", re.IGNORECASE)
 _COMPARED = 60  # masks that are decoded in both orders
 
@@ -56,6 +58,7 @@ class Table(Source):
         gaps: What to do with missing DICOM slices: ``refuse`` the series, ``report`` the gap and take the mean step,
             or ``resample``.
         tilt: Whether to ``keep`` the sheared affine of a tilted gantry or to ``correct`` it.
+        ignore: Value of label maps that means a pixel without loss and score; -1 is none.
     """
 
     defaults: ClassVar[dict[str, Any]] = {
@@ -74,6 +77,7 @@ class Table(Source):
         "pick": "only",
         "gaps": "refuse",
         "tilt": "keep",
+        "ignore": NOTHING,
     }
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {
         "dimensions": (2, 3),
@@ -196,6 +200,8 @@ class Table(Source):
                 "split": self._split(row, where, unlabeled),
                 **labels,
             }
+        renamed = zip((name.removeprefix("label_") for name in self._label_columns), self.classes, strict=True)
+        found += [f"class {name!r} is called {called} here" for name, called in renamed if name != called]
         self._compare_orders(examples, found)
 
     @cached_property
@@ -203,7 +209,7 @@ class Table(Source):
         """Whether the masks are run lengths."""
         column = self._column("mask")
         texts = self._frame[column].str.strip() if column else []
-        odd = [(row, text) for row, text in enumerate(texts, start=2) if text and not _RUNS.fullmatch(text)]
+        odd = [(row, text) for row, text in enumerate(texts, 2) if text not in _BLANK and not _RUNS.fullmatch(text)]
         if not any(_RUNS.fullmatch(text) for text in texts):
             return False
         if odd:
@@ -213,7 +219,9 @@ class Table(Source):
             )
         if self.dimensions != 2:
             raise UserError(f"{self._csv} has run lengths in {column}, which are for images: name files of label maps")
-        if self.rle.start == 1 and any(text.startswith("0 ") for text in texts):
+        if self.ignores:
+            raise UserError(f"{self._csv} has run lengths in {column}: leave ignore out of source_options")
+        if self.rle.start == 1 and any(text.startswith("0 ") and text not in _EMPTY for text in texts):
             raise UserError(
                 f"{self._csv} has run lengths in {column} that begin at pixel 0: "
                 f'set source_options = {{"rle_start": 0}}'
@@ -229,14 +237,14 @@ class Table(Source):
         """Text of the index for a case's run lengths, and whether it is unlabeled."""
         column, names = self._column("mask"), [identifier(name) for name in self._label_columns]
         runs: list[tuple[int, str]] = []
-        texts = [row[column].strip() for _, row in rows]
+        texts = ["" if row[column].strip() in _BLANK else row[column].strip() for _, row in rows]
         for (number, row), text in zip(rows, texts, strict=True):
             label = row[self._class_column].strip() if self._class_column else names[0]
             if identifier(label) not in names:
                 raise UserError(
                     f"{self._csv} row {number} has {self._class_column} = {label!r}: name it in source_options labels"
                 )
-            if text not in ("", _EMPTY):
+            if text not in ("", *_EMPTY):
                 runs.append((names.index(identifier(label)), text))
         if any(texts):
             return _RLE + json.dumps(runs), False
@@ -270,18 +278,18 @@ class Table(Source):
     def _labels(self, row: dict[str, str], where: str) -> dict[str, float]:
         labels = {}
         for name, column in zip(self.classes, self._label_columns, strict=True):
-            value = row[column].strip()
-            if value not in _LABELS:
+            value = _label(row[column])
+            if value is None:
                 raise UserError(
-                    f"{where} has {column} = {value!r}: labels are 0, 1 or empty, one column per class; "
+                    f"{where} has {column} = {row[column].strip()!r}: labels are 0, 1 or empty, one column per class; "
                     f"{self._mend_labels(column)}"
                 )
-            labels[f"y_{name}"] = float(value) if value else float("nan")
+            labels[f"y_{name}"] = value
         return labels
 
     def _mend_labels(self, column: str) -> str:
         """The line that leaves out a column which holds no labels, or how to make labels of it."""
-        fit = [name for name in self._free_columns if self._frame[name].str.strip().isin(_LABELS).all()]
+        fit = [name for name in self._free_columns if all(_label(text) is not None for text in self._frame[name])]
         if fit:
             return f'set source_options = {{"labels": "{", ".join(fit)}"}}'
         value = next(text for text in self._frame[column].str.strip() if text)
@@ -299,6 +307,9 @@ class Table(Source):
     def _file(self, row: dict[str, str], column: str, where: str) -> str:
         name = row[column].strip()
         place = self.root / name.partition("#")[0]
+        if "\\" in name and not place.exists():  # a table of another system
+            name = name.replace("\\", "/")
+            place = self.root / name.partition("#")[0]
         if not name or not (place.is_file() or (self.dimensions == 3 and place.is_dir())):  # a DICOM series is a folder
             raise UserError(
                 f"{where}: the file {name!r} in column {column} does not exist below {self.root}: correct it"
@@ -374,3 +385,12 @@ class Table(Source):
         tables = [path for path in self.root.iterdir() if path.suffix.lower() in (".csv", ".tsv")]
         present = [path for path in tables if not _SAMPLE.search(path.name) and path.name not in self.other_files]
         return chosen_file(self.root, self.options["file"], present, "table (CSV or TSV)")
+
+
+def _label(text: str) -> float | None:
+    """Value of a label, NaN where it is unknown; None for a text that is no label."""
+    text = text.strip().lower()
+    with contextlib.suppress(ValueError):
+        value = _WORDS[text] if text in _WORDS else float(text)
+        return value if math.isnan(value) or value in (0, 1) else None
+    return None

@@ -138,13 +138,14 @@ def depth_blocks(subject: HeldOut) -> list[Block]:
     if not subject.segments or subject.dataset.dimensions != 3:
         return []
     from heldout.metrics import iou_by_depth, mean_by_depth
+    from heldout.metrics.ignored import hide
 
     dataset, classes = subject.dataset, subject.classes
     profiles: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in classes]
     for case_id in track(subject.table["case_id"], len(subject.table), f"IoU by depth of {subject.name}"):
-        mask = subject.prediction(case_id).mask
+        mask, true_mask = subject.prediction(case_id).mask, dataset.truth(case_id)
         assert mask is not None, "a segmentation predicts masks"
-        masks = (per_class(one, len(classes)) for one in (mask, dataset.truth(case_id)))
+        masks = (per_class(hide(one, true_mask), len(classes)) for one in (mask, true_mask))
         for of_class, predicted, truth in zip(profiles, *masks, strict=True):
             of_class.append(iou_by_depth(predicted, truth))
     lines = []

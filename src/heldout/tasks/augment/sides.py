@@ -12,7 +12,8 @@ def swap_sides(batch: dict[str, Tensor], mirrored: Tensor, order: Sequence[int])
     """Let the classes of flipped samples change places.
 
     Args:
-        batch: Labels (B, K), and perhaps masks (B, 1, X, Y, Z) of label values or (B, K, X, Y, Z) of 0 and 1.
+        batch: Labels (B, K), and perhaps masks (B, 1, X, Y, Z) of label values or (B, K, X, Y, Z) of 0 and 1;
+            255 is ignored.
         mirrored: Which samples were flipped, (B,) bool.
         order: For each class, the one that it becomes.
 
@@ -22,7 +23,8 @@ def swap_sides(batch: dict[str, Tensor], mirrored: Tensor, order: Sequence[int])
     label = batch["label"]
     swapped = {"label": torch.where(mirrored[:, None], label[:, order], label)}
     if (mask := batch.get("mask")) is not None:
-        values = torch.tensor([0, *(number + 1 for number in order)], dtype=mask.dtype, device=mask.device)
+        values = torch.arange(256, device=mask.device).to(mask.dtype)  # 255 is ignored, and stays so
+        values[1 : 1 + len(order)] = torch.tensor([number + 1 for number in order], device=mask.device).to(mask.dtype)
         other = values[mask.long()] if mask.shape[1] == 1 else mask[:, order]
         swapped["mask"] = torch.where(mirrored.view(-1, 1, 1, 1, 1), other, mask)
     return {**batch, **swapped}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from heldout.tasks.losses.ignored import mean_of_known
+
 
 def per_channel(values: Tensor, like: Tensor) -> Tensor:
     """Shape values (C,) so that they multiply a tensor (B, C, *S)."""
@@ -40,9 +42,12 @@ class BinaryCrossEntropy(nn.Module):
         self.register_buffer("positive_weight", positive_weight)
         self.label_smoothing = label_smoothing
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Logits and 0/1 targets (B, C, *S) to a scalar."""
+    def forward(self, logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+        """Logits and 0/1 targets (B, C, *S) to a scalar; with ``known``, 0/1 (B, 1 or C, *S), of these voxels only."""
         target = target * (1 - self.label_smoothing) + self.label_smoothing / 2
         weight = None if self.class_weight is None else per_channel(self.class_weight, logits)
         positive = None if self.positive_weight is None else per_channel(self.positive_weight, logits)
-        return functional.binary_cross_entropy_with_logits(logits, target, weight=weight, pos_weight=positive)
+        losses = functional.binary_cross_entropy_with_logits(
+            logits, target, weight=weight, pos_weight=positive, reduction="mean" if known is None else "none"
+        )
+        return losses if known is None else mean_of_known(losses, known)

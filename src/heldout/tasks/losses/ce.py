@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from heldout.tasks.losses.ignored import mean_of_known
 
 
 class CrossEntropy(nn.Module):
@@ -27,12 +30,15 @@ class CrossEntropy(nn.Module):
         self.register_buffer("class_weight", class_weight)
         self.label_smoothing = label_smoothing
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Logits and one-hot targets (B, C, *S) to a scalar."""
+    def forward(self, logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+        """Logits and one-hot targets (B, C, *S) to a scalar; with ``known``, 0/1 (B, 1, *S), of these voxels only."""
         losses = functional.cross_entropy(
             logits, target, weight=self.class_weight, reduction="none", label_smoothing=self.label_smoothing
         )
         if self.class_weight is None:
-            return losses.mean()
+            return mean_of_known(losses, None if known is None else known[:, 0])
         # with one-hot targets torch would divide by the number of positions, which makes the weights a learning rate
-        return losses.sum() / (target.movedim(1, -1) @ self.class_weight).sum()
+        weight = target.movedim(1, -1) @ self.class_weight
+        if known is not None:
+            losses, weight = losses * known[:, 0], weight * known[:, 0]
+        return losses.sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)

@@ -98,7 +98,7 @@ class DiceCE(nn.Module):
         self.cross_entropy = cross_entropy
         self.dice_weight = dice_weight
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Logits and one-hot targets (B, C, *S) to a scalar."""
-        total = self.dice_weight * self.dice(logits, target) + self.cross_entropy(logits, target)
+    def forward(self, logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+        """Logits and one-hot targets (B, C, *S) to a scalar; ``known`` as of the cross-entropy."""
+        total = self.dice_weight * self.dice(logits, target) + self.cross_entropy(logits, target, known)
         return total / (1 + self.dice_weight)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from heldout.tasks.losses.bce import per_channel
+from heldout.tasks.losses.ignored import mean_of_known
 
 
 class Focal(nn.Module):
@@ -45,8 +46,8 @@ class Focal(nn.Module):
         self.register_buffer("class_weight", class_weight)
         self.register_buffer("positive_weight", positive_weight)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Logits and 0/1 targets (B, C, *S) to a scalar."""
+    def forward(self, logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+        """Logits and 0/1 targets (B, C, *S) to a scalar; with ``known``, 0/1 (B, 1 or C, *S), of these voxels only."""
         weight = torch.ones_like(target) if self.class_weight is None else per_channel(self.class_weight, logits)
         if self.softmax:
             log_truth = (functional.log_softmax(logits, dim=1) * target).sum(dim=1, keepdim=True)
@@ -58,7 +59,8 @@ class Focal(nn.Module):
         # -expm1(log q) is 1 - q without loss of digits where q is nearly 1
         losses = -((-torch.expm1(log_truth)) ** self.gamma) * log_truth
         if self.softmax:
-            return (weight * losses).sum() / weight.sum()
+            weight = weight if known is None else weight * known
+            return (weight * losses).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
         if self.positive_weight is not None:
             losses = losses * torch.where(target > 0, per_channel(self.positive_weight, logits), 1.0)
-        return (weight * losses).mean()
+        return mean_of_known(weight * losses, known)

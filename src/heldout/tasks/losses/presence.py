@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heldout.metrics.ignored import IGNORED
 from heldout.metrics.masks import presence_count
 from heldout.tasks.losses.bce import BinaryCrossEntropy
+from heldout.tasks.losses.ignored import hide_logits
 
 
 class WeightedSum(nn.Module):
@@ -47,13 +49,13 @@ class HeadPresence(nn.Module):
         self.exclusive = exclusive
         self.loss = BinaryCrossEntropy(label_smoothing=label_smoothing)
 
-    def logits(self, outputs: dict[str, Any]) -> Tensor:
+    def logits(self, outputs: dict[str, Any], batch: dict[str, Tensor]) -> Tensor:  # noqa: ARG002 - for subclasses
         """Logits (B, K) of each class's presence, of the network's ``"label"`` logits."""
         return outputs["label"].float()
 
     def forward(self, outputs: dict[str, Any], batch: dict[str, Tensor]) -> Tensor:
         """What the network gives and a batch to a scalar."""
-        logits = self.logits(outputs)
+        logits = self.logits(outputs, batch)
         with torch.autocast(logits.device.type, enabled=False):
             return self.loss(logits, presence_target(batch, logits.shape[1], self.exclusive, self.patches))
 
@@ -65,9 +67,11 @@ class MapPresence(HeadPresence):
     loss pulls at what ranks the cases. A map whose classes exclude each other is read by the log-odds of each class.
     """
 
-    def logits(self, outputs: dict[str, Any]) -> Tensor:
+    def logits(self, outputs: dict[str, Any], batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, K) of each class's presence, of the network's ``"mask"`` logits (B, C, *S)."""
-        return top_mean(class_logits(outputs["mask"].float(), self.exclusive))
+        logits = outputs["mask"].float()
+        softmax = self.exclusive and logits.shape[1] > 1
+        return top_mean(class_logits(hide_logits(logits, batch["mask"], softmax), self.exclusive))
 
 
 def top_mean(logits: Tensor) -> Tensor:
@@ -98,4 +102,4 @@ def presence_target(batch: dict[str, Tensor], classes: int, exclusive: bool, pat
     if exclusive and classes > 1:
         values = torch.arange(1, classes + 1, device=mask.device).view(1, classes, 1)
         return (mask == values).any(dim=2).float()
-    return (mask > 0).any(dim=2).float()
+    return ((mask > 0) & (mask != IGNORED)).any(dim=2).float()

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from heldout.errors import UserError
+from heldout.metrics.ignored import IGNORED
 from heldout.tasks.losses.bce import BinaryCrossEntropy
 from heldout.tasks.losses.ce import CrossEntropy
 from heldout.tasks.losses.dice import Dice, DiceCE, PositiveDice
 from heldout.tasks.losses.focal import Focal
+from heldout.tasks.losses.ignored import hide_logits, takes_known
 from heldout.tasks.losses.tversky import Tversky
 
 PlainLoss = Callable[[Tensor, Tensor], Tensor]
@@ -24,7 +26,9 @@ SOFTMAX_ONLY = {"ce": "bce", "dice_ce": "dice_bce"}
 class TaskLoss(nn.Module):
     """The loss of a task, always computed in float32, whatever precision the network ran in.
 
-    Outputs under ``"aux"`` count half as much as the one before them (Dou et al. 2016, deep supervision).
+    Outputs under ``"aux"`` count half as much as the one before them (Dou et al. 2016, deep supervision). Where a mask
+    is 255 a voxel is ignored: the loss gets background there, predicted with certainty and without gradient, and where
+    it has a parameter ``known``, that voxels are to be left out of its mean.
 
     Args:
         make: From the number of logits and whether they are exclusive (softmax) to a loss of logits and one-hot targets
@@ -49,21 +53,32 @@ class TaskLoss(nn.Module):
             loss = self.make(logits.shape[1], softmax)
             self.loss = loss.to(logits.device) if isinstance(loss, nn.Module) else loss
         with torch.autocast(logits.device.type, enabled=False):
-            labels = self.key == "label"
-            target = batch["label"].float() if labels else one_hot(batch["mask"], logits.shape[1], softmax)
-            total, weights = self.loss(logits.float(), target), 1.0
+            total, weights = self._of(self.loss, logits.float(), batch, softmax), 1.0
             for level, extra in enumerate(outputs.get("aux", []), start=1):
-                total = total + 0.5**level * self.loss(extra.float(), target)
+                total = total + 0.5**level * self._of(self.loss, extra.float(), batch, softmax)
                 weights += 0.5**level
         return total / weights
+
+    def _of(self, loss: Callable[..., Tensor], logits: Tensor, batch: dict[str, Tensor], softmax: bool) -> Tensor:
+        """The loss of one output."""
+        if self.key == "label":
+            return loss(logits, batch["label"].float())
+        mask = batch["mask"]
+        target, hidden = one_hot(mask, logits.shape[1], softmax), hide_logits(logits, mask, softmax)
+        if hidden is logits or not takes_known(loss):
+            return loss(hidden, target)
+        return loss(hidden, target, known=(mask != IGNORED).to(logits))
 
 
 def one_hot(mask: Tensor, channels: int, softmax: bool) -> Tensor:
     """Masks (B, M, *S) to float 0/1 targets (B, channels, *S), with the background first for softmax.
 
+    Ignored voxels become background.
+
     Raises:
         ValueError: the mask's channels do not fit the network's.
     """
+    mask = torch.where(mask == IGNORED, 0, mask)
     if softmax:
         values = torch.arange(channels, device=mask.device).view(1, channels, *[1] * (mask.ndim - 2))
         return (mask == values).float()

@@ -23,6 +23,7 @@ JPEG = tuple(_BASE + end for end in ("4.50", "4.51", "4.57", "4.70"))
 JPEG_LS = tuple(_BASE + end for end in ("4.80", "4.81"))
 JPEG_2000 = tuple(_BASE + end for end in ("4.90", "4.91", "4.201", "4.202", "4.203"))
 COMPRESSED = (*JPEG, *JPEG_LS, *JPEG_2000, RLE)
+_LONGEST_RUN = 128  # bytes
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 
 
@@ -110,7 +111,8 @@ def _rle(unpack: Callable[..., bytes | bytearray], data: bytes, pixels: Pixels, 
     for number, (start, end) in enumerate(zip(offsets[:count], ends, strict=True)):
         if not 64 <= start < end <= len(data):
             raise ValueError("a segment lies outside the frame")
-        plane = np.frombuffer(unpack(data[start:end]), np.uint8)
+        # a segment that would give more than a plane and its last run ends in an error, not in memory
+        plane = np.frombuffer(unpack(data[start:end], out=np.empty(area + _LONGEST_RUN, np.uint8)), np.uint8)
         if len(plane) < area:
             raise ValueError(f"a segment holds {len(plane)} of {area} bytes")
         out[:, number // width, width - 1 - number % width] = plane[:area]

@@ -11,6 +11,7 @@ import numpy as np
 
 from heldout.data.image import BadFile
 from heldout.data.parallel import cores
+from heldout.data.memory import require_memory
 from heldout.data.readers.dicom.blobs import MAX_BYTES
 from heldout.data.readers.dicom.codecs import COMPRESSED, decode
 from heldout.data.readers.dicom.fragments import frames_of
@@ -45,6 +46,7 @@ def load(slices: Sequence[Slice], workers: int | None = None) -> np.ndarray:
             f"{slices[0].header.name} and its series have {len(slices)} slices of {first.rows} x {first.columns}, "
             f"{total >> 30} GiB: more than the {MAX_BYTES >> 30} GiB allowed; leave some out"
         )
+    require_memory(f"{slices[0].header.name} and its series", total)
     out = np.empty(shape, dtype)
     jobs = _jobs(slices, out)
     threads = min(workers or cores(), len(jobs))
