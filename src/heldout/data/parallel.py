@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from heldout.data.memory import available_memory
+from heldout.errors import UserError
 from heldout.progress import progress_bar
 
 T = TypeVar("T")
@@ -46,6 +48,9 @@ def map_cases(
         progress: Show the bar, on the error stream.
         workers: Processes; None takes the machine's cores. Results do not depend on it.
         memory: Bytes that a case takes while it is worked on, at most; there are no more processes than fit.
+
+    Raises:
+        UserError: a process died.
     """
     import joblib
 
@@ -55,8 +60,30 @@ def map_cases(
         workers = min(workers, processes_that_fit(max(map(memory, cases), default=0)))
     chunks = [cases[first : first + CHUNK] for first in range(0, len(cases), CHUNK)]
     pool = joblib.Parallel(n_jobs=max(workers, 1), return_as="generator", pre_dispatch="2*n_jobs", batch_size=1)
-    with progress_bar(disable=not progress or not cases) as bar:
+    with _ended() if workers > 1 else contextlib.nullcontext(), progress_bar(disable=not progress or not cases) as bar:
         task = bar.add_task(description, total=len(cases))
         for results in pool(joblib.delayed(function)(*shared, chunk) for chunk in chunks):
             yield from results
             bar.advance(task, len(results))
+
+
+@contextlib.contextmanager
+def _ended() -> Iterator[None]:
+    """End the processes where something ends the work; they would wait for more of it.
+
+    Raises:
+        UserError: a process died.
+    """
+    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    try:
+        yield
+    except BaseException as error:
+        get_reusable_executor().shutdown(wait=False, kill_workers=True)
+        if isinstance(error, BrokenProcessPool):
+            raise UserError(
+                "a process that works on cases died, mostly for want of memory: free some and run the command again, "
+                "with LOKY_MAX_CPU_COUNT=1 in the environment if need be, which changes no result"
+            ) from None
+        raise

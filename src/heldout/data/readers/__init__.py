@@ -28,7 +28,7 @@ __all__ = [
     "split_reference",
 ]
 
-COPIES = 8  # of a volume in float32 that its preparation holds at most, measured: file, values, oriented, resampled ...
+COPIES = 9  # of a volume in float32 that its preparation holds at most, measured: file, values, oriented, resampled ...
 _FLOAT = 4
 _NIFTI_MAGIC_AT = {344: (b"n+1\0", b"ni1\0"), 4: (b"n+2\0", b"ni2\0")}
 

@@ -114,8 +114,8 @@ class Msd(Source):
         listed = [(*self._case(entry), "") for entry in self._list("training")]
         cases = listed or [(*case, "") for case in self._unlisted_training()]
         tested = [(*self._case(entry), "submit") for entry in self._list("test")]
-        images = [tuple(case[1]) for case in cases]
-        if twice := next((one for number, one in enumerate(images) if one in images[:number]), None):
+        named = [case[1] for case in cases]
+        if twice := next((one for number, one in enumerate(named) if one in named[:number]), None):
             raise UserError(f'{self._json} lists {twice[0]} twice in "training": delete one of the entries')
         training = len(cases)
         cases += tested or ([] if listed else [(case, images, "", "submit") for case, images in self._unlisted_test()])

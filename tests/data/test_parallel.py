@@ -1,0 +1,24 @@
+"""Work on cases in several processes ends in one sentence, and leaves none of them behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from heldout.data.parallel import map_cases
+from heldout.errors import UserError
+
+
+def die_at(wanted, cases):
+    if wanted in cases:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [os.getpid()] * len(cases)
+
+
+def test_a_process_that_dies_is_one_sentence_and_the_others_end():
+    list(map_cases(die_at, (None,), range(99), "x", progress=False, workers=2))
+    with pytest.raises(UserError, match="a process that works on cases died, mostly for want of memory: free some"):
+        list(map_cases(die_at, (40,), range(99), "x", progress=False, workers=2))
+    assert len(set(map_cases(die_at, (None,), range(99), "x", progress=False, workers=2))) <= 2
