@@ -47,17 +47,19 @@ def test_without_a_sample_there_is_an_id_and_a_column_per_class(values):
     assert laid_out(values, None, TWO).to_dict("list") == {"id": ["a", "b"], "small": [0.25, 1.0], "large": [0.5, 0.0]}
 
 
-def test_without_a_sample_a_table_s_own_ids_come_back_byte_for_byte(tmp_path):
+def test_without_a_sample_a_table_s_own_ids_and_classes_come_back_in_its_order(tmp_path):
     own = ["=1+1", " b c", "007", "ü,1"]
     Pillow.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
-    pd.DataFrame({"id": own, "path": "a.png", "label_x": ""}).to_csv(tmp_path / "cases.csv", index=False)
+    pd.DataFrame({"id": own, "path": "a.png", "label_x/y z": ""}).to_csv(tmp_path / "cases.csv", index=False)
     source = source_class("table")(tmp_path)
-    given = cases_to_submit(SimpleNamespace(source=source, part=lambda _: source.index()))
+    cases = source.index().sort_values("case_id", ignore_index=True)  # as those of a checked dataset
+    given = cases_to_submit(SimpleNamespace(source=source, part=lambda _: cases))
     assert {"1_1", "007"} < set(given.case_id)
-    writer = SubmissionWriter(Classify2D.create(), ("x",), given, source)
+    writer = SubmissionWriter(Classify2D.create(), ("x_y_z",), given, source, source.own_classes())
     results = [Blended(case_id, np.array([0.5], np.float32), None, None) for case_id in given.case_id]
     written = pd.read_csv(writer.write(results, tmp_path / "submission"), dtype=str)
     assert written["id"].tolist() == own
+    assert list(written) == ["id", "x/y z"]
 
 
 def test_masks_without_a_sample_have_a_row_per_case_and_class():

@@ -170,6 +170,10 @@ class Source(ABC):
         """What the dataset itself calls its cases, by case id, where that may be another text."""
         return {}
 
+    def own_classes(self) -> Mapping[str, str]:
+        """What the dataset itself calls its classes, by their names here, where that may be another text."""
+        return {}
+
     @property
     def own_folds(self) -> bool:
         """Whether :meth:`folds` are taken, and none are made."""

@@ -102,7 +102,7 @@ class Table(Source):
         Raises:
             UserError: two of them become the same name.
         """
-        names = [column.removeprefix("label_") for column in self._label_columns]
+        names = self._own_names
         classes = [identifier(name) for name in names]
         for position, name in enumerate(classes):
             if (first := classes.index(name)) < position:
@@ -128,6 +128,14 @@ class Table(Source):
         if self._column("patient"):
             return ()
         return (f"{self._csv.name} has no patient column: every case is taken to be of another patient.",)
+
+    @property
+    def _own_names(self) -> list[str]:
+        return [column.removeprefix("label_") for column in self._label_columns]
+
+    def own_classes(self) -> dict[str, str]:
+        """The table's names of the classes as they are written."""
+        return dict(zip(self.classes, self._own_names, strict=True))
 
     def tables(self) -> list[Path]:
         """The table."""
@@ -200,8 +208,8 @@ class Table(Source):
                 "split": self._split(row, where, unlabeled),
                 **labels,
             }
-        renamed = zip((name.removeprefix("label_") for name in self._label_columns), self.classes, strict=True)
-        found += [f"class {name!r} is called {called} here" for name, called in renamed if name != called]
+        renamed = [(name, called) for called, name in self.own_classes().items() if name != called]
+        found += [f"class {name!r} is called {called} here" for name, called in renamed]
         self._compare_orders(examples, found)
 
     @cached_property

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def submit(opened: OpenDecision) -> Path:
             f"dataset {decision.dataset} has no cases to submit, none without a label: for a folder of new files "
             f"use `python run.py predict {decision.name} --input DIR --output DIR`"
         )
-    writer = SubmissionWriter(opened.config, decision.classes, cases, dataset.source)
+    writer = SubmissionWriter(opened.config, decision.classes, cases, dataset.source, dataset.source.own_classes())
     images = writer.watch((case_id, dataset.read_image(case_id)) for case_id in cases.case_id)
     predictions = opened.predict(track(images, len(cases), "Predicting cases"))
     return writer.write(predictions, files.home() / "submissions" / decision.name)
@@ -87,7 +88,8 @@ def check_file(name: str, path: Path) -> int:
     config, dataset = opened.config, opened.dataset
     if config.submission == "masks":
         raise UserError(f"{config.spec} submits a zip of masks, and {path.name} can only be checked where it is CSV")
-    writer = SubmissionWriter(config, opened.decision.classes, cases_to_submit(dataset), dataset.source)
+    source, cases = dataset.source, cases_to_submit(dataset)
+    writer = SubmissionWriter(config, opened.decision.classes, cases, source, source.own_classes())
     table = read_submission(str(path), path.name)
     if config.submission == "rle":
         for _ in writer.watch((case_id, dataset.read_image(case_id)) for case_id in writer.cases.case_id):
@@ -105,12 +107,21 @@ class SubmissionWriter:
         cases: case_id and image of the cases, and perhaps own_id; where there is a sample submission, those it names
             are to be submitted, :attr:`cases`.
         source: Reads the cases; the sample submission lies below its root.
+        own_classes: What a table without a sample calls the classes; those that are not there keep their names.
 
     Raises:
         UserError: the form does not fit the task, or the sample submission does not fit the cases.
     """
 
-    def __init__(self, config: Task, classes: tuple[str, ...], cases: pd.DataFrame, source: Source) -> None:
+    def __init__(
+        self,
+        config: Task,
+        classes: tuple[str, ...],
+        cases: pd.DataFrame,
+        source: Source,
+        own_classes: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._own_classes = own_classes
         root = source.root
         if config.submission == "rle" and config.dimensions != 2:
             raise UserError(f"{config.spec}: submission = 'rle' is for images; write submission = 'masks' for volumes")
@@ -150,7 +161,7 @@ class SubmissionWriter:
             write_zip(stem.with_name(f"{stem.name}.zip"), self._masks(results))
             return stem.with_name(f"{stem.name}.zip")
         values = {result.case_id: self._values(result) for result in results}
-        table = arrange(values, self.names, self.classes, self.sample, self.form)
+        table = self._arrange(values)
         text, path = table.to_csv(index=False, lineterminator="\n"), stem.with_name(f"{stem.name}.csv")
         # what is checked is what a reader of the file will see
         self.check(read_submission(io.StringIO(text), path.name), path.name)
@@ -181,7 +192,15 @@ class SubmissionWriter:
         if self.sample is not None:
             return self.sample
         blank = {case_id: dict.fromkeys(self.classes, "") for case_id in self.names.values()}
-        return arrange(blank, self.names, self.classes, None, self.form).astype(str)
+        return self._arrange(blank).astype(str)
+
+    def _arrange(self, values: dict[str, Any]) -> pd.DataFrame:
+        """The table of the values, under the classes' own names where no sample says what to call them."""
+        table = arrange(values, self.names, self.classes, self.sample, self.form)
+        if self.sample is not None:
+            return table
+        table = table.rename(columns=self._own_classes)
+        return table.assign(**{"class": table["class"].replace(dict(self._own_classes))}) if "class" in table else table
 
     def _values(self, result: Blended) -> dict[str, float] | dict[str, str]:
         if result.mask is not None:
@@ -201,9 +220,11 @@ class SubmissionWriter:
 
 
 def cases_to_submit(dataset: Dataset) -> pd.DataFrame:
-    """The unlabeled cases of a dataset, with what it calls them itself in the column ``own_id``."""
+    """The unlabeled cases of a dataset in its own order, with what it calls them itself in the column ``own_id``."""
     cases, own = dataset.part("submit"), dataset.source.own_ids()
-    return cases.assign(own_id=[own.get(case_id, case_id) for case_id in cases.case_id])
+    place = {case_id: number for number, case_id in enumerate(own)}
+    ordered = cases.iloc[sorted(range(len(cases)), key=lambda row: place.get(cases["case_id"].iloc[row], 0))]
+    return ordered.reset_index(drop=True).assign(own_id=[own.get(case_id, case_id) for case_id in ordered.case_id])
 
 
 def check_form(config: Task, dataset: Dataset) -> None:
