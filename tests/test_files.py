@@ -85,6 +85,8 @@ def test_a_device_is_neither_replaced_nor_read(path):
     before = Path(path).stat().st_rdev
     with pytest.raises(UserError, match=f"{path} is not a regular file.*name another file"):
         files.write_bytes(Path(path), b"0")
+    with pytest.raises(UserError, match=f"{path} is not a regular file.*name another file"):
+        files.write_with(Path(path), lambda temporary: temporary.write_bytes(b"x"))
     with pytest.raises(UserError, match=f"{path} is not a regular file: name a JSON file"):
         read_json(Path(path))
     assert Path(path).stat().st_rdev == before

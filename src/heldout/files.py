@@ -7,6 +7,7 @@ reader sees the old file or the new one, never a half of it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -21,6 +22,7 @@ from typing import IO, Any
 
 from heldout.errors import UserError
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # errors of a disk without room
 REPOSITORY = Path(__file__).resolve().parents[2]  # of the sources; of an installed package nothing of ours
 
 

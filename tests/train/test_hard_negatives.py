@@ -7,6 +7,7 @@ import math
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,10 @@ from hypothesis import strategies as st
 
 from heldout import files
 from heldout.data.cases import open_dataset
+from heldout.data.geometry import Geometry
 from heldout.data.prepare import open_prepared
 from heldout.errors import UserError
+from heldout.predict.prediction import Prediction, presence
 from heldout.tasks.classify import Classify2D
 from heldout.tasks.segment import Segment3D
 from heldout.train import runs
@@ -283,3 +286,16 @@ def test_classification_and_volumes(monkeypatch, tmp_path, task):
     with open(folder / "hard_negatives" / "epoch001.csv", encoding="utf-8") as handle:
         for row in csv.DictReader(handle):
             assert len(row["focus"].split()) == (0 if task is Whole2D else 3)
+
+
+def test_ignored_voxels_are_no_hard_negatives(tmp_path):
+    geometry = Geometry((8, 8), (0, 0), (8, 8), (0, 1), (False, False), (0, 0), (8, 8), (8, 8), (2, 2), (12, 12))
+    mask = np.zeros((1, 12, 12), np.uint8)
+    mask[0, 2:6, 2:10] = 255
+    prepared = SimpleNamespace(geometry=lambda _: geometry, mask=lambda _: mask)
+    miner = Miner(Exp901(), prepared, None, ("lesion",), True, torch.device("cpu"), (0, 0))
+    found = np.full((1, 8, 8), 9, np.uint8)
+    found[0, :4], found[0, 6, 5] = 255, 80
+    known = miner._known(Prediction("a", presence(found), found))
+    assert miner._focus(known) == (8, 7)
+    assert known.scores[0] < 0.2 < presence(found)[0]

@@ -97,7 +97,7 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in files.FULL:
             return _complain("the disk is full: free some space and run the command again; nothing is half-written")
         if error.filename is not None and error.errno in _MENDABLE:
             return _complain(f"{error.filename}: {os.strerror(error.errno)}; check the path and its permissions")

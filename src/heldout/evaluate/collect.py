@@ -127,6 +127,8 @@ def _foreign_run(folder: Path, cache: ScoreCache) -> Row | None:
     except UserError as error:
         note = str(error)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in files.FULL:
+            raise
         why = f"{type(error).__name__}: {error}"
         note = f"{folder} is not a run folder as heldout writes it ({why}): restore or delete it"
     return Row(name=folder.name, kind="run", title="Damaged run", note=note)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Iterator
 from pathlib import Path
 
+from heldout import files
 from heldout.errors import UserError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # what torch's zip writer says when the disk is full and the reason got lost on the way
 _WRITER = ("PytorchStreamWriter", "unexpected pos", "inline_container", "No space left")
 _WORKER = "in DataLoader worker process"
@@ -66,5 +65,5 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _is_full_disk(error: BaseException) -> bool:
     if isinstance(error, OSError):
-        return error.errno in _FULL
+        return error.errno in files.FULL
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _WRITER)
