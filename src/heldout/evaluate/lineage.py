@@ -55,6 +55,9 @@ def depends_on(config: BaseConfig | Settings) -> str:
     return ", ".join(f"{field} {'of its library' if value is True else value}" for field, value in values if value)
 
 
+_LONG = re.compile(r"\d+\.\d{7,}(?![\de])")  # a number with more digits than anyone reads
+
+
 def changes(parent: dict[str, Any], child: dict[str, Any]) -> list[str]:
     """What differs between two identities: ``lr = 0.0003`` for a field, ``build_loss()`` for a method."""
     return [_compact(line) for line in difference(parent, child)]
@@ -93,7 +96,7 @@ def _try_load(spec: str, budget: str | None = None) -> BaseConfig | None:
 
 def _compact(line: str) -> str:
     key, _, values = line.partition(": ")
-    new = values.rpartition(" -> ")[2]
+    new = _LONG.sub(lambda found: f"{float(found[0]):.6g}", values.rpartition(" -> ")[2])
     return f"{key.removeprefix('hooks.')}()" if key.startswith("hooks.") else f"{key} = {new}"
 
 

@@ -29,8 +29,10 @@ def try_batch(config: Task, classes: int, exclusive: bool, size: Sequence[int], 
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    answered = False  # by the network: what fails afterwards is not mended by another size
 
     def attempt(one: Task, size: Sequence[int], samples: int, train: bool) -> None:
+        nonlocal answered
         model = one.build_model(classes, exclusive)
         if not isinstance(model, torch.nn.Module):
             raise UserError(f"build_model gives a {type(model).__name__}: return a torch.nn.Module")
@@ -42,7 +44,8 @@ def try_batch(config: Task, classes: int, exclusive: bool, size: Sequence[int], 
         with torch.set_grad_enabled(train):
             outputs = check_outputs(one, model, image.to(device), classes, exclusive)
             if train:
-                one.task_loss(exclusive)(outputs, batch).backward()
+                answered = True
+                _check_loss(one.task_loss(exclusive)(outputs, batch)).backward()
 
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
         torch.manual_seed(0)
@@ -59,13 +62,33 @@ def try_batch(config: Task, classes: int, exclusive: bool, size: Sequence[int], 
                     return False
                 return True
 
-            remedies = (
-                words for words, one, larger, more in _remedies(config, size, samples) if works(one, larger, more)
-            )
+            changes = () if answered else _remedies(config, size, samples)
+            remedies = (words for words, one, larger, more in changes if works(one, larger, more))
             raise UserError(
                 f"a batch of {samples} of size {'x'.join(map(str, size))} cannot be trained on ({_reason(error)}): "
                 f"{next(remedies, 'change the network or the loss')}"
             ) from error
+
+
+def _check_loss(loss: Any) -> Tensor:
+    """The loss of a random batch, if it can be trained on.
+
+    Raises:
+        UserError: it is no number, not finite, or depends on no parameter.
+    """
+    import torch
+
+    if not isinstance(loss, torch.Tensor) or loss.ndim:
+        found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise UserError(f"build_loss gives {found}: return a tensor of one number, such as the mean")
+    if not torch.isfinite(loss):
+        raise UserError(f"the loss of a random batch is {float(loss)}: mend build_model or build_loss")
+    if not loss.requires_grad:
+        raise UserError(
+            "the loss depends on no parameter of the network: let build_model return a network with parameters, and "
+            "detach or round nothing"
+        )
+    return loss
 
 
 def check_outputs(config: Task, model: nn.Module, image: Tensor, classes: int, exclusive: bool) -> dict[str, Any]:
@@ -74,7 +97,10 @@ def check_outputs(config: Task, model: nn.Module, image: Tensor, classes: int, e
     Raises:
         UserError: an output is missing or has a wrong shape.
     """
-    outputs = config.as_outputs(model(image))
+    answer = model(image)
+    if isinstance(answer, list | tuple) and not answer:
+        raise UserError(f"build_model gives an empty {type(answer).__name__}: return the logits")
+    outputs = config.as_outputs(answer)
     expected = {config.output: (len(image), classes)}
     if config.kind == "segmentation":
         expected = {"mask": (len(image), config.mask_channels(classes, exclusive), *image.shape[2:])}
@@ -84,10 +110,21 @@ def check_outputs(config: Task, model: nn.Module, image: Tensor, classes: int, e
         logits = outputs.get(key)
         if logits is None and config.two_heads and outputs:
             continue  # of a stage that does not train this head
-        found = None if logits is None else tuple(logits.shape)
-        if found != shape:
-            raise UserError(f"build_model gives {key!r} of shape {found}: it must be {shape}")
+        if logits is None and isinstance(answer, dict):
+            raise UserError(f"build_model gives the outputs {', '.join(map(repr, outputs))}: call the logits {key!r}")
+        _check_shape(key, logits, shape)
+    for extra in outputs.get("aux", []):
+        _check_shape("aux", extra, expected[config.output])
     return outputs
+
+
+def _check_shape(key: str, logits: Any, shape: tuple[int, ...]) -> None:
+    import torch
+
+    if not isinstance(logits, torch.Tensor):
+        raise UserError(f"build_model gives {key!r} as {type(logits).__name__}: it must be a tensor of shape {shape}")
+    if tuple(logits.shape) != shape:
+        raise UserError(f"build_model gives {key!r} of shape {tuple(logits.shape)}: it must be {shape}")
 
 
 def random_batch(

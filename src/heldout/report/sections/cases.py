@@ -62,7 +62,9 @@ def _table(subject: HeldOut, failures: pd.DataFrame, caption: str) -> Table:
         columns = (*(("class",) if several else ()), "Dice", "true size", "predicted size")
     else:
         columns = ("true", "predicted probability")
-    return Table(("case", "patient", "fold", *columns, "note"), rows, caption)
+    noted = any(row[-1] for row in rows)
+    titles = ("case", "patient", "fold", *columns, *(("note",) if noted else ()))
+    return Table(titles, rows if noted else [row[:-1] for row in rows], caption)
 
 
 def _unit(subject: HeldOut, case_id: str) -> tuple[float, str]:
@@ -88,7 +90,7 @@ def _by_size(subject: HeldOut) -> list[Block]:
     chart = line_chart(
         lines,
         f"Dice against size of {subject.name}",
-        "true size in voxels",
+        f"true size in {'pixels' if subject.dataset.dimensions == 2 else 'voxels'}",
         "Dice",
         spans=(None, (0.0, 1.0)),
         log_x=True,
