@@ -101,6 +101,59 @@ def test_networks_of_the_user_are_refused_by_what_is_wrong(answer, words):
         try_batch(own(answer), 1, False, (33, 33), 2)
 
 
+class Answers(nn.Module):
+    """What a function makes of a map of logits."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function, self.layer = function, nn.Conv2d(1, 1, 1)
+
+    def forward(self, image):
+        return self.function(self.layer(image))
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda _: [], "build_model gives an empty list: return the logits"),
+        (lambda logits: {"out": logits}, "build_model gives the outputs 'out': call the logits 'mask'"),
+        (lambda _: None, "build_model gives 'mask' as NoneType: it must be a tensor of shape"),
+        (lambda logits: [logits, logits[..., ::2]], "build_model gives 'aux' of shape .*: it must be"),
+        (lambda logits: logits.detach(), "the loss depends on no parameter of the network"),
+        (lambda logits: logits * float("nan"), "the loss of a random batch is nan: mend build_model or build_loss"),
+    ],
+)
+def test_outputs_of_the_user_are_refused_by_what_is_wrong_and_no_size_is_advised(function, words):
+    with pytest.raises(UserError, match=words) as caught:
+        try_batch(own(Answers(function)), 1, False, (33, 33), 2)
+    assert "image_size" not in str(caught.value)
+
+
+@pytest.mark.parametrize("function", [lambda y: [y, y], lambda y: (y,), lambda y: {"mask": y}, lambda y: y.half()])
+def test_every_kind_of_output_that_is_promised_passes(function):
+    try_batch(own(Answers(function)), 1, False, (33, 33), 2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (lambda logits, target: (logits - target).abs(), r"build_loss gives a tensor of shape \(2, 1, 33, 33\)"),
+        (lambda logits, target: torch.tensor(1.0), "the loss depends on no parameter"),
+        (lambda logits, target: "loss", "change the network or the loss"),
+    ],
+)
+def test_losses_of_the_user_are_refused_by_what_is_wrong(loss, words):
+    class Own(Segment2D):
+        def build_model(self, classes, exclusive):
+            return nn.Conv2d(1, 1, 1)
+
+        def build_loss(self, exclusive, positive_weight=None):
+            return loss
+
+    with pytest.raises(UserError, match=words):
+        try_batch(Own.create(overrides={"image_size": (33, 33)}), 1, False, (33, 33), 2)
+
+
 @pytest.mark.parametrize(
     ("task", "encoder", "meant"),
     [
