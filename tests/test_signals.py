@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from heldout import files
 from heldout.cli import run
+from heldout.errors import UserError
+from heldout.train.failures import explained
 
 SPEC = "exp001+epochs=200,source_options={'patients':24,'images_per_patient':1,'size':32},workers=2"
 
@@ -32,6 +35,31 @@ def test_a_training_that_is_stopped_says_so_in_one_line(home, wanted, group):
     assert process.returncode == 128 + wanted
     assert "Traceback" not in text
     assert text.strip().splitlines()[-1].endswith("everything finished is kept, and the same command resumes")
+
+
+def test_a_loading_process_that_dies_is_one_sentence(home):
+    """Also where its death interrupts a file that is being written, which looks like a full disk."""
+    command = [sys.executable, str(files.REPOSITORY / "run.py"), SPEC, "--fold", "0", "--seed", "0"]
+    environment = {name: value for name, value in os.environ.items() if name != "HELDOUT_DATA"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline, loaders = time.monotonic() + 240, list[str]()
+        while len(loaders) < 2 and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.1)
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            loaders = [pid for pid in children if b"run.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(int(loaders[0]), signal.SIGKILL)
+        _, text = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "Traceback" not in text
+    assert text.strip().splitlines()[-1].startswith("error: a loading process died, mostly for want of memory")
+
+
+def test_a_writer_that_a_dying_process_interrupts_is_no_full_disk(tmp_path):
+    writer = RuntimeError("PytorchStreamWriter failed writing file: unexpected pos 64 vs 0")
+    for cause, message in ((None, "the disk of "), ("DataLoader worker (pid 7) is killed", "a loading process died")):
+        writer.__cause__ = None if cause is None else RuntimeError(cause)
+        with pytest.raises(UserError, match=f"^{message}"), explained(tmp_path / "exp/seed0/fold0"):
+            raise writer
 
 
 @pytest.mark.parametrize(
