@@ -15,7 +15,7 @@ from heldout.data.sources.bids import BidsLesions, by_name, case_ids, masks_of, 
 from heldout.errors import UserError
 
 MASK = "_label-L_desc-T1lesion_mask"
-_MASKS = re.compile(r"_label-[A-Za-z0-9]+_desc-T1lesion[-_]?\d*_mask([-_]?\d+)?")
+_MASKS = re.compile(r"_label-[A-Za-z0-9]+_desc-T1lesion[-_]?\d*_mask([-_]?\d+)?", re.IGNORECASE)
 _MASK_LIKE = re.compile(r"(^|[_-])(mask|gold_?standard)([_-]|$)", re.IGNORECASE)
 
 
