@@ -10,8 +10,8 @@ from itertools import groupby
 import numpy as np
 
 from heldout.data.image import BadFile
-from heldout.data.parallel import cores
 from heldout.data.memory import require_memory
+from heldout.data.parallel import cores
 from heldout.data.readers.dicom.blobs import MAX_BYTES
 from heldout.data.readers.dicom.codecs import COMPRESSED, decode
 from heldout.data.readers.dicom.fragments import frames_of
