@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
+import math
 import re
 import warnings
 from collections import Counter
@@ -25,6 +27,7 @@ _NEVER_READ = (
     *(".gif", ".bmp", ".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".pgm", ".ppm", ".svs", ".ndpi"),
     *(".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz", ".mnc", ".hdr"),  # an .img or .raw lies beside its header
 )
+_WORDS = {"": math.nan, "nan": math.nan, "true": 1.0, "false": 0.0}  # of a label, as pandas writes them
 _LISTED = 3  # unused images of a folder that are named one by one
 _PLAINLY_IMAGES = (*IMAGE_ENDINGS[2], *IMAGE_ENDINGS[3], *DICOM_ENDINGS, *_NEVER_READ)
 
@@ -195,3 +198,12 @@ def read_table(path: Path, columns: Sequence[str] = (), remedy: str = "restore i
                 remedy = f"its columns are separated by {other!r}, save it with commas"
             raise UserError(f"{path} has no column {name!r}: it has {', '.join(frame.columns)}; {remedy}")
     return frame
+
+
+def label_value(text: str) -> float | None:
+    """Value of a label, NaN where it is unknown; None for a text that is no label."""
+    text = text.strip().lower()
+    with contextlib.suppress(ValueError):
+        value = _WORDS[text] if text in _WORDS else float(text)
+        return value if math.isnan(value) or value in (0, 1) else None
+    return None

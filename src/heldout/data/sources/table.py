@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -18,14 +17,13 @@ from heldout.data.image import BadFile
 from heldout.data.readers.image import displayed_size
 from heldout.data.rle import RunLengths, fits_better_flipped
 from heldout.data.sources import NOTHING, Source, as_list, identifier, natural_key
-from heldout.data.sources.layout import chosen_file, read_table
+from heldout.data.sources.layout import chosen_file, label_value, read_table
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _SPLITS = ("", "train", "test", "submit")
-_WORDS = {"": math.nan, "nan": math.nan, "true": 1.0, "false": 0.0}  # of a label, as pandas writes them
 _RLE = "rle:"  # begins the text of the index for run lengths: pairs of class and text
 _EMPTY = ("-1", "1 0", "0 0")  # how competitions write run lengths of nothing
 _BLANK = ("", "nan", "None")  # nothing at all
@@ -286,7 +284,7 @@ class Table(Source):
     def _labels(self, row: dict[str, str], where: str) -> dict[str, float]:
         labels = {}
         for name, column in zip(self.classes, self._label_columns, strict=True):
-            value = _label(row[column])
+            value = label_value(row[column])
             if value is None:
                 raise UserError(
                     f"{where} has {column} = {row[column].strip()!r}: labels are 0, 1 or empty, one column per class; "
@@ -297,7 +295,7 @@ class Table(Source):
 
     def _mend_labels(self, column: str) -> str:
         """The line that leaves out a column which holds no labels, or how to make labels of it."""
-        fit = [name for name in self._free_columns if all(_label(text) is not None for text in self._frame[name])]
+        fit = [name for name in self._free_columns if all(label_value(text) is not None for text in self._frame[name])]
         if fit:
             return f'set source_options = {{"labels": "{", ".join(fit)}"}}'
         value = next(text for text in self._frame[column].str.strip() if text)
@@ -393,12 +391,3 @@ class Table(Source):
         tables = [path for path in self.root.iterdir() if path.suffix.lower() in (".csv", ".tsv")]
         present = [path for path in tables if not _SAMPLE.search(path.name) and path.name not in self.other_files]
         return chosen_file(self.root, self.options["file"], present, "table (CSV or TSV)")
-
-
-def _label(text: str) -> float | None:
-    """Value of a label, NaN where it is unknown; None for a text that is no label."""
-    text = text.strip().lower()
-    with contextlib.suppress(ValueError):
-        value = _WORDS[text] if text in _WORDS else float(text)
-        return value if math.isnan(value) or value in (0, 1) else None
-    return None
