@@ -8,7 +8,7 @@ from heldout.data.cases import open_dataset
 from heldout.data.prepare import open_prepared
 from heldout.errors import UserError
 from heldout.train.failures import explained
-from heldout.train.loader import Batches
+from heldout.train.loader import Batches, _show_in_loader
 from tests.train.exp901 import Exp901
 
 
@@ -75,3 +75,11 @@ def test_errors_in_workers_keep_their_sentence(squares):
     message = r"^case c\d+ was not prepared: open it with the part that it is in$"
     with pytest.raises(UserError, match=message), explained(squares):
         next(batches.epoch(0))
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"), [(ConnectionResetError(104), False), (EOFError(), False), (ValueError("x"), True)]
+)
+def test_a_loading_process_says_nothing_of_the_training_s_end(capsys, error, shown):
+    _show_in_loader(type(error), error, None)
+    assert bool(capsys.readouterr().err) == shown

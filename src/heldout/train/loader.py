@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from collections.abc import Iterator, Sequence
+from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
@@ -184,7 +186,7 @@ class Batches:
             sampler=self.sampler,
             num_workers=config.workers,
             persistent_workers=config.workers > 0,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_start_loader,
             pin_memory=pin_memory,
             # the loader draws a base seed: not from the global generator, whose state must not depend on it
             generator=torch.Generator(),
@@ -208,11 +210,18 @@ class Batches:
         del self.loader
 
 
-def _one_thread(worker: int) -> None:  # noqa: ARG001 - torch passes the number of the process
-    """Keep OpenCV from starting a thread per core in every loading process."""
+def _start_loader(worker: int) -> None:  # noqa: ARG001 - torch passes the number of the process
+    """Keep OpenCV from starting a thread per core in every loading process, and the process quiet at its end."""
     import cv2
 
     cv2.setNumThreads(0)
+    sys.excepthook = _show_in_loader
+
+
+def _show_in_loader(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show an error, but for a connection that ended: the thread that hands over tensors meets the training's end."""
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _check_shapes(config: Task, dataset: Dataset, prepared: Prepared, cases: pd.DataFrame) -> None:
