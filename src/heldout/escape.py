@@ -12,6 +12,17 @@ import unicodedata
 _UNSEEN = ("Cc", "Cf", "Cs", "Co")
 _FORMULA = re.compile(r"\s*(?:[=+@]|-(?![\d.]))")
 
+_LATEX = {
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    **{char: f"\\ensuremath{{{char}}}" for char in "<>|"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", '"': "''", "`": "'"},
+    **{"\u2013": "--", "\u2014": "---", "\u2026": r"\ldots{}", "\u2019": "'", "\u201c": "``", "\u201d": "''"},
+    **{"\u00b7": r"\ensuremath{\cdot}", "\u00d7": r"\ensuremath{\times}", "\u00bd": r"\ensuremath{\frac{1}{2}}"},
+    **{"\u00b1": r"\ensuremath{\pm}", "\u2192": r"\ensuremath{\rightarrow}", "\u00b0": r"\ensuremath{^\circ}"},
+    **{"\u2264": r"\ensuremath{\leq}", "\u2265": r"\ensuremath{\geq}", "\u00b5": r"\ensuremath{\mu}"},
+    **{"\u00b2": r"\ensuremath{^2}", "\u00b3": r"\ensuremath{^3}"},
+}
+
 
 class Markdown(str):
     """Text that is Markdown already."""
@@ -40,6 +51,28 @@ def spreadsheet(text: str) -> str:
         ("'=cmd|' /C calc'!A0", '-0.5', 'case-1')
     """
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+def latex(text: str) -> str:
+    r"""Text for LaTeX that shows it literally: in a paragraph, a caption or a table.
+
+    What the usual fonts lack is spelled out.
+
+    Example:
+        >>> print(latex(r"a_b & 5 % \input{x}"))
+        a\_b \& 5 \% \textbackslash{}input\{x\}
+        >>> print(latex("0.5 \u00b1 0.1"))
+        0.5 \ensuremath{\pm} 0.1
+    """
+    safe = "".join(_LATEX.get(char) or (char if char.isascii() else _in_latex(char)) for char in visible(text))
+    return re.sub("-(?=-)", "-{}", safe) if "--" in text else safe
+
+
+def _in_latex(char: str) -> str:
+    """A letter with its accent as it is; of other signs their names."""
+    if unicodedata.category(char)[0] == "L" and unicodedata.name(char, "").startswith("LATIN"):
+        return char
+    return f"[{unicodedata.name(char, hex(ord(char))).lower()}]"
 
 
 def markdown(text: str) -> Markdown:

@@ -1,7 +1,9 @@
-"""Progress bars of long work, all alike, on the error stream."""
+"""Progress of long work on the error stream: bars, all alike, or in plain mode a line where a step ends."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,6 +13,16 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 _NARROW = 100  # columns of a terminal
 _FIGURES = 38  # columns that numbers and times take
+
+
+def is_plain() -> bool:
+    """Whether output is for a log: no bars, no colors, one line a step (``run.py --plain``)."""
+    return "HELDOUT_PLAIN" in os.environ
+
+
+def set_plain() -> None:
+    """Print for a log, in this process and in those that it starts."""
+    os.environ.update(HELDOUT_PLAIN="1", NO_COLOR="1", TERM="dumb")
 
 
 def progress_bar(*, disable: bool = False) -> Progress:
@@ -49,8 +61,18 @@ def progress_bar(*, disable: bool = False) -> Progress:
                 if note := task.fields.get("note"):
                     yield Text(f"  {note}", no_wrap=True, overflow="ellipsis")
 
+        def stop(self) -> None:
+            super().stop()
+            for task in self.tasks if is_plain() and not disable else ():
+                of = "" if task.total is None else f" of {task.total:g}"
+                print(
+                    f"{task.description}: {task.completed:g}{of}, {task.elapsed or 0:.0f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
+
     figures = (MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    return Bar(What(""), BarColumn(bar_width), *figures, console=console, disable=disable)
+    return Bar(What(""), BarColumn(bar_width), *figures, console=console, disable=disable or is_plain())
 
 
 def track(items: Iterable[Item], total: int, what: str, *, disable: bool = False) -> Iterator[Item]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+
 import pytest
 from rich.console import Console
 
 from heldout.cli import run
 from heldout.cli.shared import print_table
 from heldout.evaluate.row import Row
+from heldout.files import REPOSITORY
 from heldout.report.leaderboard import show
+from heldout.report.tables import table_text
 
 LONG = "exp040_lite0+dataset=bones,lr=0.001,epochs=30,image_size=(512,512)"
 
@@ -27,6 +34,16 @@ def test_names_are_whole_and_figures_are_not_broken(capsys):
     assert any("0.1234" in line and "0.5678" in line for line in lines)
     assert any("[b]\\x1b[2J" in line for line in lines)
     assert lines[0].startswith("dice_pos of [red]")
+
+
+def test_columns_without_room_follow_in_further_tables(capsys):
+    names = [f"Left Artery {number}" for number in range(14)]
+    print_table("cases per part", ("part", *names), [("fold 0", *range(100, 114))], words=("part",))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert all(name in " ".join(lines) for name in names)
+    assert sum(line.split()[:2] == ["fold", "0"] for line in lines) == sum(line.startswith(" part") for line in lines)
+    assert {str(number) for number in range(100, 114)} <= set(" ".join(lines).split())
 
 
 def test_the_leaderboard_has_two_lines_a_row_and_the_columns_that_fit(capsys):
@@ -52,3 +69,51 @@ def test_experiments_take_a_line_each(capsys):
     assert any(line.split()[:2] == ["exp002", "exp001"] for line in listed)  # its parent
     assert run(["experiments", "exp001"]) == 0
     assert "with rare, small and large lesions." in " ".join(capsys.readouterr().out.split())
+
+
+FORMS = {
+    "csv": "name,parent,title\nexp001,,",
+    "md": "| name | parent | title |\n|---|---|---|\n| exp001 |  | ",
+    "latex": "\\begin{tabular}{lll}\n\\toprule\nname & parent & title \\\\\n\\midrule\nexp001 &  & ",
+    "json": '[\n  {\n    "name": "exp001",',
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_table_comes_alone_in_the_form_that_is_asked_for(form, capsys):
+    assert run(["experiments", "exp001", "exp002", "--format", form]) == 0
+    assert capsys.readouterr().out.startswith(FORMS[form])
+
+
+def test_text_of_others_is_escaped_in_every_form():
+    columns, rows = ("a_b", "n"), [["=1+1 & <b>|\x1b[2J", "-0.1"]]
+    assert table_text("csv", columns, rows) == "a_b,n\n'=1+1 & <b>|\x1b[2J,-0.1\n"
+    assert table_text("md", columns, rows).splitlines()[2] == "| =1+1 &amp; &lt;b>\\|\\x1b[2J | -0.1 |"
+    made = table_text("latex", columns, rows)
+    assert r"a\_b & n \\" in made
+    assert r"=1+1 \& \ensuremath{<}b\ensuremath{>}\ensuremath{|}\textbackslash{}x1b[2J & -0.1 \\" in made
+    assert "{lr}" in made
+
+
+def test_plain_output_has_no_bars_and_a_line_for_each_step(home):
+    words = [sys.executable, "run.py", "folds", "exp001@quick", "--plain"]
+    environment = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    done = subprocess.run(words, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "━" not in done.stderr
+    assert any(re.search(r": \d+ of \d+, \d+ s$", line) for line in done.stderr.splitlines()), done.stderr
+    assert len(done.stderr.splitlines()) == len(set(done.stderr.splitlines()))
+
+
+def test_plain_may_stand_before_an_experiment(capsys, monkeypatch):
+    monkeypatch.setattr("heldout.cli.shared.set_plain", lambda: None)
+    assert run(["--plain", "exp999"]) == 2
+    assert "exps/exp999.py does not exist" in capsys.readouterr().err
+
+
+def test_shell_completion_knows_the_commands():
+    environment = {**os.environ, "COMP_WORDS": "heldout lea", "COMP_CWORD": "1", "_HELDOUT_COMPLETE": "complete_bash"}
+    environment |= {"PYTHONPATH": str(REPOSITORY / "src")}
+    code = "import sys; sys.argv[0] = 'heldout'; from heldout.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["leaderboard"], done.stderr

@@ -43,6 +43,7 @@ class StandIn:
 
     def __init__(self, broken: tuple[Fit, ...] = (), endless: tuple[Fit, ...] = ()) -> None:
         self.workers, self.broken, self.endless = 1, broken, endless
+        self.until: float | None = None
         self.started: list[Fit] = []
         self.jobs: list[Job] = []
 
@@ -193,3 +194,22 @@ def test_killed_interrupted_and_resumed_it_ends_with_the_same_bits(home, command
     assert last.wait() == 0
     assert "Nothing is left to train" in last.stdout.read()
     assert files.sha256_file(folder / "weights.safetensors") == digest
+
+
+@pytest.mark.journey
+def test_a_full_run_stops_at_its_time_and_ends_in_a_report(home, command):
+    alone = SPEC.replace("exp001", "exp004")  # without descendants, as exp001 has them
+    words = ("full", alone, "--name", "mine", "--workers", "0")
+    first = command(*words, "--minutes", "0.0001")
+    assert first.wait() == 0, first.stderr.read()
+    said = first.stdout.read()
+    assert "] train: 0 of 2 fits are finished, 0 of them now" in said
+    assert "Next: python run.py full" in said
+    last = command(*words)
+    assert last.wait() == 0, last.stderr.read()
+    said = last.stdout.read()
+    assert [line.split()[1] for line in said.splitlines() if line.startswith("[")] == [
+        *("folds:", "train:", "blend:", "freeze:", "report:")
+    ]
+    assert "] train: 2 of 2 fits are finished, 2 of them now" in said
+    assert (home / "working" / "reports" / "mine" / "report.html").is_file()

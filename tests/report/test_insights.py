@@ -1,9 +1,10 @@
-"""A family trained in several goes, and what its networks say of themselves, on few and small phantoms."""
+"""A full run over finished fits, and what its networks say of themselves, on few and small phantoms."""
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from xml.etree import ElementTree
 
@@ -14,7 +15,7 @@ from exps import full_runs
 from heldout import files
 from heldout.blend.decision import read_decision
 from heldout.cli import run
-from heldout.cli.full import loading_processes, train_missing
+from heldout.cli.full import loading_processes
 from heldout.config import load
 from heldout.escape import markdown
 from heldout.evaluate.uncertainty import ALL, METHODS, WITH, WITHOUT
@@ -27,18 +28,12 @@ MASKS = "exp001+dataset=tiny2,epochs=1,seeds=(0,),tta=,source_options={'patients
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A home with both seeds and folds of a classification, trained by a full run in two goes."""
+    """A home with both seeds and folds of a classification, trained trained once."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HELDOUT_HOME", str(home))
         patch.delenv("HELDOUT_DATA", raising=False)
-        configs = [load(SPEC)]
-        stopped = train_missing(configs, 0, workers=0)
-        assert (len(stopped.done), stopped.before, stopped.left) == (0, 0, 4)
-        first = train_missing(configs, None, workers=0)
-        assert (len(first.done), first.before, first.left) == (4, 0, 0)
-        again = train_missing(configs, 0, workers=0)
-        assert (len(again.done), again.before, again.left) == (0, 4, 0)
+        assert run(["train", SPEC]) == 0
         yield home
 
 
@@ -59,12 +54,25 @@ def test_a_full_run_ends_in_one_sealed_decision(at_home, monkeypatch, capsys):
     monkeypatch.setattr(full_runs, "MINUTES", {"tiny": {SPEC: 1}, "others": {"exp004": 90}})
     monkeypatch.setattr(full_runs, "BLENDS", {"tiny": ("--sampler", "equal")})
     assert run(["full", "tiny"]) == 0
-    assert f"{SPEC}: finished" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert [re.sub(r" \(\d+ s\)", "", line) for line in out.splitlines() if line.startswith(("[1]", "[2]", "exp"))] == [
+        "[1] folds: tiny: 44 cases in 2 folds",
+        f"{SPEC}: finished",
+        "[2] train: 4 of 4 fits are finished, 0 of them now",
+    ]
+    assert "[3] blend: roc_auc" in out
+    assert "[5] report: Wrote " in out
     sealed = read_decision("tiny")
     assert sealed.seal is not None
-    assert run(["full", "tiny"]) == 0
-    assert "Wrote the sealed decision tiny" in capsys.readouterr().out
+    assert run(["full", "tiny", "--test"]) == 0
+    assert "[4] test: tiny: test " in (out := capsys.readouterr().out)
+    assert "[3] blend: tiny is sealed already" in out
+    assert "Wrote the sealed decision tiny" in out
+    assert run(["full", "tiny", "--test"]) == 0
+    assert "[4] test: evaluated before, 1 times: not repeated" in capsys.readouterr().out
     assert read_decision("tiny") == sealed
+    assert run(["full", "exp004", "--test"]) == 2
+    assert "add --name NAME, under which the experiments are blended" in capsys.readouterr().err
 
 
 def test_a_full_run_tells_its_time_beforehand(at_home, monkeypatch, capsys):

@@ -6,6 +6,7 @@ import errno
 import gc
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -52,6 +53,7 @@ _MENDABLE = {
 _MODULES = (
     "start",
     "demo",
+    "doctor",
     "experiments",
     "training",
     "queue",
@@ -111,11 +113,13 @@ def execute(arguments: Sequence[str]) -> int:
         UserError: a mistake the user can mend, one in the arguments included.
         KeyboardInterrupt: the user stopped it.
     """
-    arguments = list(arguments) or ["--help"]
-    if (arguments[0].startswith("exp") and arguments[0][3:4].isdigit()) or arguments[0].endswith(".py"):
-        arguments.insert(0, "train")
+    arguments = sorted(arguments, key=lambda word: word != "--plain") or ["--help"]  # it may stand anywhere
+    first = arguments.count("--plain")
+    if re.match(r"exp\d|.*\.py$", "".join(arguments[first : first + 1])):
+        arguments.insert(first, "train")
     try:
-        code = app(arguments, prog_name="python run.py", standalone_mode=False, obj=execute)
+        name = "heldout" if Path(sys.argv[0]).name == "heldout" else "python run.py"  # by which a shell completes
+        code = app(arguments, prog_name=name, standalone_mode=False, obj=execute)
     except typer.Abort:
         code = _INTERRUPTED
     except typer.Exit as stop:

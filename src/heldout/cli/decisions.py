@@ -167,8 +167,8 @@ def evaluate(
     note_missing(decision, session)
     result = test(decision, reason, session)
     shown_score = _interval(result.score, result.low, result.high)
-    print(f"{name}: test {result.metric} {shown_score} on the locked part")
     print(f"evaluation {result.decision_evals} of this decision, {result.dataset_evals} on this test part in all")
+    print(f"{name}: test {result.metric} {shown_score} on the locked part")
     finish(
         f"{shown(result.path)}, and the evaluation in {shown(home() / 'working' / 'ledger.jsonl')}", f"submit {name}"
     )

@@ -15,6 +15,7 @@ import typer
 from heldout import files
 from heldout.cli.shared import command, enter_project, shown
 from heldout.cli.start import lay_out
+from heldout.progress import is_plain
 
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Check every case, look for leaks, lock a test part away, make the folds", ("folds exp001",)),
@@ -49,7 +50,7 @@ def run_demo(execute: Callable[[Sequence[str]], object]) -> Path:
     """
     home = files.home() / "working" / "demo"
     start = time.monotonic()
-    with files.lock(home, "running the demo"), _fresh_home(home):
+    with files.lock(home, "running the demo"), fresh_project(home):
         for number, (what, commands) in enumerate(STEPS, start=1):
             print(f"\n{_bold(f'[{number}/{len(STEPS)}] {what}')}")
             for words in commands:
@@ -60,8 +61,8 @@ def run_demo(execute: Callable[[Sequence[str]], object]) -> Path:
 
 
 @contextmanager
-def _fresh_home(home: Path) -> Iterator[None]:
-    """Make the demo's folder a new project and enter it for a while, so that no other work is touched."""
+def fresh_project(home: Path) -> Iterator[None]:
+    """Make a folder a new project and enter it for a while, so that no other work is touched."""
     for entry in home.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)
@@ -81,4 +82,4 @@ def _fresh_home(home: Path) -> Iterator[None]:
 
 
 def _bold(text: str) -> str:
-    return f"\033[1m{text}\033[0m" if sys.stdout.isatty() else text
+    return f"\033[1m{text}\033[0m" if sys.stdout.isatty() and not is_plain() else text

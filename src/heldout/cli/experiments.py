@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from heldout.cli.shared import AsJson, Budget, Experiment, Settings, command, configure, console, finish, print_json
+from heldout.cli.shared import (
+    AsForm,
+    AsJson,
+    Budget,
+    Experiment,
+    Form,
+    Settings,
+    command,
+    configure,
+    console,
+    finish,
+    print_in,
+)
 from heldout.errors import UserError
 from heldout.escape import visible
 
@@ -21,14 +33,16 @@ def experiments(
     names: Annotated[list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="only these, in full")] = None,
     everything: Annotated[bool, typer.Option("--all", help="show what each experiment changes of its parent")] = False,
     as_json: AsJson = False,
+    form: AsForm = None,
 ) -> None:
     """List the experiments: title, parent, and what each changes."""
     from heldout import config
 
     known = config.names()
     rows = [_describe(config.load(name).experiment if names else name) for name in names or known]
-    if as_json:
-        print_json([vars(row) for row in rows])
+    if as_json or form:
+        cells = ([row.name, row.parent or "", row.error or row.title] for row in rows)
+        print_in(form or Form.json, ("name", "parent", "title"), cells, [vars(row) for row in rows])
         return
     from rich import box
     from rich.table import Table
@@ -91,6 +105,7 @@ def fields(
     budget: Budget = None,
     settings: Settings = None,
     as_json: AsJson = False,
+    form: AsForm = None,
 ) -> None:
     """List every field: value, default, which ancestor set it, allowed values, description."""
     from heldout.config.fields import field_rows
@@ -104,8 +119,10 @@ def fields(
 
         found = [row for task in TASKS for row in field_rows(task())]
         rows = list({(row.set_by, row.name): row for row in found}.values())
-    if as_json:
-        print_json([vars(row) for row in rows])
+    if as_json or form:
+        columns = ("name", "value", "default", "set_by", "allowed", "description")
+        cells = ([getattr(row, column) for column in columns] for row in rows)
+        print_in(form or Form.json, columns, cells, [vars(row) for row in rows])
         return
     out = console()
     for row in rows:

@@ -1,31 +1,47 @@
-"""The command that trains the experiments of record of a dataset, blends them and seals the decision."""
+"""The command that takes experiments from their data to a sealed decision and its report, step by step."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import shlex
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from heldout import files
+from heldout.cli.queue import refuse_failed
 from heldout.cli.shared import Budget, command, finish
+from heldout.errors import UserError
 
 if TYPE_CHECKING:
+    from heldout.launch.plan import Fit
     from heldout.tasks import Task
 
 _MOST_WORKERS = 16
 _SPARED_CORES = 2  # for the loop itself and for bringing predictions back to their grids
 
+Execute = Callable[[Sequence[str]], object]
+
 
 @command("python run.py full fracatlas --minutes 25 --pack fracatlas.pack")
 def full(
     context: typer.Context,
-    name: Annotated[
+    full_run: Annotated[
         str,
         typer.Argument(metavar="NAME", help="a full run listed in exps/full_runs.py, or a root experiment: exp040"),
     ],
     budget: Budget = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="name of the decision; that of the full run, while a root needs one to be blended"
+        ),
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0, help="time limit; training stops after the current epoch")
     ] = None,
@@ -34,42 +50,134 @@ def full(
         typer.Option(metavar="FILE", help="a packed dataset to unpack first, if the raw one is not available"),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="data loading processes; by default one per core")] = None,
+    test: Annotated[bool, typer.Option("--test", help="also evaluate on the locked test part, once")] = False,
 ) -> None:
-    """Train the experiments of record of a dataset, all folds, then blend and seal them under its name.
+    """Train the experiments of record of a dataset, blend and seal them under its name, and write the report.
 
-    Finished fits are skipped, and the same command resumes an interrupted one. A root experiment is trained with its
-    descendants, and nothing is sealed.
+    Finished steps and fits are skipped, and the same command resumes an interrupted one. Of a root experiment, which is
+    trained with its descendants, nothing is blended without --name.
     """
     from heldout.config import listed_blend, listed_minutes
     from heldout.tasks import load_experiments
 
-    configs = load_experiments(name, budget)
+    configs = load_experiments(full_run, budget)
+    specs, listed = [config.spec for config in configs], listed_minutes(full_run)
+    if name is None and listed:
+        name = full_run if budget is None else f"{full_run}-{budget}"
+    if test and name is None:
+        raise UserError("--test evaluates a sealed decision: add --name NAME, under which the experiments are blended")
+    step = _Steps(context.obj, files.home() / "working" / "full" / f"{name or full_run}.log")
     if pack is not None:
-        from heldout.data.pack.read import unpack
-
-        unpack(pack)
-    _print_budget(configs, listed_minutes(name))
-    outcome = train_missing(configs, minutes, workers)
-    print(f"{len(outcome.done)} fits finished now, {outcome.before} before, {outcome.left} left")
-    if outcome.left or not listed_minutes(name):
-        again = f"full {name}" + ("" if minutes is None else f" --minutes {minutes:g}")
-        finish(outcome.done[-1] if outcome.done else "nothing new", again if outcome.left else "leaderboard")
+        step.run("unpack", "unpack", str(pack))
+    step("folds", lambda: _folds(configs))
+    _print_budget(configs, listed)
+    step("train", lambda: _train(configs, minutes, workers))
+    if left := sum(not fit.is_finished() for config in configs for fit in _fits(config)):
+        again = f"full {full_run}" + ("" if minutes is None else f" --minutes {minutes:g}")
+        finish(f"all but {left} fits", again)
         return
-    decision = name if budget is None else f"{name}-{budget}"
-    if not _is_sealed(decision):
-        context.obj(["blend", *(config.spec for config in configs), "--name", decision, *listed_blend(name)])
-        context.obj(["freeze", decision])
-    finish(f"the sealed decision {decision}", "leaderboard")
+    if name is None:
+        finish("all fits; to blend and seal them, add --name NAME", "leaderboard")
+        return
+    if _is_sealed(name):
+        step("blend", lambda: f"{name} is sealed already")
+    else:
+        step.run("blend", "blend", *specs, "--name", name, *listed_blend(full_run))
+        step.run("freeze", "freeze", name)
+    if test and (evals := _test_evals(name)):
+        step("test", lambda: f"evaluated before, {evals} times: not repeated")
+    elif test:
+        step.run("test", "test", name)
+    step.run("report", "report", *specs, name, "--name", name)
+    finish(f"the sealed decision {name}", "leaderboard")
 
 
-def _print_budget(configs: list[Task], listed: dict[str, float]) -> None:
+@dataclass
+class _Steps:
+    """Does the steps and prints a line for each: what it came to, and how long it took.
+
+    Attributes:
+        execute: Runs a command, given as its words.
+        log: File for what commands print.
+    """
+
+    execute: Execute
+    log: Path
+    number: int = 0
+
+    def __call__(self, what: str, work: Callable[[], str]) -> None:
+        """Do one step, which returns its state in a few words."""
+        self.number += 1
+        start = time.monotonic()
+        state = work()
+        print(f"[{self.number}] {what}: {state} ({time.monotonic() - start:.0f} s)", flush=True)
+
+    def run(self, what: str, *words: str) -> None:
+        """Do one step by a command."""
+        self(what, lambda: self._quietly(words))
+
+    def _quietly(self, words: Sequence[str]) -> str:
+        """Run a command whose print goes to the log; its state is its last line of results, else what it wrote."""
+        printed = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(printed):
+                self.execute(words)
+        finally:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.log, "a", encoding="utf-8") as log:
+                log.write(f"$ python run.py {shlex.join(words)}\n{printed.getvalue()}")
+        lines = [line.strip() for line in printed.getvalue().splitlines() if not line.startswith("Next: ")]
+        told = [line for line in lines if not line.startswith("Wrote ")]
+        return (told or lines or ["done"])[-1]
+
+
+def _folds(configs: Sequence[Task]) -> str:
+    """Check every dataset; what is checked already is opened only."""
+    from heldout.data.cases import open_dataset
+
+    found = {}
+    for config in configs:
+        dataset = open_dataset(config)
+        found[dataset.folder] = (
+            f"{config.dataset or config.source}: {len(dataset.cases)} cases in {config.fold_count} folds"
+        )
+    return ", ".join(dict.fromkeys(found.values()))
+
+
+def _train(configs: Sequence[Task], minutes: float | None, workers: int | None) -> str:
+    """Train what is missing through the queue, with a line for every fit."""
+    from heldout.launch import queue
+    from heldout.launch.local import LocalEngine
+    from heldout.launch.runner import run_queue
+
+    fits = [fit for config in configs for fit in _fits(config)]
+    before = sum(fit.is_finished() for fit in fits)
+    if before < len(fits):
+        for config in configs:
+            queue.add(config.spec)
+        engine = LocalEngine(
+            nice=0,
+            loaders=loading_processes() if workers is None else workers,
+            until=None if minutes is None else time.time() + 60 * minutes,
+        )
+        refuse_failed(run_queue(engine, lambda line: print(line, flush=True), {config.spec for config in configs}))
+    done = sum(fit.is_finished() for fit in fits)
+    return f"{done} of {len(fits)} fits are finished, {done - before} of them now"
+
+
+def _fits(config: Task) -> list[Fit]:
+    from heldout.launch.plan import Fit
+
+    return [Fit(config.spec, seed, fold) for seed in config.seeds for fold in config.fold_list]
+
+
+def _print_budget(configs: Sequence[Task], listed: dict[str, float]) -> None:
     """Tell how long what is missing takes: as fits here took, else as listed."""
     from heldout.launch.worth import Worths
-    from heldout.train import runs
 
     worths, total, unknown = Worths(), 0.0, False
     for config in configs:
-        left = sum(not runs.is_finished(runs.fit_folder(*place)) for place in _places(config))
+        left = sum(not fit.is_finished() for fit in _fits(config))
         here = worths.of(config.spec).minutes
         each = listed.get(config.experiment) if here is None else here
         source = "on two cores, as listed" if here is None else "as those finished here"
@@ -82,61 +190,17 @@ def _print_budget(configs: list[Task], listed: dict[str, float]) -> None:
 
 def _is_sealed(name: str) -> bool:
     from heldout.blend.decision import read_decision
-    from heldout.files import home
 
-    return (home() / "working" / "blends" / name / "decision.json").exists() and read_decision(name).seal is not None
-
-
-@dataclass
-class Outcome:
-    """What a call did: fits finished by it, fits that were finished before, and those that are left."""
-
-    done: list[Path] = field(default_factory=list)
-    before: int = 0
-    left: int = 0
+    return (files.home() / "working" / "blends" / name / "decision.json").exists() and read_decision(
+        name
+    ).seal is not None
 
 
-class TimeIsUp(Exception):  # noqa: N818 - a message to the loop, no error
-    """Ends a training whose last epoch is on the disk."""
+def _test_evals(name: str) -> int:
+    """How often the decision was evaluated as it is now."""
+    from heldout.evaluate.collect import find_row
 
-
-def train_missing(configs: list[Task], minutes: float | None, workers: int | None = None) -> Outcome:
-    """Train what is missing, experiment by experiment, and stop after the epoch in which the time is up.
-
-    Args:
-        configs: The experiments; the first is finished first.
-        minutes: Time limit; None is none. Predicting a finished fold's cases is not cut short.
-        workers: Loading processes; None takes the machine's cores. No result depends on them.
-
-    Raises:
-        UserError: a dataset is missing, or a fit is refused.
-    """
-    from heldout.data.cases import open_dataset
-    from heldout.train import runs
-    from heldout.train.fit import fit_fold
-
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-
-    def watch(_: Any) -> None:
-        if deadline is not None and time.monotonic() > deadline:
-            raise TimeIsUp
-
-    outcome = Outcome()
-    places = [(config, *place[1:]) for config in configs for place in _places(config)]
-    for number, (config, seed, fold) in enumerate(places):
-        if runs.is_finished(runs.fit_folder(config.spec, seed, fold)):
-            outcome.before += 1
-            continue
-        # outside the identity of a run, and therefore no part of its name
-        quick = config.model_copy(update={"workers": loading_processes() if workers is None else workers})
-        try:
-            watch(None)
-            outcome.done.append(fit_fold(quick, open_dataset(config), fold, seed, watch=watch))
-        except TimeIsUp:
-            later = [runs.fit_folder(other.spec, *place) for other, *place in places[number:]]
-            outcome.left = sum(not runs.is_finished(folder) for folder in later)
-            break
-    return outcome
+    return find_row(name).test_evals
 
 
 def loading_processes() -> int:
@@ -144,7 +208,3 @@ def loading_processes() -> int:
     from heldout.data.parallel import cores
 
     return max(1, min(_MOST_WORKERS, cores() - _SPARED_CORES))
-
-
-def _places(config: Task) -> list[tuple[str, int, int]]:
-    return [(config.spec, seed, fold) for seed in config.seeds for fold in config.fold_list]

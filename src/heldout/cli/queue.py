@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from heldout.cli.shared import (
+    AsForm,
     AsJson,
     Budget,
+    Form,
     Minutes,
     ReadableGroup,
     Settings,
@@ -19,12 +22,13 @@ from heldout.cli.shared import (
     choose,
     command,
     configure,
-    console,
-    print_json,
+    print_in,
+    print_table,
 )
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
+    from heldout.launch.queue import QueuedFit
     from heldout.launch.schedule import Waiting
 
 Experiments = Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="exp042, exp042@quick, ...")]
@@ -35,31 +39,24 @@ app.add_typer(group, name="queue")
 
 
 @group.callback(epilog="Example: python run.py queue add exp041 exp042 --minutes 60")
-def show(context: typer.Context, as_json: AsJson = False) -> None:
+def show(context: typer.Context, as_json: AsJson = False, form: AsForm = None) -> None:
     """Show what is trained, when it ends, and what waits; or change and run the queue."""
     if context.invoked_subcommand is not None:
         return
     rows = _rows()
-    if as_json:
-        print_json([asdict(row) for row in rows])
-        return
-    if not rows:
+    if not rows and not (as_json or form):
         print("The queue is empty: python run.py queue add EXPERIMENT")
         return
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name, justify in (("fit", "left"), ("state", "left"), ("gain/h", "right"), ("minutes", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]  # a literal
-    table.add_column("ends", justify="right")
+    columns, cells = ("fit", "state", "gain/h", "minutes", "ends"), []
     for row in rows:
         gain = "unknown" if row.gain_per_hour is None else f"{row.gain_per_hour:.3f}"
         minutes = "?" if row.minutes is None else f"{row.minutes:.0f}"
         ends = "?" if row.ends is None else time.strftime("%a %H:%M", time.localtime(row.ends))
-        table.add_row(escape(row.fit), escape(row.state), gain, minutes, ends)
-    console().print(table)
+        cells.append((row.fit, row.state, gain, minutes, ends))
+    if as_json or form:
+        print_in(form or Form.json, columns, cells, [asdict(row) for row in rows])
+        return
+    print_table("", columns, cells, words=("fit", "state"))
     print("gain/h: expected from finished fits (mean gain over the best other experiment on the same fold, per hour)")
 
 
@@ -99,14 +96,22 @@ def run(
     from heldout.launch.local import LocalEngine
     from heldout.launch.runner import run_queue
 
-    failed = run_queue(LocalEngine(nice=nice), lambda line: print(line, flush=True))
+    refuse_failed(run_queue(LocalEngine(nice=nice), lambda line: print(line, flush=True)))
+    print("Nothing is left to train\nNext: python run.py leaderboard")
+
+
+def refuse_failed(failed: Sequence[QueuedFit]) -> None:
+    """Name fits that could not be trained.
+
+    Raises:
+        UserError: there are any.
+    """
     if failed:
         names = ", ".join(str(one.fit) for one in failed)
         raise UserError(
-            f"{len(failed)} fits failed: {names}; see {failed[0].log}, mend the cause and run `queue run` again, or "
+            f"{len(failed)} fits failed: {names}; see {failed[0].log}, mend the cause and run the command again, or "
             "`queue remove` the experiment"
         )
-    print("Nothing is left to train\nNext: python run.py leaderboard")
 
 
 @command("python run.py queue pause exp042", group=group)

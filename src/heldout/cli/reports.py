@@ -7,13 +7,16 @@ from typing import Annotated
 import typer
 
 from heldout.cli.shared import (
+    AsForm,
     AsJson,
     Experiment,
+    Form,
     Name,
     command,
     configure,
     console,
     finish,
+    print_in,
     print_json,
     print_table,
     shown,
@@ -27,16 +30,19 @@ def leaderboard(
         typer.Option(metavar="NAME NAME", help="compare two runs or blends: paired difference with its interval"),
     ] = None,
     as_json: AsJson = False,
+    form: AsForm = None,
 ) -> None:
     """Rank all runs and blends by held-out scores with intervals; also written as Markdown and HTML."""
     if compare:
-        _compare(*compare, as_json=as_json)
+        _compare(*compare, as_json=as_json or form == Form.json)
         return
     from heldout.evaluate.collect import collect
 
     rows = collect()
-    if as_json:
-        print_json([row.to_dict() for row in rows])
+    if as_json or form:
+        from heldout.report.columns import flat_table
+
+        print_in(form or Form.json, *flat_table(rows), [row.to_dict() for row in rows])
         return
     if not rows:
         print("No finished run yet. Next: python run.py experiments")
@@ -150,6 +156,7 @@ def uncertainty(
     experiment: Experiment,
     passes: Annotated[int, typer.Option(min=2, help="forward passes with dropout active")] = 20,
     limit: Annotated[int | None, typer.Option(min=2, help="maximum number of cases; all by default")] = None,
+    form: AsForm = None,
 ) -> None:
     """Measure how well the uncertainty of a run detects its errors, on held-out cases."""
     from heldout.evaluate.uncertainty import METHODS, assess
@@ -163,6 +170,9 @@ def uncertainty(
         (METHODS[row.method], row.measure, row.stratum, row.cases, row.wrong, number(row.auroc), f"{row.aurc:.4f}")
         for row in record.rows
     )
+    if form:
+        print_in(form, columns, rows)
+        return
     title = f"AUROC of finding errors: {record.cases} held-out cases, {record.wrong} wrong"
     print_table(title, columns, rows, words=("from", "measure", "of"))
     print(f"AURC of a random ranking {record.mean_risk:.4f}, of an oracle {record.oracle_aurc:.4f}")
@@ -186,6 +196,7 @@ def profile(
     repeats: Annotated[int, typer.Option(min=3, help="timed passes per row")] = 20,
     seconds: Annotated[float, typer.Option(min=0, help="maximum seconds per row")] = 10.0,
     as_json: AsJson = False,
+    form: AsForm = None,
 ) -> None:
     """Measure parameters, operations, milliseconds per case, cases per second and memory of networks."""
     configs = [configure(name, None, None, False) for name in experiments]
@@ -193,9 +204,6 @@ def profile(
     from heldout.evaluate.profile import profile as measure
 
     path, record = measure(configs, repeats=repeats, seconds=seconds)
-    if as_json:
-        print_json(record.to_json())
-        return
     columns = ("name", "M params", "GFLOP", "batch", "tta", "precision", "ms/case", "p95", "cases/s", "peak MB")
     rows = (
         (
@@ -206,6 +214,9 @@ def profile(
         )
         for row in record.rows
     )
+    if as_json or form:
+        print_in(form or Form.json, columns, rows, record.to_json())
+        return
     title = f"{record.machine}, torch {record.torch}"
     print_table(title, columns, rows, words=("name", "tta", "precision"))
     finish(path, "leaderboard")

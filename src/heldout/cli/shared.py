@@ -8,17 +8,20 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from heldout.errors import UserError, note
 from heldout.escape import visible
+from heldout.progress import is_plain, set_plain
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from heldout.blend.decision import Decision
     from heldout.blend.session import Session
@@ -44,6 +47,18 @@ Minutes = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 
 
+class Form(StrEnum):
+    """Forms of a table for other programs."""
+
+    latex = "latex"
+    csv = "csv"
+    md = "md"
+    json = "json"
+
+
+AsForm = Annotated[Form | None, typer.Option("--format", help="print the table alone: LaTeX, CSV, Markdown or JSON")]
+
+
 class ReadableGroup(TyperGroup):
     """A group of commands that knows what an unknown command was meant to be."""
 
@@ -59,12 +74,22 @@ class ReadableGroup(TyperGroup):
 app = typer.Typer(
     cls=ReadableGroup,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="From a raw medical-image dataset to a sealed decision, a locked test score and a submission.",
     epilog="`python run.py exp001` is short for `python run.py train exp001`. Start with: python run.py demo",
 )
+
+
+@app.callback()
+def everywhere(
+    plain: Annotated[
+        bool, typer.Option("--plain", help="for logs: no progress bars, no colors, one line a step; may stand anywhere")
+    ] = False,
+) -> None:
+    """Options of every command."""
+    if plain:
+        set_plain()
 
 
 def command(
@@ -78,14 +103,35 @@ def console() -> Console:
     """A console as wide as the terminal; tables written to a file or a pipe get 110 columns."""
     from rich.console import Console
 
-    plain = Console(highlight=False, soft_wrap=False)
-    return plain if plain.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=110)
+    made = Console(highlight=False, force_terminal=False if is_plain() else None)
+    return made if made.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=110)
+
+
+def print_in(form: Form, columns: Sequence[str], rows: Iterable[Sequence[object] | None], value: Any = None) -> None:
+    """Print a table in a form for other programs, and nothing else.
+
+    Args:
+        form: The form.
+        columns: Headings.
+        rows: Cells; None is a line, which is left out.
+        value: What JSON prints; None prints an object for each row, with the headings as keys.
+    """
+    from heldout.report.tables import table_text
+
+    cells = [[str(cell) for cell in row] for row in rows if row is not None]
+    if form == Form.json:
+        print_json([dict(zip(columns, row, strict=True)) for row in cells] if value is None else value)
+    else:
+        print(table_text(form, columns, cells), end="")
 
 
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object] | None], words: Sequence[str] = ()
 ) -> None:
-    """Print a table in which nothing is cut: where the terminal is narrow, the first words are broken over lines.
+    """Print a table in which nothing is cut.
+
+    Where the terminal is narrow, the first words are broken over lines; columns that still find no room follow in
+    further tables, each with the first column.
 
     Args:
         title: Heading above it.
@@ -93,22 +139,50 @@ def print_table(
         rows: Cells, shown as text; None draws a line.
         words: Headings of columns that hold words, aligned left; the others hold figures.
     """
+    from rich.text import Text
+
+    cells = [row if row is None else [visible(str(cell)) for cell in row] for row in rows]
+    heads = [visible(column) for column in columns]
+    out = console()
+    heading, first, rest = Text(visible(title)), 0, list(range(1, len(heads)))
+    while True:
+        shown_ = [first]
+        while rest and _width([*shown_, rest[0]], heads, cells, words) <= out.width - len(shown_) - 2:
+            shown_.append(rest.pop(0))
+        shown_ += [rest.pop(0)] if rest and len(shown_) == 1 else []
+        if heading:
+            out.print(heading)
+        out.print(_table(shown_, heads, cells, words))
+        if not rest:
+            return
+        heading = Text(visible(f"{title} (continued)"))
+
+
+def _width(
+    chosen: Sequence[int], heads: Sequence[str], cells: Sequence[Sequence[str] | None], words: Sequence[str]
+) -> int:
+    """Columns of a terminal that a table needs at least; the first words can be broken."""
+    widths = {k: max(map(len, [heads[k], *(row[k] for row in cells if row is not None)])) for k in chosen}
+    return sum(min(width, 20) if heads[k] in words[:1] else width for k, width in widths.items()) + len(chosen)
+
+
+def _table(
+    chosen: Sequence[int], heads: Sequence[str], cells: Sequence[Sequence[str] | None], words: Sequence[str]
+) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    head = Text(visible(title))
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=head, title_justify="left")
-    for column in columns:
-        shown_ = Text(visible(column))
-        table.add_column(shown_, justify="left" if column in words else "right", no_wrap=column not in words[:1])
-        table.columns[-1].overflow = "fold"
-    for row in rows:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for k in chosen:
+        justify: Literal["left", "right"] = "left" if heads[k] in words else "right"
+        table.add_column(Text(heads[k]), justify=justify, no_wrap=heads[k] not in words[:1], overflow="fold")
+    for row in cells:
         if row is None:
             table.add_section()
         else:
-            table.add_row(*(Text(visible(str(cell))) for cell in row))
-    console().print(table)
+            table.add_row(*(Text(row[k]) for k in chosen))
+    return table
 
 
 def enter_project(folder: Path) -> None:

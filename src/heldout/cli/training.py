@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from heldout.cli.shared import (
+    AsForm,
     AsJson,
     Budget,
     Experiment,
+    Form,
     Minutes,
     Settings,
     SkipBad,
@@ -17,7 +19,7 @@ from heldout.cli.shared import (
     command,
     configure,
     finish,
-    print_json,
+    print_in,
     print_table,
     shown,
 )
@@ -69,6 +71,7 @@ def folds(
         bool, typer.Option("--rebuild", help="check and split again after the raw data changed")
     ] = False,
     as_json: AsJson = False,
+    form: AsForm = None,
 ) -> None:
     """Check every case of a dataset, search for leaks, lock the test part and make the folds."""
     config = configure(experiment, budget, settings, skip_bad)
@@ -79,12 +82,12 @@ def folds(
     from heldout.tasks.check import check_fields
 
     check_fields(config)
-    dataset = index_dataset(config, progress=not as_json) if rebuild else open_dataset(config)
+    dataset = index_dataset(config, progress=not (as_json or form)) if rebuild else open_dataset(config)
     check_fields(config, dataset.classes)
     check_form(config, dataset)
     report, grids = leak_report(dataset), describe_grids(dataset, config)
-    if as_json:
-        print_json({**report.to_json(), "grids": grids})
+    if as_json or form:
+        print_in(form or Form.json, *_parts(report), {**report.to_json(), "grids": grids})
         return
     _print_report(config, report, grids)
     finish(f"{shown(dataset.folder)}/ (cases.parquet, folds.csv, leaks.json, skipped.csv)", f"{config.spec}")
@@ -107,12 +110,7 @@ def _summary(config: Task) -> str:
 
 
 def _print_report(config: Task, report: LeakReport, grids: list[str]) -> None:
-    columns = list(report.rows[0].to_json())
-    rows: list[list[object] | None] = []
-    for row in report.rows:
-        rows += [None] if row.part == "train" else []
-        rows.append(["" if value is None else value for value in row.to_json().values()])
-    print_table(f"{config.dataset}: cases per part", columns, rows, words=("part",))
+    print_table(f"{config.dataset}: cases per part", *_parts(report), words=("part",))
     for line in grids:
         print(line)
     kinds = [(report.exact, "exact duplicates"), (report.conflicts, "duplicates with different labels")]
@@ -130,6 +128,15 @@ def _print_report(config: Task, report: LeakReport, grids: list[str]) -> None:
         print(f"    {visible(line)}")
     for line in [*report.caveats, *_shortened(report.found, 10, "leaks.json")]:
         print(f"  note: {visible(line)}")
+
+
+def _parts(report: LeakReport) -> tuple[list[str], list[list[object] | None]]:
+    """Headings and cells of the table of parts, with a line above the sum of the folds."""
+    rows: list[list[object] | None] = []
+    for row in report.rows:
+        rows += [None] if row.part == "train" else []
+        rows.append(["" if value is None else value for value in row.to_json().values()])
+    return list(report.rows[0].to_json()), rows
 
 
 def _shortened(lines: list[str], most: int, file: str) -> list[str]:

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from heldout.launch.plan import Fit
 
+TIME_IS_UP = 3  # exit code of a fit that stopped after an epoch, and can be resumed
+
 
 class Job(Protocol):
     """A running fit."""
@@ -25,9 +27,11 @@ class Engine(Protocol):
 
     Attributes:
         workers: How many fits it trains at once.
+        until: When fits stop after their current epoch and no other one starts, in seconds since 1970; None is never.
     """
 
     workers: int
+    until: float | None
 
     def start(self, fit: Fit, log: Path) -> Job:
         """Start a fit, or resume it; what it prints is appended to ``log``."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from heldout.launch.plan import Fit
+from heldout.launch.worker import Order
 
 STOP_SECONDS = 30.0
 
@@ -22,18 +24,22 @@ class LocalEngine:
     Attributes:
         workers: How many at once.
         nice: Their nice value: 19 gives way to everything else, 0 to nothing.
+        loaders: Loading processes of each; None leaves that to the experiment. No result depends on them.
+        until: When they stop after their current epoch, in seconds since 1970; None is never.
     """
 
     workers: int = 1
     nice: int = 19
+    loaders: int | None = None
+    until: float | None = None
 
     def start(self, fit: Fit, log: Path) -> LocalJob:
         """Start a fit, or resume it."""
         log.parent.mkdir(parents=True, exist_ok=True)
-        words = [fit.spec, str(fit.seed), str(fit.fold), "" if fit.minutes is None else repr(fit.minutes)]
+        order = Order(fit, self.nice, self.loaders, self.until)
         with open(log, "ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "heldout.launch.worker", str(self.nice), *words],
+                [sys.executable, "-m", "heldout.launch.worker", json.dumps(asdict(order))],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
                 stdin=subprocess.PIPE,  # its end tells the worker that this process has ended, however that happened
                 stdout=output,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from heldout.launch import queue as queues
-from heldout.launch.engine import Engine, Job
+from heldout.launch.engine import TIME_IS_UP, Engine, Job
 from heldout.launch.plan import Fit
 from heldout.launch.queue import QueuedFit, QueueRecord
 from heldout.launch.schedule import Schedule, schedule
@@ -17,7 +17,7 @@ POLL_SECONDS = 0.3
 Say = Callable[[str], None]
 
 
-def run_queue(engine: Engine, say: Say) -> tuple[QueuedFit, ...]:
+def run_queue(engine: Engine, say: Say, only: Collection[str] | None = None) -> tuple[QueuedFit, ...]:
     """Train what the queue holds, and what is added meanwhile; one process at a time may do so.
 
     A fit that fails does not stop the others; it is tried again by the next call. A fit whose experiment is paused or
@@ -26,6 +26,7 @@ def run_queue(engine: Engine, say: Say) -> tuple[QueuedFit, ...]:
     Args:
         engine: Where fits are trained.
         say: Called with a line for every fit that starts or ends.
+        only: Train these experiments of the queue, and what they depend on; None trains all.
 
     Returns:
         The fits that failed.
@@ -36,7 +37,7 @@ def run_queue(engine: Engine, say: Say) -> tuple[QueuedFit, ...]:
     """
     with queues.runner_lock():
         queues.change(lambda queue: queue.model_copy(update={"running": (), "failed": ()}))
-        runner = _Runner(engine, say)
+        runner = _Runner(engine, say, only)
         try:
             while runner.step():
                 time.sleep(POLL_SECONDS)
@@ -50,8 +51,8 @@ def run_queue(engine: Engine, say: Say) -> tuple[QueuedFit, ...]:
 class _Runner:
     """The running fits, and what comes next."""
 
-    def __init__(self, engine: Engine, say: Say) -> None:
-        self.engine, self.say = engine, say
+    def __init__(self, engine: Engine, say: Say, only: Collection[str] | None) -> None:
+        self.engine, self.say, self.only = engine, say, only
         self.jobs: dict[Fit, tuple[Job, QueuedFit]] = {}
         self.failed: set[Fit] = set()
         self.seen = -1
@@ -65,17 +66,26 @@ class _Runner:
         changed = (queues.folder() / "queue.json").stat().st_mtime_ns
         if not ended and changed == self.seen:
             return bool(self.jobs)
-        self.plan = schedule(queues.read_queue())
+        self.plan = schedule(self._read())
         wanted = {one.fit for one in self.plan.waiting}
         for fit in [fit for fit in self.jobs if fit not in wanted]:
             self._stop(fit)
         for one in self.plan.waiting:
-            if len(self.jobs) == self.engine.workers:
+            if len(self.jobs) == self.engine.workers or self._time_is_up():
                 break
             if not one.needs and one.fit not in self.jobs and one.fit not in self.failed:
                 self._start(one.fit)
         self.seen = (queues.folder() / "queue.json").stat().st_mtime_ns
         return bool(self.jobs)
+
+    def _read(self) -> QueueRecord:
+        queue = queues.read_queue()
+        if self.only is None:
+            return queue
+        return queue.model_copy(update={"entries": tuple(one for one in queue.entries if one.spec in self.only)})
+
+    def _time_is_up(self) -> bool:
+        return self.engine.until is not None and time.time() > self.engine.until
 
     def stop_all(self) -> None:
         """Stop what is running."""
@@ -100,6 +110,9 @@ class _Runner:
         _note(lambda queue: {"running": _without(queue.running, about)})
         if job.poll() == 0 and fit.is_finished():
             self.say(f"{_clock()} {fit}: finished")
+            return
+        if job.poll() == TIME_IS_UP:
+            self.say(f"{_clock()} {fit}: stopped after an epoch, as the time is up; the same command resumes it")
             return
         failure = _queued(fit, Path(about.log), _last_line(Path(about.log)) or f"exit code {job.poll()}")
         self.failed.add(fit)

@@ -1,29 +1,57 @@
-"""One fit in a process of its own: ``python -m heldout.launch.worker NICE SPEC SEED FOLD MINUTES``."""
+"""One fit in a process of its own: ``python -m heldout.launch.worker ORDER``, an :class:`Order` as JSON."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from heldout import files
 from heldout.errors import UserError
+from heldout.launch.engine import TIME_IS_UP
 from heldout.launch.plan import Fit
 from heldout.tasks import load_task
 from heldout.train import runs
 
 
+@dataclass(frozen=True)
+class Order:
+    """What a process is to do.
+
+    Attributes:
+        fit: The fit to train.
+        nice: Nice value of the process.
+        loaders: Loading processes; None leaves that to the experiment.
+        until: When to stop after the current epoch, in seconds since 1970; None is never.
+    """
+
+    fit: Fit
+    nice: int
+    loaders: int | None = None
+    until: float | None = None
+
+
+class TimeIsUp(Exception):  # noqa: N818 - a message to the loop, no error
+    """Ends a training whose last epoch is on the disk."""
+
+
 def main() -> int:
-    """Train the fit that the arguments name; 0 done, 2 the user can mend it, 130 stopped."""
-    nice, spec, seed, fold, minutes = sys.argv[1:]
-    set_priority(int(nice))
+    """Train the fit of the order; 0 done, 2 the user can mend it, 3 stopped after an epoch, 130 stopped."""
+    words = json.loads(sys.argv[1])
+    order = Order(**{**words, "fit": Fit(**words["fit"])})
+    set_priority(order.nice)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        train(Fit(spec, int(seed), int(fold), float(minutes) if minutes else None))
+        train(order)
+    except TimeIsUp:
+        print("the time is up", flush=True)
+        return TIME_IS_UP
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", flush=True)
         return 2
@@ -33,15 +61,17 @@ def main() -> int:
     return 0
 
 
-def train(fit: Fit) -> Path:
+def train(order: Order) -> Path:
     """Train a fit, or resume it; waits for another process that trains it.
 
     Raises:
         UserError: it cannot be trained.
+        TimeIsUp: it is not finished, and what is done is on the disk.
     """
     from heldout.train.fit import run_experiment
     from heldout.train.minutes import within_minutes
 
+    fit = order.fit
     config = load_task(fit.spec)
     if fit.minutes is not None:
         config, _ = within_minutes(config, fit.minutes, fit.seed, fit.fold)
@@ -49,7 +79,14 @@ def train(fit: Fit) -> Path:
     if folder.is_dir():
         with files.lock(folder, f"waiting to train {fit}", wait=True):
             pass
-    return run_experiment(config, [fit.fold], [fit.seed])[0]
+    if order.loaders is not None:  # outside the identity of a run, and therefore no part of its name
+        config = config.model_copy(update={"workers": order.loaders})
+
+    def watch(_: object) -> None:
+        if order.until is not None and time.time() > order.until:
+            raise TimeIsUp
+
+    return run_experiment(config, [fit.fold], [fit.seed], watch=watch)[0]
 
 
 def set_priority(nice: int) -> None:

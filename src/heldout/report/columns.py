@@ -66,6 +66,12 @@ def filled(rows: Sequence[Row]) -> list[Column]:
     return [column for column in COLUMNS if any(column.value(row) not in (None, "") for row in rows)]
 
 
+def flat_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of the whole leaderboard in one table, every text as the board shows it."""
+    shown = [*columns("dataset", "metric"), *filled(rows)]
+    return [column.header for column in shown], [[column.text(row) for column in shown] for row in rows]
+
+
 def columns(*names: str) -> list[Column]:
     """Some of the columns, by their names."""
     known = {column.name: column for column in (*COLUMNS, *OF_REPORTS)}
@@ -180,6 +186,7 @@ COLUMNS = (
     Column("note", "note", words=True),
 )
 OF_REPORTS = (  # what the heading of a table of the leaderboard, or a badge, says there
+    Column("dataset", "dataset", words=True),
     Column("metric", "metric", words=True),
     Column("cases", "cases", parts=lambda row: (f"{row.cases} of {row.patients} patients",)),
     Column("budget", "budget", parts=lambda row: (row.budget or "full",), words=True),

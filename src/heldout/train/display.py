@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 from rich.console import Console
 from rich.progress import TaskID
 
-from heldout.progress import progress_bar
+from heldout.progress import is_plain, progress_bar
 
 Item = TypeVar("Item")
 
@@ -30,7 +30,7 @@ class Display:
         self.epochs = epochs
         self.steps = steps
         self.quiet = quiet
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, force_terminal=False if is_plain() else None)
         self.bar = progress_bar(disable=quiet or not self.console.is_terminal)
         self.task: TaskID = self.bar.add_task(label, total=epochs * steps, completed=done * steps)
         if done:

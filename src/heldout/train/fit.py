@@ -45,7 +45,12 @@ Watch = Callable[[Progress], None]
 
 
 def run_experiment(
-    config: Task, folds: Sequence[int] | None = None, seeds: Sequence[int] | None = None, *, quiet: bool = False
+    config: Task,
+    folds: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
+    *,
+    quiet: bool = False,
+    watch: Watch | None = None,
 ) -> list[Path]:
     """Train what is missing of an experiment, seed by seed.
 
@@ -54,6 +59,7 @@ def run_experiment(
         folds: Folds to train; None is what the experiment says.
         seeds: Seeds to train; None is what the experiment says.
         quiet: Show no progress.
+        watch: As :func:`fit_fold` takes it.
 
     Returns:
         The folders of the folds asked for, finished before or now.
@@ -74,7 +80,7 @@ def run_experiment(
         check_fields(config, source.classes)
         try_first_batch(config, source)
     dataset = open_dataset(config)
-    return [fit_fold(config, dataset, fold, seed, quiet=quiet) for fold, seed in chosen]
+    return [fit_fold(config, dataset, fold, seed, quiet=quiet, watch=watch) for fold, seed in chosen]
 
 
 @dataclass(eq=False)
