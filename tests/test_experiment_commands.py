@@ -9,6 +9,7 @@ import pytest
 
 from heldout import files
 from heldout.cli import run
+from heldout.config.texts import parse
 from heldout.errors import UserError
 from heldout.tasks.create import write_experiment
 
@@ -80,7 +81,7 @@ def test_check_refuses_a_child_that_changes_nothing(written, capsys):
 )
 def test_a_wrong_new_experiment_is_refused_and_leaves_no_file(written, name, parent, title, settings, message):
     with pytest.raises(UserError) as caught:
-        write_experiment(name, parent, title, settings)
+        write_experiment(name, parent, title, dict(map(parse, settings)))
     assert message in str(caught.value)
     assert not (files.project() / "exps" / "exp980.py").exists()
 

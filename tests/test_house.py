@@ -40,7 +40,7 @@ LONGEST, LONGEST_WITH_REASON = 300, 400
 ALLOWED_LONGER: dict[str, str] = {  # file below src/heldout: why it is better whole
     "deliver/submission/form.py": "all layouts of a sample submission: read, matched with cases, filled and checked",
     "config/base.py": "every field of an experiment with its description, in one list",
-    "data/sources/table.py": "one layout with all of its options, run lengths included",
+    "data/sources/table/__init__.py": "one layout with all of its options, and their explanation",
     "data/sources/__init__.py": "the base of every layout: what it states, reads and checks",
     "blend/decision.py": "a decision with its one reader, its one writer and its hashes",
     "report/svg.py": "all charts, which share axes, legends and the classes of one style sheet",

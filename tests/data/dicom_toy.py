@@ -108,3 +108,12 @@ def enhanced(array: np.ndarray, slopes: list[float], steps: list[float]) -> Data
     data.PixelData = array.astype("<u2").tobytes()
     data["PixelData"].VR = "OW"
     return data
+
+
+def write_picture(path: Path, array: np.ndarray, **changes) -> None:
+    """Write one gray picture (H, W), such as an X-ray."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = {"SOPInstanceUID": path.stem, "Modality": "CR", **changes}
+    data = plane(array.astype(np.uint16), **names)
+    data.file_meta.MediaStorageSOPInstanceUID = path.stem
+    data.save_as(path, enforce_file_format=True)

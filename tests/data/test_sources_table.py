@@ -234,7 +234,10 @@ def test_a_column_that_holds_no_labels_comes_with_the_line_that_leaves_it_out(tm
     ):
         get_source("table", tmp_path, {}).index()
     (tmp_path / "data.csv").write_text("id,path,grade\n1,0.png,bad\n2,1.png,good\n")
-    with pytest.raises(UserError, match="add columns such as grade_bad with 1 where grade is bad and 0 elsewhere"):
+    with pytest.raises(
+        UserError,
+        match=r"row 2 has grade = 'bad': .*or the names of classes.*; set source_options = ..labels.: .grade.}",
+    ):
         get_source("table", tmp_path, {}).index()
 
 
@@ -263,8 +266,8 @@ def test_labels_as_other_programs_write_them(table, text, label):
 @pytest.mark.parametrize(
     ("header", "row", "message"),
     [
-        ("id;path;label_a", "001;images/001.png;1", "separated by ';', save it with commas"),
-        ("id,path,label_a", "001,images/001.png,2.0", "label_a = '2.0'.*columns such as label_a_2.0"),
+        ("id|path|label_a", "001|images/001.png|1", r"separated by '\|', save it with commas"),
+        ("id,path,label_a", "001,images/001.png,2.0", "label_a = '2.0'.*the names of classes in a single column"),
         ("id,path,label_a", "na,images/001.png,1\nNA,images/NA.png,0", "na differs from NA in letter case"),
         ("id,path,mask", "001,images/001.png,1 3\nNA,images/NA.png,nan", "has no mask, which may mean.*write -1"),
     ],
@@ -292,3 +295,144 @@ def test_a_class_that_is_called_otherwise_is_reported(table):
     source = table("id,path,T1/T2,plain", "001,images/001.png,1,0", "NA,images/NA.png,0,1")
     assert source.classes == ("T1_T2", "plain")
     assert "class 'T1/T2' is called T1_T2 here" in source.report()
+
+
+def labels_of(source):
+    """Labels of every case, by its id."""
+    index = source.index().set_index("case_id")
+    return {name: row.filter(regex="^y_").astype(int).tolist() for name, row in index.iterrows()}
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "options", "classes", "labels", "exclusive"),
+    [
+        ("dx", ("mel", "nv", "mel"), {}, ("mel", "nv"), ([1, 0], [0, 1], [1, 0]), True),
+        ("grade", ("0", "2", "0"), {}, ("grade_0", "grade_2"), ([1, 0], [0, 1], [1, 0]), True),
+        (
+            "findings",
+            ("Mass|Edema", "No Finding", "Edema"),
+            {"separator": "|", "nothing": "No Finding"},
+            ("Edema", "Mass"),
+            ([1, 1], [0, 0], [1, 0]),
+            False,
+        ),
+        (
+            "words",
+            ("rust scab", "healthy", "scab"),
+            {"separator": " ", "nothing": "healthy"},
+            ("rust", "scab"),
+            ([1, 1], [0, 0], [0, 1]),
+            False,
+        ),
+        ("kind", ("benign", "malignant", "benign"), {"nothing": "benign"}, ("malignant",), ([0], [1], [0]), False),
+        ("sick", ("True", "false", "1"), {}, ("sick",), ([1], [0], [1]), False),
+        ("sick", ("-1", "", "1.0"), {"uncertain": "1", "blank": "0"}, ("sick",), ([1], [0], [1]), False),
+    ],
+)
+def test_label_columns_as_competitions_have_them(table, header, cells, options, classes, labels, exclusive):
+    rows = [f"{name},images/{name}.png,{cell}" for name, cell in zip(("001", "NA", "1e5"), cells, strict=True)]
+    source = table(f"id,path,{header}", *rows, labels=header, **options)
+    assert (source.classes, source.exclusive) == (classes, exclusive)
+    assert labels_of(source) == dict(zip(("001", "NA", "1e5"), labels, strict=True))
+
+
+def test_what_minus_one_means_must_be_said(table):
+    with pytest.raises(UserError, match="row 2 has sick = '-1': say what it means in source_options uncertain"):
+        table("id,path,sick", "001,images/001.png,-1", "NA,images/NA.png,1").index()
+
+
+def test_too_many_names_are_no_classes(tmp_path):
+    write_pictures(tmp_path, count=2)
+    lines = [f"{number},{number % 2}.png,name{number}" for number in range(120)]
+    (tmp_path / "data.csv").write_text("\n".join(["id,path,remark", *lines]))
+    with pytest.raises(UserError, match="has 120 different names of classes in remark: name the column of the labels"):
+        get_source("table", tmp_path, {"labels": "remark"}).index()
+
+
+def test_templates_make_paths_of_columns_and_pieces_of_the_id(tmp_path):
+    for name in ("a/a_1_x.png", "b/b_2_y.png", "test/a_9.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_pictures(tmp_path, count=1)
+        (tmp_path / "0.png").rename(tmp_path / name)
+    (tmp_path / "t.csv").write_text("id;sick\na-1;1\nb-2;0\n")
+    options = {"parts": "{patient}-{slice}", "path": "{patient}/{patient}_{slice}_*.png", "labels": "sick"}
+    source = get_source("table", tmp_path, {**options, "submit": "test/{patient}_{slice}.png"})
+    index = source.index()
+    assert index["patient_id"].tolist() == ["a", "b", "a"]
+    assert index["split"].tolist() == ["", "", "submit"]
+    assert index["case_id"].tolist() == ["a-1", "b-2", "a-9"]
+    assert '"b/b_2_y.png"' in index["image"][1]
+    (tmp_path / "a/a_1_z.png").write_bytes((tmp_path / "a/a_1_x.png").read_bytes())
+    with pytest.raises(UserError, match=r"a/a_1_x.png and a/a_1_z.png both fit .*: write a template that fits one"):
+        get_source("table", tmp_path, options).index()
+    with pytest.raises(UserError, match=r"t.csv has id = 'a-1', which is not of the form .*: correct .* parts"):
+        get_source("table", tmp_path, {**options, "parts": "{patient}+{slice}"}).index()
+    with pytest.raises(UserError, match=r"no file of the form pictures/{id}.png: correct source_options path"):
+        get_source("table", tmp_path, {"path": "pictures/{id}.png", "labels": "sick"}).index()
+
+
+def test_a_row_has_a_case_for_each_value_of_a_free_piece(tmp_path):
+    for name in ("p1/s1.png", "p1/s2.png", "p2/s1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_pictures(tmp_path, count=1)
+        (tmp_path / "0.png").rename(tmp_path / name)
+    (tmp_path / "t.csv").write_text("id,sick\np1,1\np2,0\np3,0\n")
+    options = {"path": "{id}/{session}.png", "labels": "sick"}
+    index = get_source("table", tmp_path, {**options, "absent": "skip"}).index()
+    assert index[["case_id", "patient_id"]].to_numpy().tolist() == [["p1_s1", "p1"], ["p1_s2", "p1"], ["p2_s1", "p2"]]
+    with pytest.raises(UserError, match=r"row 4: the file .* in the template .* does not exist .*absent.: .skip"):
+        get_source("table", tmp_path, options).index()
+
+
+def test_tables_are_joined_on_the_id(tmp_path):
+    write_pictures(tmp_path, count=3)
+    (tmp_path / "train.csv").write_text("id,sick\n0,1\n1,0\n2,1\n")
+    (tmp_path / "meta.tsv").write_text("image\tperson\n2\tp2\n0\tp0\n1\tp0\n")
+    options = {"path": "{id}.png", "labels": "sick", "patient": "person"}
+    source = get_source("table", tmp_path, {**options, "file": "train.csv, meta.tsv:image"})
+    assert source.index()["patient_id"].tolist() == ["p0", "p0", "p2"]
+    assert [path.name for path in source.tables()] == ["train.csv", "meta.tsv"]
+    (tmp_path / "meta.tsv").write_text("image\tperson\n0\tp2\n0\tp0\n")
+    with pytest.raises(UserError, match=r"meta.tsv has image '0' in several rows: keep one, to join it"):
+        get_source("table", tmp_path, {**options, "file": "train.csv, meta.tsv:image"}).index()
+    with pytest.raises(UserError, match=r"meta.tsv has no column 'id'.*source_options file"):
+        get_source("table", tmp_path, {**options, "file": "train.csv, meta.tsv"}).index()
+
+
+def test_boxes_are_filled_a_channel_per_class(tmp_path):
+    write_pictures(tmp_path, count=3)
+    lines = [
+        "id,path,x,y,w,h,kind",
+        "0,0.png,2,3,10,5,a",
+        "0,0.png,20,3,4,4,b",
+        "1,1.png,,,,,none",
+        "2,2.png,0,0,3,3,b",
+    ]
+    (tmp_path / "boxes.csv").write_text("\n".join(lines))
+    options = {"box": "x, y, w, h", "class": "kind", "nothing": "none"}
+    source = get_source("table", tmp_path, options)
+    assert (source.classes, source.kind, source.exclusive) == (("a", "b"), "segmentation", False)
+    first, second, third = map(source.read_mask, source.index().to_dict("records"))
+    assert first.sum(axis=(1, 2)).tolist() == [50, 16]
+    assert first[0, 3:8, 2:12].all()
+    assert not second.any()
+    assert third.sum(axis=(1, 2)).tolist() == [0, 9]
+    (tmp_path / "boxes.csv").write_text("\n".join([*lines[:1], "0,0.png,20,3,40,5,a"]))
+    wrong = get_source("table", tmp_path, options)
+    with pytest.raises(
+        BadFile, match=r"box 20 3 40 5 leaves an image of 20 x 30 pixels: correct its row in .*boxes.csv"
+    ):
+        wrong.read_mask(wrong.index().to_dict("records")[0])
+    (tmp_path / "boxes.csv").write_text("\n".join([*lines[:1], "0,0.png,20,,40,5,a"]))
+    with pytest.raises(UserError, match="row 2 has the box 20, , 40, 5: write four numbers, or leave all four empty"):
+        get_source("table", tmp_path, options).index()
+
+
+@pytest.mark.parametrize("form", ["length", "end", "gap", "pixels"])
+def test_run_lengths_of_every_form_are_decoded(tmp_path, form):
+    masks, way = write_pictures(tmp_path), RunLengths("rows", 0, form)
+    lines = [f"{name},{name}.png,{way.encode(mask)}" for name, mask in masks.items()]
+    (tmp_path / "train.csv").write_text("\n".join(["id,path,mask", *lines]))
+    source = get_source("table", tmp_path, {"rle": "rows", "rle_start": 0, "rle_form": form})
+    for row in source.index().to_dict("records"):
+        assert np.array_equal(source.read_mask(row)[0], masks[row["case_id"]])

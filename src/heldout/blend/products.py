@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def run_lengths(config: Task, source: Source) -> RunLengths:
     """How the experiment's submission counts pixels: as it says, else as the training masks were counted."""
     start = source.rle.start if config.rle_start is None else config.rle_start
-    return RunLengths(config.rle or source.rle.order, start)
+    return replace(source.rle, order=config.rle or source.rle.order, start=start)
 
 
 def case_values(

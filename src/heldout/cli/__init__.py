@@ -53,6 +53,7 @@ _MENDABLE = {
 _MODULES = (
     "start",
     "demo",
+    "init",
     "doctor",
     "experiments",
     "training",

@@ -172,7 +172,8 @@ def new(
     settings: Settings = None,
 ) -> None:
     """Write the file of a new experiment: its parent plus the fields given with --set."""
+    from heldout.config.texts import parse
     from heldout.tasks.create import write_experiment
 
-    path = write_experiment(name, parent, title, list(settings or []))
+    path = write_experiment(name, parent, title, dict(map(parse, settings or [])))
     finish(path, f"check {name}")

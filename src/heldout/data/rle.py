@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from heldout.errors import UserError
 
 Order = Literal["columns", "rows"]
+Form = Literal["length", "end", "gap", "pixels"]
 _LONGEST = 18  # digits of a number; Python itself refuses to read thousands
 
 
@@ -22,21 +23,26 @@ class RunLengths:
         order: ``columns`` counts down the first column, then down the next (most Kaggle competitions); ``rows`` counts
             along the rows.
         start: Number of the first pixel, 1 or 0.
+        form: What the numbers are: ``length`` pairs of start and length; ``end`` pairs of first and last pixel; ``gap``
+            pairs of the pixels skipped since the run before and the length (SIIM-ACR); ``pixels`` every pixel.
 
     Example:
         >>> import numpy as np
         >>> mask = np.array([[0, 1, 0], [1, 1, 0]])
         >>> RunLengths().encode(mask), RunLengths("rows", 0).encode(mask)
         ('2 3', '1 1 3 2')
+        >>> [RunLengths("rows", 0, form).encode(mask) for form in ("end", "gap", "pixels")]
+        ['1 1 3 4', '1 1 1 2', '1 3 4']
     """
 
     order: Order = "columns"
     start: int = 1
+    form: Form = "length"
 
     @property
     def flipped(self) -> RunLengths:
         """The same with the other order."""
-        return RunLengths("rows" if self.order == "columns" else "columns", self.start)
+        return replace(self, order="rows" if self.order == "columns" else "columns")
 
     def encode(self, mask: np.ndarray) -> str:
         """Encode a binary mask.
@@ -49,9 +55,16 @@ class RunLengths:
         """
         pixels = np.concatenate([[0], mask.ravel(order=self._layout) != 0, [0]]).astype(np.int8)
         edges = np.flatnonzero(np.diff(pixels))
-        edges[1::2] -= edges[::2]
-        edges[::2] += self.start
-        return " ".join(map(str, edges.tolist()))
+        starts, ends = edges[::2], edges[1::2]
+        if self.form == "pixels":
+            numbers = np.flatnonzero(pixels[1:-1]) + self.start
+        elif self.form == "gap":
+            first = starts + np.where(np.arange(len(starts)) == 0, self.start, 0)
+            numbers = np.stack([first - np.concatenate([[0], ends[:-1]])[: len(starts)], ends - starts], axis=1)
+        else:
+            second = ends - starts if self.form == "length" else ends - 1 + self.start
+            numbers = np.stack([starts + self.start, second], axis=1)
+        return " ".join(map(str, numbers.ravel().tolist()))
 
     def runs(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """Starts and ends (the pixel after the last) of the runs that a text names, counted as it counts.
@@ -66,9 +79,16 @@ class RunLengths:
         if max(map(len, parts), default=0) > _LONGEST:
             raise UserError(f"{shown} holds a number of more than {_LONGEST} digits, which leaves any image")
         numbers = np.array([int(part) for part in parts], dtype=object)
-        if len(numbers) % 2:
+        if len(numbers) % 2 and self.form != "pixels":
             raise UserError(f"{shown} holds {len(numbers)} numbers; starts and lengths come in pairs")
-        starts, lengths = numbers[::2], numbers[1::2]
+        if self.form == "pixels":
+            starts, lengths = numbers, np.ones(len(numbers), object)
+        elif self.form == "end":
+            starts, lengths = numbers[::2], numbers[1::2] - numbers[::2] + 1
+        elif self.form == "gap":
+            starts, lengths = np.cumsum(numbers)[::2], numbers[1::2]
+        else:
+            starts, lengths = numbers[::2], numbers[1::2]
         ends = starts + lengths
         if len(numbers) and starts[0] < self.start:
             raise UserError(f"{shown} begins at pixel {starts[0]}, but pixels count from {self.start}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -11,20 +12,20 @@ from typing import Any
 
 from heldout import files
 from heldout.config import load
-from heldout.config.texts import parse
 from heldout.errors import UserError
 
 LONGEST_TITLE = 100
+LONGEST_LINE = 112
 
 
-def write_experiment(name: str, parent: str, title: str, settings: list[str]) -> Path:
+def write_experiment(name: str, parent: str, title: str, fields: Mapping[str, Any]) -> Path:
     """Write ``exps/<name>.py``, an experiment that differs from its parent by some fields, and load it once.
 
     Args:
         name: ``exp060`` or ``exp060_word``.
         parent: An experiment, or a task class such as ``Segment2D``.
         title: First line of its docstring.
-        settings: ``field=value`` texts that become its fields.
+        fields: What it sets.
 
     Returns:
         The file.
@@ -47,7 +48,7 @@ def write_experiment(name: str, parent: str, title: str, settings: list[str]) ->
     tasks = {task.__name__: task for task in TASKS}
     base = tasks.get(parent) or type(load(parent))
     module = "heldout.tasks" if parent in tasks else base.__module__
-    files.write_text(path, experiment_source(name, module, base, title.strip(), dict(map(parse, settings))))
+    files.write_text(path, experiment_source(name, module, base, title.strip(), fields))
     sys.modules.pop(f"exps.{name}", None)
     importlib.invalidate_caches()
     try:
@@ -75,7 +76,19 @@ def experiment_source(name: str, module: str, base: type, title: str, fields: Ma
         >>> source.splitlines()[-2:]
         ['class Exp060Large(Segment2D):', '    epochs = 9']
     """
-    lines = [f"    {key} = {value!r}" for key, value in fields.items()]
+    lines = [f"    {key} = {_literal(value, len(key) + 3)}" for key, value in fields.items()]
     body = "\n".join(lines) or f'    """Set fields here; `python run.py fields {name}` lists them."""'
     class_name = "".join(part.capitalize() for part in name.split("_"))
     return f'"""{title}"""\n\nfrom {module} import {base.__name__}\n\n\nclass {class_name}({base.__name__}):\n{body}\n'
+
+
+def _literal(value: Any, before: int) -> str:
+    """A value as Python code, a dictionary that does not fit into a line with an entry on each."""
+    text = json.dumps(value) if isinstance(value, str) else repr(value)
+    if not isinstance(value, dict):
+        return text
+    entries = [f"{json.dumps(key)}: {_literal(entry, 0)}" for key, entry in value.items()]
+    line = f"{{{', '.join(entries)}}}"
+    if len(line) + before <= LONGEST_LINE:
+        return line
+    return "{\n" + "".join(f"        {entry},\n" for entry in entries) + "    }"

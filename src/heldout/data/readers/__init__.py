@@ -34,7 +34,7 @@ _NIFTI_MAGIC_AT = {344: (b"n+1\0", b"ni1\0"), 4: (b"n+2\0", b"ni2\0")}
 
 
 def format_of(path: Path) -> str | None:
-    """Name of a file's format: ``png``, ``jpeg``, ``tiff``, ``nifti``, ``dicom``, ``npz``, ``zip``, or None for others.
+    """Name of a file's format: png, jpeg, gif, tiff, nifti, dicom, npz or zip; None for others.
 
     Raises:
         BadFile: the file cannot be opened.
@@ -44,6 +44,8 @@ def format_of(path: Path) -> str | None:
         return "png"
     if head.startswith(b"\xff\xd8\xff"):
         return "jpeg"
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        return "gif"
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "tiff"
     if head[128:132] == b"DICM":

@@ -1,4 +1,4 @@
-"""PNG, JPEG and TIFF pictures: as displayed, without alpha, one channel where they are gray."""
+"""PNG, JPEG, TIFF and GIF pictures: as displayed, without alpha, one channel where they are gray."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read(path: Path, *, salvage: bool = False) -> Image:
     """Read a picture as a viewer shows it: rotated as its EXIF data say, its palette applied.
 
     Args:
-        path: A PNG, JPEG or TIFF file under any name.
+        path: A PNG, JPEG, TIFF or GIF file under any name.
         salvage: Return the rows of a truncated JPEG that were stored, and in ``lost`` what is missing, instead of
             refusing the file. Meant for prediction: training on such files would teach the damage.
 
@@ -89,7 +89,7 @@ def displayed_size(path: Path) -> tuple[int, int]:
         BadFile: the file is missing or its header is damaged.
     """
     try:
-        with jpeg.open_picture(path, path, ("JPEG", "PNG", "TIFF")) as picture:
+        with jpeg.open_picture(path, path, ("JPEG", "PNG", "TIFF", "GIF")) as picture:
             width, height = picture.size
             turned = picture.format != "TIFF" and _orientation(picture) >= 5
     except BadFile:
@@ -100,12 +100,12 @@ def displayed_size(path: Path) -> tuple[int, int]:
 
 
 def _decode(path: Path, data: bytes, *, mask: bool = False) -> np.ndarray:
-    """Decode a PNG or TIFF to (H, W) or (H, W, 3) as displayed."""
+    """Decode a PNG, TIFF or GIF to (H, W) or (H, W, 3) as displayed."""
     if data.startswith(b"\x89PNG"):
         _check_png(path, data)
     try:
-        with jpeg.open_picture(path, io.BytesIO(data), ("PNG", "TIFF")) as picture, _without_warnings():
-            pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+        with jpeg.open_picture(path, io.BytesIO(data), ("PNG", "TIFF", "GIF")) as picture, _without_warnings():
+            pages = 1 if picture.format == "PNG" else getattr(picture, "n_frames", 1)
             if pages > 1:
                 raise BadFile(f"{path} holds {pages} pages: split it into one file per picture, or into a NIfTI volume")
             narrowed = picture.mode not in _KEPT and _bits(picture, data) > 8
@@ -136,7 +136,7 @@ def _bits(picture: Any, data: bytes) -> int:
     """Bits of a sample, as the file stores it."""
     if picture.format == "PNG":
         return data[24]  # of IHDR, which comes first
-    return max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
+    return 8 if picture.format == "GIF" else max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
 
 
 def _scale_of_few_bits(data: bytes) -> int:

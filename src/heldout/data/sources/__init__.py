@@ -59,6 +59,8 @@ SOURCES = {
     "brain_mri": "BrainMri",
     "medmnist3d": "MedMnist3d",
     "table": "Table",
+    "folders": "Folders",
+    "coco": "Coco",
     "rsna_aneurysm": "RsnaAneurysm",
     "phantom_aneurysm": "PhantomAneurysm",
     "atlas": "Atlas",
@@ -315,17 +317,21 @@ class Source(ABC):
         """Rows of the index; lines for :meth:`report` are appended to ``found``."""
 
     def _loose_rows(self, folder: Path) -> Iterator[dict[str, Any]]:
-        paths = [path for path in self.image_files(folder) if not self._is_mask(path.relative_to(folder))]
-        names = [path.relative_to(folder).as_posix() for path in paths]
-        for path, name, case_id in zip(paths, names, unique_ids(names), strict=True):
+        sets = self._loose_sets(folder)
+        names = [paths[0].relative_to(folder).as_posix() for paths in sets]
+        for paths, name, case_id in zip(sets, names, unique_ids(names), strict=True):
             yield {
                 "case_id": case_id,
-                "patient_id": self._patient(path.relative_to(folder)) or case_id,
-                "image": as_list(path),
+                "patient_id": self._patient(paths[0].relative_to(folder)) or case_id,
+                "image": as_list(*paths),
                 "name": name,
             }
         if self.dimensions == 3:
             yield from importlib.import_module(f"{__name__}.loose_dicom").loose_series(folder, unique_ids(names))
+
+    def _loose_sets(self, folder: Path) -> list[list[Path]]:
+        """Files of the cases of a folder without labels: one each, unless a layout has channels in files."""
+        return [[path] for path in self.image_files(folder) if not self._is_mask(path.relative_to(folder))]
 
     def _is_mask(self, relative: Path) -> bool:  # noqa: ARG002 - for subclasses
         """Whether a file is a mask of the dataset's own layout."""

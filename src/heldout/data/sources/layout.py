@@ -32,6 +32,11 @@ _LISTED = 3  # unused images of a folder that are named one by one
 _PLAINLY_IMAGES = (*IMAGE_ENDINGS[2], *IMAGE_ENDINGS[3], *DICOM_ENDINGS, *_NEVER_READ)
 
 
+def names_of(text: str, separator: str = ",") -> list[str]:
+    """Names that an option lists."""
+    return [name.strip() for name in text.split(separator) if name.strip()]
+
+
 def natural_key(text: str) -> list[tuple[int, int | str]]:
     """Sort key by which slice 2 comes before slice 10, and case does not matter until the end."""
     parts = re.split(r"(\d+)", text.casefold())
@@ -164,7 +169,7 @@ def read_table(path: Path, columns: Sequence[str] = (), remedy: str = "restore i
     """A table with every value as the text that it is in the file: ``001``, ``NA`` and ``1e5`` stay so.
 
     Args:
-        path: The file, in UTF-8: values separated by tabs where its name ends in ``.tsv``, else by commas.
+        path: The file, in UTF-8: values separated by what its first line has most of, commas, semicolons or tabs.
         columns: Columns that it must have.
         remedy: What to do where one is missing.
 
@@ -174,10 +179,12 @@ def read_table(path: Path, columns: Sequence[str] = (), remedy: str = "restore i
     import pandas as pd
 
     require_regular(path, "name a table")
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
         with warnings.catch_warnings(), path.open(encoding="utf-8-sig", newline="") as lines:
-            header = next(csv.reader(lines, delimiter=separator), [])
+            first = lines.readline()
+            separator = max(",;\t", key=first.count)
+            lines.seek(0)
+            header = [name.strip() for name in next(csv.reader(lines, delimiter=separator), [])]
             warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows with more values than there are columns
             frame = pd.read_csv(
                 path,
@@ -186,16 +193,15 @@ def read_table(path: Path, columns: Sequence[str] = (), remedy: str = "restore i
                 na_filter=False,
                 index_col=False,
                 encoding="utf-8-sig",
-            )
+            ).rename(columns=str.strip)
     except (OSError, ValueError, csv.Error, pd.errors.ParserWarning) as error:
         raise UserError(f"{path} cannot be read as a table ({str(error).strip()}): save it as UTF-8 CSV") from None
     if repeated := [name for place, name in enumerate(header) if name in header[:place]]:
         raise UserError(f"{path} has two columns {repeated[0]!r}: rename or remove one")
     for name in columns:
         if name not in frame.columns:
-            other = next((mark for mark in (";", "\t", "|") if len(header) == 1 and mark in header[0]), "")
-            if other:
-                remedy = f"its columns are separated by {other!r}, save it with commas"
+            if len(header) == 1 and "|" in header[0]:
+                remedy = "its columns are separated by '|', save it with commas"
             raise UserError(f"{path} has no column {name!r}: it has {', '.join(frame.columns)}; {remedy}")
     return frame
 

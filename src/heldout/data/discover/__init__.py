@@ -1,0 +1,54 @@
+"""Looks at a folder: which layout it has, what its labels are, and which source and settings read it.
+
+A recognizer takes the files and returns a proposal, or None; it asks where the evidence leaves several readings. To
+add one, write such a function and name it in :data:`RECOGNIZERS`; the first that proposes something is taken.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from heldout.data.discover.findings import Ask, Choice, Proposal, Question
+from heldout.data.discover.folders import from_class_folders, from_masks
+from heldout.data.discover.known import from_bids, from_coco, from_decathlon, from_single_datasets
+from heldout.data.discover.listing import Listing
+from heldout.data.discover.settings import fitted
+from heldout.data.discover.tables import from_tables
+from heldout.errors import UserError
+
+__all__ = ["RECOGNIZERS", "Choice", "Proposal", "Question", "discover"]
+
+RECOGNIZERS = (
+    from_single_datasets,
+    from_decathlon,
+    from_bids,
+    from_coco,
+    from_tables,
+    from_masks,
+    from_class_folders,
+)
+
+
+def discover(root: Path, ask: Ask) -> Proposal:
+    """Propose an experiment for a folder of data.
+
+    Args:
+        root: The folder.
+        ask: Answers a question with one of its choices.
+
+    Raises:
+        UserError: there is no image, or nothing says what its labels are.
+    """
+    listing = Listing(root)
+    if not listing.names:
+        raise UserError(f"{root} is empty: unpack the dataset there")
+    proposals = (proposal for recognize in RECOGNIZERS if (proposal := recognize(listing, ask)))
+    proposal = next(proposals, None)
+    if proposal is not None:
+        return fitted(root, proposal)
+    if not listing.images:
+        raise UserError(f"{root} holds no image (PNG, JPEG, TIFF, DICOM, NIfTI): unpack the dataset there")
+    raise UserError(
+        f"{root} holds {len(listing.images)} images, but nothing says what they show: add a table with their names "
+        f"and labels, folders of classes, or masks, as docs/your-competition.md describes"
+    )

@@ -1,0 +1,266 @@
+"""Proposals for folders without a table: folders of classes, and images with masks."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from heldout.data import readers
+from heldout.data.discover.beginnings import ask_for_beginnings, beginnings
+from heldout.data.discover.columns import NOTHING
+from heldout.data.discover.findings import Ask, Choice, Proposal, decide
+from heldout.data.discover.listing import MASKISH, VOLUMES, Listing, ending_of, evenly, stem_of
+from heldout.data.discover.matching import start_of, test_templates
+from heldout.data.sources.template import Template
+from heldout.errors import UserError
+
+_PART = re.compile(r"^(train|training|val|valid|validation|test|testing)$", re.IGNORECASE)
+_ONE_CASE = re.compile(
+    r"(patient|case|subject|sub|pat|p|id)?[-_ ]?\d{2,}$|(patient|case|subject|sub|pat)", re.IGNORECASE
+)
+_TEST = re.compile(r"^test(ing)?$", re.IGNORECASE)
+_MOST_CLASSES = 100
+_LOOKED_AT = 24  # masks that are read
+_TOKENS = re.compile(r"[^_.\- ]+")
+
+
+def from_class_folders(listing: Listing, ask: Ask) -> Proposal | None:
+    """A proposal where the folder of an image is its class; None where it is not."""
+    folders: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name in listing.images:
+        folders[PurePosixPath(name).parts[:-1]].append(name)
+    filled = {folder: names for folder, names in folders.items() if folder}
+    if len(filled) < 2:
+        return None
+    above: tuple[str, ...] = ()
+    while len({folder[: len(above) + 1] for folder in filled}) == 1 and all(len(f) > len(above) + 1 for f in filled):
+        above = next(iter(filled))[: len(above) + 1]
+    rest = {folder: folder[len(above) :] for folder in filled}
+    parts = sorted({shown[0] for shown in rest.values()} if all(_PART.match(s[0]) for s in rest.values()) else set())
+    level = 1 if parts else 0
+    classed = {folder: shown for folder, shown in rest.items() if len(shown) > level}
+    depths = {len(shown) for shown in classed.values()}
+    counts: Counter[str] = Counter()
+    for folder, shown in classed.items():
+        if not parts or not _TEST.match(shown[0]) or len(parts) == 1:
+            counts[shown[level]] += len(filled[folder])
+    if len(depths) != 1 or not 2 <= len(counts) <= _MOST_CLASSES or min(counts.values()) < 2:
+        return None
+    if any(MASKISH.search(name) for name in counts) or all(map(_ONE_CASE.match, counts)):
+        return None
+    endings = {ending_of(name) for folder in classed for name in filled[folder]}
+    nested = ["{patient}"] if depths.pop() > level + 1 else []
+    file, found = _file_of(endings, [name for folder in classed for name in filled[folder]], bool(nested), ask)
+
+    def template(part: str) -> str:
+        return "/".join([*above, *([part] if part else []), "{class}", *nested, file])
+
+    tests = [part for part in parts if _TEST.match(part)] if len(parts) > 1 else []
+    trained = [part for part in parts if part not in tests]
+    options: dict[str, Any] = {"image": "|".join(map(template, trained)) if trained else template("")}
+    if tests:
+        labeled = {shown[1] for shown in classed.values() if shown[0] in tests}
+        here = template(tests[0]) if labeled else "/".join([*above, tests[0], file])
+        options["test" if labeled else "submit"] = here
+        found["test part"] = f"{here}, {'locked' if labeled else 'unlabeled'}"
+    nothing = [name for name in counts if NOTHING.match(name)]
+    if len(counts) == 2 and len(nothing) == 1:
+        options["nothing"] = nothing[0]
+    shown_counts = ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items()))
+    return Proposal(
+        "a folder per class",
+        "folders",
+        f"Classify{_dimensions(listing)}D",
+        options | ({"dimensions": 3} if _dimensions(listing) == 3 else {}),
+        {},
+        {"images": options["image"], "labels": f"{len(counts)} folders: {shown_counts}", **found},
+    )
+
+
+def _file_of(endings: set[str], names: Sequence[str], nested: bool, ask: Ask) -> tuple[str, dict[str, str]]:
+    """Template of the files' names, and what it says of patients."""
+    ending = endings.pop() if len(endings) == 1 else ".*"
+    if nested:
+        return f"{{id}}{ending}", {"patients": "folders below the classes"}
+    shown, folders = beginnings([stem_of(name) for name in names]), {PurePosixPath(name).parent for name in names}
+    if shown and shown.groups > len(folders) and ask_for_beginnings(shown, "folder", ask):
+        file = f"{{patient}}{shown.separator}{{number}}{ending}"
+        return file, {"patients": f"{shown.groups:,} beginnings of the files' names"}
+    return f"{{id}}{ending}", {"patients": "none named: every image counts as another patient"}
+
+
+def from_masks(listing: Listing, ask: Ask) -> Proposal | None:
+    """A proposal where images have masks of like names; None where they have not."""
+    masks = [name for name in listing.images if listing.is_mask(name)]
+    known = set(masks)
+    images = [name for name in listing.images if name not in known]
+    if not masks or not images:
+        return None
+    index: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name in images:
+        for start in _starts(stem_of(name)):
+            index["", start].append(name)
+            index[str(PurePosixPath(name).parent), start].append(name)
+    pairs: dict[tuple[tuple[str, ...], str], list[str]] = defaultdict(list)
+    for mask in evenly(masks, 200):
+        if own := _images_of(mask, index):
+            forms = _templates(mask, own)
+            pairs[forms].append(mask)
+    if not pairs:
+        return None
+    merged = _merge(pairs)
+    counts = {forms: len(found) for forms, found in merged.items()}
+    best = max(counts.values())
+    likely = [forms for forms in merged if counts[forms] >= 0.5 * best]
+    looks = {forms: _values(listing, [name for name in masks if Template(forms[1]).match(name)]) for forms in likely}
+    likely.sort(key=lambda forms: looks[forms][2])
+    choice = decide(
+        ask,
+        "mask",
+        "Which files are the masks?",
+        [Choice(f"{forms[1]}: {looks[forms][1]}", forms) for forms in likely],
+    )
+    options: dict[str, Any] = {"image": ", ".join(choice[0]), "mask": choice[1], **looks[choice][0]}
+    labeled = sum(Template(choice[1]).match(name) is not None for name in masks)
+    there = sum(Template(choice[0][0]).match(name) is not None for name in images)
+    found = {
+        "images": f"{options['image']}: {there:,} files",
+        "masks": f"{choice[1]}: {labeled:,} files, {looks[choice][1]}",
+        "patients": "{patient} of the paths"
+        if "{patient}" in choice[0][0]
+        else "none named: every image counts as another patient",
+    }
+    for text in test_templates(", ".join(choice[0])):
+        if any(Template(text.split(", ")[0]).match(name) for name in images):
+            options["submit"] = found["unlabeled"] = text
+            break
+    dimensions = 3 if choice[1].lower().endswith(VOLUMES) else 2
+    options |= {"dimensions": 3} if dimensions == 3 else {}
+    return Proposal("images with masks of like names", "folders", f"Segment{dimensions}D", options, {}, found)
+
+
+def _images_of(mask: str, index: Mapping[tuple[str, str], list[str]]) -> list[str]:
+    """Images whose names begin as a mask's does without the words for masks; those in the nearest folder."""
+    stem, folder = stem_of(mask), PurePosixPath(mask).parent
+    tokens = list(_TOKENS.finditer(stem))
+    while tokens and MASKISH.search(tokens[-1][0]):
+        tokens.pop()
+    start = stem[: tokens[-1].end()] if tokens else ""
+    if not start:
+        return index.get((str(folder), ""), [])
+    here = index.get((str(folder), start))
+    if here:
+        return here
+    there = index.get(("", start), [])
+    if not there:  # the folder is the case, and its files have names of their own
+        return index.get((str(folder), ""), [])
+    near = [name for name in there if PurePosixPath(name).parts[:-2] == folder.parts[:-1]]
+    found = near or there
+    folders = {PurePosixPath(name).parent for name in found}
+    return found if len(folders) == 1 else []
+
+
+def _templates(mask: str, images: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """Templates of the images and the mask of one case, as far as one case shows them."""
+    stems = [stem_of(name) for name in (*images, mask)]
+    start = start_of(stems)
+    while start and start not in _starts(stems[-1]) and start not in set(stems):
+        start = start[:-1].rstrip("_-. ")
+    folder = PurePosixPath(mask).parent.name
+    value = start or folder
+
+    def form(name: str) -> str:
+        parts = PurePosixPath(name).parts
+        shown = ["{id}" if part == value else part for part in parts[:-1]]
+        last = parts[-1]
+        if start:
+            last = "{id}" + last[len(start) :]
+        return "/".join([*shown, last])
+
+    return tuple(form(name) for name in images), form(mask)
+
+
+def _merge(pairs: Mapping[tuple[tuple[str, ...], str], list[str]]) -> dict[tuple[tuple[str, ...], str], list[str]]:
+    """Forms of single cases with what differs as ``{patient}``, where image and mask share it, or as ``*``."""
+    groups: dict[Any, list[tuple[tuple[tuple[str, ...], str], list[str]]]] = defaultdict(list)
+    for forms, names in pairs.items():
+        key = (len(forms[0]), forms[1].count("/"), tuple(ending_of(text) for text in forms[0]), _generic(forms[1]))
+        groups[key].append((forms, names))
+    merged: dict[tuple[tuple[str, ...], str], list[str]] = defaultdict(list)
+    for members in groups.values():
+        images = tuple(zip(*(forms[0] for forms, _ in members), strict=True))
+        masks = [forms[1] for forms, _ in members]
+        shared = {
+            part for texts, _ in members for part in set(texts[1].split("/")[:-1]) & set(texts[0][0].split("/")[:-1])
+        }
+        common = set.intersection(*(set(text.split("/")[:-1]) for text in masks))
+        forms = (tuple(_joined(texts, shared - common) for texts in images), _joined(masks, shared - common))
+        merged[forms] += [name for _, names in members for name in names]
+    return merged
+
+
+def _joined(texts: Sequence[str], shared: set[str]) -> str:
+    """One template for several: folders that image and mask share become the patient, what else differs ``*``."""
+    columns = list(zip(*(text.split("/") for text in texts), strict=True))
+    parts = []
+    for column in columns:
+        if len(set(column)) == 1:
+            parts.append(column[0])
+        elif set(column) <= shared and "{patient}" not in parts and not all(map(_PART.match, column)):
+            parts.append("{patient}")
+        else:
+            start = start_of(column)
+            ends = start_of([text[::-1] for text in column])[::-1]
+            start = start if "{" not in start or "}" in start else start.partition("{")[0]
+            parts.append(f"{start}*{ends[max(0, len(start) + len(ends) - min(map(len, column))) :]}")
+    return "/".join(parts)
+
+
+def _generic(text: str) -> tuple[str, ...]:
+    """The folders of a mask that are words for masks, and its file's words: by these, kinds of masks are told apart."""
+    *folders, last = text.split("/")
+    return (*(part for part in folders if MASKISH.search(part)), re.sub(r"\d+", "", last))
+
+
+def _starts(stem: str) -> list[str]:
+    """Beginnings of a name that end with one of its words, "" included."""
+    return ["", *(stem[: match.end()] for match in _TOKENS.finditer(stem))]
+
+
+def _values(listing: Listing, names: Sequence[str]) -> tuple[dict[str, Any], str, float]:
+    """Options for the values that masks hold, the evidence, and the share of their pixels that is not zero."""
+    counts: Counter[int] = Counter()
+    lossy = colored = False
+    for name in evenly(list(names), _LOOKED_AT):
+        try:
+            array = readers.open_any(listing.root / name).array
+        except UserError:
+            continue
+        colored |= len(array) == 3 and array.ndim == 3
+        lossy |= name.lower().endswith((".jpg", ".jpeg"))
+        values, number = np.unique(array, return_counts=True)
+        counts.update(dict(zip(values.tolist(), number.tolist(), strict=True)))
+    share = 1 - counts[0] / max(counts.total(), 1)
+    found = sorted(int(value) for value in counts if value == int(value) and 0 < value <= 255)
+    if lossy or colored or len(found) > 30:
+        near = sum(number for value, number in counts.items() if value < 40 or value > 215) / max(counts.total(), 1)
+        extreme = f"{near:.0%} of the pixels are nearly black or white" + (", JPEG" if lossy else "")
+        return {"threshold": 127}, f"pictures, {extreme}: above 127 is foreground", share
+    if found in ([], [1], [255]):
+        return {}, f"0 and {found[0] if found else 'nothing else'}, {share:.1%} of the pixels", share
+    labels = ", ".join(f"label_{value}" for value in found)
+    plain = found == list(range(1, len(found) + 1))
+    return (
+        {"labels": labels} | ({} if plain else {"values": ", ".join(map(str, found))}),
+        f"the values {', '.join(map(str, found))}",
+        share,
+    )
+
+
+def _dimensions(listing: Listing) -> int:
+    return 3 if all(name.lower().endswith(VOLUMES) for name in listing.images) else 2

@@ -1,0 +1,215 @@
+"""Proposals for datasets with a table: whose rows are which images, patients and labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from heldout.data.discover.beginnings import ask_for_beginnings, beginnings
+from heldout.data.discover.cells import read_cells
+from heldout.data.discover.columns import PATIENT, Reading, clear, filled, patient_column, readings
+from heldout.data.discover.findings import Ask, Choice, Proposal, decide
+from heldout.data.discover.listing import MASKISH, TESTISH, VOLUMES, Listing, evenly, stem_of
+from heldout.data.discover.matching import Match, match_table, path_columns, templates, test_templates
+from heldout.data.sources.template import Template
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_DECODED = 40  # masks by which the coding is told
+_TASKS = {"classification": "Classify", "segmentation": "Segment", "regression": "Regress"}
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    name: str
+    frame: pd.DataFrame
+    match: Match
+    readings: list[Reading]
+
+
+def from_tables(listing: Listing, ask: Ask) -> Proposal | None:
+    """A proposal for a folder with tables whose rows name images; None where none does."""
+    sample = listing.sample()
+    wanted = _wanted(sample)
+    tables = [table for name, frame in listing.tables.items() if (table := _read(listing, name, frame, wanted))]
+    labeled = [table for table in tables if table.readings]
+    if not labeled:
+        return None
+    labeled.sort(key=lambda table: (TESTISH.search(table.name) is not None, -_worth(table, wanted)))
+    main = labeled[0]
+    ids = set(main.frame[main.match.column].str.strip())
+    others = [table for table in labeled[1:] if ids & set(table.frame[table.match.column].str.strip())]
+    dimensions = 3 if main.match.folder or main.match.example.lower().endswith(VOLUMES) else 2
+    options: dict[str, Any] = {"file": main.name, "id": main.match.column}
+    found = {"table": f"{main.name}: {len(main.frame):,} rows, columns {', '.join(main.frame.columns)}"}
+    paths = path_columns(listing, main.frame)
+    path = decide(
+        ask,
+        "path",
+        "Which files are the images?",
+        [Choice(f"{text}: {_count(listing, text):,} files", text) for text in main.match.paths],
+    )
+    if paths:
+        masks = [name for name in paths if MASKISH.search(name)]
+        images = [name for name in paths if name not in masks]
+        own = next((name for name in main.frame.columns if name not in paths and _is_id(main.frame[name])), "")
+        options |= {"id": own or path, "path": ", ".join(images) or path} | ({"mask": masks[0]} if masks else {})
+    else:
+        options |= {"path": path} | ({"parts": main.match.parts} if main.match.parts else {})
+    found["images"] = f"{options['path']}: {main.match.share:.0%} of the values of {main.match.column} name one"
+    if main.match.share < 1:
+        options["absent"] = "skip"
+    choices = [(main, reading) for reading in main.readings if _sensible(main, reading)]
+    choices += [(other, reading) for other in others for reading in other.readings if reading.rank <= 3]
+    masks_there = [text for text in main.match.masks if not main.match.parts]
+    if masks_there or "mask" in options:
+        where = options.get("mask") or masks_there[0]
+        reading = Reading("segmentation", f"mask files in {where}", {"mask": where}, (where,), 0)
+        choices.insert(0, (main, reading))
+    if not choices and main.frame[main.match.column].duplicated().any():
+        ids = main.frame[main.match.column]
+        raise UserError(
+            f"{listing.root / main.name} names {ids[ids.duplicated()].iloc[0]!r} in several rows, so that an image has "
+            f"several labels: keep one row of each"
+        )
+    if not choices:
+        return None
+    sure = not masks_there and clear([reading for _, reading in choices], wanted)
+    offered = choices[:1] if sure else choices
+    chosen, reading = decide(
+        ask,
+        "labels",
+        "What is to be predicted?",
+        [Choice(reading.text, (table, reading)) for table, reading in offered],
+    )
+    if chosen is not main:
+        options |= {"file": f"{chosen.name}", "id": chosen.match.column, "path": chosen.match.paths[0]}
+    options |= reading.options
+    found["labels"] = reading.text
+    _patients(chosen, others, options, found, ask)
+    _unlabeled(listing, chosen, options, found, sample, tables)
+    read_cells(listing, chosen.frame, reading, options, found, ask)
+    if dimensions == 3:
+        options["dimensions"] = 3
+    fields: dict[str, Any] = {}
+    if sample is not None:
+        fields["sample_submission"] = listing.samples[0]
+        if "EncodedPixels" in sample.columns or "rle" in options:
+            fields["submission"] = "rle"
+    task = f"{_TASKS[reading.kind]}{dimensions}D"
+    return Proposal("a table with a row per image", "table", task, _plain(options), fields, found)
+
+
+def _read(listing: Listing, name: str, frame: pd.DataFrame, wanted: Sequence[str]) -> _Table | None:
+    match = match_table(listing, frame)
+    if match is None:
+        return None
+    used = [*path_columns(listing, frame), *(column for column in frame.columns if PATIENT.search(column))]
+    return _Table(
+        name, frame, match, readings(frame, match.column, [column for column in used if column != match.column], wanted)
+    )
+
+
+def _worth(table: _Table, wanted: Sequence[str]) -> float:
+    """How likely a table is the one with the labels."""
+    asked = {name.casefold() for name in wanted}
+    first = table.readings[0]
+    return (
+        4 * (bool(asked) and {name.casefold() for name in first.columns} >= asked)
+        + 2 * (first.rank <= 4)
+        + table.match.share
+        + 0.5 * (re.search(r"train", table.name, re.IGNORECASE) is not None)
+        + 0.3 * bool(patient_column(table.frame, [table.match.column]))
+    )
+
+
+def _wanted(sample: pd.DataFrame | None) -> list[str]:
+    """What a sample submission asks for."""
+    return [] if sample is None else list(sample.columns[1:])
+
+
+def _sensible(table: _Table, reading: Reading) -> bool:
+    """Whether each image has one row, where the labels need that."""
+    return (
+        reading.kind == "segmentation"
+        or "box" in reading.options
+        or not table.frame[table.match.column].duplicated().any()
+    )
+
+
+def _patients(
+    table: _Table, others: Sequence[_Table], options: dict[str, Any], found: dict[str, str], ask: Ask
+) -> None:
+    parts = Template(options.get("parts", "")).fields
+    named = next((name for name in parts if PATIENT.search(name) or name == "case"), "")
+    column = named or patient_column(table.frame, [options["id"]])
+    if not column:
+        for other in others:
+            if there := patient_column(other.frame, [other.match.column]):
+                key = "" if other.match.column == options["id"] else f":{other.match.column}"
+                options["file"] = f"{options['file']}, {other.name}{key}"
+                column = there
+                break
+    if column:
+        options["patient"] = column
+        found["patients"] = f"{column} of {options['file']}"
+        return
+    shown = beginnings(list(table.frame[options["id"]].str.strip().drop_duplicates()))
+    if shown and not options.get("parts") and ask_for_beginnings(shown, "column", ask):
+        options |= {"parts": f"{{patient}}{shown.separator}{{number}}", "patient": "patient"}
+        found["patients"] = f"beginnings of the ids ({shown.groups:,})"
+        return
+    found["patients"] = "none named: every image counts as another patient"
+
+
+def _unlabeled(
+    listing: Listing,
+    table: _Table,
+    options: dict[str, Any],
+    found: dict[str, str],
+    sample: pd.DataFrame | None,
+    tables: Sequence[_Table],
+) -> None:
+    """The template of unlabeled images: of other tables, of the sample submission, or of a folder test."""
+    path = options["path"]
+    if not Template.is_one(path) or "," in path:
+        return
+    ids = set(table.frame[table.match.column].str.strip())
+    frames = [(one.frame, one.match.column) for one in tables if one is not table]
+    frames += [(sample, sample.columns[0])] if sample is not None else []
+    candidates = []
+    for frame, column in frames:
+        rows = [row for row in frame.to_dict("records") if row[column].strip() not in ids]
+        whole = bool(rows) and any(row[column].strip() != stem_of(row[column].strip()) for row in rows[:20])
+        candidates += [text for text, _ in templates(listing, evenly(rows, 400), column, whole)]
+    candidates += test_templates(path)
+    for text in candidates:
+        fields, parts = set(Template(text).fields), set(Template(options.get("parts", "")).fields)
+        if fields in ({"id"}, parts) and (count := _count(listing, text, ids)):
+            options["submit"] = text
+            found["unlabeled"] = f"{text}: {count:,} files"
+            return
+
+
+def _count(listing: Listing, path: str, without: set[str] | None = None) -> int:
+    template = Template(path)
+    if not Template.is_one(path):
+        return len(listing.images)
+    matches = (template.match(name) for name in listing.images)
+    return sum(pieces is not None and pieces.get("id") not in (without or set()) for pieces in matches)
+
+
+def _is_id(values: pd.Series) -> bool:
+    """Whether a column can be that of ids."""
+    return values.str.strip().nunique() == len(values) and len(filled(values)) == len(values)
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Options without those that are the defaults of the source anyway."""
+    from heldout.data.sources.table import Table
+
+    return {name: value for name, value in options.items() if Table.defaults[name] != value or name in ("file",)}

@@ -1,0 +1,353 @@
+"""Any dataset that has a table with a row per case."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from heldout.data import readers
+from heldout.data.readers.image import displayed_size
+from heldout.data.rle import RunLengths, fits_better_flipped
+from heldout.data.sources import NOTHING, Source, as_list, identifier
+from heldout.data.sources.layout import chosen_file, names_of
+from heldout.data.sources.table.columns import Columns
+from heldout.data.sources.table.drawn import Drawn
+from heldout.data.sources.table.files import RowFiles
+from heldout.data.sources.table.labels import LabelColumns, is_binary
+from heldout.data.sources.table.masks import RowMasks
+from heldout.data.sources.template import Template, channel_sets, names_below
+from heldout.errors import UserError
+
+_SPLITS = ("", "train", "test", "submit")
+SAMPLE = re.compile(r"sample.?submission", re.IGNORECASE)
+_LISTED = 3  # cases with another name that are named one by one
+_COMPARED = 60  # masks that are decoded in both orders
+
+
+class Table(Source):
+    """Columns are named by options; files are relative to the dataset's folder.
+
+    A path may be a template: in ``images/{patient}/{id}.png`` a name in braces stands for the row's value of a column,
+    ``{id}`` for that of its id, and ``*`` for any text. A name that no column has is a piece of the path of its own:
+    the row then stands for a case per file, such as ``{id}/{session}/anat/{id}_{session}_T1w.nii.gz``.
+
+    Options:
+        file: The table, CSV (with commas, semicolons or tabs) or TSV; "" takes the only one in the folder, a sample
+            submission not counted. Further tables, separated by commas, are joined on the id: ``train.csv, meta.csv``,
+            or ``meta.csv:image`` where the id has another name there.
+        id, patient, path: Columns of the case id, the patient and the image; several paths, separated by commas, become
+            channels. A path is a column or a template. Without a patient column every case is its own patient.
+        parts: Template of the id whose pieces become columns, such as ``{case}_{day}_slice_{slice}``.
+        labels: Label columns, separated by commas, each 0, 1 or empty; or a single column of class names, grades or
+            lists of names. "" takes all columns that start with "label", or else all that are not named otherwise.
+            With masks: names of the values 1 ... K, "" is "foreground"; with a class column: names of the classes, ""
+            takes all in natural order.
+        separator: What separates several names in a cell of labels: ``|``, ``;``, or a blank.
+        nothing: Names, separated by ``|``, that stand for no class, such as ``No Finding``.
+        blank: What an empty cell of labels, or of masks, means: ``unknown``, or ``0`` for nothing.
+        uncertain: What the label -1 means: ``unknown``, ``0`` or ``1``; "" refuses it.
+        ignore: Value of label maps that means a pixel without loss and score; -1 is none.
+        mask: Column of the mask, used where it exists, or a template: files of label maps, or run lengths.
+        class: Column of the class of a row's run lengths or box, used where it exists; a case then has several rows,
+            and a channel per class unless ``exclusive`` is set.
+        rle, rle_start, rle_form: How run lengths count pixels: by ``columns`` or ``rows``, from 1 or 0, as
+            :class:`~heldout.data.rle.RunLengths` says. "" counts by columns, and refuses masks that fit their images
+            better by rows.
+        box, corners: Four columns of a box, separated by commas: its left, top, width and height, or with ``corners``
+            its left, top, right and bottom. Boxes are filled.
+        split: Column with train, test, submit or nothing, used where it exists. Without it, rows without any label
+            (with masks: without a mask) are unlabeled, the others are split by patient. An empty mask is ``-1``.
+        submit: Templates of the images of unlabeled cases that the table does not list: ``test_images/{id}.png``.
+        absent: What is done about rows without an image: ``refuse``, or ``skip``.
+        dimensions: 2 or 3.
+        exclusive: Whether a case (a pixel) can have one class only; class names in a single column always are.
+        pick: Which volume of DICOM files that hold several: ``only`` refuses them, ``largest`` takes the one with the
+            most slices, a number the one at that place of the list in the refusal.
+        gaps: What to do with missing DICOM slices: ``refuse`` the series, ``report`` the gap and take the mean step,
+            or ``resample``.
+        tilt: Whether to ``keep`` the sheared affine of a tilted gantry or to ``correct`` it.
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {
+        "file": "",
+        "id": "id",
+        "parts": "",
+        "patient": "patient",
+        "path": "path",
+        "labels": "",
+        "separator": "",
+        "nothing": "",
+        "blank": "unknown",
+        "uncertain": "",
+        "mask": "mask",
+        "ignore": NOTHING,
+        "class": "class",
+        "rle": "",
+        "rle_start": 1,
+        "rle_form": "length",
+        "box": "",
+        "corners": False,
+        "split": "split",
+        "submit": "",
+        "absent": "refuse",
+        "dimensions": 2,
+        "exclusive": False,
+        "pick": "only",
+        "gaps": "refuse",
+        "tilt": "keep",
+    }
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "dimensions": (2, 3),
+        "blank": ("unknown", "0"),
+        "uncertain": ("", "unknown", "0", "1"),
+        "rle": ("", "columns", "rows"),
+        "rle_start": (0, 1),
+        "rle_form": ("length", "end", "gap", "pixels"),
+        "absent": ("refuse", "skip"),
+        "gaps": ("refuse", "report", "resample"),
+        "tilt": ("keep", "correct"),
+    }
+
+    def __init__(self, root: Path, **options: Any) -> None:
+        """See the class for the options."""
+        super().__init__(root, **options)
+        self.dimensions = self.options["dimensions"]
+        if self.dimensions != 3 and (unused := sorted(options.keys() & set(self._series_options))):
+            raise UserError(f"source_options {unused[0]} is for DICOM series: set dimensions = 3 as well, or remove it")
+        self.rle = RunLengths(self.options["rle"] or "columns", self.options["rle_start"], self.options["rle_form"])
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Label columns without the prefix ``label_``, the names that a single one holds, or those of a mask's classes.
+
+        Raises:
+            UserError: two of them become the same name.
+        """
+        names = self._own_names
+        classes = [identifier(name) for name in names]
+        for position, name in enumerate(classes):
+            if (first := classes.index(name)) < position:
+                raise UserError(
+                    f"{self._csv} has the classes {names[first]!r} and {names[position]!r}, which are both called "
+                    f"{name} here: rename one of them"
+                )
+        return tuple(classes)
+
+    @cached_property
+    def exclusive(self) -> bool:
+        """As the option says; the classes of a label map, and the names in one column, exclude each other."""
+        if self.options["exclusive"]:
+            return True
+        return not self._masks.class_column if self._masks.any else not self._labels.several
+
+    @cached_property
+    def kind(self) -> Literal["classification", "segmentation"]:
+        """Segmentation where there are masks or boxes."""
+        return "segmentation" if self._masks.any else "classification"
+
+    @cached_property
+    def caveats(self) -> tuple[str, ...]:
+        """Says so where no patients are known."""
+        if self._columns.optional("patient"):
+            return ()
+        return (f"{self._csv.name} has no patient column: every case is taken to be of another patient.",)
+
+    @property
+    def _own_names(self) -> list[str]:
+        return self._masks.names if self._masks.any else [self._labels.title(name) for name in self._labels.names]
+
+    def own_classes(self) -> dict[str, str]:
+        """The table's names of the classes as they are written."""
+        return dict(zip(self.classes, self._own_names, strict=True))
+
+    def tables(self) -> list[Path]:
+        """The table, and those that are joined to it."""
+        return [self._csv, *(path for path, _ in self._columns.joined)]
+
+    def own_ids(self) -> dict[str, str]:
+        """The table's ids as they are written, and those of the unlabeled images, by case id."""
+        listed = {identifier(name.strip()): name for name in self._columns.frame[self.options["id"]]}
+        return {**{identifier(name): name for name in self._files_of.unlisted}, **listed}
+
+    def paths(self, text: str) -> list[Path]:
+        """Files of a text of the index; none of run lengths and boxes."""
+        return [] if Drawn.is_one(text) else super().paths(text)
+
+    def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
+        """Read a mask, or draw its run lengths or boxes; see :meth:`Source.read_mask`."""
+        if not Drawn.is_one(row["mask"]):
+            return super().read_mask(row)
+        path = self.paths(row["image"])[0]
+        plain = path.is_file() and readers.format_of(path) in ("png", "jpeg", "tiff")
+        height, width = displayed_size(path) if plain else self.read_image(row).full_shape
+        drawn = Drawn(len(self.classes), self.exclusive, self.rle, self.options["corners"], self._csv)
+        return drawn.read(row["case_id"], row["mask"], (height, width))
+
+    def image_of(self, row: Mapping[str, str]) -> str:
+        """First image of a row of the table, "" where it does not exist."""
+        pieces = self._columns.pieces_of(row[self.options["id"]].strip())
+        return self._files_of.find({**row, **pieces}, self._files_of.images[0], f"{self._csv}")
+
+    def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
+        patient, split = (self._columns.optional(name) for name in ("patient", "split"))
+        examples, absent, renamed = list[tuple[str, str]](), list[str](), list[str]()
+        for name, rows in self._cases(patient).items():
+            row, where = rows[0][1], f"{self._csv} row {rows[0][0]}"
+            if identifier(name) != name:
+                renamed.append(f"case {name!r} is called {identifier(name)} here")
+            part = row[split].strip() if split else None
+            if part not in (None, *_SPLITS):
+                raise UserError(f"{where} has {split} = {part!r}: write train, test, submit or nothing")
+            files = {path: self._files_of.find(row, path, where) for path in self._files_of.images}
+            lost = [path for path, file in files.items() if not file]
+            if lost and self.options["absent"] == "refuse":
+                self._files_of.refuse(row, lost[0], where)
+            if lost:
+                absent.append(name)
+                continue
+            image, mask, labels = as_list(*files.values()), "", dict[str, float]()
+            if self._masks.any:
+                mask, unlabeled = self._masks.text(rows, part)
+                examples += [(image, run) for _, run in Drawn.described(mask)]
+            else:
+                values = self._labels.read(row, where)
+                labels = {f"y_{label}": value for label, value in zip(self.classes, values, strict=True)}
+                unlabeled = all(value != value for value in values)
+            yield {
+                "case_id": identifier(name),
+                "patient_id": row[patient].strip() if patient else identifier(row[self.options["id"]].strip()),
+                "image": image,
+                "mask": mask,
+                "split": part if part is not None else "submit" if unlabeled else "",
+                **labels,
+            }
+        found += renamed[:_LISTED]
+        if len(renamed) > _LISTED:
+            found.append(f"{len(renamed) - _LISTED} more cases are called by their ids without special characters")
+        if absent:
+            found.append(f"{len(absent)} cases of {self._csv.name} have no image and are left out, such as {absent[0]}")
+        for name, (person, images) in self._files_of.unlisted.items():
+            yield {
+                "case_id": identifier(name),
+                "patient_id": person or identifier(name),
+                "image": as_list(*images),
+                "mask": "",
+                "split": "submit",
+            }
+        names = [(name, called) for called, name in self.own_classes().items() if name != called]
+        found += [f"class {name!r} is called {called} here" for name, called in names]
+        self._compare_orders(examples, found)
+
+    def _cases(self, patient: str) -> dict[str, list[tuple[int, dict[str, str]]]]:
+        """Rows of every case, with their numbers in the file."""
+        ids, cases = self.options["id"], dict[str, list[tuple[int, dict[str, str]]]]()
+        watched = [ids, patient, *(path for path in self._files_of.images if not Template.is_one(path))]
+        for number, row in enumerate(self._columns.frame.to_dict("records"), start=2):
+            name, where = row[ids].strip(), f"{self._csv} row {number}"
+            if not name:
+                raise UserError(f"{where} has no {ids}: fill it in")
+            if broken := [column for column in watched if "\n" in row.get(column, "").strip()]:
+                raise UserError(f"{where} has a line break in {broken[0]}: close the quotation mark that begins there")
+            if patient and not row[patient].strip():
+                raise UserError(f"{where} has no {patient}: fill it in, or repeat its {ids} there")
+            for pieces in self._files_of.pieces(row):
+                case = "_".join([name, *pieces.values()])
+                if case in cases and not self._masks.several_rows:
+                    raise UserError(
+                        f"{where} repeats the {ids} {name!r} of row {cases[case][0][0]}: give every case its own"
+                    )
+                cases.setdefault(case, []).append((number, {**row, **pieces}))
+        return cases
+
+    def _compare_orders(self, examples: list[tuple[str, str]], found: list[str]) -> None:
+        """Decode some masks in both orders, and refuse, or where the order is stated report, what fits worse."""
+
+        def opened() -> Iterator[tuple[str, np.ndarray]]:
+            for image, text in examples[:: max(1, len(examples) // _COMPARED)]:
+                with contextlib.suppress(UserError):  # a bad case is named when all are checked
+                    array = super(Table, self).read_image({"image": image}).array
+                    self.rle.decode(text, (array.shape[1], array.shape[2]))
+                    yield text, array.mean(0, dtype=np.float32)
+
+        better = fits_better_flipped(opened(), self.rle)
+        if better and not self.options["rle"]:
+            raise UserError(
+                f'{self._csv}: {better}: set source_options = {{"rle": "{self.rle.flipped.order}"}}, or '
+                f'"{self.rle.order}" where that is wrong'
+            )
+        if better:
+            found.append(f"{self._csv.name}: {better}, but source_options rle = {self.options['rle']!r} is followed")
+
+    def _check_option(self, key: str, value: Any) -> None:
+        if key != "pick":
+            super()._check_option(key, value)
+        elif value not in ("only", "largest") and not (type(value) is int and value >= 0):
+            raise UserError(
+                f"source_options pick = {value!r}: choose 'only', 'largest' or the number of a volume, 0 for the first"
+            )
+
+    def _loose_sets(self, folder: Path) -> list[list[Path]]:
+        texts = self._files_of.images
+        if len(texts) < 2 or not all(map(Template.is_one, texts)):
+            return super()._loose_sets(folder)
+        return [[folder / name for name in names] for names in channel_sets(names_below(folder), texts)]
+
+    def _is_mask(self, relative: Path) -> bool:
+        return relative.stem.partition(".")[0].endswith("_mask") or bool({"mask", "masks"} & set(relative.parts[:-1]))
+
+    def _mend_labels(self, column: str) -> str:
+        """The line that leaves out a column which holds no labels, or what to name instead."""
+        fit = [name for name in self._free_columns if is_binary(self._columns.frame[name])]
+        return f'set source_options = {{"labels": "{", ".join(fit) or column}"}}'
+
+    @property
+    def _free_columns(self) -> list[str]:
+        """Columns that are not named as something else than labels."""
+        used = {self.options["id"], *(self._columns.optional(name) for name in ("patient", "split"))}
+        used |= {*self._files_of.images, *Template(self.options["parts"]).fields}
+        return [name for name in self._columns.frame.columns if name not in used]
+
+    @cached_property
+    def _labels(self) -> LabelColumns:
+        frame = self._columns.frame
+        named = self._columns.listed("labels")
+        columns = named or [name for name in frame.columns if name.startswith("label")] or self._free_columns
+        single = len(columns) == 1 and (named or self.options["separator"] or self.options["nothing"])
+        if not columns:
+            raise UserError(f"{self._csv} has no label column: name it in source_options labels, or add a mask column")
+        return LabelColumns(
+            self._csv,
+            tuple(columns),
+            list(frame[columns[0]]) if single else [],
+            self.options["separator"],
+            tuple(names_of(self.options["nothing"], "|")),
+            self.options["blank"],
+            self.options["uncertain"],
+            self._mend_labels,
+        )
+
+    @cached_property
+    def _masks(self) -> RowMasks:
+        return RowMasks(self._columns, self._files_of, self.rle)
+
+    @cached_property
+    def _files_of(self) -> RowFiles:
+        return RowFiles(self.root, self._columns, self.dimensions == 3)
+
+    @cached_property
+    def _columns(self) -> Columns:
+        further = [text.partition(":") for text in names_of(self.options["file"])[1:]]
+        joined = tuple((self.root / name, key or self.options["id"]) for name, _, key in further)
+        return Columns(self._csv, joined, self.options, self.defaults)
+
+    @cached_property
+    def _csv(self) -> Path:
+        tables = [path for path in self.root.iterdir() if path.suffix.lower() in (".csv", ".tsv")]
+        present = [path for path in tables if not SAMPLE.search(path.name) and path.name not in self.other_files]
+        return chosen_file(self.root, self.options["file"].partition(",")[0].strip(), present, "table (CSV or TSV)")

@@ -1,0 +1,129 @@
+"""Label columns of a table, as competitions write them: 0 and 1, names of classes, grades, lists of names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heldout.data.sources import natural_key
+from heldout.data.sources.layout import label_value
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    pass
+
+BLANK = frozenset({"", "nan", "n/a"})  # n/a is that of BIDS
+UNCERTAIN = frozenset({"-1", "-1.0"})
+MOST_CLASSES = 100  # more names than that are ids, measurements or free text
+_UNKNOWN = float("nan")
+_MEANINGS = {"0": 0.0, "1": 1.0, "unknown": _UNKNOWN}
+
+
+def is_binary(values: Iterable[str]) -> bool:
+    """Whether a column holds nothing but 0, 1, true, false and blanks, and not only blanks."""
+    found = {value.strip() for value in values if value.strip().casefold() not in BLANK}
+    return bool(found) and all(label_value(value) is not None for value in found)
+
+
+@dataclass(frozen=True)
+class LabelColumns:
+    """How the label columns of a table are read.
+
+    Attributes:
+        path: The table, for messages.
+        columns: Their names: one per class with 0 and 1, or a single one that names classes.
+        values: Every value of a single column that may name classes, else none.
+        separator: Separates several names in a cell; "" where a cell holds one.
+        nothing: Names that stand for no class, such as ``No Finding``.
+        blank: What an empty cell means: ``unknown`` or ``0``.
+        uncertain: What -1 means: ``0``, ``1``, ``unknown``, or "" to refuse it.
+        mend: What to do about a column that holds no labels, by its name.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    values: Sequence[str]
+    separator: str = ""
+    nothing: tuple[str, ...] = ()
+    blank: str = "unknown"
+    uncertain: str = ""
+    mend: Callable[[str], str] = "correct the table".format
+
+    @cached_property
+    def named(self) -> bool:
+        """Whether the single column names classes, and does not say 0 or 1."""
+        if len(self.columns) > 1 or not self.values:
+            return False
+        if self.separator or self.nothing:
+            return True
+        found = {value.strip() for value in self.values if value.strip().casefold() not in BLANK} - UNCERTAIN
+        return bool(found) and not is_binary(found)
+
+    @cached_property
+    def several(self) -> bool:
+        """Whether a case can have none or several of the classes."""
+        return not self.named or bool(self.separator or self.nothing)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The classes as the table writes them.
+
+        Raises:
+            UserError: the single column holds too many different values, or none.
+        """
+        if not self.named:
+            return self.columns
+        found = {name for value in self.values for name in self._split(value)} - set(self.nothing)
+        if not found or len(found) > MOST_CLASSES:
+            raise UserError(
+                f"{self.path} has {len(found)} different names of classes in {self.columns[0]}: name the column of the "
+                f"labels in source_options labels, and what separates several names of a cell in separator"
+            )
+        return tuple(sorted(found, key=natural_key))
+
+    def title(self, name: str) -> str:
+        """What a class is called here: a grade with the name of its column before it."""
+        column, number = self.columns[0], name.removesuffix(".0")
+        if self.named and number.lstrip("-").replace(".", "").isdigit():
+            return f"{column}_{number}"
+        return name if self.named else name.removeprefix("label_")
+
+    def read(self, row: Mapping[str, str], where: str) -> list[float]:
+        """Value of every class, NaN where it is unknown.
+
+        Raises:
+            UserError: a cell holds something else than labels.
+        """
+        if not self.named:
+            return [self._number(row[column], column, where) for column in self.columns]
+        text = row[self.columns[0]].strip()
+        found = self._split(text)
+        if not found and self.blank == "unknown":
+            return [_UNKNOWN] * len(self.names)
+        return [float(name in found) for name in self.names]
+
+    def _split(self, text: str) -> list[str]:
+        parts = text.split(self.separator.strip() or None) if self.separator else [text]
+        return [part.strip() for part in parts if part.strip().casefold() not in BLANK]
+
+    def _number(self, text: str, column: str, where: str) -> float:
+        value = text.strip()
+        if value.casefold() in BLANK:
+            return _MEANINGS[self.blank]
+        if value in UNCERTAIN and self.uncertain:
+            return _MEANINGS[self.uncertain]
+        if value in UNCERTAIN:
+            raise UserError(
+                f"{where} has {column} = {value!r}: say what it means in source_options uncertain, 'unknown', '0' or "
+                f"'1'"
+            )
+        number = label_value(value)
+        if number is None:
+            raise UserError(
+                f"{where} has {column} = {text!r}: labels are 0, 1 or empty, one column per class, or the names of "
+                f"classes in a single column; {self.mend(column)}"
+            )
+        return number

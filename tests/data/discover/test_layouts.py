@@ -1,0 +1,235 @@
+"""``init`` tells layouts apart: what it proposes for miniatures of real competitions, and what it asks."""
+
+from __future__ import annotations
+
+import pytest
+
+from heldout.data.checks import check_cases
+from heldout.data.discover import discover
+from heldout.data.sources import source_class
+from heldout.errors import UserError
+from tests.data.miniatures import LAYOUTS, save, table
+from tests.data.more_layouts import MORE
+
+# layout: source, task, options that tell it apart, questions, classes
+EXPECTED = {
+    "coco": ("coco", "Segment2D", {}, ["labels"], ("fracture", "metal")),
+    "siim": ("table", "Segment2D", {"rle_form": "gap", "rle_start": 0, "rle": "columns"}, [], ("foreground",)),
+    "hubmap": ("table", "Segment2D", {"mask": "rle", "rle": "columns"}, [], ("foreground",)),
+    "uw-madison": (
+        "table",
+        "Segment2D",
+        {
+            "path": "train/{case}/{case}_{day}/scans/slice_{slice}_*.png",
+            "parts": "{case}_{day}_slice_{slice}",
+            "patient": "case",
+            "blank": "0",
+        },
+        [],
+        ("large_bowel", "small_bowel", "stomach"),
+    ),
+    "nih": (
+        "table",
+        "Classify2D",
+        {"separator": "|", "nothing": "No Finding", "patient": "Patient ID", "path": "images_*/images/{id}"},
+        [],
+        ("Atelectasis", "Effusion", "Mass"),
+    ),
+    "nnunet": ("msd", "Segment3D", {"splits": True}, [], ("lesion",)),
+    "bids": ("table", "Classify3D", {"labels": "group", "nothing": "control"}, ["path", "labels"], ("patient",)),
+    "aptos": (
+        "table",
+        "Classify2D",
+        {"labels": "diagnosis", "submit": "test_images/{id}.png"},
+        [],
+        tuple(f"diagnosis_{grade}" for grade in range(5)),
+    ),
+    "isic_2019": (
+        "table",
+        "Classify2D",
+        {"exclusive": True, "patient": "lesion_patient_id"},
+        [],
+        ("MEL", "NV", "BCC", "AK"),
+    ),
+    "siim_isic": ("table", "Classify2D", {"labels": "target", "patient": "patient_id"}, ["path"], ("target",)),
+    "chexpert": (
+        "table",
+        "Classify2D",
+        {"path": "train/{patient}/{study}/{file}", "uncertain": "1", "blank": "0"},
+        ["uncertain", "blank"],
+        ("No_Finding", "Cardiomegaly", "Edema", "Pleural_Effusion"),
+    ),
+    "vinbig": ("table", "Segment2D", {"corners": True, "nothing": "No finding"}, [], ("Cardiomegaly", "Nodule_Mass")),
+    "rsna_pneumonia": ("table", "Segment2D", {"box": "x, y, width, height"}, ["labels"], ("foreground",)),
+    "ranzcr": (
+        "table",
+        "Classify2D",
+        {"patient": "PatientID"},
+        [],
+        ("ETT_-_Abnormal", "ETT_-_Normal", "CVC_-_Normal"),
+    ),
+    "panda": ("table", "Classify2D", {"labels": "isup_grade"}, [], tuple(f"isup_grade_{n}" for n in range(6))),
+    "sartorius": ("table", "Segment2D", {"rle": "rows", "submit": "test/{id}.png"}, [], ("foreground",)),
+    "oct_folders": (
+        "folders",
+        "Classify2D",
+        {"image": "OCT2017/train/{class}/{patient}-{number}.jpeg"},
+        ["patient"],
+        ("CNV", "DME", "DRUSEN", "NORMAL"),
+    ),
+    "chest_xray": ("folders", "Classify2D", {"nothing": "NORMAL"}, [], ("PNEUMONIA",)),
+    "brain_tumor_folders": (
+        "folders",
+        "Classify2D",
+        {"test": "Testing/{class}/{id}.jpg"},
+        [],
+        ("glioma", "meningioma", "notumor", "pituitary"),
+    ),
+    "yes_no": ("brain_mri", "Classify2D", {}, [], ("tumor",)),
+    "kvasir": ("folders", "Segment2D", {"threshold": 127}, [], ("foreground",)),
+    "drive": (
+        "folders",
+        "Segment2D",
+        {"mask": "DRIVE/training/1st_manual/{id}_manual1.gif", "submit": "DRIVE/test/images/{id}_test.tif"},
+        ["mask"],
+        ("foreground",),
+    ),
+    "kits": ("folders", "Segment3D", {"image": "{id}/imaging.nii.gz", "dimensions": 3}, [], ("foreground",)),
+    "gold_standard": (
+        "folders",
+        "Segment3D",
+        {"image": "MNI/{id}/FLAIR_brain_regtoMNI.nii.gz", "mask": "MNI/{id}/GOLD_STANDARD_regtoMNI.nii.gz"},
+        [],
+        ("foreground",),
+    ),
+    "knee_grades": ("folders", "Classify2D", {"test": "test/{class}/{id}.png"}, [], ("0", "1", "2")),
+    "brats": ("folders", "Segment3D", {"values": "1, 2, 4"}, ["labels"], ("necrosis", "edema", "enhancing")),
+    "cell_tissue_masks": (
+        "folders",
+        "Segment2D",
+        {"image": "slices/{patient}/{id}.png", "values": "1, 3"},
+        [],
+        ("label_1", "label_3"),
+    ),
+    "semicolons": ("table", "Classify2D", {"path": "scans/{Patient}/{id}.png"}, [], ("large", "none", "small")),
+    "ham10000": ("table", "Classify2D", {"labels": "dx", "patient": "lesion_id"}, [], ("bkl", "mel", "nv")),
+    "dicom_series": ("table", "Classify3D", {"path": "train/{id}/FLAIR", "dimensions": 3}, [], ("MGMT_value",)),
+}
+
+
+def test_every_layout_is_expected_to_be_found():
+    assert set(EXPECTED) == (set(LAYOUTS) | set(MORE)) - {"bone-age"}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_a_layout_is_found_and_all_of_its_cases_are_sound(name, tmp_path):
+    ({**LAYOUTS, **MORE})[name](tmp_path)
+    asked = []
+
+    def first(question):
+        asked.append(question.about)
+        assert len(question.choices) > 1
+        assert all(choice.text for choice in question.choices)
+        return question.choices[0]
+
+    proposal = discover(tmp_path, first)
+    source, task, options, questions, classes = EXPECTED[name]
+    assert (proposal.source, proposal.task, asked) == (source, task, questions)
+    assert {key: proposal.options.get(key) for key in options} == options
+    found = source_class(source)(tmp_path, **proposal.options)
+    index = found.index()
+    assert found.classes == classes
+    results, problems = check_cases(found, index, progress=False, workers=0)
+    assert not problems
+    labels = [result.labels for result, split in zip(results, index["split"], strict=True) if split != "submit"]
+    if task.startswith("Classify"):
+        assert all({values[label] for values in labels} == {0.0, 1.0} for label in classes)
+    else:
+        assert all(any(values[label] for values in labels) for label in classes if name != "brats")
+
+
+def test_run_lengths_come_out_as_they_were_drawn(tmp_path):
+    from tests.data.miniatures import picture
+
+    for name, sides in (("siim", (56, 56)), ("hubmap", (48, 64))):
+        root = tmp_path / name
+        root.mkdir()
+        LAYOUTS[name](root)
+        proposal = discover(root, lambda question: question.choices[0])
+        source = source_class("table")(root, **proposal.options)
+        rows = [row for row in source.index().to_dict("records") if row["split"] == ""]
+        for number, row in enumerate(rows):
+            _, mask = picture(number, number % 2 if name == "siim" else 1 + number % 2, sides)
+            assert (source.read_mask(row)[0] == mask).all(), (name, number)
+
+
+def test_boxes_and_polygons_cover_what_they_name(tmp_path):
+    for name in ("rsna_pneumonia", "vinbig"):
+        root = tmp_path / name
+        root.mkdir()
+        MORE[name](root)
+        proposal = discover(root, lambda question: question.choices[0])
+        source = source_class("table")(root, **proposal.options)
+        rows = source.index().to_dict("records")
+        empty, boxed = source.read_mask(rows[0]), source.read_mask(rows[1])
+        assert not empty.any()
+        box = (slice(6, 31), slice(5, 25)) if name == "rsna_pneumonia" else (slice(6, 40), slice(5, 30))
+        assert boxed.max(0)[box].all()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "is empty: unpack the dataset there"),
+        (["notes.txt"], "holds no image .*: unpack the dataset there"),
+        (["a.png", "b.png"], "holds 2 images, but nothing says what they show: add a table"),
+    ],
+)
+def test_a_folder_that_says_nothing_is_refused(tmp_path, names, message):
+    from tests.data.miniatures import picture
+
+    for name in names:
+        save(tmp_path / name, picture(0, 1)[0]) if name.endswith("png") else (tmp_path / name).write_text("x")
+    with pytest.raises(UserError, match=message):
+        discover(tmp_path, lambda question: question.choices[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("train.csv", b"id,x\n1,2,3\n", r"train.csv cannot be read as a table .*: save it as UTF-8 CSV"),
+        ("train.csv", b"id,x\n\xff\xfe,2\n", r"train.csv cannot be read as a table .*: save it as UTF-8 CSV"),
+        ("dataset.json", b"{", r"dataset.json .* restore it from its source"),
+        ("a.json", b'{"images": [], "annotations": [], "categories": [', r"a.json .* restore it from its source"),
+    ],
+)
+def test_a_damaged_table_or_description_is_named(tmp_path, name, content, message):
+    from tests.data.miniatures import picture
+
+    save(tmp_path / "images/1.png", picture(0, 1)[0])
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        discover(tmp_path, lambda question: question.choices[0])
+
+
+def test_labels_that_leave_a_choice_are_asked_with_their_evidence(tmp_path):
+    from tests.data.miniatures import picture
+
+    rows = []
+    for number in range(24):
+        save(tmp_path / f"images/{number}.png", picture(number, number % 2)[0])
+        rows.append(f"{number},{number % 2},{('mild', 'severe', 'none')[number % 3]}")
+    table(tmp_path / "train.csv", "image,fracture,severity", rows)
+    questions = []
+
+    def second(question):
+        questions.append(question)
+        return question.choices[1]
+
+    proposal = discover(tmp_path, second)
+    assert [question.about for question in questions] == ["labels"]
+    texts = [choice.text for choice in questions[0].choices]
+    assert "0 and 1 in fracture (12 of 24 positive)" in texts
+    assert "3 classes in severity: mild 8, none 8, severe 8" in texts
+    assert proposal.options["labels"] in texts[1]
