@@ -8,6 +8,9 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
+import importlib
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,31 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("HELDOUT_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """A function that writes ``exps/metrics.py``, or another module beside the experiments, anew."""
+    import exps
+
+    folder = tmp_path / "own"
+    folder.mkdir()
+    monkeypatch.setattr(exps, "__path__", [*exps.__path__, str(folder)])
+    names: set[str] = set()
+
+    def forget(name: str) -> None:
+        names.add(name)
+        sys.modules.pop(f"exps.{name}", None)
+        vars(exps).pop(name, None)
+        importlib.invalidate_caches()
+
+    def write(text: str, name: str = "metrics") -> None:
+        forget(name)
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+
+    yield write
+    for name in list(names):
+        forget(name)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

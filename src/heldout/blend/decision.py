@@ -26,6 +26,7 @@ from heldout.blend.records import (
     describe_member,
 )
 from heldout.config.legacy import first_names
+from heldout.config.metric import metric_code
 from heldout.errors import UserError
 from heldout.records import parse_object, parse_value, read_bytes
 from heldout.train.runs import run_folder
@@ -47,6 +48,7 @@ class Decision:
         classes: Names of the classes.
         exclusive: Classes exclude each other.
         metric: Name of the score.
+        metric_code: SHA-256 of the code of a metric of the user's own; on disk only then.
         members: What is blended, with the hashes of all fits.
         thresholds: Smallest value 0 ... 255 that counts as a class: of a voxel's probability, or of the case's,
             calibrated; empty where there are several exclusive classes.
@@ -89,6 +91,7 @@ class Decision:
     search: SearchRecord = field(default_factory=SearchRecord)
     tables: dict[str, str] = field(default_factory=dict)
     digest: str | None = None
+    metric_code: str | None = None
     reference: Annotated[Reference | None, Field(alias="kept")] = None
     sealed_at: str | None = None
     seal: str | None = None
@@ -320,6 +323,7 @@ def decision_of(
         labels: Classifications beside segmentations, for presence alone.
     """
     first = members[0]
+    given: dict[str, Any] = {"metric_code": code} if (code := "".join(metric_code(metric))) else {}
     return Decision(
         name=name,
         kind=first.kind,
@@ -336,4 +340,5 @@ def decision_of(
         fold_hash=first.dataset.fold_hash,
         data_hash=first.dataset.data_hash,
         notes=[note for member in (*members, *labels) for note in member.notes],
+        **given,
     )

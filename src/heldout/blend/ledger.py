@@ -207,7 +207,7 @@ def _score_table(
 ) -> pd.DataFrame:
     """The stored test predictions beside the labels, which are opened here and nowhere else."""
     from heldout.blend.apply import Blended, known_scores, mask_of
-    from heldout.blend.values import predicted_labels
+    from heldout.blend.values import labels_of
     from heldout.data.cases import open_sealed
     from heldout.predict.details import mask_details
     from heldout.predict.prediction import Prediction
@@ -236,6 +236,6 @@ def _score_table(
         details=mask_details(load_task(decision.members[0].spec), dataset) if masks else None,
     )
     if not masks and decision.levels:
-        called = predicted_labels(table[names].to_numpy(), decision.levels)
+        called = labels_of(table[names].to_numpy(), decision.levels, decision.exclusive)
         table[[f"d_{name}" for name in decision.classes]] = called.astype(float)
     return table

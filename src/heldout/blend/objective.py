@@ -13,11 +13,12 @@ import pandas as pd
 from heldout.blend.histogram import JointHistogram
 from heldout.blend.presence import presence_of_levels
 from heldout.blend.records import BlendSettings
+from heldout.blend.thresholds import best_thresholds
 from heldout.blend.trial import LabelTrial, PresenceTrial, ThresholdTrial
-from heldout.blend.values import LEVELS, blend_scores, predicted_labels
+from heldout.blend.values import LEVELS, blend_scores, grade_levels, labels_of, middle_cuts
 from heldout.errors import UserError
 from heldout.metrics.registry import Metric, get_metric, get_ranking_metric, score
-from heldout.metrics.tables import Columns
+from heldout.metrics.tables import Columns, columns_of
 from heldout.predict.prediction import HALF
 
 
@@ -78,18 +79,37 @@ class LabelObjective:
         metric = get_metric(self.metric)
         blended = blend_scores(self.scores, weights)
         truth = self.frame[[f"y_{name}" for name in self.classes]].to_numpy(float) > 0
-        thresholds = () if self.exclusive and len(self.classes) > 1 else (HALF,) * len(self.classes)
-        if thresholds and metric.uses == "predicted_label":
+        multiclass = self.exclusive and len(self.classes) > 1
+        ordered = multiclass and metric.ordered
+        thresholds = middle_cuts(len(self.classes)) if ordered else () if multiclass else (HALF,) * len(self.classes)
+        if not multiclass and metric.uses == "predicted_label" and metric.whole is None:
             scores = np.stack([_by_threshold(metric, y, p) for y, p in zip(truth.T, blended.T, strict=True)])
             return _best(metric, scores, weights, self.classes)
-        table = Columns(truth, blended, self._called(blended, thresholds), None, not thresholds, self.classes)
-        value = float(metric.evaluate(table, np.ones((1, len(truth))))[0])
+        columns = Columns(
+            truth,
+            blended,
+            labels_of(blended, thresholds, self.exclusive),
+            None,
+            multiclass,
+            self.classes,
+            patients=self.frame["patient_id"].to_numpy(),
+        )
+        if thresholds and metric.uses == "predicted_label":
+            levels = [grade_levels(blended)] * len(self.classes) if ordered else list(np.rint(255 * blended).T)
+
+            def value_at(cuts: tuple[int, ...]) -> float:
+                return metric.value(replace(columns, predicted=labels_of(blended, cuts, self.exclusive)))
+
+            tried = [np.unique(one).astype(int) for one in levels]
+            thresholds = best_thresholds(metric, value_at, tried, thresholds)
+            columns = replace(columns, predicted=labels_of(blended, thresholds, self.exclusive))
+        value = metric.value(columns)
         return _defined(value, metric, self.classes), BlendSettings(tuple(weights), thresholds)
 
     def table(self, settings: BlendSettings) -> pd.DataFrame:
         """The cases with p_<class> and d_<class>; see :class:`Objective`."""
         blended = blend_scores(self.scores, settings.weights)
-        called = self._called(blended, settings.thresholds)
+        called = labels_of(blended, settings.thresholds, self.exclusive)
         new = {f"p_{name}": blended[:, k] for k, name in enumerate(self.classes)}
         new |= {f"d_{name}": called[:, k].astype(float) for k, name in enumerate(self.classes)}
         return self.frame.assign(**new)
@@ -97,11 +117,6 @@ class LabelObjective:
     def select(self, chosen: np.ndarray) -> LabelObjective:
         """The objective of the chosen cases; see :class:`Objective`."""
         return replace(self, frame=self.frame[chosen].reset_index(drop=True), scores=self.scores[:, chosen])
-
-    def _called(self, blended: np.ndarray, thresholds: Sequence[int]) -> np.ndarray:
-        if thresholds:
-            return predicted_labels(blended, thresholds)
-        return np.arange(len(self.classes)) == blended.argmax(1)[:, None]
 
 
 @dataclass(frozen=True)
@@ -135,6 +150,8 @@ class MaskObjective:
             presence = np.concatenate([part.presence(weights) for part in self._presence_trials], 1)
             value = score(self.metric, self._with_presence(presence), self.classes)
             return _defined(value, metric, self.classes), BlendSettings(tuple(weights), thresholds)
+        if metric.whole is not None:
+            return self._tune_whole(metric, weights)
         if self.multiclass:
             counts = self._label_trial.counts(weights)
             once = np.ones((1, len(counts)))
@@ -142,6 +159,21 @@ class MaskObjective:
             return _defined(value, metric, self.classes), BlendSettings(tuple(weights), ())
         scores = np.stack([part.scores(weights) for part in self._threshold_trials])
         return _best(metric, scores, weights, self.classes)
+
+    def _tune_whole(self, metric: Metric, weights: Sequence[int]) -> tuple[float, BlendSettings]:
+        """Best thresholds of a score that is not a mean over classes: one class's after the other."""
+        thresholds = () if self.multiclass else (HALF,) * len(self.classes)
+        columns = columns_of(self.table(BlendSettings(tuple(weights), thresholds)), self.classes)
+        if thresholds:
+            counts = np.stack([part.counts_by_threshold(weights) for part in self.histograms], 2).astype(float)
+
+            def at(cuts: tuple[int, ...]) -> Columns:
+                return replace(columns, counts=np.stack([counts[:, cut, k] for k, cut in enumerate(cuts)], 1))
+
+            levels = [np.arange(1, LEVELS)] * len(self.classes)
+            thresholds = best_thresholds(metric, lambda cuts: metric.value(at(cuts)), levels, thresholds)
+            columns = at(thresholds)
+        return _defined(metric.value(columns), metric, self.classes), BlendSettings(tuple(weights), thresholds)
 
     def table(self, settings: BlendSettings) -> pd.DataFrame:
         """The cases with p_, tp_, fp_ and fn_<class>; see :class:`Objective`."""

@@ -20,6 +20,7 @@ from heldout.blend.second_stage import SecondStage
 from heldout.blend.session import Session
 from heldout.blend.stages import Stages, add_stages, describe_stages, presence_members
 from heldout.blend.study import SearchPlan
+from heldout.config.metric import metric_code
 from heldout.errors import UserError
 from heldout.journal import Journal
 from heldout.train.runs import check_code, check_weights
@@ -109,7 +110,7 @@ def _identity(members: Sequence[Member], metric: str, plan: SearchPlan) -> str:
     maps = [[fit.hashes.maps for fit in member.fits] for member in members]
     data = [[member.dataset.fold_hash, member.dataset.data_hash] for member in members]
     shared = plan.processes > 1  # trials that depended on timing do not become those of a search that does not
-    return files.sha256_json([1, fits, maps, data, metric, plan.sampler, plan.seed, shared])
+    return files.sha256_json([1, fits, maps, data, metric, plan.sampler, plan.seed, shared, *metric_code(metric)])
 
 
 def _write(decision: Decision, found: CrossFit) -> Decision:

@@ -19,7 +19,7 @@ from heldout.blend.presence import fuse, map_scores
 from heldout.blend.records import OF_MAP, WHOLE, BlendSettings, Calibration, Change, Presence
 from heldout.blend.second_stage import SecondStage
 from heldout.blend.study import SearchPlan
-from heldout.blend.values import predicted_labels
+from heldout.blend.values import labels_of
 from heldout.blend.weights import Tuned, search
 from heldout.errors import UserError
 from heldout.metrics import get_metric, score
@@ -120,7 +120,7 @@ class Staged:
             settings = replace(settings, calibration=fitted)
             if isinstance(self.base, LabelObjective) and settings.thresholds:
                 calibrated = apply_calibration(fitted, scores)[None]
-                cut = LabelObjective(self.frame, self.classes, self.metric, calibrated, False).tune((WHOLE,))[1]
+                cut = replace(self.base, scores=calibrated).tune((WHOLE,))[1]
                 settings = replace(settings, thresholds=cut.thresholds)
         return settings
 
@@ -144,10 +144,7 @@ class Staged:
         final = apply_calibration(settings.calibration, scores).astype(np.float32)
         new |= _columns("p", self.classes, final.astype(float))
         if isinstance(self.base, LabelObjective):
-            if settings.thresholds:
-                called = predicted_labels(final, settings.thresholds)
-            else:
-                called = np.arange(len(self.classes)) == final.argmax(1)[:, None]
+            called = labels_of(final, settings.thresholds, self.base.exclusive)
             new |= _columns("d", self.classes, called.astype(float))
         return table.assign(**new)
 
@@ -192,8 +189,10 @@ def add_stages(
         stages = replace(stages, presence_metric="roc_auc")
     if stages.presence_metric is not None and isinstance(objective, LabelObjective):
         raise UserError("--presence-metric is for blends of segmentations: leave it out, or add a segmentation")
-    if stages.spatial and not (isinstance(objective, MaskObjective) and get_metric(objective.metric).uses == "counts"):
-        raise UserError(f"--spatial works on masks, which {objective.metric} does not score: leave it out")
+    metric = get_metric(objective.metric)
+    by_class = metric.uses == "counts" and metric.whole is None
+    if stages.spatial and not (isinstance(objective, MaskObjective) and by_class):
+        raise UserError(f"--spatial works on masks, which {metric.name} does not score class by class: leave it out")
     if not stages.spatial and stages.presence_metric is None and stages.calibrate == "none":
         return objective
     case_ids = objective.frame["case_id"]

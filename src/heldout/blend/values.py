@@ -60,6 +60,31 @@ def blend_scores(scores: Sequence[np.ndarray] | np.ndarray, weights: Sequence[in
     return total / WHOLE
 
 
-def predicted_labels(scores: np.ndarray, thresholds: Sequence[int]) -> np.ndarray:
-    """(..., K) bool: which case probabilities reach their threshold on the scale of 0 ... 255, as maps do."""
+def labels_of(scores: np.ndarray, thresholds: Sequence[int], exclusive: bool) -> np.ndarray:
+    """Predicted labels (n, K) bool of case probabilities (n, K).
+
+    Args:
+        scores: Probabilities.
+        thresholds: Smallest level 0 ... 255 that counts as a class, as for maps. Of several exclusive classes, which
+            are then grades in their order, the smallest :func:`grade_levels` of each of them. Empty, the most probable
+            class is taken.
+        exclusive: The classes exclude each other.
+    """
+    classes = scores.shape[1]
+    if not len(thresholds):
+        return np.arange(classes) == scores.argmax(1)[:, None]
+    if exclusive and classes > 1:
+        reached = grade_levels(scores)[:, None] >= np.asarray(thresholds)[1:]
+        return np.arange(classes) == reached.sum(1)[:, None]
     return np.rint(255 * scores) >= np.asarray(thresholds)
+
+
+def grade_levels(scores: np.ndarray) -> np.ndarray:
+    """(n,) expected grade of probabilities (n, K) of ordered classes, on a scale of 0 ... 255."""
+    grade = scores @ np.arange(scores.shape[1]) / scores.sum(1)
+    return np.rint(255 * grade / (scores.shape[1] - 1))
+
+
+def middle_cuts(classes: int) -> tuple[int, ...]:
+    """Thresholds of ordered classes for :func:`labels_of` that round the expected grade."""
+    return (0, *(round(255 * (grade - 0.5) / (classes - 1)) for grade in range(1, classes)))

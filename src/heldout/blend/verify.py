@@ -13,6 +13,7 @@ from heldout.blend.flips import predictions_folder, read_hashes
 from heldout.blend.records import FitRef
 from heldout.blend.reference import check_reference
 from heldout.blend.session import Session
+from heldout.config.metric import metric_code
 from heldout.errors import UserError, note
 from heldout.tasks import Task
 from heldout.tasks.base import load_task
@@ -74,7 +75,7 @@ def refuse_changes(decision: Decision, changes: list[str]) -> None:
 
 def check_parts(decision: Decision, session: Session) -> list[str]:
     """What changed among settings, fold table, data, weights, out-of-fold predictions and the blend's own tables."""
-    changes = list(_tables(decision))
+    changes = [*_metric(decision), *_tables(decision)]
     for member in decision.stages:
         config = _tried(changes, load_task, member.spec)
         if config is None:
@@ -107,6 +108,11 @@ def check_maps(decision: Decision) -> list[str]:
             for case_id, digest in read_hashes(config, folder, member.tta).maps.items():
                 changes += _compare(maps / f"{case_id}.b2nd", digest)
     return changes
+
+
+def _metric(decision: Decision) -> Iterator[str]:
+    if decision.metric_code is not None and metric_code(decision.metric) != [decision.metric_code]:
+        yield f"the code of metric {decision.metric} changed"
 
 
 def _tables(decision: Decision) -> Iterator[str]:

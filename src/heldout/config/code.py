@@ -35,6 +35,13 @@ def code_of(experiment: type) -> dict[str, str]:
     return dict(sorted(reader.found.items()))
 
 
+def code_below(module: str, name: str) -> dict[str, str]:
+    """Source, as :func:`code_of` gives it, of a name of one of the user's modules and of all that it reaches."""
+    reader = _Reader()
+    reader.read(module, name)
+    return dict(sorted(reader.found.items()))
+
+
 def changed_code(old: dict[str, str], new: dict[str, str]) -> list[str]:
     """Names whose code differs, however it was written down."""
     return [name for name in sorted(old.keys() | new.keys()) if _tree(old.get(name)) != _tree(new.get(name))]
@@ -100,7 +107,7 @@ class _Reader:
             path = _path_of(name)
             self._modules[name] = _Module(name, path) if path is not None else None
             if self._modules[name] is not None:
-                self._read(name, "")
+                self.read(name, "")
         return self._modules[name]
 
     def read_class(self, cls: type, children: Iterable[type]) -> None:
@@ -118,7 +125,7 @@ class _Reader:
         text = self.found.get(f"{cls.__module__}:{cls.__name__}.{name}", "")
         return "super()" in text
 
-    def _read(self, module_name: str, name: str) -> None:
+    def read(self, module_name: str, name: str) -> None:
         """What a name of a module refers to, wherever it is defined."""
         module = self.module(module_name)
         if module is None or (module_name, name) in self._seen:
@@ -129,7 +136,7 @@ class _Reader:
         elif name in module.imports:
             self._follow(*module.imports[name])
         elif "*" in module.imports and name:
-            self._read(module.imports["*"][0], name)
+            self.read(module.imports["*"][0], name)
 
     def _follow(self, module_name: str, name: str | None) -> None:
         """An imported module or name: of a module that is passed around all counts."""
@@ -137,7 +144,7 @@ class _Reader:
             module_name, name = f"{module_name}.{name}", None
         module = self.module(module_name)
         for one in [name] if name is not None else list(module.statements) if module else []:
-            self._read(module_name, one)
+            self.read(module_name, one)
 
     def _keep(self, module: _Module, name: str, statements: list[ast.stmt]) -> None:
         self.found[f"{module.name}:{name}"] = "\n".join(ast.unparse(_without_text(one)) for one in statements)
@@ -153,7 +160,7 @@ class _Reader:
             return
         name, *rest = chain
         if name in module.statements or name not in module.imports:
-            self._read(module.name, name)
+            self.read(module.name, name)
             return
         target, attribute = module.imports[name]
         if attribute is not None and self.module(f"{target}.{attribute}") is not None:

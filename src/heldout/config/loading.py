@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import sys
 import traceback
@@ -43,7 +44,7 @@ def load(spec: str, budget: str | None = None, overrides: list[str] | tuple[str,
     if budget is not None and match["budget"] not in (None, budget):
         raise UserError(f"{spec} already names the budget {match['budget']}: leave out --budget {budget}")
     name = match["name"]
-    module = _import(name)
+    module = import_file(name)
     cls = next(
         (
             value
@@ -67,10 +68,27 @@ def _instead_of_path(path: Path) -> str:
     return f"{path} lies outside {project() / 'exps'}: put the file there, and write its name, such as exp120"
 
 
-def _import(name: str) -> Any:
-    """The module of an experiment; whatever goes wrong in the user's file is told with its line."""
-    if str(project()) not in sys.path:  # of a process that was not started as run.py
+def has_file(name: str) -> bool:
+    """Whether ``exps/`` has a module of that name."""
+    _find_exps()
+    try:
+        return importlib.util.find_spec(f"exps.{name}") is not None
+    except ModuleNotFoundError:  # there is no exps/ at all
+        return False
+
+
+def _find_exps() -> None:
+    if str(project()) not in sys.path:  # of a command that was not started as run.py
         sys.path.append(str(project()))
+
+
+def import_file(name: str) -> Any:
+    """The module of an experiment, or another of ``exps/``; whatever goes wrong in the file is told with its line.
+
+    Raises:
+        UserError: there is no such file, or it fails.
+    """
+    _find_exps()
     try:
         return importlib.import_module(f"exps.{name}")
     except UserError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from heldout import files
 from heldout.blend.decision import Decision, blend_folder, load_decision, read_decision
+from heldout.config.metric import metric_code
 from heldout.errors import UserError
 from heldout.evaluate.thresholds import TunedThresholds, held_out_decision, read_thresholds, tune_thresholds
 from heldout.train.runs import read_info, run_folder
@@ -150,14 +151,16 @@ class HeldOut:
         if isinstance(one, Decision):
             return files.sha256_json([one.digest, one.tables])
         fits = [[fit.seed, fit.fold, fit.hashes.oof, fit.hashes.maps] for fit in one.fits]
-        return files.sha256_json([2, one.name, one.config.metric, one.dataset.fold_hash, one.dataset.data_hash, fits])
+        metric = [one.config.metric, *metric_code(one.config.metric)]
+        return files.sha256_json([2, one.name, *metric, one.dataset.fold_hash, one.dataset.data_hash, fits])
 
     @property
     def depends_on_threshold(self) -> bool:
-        """Whether its score depends on thresholds; those of exclusive classes have none."""
+        """Whether its score depends on thresholds; of exclusive classes only ordered ones have any."""
         from heldout.metrics import get_metric
 
-        return get_metric(self.metric).thresholded and not (self.exclusive and len(self.classes) > 1)
+        metric = get_metric(self.metric)
+        return metric.thresholded and (metric.ordered or not (self.exclusive and len(self.classes) > 1))
 
     @property
     def tunable(self) -> bool:

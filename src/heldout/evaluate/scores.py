@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from heldout import files
+from heldout.config.metric import metric_code
 from heldout.errors import UserError
 from heldout.records import Record, finite, read_record
 
@@ -126,7 +127,7 @@ class ScoreCache:
         Raises:
             UserError: the predictions cannot be read.
         """
-        parts = sorted([record.seed, record.fold, record.sha256.oof] for record in records)
+        parts = [*sorted([record.seed, record.fold, record.sha256.oof] for record in records), *metric_code(metric)]
         seeds = seeds_of_every_fold(records)
         try:
             return Scores(**self._cache.get([spec, metric, parts], lambda: asdict(_of_run(spec, seeds))))
@@ -141,7 +142,7 @@ class ScoreCache:
         Raises:
             UserError: the table is missing or was changed.
         """
-        about = [decision.name, decision.metric, decision.digest, decision.tables]
+        about = [decision.name, decision.metric, decision.digest, decision.tables, *metric_code(decision.metric)]
         return Scores(**self._cache.get(about, lambda: asdict(_of_blend(decision))))
 
     def save(self) -> None:

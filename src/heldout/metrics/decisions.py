@@ -76,3 +76,48 @@ def f1(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndar
 
 def _share(good: np.ndarray, among: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return divide(weights @ (good & among).astype(float), weights @ among.astype(float))
+
+
+def kappa(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray, *, quadratic: bool = False) -> np.ndarray:
+    """Cohen's kappa: agreement beyond chance, 1 where all agree and 0 where chance does as well (Cohen 1960).
+
+    Args:
+        truth: (n, K) bool one-hot labels, or (n,) bool of one class.
+        predicted: Predicted labels of the same shape.
+        weights: (draws, n) multiplicities.
+        quadratic: Weigh a disagreement by the square of its distance in grades (Cohen 1968).
+
+    Returns:
+        (draws,) float64 of at most 1, nan where all labels and predictions are of one class.
+
+    Example:
+        >>> import numpy as np
+        >>> grades = np.eye(3, dtype=bool)
+        >>> kappa(grades[[0, 1, 2, 2]], grades[[0, 1, 2, 0]], np.ones((1, 4)), quadratic=True).round(3).tolist()
+        [0.385]
+    """
+    if truth.ndim == 1:
+        truth, predicted = np.stack([~truth, truth], 1), np.stack([~predicted, predicted], 1)
+    classes = truth.shape[1]
+    pairs = (truth[:, :, None] & predicted[:, None, :]).reshape(len(truth), -1).astype(float)
+    found = (weights @ pairs).reshape(-1, classes, classes)
+    distance = np.abs(np.arange(classes)[:, None] - np.arange(classes)).astype(float)
+    cost = distance**2 if quadratic else (distance > 0).astype(float)
+    expected = found.sum(2)[:, :, None] * found.sum(1)[:, None, :]
+    return 1 - divide((cost * found).sum((1, 2)) * found.sum((1, 2)), (cost * expected).sum((1, 2)))
+
+
+def probabilistic_f1(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """F1 with probabilities in the place of predicted labels (Yacouby and Axman 2020), as in RSNA 2022.
+
+    Args:
+        truth: (n,) bool.
+        score: (n,) probability.
+        weights: (draws, n) multiplicities.
+
+    Returns:
+        (draws,) float64 in 0 ... 1, nan without a positive case.
+    """
+    positives = weights @ truth.astype(float)
+    value = divide(2 * (weights @ (truth * score)), positives + weights @ score)
+    return np.where(positives > 0, value, np.nan)

@@ -169,7 +169,7 @@ def bounds(value: float, left_out: np.ndarray, scale: Scale, patients: int, wide
     if scale == "log" and value > 0:
         ratio = math.exp(min(half / value, 700.0))
         return value / ratio, value * ratio
-    return max(value - half, 0.0), value + half
+    return (value - half if scale == "real" else max(value - half, 0.0)), value + half
 
 
 def standard_error(left_out: np.ndarray) -> float:

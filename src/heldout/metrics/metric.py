@@ -10,16 +10,20 @@ import numpy as np
 
 from heldout.errors import UserError
 from heldout.metrics import calibration, ranking
-from heldout.metrics.masks import DETAILS, Uses, mask_values
+from heldout.metrics.masks import DETAILS, OF_LABELS, Uses, mask_values
 from heldout.metrics.patients import pool_patients
 from heldout.metrics.tables import Columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Scale = Literal["logit", "log", "plain"]
+Scale = Literal["logit", "log", "plain", "real"]
 Kind = Literal["classification", "segmentation"]
 Side = Literal["positive", "negative"]
+
+
+def _not_by_class(*_: np.ndarray) -> np.ndarray:
+    raise TypeError("this metric is of all classes together")
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,11 @@ class Metric:
         within_folds: What replaces ``one_class`` where networks of several folds predicted the cases, whose scores do
             not compare; takes (n,) folds besides.
         pool: How many of a patient's highest probabilities are averaged, where it scores patients; 0 scores cases.
+        whole: What replaces ``one_class`` and all that is made of it, where the score is not a mean over classes:
+            takes the columns and (draws, n) weights.
+        ordered: Whether exclusive classes are grades in their order, which cut points of the expected grade decide.
+        interval_scale: Where intervals are symmetric; None follows from the score.
+        code: SHA-256 of the user's code that it is made of; empty of those that are built in.
     """
 
     name: str
@@ -48,13 +57,17 @@ class Metric:
     higher_is_better: bool
     description: str
     uses: Uses
-    one_class: Callable[..., np.ndarray]
+    one_class: Callable[..., np.ndarray] = _not_by_class
     exclusive: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
     sides: tuple[Side, ...] = ()
     presence: str | None = None
     optimistic: bool = False
     within_folds: Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
     pool: int = 0
+    whole: Callable[[Columns, np.ndarray], np.ndarray] | None = None
+    ordered: bool = False
+    interval_scale: Scale | None = None
+    code: str = ""
 
     @property
     def detail(self) -> str | None:
@@ -79,6 +92,8 @@ class Metric:
     @property
     def scale(self) -> Scale:
         """Where intervals are symmetric: shares on the logit scale, errors on the log scale or as they are."""
+        if self.interval_scale is not None:
+            return self.interval_scale
         if self.higher_is_better or self.one_class is calibration.brier:
             return "logit"
         by_bins = self.one_class in (calibration.expected_calibration_error, calibration.maximum_calibration_error)
@@ -94,16 +109,28 @@ class Metric:
         """(draws,) scores under (draws, n) weights: the mean over classes, nan where a class is undefined."""
         return self.evaluate_rows([columns], weights)[0]
 
+    def value(self, columns: Columns) -> float:
+        """Score of cases that count once each; nan where a class is undefined."""
+        return float(self.evaluate(columns, np.ones((1, len(columns.truth))))[0])
+
     def evaluate_rows(self, rows: Sequence[Columns], weights: np.ndarray) -> np.ndarray:
         """(rows, draws) scores of several tables of the same cases under the same (draws, n) weights."""
         if self.pool:
             pooled = [pool_patients(columns, self.pool) for columns in rows]
             rows, weights = [columns for columns, _ in pooled], weights[:, pooled[0][1]]
-        if self.uses not in ("probability", "predicted_label"):
+        if self.whole is not None:
+            return np.stack([self._of_all(columns, weights) for columns in rows])
+        if self.uses not in OF_LABELS:
             # one matrix product for the classes of all tables together
             values = np.stack([mask_values(self.name, self.uses, columns) for columns in rows], 1)
             return self.one_class(values, weights).mean(2).T
         return np.stack([self._of_labels(columns, weights) for columns in rows])
+
+    def _of_all(self, columns: Columns, weights: np.ndarray) -> np.ndarray:
+        assert self.whole is not None, "a score of all classes together"
+        if self.uses not in OF_LABELS:
+            mask_values(self.name, self.uses, columns)  # refuses cases whose masks were not measured
+        return self.whole(columns, weights)
 
     def support(self, columns: Columns, patients: np.ndarray) -> int:
         """Number of patients that the weakest part of the score is computed from.

@@ -11,16 +11,19 @@ every fold: scores of ranking look at that one. Segmentations add ``tp_<class>``
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heldout.config.metric import own_names
 from heldout.errors import UserError
 from heldout.metrics import calibration, decisions, ranking
 from heldout.metrics.masks import MASK_SCORES
 from heldout.metrics.metric import Metric, Side
+from heldout.metrics.own import own_metric
 from heldout.metrics.patients import POOLS
 from heldout.metrics.tables import columns_of
 
@@ -66,6 +69,7 @@ def _labels(name: str, description: str, function: Callable, sides: tuple[Side, 
 
 _AUC, _AP = ranking.roc_auc_within_folds, ranking.average_precision_within_folds
 _ECE, _MCE = calibration.expected_calibration_error, calibration.maximum_calibration_error
+_QUADRATIC = functools.partial(decisions.kappa, quadratic=True)
 _BEST = "highest F1 of all thresholds, chosen on the cases that it scores"
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -86,6 +90,16 @@ METRICS: dict[str, Metric] = {
         _labels("f1", "harmonic mean of precision and recall", decisions.f1, _POSITIVE),
         _labels("sensitivity", "share of positives found", decisions.sensitivity, _POSITIVE),
         _labels("specificity", "share of negatives predicted negative", decisions.specificity, ("negative",)),
+        _labels("kappa", "Cohen's kappa", decisions.kappa, exclusive=decisions.kappa, interval_scale="real"),
+        _labels(
+            "quadratic_kappa",
+            "kappa weighted by squared distances of grades; of exclusive classes in their order",
+            _QUADRATIC,
+            exclusive=_QUADRATIC,
+            ordered=True,
+            interval_scale="real",
+        ),
+        _probabilities("pf1", True, "probabilistic F1", decisions.probabilistic_f1, sides=_POSITIVE),
         _probabilities("log_loss", False, "negative log-likelihood", calibration.log_loss, exclusive=_cross_entropy),
         _probabilities("brier", False, "mean squared error of the probability", calibration.brier),
         _probabilities("ece", False, f"expected {_BY_BINS}", _ECE),
@@ -99,7 +113,10 @@ METRICS: dict[str, Metric] = {
 
 
 def get_metric(name: str) -> Metric:
-    """Metric of a name: one of :data:`METRICS`, ``weighted_auc:<class>``, or ``patient:`` before any of them.
+    """Metric of a name: one of :data:`METRICS`, ``weighted_auc:<class>``, the user's own, or ``patient:`` before one.
+
+    The user's own are functions of ``exps/metrics.py``, or ``exp100:name`` of an experiment's file; see
+    :func:`heldout.config.metric.metric`.
 
     The weighted AUC is the score of the RSNA intracranial aneurysm detection challenge (2025): half the AUC of the
     class for any finding, half the mean AUC of the classes for its locations. The name of the metric holds the name of
@@ -126,8 +143,11 @@ def get_metric(name: str) -> Metric:
         presence = name.removeprefix(WEIGHTED)
         return replace(METRICS["roc_auc"], name=name, description=f"AUC, half of it of {presence}", presence=presence)
     if name not in METRICS:
+        if (own := own_metric(name)) is not None:
+            return own
+        known = ", ".join((*METRICS, *own_names()))
         raise UserError(
-            f"metric {name!r} does not exist: choose one of {', '.join(METRICS)}, or {WEIGHTED}CLASS, where CLASS "
+            f"metric {name!r} does not exist: choose one of {known}, or {WEIGHTED}CLASS, where CLASS "
             f"says whether there is anything at all; {' or '.join(f'{pool}:' for pool in POOLS)} before a name scores "
             "patients"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,6 +52,11 @@ class Columns:
     def positive(self) -> np.ndarray:
         """(n, K) bool: which cases hold a class: by their masks, where there are any."""
         return self.truth if self.counts is None else self.counts[..., 0] + self.counts[..., 2] > 0
+
+    def take(self, rows: np.ndarray) -> Columns:
+        """The cases at some positions (m,), which may repeat."""
+        taken = {name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return replace(self, **taken)
 
 
 def columns_of(table: pd.DataFrame, classes: Sequence[str]) -> Columns:

@@ -14,6 +14,7 @@ from heldout import files
 from heldout.config import BaseConfig, difference
 from heldout.config.code import changed_code, code_diff, code_of
 from heldout.config.legacy import earlier_specs, today_spec
+from heldout.config.metric import metric_source
 from heldout.errors import UserError
 from heldout.train.record import (
     AcceptedEdit,
@@ -182,7 +183,7 @@ def check_code(config: BaseConfig) -> None:
         UserError: the experiment reaches other code today than a fold was trained with; names it and shows the diff.
     """
     run = run_folder(config.spec)
-    today = code_of(type(config))
+    today = _code(config)
     accepted = any(not changed_code(edit.code, today) for edit in read_accepted(run).edits)
     for folder, code in _codes(run).items():
         if code is not None and not accepted and (changed := changed_code(code, today)):
@@ -191,6 +192,11 @@ def check_code(config: BaseConfig) -> None:
                 f"{changed[0]}{more} changed since {folder} was trained: undo that, or if it changes no result, run "
                 f'`python run.py accept {config.spec} --reason "why"`\n{code_diff(code, today, changed[0])}'
             )
+
+
+def _code(config: BaseConfig) -> dict[str, str]:
+    """Code that training depends on: that of the user's own metric too, where it chooses the checkpoint."""
+    return code_of(type(config)) | (metric_source(config.metric) if config.checkpoint == "best" else {})
 
 
 def records_code(spec: str) -> bool:
@@ -209,7 +215,7 @@ def accept_code(config: BaseConfig, reason: str) -> list[str]:
     Raises:
         UserError: there is no reason, or nothing changed.
     """
-    run, today = run_folder(config.spec), code_of(type(config))
+    run, today = run_folder(config.spec), _code(config)
     changed = sorted({name for code in _codes(run).values() if code is not None for name in changed_code(code, today)})
     if not reason.strip():
         raise UserError('--reason is empty: say why the edit changes no result, as --reason "renamed a variable"')
@@ -252,7 +258,7 @@ def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: Mad
         fold_hash=dataset.fold_hash,
         data_hash=dataset.data_hash,
         made_from=made_from,
-        code=code_of(type(config)),
+        code=_code(config),
     )
     write_config(folder, record)
 
