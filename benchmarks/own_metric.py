@@ -10,11 +10,7 @@ from pathlib import Path
 import numpy as np
 from record import Measurement, record
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
-
 import exps
-
 from heldout.metrics import get_metric
 from heldout.metrics.metric import Metric
 from heldout.metrics.tables import Columns
