@@ -33,7 +33,7 @@ def test_the_documented_metric_ranks_a_run_and_a_blend(own_file, finish):
     assert 0 < rows[1].low < rows[1].score < rows[1].high < 1
     decision = blend(specs, "soft", trials=20, progress=False)
     assert decision.metric == "soft_f1"
-    assert decision.metric_code == get_metric("soft_f1").code
+    assert decision.search.metric_code == get_metric("soft_f1").code
     assert decision.members[1].weight > decision.members[0].weight
     assert find_row("soft").score == pytest.approx(decision.score.cross_fitted)
     own_file(DOCUMENTED.replace("2 * (y * p)", "1 * (y * p)"))
@@ -61,7 +61,7 @@ def test_an_edited_metric_is_refused_with_a_sealed_decision(own_file, runs):
     own_file("import numpy as np\n" + FILE)
     blend(["exp911", "exp912"], "duo", trials=8, metric="own_dice", progress=False)
     freeze("duo")
-    assert read_decision("duo").metric_code
+    assert read_decision("duo").search.metric_code
     open_decision("duo")
     own_file("import numpy as np\n" + FILE.replace("dice = held * 2", "dice = held * 1"))
     with pytest.raises(UserError, match="the code of metric own_dice changed"):

@@ -15,7 +15,7 @@ from heldout.blend.presence import fuse, levels_of_map, map_scores
 from heldout.blend.records import DecisionMember, FirstStageRef
 from heldout.blend.session import Session
 from heldout.blend.spatial import spatial_mask
-from heldout.blend.values import blend_maps, blend_scores, map_of
+from heldout.blend.values import blend_maps, blend_scores, labels_of, map_of
 from heldout.data.first_stage import FirstStageMap
 from heldout.data.image import BadFile, Image
 from heldout.data.transform import prepare_image
@@ -43,6 +43,7 @@ class Blended:
             decision says so.
         map: (K, *spatial) uint8 blended probabilities on the image's own grid; None for classification.
         mask: (M, *spatial) uint8; None for classification.
+        grade: Number of the class that tuned cut points of ordered classes decide for; None where there are none.
         uncertainty: Where it was asked for, of the case or of every voxel; before calibration and thresholds.
         classified: (L, K) what classifications say, where they are mixed into the presence score of a segmentation.
     """
@@ -52,6 +53,7 @@ class Blended:
     map: np.ndarray | None
     mask: np.ndarray | None
     uncertainty: Uncertainty | None = None
+    grade: int | None = None
     classified: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
@@ -171,6 +173,20 @@ def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
     """Put one case's member predictions, in the order of the decision's members, together as it says."""
     case_id, weights = members[0].case_id, decision.weights
     weighted = members[: len(weights)]
+    if decision.kind != "segmentation":
+        scores, blended, mask = blend_scores([member.scores for member in weighted], weights), None, None
+    else:
+        blended = blend_maps([map_of(member) for member in weighted], weights)
+        mask = mask_of(decision, blended)
+        scores = presence(blended)
+        if decision.presence:
+            of_map = map_scores(levels_of_map(blended), decision.levels)
+            classified = [members[number].scores for number in decision.presence_sources.values()]
+            scores = fuse(of_map, np.array(classified, float), decision.shares)
+    scores = apply_calibration(decision.calibration, scores).astype(np.float32)
+    cuts = decision.levels if decision.kind == "classification" and decision.exclusive else ()
+    grade = int(labels_of(scores[None], cuts, True).argmax()) if len(cuts) > 1 else None
+    return Blended(case_id, scores, blended, mask, grade=grade)
     if decision.kind == "classification":
         scores = blend_scores([member.scores for member in weighted], weights)
         return Blended(case_id, apply_calibration(decision.calibration, scores).astype(np.float32), None, None)

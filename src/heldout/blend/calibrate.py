@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METHODS = ("none", "temperature", "platt", "isotonic")  # from the stiffest to the most flexible
-CHOICES = (*METHODS, "auto")
+LINEAR = "linear"  # of the numbers of a regression
+CHOICES = (*METHODS, LINEAR, "auto")
 FEWEST_CASES = 5  # positive and negative ones of every class
 PARTS = 5  # in which a method is chosen
 _SMALLEST = 1e-6
@@ -61,7 +62,7 @@ def fit_calibration(
 
 
 def apply_calibration(calibration: Calibration, scores: np.ndarray) -> np.ndarray:
-    """Calibrated scores (..., K) float64 in 0 ... 1 of scores (..., K)."""
+    """Calibrated scores (..., K) float64 of scores (..., K): in 0 ... 1, or numbers of a regression."""
     scores = np.asarray(scores, float)
     if calibration.method == "none":
         return scores
@@ -69,7 +70,7 @@ def apply_calibration(calibration: Calibration, scores: np.ndarray) -> np.ndarra
     if method == "temperature" and multiclass:
         return _softmax(np.log(_inside(scores)) / maps[0][0])
     curves: dict[str, Callable[..., np.ndarray]]
-    curves = {"temperature": _cooled, "platt": _sigmoid_of_line, "isotonic": _interpolated}
+    curves = {"temperature": _cooled, "platt": _sigmoid_of_line, "isotonic": _interpolated, LINEAR: _line}
     result = np.stack([curves[method](scores[..., k], *parameters) for k, parameters in enumerate(maps)], -1)
     return result / result.sum(-1, keepdims=True) if multiclass else result
 
@@ -187,6 +188,10 @@ def _isotonic(truth: np.ndarray, score: np.ndarray) -> tuple[tuple[float, ...] |
     fitted = IsotonicRegression(y_min=margin, y_max=1 - margin, out_of_bounds="clip").fit(score, truth.astype(float))
     steps = (tuple(float(value) for value in values) for values in (fitted.X_thresholds_, fitted.y_thresholds_))
     return (*steps, _TILT)
+
+
+def _line(value: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    return slope * value + intercept
 
 
 def _cooled(score: np.ndarray, temperature: float) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from heldout.blend.distinct import distinct_voxels
 from heldout.blend.histogram import join
 from heldout.blend.members import Member
+from heldout.blend.numbers import ValueObjective
 from heldout.blend.objective import LabelObjective, MaskObjective
 from heldout.blend.values import map_of
 from heldout.data.parallel import map_cases
@@ -24,7 +25,9 @@ Reduced = tuple[np.ndarray, np.ndarray, np.ndarray]
 Work = tuple[dict[str, Any], list[list[tuple[Path, str]]]]  # a case's row; for each member its maps with their hashes
 
 
-def build_objective(members: Sequence[Member], metric: str, *, progress: bool = True) -> LabelObjective | MaskObjective:
+def build_objective(
+    members: Sequence[Member], metric: str, *, progress: bool = True
+) -> LabelObjective | MaskObjective | ValueObjective:
     """Gather what members that belong together predict.
 
     Args:
@@ -37,9 +40,12 @@ def build_objective(members: Sequence[Member], metric: str, *, progress: bool = 
     """
     first = members[0]
     classes, exclusive = first.dataset.classes, first.dataset.exclusive
-    if first.kind == "classification":
+    if first.kind != "segmentation":
         predicted = [[member.prediction(case_id).scores for case_id in first.frame["case_id"]] for member in members]
-        return LabelObjective(first.frame, classes, metric, np.array(predicted, float), exclusive)
+        scores = np.array(predicted, float)
+        if first.kind == "regression":
+            return ValueObjective(first.frame, classes, metric, scores)
+        return LabelObjective(first.frame, classes, metric, scores, exclusive)
     together = exclusive and len(classes) > 1
     shared = (first.dataset.source, together)
     reduced = list(map_cases(_reduce, shared, map_work(members), "Reading out-of-fold maps", progress=progress))

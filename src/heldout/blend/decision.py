@@ -26,7 +26,6 @@ from heldout.blend.records import (
     describe_member,
 )
 from heldout.config.legacy import first_names
-from heldout.config.metric import metric_code
 from heldout.errors import UserError
 from heldout.records import parse_object, parse_value, read_bytes
 from heldout.train.runs import run_folder
@@ -44,11 +43,10 @@ class Decision:
 
     Attributes:
         name: Name of the blend, or spec of the experiment.
-        kind: ``classification`` or ``segmentation``.
-        classes: Names of the classes.
+        kind: ``classification``, ``segmentation`` or ``regression``.
+        classes: Names of the classes, or of the numbers of a regression.
         exclusive: Classes exclude each other.
         metric: Name of the score.
-        metric_code: SHA-256 of the code of a metric of the user's own; on disk only then.
         members: What is blended, with the hashes of all fits.
         thresholds: Smallest value 0 ... 255 that counts as a class: of a voxel's probability, or of the case's,
             calibrated; empty where there are several exclusive classes.
@@ -91,7 +89,6 @@ class Decision:
     search: SearchRecord = field(default_factory=SearchRecord)
     tables: dict[str, str] = field(default_factory=dict)
     digest: str | None = None
-    metric_code: str | None = None
     reference: Annotated[Reference | None, Field(alias="kept")] = None
     sealed_at: str | None = None
     seal: str | None = None
@@ -134,7 +131,7 @@ class Decision:
     @property
     def presence_sources(self) -> dict[str, int]:
         """What classifies whole cases beside segmentations: second heads, then classifications; by name, its member."""
-        if self.kind == "classification":
+        if self.kind != "segmentation":
             return {}
         named = [(member.name, number, member) for number, member in enumerate(self.members)]
         heads = {f"{name}/head": number for name, number, member in named if member.two_heads}
@@ -294,7 +291,7 @@ def load_decision(name: str, session: Session | None = None) -> Decision:
 
     member = load_member(name, session)
     multiclass = member.dataset.exclusive and len(member.dataset.classes) > 1
-    thresholds = {} if multiclass else dict.fromkeys(member.dataset.classes, HALF)
+    thresholds = {} if multiclass or member.kind == "regression" else dict.fromkeys(member.dataset.classes, HALF)
     decision = decision_of([member], [WHOLE], thresholds, name=member.name, metric=member.metric)
     if not member.two_heads:
         return decision
@@ -323,7 +320,6 @@ def decision_of(
         labels: Classifications beside segmentations, for presence alone.
     """
     first = members[0]
-    given: dict[str, Any] = {"metric_code": code} if (code := "".join(metric_code(metric))) else {}
     return Decision(
         name=name,
         kind=first.kind,
@@ -340,5 +336,4 @@ def decision_of(
         fold_hash=first.dataset.fold_hash,
         data_hash=first.dataset.data_hash,
         notes=[note for member in (*members, *labels) for note in member.notes],
-        **given,
     )

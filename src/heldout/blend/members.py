@@ -233,7 +233,15 @@ def check_together(members: Sequence[Member]) -> None:
 
 
 def split_members(members: Sequence[Member]) -> tuple[list[Member], list[Member]]:
-    """Members whose predictions are blended, and classifications beside segmentations, for presence alone."""
+    """Members whose predictions are blended, and classifications beside segmentations, for presence alone.
+
+    Raises:
+        UserError: regressions and others are mixed.
+    """
+    kinds = {member.kind for member in members}
+    if "regression" in kinds and len(kinds) > 1:
+        other = next(member.name for member in members if member.kind != "regression")
+        raise UserError(f"{other} does not predict numbers as the other members do: leave it out")
     maps = [member for member in members if member.kind == "segmentation"]
     return (maps, [member for member in members if member not in maps]) if maps else (list(members), [])
 
@@ -246,7 +254,7 @@ def stored_prediction(member: Member, fit: OpenFit, case_id: str) -> Prediction:
     """
     columns = [f"p_{name}" for name in member.dataset.classes]
     scores = fit.table.loc[case_id, columns].to_numpy(np.float32)
-    if member.kind == "classification":
+    if member.kind != "segmentation":
         return Prediction(case_id, scores)
     return Prediction(case_id, scores, read_map(fit.predictions, "oof", case_id, fit.hashes.maps[case_id]))
 
@@ -292,7 +300,7 @@ def _open_fit(config: Task, session: Session, seed: int, fold: int, folder: Path
     _, held_out = dataset.fold_cases(fold)
     try:
         check_cases(table, held_out["case_id"])
-        columns_of(table, dataset.classes)
+        columns_of(table, dataset.classes, regression=config.kind == "regression")
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if config.kind == "segmentation" and (lost := sorted(set(table["case_id"]) - set(hashes.maps))):

@@ -17,7 +17,7 @@ from heldout.blend.thresholds import best_thresholds
 from heldout.blend.trial import LabelTrial, PresenceTrial, ThresholdTrial
 from heldout.blend.values import LEVELS, blend_scores, grade_levels, labels_of, middle_cuts
 from heldout.errors import UserError
-from heldout.metrics.registry import Metric, get_metric, get_ranking_metric, score
+from heldout.metrics.registry import Metric, check_kind, get_metric, get_ranking_metric, score
 from heldout.metrics.tables import Columns, columns_of
 from heldout.predict.prediction import HALF
 
@@ -218,8 +218,7 @@ def check_metric(name: str, kind: str) -> Metric:
         UserError: unknown metric, or one of masks for predictions without.
     """
     metric = get_ranking_metric(name)
-    if metric.kind == "segmentation" and kind != "segmentation":
-        raise UserError(f"metric {name} needs masks, and the members classify: choose a metric of labels")
+    check_kind(metric, kind)
     if not metric.tunable:
         other = "dice_pos" if metric.kind == "segmentation" else "roc_auc"
         raise UserError(

@@ -244,6 +244,7 @@ class SearchRecord(DecisionRecord):
         baselines: What single members and other weights score, by name.
         pruned: What it was made from, where it was pruned.
         dropped: Members without weight, which freezing dropped; the folds may have been scored with them.
+        metric_code: SHA-256 of the code of a metric of the user's own; on disk only then.
     """
 
     sampler: str = ""
@@ -254,6 +255,7 @@ class SearchRecord(DecisionRecord):
     baselines: dict[str, Alternative] = Field(default_factory=dict)
     pruned: Pruning | None = Field(default=None, alias="shrunk")
     dropped: tuple[Dropped, ...] = ()
+    metric_code: str | None = None
 
 
 class ReferenceCase(DecisionRecord):

@@ -99,7 +99,8 @@ def blend(
         tables = found.in_sample, found.cross_fitted
         described = describe_stages(objective, found.settings, *tables, list(sources))
         by_fold = {str(fold): settings for fold, settings in found.by_fold.items()}
-        search = SearchRecord(**asdict(plan), by_fold=by_fold, baselines=found.baselines)
+        pinned = {"metric_code": code[0]} if (code := metric_code(metric)) else {}
+        search = SearchRecord(**asdict(plan), by_fold=by_fold, baselines=found.baselines, **pinned)
         notes = [*decision.notes, *([found.note] if found.note else [])]
         return _write(replace(decision, score=found.scores, search=search, notes=notes, **described), found)
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from heldout.blend.calibrate import CHOICES, apply_calibration, fit_calibration
+from heldout.blend.calibrate import CHOICES, LINEAR, apply_calibration, fit_calibration
 from heldout.blend.members import Member
+from heldout.blend.numbers import NUMBER_METRICS, ValueObjective, fit_line
 from heldout.blend.objective import LabelObjective, MaskObjective, Objective
 from heldout.blend.presence import fuse, map_scores
 from heldout.blend.records import OF_MAP, WHOLE, BlendSettings, Calibration, Change, Presence
@@ -63,7 +64,7 @@ class Staged:
         maps: The full maps of the cases, for the second stage of masks; None where there is none.
     """
 
-    base: LabelObjective | MaskObjective
+    base: LabelObjective | MaskObjective | ValueObjective
     labels: np.ndarray
     stages: Stages
     maps: SecondStage | None = None
@@ -116,6 +117,9 @@ class Staged:
             settings = replace(settings, presence=search(sources, stages.plan)[1].weights)
         if stages.calibrate != "none":
             scores, patients = self._uncalibrated(settings), self.frame["patient_id"].to_numpy(str)
+            if isinstance(self.base, ValueObjective):
+                targets = self.frame[[f"y_{name}" for name in self.classes]].to_numpy(float)
+                return replace(settings, calibration=fit_line(targets, scores))
             fitted = fit_calibration(stages.calibrate, truth, scores, patients, self.classes, self.multiclass)
             settings = replace(settings, calibration=fitted)
             if isinstance(self.base, LabelObjective) and settings.thresholds:
@@ -172,7 +176,10 @@ def presence_members(members: Sequence[Member], labels: Sequence[Member]) -> dic
 
 
 def add_stages(
-    objective: LabelObjective | MaskObjective, labels: Sequence[Member], stages: Stages, maps: SecondStage | None = None
+    objective: LabelObjective | MaskObjective | ValueObjective,
+    labels: Sequence[Member],
+    stages: Stages,
+    maps: SecondStage | None = None,
 ) -> Objective:
     """The objective with its stages, or as it is where there is none.
 
@@ -187,7 +194,13 @@ def add_stages(
     """
     if labels and stages.presence_metric is None:
         stages = replace(stages, presence_metric="roc_auc")
-    if stages.presence_metric is not None and isinstance(objective, LabelObjective):
+    if (stages.calibrate == LINEAR) != isinstance(objective, ValueObjective) and stages.calibrate not in (
+        "none",
+        "auto",
+    ):
+        fitting = LINEAR if isinstance(objective, ValueObjective) else "temperature, platt, isotonic"
+        raise UserError(f"--calibrate {stages.calibrate} does not fit these members: choose {fitting} or auto")
+    if stages.presence_metric is not None and not isinstance(objective, MaskObjective):
         raise UserError("--presence-metric is for blends of segmentations: leave it out, or add a segmentation")
     metric = get_metric(objective.metric)
     by_class = metric.uses == "counts" and metric.whole is None
@@ -236,9 +249,9 @@ def describe_stages(
         scores = {key: _before_and_after(table, "top", [metric], objective.classes) for key, table in tables.items()}
         presence = Presence(metric=metric, shares=shares, scores=scores)
     if objective.stages.calibrate != "none":
+        judged = NUMBER_METRICS if isinstance(objective.base, ValueObjective) else CALIBRATION_METRICS
         scores = {
-            key: _before_and_after(table, "uncalibrated", CALIBRATION_METRICS, objective.classes)
-            for key, table in tables.items()
+            key: _before_and_after(table, "uncalibrated", judged, objective.classes) for key, table in tables.items()
         }
         found = settings.calibration
         calibration = Calibration(

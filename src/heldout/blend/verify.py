@@ -111,7 +111,8 @@ def check_maps(decision: Decision) -> list[str]:
 
 
 def _metric(decision: Decision) -> Iterator[str]:
-    if decision.metric_code is not None and metric_code(decision.metric) != [decision.metric_code]:
+    code = decision.search.metric_code
+    if code is not None and metric_code(decision.metric) != [code]:
         yield f"the code of metric {decision.metric} changed"
 
 

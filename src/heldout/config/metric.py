@@ -16,7 +16,7 @@ from heldout.config.loading import has_file, import_file
 from heldout.errors import UserError
 from heldout.files import sha256_json
 
-Uses = Literal["probability", "predicted_label", "counts", "lesions", "surfaces", "volume"]
+Uses = Literal["probability", "predicted_label", "value", "counts", "lesions", "surfaces", "volume"]
 IntervalScale = Literal["logit", "log", "plain", "real"]
 _FORMS = (["cases"], ["table"], ["cases", "weights"])
 MODULE = "metrics"  # of exps/, for metrics that several experiments share
@@ -61,8 +61,8 @@ def metric(
 
     Args:
         higher_is_better: Whether a larger value is a better one.
-        uses: ``predicted_label`` where thresholds matter, ``counts`` for voxels of masks, or what masks must be
-            measured for: ``lesions``, ``surfaces``, ``volume``.
+        uses: ``predicted_label`` where thresholds matter, ``value`` for a regression, ``counts`` for voxels of masks,
+            or what masks must be measured for: ``lesions``, ``surfaces``, ``volume``.
         scale: Where intervals are symmetric; see :class:`OwnMetric`.
 
     Raises:

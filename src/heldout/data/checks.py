@@ -235,6 +235,10 @@ def _check_labels(source: Source, row: Mapping[str, Any], labels: dict[str, floa
     if np.isnan(values).any():
         missing = next(name for name, value in labels.items() if np.isnan(value))
         raise BadFile(f"{case} has no label for {missing}: fill it in, or mark the case as split 'submit'")
+    if source.kind == "regression":
+        if np.isinf(values).any():
+            raise BadFile(f"{case} has the targets {labels}: every target must be a finite number")
+        return
     if not set(values) <= {0.0, 1.0}:
         raise BadFile(f"{case} has the labels {labels}: every label must be 0 or 1")
     if source.kind == "classification" and source.exclusive and len(values) > 1 and sum(values) != 1:

@@ -17,6 +17,7 @@ from heldout.errors import UserError
 
 NO_CLASS = "none"
 RESERVED = ("part", "cases", "patients", "groups", NO_CLASS)  # columns of the tables that counts of classes join
+FIFTHS = 5
 ATTEMPTS = 20
 MOVES = 500
 MISSING = 1e6  # cost of a class that a part lacks: outweighs any imbalance
@@ -25,12 +26,24 @@ MISSING = 1e6  # cost of a class that a part lacks: outweighs any imbalance
 def class_table(cases: pd.DataFrame) -> pd.DataFrame:
     """One column per class and ``none`` for cases without any class; one row of 0 and 1 per case.
 
+    Numbers of a regression are classes by their fifths, so that folds and parts are balanced in them.
     A class that is called like another column of such tables gets a name with a blank, which no class has.
     """
-    table = cases.filter(regex="^y_").fillna(0).astype(int)
+    table = (
+        pd.concat([_binned(values) for _, values in cases.filter(regex="^y_").items()], axis=1).fillna(0).astype(int)
+    )
     names = [name.removeprefix("y_") for name in table.columns]
     table.columns = [f"class {name}" if name in RESERVED else name for name in names]
     return table.assign(**{NO_CLASS: (table.sum(axis=1) == 0).astype(int)})
+
+
+def _binned(values: pd.Series) -> pd.Series | pd.DataFrame:
+    """0 and 1 of a class as they are; a column per fifth of numbers."""
+    if values.dropna().isin((0, 1)).all():
+        return values
+    fifths = pd.qcut(values, FIFTHS, duplicates="drop")
+    names = [f"{values.name} {fifth.left:g} to {fifth.right:g}" for fifth in fifths.cat.categories]
+    return pd.DataFrame({name: fifths.cat.codes == code for code, name in enumerate(names)}, index=values.index)
 
 
 def make_folds(cases: pd.DataFrame, fold_count: int, seed: int, *, needs_negatives: bool = False) -> pd.Series:

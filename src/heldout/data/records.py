@@ -91,7 +91,7 @@ class SourceRecord(Record):
     classes: tuple[str, ...]
     exclusive: bool
     dimensions: int
-    kind: Literal["classification", "segmentation"]
+    kind: Literal["classification", "segmentation", "regression"]
     caveats: tuple[str, ...]
     own_folds: bool = False
     optional: ClassVar[frozenset[str]] = frozenset({"own_folds"})

@@ -46,12 +46,16 @@ class SegmentedCase:
 
 @dataclass(frozen=True)
 class ClassifiedCase:
-    """A classified case: name, values (C, *spatial), the names of its classes, and a probability per class."""
+    """A classified case: name, values (C, *spatial), the names of its classes, and a probability per class.
+
+    Of a regression ``truth`` holds the true numbers with their names, and ``scores`` the predicted ones.
+    """
 
     case_id: str
     image: np.ndarray
     truth: tuple[str, ...]
     scores: dict[str, float]
+    numbers: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,11 @@ def score_cases(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
         case_id, patient_id and fold; ``error``, the largest distance of a probability from the label; ``p_max``, the
         largest probability; ``labeled``, whether it is labeled with any class; ``wrong``, whether any predicted label
         is wrong. Where there are masks also ``dice`` (1 where both masks are empty) and ``n_true`` and ``n_pred``,
-        voxels in the true and in the predicted mask.
+        voxels in the true and in the predicted mask. Of a regression ``error`` alone.
     """
+    if columns.target is not None and columns.value is not None:
+        error = np.abs(columns.target - columns.value).max(1)
+        return table[["case_id", "patient_id", "fold"]].assign(error=error)
     found = table[["case_id", "patient_id", "fold"]].assign(
         error=np.abs(columns.truth - columns.probability).max(1),
         p_max=columns.probability.max(1),

@@ -244,7 +244,7 @@ class HeldOut:
         """:attr:`table` as arrays."""
         from heldout.metrics.tables import columns_of
 
-        return columns_of(self.table, self.classes)
+        return columns_of(self.table, self.classes, regression=self.kind == "regression")
 
     @property
     def truth(self) -> np.ndarray:
@@ -334,9 +334,12 @@ class HeldOut:
         from heldout.evaluate.cases import ClassifiedCase
 
         row = self.dataset.row(case_id)
-        truth = tuple(label for label in self.classes if row[f"y_{label}"] == 1)
         predicted = self.prediction(case_id).scores
         scores = {label: float(score) for label, score in zip(self.classes, predicted, strict=True)}
+        if self.kind == "regression":
+            true = tuple(f"{label} {row[f'y_{label}']:.4g}" for label in self.classes)
+            return ClassifiedCase(case_id, self.dataset.read_image(case_id).array, true, scores, numbers=True)
+        truth = tuple(label for label in self.classes if row[f"y_{label}"] == 1)
         return ClassifiedCase(case_id, self.dataset.read_image(case_id).array, truth, scores)
 
     def of_seed(self, seed: int) -> HeldOut:

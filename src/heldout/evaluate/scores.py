@@ -38,6 +38,7 @@ _ALSO = {
         *("dice_pos", "iou_pos", "dice_all", "recall_pos", "precision_pos"),
         *("roc_auc", "average_precision", "best_f1"),
     ),
+    "regression": ("mae", "rmse", "r2"),
 }
 
 

@@ -252,7 +252,8 @@ def _leave_out(
     if any("patient_id" not in frame for frame in frames):
         raise UserError("a table of predictions has no column patient_id: intervals are over patients")
     metric, patients = get_metric(name), frames[0]["patient_id"].to_numpy(str)
-    rows = [columns_of(metric.view(frame, classes), classes) for frame in frames]
+    numbers = metric.kind == "regression"
+    rows = [columns_of(metric.view(frame, classes), classes, regression=numbers) for frame in frames]
     parts = [metric.evaluate_rows(rows, weights) for weights in leave_out(patients)]
     behind = np.array([metric.support(columns, patients) for columns in rows])
     widened = inflation(metric, len(np.unique(patients)), max(map(_folds, rows)))

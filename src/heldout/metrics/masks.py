@@ -16,8 +16,8 @@ from heldout.metrics import overlap
 from heldout.metrics.ranking import divide
 from heldout.metrics.tables import Columns
 
-Uses = Literal["probability", "predicted_label", "counts", "lesions", "surfaces", "volume"]
-OF_LABELS = ("probability", "predicted_label")  # what is known of cases without masks
+Uses = Literal["probability", "predicted_label", "value", "counts", "lesions", "surfaces", "volume"]
+OF_LABELS = ("probability", "predicted_label", "value")  # what is known of cases without masks
 # What an experiment must measure of its masks, by what a score looks at.
 DETAILS = {"lesions": "lesions", "surfaces": "surface", "volume": "volume"}
 _MM3_PER_ML = 1000

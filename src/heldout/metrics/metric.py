@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Scale = Literal["logit", "log", "plain", "real"]
-Kind = Literal["classification", "segmentation"]
+Kind = Literal["classification", "segmentation", "regression"]
 Side = Literal["positive", "negative"]
 
 
@@ -32,11 +32,12 @@ class Metric:
 
     Attributes:
         name: Its name; of an overlap it ends in the empty-mask policy.
-        kind: ``classification`` scores labels (or the presence of a segmented class), ``segmentation`` masks.
+        kind: ``classification`` scores labels (or the presence of a segmented class), ``segmentation`` masks,
+            ``regression`` numbers.
         higher_is_better: Whether a larger value is a better one.
         description: One line for people.
-        uses: What it looks at: probabilities, predicted labels (so that a threshold matters), or what masks gave, as
-            :func:`mask_values` describes it.
+        uses: What it looks at: probabilities, predicted labels (so that a threshold matters), numbers, or what masks
+            gave, as :func:`mask_values` describes it.
         one_class: Function of one class's columns and (draws, n) weights; of (n, *extra, values) where it uses masks.
         exclusive: What replaces the mean over classes where classes exclude each other; takes (n, K) columns.
         sides: The kinds of case of each class without which the score says nothing.
@@ -82,7 +83,7 @@ class Metric:
     @property
     def thresholded(self) -> bool:
         """Whether the score depends on a threshold."""
-        return self.uses != "probability"
+        return self.uses not in ("probability", "value")
 
     @property
     def ranks(self) -> bool:
@@ -116,6 +117,10 @@ class Metric:
     def evaluate_rows(self, rows: Sequence[Columns], weights: np.ndarray) -> np.ndarray:
         """(rows, draws) scores of several tables of the same cases under the same (draws, n) weights."""
         if self.pool:
+            if self.kind == "regression":
+                raise UserError(
+                    f"{self.name}: cases are pooled by labels and masks, choose {self.name.partition(':')[2]}"
+                )
             pooled = [pool_patients(columns, self.pool) for columns in rows]
             rows, weights = [columns for columns, _ in pooled], weights[:, pooled[0][1]]
         if self.whole is not None:
@@ -149,6 +154,13 @@ class Metric:
         return min(found)
 
     def _of_labels(self, columns: Columns, weights: np.ndarray) -> np.ndarray:
+        if self.uses == "value":
+            if columns.target is None or columns.value is None:
+                raise UserError(
+                    f"{self.name} scores numbers, and these are predictions of classes: choose another metric"
+                )
+            pairs_ = zip(columns.target.T, columns.value.T, strict=True)
+            return np.mean([self.one_class(y, v, weights) for y, v in pairs_], axis=0)
         seen = columns.probability if self.uses == "probability" else columns.predicted
         if columns.exclusive and self.exclusive is not None:
             return self.exclusive(columns.truth, seen, weights)

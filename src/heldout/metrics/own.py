@@ -44,7 +44,7 @@ def own_metric(name: str) -> Metric | None:
         return replace(given, name=name, code=code)
     return Metric(
         name,
-        "classification" if given.uses in OF_LABELS else "segmentation",
+        "regression" if given.uses == "value" else "classification" if given.uses in OF_LABELS else "segmentation",
         given.higher_is_better,
         given.description,
         given.uses,
@@ -143,6 +143,8 @@ def frame_of(columns: Columns | _Repeated) -> pd.DataFrame:
     kinds = {"y": columns.truth.astype(float), "p": columns.probability, "d": columns.predicted.astype(float)}
     if columns.counts is not None:
         kinds |= {kind: columns.counts[..., index] for index, kind in enumerate(("tp", "fp", "fn"))}
+    if columns.target is not None and columns.value is not None:
+        kinds = {"y": columns.target, "p": columns.value}
     for kind, values in kinds.items():
         found |= {f"{kind}_{label}": values[:, k] for k, label in enumerate(columns.classes)}
     return pd.DataFrame(found)

@@ -20,9 +20,9 @@ import numpy as np
 
 from heldout.config.metric import own_names
 from heldout.errors import UserError
-from heldout.metrics import calibration, decisions, ranking
+from heldout.metrics import calibration, decisions, ranking, values
 from heldout.metrics.masks import MASK_SCORES
-from heldout.metrics.metric import Metric, Side
+from heldout.metrics.metric import Metric, Scale, Side
 from heldout.metrics.own import own_metric
 from heldout.metrics.patients import POOLS
 from heldout.metrics.tables import columns_of
@@ -67,6 +67,10 @@ def _labels(name: str, description: str, function: Callable, sides: tuple[Side, 
     return Metric(name, "classification", True, description, "predicted_label", function, sides=sides, **rest)
 
 
+def _numbers(name: str, higher_is_better: bool, description: str, function: Callable, scale: Scale) -> Metric:
+    return Metric(name, "regression", higher_is_better, description, "value", function, interval_scale=scale)
+
+
 _AUC, _AP = ranking.roc_auc_within_folds, ranking.average_precision_within_folds
 _ECE, _MCE = calibration.expected_calibration_error, calibration.maximum_calibration_error
 _QUADRATIC = functools.partial(decisions.kappa, quadratic=True)
@@ -104,6 +108,9 @@ METRICS: dict[str, Metric] = {
         _probabilities("brier", False, "mean squared error of the probability", calibration.brier),
         _probabilities("ece", False, f"expected {_BY_BINS}", _ECE),
         _probabilities("mce", False, f"maximum {_BY_BINS}", _MCE),
+        _numbers("mae", False, "mean absolute error", values.mean_absolute_error, "plain"),
+        _numbers("rmse", False, "root of the mean squared error", values.root_mean_squared_error, "plain"),
+        _numbers("r2", True, "share of the variance that is explained", values.r2, "real"),
         *(
             Metric(name, "segmentation", up, text, uses, function, sides=_POSITIVE if name.endswith("_pos") else ())
             for name, up, text, uses, function in MASK_SCORES
@@ -169,18 +176,33 @@ def get_ranking_metric(name: str) -> Metric:
     return metric
 
 
+def check_kind(metric: Metric, kind: str) -> None:
+    """Refuse a metric that cannot score predictions of a kind: masks give labels too, nothing else gives another kind.
+
+    Raises:
+        UserError: naming what it needs.
+    """
+    if metric.kind == kind or (metric.kind, kind) == ("classification", "segmentation"):
+        return
+    needs = {"segmentation": "masks", "classification": "classes", "regression": "numbers"}
+    given = {"segmentation": "segment", "classification": "classify", "regression": "predict numbers"}[kind]
+    raise UserError(
+        f"metric = {metric.name!r} needs {needs[metric.kind]}, and these networks {given}: choose a metric of {kind}"
+    )
+
+
 def further_scores(kind: str, table: pd.DataFrame) -> list[str]:
     """Names of scores that a table allows beyond the usual ones: of lesions, surfaces and patients, where it has them.
 
     Args:
-        kind: ``classification`` or ``segmentation``.
+        kind: ``classification``, ``segmentation`` or ``regression``.
         table: One row per case.
     """
     names = []
     for column, of_details in _FURTHER.items():
         if any(name.startswith(column) for name in table.columns):
             names += of_details
-    if "patient_id" in table and table["patient_id"].nunique() < len(table):
+    if kind != "regression" and "patient_id" in table and table["patient_id"].nunique() < len(table):
         names += _OF_PATIENTS["classification"]
         names += _OF_PATIENTS["segmentation"] if kind == "segmentation" else []
     return names
@@ -209,5 +231,5 @@ def score(name: str, table: pd.DataFrame, classes: Sequence[str]) -> float:
         0.287
     """
     metric = get_metric(name)
-    columns = columns_of(metric.view(table, classes), classes)
+    columns = columns_of(metric.view(table, classes), classes, regression=metric.kind == "regression")
     return float(metric.evaluate(columns, np.ones((1, len(table))))[0])

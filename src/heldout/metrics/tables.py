@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class Columns:
         lesions: (n, K, 4) float64 counts of :func:`heldout.metrics.lesion.count_lesions`, or None where not counted.
         surfaces: (n, K, 2) float64 of :func:`heldout.metrics.surface.surface_distances`, or None where not measured.
         voxel_mm3: (n,) float64 volume of a case's voxel, or None where not known.
+        target: (n, K) float64 true numbers of a regression, which has no labels; else None.
+        value: (n, K) float64 predicted numbers of a regression.
         folds: (n,) fold whose networks predicted a case, or None where the same networks predicted all.
     """
 
@@ -47,6 +49,8 @@ class Columns:
     surfaces: np.ndarray | None = None
     voxel_mm3: np.ndarray | None = None
     folds: np.ndarray | None = None
+    target: np.ndarray | None = None
+    value: np.ndarray | None = None
 
     @property
     def positive(self) -> np.ndarray:
@@ -59,14 +63,21 @@ class Columns:
         return replace(self, **taken)
 
 
-def columns_of(table: pd.DataFrame, classes: Sequence[str]) -> Columns:
-    """Check a table and read its columns.
+def columns_of(table: pd.DataFrame, classes: Sequence[str], *, regression: bool = False) -> Columns:
+    """Check a table and read its columns; of a regression ``y_`` and ``p_<class>`` hold numbers.
 
     Raises:
         UserError: a column is missing, a case repeats, or a value is not finite or out of range.
     """
     check_cases(table)
     truth = _read(table, "y", classes)
+    known: dict[str, Any] = {
+        "patients": table["patient_id"].to_numpy() if "patient_id" in table else None,
+        "folds": table["fold"].to_numpy() if "fold" in table and table["fold"].nunique() > 1 else None,
+    }
+    if regression:
+        value, none = _read(table, "p", classes), np.zeros(truth.shape, bool)
+        return Columns(none, none.astype(float), none, None, False, tuple(classes), target=truth, value=value, **known)
     if not np.isin(truth, (0, 1)).all():
         _complain(table, ~np.isin(truth, (0, 1)), "y", classes, "must be 0 or 1")
     probability = _read(table, "p", classes)
@@ -87,11 +98,10 @@ def columns_of(table: pd.DataFrame, classes: Sequence[str]) -> Columns:
         counts,
         exclusive,
         tuple(classes),
-        patients=table["patient_id"].to_numpy() if "patient_id" in table else None,
         lesions=_read_together(table, LESION_COLUMNS, classes),
         surfaces=_read_together(table, SURFACE_COLUMNS, classes),
         voxel_mm3=_read(table, "voxel", ["mm3"])[:, 0] if "voxel_mm3" in table else None,
-        folds=table["fold"].to_numpy() if "fold" in table and table["fold"].nunique() > 1 else None,
+        **known,
     )
 
 

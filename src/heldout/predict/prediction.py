@@ -20,7 +20,7 @@ class Prediction:
     Attributes:
         case_id: The case.
         scores: (K,) float32 in 0 ... 1: probability of each class; of a segmentation, :func:`presence`, or what the
-            network's second head says.
+            network's second head says; of a regression, its numbers.
         map: (K, *spatial) uint8 on the grid of the case's own file, ``round(255 p)``; None for classification.
     """
 

@@ -79,7 +79,7 @@ def predict_cases(
             answers = [answer_batch(config, model, images, exclusive, flips) for model in models]
             ready = len(waiting)
             for position, case in enumerate(batch):
-                waiting.append(pool.submit(_finish, case, answers, position))
+                waiting.append(pool.submit(_finish, case, answers, position, config.value_range))
             # while this batch is brought back to its grids, the next one is computed
             for _ in range(ready):
                 yield waiting.popleft().result()
@@ -127,20 +127,24 @@ def _batches(config: Task, models: Sequence[nn.Module], cases: Iterable[Case]) -
         yield batch
 
 
-def _finish(case: Padded, answers: list[Answer], position: int) -> list[Prediction]:
+def _finish(case: Padded, answers: list[Answer], position: int, limits: tuple[float, float]) -> list[Prediction]:
     return [
-        _to_prediction(case, answer.values[position], None if answer.scores is None else answer.scores[position])
+        _to_prediction(
+            case, answer.values[position], None if answer.scores is None else answer.scores[position], limits
+        )
         for answer in answers
     ]
 
 
-def _to_prediction(case: Padded, probability: np.ndarray, head: np.ndarray | None) -> Prediction:
+def _to_prediction(
+    case: Padded, probability: np.ndarray, head: np.ndarray | None, limits: tuple[float, float]
+) -> Prediction:
     if not np.isfinite(probability).all() or (head is not None and not np.isfinite(head).all()):
         raise Diverged(
             f"the prediction of case {case.case_id} is not finite, so the network is broken: lower lr and train again"
         )
     if probability.ndim == 1:
-        return Prediction(case.case_id, np.clip(probability, 0, 1).astype(np.float32))
+        return Prediction(case.case_id, np.clip(probability, *limits).astype(np.float32))
     if case.geometry is None:
         raise ValueError(f"case {case.case_id} needs its geometry to be brought back to its own grid")
     restored = np.clip(restore(probability[:, *case.inside], case.geometry), 0, 1)

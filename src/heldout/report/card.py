@@ -188,11 +188,12 @@ def _once(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
 def _output(held: HeldOut) -> dict[str, Any]:
     decision = held.decision
     what = "mask on the grid of the input file and a presence score" if held.segments else "probability"
+    what = "number" if held.kind == "regression" else what
     cut = {name: f"{level} of 255" for name, level in decision.thresholds.items()}
     tta = {member.spec: member.tta or "none" for member in held.shipped}
     return {
         "what": f"{what}, for each of {', '.join(held.classes)}",
-        "thresholds": cut or "the most probable class",
+        "thresholds": cut or ("none" if held.kind == "regression" else "the most probable class"),
         "second_stage": "hysteresis, smallest component, filled holes" if decision.spatial else "none",
         "flips_when_predicting": tta if len(set(tta.values())) > 1 else next(iter(tta.values())),
     }

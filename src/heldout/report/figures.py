@@ -134,8 +134,10 @@ def draw_classification(cases: Sequence[ClassifiedCase], title: str, path: Path)
         middle = case.image if case.image.ndim == 3 else case.image[..., case.image.shape[-1] // 2]
         show_image(axis, picture(middle, case.image))
         likely = sorted(case.scores.items(), key=lambda pair: -pair[1])
-        frame(axis, right={name for name, score in likely if score >= 0.5} == set(case.truth))
-        scores = ", ".join(f"{name} {score:.2f}" for name, score in likely[:_MOST_SCORES])
+        if not case.numbers:
+            frame(axis, right={name for name, score in likely if score >= 0.5} == set(case.truth))
+        digits = ".4g" if case.numbers else ".2f"
+        scores = ", ".join(f"{name} {score:{digits}}" for name, score in likely[:_MOST_SCORES])
         scores += ", …" if len(likely) > _MOST_SCORES else ""
         lines = (case.case_id, f"truth: {', '.join(case.truth) or 'none'}", scores)
         axis.set_title("\n".join(map(small_print, lines)), color=INK, fontsize=8)

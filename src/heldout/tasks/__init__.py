@@ -13,6 +13,7 @@ from heldout.tasks.base import Task, load_experiments, load_task
 if TYPE_CHECKING:
     from heldout.tasks.classify import Classify2D, Classify3D
     from heldout.tasks.multitask import MultiTask2D
+    from heldout.tasks.regress import Regress2D, Regress3D
     from heldout.tasks.segment import Segment2D, Segment3D
 
     TASKS: tuple[type[Task], ...]
@@ -22,6 +23,8 @@ __all__ = [
     "Classify2D",
     "Classify3D",
     "MultiTask2D",
+    "Regress2D",
+    "Regress3D",
     "Segment2D",
     "Segment3D",
     "Task",
@@ -32,6 +35,8 @@ _MODULES = {
     "Classify2D": "classify",
     "Classify3D": "classify",
     "MultiTask2D": "multitask",
+    "Regress2D": "regress",
+    "Regress3D": "regress",
     "Segment2D": "segment",
     "Segment3D": "segment",
 }

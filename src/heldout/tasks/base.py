@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 class Task(BaseConfig):
     """Base of all tasks: 2D or 3D, classification or segmentation."""
 
-    kind: ClassVar[Literal["classification", "segmentation"]]
+    kind: ClassVar[Literal["classification", "segmentation", "regression"]]
+    value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)  # of what a network says after its activation
     two_heads: ClassVar[bool] = False  # the network gives a mask and classifies the whole case too
 
     # Loss
@@ -56,7 +57,7 @@ class Task(BaseConfig):
     @property
     def output(self) -> Literal["label", "mask"]:
         """Key of the network's logits in its output, and of the target in a batch."""
-        return "label" if self.kind == "classification" else "mask"
+        return "mask" if self.kind == "segmentation" else "label"
 
     @property
     def bounded(self) -> bool:
@@ -85,6 +86,9 @@ class Task(BaseConfig):
             UserError: there is no such file.
         """
         return None
+
+    def fit_targets(self, model: nn.Module, labels: np.ndarray) -> None:
+        """Prepare a fresh network for the labels (cases, K) of a fold's training cases."""
 
     def load_pretrained(self, model: nn.Module) -> None:
         """Fill parts of a fresh network from a local file of weights; called before training only."""

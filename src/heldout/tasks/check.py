@@ -65,7 +65,7 @@ def check_fields(config: Task, classes: Sequence[str] | None = None) -> None:
         UserError: naming the field.
     """
     from heldout.data.sources import source_class
-    from heldout.metrics.registry import get_ranking_metric
+    from heldout.metrics.registry import check_kind, get_ranking_metric
 
     for field in ("dataset", "source"):
         if not getattr(config, field):
@@ -79,8 +79,7 @@ def check_fields(config: Task, classes: Sequence[str] | None = None) -> None:
             "the source has that option"
         )
     metric = get_ranking_metric(config.metric)
-    if config.kind == "classification" and metric.kind != "classification":
-        raise UserError(f"metric = {metric.name!r} needs masks: choose a metric of classification")
+    check_kind(metric, config.kind)
     if classes is not None:
         metric.check_classes(classes)
 
@@ -101,11 +100,11 @@ def _check_network(config: Task) -> None:
         model = config.build_model(classes, exclusive).train()
         image, batch = random_batch(config, classes, exclusive, _size(config, model), BATCH)
         outputs = check_outputs(config, model, image, classes, exclusive)
-        probability = config.activate(outputs, exclusive)
+        probability, (low, high) = config.activate(outputs, exclusive), config.value_range
         if tuple(probability.shape[:2]) != (BATCH, classes) or not bool(
-            ((probability >= 0) & (probability <= 1)).all()
+            ((probability >= low) & (probability <= high)).all()
         ):
-            raise UserError(f"activate must give {classes} probabilities in 0 ... 1")
+            raise UserError(f"activate must give {classes} probabilities in {low:g} ... {high:g}")
         value = loss(outputs, batch)
         if value.ndim or not bool(torch.isfinite(value)):
             raise UserError(f"build_loss gives {value.tolist()}: it must be one finite number")
@@ -124,8 +123,8 @@ def _scheme(config: Task) -> tuple[int, bool, Any]:
     refusal: UserError | None = None
     for classes, exclusive in [(count, exclusive) for count in counts for exclusive in (False, True)]:
         _, batch = random_batch(config, classes, exclusive, (4,) * config.dimensions, BATCH)
-        channels = classes if config.kind == "classification" else config.mask_channels(classes, exclusive)
-        space = () if config.kind == "classification" else (4,) * config.dimensions
+        channels = classes if config.kind != "segmentation" else config.mask_channels(classes, exclusive)
+        space = () if config.kind != "segmentation" else (4,) * config.dimensions
         loss = config.task_loss(exclusive)
         try:
             loss({config.output: torch.zeros(BATCH, channels, *space)}, batch)

@@ -26,8 +26,9 @@ class Classify(Task):
     metric = "roc_auc"  # type: ignore[pydantic-field]  # type and description are inherited
 
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the last layer")
-    loss: Literal["auto", "bce", "ce", "focal"] = Field(
-        "auto", description="auto is ce for exclusive classes, otherwise bce"
+    loss: Literal["auto", "bce", "ce", "focal", "ordinal"] = Field(
+        "auto",
+        description="auto is ce for exclusive classes, otherwise bce; ordinal takes them as grades in their order",
     )
     class_weighting: Literal["none", "balanced"] = Field(
         "none", description="balanced weighs classes by the inverse of their number in a fold's training cases"

@@ -135,7 +135,7 @@ def random_batch(
 
     image = torch.rand(samples, config.channels, *size)
     label = torch.nn.functional.one_hot(torch.arange(samples) % classes, classes).float()
-    if config.kind == "classification":
+    if config.kind != "segmentation":
         return image, {"image": image, "label": label}
     label_map = classes == 1 or exclusive
     mask = torch.randint(classes + 1 if label_map else 2, (samples, 1 if label_map else classes, *size))

@@ -127,6 +127,7 @@ def build_state(
     torch.backends.cudnn.benchmark = fabric.device.type == "cuda"
     seed_everything(*key, "network")
     network = build(config, dataset)
+    config.fit_targets(network, labels)
     if warm_start is not None:
         warm_start.fill(network)
     layout = torch.contiguous_format

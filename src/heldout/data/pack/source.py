@@ -32,7 +32,7 @@ class PackedSource(Source):
 
     classes: tuple[str, ...] = ()
     exclusive: bool = True
-    kind: Literal["classification", "segmentation"] = "segmentation"
+    kind: Literal["classification", "segmentation", "regression"] = "segmentation"
     caveats: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, record: UnpackedRecord) -> None:

@@ -117,7 +117,7 @@ class Source(ABC):
         return True
 
     @property
-    def kind(self) -> Literal["classification", "segmentation"]:
+    def kind(self) -> Literal["classification", "segmentation", "regression"]:
         """What the dataset was labeled for; masks also give classification labels by their presence."""
         return "segmentation"
 

@@ -230,7 +230,7 @@ class FailSafe:
             )
         decision = self.bundle.decision
         scores = np.array([self.bundle.prior[name] for name in decision.classes], np.float32)
-        if decision.kind == "classification":
+        if decision.kind != "segmentation":
             return Blended(row["case_id"], scores, None, None)
         channels = 1 if decision.exclusive or len(decision.classes) == 1 else len(decision.classes)
         return Blended(row["case_id"], scores, None, np.zeros((channels, *self._shape(row)), np.uint8))

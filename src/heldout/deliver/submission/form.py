@@ -277,7 +277,7 @@ def check(
     Args:
         table: The submission.
         expected: A table with its columns, ids and order, such as the sample submission; None where nothing is known.
-        form: ``csv`` (probabilities), ``rle``, or ``class``.
+        form: ``csv`` (probabilities), ``number``, ``rle``, or ``class``.
         sizes: (H, W) of the image behind a row, by the row's id; masks of other rows are only read, not placed.
         name: What messages call the table.
         runs: How run lengths count pixels.
@@ -320,7 +320,7 @@ def _check_ids(keys: pd.DataFrame, expected: pd.DataFrame | None, name: str) -> 
 
 def _problem(value: object, form: str, size: tuple[int, int] | None, runs: RunLengths) -> str:
     """What is wrong with a value; empty where nothing is."""
-    if form == "csv":
+    if form in ("csv", "number"):
         text = str(value)
         try:
             number = float(text)
@@ -328,6 +328,8 @@ def _problem(value: object, form: str, size: tuple[int, int] | None, runs: RunLe
             return f"{value!r} is not a number"
         if not text.isascii() or "_" in text:  # Python reads them, a competition does not
             return f"{value!r} is not a number"
+        if form == "number":
+            return "" if np.isfinite(number) else f"{value} is not finite"
         return "" if np.isfinite(number) and 0 <= number <= 1 else f"probability {value} lies outside 0 ... 1"
     text = str(value)
     if text == "-1":

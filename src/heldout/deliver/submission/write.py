@@ -127,6 +127,7 @@ class SubmissionWriter:
             raise UserError(f"{config.spec}: submission = 'rle' is for images; write submission = 'masks' for volumes")
         if config.submission != "csv" and config.kind != "segmentation":
             raise UserError(f"{config.spec}: submission = {config.submission!r} needs a segmentation; write 'csv'")
+        self._checked_as = "number" if config.kind == "regression" else config.submission
         self.form, self.classes, self._runs = config.submission, classes, run_lengths(config, source)
         self.sample = (
             None if config.sample_submission is None else read_sample(find_sample(root, config.sample_submission))
@@ -138,6 +139,7 @@ class SubmissionWriter:
                 "only where classes are exclusive and submission = 'csv': set source_options exclusive, or name the "
                 "classes in it"
             )
+        self._grades = bool(grades)
         self.cases = cases if self.sample is None else asked_for(cases, self.sample, self.classes)
         self.names = case_names(self.cases, self.sample, self.classes)
         self._like = {row.case_id: nifti_path(root, row.image) for row in self.cases.itertuples()}
@@ -185,7 +187,7 @@ class SubmissionWriter:
             names = ids if self.sample is None else sample_form(self.sample, self.classes).names
             sizes = {one: self._sizes[self.names[name]] for one, name in zip(ids, names, strict=True)}
         grades = {} if self.sample is None else sample_form(self.sample, self.classes).grades
-        check(table, expected, "class" if grades else self.form, sizes, name, self._runs, grades.values())
+        check(table, expected, "class" if grades else self._checked_as, sizes, name, self._runs, grades.values())
 
     def _expected(self) -> pd.DataFrame:
         """Columns and ids of the submission; the values do not count."""
@@ -206,6 +208,8 @@ class SubmissionWriter:
         if result.mask is not None:
             height, width = result.mask.shape[-2:]
             self._sizes[result.case_id] = height, width
+        if self._grades and result.grade is not None:  # cut points decided, not the most probable class
+            return {label: float(number == result.grade) for number, label in enumerate(self.classes)}
         return case_values(result, self.form, self.classes, self._runs, empty_text(self.sample))
 
     def _masks(self, results: Iterable[Blended]) -> Iterator[tuple[str, bytes]]:

@@ -29,7 +29,7 @@ def score_blocks(subject: HeldOut) -> list[Block]:
     from heldout.metrics import METRICS, get_metric
 
     names = [subject.row.metric]
-    names += [name for name, one in METRICS.items() if subject.segments == (one.kind == "segmentation")]
+    names += [name for name, one in METRICS.items() if one.kind == subject.kind]
     held = subject.truth.sum(0)
     told_apart = bool(((held > 0) & (held < len(subject.table))).any())
     names += PRESENCE if subject.segments and told_apart else ()

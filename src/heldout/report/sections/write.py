@@ -18,6 +18,7 @@ from heldout.evaluate.held_out import HeldOut
 from heldout.report.sections.blocks import Block, Picture, Section, Table
 from heldout.report.sections.cases import failure_blocks, overlay_blocks
 from heldout.report.sections.labels import label_blocks
+from heldout.report.sections.numbers import number_blocks
 from heldout.report.sections.overview import claim, facts, overview
 from heldout.report.sections.scores import curve_blocks, depth_blocks, fit_blocks, overlap_blocks, score_blocks
 from heldout.report.svg import standalone
@@ -28,6 +29,9 @@ PARTS = (
     *(facts, score_blocks, fit_blocks, overlap_blocks, curve_blocks, label_blocks),
     *(overlay_blocks, depth_blocks, failure_blocks),
 )
+
+
+PARTS_OF_NUMBERS = (facts, score_blocks, fit_blocks, number_blocks, curve_blocks, overlay_blocks)
 
 
 def write_report(names: Sequence[str], title: str | None = None) -> Path:
@@ -79,7 +83,8 @@ def report_name(names: Sequence[str], title: str | None) -> str:
 
 
 def _section(subject: HeldOut) -> Section:
-    return Section(subject.name, [block for part in PARTS for block in part(subject)])
+    parts = PARTS_OF_NUMBERS if subject.kind == "regression" else PARTS
+    return Section(subject.name, [block for part in parts for block in part(subject)])
 
 
 def to_html(title: str, summary: str, claim: str, sections: Sequence[Section]) -> str:

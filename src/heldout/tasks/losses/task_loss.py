@@ -16,11 +16,12 @@ from heldout.tasks.losses.ce import CrossEntropy
 from heldout.tasks.losses.dice import Dice, DiceCE, PositiveDice
 from heldout.tasks.losses.focal import Focal
 from heldout.tasks.losses.ignored import hide_logits, takes_known
+from heldout.tasks.losses.ordinal import Ordinal
 from heldout.tasks.losses.tversky import Tversky
 
 PlainLoss = Callable[[Tensor, Tensor], Tensor]
 SIGMOID_ONLY = {"bce": "ce", "dice_bce": "dice_ce"}
-SOFTMAX_ONLY = {"ce": "bce", "dice_ce": "dice_bce"}
+SOFTMAX_ONLY = {"ce": "bce", "dice_ce": "dice_bce", "ordinal": "bce"}
 
 
 class TaskLoss(nn.Module):
@@ -106,8 +107,8 @@ def build(
     """Make a loss of logits and one-hot targets of one shape (B, C, *S).
 
     Args:
-        name: ``bce``, ``ce``, ``focal``, ``dice``, ``dice_bce``, ``dice_ce``, ``tversky``, or ``auto``: cross-entropy,
-            for masks with Dice.
+        name: ``bce``, ``ce``, ``ordinal``, ``focal``, ``dice``, ``dice_bce``, ``dice_ce``, ``tversky``, or ``auto``:
+            cross-entropy, for masks with Dice.
         channels: Number C of logits.
         softmax: The channels exclude each other.
         masks: Logits of voxels: with ``softmax`` the first channel is the background.
@@ -147,6 +148,8 @@ def build(
     match name:
         case "bce" | "ce":
             return cross_entropy
+        case "ordinal":
+            return Ordinal()
         case "focal":
             return Focal(softmax, focal_gamma, weight, None if softmax else positive_weight)
         case "tversky":

@@ -19,7 +19,7 @@ from heldout.data.sources.layout import chosen_file, names_of
 from heldout.data.sources.table.columns import Columns
 from heldout.data.sources.table.drawn import Drawn
 from heldout.data.sources.table.files import RowFiles
-from heldout.data.sources.table.labels import LabelColumns, is_binary
+from heldout.data.sources.table.labels import LabelColumns, NumberColumns, is_binary
 from heldout.data.sources.table.masks import RowMasks
 from heldout.data.sources.template import Template, channel_sets, names_below
 from heldout.errors import UserError
@@ -48,6 +48,7 @@ class Table(Source):
             lists of names. "" takes all columns that start with "label", or else all that are not named otherwise.
             With masks: names of the values 1 ... K, "" is "foreground"; with a class column: names of the classes, ""
             takes all in natural order.
+        targets: Columns of numbers to predict, separated by commas, instead of labels and masks: a regression.
         separator: What separates several names in a cell of labels: ``|``, ``;``, or a blank.
         nothing: Names, separated by ``|``, that stand for no class, such as ``No Finding``.
         blank: What an empty cell of labels, or of masks, means: ``unknown``, or ``0`` for nothing.
@@ -81,6 +82,7 @@ class Table(Source):
         "patient": "patient",
         "path": "path",
         "labels": "",
+        "targets": "",
         "separator": "",
         "nothing": "",
         "blank": "unknown",
@@ -147,8 +149,10 @@ class Table(Source):
         return not self._masks.class_column if self._masks.any else not self._labels.several
 
     @cached_property
-    def kind(self) -> Literal["classification", "segmentation"]:
-        """Segmentation where there are masks or boxes."""
+    def kind(self) -> Literal["classification", "segmentation", "regression"]:
+        """Regression where targets are named, segmentation where there are masks or boxes."""
+        if self.options["targets"]:
+            return "regression"
         return "segmentation" if self._masks.any else "classification"
 
     @cached_property
@@ -314,7 +318,9 @@ class Table(Source):
         return [name for name in self._columns.frame.columns if name not in used]
 
     @cached_property
-    def _labels(self) -> LabelColumns:
+    def _labels(self) -> LabelColumns | NumberColumns:
+        if targets := self._columns.listed("targets"):
+            return NumberColumns(tuple(targets))
         frame = self._columns.frame
         named = self._columns.listed("labels")
         columns = named or [name for name in frame.columns if name.startswith("label")] or self._free_columns

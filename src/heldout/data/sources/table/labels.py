@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from heldout.data.sources import natural_key
 from heldout.data.sources.layout import label_value
@@ -127,3 +128,44 @@ class LabelColumns:
                 f"classes in a single column; {self.mend(column)}"
             )
         return number
+
+
+@dataclass(frozen=True)
+class NumberColumns:
+    """Columns of numbers to predict, read as :class:`LabelColumns` are.
+
+    Attributes:
+        columns: Their names.
+    """
+
+    columns: tuple[str, ...]
+    several: ClassVar[bool] = True  # none excludes another
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns."""
+        return self.columns
+
+    def title(self, name: str) -> str:
+        """What a number is called here."""
+        return name
+
+    def read(self, row: Mapping[str, str], where: str) -> list[float]:
+        """The numbers of a row, NaN where they are unknown.
+
+        Raises:
+            UserError: a cell holds something else.
+        """
+        return [_target(row[column].strip(), column, where) for column in self.columns]
+
+
+def _target(text: str, column: str, where: str) -> float:
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        raise UserError(
+            f"{where} has {column} = {text!r}: a target is a number, or empty where it is unknown"
+        ) from None
+    if math.isinf(value):
+        raise UserError(f"{where} has {column} = {text!r}: a target must be finite")
+    return value

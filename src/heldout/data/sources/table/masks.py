@@ -85,8 +85,8 @@ class RowMasks:
 
     @property
     def any(self) -> bool:
-        """Whether the table describes masks at all."""
-        return bool(self.box or self.place)
+        """Whether the table describes masks at all; beside numbers to predict they play no part."""
+        return bool(self.box or self.place) and not self.columns.options["targets"]
 
     @property
     def several_rows(self) -> bool:
