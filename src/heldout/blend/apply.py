@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from heldout.metrics.uncertainty import Uncertainty, decompose
 from heldout.predict.prediction import Prediction, mean_predictions, presence
 from heldout.predict.run import predict_cases
 from heldout.tasks.base import load_task
+from heldout.train.imported import ImportedTest, check_imported
 from heldout.train.runs import fit_folder
 
 if TYPE_CHECKING:
@@ -57,6 +58,24 @@ class Blended:
     classified: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
+class Predicts(Protocol):
+    """A member of a decision."""
+
+    def predict(self, case_id: str, image: Image, exclusive: bool) -> list[Prediction]:
+        """What it says of a case."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImportedMember:
+    """A member whose predictions were made elsewhere."""
+
+    test: ImportedTest
+
+    def predict(self, case_id: str, image: Image, exclusive: bool) -> list[Prediction]:  # noqa: ARG002 - as networks do
+        """The prediction that was imported."""
+        return [self.test.predict(case_id)]
+
+
 @dataclass(frozen=True, eq=False)
 class MemberNetworks:
     """The networks of a member of a decision, or of its first stage.
@@ -71,10 +90,10 @@ class MemberNetworks:
     config: Task
     models: Sequence[nn.Module]
     tta: str
-    first: MemberNetworks | None
+    first: Predicts | None
 
     @classmethod
-    def load(cls, member: DecisionMember | FirstStageRef, decision: Decision, session: Session) -> MemberNetworks:
+    def load(cls, member: DecisionMember | FirstStageRef, decision: Decision, session: Session) -> Predicts:
         """Load what a decision describes.
 
         Raises:
@@ -82,7 +101,10 @@ class MemberNetworks:
         """
         import torch
 
-        config, device = load_task(member.spec), "cuda" if torch.cuda.is_available() else "cpu"
+        config = load_task(member.spec)
+        if config.imported is not None:
+            return ImportedMember(check_imported(config))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
         paths = [fit_folder(member.spec, fit.seed, fit.fold) / "weights.safetensors" for fit in member.folders]
         models = [session.network(config, path, decision, device) for path in paths]
         first = cls.load(member.first_stage, decision, session) if member.first_stage else None
@@ -122,7 +144,7 @@ class OpenDecision:
         return self.session.dataset(self.config)
 
     @cached_property
-    def members(self) -> list[MemberNetworks]:
+    def members(self) -> list[Predicts]:
         """The networks of all members; those that differ in their flips alone share theirs.
 
         Raises:

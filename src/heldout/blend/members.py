@@ -23,6 +23,7 @@ from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.predict.store import build_table, read_map, read_table
 from heldout.tasks.base import load_task
 from heldout.train.first_stage import FirstStage
+from heldout.train.imported import imported_run, read_imported
 from heldout.train.record import Hashes, RunRecord
 from heldout.train.runs import finished, run_folders
 
@@ -112,8 +113,10 @@ class Member:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of its score should know: the seeds that finished folds lack."""
+        """What a reader of its score should know: the seeds that finished folds lack, or that it was imported."""
         have = {(fit.seed, fit.fold) for fit in self.fits}
+        if self.config.imported is not None:
+            return [read_imported(self.config.imported).note]
         missing = [(seed, fold) for fold in self.folds for seed in self.planned if (seed, fold) not in have]
         return [f"{self.name}: seed {seed} is missing in fold {fold}" for seed, fold in missing]
 
@@ -177,10 +180,13 @@ def load_member(text: str, session: Session | None = None) -> Member:
             are others than those trained on, or a case is missing, repeated or not finite.
     """
     spec, seeds, flips, head = parse_member(text)
+    spec = imported_run(spec) or spec if not spec.startswith("exp") else spec
     config = load_task(spec)
     if head and not config.two_heads:
         raise UserError(f"{text}: the networks of {spec} have one head only: name {spec} itself")
     tta = check_flips(config, config.tta if flips is None else flips)
+    if config.imported is not None and set(tta) != set(config.tta):
+        raise UserError(f"{text}: {config.spec} was imported and has no networks, so no other flips: leave out tta=")
     session = session or Session()
     dataset = session.dataset(config)
     found = finished(config, session.run)

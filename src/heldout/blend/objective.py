@@ -101,6 +101,7 @@ class LabelObjective:
                 return metric.value(replace(columns, predicted=labels_of(blended, cuts, self.exclusive)))
 
             tried = [np.unique(one).astype(int) for one in levels]
+            tried[0] = np.zeros(1, int) if ordered else tried[0]  # the lowest grade is what reaches no cut point
             thresholds = best_thresholds(metric, value_at, tried, thresholds)
             columns = replace(columns, predicted=labels_of(blended, thresholds, self.exclusive))
         value = metric.value(columns)

@@ -59,6 +59,7 @@ _MODULES = (
     "training",
     "queue",
     "decisions",
+    "exchange",
     "kernels",
     "reports",
     "datasets",

@@ -17,6 +17,7 @@ from heldout.evaluate.lineage import lacking, lineage_of, missing_text, plan_of
 from heldout.evaluate.public_scores import add_public_scores
 from heldout.evaluate.row import Row, order
 from heldout.evaluate.scores import ScoreCache, best_alone, seeds_of_every_fold, spread
+from heldout.train.imported import read_imported
 from heldout.train.runs import RunInfo, read_info, run_folder, run_folders
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ def _run(info: RunInfo, cache: ScoreCache) -> Row:
     )
     row.parent, row.changed = lineage_of(info)
     lacks = missing_text(plan, missing)
-    row.note = f"missing: {lacks}" if lacks else ""
+    elsewhere = read_imported(settings.imported).note if settings.imported is not None else ""
+    row.note = "; ".join(filter(None, [elsewhere, f"missing: {lacks}" if lacks else ""]))
     try:
         found = cache.of_run(row.name, row.metric, records)
     except UserError as error:
@@ -214,6 +216,8 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
     row.missing, sentences = lacking(decision, lambda spec: runs[spec].plan if spec in runs else None)
     row.complete = not sentences
     row.note = "; ".join(f"blended {one}" if one.startswith("without") else one for one in sentences)
+    if elsewhere := [note for note in decision.notes if "made elsewhere" in note]:
+        row.note = "; ".join(filter(None, [*elsewhere, row.note]))
     try:
         found = cache.of_blend(decision)
     except UserError as error:

@@ -13,6 +13,7 @@ from heldout.config import BaseConfig, difference, load
 from heldout.config.legacy import today_spec
 from heldout.errors import UserError
 from heldout.evaluate.row import Plan
+from heldout.train.imported import SEED
 from heldout.train.record import RunRecord, Settings, read_run
 from heldout.train.runs import RunInfo, read_info, run_folder
 
@@ -27,6 +28,8 @@ def plan_of(info: RunInfo) -> Plan:
     what was stored with the run counts.
     """
     today = _try_load(info.spec)
+    if info.config.settings.imported is not None:
+        return Plan(info.config.settings.fold_count, tuple(range(info.config.settings.fold_count)), (SEED,))
     if today is not None and not difference(today.complete(info.config.identity), today.identity()):
         return Plan(today.fold_count, tuple(today.fold_list), tuple(today.seeds))
     settings = info.config.settings
@@ -50,7 +53,7 @@ def lineage_of(info: RunInfo) -> tuple[str | None, list[str]]:
 
 def depends_on(config: BaseConfig | Settings) -> str:
     """What else a run was made from, by the values of its fields: ``warm_start exp040``; empty for nothing."""
-    fields = ("encoder_weights", "warm_start", "first_stage", "pseudo_labels")
+    fields = ("encoder_weights", "warm_start", "first_stage", "pseudo_labels", "imported")
     values = ((field, getattr(config, field, None)) for field in fields)
     return ", ".join(f"{field} {'of its library' if value is True else value}" for field, value in values if value)
 

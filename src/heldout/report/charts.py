@@ -50,9 +50,9 @@ def write_reliability(decision: Decision) -> Path | None:
     """Draw the case scores of a blend, in-sample and cross-fitted, before and after calibration.
 
     Returns:
-        ``reliability.svg`` in the blend's folder; None for a decision that does not calibrate.
+        ``reliability.svg`` in the blend's folder; None for a decision that does not calibrate probabilities.
     """
-    if not decision.calibration:
+    if not decision.calibration or decision.kind == "regression":
         return None
     from heldout.predict.store import read_table
 

@@ -34,6 +34,10 @@ class Task(BaseConfig):
     value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)  # of what a network says after its activation
     two_heads: ClassVar[bool] = False  # the network gives a mask and classifies the whole case too
 
+    imported: str | None = Field(
+        None, description="predictions made elsewhere that stand in for training, by the name that import-oof gave them"
+    )
+
     # Loss
     loss: str = Field("auto", description="name of the loss; auto is the cross-entropy, for masks with Dice")
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="mass moved from the label to the other classes")

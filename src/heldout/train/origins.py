@@ -112,6 +112,8 @@ def find_origins(config: Task, dataset: Dataset, seed: int, fold: int) -> Origin
         UserError: one of them is not finished, does not exist, was made on other folds or cases, or is not the one that
             other folds of this experiment were made from.
     """
+    if config.imported is not None:
+        raise UserError(f"{config.spec} was predicted elsewhere and is not trained: train {config.experiment}")
     if config.first_stage is not None:
         runs.check_code(find_dependency(config, "first_stage"))
     return Origins(

@@ -155,6 +155,7 @@ class Settings(Record):
     warm_start: str | None = None
     first_stage: str | None = None
     pseudo_labels: str | None = None
+    imported: str | None = None
 
 
 class MadeFrom(Record):

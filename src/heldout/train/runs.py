@@ -163,7 +163,7 @@ def check_identity(config: BaseConfig, dataset: Dataset | None = None) -> None:
         if stored.code is not None:  # which holds the hooks too, for :func:`check_code` to compare
             recorded = {**recorded, "hooks": identity["hooks"]}
         changed = difference(recorded, identity)
-        if changed:
+        if changed and getattr(config, "imported", None) is None:
             raise UserError(
                 f"{folder} was trained with other settings ({'; '.join(changed)}): keep both by making a new "
                 f"experiment file or with --set, or delete {run_folder(config.spec)} to start again"
@@ -195,7 +195,12 @@ def check_code(config: BaseConfig) -> None:
 
 
 def _code(config: BaseConfig) -> dict[str, str]:
-    """Code that training depends on: that of the user's own metric too, where it chooses the checkpoint."""
+    """Code that training depends on: that of the user's own metric too, where it chooses the checkpoint.
+
+    Predictions that were made elsewhere depend on none.
+    """
+    if getattr(config, "imported", None) is not None:
+        return {}
     return code_of(type(config)) | (metric_source(config.metric) if config.checkpoint == "best" else {})
 
 

@@ -21,6 +21,7 @@ from heldout.config.code import code_of
 from heldout.deliver.kernel.packages import build_wheel, fetch_wheels, needed, requirements, write_packages
 from heldout.errors import UserError
 from heldout.records import Record, read_json, read_record
+from heldout.tasks.base import load_task
 from heldout.train.runs import fit_folder
 
 MANIFEST = "bundle.json"
@@ -68,6 +69,8 @@ def write_bundle(opened: OpenDecision, folder: Path, wheels: Sequence[Path] = ()
         UserError: the package cannot be built.
     """
     decision = opened.decision
+    if made := [one.name for one in decision.members if load_task(one.spec).imported is not None]:
+        raise UserError(f"{made[0]} was imported and has no networks for a kernel: blend without it")
     for member in decision.stages:
         for fit in member.folders:
             source = fit_folder(member.spec, fit.seed, fit.fold) / "weights.safetensors"

@@ -1,0 +1,140 @@
+"""Predictions made elsewhere become a member: checked, ranked, blended and sealed; what cannot be verified is shown."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from heldout.blend.freeze import freeze
+from heldout.blend.ledger import test as evaluate
+from heldout.blend.members import load_member
+from heldout.blend.search import blend
+from heldout.blend.verify import open_decision
+from heldout.cli import run as command
+from heldout.config import load
+from heldout.data.cases import open_dataset
+from heldout.errors import UserError
+from heldout.evaluate.collect import find_row
+from heldout.train.fit import fit_fold
+from heldout.train.import_run import import_oof
+from heldout.train.imported import imported_folder
+
+
+def exported(spec: str, folder) -> pd.DataFrame:
+    assert command(["export-oof", spec, "--output", str(folder)]) == 0
+    return pd.read_csv(folder / "oof.csv", dtype={"id": str})
+
+
+def test_an_exported_run_comes_back_with_the_same_score(finish, tmp_path):
+    spec = finish(folds=(0, 1, 2, 3, 4), seeds=(0,))
+    table = exported(spec, tmp_path / "out")
+    table["fold"] = (table["fold"] + 2) % 5  # other numbers of the same folds
+    table.to_csv(tmp_path / "oof.csv", index=False)
+    record = import_oof("ana", tmp_path / "oof.csv", "Ana")
+    assert record.folds == "verified"
+    row, original = find_row(record.spec), find_row(spec)
+    assert row.score == pytest.approx(original.score, abs=1e-6)
+    assert row.note == f"{record.spec}: predictions of Ana, made elsewhere"
+    assert not row.missing
+    with pytest.raises(UserError, match="ana was imported before: choose another name, or delete"):
+        import_oof("ana", tmp_path / "oof.csv", "Ana")
+
+
+def test_folds_that_a_file_does_not_name_are_not_verifiable_and_shown_so(finish, tmp_path):
+    spec = finish(folds=(0, 1), seeds=(0,))
+    exported(spec, tmp_path / "out").drop(columns="fold").to_csv(tmp_path / "oof.csv", index=False)
+    import_oof("ana", tmp_path / "oof.csv", "Ana", like=spec)
+    decision = blend([spec, "ana"], "both", trials=4, progress=False)
+    assert any("folds not verifiable" in note for note in decision.notes)
+    for name in ("both", decision.members[1].spec):
+        assert "folds not verifiable" in find_row(name).note
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda t: t.assign(fold=np.arange(len(t)) % 5), "has another fold table: its fold 0 holds cases of the folds"),
+        (lambda t: t.drop(t.index[3]), "has no prediction of case .*, while others of fold 0 have one"),
+        (lambda t: pd.concat([t, t[:1]]), "predicts case .* twice: keep one row per case"),
+        (lambda t: t.assign(id=t["id"].replace(t["id"][0], "stranger")), "'stranger', which is no case of the dataset"),
+        (lambda t: t.rename(columns={t.columns[-1]: "other"}), "has no column .*: write a probability per class"),
+        (lambda t: t.assign(**{t.columns[-1]: 3.5}), "predicts 3.5 for case .*: a probability is in 0 ... 1"),
+        (lambda t: t.assign(**{t.columns[-1]: "high"}), "row 2 has .* = 'high': write a finite number"),
+        (lambda t: t.rename(columns={"id": "key"}), "has no column of ids: call it id"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(finish, tmp_path, spoil, message):
+    spec = finish(folds=(0, 1), seeds=(0,))
+    spoil(exported(spec, tmp_path / "out")).to_csv(tmp_path / "oof.csv", index=False)
+    with pytest.raises(UserError, match=message):
+        import_oof("ana", tmp_path / "oof.csv", "Ana", like=spec)
+    assert not imported_folder("ana").exists()
+
+
+def test_an_archive_is_read_and_the_dataset_found_by_its_cases(finish, tmp_path):
+    spec = finish(folds=(0, 1), seeds=(0,))
+    table = exported(spec, tmp_path / "out")
+    values = table.filter(like="p_").to_numpy()
+    np.savez(tmp_path / "oof.npz", id=table["id"].to_numpy(str), p=values, fold=table["fold"])
+    record = import_oof("ana", tmp_path / "oof.npz", "Ana")
+    assert record.spec.endswith("imported=ana")
+    np.testing.assert_allclose(load_member("ana").table.filter(like="p_").to_numpy(), values, atol=1e-6)
+    with pytest.raises(UserError, match="was predicted elsewhere and is not trained"):
+        config = load(record.spec)
+        fit_fold(config, open_dataset(config), 2, 0, quiet=True)
+    with pytest.raises(UserError, match="no other flips: leave out tta="):
+        load_member("ana/tta=h")
+
+
+def test_a_sealed_blend_with_imported_predictions_is_tested_and_every_change_noticed(runs, tmp_path):
+    table = exported("exp914", tmp_path / "out")
+    dataset = open_dataset(load("exp914"))
+    random = np.random.default_rng(0)
+    names = [name for name in table if name.startswith("p_")]
+    table[names] = np.clip(table[names] + random.normal(0, 0.05, (len(table), len(names))), 0, 1)
+    table.to_csv(tmp_path / "oof.csv", index=False)
+    tested = dataset.part("test")["case_id"].tolist()
+    test = pd.DataFrame({"id": tested, **{name: random.random(len(tested)) for name in names}})
+    test.to_csv(tmp_path / "test.csv", index=False)
+    record = import_oof("ana", tmp_path / "oof.csv", "Ana", test=tmp_path / "test.csv", like="exp914")
+    assert record.cases == len(tested)
+    blend(["exp914", "ana"], "both", sampler="equal", metric="roc_auc", progress=False)
+    freeze("both")
+    opened = open_decision("both")
+    result = evaluate(opened.decision)
+    assert 0 <= result.score <= 1
+    stored = pd.read_parquet(result.path).set_index("case_id")
+    own = opened.members[0].predict(tested[0], dataset.read_image(tested[0]), dataset.exclusive)
+    mean = np.mean([one.scores for one in own], 0)
+    expected = (mean + test.loc[0, names].to_numpy(float)) / 2
+    np.testing.assert_allclose(stored.loc[tested[0], names].to_numpy(float), expected, atol=1e-5)
+    assert command(["kernel", "both", "--user", "me"]) == 2
+    path = imported_folder("ana") / "imported.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"by": "Eve"}))
+    with pytest.raises(UserError, match="is not the one that .* was made with"):
+        list(open_decision("both").predict([(tested[0], dataset.read_image(tested[0]))]))
+
+
+def test_a_folder_of_nnu_net_is_read_with_its_folds(masks, tmp_path):
+    spec = masks[0]
+    member = load_member(spec)
+    folder = tmp_path / "nnunet"
+    for case_id, fold in zip(member.cases["case_id"], member.cases["fold"], strict=True):
+        values = member.prediction(case_id).map
+        place = folder / f"fold_{fold}" / "validation"
+        place.mkdir(parents=True, exist_ok=True)
+        background = 255 - values.max(0, keepdims=True)
+        probabilities = np.concatenate([background, values]) / 255 if len(values) == 1 else values / 255
+        np.savez(place / f"{case_id}.npz", probabilities=probabilities.astype(np.float32))
+    record = import_oof("nnunet", folder, "nnU-Net", like=spec)
+    assert record.folds == "verified"
+    assert find_row(record.spec).score == pytest.approx(find_row(spec).score, abs=1e-6)
+    shutil.rmtree(folder / "fold_1")
+    first = next((folder / "fold_0" / "validation").glob("*.npz"))
+    np.savez(first, probabilities=np.zeros((2, 5, 5), np.float32))
+    with pytest.raises(UserError, match=r"has the shape \(5, 5\), its case"):
+        import_oof("other", folder, "nnU-Net", like=spec)
