@@ -83,8 +83,8 @@ def test_an_archive_is_read_and_the_dataset_found_by_its_cases(finish, tmp_path)
     record = import_oof("ana", tmp_path / "oof.npz", "Ana")
     assert record.spec.endswith("imported=ana")
     np.testing.assert_allclose(load_member("ana").table.filter(like="p_").to_numpy(), values, atol=1e-6)
+    config = load(record.spec)
     with pytest.raises(UserError, match="was predicted elsewhere and is not trained"):
-        config = load(record.spec)
         fit_fold(config, open_dataset(config), 2, 0, quiet=True)
     with pytest.raises(UserError, match="no other flips: leave out tta="):
         load_member("ana/tta=h")
@@ -115,7 +115,7 @@ def test_a_sealed_blend_with_imported_predictions_is_tested_and_every_change_not
     assert command(["kernel", "both", "--user", "me"]) == 2
     path = imported_folder("ana") / "imported.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"by": "Eve"}))
-    with pytest.raises(UserError, match="is not the one that .* was made with"):
+    with pytest.raises(UserError, match=r"is not the one that .* was made with"):
         list(open_decision("both").predict([(tested[0], dataset.read_image(tested[0]))]))
 
 
