@@ -53,7 +53,7 @@ def write_datasets(folder) -> None:
 
 @pytest.mark.journey
 def test_a_reader_gets_from_numbers_and_grades_to_submissions(tmp_path):
-    for name in ("run.py", "pyproject.toml", "requirements.txt", "src", "exps"):
+    for name in ("run.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE", "src", "exps"):
         copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
         copy(REPOSITORY / name, tmp_path / name)
     write_datasets(tmp_path / "input")

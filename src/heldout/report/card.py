@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from heldout.evaluate.row import Row
 
 NOT_RECORDED = "not on record"
-_TASKS = {"classification": "image-classification", "segmentation": "image-segmentation"}
+_TASKS = {"classification": "image-classification", "segmentation": "image-segmentation", "regression": "other"}
 _SECTIONS = {
     "task": "Task",
     "input": "Input",
@@ -310,6 +310,8 @@ def _calibration(held: HeldOut) -> dict[str, Any]:
     from heldout.metrics import score
 
     method, positives = held.decision.calibration.method, held.truth.sum(0)
+    if held.kind == "regression":
+        return {"method": method, "of": "the numbers; errors are among the scores"}
     if not ((positives > 0) & (positives < len(held.table))).any():
         return {"method": method, "of": "nothing: every case has the same label in every class"}
     errors: dict[str, float | None] = {}
