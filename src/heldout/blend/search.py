@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 from heldout import files
 from heldout.blend.cases import build_objective, map_work
@@ -99,7 +100,7 @@ def blend(
         tables = found.in_sample, found.cross_fitted
         described = describe_stages(objective, found.settings, *tables, list(sources))
         by_fold = {str(fold): settings for fold, settings in found.by_fold.items()}
-        pinned = {"metric_code": code[0]} if (code := metric_code(metric)) else {}
+        pinned: dict[str, Any] = {"metric_code": code[0]} if (code := metric_code(metric)) else {}
         search = SearchRecord(**asdict(plan), by_fold=by_fold, baselines=found.baselines, **pinned)
         notes = [*decision.notes, *([found.note] if found.note else [])]
         return _write(replace(decision, score=found.scores, search=search, notes=notes, **described), found)

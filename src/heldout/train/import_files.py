@@ -215,7 +215,8 @@ def _folder(path: Path, names: _Names) -> Foreign:
     if not trained:
         maps = _maps(path, names, None)
         return Foreign(maps=maps, sources=_hashed(maps.values()))
-    maps, folds = {}, {}
+    maps: dict[str, Path] = {}
+    folds: dict[str, int] = {}
     for one in trained:
         found = _maps(one, names, None)
         if shared := sorted(set(found) & set(maps)):
