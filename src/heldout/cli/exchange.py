@@ -38,7 +38,7 @@ def import_oof(
     finish(f"working/runs/{record.spec}", f"blend {record.spec.partition('+')[0]} {name} --name NAME")
 
 
-@command("python run.py export-oof exp042 --output exp042_oof", name="export-oof")
+@command("python run.py export-oof exp042 --output shared", name="export-oof")
 def export_oof(
     name: Name,
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="new folder")],

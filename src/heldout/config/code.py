@@ -15,10 +15,8 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
-import heldout
-
 _LIBRARIES = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-_LIBRARIES.add(Path(heldout.__file__).resolve().parent)
+_LIBRARIES.add(Path(__file__).resolve().parents[1])
 _DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
