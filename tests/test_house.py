@@ -31,6 +31,7 @@ ROOMS = (
     "deliver",
     "evaluate",
     "report",
+    "api",
     "launch",
     "cli",
 )

@@ -1,4 +1,9 @@
-"""heldout: a fold-and-ensemble harness for medical imaging whose every number comes from held-out patients."""
+"""heldout: a fold-and-ensemble harness for medical imaging whose every number comes from held-out patients.
+
+In notebooks, ``import heldout as ho`` gives :func:`~heldout.api.run`, :func:`~heldout.api.blend`,
+:func:`~heldout.api.leaderboard` and :func:`~heldout.api.compare`; in the files of ``exps/``, ``ho.metric`` marks a
+competition's own metric.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +11,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from heldout.api import Picture, Run, compare, leaderboard, run
     from heldout.config.metric import metric
 
-__all__ = ["__version__", "metric"]
+__all__ = ["Picture", "Run", "__version__", "compare", "leaderboard", "metric", "run"]
 __version__ = "0.1.0"
 
-_LAZY = {"metric": "heldout.config.metric"}
+_HOMES = dict.fromkeys(("Picture", "Run", "compare", "leaderboard", "run"), "heldout.api")
+_HOMES["metric"] = "heldout.config.metric"
 
 
 def __getattr__(name: str) -> Any:
-    """Import what a notebook or an experiment uses when it is used, so that ``import heldout`` stays light."""
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+    """Import what is used when it is used, so that ``import heldout`` stays light."""
+    if name == "blend":  # a package that can be called
+        return importlib.import_module("heldout.blend")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'heldout' has no attribute {name!r}")

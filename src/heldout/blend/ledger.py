@@ -95,7 +95,7 @@ def test(
     from heldout.metrics import interval
     from heldout.tasks.base import load_task
 
-    _permit(read_entries(), decision, reason)
+    _permit(read_entries(), decision, decision.dataset, reason)
     opened = verify(decision, session, maps=True)
     dataset = opened.dataset
     if dataset.part("test").empty:
@@ -106,7 +106,7 @@ def test(
     content = [digest[:DIGITS] for digest in sorted(dataset.part("test")["content_hash"])]
     with files.lock(decision.folder, "testing"):
         stored, classified = _predict(opened)
-        evaluation = append(lambda entries: _evaluation(entries, decision, stored.sha256, content, reason))
+        evaluation = record_evaluation(decision, decision.dataset, decision.data_hash, content, reason, stored.sha256)
         table = _score_table(decision, dataset, stored.table, classified)
         result = interval(decision.metric, table, decision.classes)
         scored = EvaluationResult(
@@ -150,11 +150,43 @@ def refuse_undefined(decision: Decision, dataset: Dataset) -> None:
         )
 
 
-def _permit(entries: list[Entry], decision: Decision, reason: str | None) -> None:
-    """Refuse to evaluate a decision again without a reason."""
+def record_evaluation(
+    decision: Decision,
+    dataset: str,
+    data_hash: str,
+    content: Sequence[str],
+    reason: str | None,
+    predictions: str,
+    *,
+    check_only: bool = False,
+) -> Evaluation:
+    """Write an evaluation into the ledger, before its score is known.
+
+    Args:
+        decision: What was evaluated.
+        dataset: Name of the dataset.
+        data_hash: SHA-256 of what its cases are.
+        content: What the ledger knows the cases by.
+        reason: Why the same decision is evaluated on them again.
+        predictions: SHA-256 of the predictions.
+        check_only: Only see whether it may be evaluated.
+
+    Raises:
+        UserError: it was evaluated on this dataset before, and there is no reason.
+    """
+
+    def make(entries: list[Entry]) -> Evaluation:
+        _permit(entries, decision, dataset, reason)
+        return _evaluation(entries, decision, dataset, data_hash, predictions, content, reason)
+
+    return make(read_entries()) if check_only else append(make)
+
+
+def _permit(entries: list[Entry], decision: Decision, dataset: str, reason: str | None) -> None:
+    """Refuse to evaluate a decision on a dataset again without a reason."""
     done = {entry.number for entry in entries if isinstance(entry, EvaluationResult)}
     scored = [entry for entry in entries if isinstance(entry, Evaluation) and entry.number in done]
-    earlier = [one for one in scored if one.decision == decision.identity]
+    earlier = [one for one in scored if one.decision == decision.identity and one.dataset == dataset]
     if earlier and not (reason or "").strip():
         raise UserError(
             f"{decision.name} was tested on {earlier[-1].time}, and repeated evaluation makes test scores "
@@ -163,9 +195,14 @@ def _permit(entries: list[Entry], decision: Decision, reason: str | None) -> Non
 
 
 def _evaluation(
-    entries: list[Entry], decision: Decision, predictions: str, content: Sequence[str], reason: str | None
+    entries: list[Entry],
+    decision: Decision,
+    dataset: str,
+    data_hash: str,
+    predictions: str,
+    content: Sequence[str],
+    reason: str | None,
 ) -> Evaluation:
-    _permit(entries, decision, reason)
     earlier = [entry for entry in entries if isinstance(entry, Evaluation)]
     return Evaluation(
         number=len(earlier) + 1,
@@ -173,13 +210,13 @@ def _evaluation(
         name=decision.name,
         decision=decision.identity,
         sealed=decision.seal is not None,
-        dataset=decision.dataset,
-        data_hash=decision.data_hash,
+        dataset=dataset,
+        data_hash=data_hash,
         metric=decision.metric,
         predictions_sha256=predictions,
         reason=reason,
-        decision_evals=1 + sum(one.decision == decision.identity for one in earlier),
-        dataset_evals=1 + len(evaluations_on(earlier, decision.dataset, content)),
+        decision_evals=1 + sum(one.decision == decision.identity and one.dataset == dataset for one in earlier),
+        dataset_evals=1 + len(evaluations_on(earlier, dataset, content)),
         content=tuple(content),
     )
 

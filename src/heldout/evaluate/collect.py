@@ -267,7 +267,11 @@ def _add_test_evaluations(rows: list[Row]) -> None:
     entries = read_ledger()
     for row in rows:
         row.dataset_test_evals = len(evaluations_on([entry.evaluation for entry in entries], row.dataset))
-        named = [entry for entry in entries if today_spec(entry.evaluation.name) == row.name]
+        named = [
+            entry
+            for entry in entries
+            if today_spec(entry.evaluation.name) == row.name and entry.evaluation.dataset == row.dataset
+        ]
         row.test_evals_by_name = len(named)
         mine = [entry for entry in named if entry.evaluation.decision == row.identity]
         row.test_evals = len(mine)
