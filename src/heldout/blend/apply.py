@@ -11,11 +11,12 @@ import numpy as np
 
 from heldout.blend.calibrate import apply_calibration
 from heldout.blend.decision import Decision
+from heldout.blend.mixing import mix
 from heldout.blend.presence import fuse, levels_of_map, map_scores
 from heldout.blend.records import DecisionMember, FirstStageRef
 from heldout.blend.session import Session
 from heldout.blend.spatial import spatial_mask
-from heldout.blend.values import blend_maps, blend_scores, labels_of, map_of
+from heldout.blend.values import blend_maps, labels_of, map_of
 from heldout.data.first_stage import FirstStageMap
 from heldout.data.image import BadFile, Image
 from heldout.data.transform import prepare_image
@@ -196,7 +197,8 @@ def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
     case_id, weights = members[0].case_id, decision.weights
     weighted = members[: len(weights)]
     if decision.kind != "segmentation":
-        scores, blended, mask = blend_scores([member.scores for member in weighted], weights), None, None
+        found = np.stack([member.scores for member in weighted])[:, None]
+        scores, blended, mask = mix(found, weights, decision.mixing, decision.exclusive)[0], None, None
     else:
         blended = blend_maps([map_of(member) for member in weighted], weights)
         mask = mask_of(decision, blended)

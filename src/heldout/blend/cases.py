@@ -11,6 +11,7 @@ import numpy as np
 from heldout.blend.distinct import distinct_voxels
 from heldout.blend.histogram import join
 from heldout.blend.members import Member
+from heldout.blend.mixing import METHODS
 from heldout.blend.numbers import ValueObjective
 from heldout.blend.objective import LabelObjective, MaskObjective
 from heldout.blend.values import map_of
@@ -26,26 +27,31 @@ Work = tuple[dict[str, Any], list[list[tuple[Path, str]]]]  # a case's row; for 
 
 
 def build_objective(
-    members: Sequence[Member], metric: str, *, progress: bool = True
+    members: Sequence[Member], metric: str, *, method: str = "mean", progress: bool = True
 ) -> LabelObjective | MaskObjective | ValueObjective:
     """Gather what members that belong together predict.
 
     Args:
         members: Checked with :func:`heldout.blend.members.check_together`.
         metric: Score to tune.
+        method: How classifications are put together, one of :data:`heldout.blend.mixing.METHODS`.
         progress: Show a progress bar where maps are read.
 
     Raises:
-        UserError: a map is missing or was changed.
+        UserError: a map is missing or was changed, or the method is not for these members.
     """
+    if method not in METHODS:
+        raise UserError(f"--method {method!r} does not exist: choose one of {', '.join(METHODS)}")
     first = members[0]
     classes, exclusive = first.dataset.classes, first.dataset.exclusive
+    if method != "mean" and first.kind != "classification":
+        raise UserError(f"--method {method} is for classifications, and {first.name} is a {first.kind}: leave it out")
     if first.kind != "segmentation":
         predicted = [[member.prediction(case_id).scores for case_id in first.frame["case_id"]] for member in members]
         scores = np.array(predicted, float)
         if first.kind == "regression":
             return ValueObjective(first.frame, classes, metric, scores)
-        return LabelObjective(first.frame, classes, metric, scores, exclusive)
+        return LabelObjective(first.frame, classes, metric, scores, exclusive, method)
     together = exclusive and len(classes) > 1
     shared = (first.dataset.source, together)
     reduced = list(map_cases(_reduce, shared, map_work(members), "Reading out-of-fold maps", progress=progress))

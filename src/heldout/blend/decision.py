@@ -19,6 +19,7 @@ from heldout.blend.records import (
     DecisionScore,
     Dropped,
     FirstStageRef,
+    Mixing,
     Presence,
     Reference,
     SearchRecord,
@@ -54,6 +55,7 @@ class Decision:
         spatial: Second stage of every class; empty where the thresholds alone make the mask.
         presence: How the case scores of a segmentation are mixed.
         calibration: Of the case scores.
+        mixing: How the probabilities of classifiers are put together; on disk only where not by their weighted mean.
         notes: What a reader of the score should know, such as seeds that are missing.
         folds: Finished folds it depends on.
         dataset: Name of the dataset.
@@ -85,6 +87,7 @@ class Decision:
     spatial: dict[str, Spatial] = field(default_factory=dict)
     presence: Presence = field(default_factory=Presence)
     calibration: Calibration = field(default_factory=Calibration)
+    mixing: Mixing = field(default_factory=Mixing)
     notes: list[str] = field(default_factory=list)
     search: SearchRecord = field(default_factory=SearchRecord)
     tables: dict[str, str] = field(default_factory=dict)
@@ -143,7 +146,9 @@ class Decision:
         idle = [
             Dropped(place=place, member=member)
             for place, member in enumerate(self.members)
-            if not member.weight and not any(shares.get(name) for name in (member.name, f"{member.name}/head"))
+            if not self.mixing
+            and not member.weight
+            and not any(shares.get(name) for name in (member.name, f"{member.name}/head"))
         ]
         if not idle:
             return self
@@ -186,7 +191,11 @@ class Decision:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values under their names on disk."""
-        return _ON_DISK.dump_python(self, mode="json", by_alias=True, exclude_unset=True)
+        stored = _ON_DISK.dump_python(self, mode="json", by_alias=True, exclude_unset=True)
+        for one in (stored, *stored["search"].get("by_fold", {}).values()):
+            if not one["mixing"]:  # decisions of before it could be chosen have the same hash
+                del one["mixing"]
+        return stored
 
     def compute_digest(self) -> str:
         """SHA-256 of what blending decided: every field but those that freezing fills."""

@@ -44,6 +44,9 @@ class ValueObjective:
             raise UserError(f"{self.metric} is undefined on the cases to tune on: all of them have the same target")
         return value, settings
 
+    def fitted(self) -> None:
+        """Weights of numbers are searched."""
+
     def table(self, settings: BlendSettings) -> pd.DataFrame:
         """The cases with p_<class>."""
         blended = blend_scores(self.scores, settings.weights)

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from heldout.blend.histogram import JointHistogram
+from heldout.blend.mixing import FITTED, POWERS, fit_classes, fit_ranks, fit_stack, is_alone, mix, shares_of
 from heldout.blend.presence import presence_of_levels
-from heldout.blend.records import BlendSettings
-from heldout.blend.thresholds import best_thresholds
+from heldout.blend.records import BlendSettings, Mixing
+from heldout.blend.thresholds import best_by_class, best_thresholds, by_threshold, refuse_undefined
 from heldout.blend.trial import LabelTrial, PresenceTrial, ThresholdTrial
-from heldout.blend.values import LEVELS, blend_scores, grade_levels, labels_of, middle_cuts
+from heldout.blend.values import LEVELS, grade_levels, labels_of, middle_cuts
 from heldout.errors import UserError
 from heldout.metrics.registry import Metric, check_kind, get_metric, get_ranking_metric, score
 from heldout.metrics.tables import Columns, columns_of
@@ -47,6 +48,9 @@ class Objective(Protocol):
     def tune(self, weights: Sequence[int]) -> tuple[float, BlendSettings]:
         """Score of a weighting with its best thresholds, and those."""
 
+    def fitted(self) -> tuple[float, BlendSettings] | None:
+        """Score and settings where weights are fitted and not searched; else None."""
+
     def table(self, settings: BlendSettings) -> pd.DataFrame:
         """The cases with what the settings predict for them."""
 
@@ -61,6 +65,7 @@ class LabelObjective:
     Attributes:
         scores: (members, n, K) probabilities.
         exclusive: Classes exclude each other, and the most probable one is called.
+        method: How members are put together, one of :data:`heldout.blend.mixing.METHODS`.
     """
 
     frame: pd.DataFrame
@@ -68,6 +73,7 @@ class LabelObjective:
     metric: str
     scores: np.ndarray
     exclusive: bool
+    method: str = "mean"
 
     @property
     def members(self) -> int:
@@ -76,15 +82,47 @@ class LabelObjective:
 
     def tune(self, weights: Sequence[int]) -> tuple[float, BlendSettings]:
         """Score of a weighting with its best thresholds, and those; see :class:`Objective`."""
+        if is_alone(weights) or self.method in ("mean", *FITTED):
+            return self._tune(weights, Mixing())
+        if self.method == "rank":
+            return self._tune(weights, self._ranks)
+        tried = [self._tune(weights, Mixing(method="power", power=power)) for power in POWERS]
+        higher = get_metric(self.metric).higher_is_better
+        return (max if higher else min)(tried, key=lambda one: one[0])
+
+    def fitted(self) -> tuple[float, BlendSettings] | None:
+        """Score and settings of a method that fits its weights; None of one whose weights are searched."""
+        if self.method not in FITTED or self.members < 2:
+            return None
+        truth = self.frame[[f"y_{name}" for name in self.classes]].to_numpy(float) > 0
+        if self.method == "stack":
+            mixing = fit_stack(self.scores, truth)
+        else:
+            sign = 1 if get_metric(self.metric).higher_is_better else -1
+
+            def worth(weights: tuple[int, ...], k: int) -> float:
+                alone = replace(self, classes=(self.classes[k],), scores=self.scores[..., k : k + 1], exclusive=False)
+                return sign * alone._tune(weights, Mixing())[0]
+
+            mixing = fit_classes(self.members, len(self.classes), worth)
+        return self._tune(shares_of(mixing), mixing)
+
+    @cached_property
+    def _ranks(self) -> Mixing:
+        return fit_ranks(self.scores)
+
+    def _tune(self, weights: Sequence[int], mixing: Mixing) -> tuple[float, BlendSettings]:
+        """Score of mixed members with the best thresholds, and the settings."""
         metric = get_metric(self.metric)
-        blended = blend_scores(self.scores, weights)
+        blended = mix(self.scores, weights, mixing, self.exclusive)
         truth = self.frame[[f"y_{name}" for name in self.classes]].to_numpy(float) > 0
         multiclass = self.exclusive and len(self.classes) > 1
         ordered = multiclass and metric.ordered
         thresholds = middle_cuts(len(self.classes)) if ordered else () if multiclass else (HALF,) * len(self.classes)
         if not multiclass and metric.uses == "predicted_label" and metric.whole is None:
-            scores = np.stack([_by_threshold(metric, y, p) for y, p in zip(truth.T, blended.T, strict=True)])
-            return _best(metric, scores, weights, self.classes)
+            scores = np.stack([by_threshold(metric, y, p) for y, p in zip(truth.T, blended.T, strict=True)])
+            value, settings = best_by_class(metric, scores, weights, self.classes)
+            return value, replace(settings, mixing=mixing)
         columns = Columns(
             truth,
             blended,
@@ -105,11 +143,11 @@ class LabelObjective:
             thresholds = best_thresholds(metric, value_at, tried, thresholds)
             columns = replace(columns, predicted=labels_of(blended, thresholds, self.exclusive))
         value = metric.value(columns)
-        return _defined(value, metric, self.classes), BlendSettings(tuple(weights), thresholds)
+        return refuse_undefined(value, metric, self.classes), BlendSettings(tuple(weights), thresholds, mixing=mixing)
 
     def table(self, settings: BlendSettings) -> pd.DataFrame:
         """The cases with p_<class> and d_<class>; see :class:`Objective`."""
-        blended = blend_scores(self.scores, settings.weights)
+        blended = mix(self.scores, settings.weights, settings.mixing, self.exclusive)
         called = labels_of(blended, settings.thresholds, self.exclusive)
         new = {f"p_{name}": blended[:, k] for k, name in enumerate(self.classes)}
         new |= {f"d_{name}": called[:, k].astype(float) for k, name in enumerate(self.classes)}
@@ -150,23 +188,26 @@ class MaskObjective:
         if metric.uses != "counts":
             presence = np.concatenate([part.presence(weights) for part in self._presence_trials], 1)
             value = score(self.metric, self._with_presence(presence), self.classes)
-            return _defined(value, metric, self.classes), BlendSettings(tuple(weights), thresholds)
+            return refuse_undefined(value, metric, self.classes), BlendSettings(tuple(weights), thresholds)
         if metric.whole is not None:
             return self._tune_whole(metric, weights)
         if self.multiclass:
             counts = self._label_trial.counts(weights)
             once = np.ones((1, len(counts)))
             value = float(np.mean([metric.one_class(c, once)[0] for c in counts.swapaxes(0, 1)]))
-            return _defined(value, metric, self.classes), BlendSettings(tuple(weights), ())
+            return refuse_undefined(value, metric, self.classes), BlendSettings(tuple(weights), ())
         scores = np.stack([part.scores(weights) for part in self._threshold_trials])
-        return _best(metric, scores, weights, self.classes)
+        return best_by_class(metric, scores, weights, self.classes)
+
+    def fitted(self) -> None:
+        """Weights of masks are searched; see :class:`Objective`."""
 
     def _tune_whole(self, metric: Metric, weights: Sequence[int]) -> tuple[float, BlendSettings]:
         """Best thresholds of a score that is not a mean over classes: one class's after the other."""
         thresholds = () if self.multiclass else (HALF,) * len(self.classes)
         columns = columns_of(self.table(BlendSettings(tuple(weights), thresholds)), self.classes)
         if thresholds:
-            counts = np.stack([part.counts_by_threshold(weights) for part in self.histograms], 2).astype(float)
+            counts = np.stack([part.countsby_threshold(weights) for part in self.histograms], 2).astype(float)
 
             def at(cuts: tuple[int, ...]) -> Columns:
                 return replace(columns, counts=np.stack([counts[:, cut, k] for k, cut in enumerate(cuts)], 1))
@@ -174,7 +215,7 @@ class MaskObjective:
             levels = [np.arange(1, LEVELS)] * len(self.classes)
             thresholds = best_thresholds(metric, lambda cuts: metric.value(at(cuts)), levels, thresholds)
             columns = at(thresholds)
-        return _defined(metric.value(columns), metric, self.classes), BlendSettings(tuple(weights), thresholds)
+        return refuse_undefined(metric.value(columns), metric, self.classes), BlendSettings(tuple(weights), thresholds)
 
     def table(self, settings: BlendSettings) -> pd.DataFrame:
         """The cases with p_, tp_, fp_ and fn_<class>; see :class:`Objective`."""
@@ -182,7 +223,7 @@ class MaskObjective:
             counts = self.histograms[0].counts_by_label(settings.weights)
         else:
             pairs = zip(self.histograms, settings.thresholds, strict=True)
-            counts = np.stack([part.counts_by_threshold(settings.weights)[:, t] for part, t in pairs], 1)
+            counts = np.stack([part.countsby_threshold(settings.weights)[:, t] for part, t in pairs], 1)
         new = {
             f"{kind}_{name}": counts[:, k, i].astype(np.int64)
             for k, name in enumerate(self.classes)
@@ -227,41 +268,3 @@ def check_metric(name: str, kind: str) -> Metric:
             f"such as --metric {other}, and read {name} of the members"
         )
     return metric
-
-
-def _by_threshold(metric: Metric, truth: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """(256,) scores of one class's predicted labels at every threshold.
-
-    Predicted and true labels come in four pairs; a threshold only changes how many cases each of them has.
-    """
-    level = np.rint(255 * score).astype(int)
-    reached = [np.flip(np.flip(np.bincount(level[chosen], minlength=LEVELS)).cumsum()) for chosen in (truth, ~truth)]
-    hits, alarms = reached
-    cases = np.stack([hits, hits[0] - hits, alarms, alarms[0] - alarms], 1).astype(float)
-    return metric.one_class(np.array([True, True, False, False]), np.array([True, False, True, False]), cases)
-
-
-def _best(
-    metric: Metric, scores: np.ndarray, weights: Sequence[int], classes: tuple[str, ...]
-) -> tuple[float, BlendSettings]:
-    """Best thresholds, found for each class alone because the score is a mean over classes.
-
-    Of equally good thresholds the middle one is taken: it is the farthest from where the score would change.
-    """
-    sign = 1 if metric.higher_is_better else -1
-    thresholds = []
-    for name, values in zip(classes, sign * scores, strict=True):
-        _defined(float(values.max()), metric, (name,))
-        equal = np.flatnonzero(values >= values.max() - 1e-12)
-        thresholds.append(int(equal[len(equal) // 2]))
-    value = float(np.mean([values[t] for values, t in zip(scores, thresholds, strict=True)]))
-    return value, BlendSettings(tuple(weights), tuple(thresholds))
-
-
-def _defined(value: float, metric: Metric, classes: tuple[str, ...]) -> float:
-    if np.isnan(value):
-        raise UserError(
-            f"{metric.name} is undefined for {', '.join(classes)} on the cases to tune on: a class lacks positive or "
-            "negative cases there, so choose another metric or finish more folds"
-        )
-    return value

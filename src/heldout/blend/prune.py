@@ -72,6 +72,11 @@ def prune_ensemble(
     Raises:
         UserError: nothing that is left would fit, the new name is taken or not allowed, or a score is undefined.
     """
+    if decision.mixing:
+        raise UserError(
+            f"{decision.name} mixes its members by {decision.mixing.method}, which cannot be pruned: blend fewer "
+            "members"
+        )
     parts = [Part(member.spec, member.seeds, member.tta, number) for number, member in enumerate(decision.members)]
     session = Session()
     open_part = functools.cache(lambda part: load_member(part.name, session))

@@ -172,6 +172,24 @@ class Calibration(DecisionRecord):
     scores: Changes = Field(default_factory=dict)
 
 
+class Mixing(DecisionRecord):
+    """How the probabilities of classifiers are put together; empty for their weighted mean.
+
+    Attributes:
+        method: As in :mod:`heldout.blend.mixing`.
+        power: Of ``power``.
+        weights: Of ``stack`` and ``classes``: of every member, by class.
+        intercepts: Of ``stack``, by class.
+        ranks: Of ``rank``: quantiles of every member's probabilities, by class.
+    """
+
+    method: str = "mean"
+    power: Number = 1.0
+    weights: tuple[tuple[Number, ...], ...] = ()
+    intercepts: tuple[Number, ...] = ()
+    ranks: tuple[tuple[tuple[Number, ...], ...], ...] = ()
+
+
 @dataclass(frozen=True)
 class BlendSettings:
     """What was tuned.
@@ -182,6 +200,7 @@ class BlendSettings:
         spatial: Second stage of every class; empty where the thresholds alone make the mask.
         presence: Thousandth of every presence score; empty where presence is not mixed.
         calibration: Of the case scores.
+        mixing: How probabilities are put together; on disk only where not by their mean.
     """
 
     weights: tuple[int, ...]
@@ -189,6 +208,7 @@ class BlendSettings:
     spatial: tuple[Spatial, ...] = ()
     presence: tuple[int, ...] = ()
     calibration: Calibration = Calibration()  # noqa: RUF009 - frozen
+    mixing: Mixing = Mixing()  # noqa: RUF009 - frozen
 
 
 class Alternative(DecisionRecord):

@@ -39,6 +39,7 @@ def blend(
     spatial: bool = False,
     presence_metric: str | None = None,
     calibrate: str = "none",
+    method: str = "mean",
     progress: bool = True,
 ) -> Decision:
     """Tune the weights of members and the thresholds of their blend.
@@ -58,6 +59,7 @@ def blend(
         spatial: Give masks a second stage; see :mod:`heldout.blend.spatial`.
         presence_metric: Score to tune the presence mix of segmentations for; see :class:`heldout.blend.stages.Stages`.
         calibrate: How case scores are calibrated; see :func:`heldout.blend.calibrate.fit_calibration`.
+        method: How the probabilities of classifications are put together; see :mod:`heldout.blend.mixing`.
         progress: Show progress bars.
 
     Returns:
@@ -89,10 +91,12 @@ def blend(
         else None
     )
     sources = presence_members(members, labels)
-    objective = add_stages(build_objective(members, metric, progress=progress), list(sources.values()), stages, maps)
+    objective = add_stages(
+        build_objective(members, metric, method=method, progress=progress), list(sources.values()), stages, maps
+    )
     with files.lock(blend_folder(name), "blending"):
         _refuse_sealed(name)
-        journal = Journal(blend_folder(name) / "study.journal", _identity(members, metric, plan))
+        journal = Journal(blend_folder(name) / "study.journal", _identity(members, metric, plan, method))
         found = crossfit(objective, plan, journal=journal, names=[member.name for member in members], progress=progress)
         classes = objective.classes
         thresholds = dict(zip(classes, found.settings.thresholds, strict=True)) if found.settings.thresholds else {}
@@ -103,16 +107,18 @@ def blend(
         pinned: dict[str, Any] = {"metric_code": code[0]} if (code := metric_code(metric)) else {}
         search = SearchRecord(**asdict(plan), by_fold=by_fold, baselines=found.baselines, **pinned)
         notes = [*decision.notes, *([found.note] if found.note else [])]
+        decision = replace(decision, mixing=found.settings.mixing)
         return _write(replace(decision, score=found.scores, search=search, notes=notes, **described), found)
 
 
-def _identity(members: Sequence[Member], metric: str, plan: SearchPlan) -> str:
+def _identity(members: Sequence[Member], metric: str, plan: SearchPlan, method: str) -> str:
     """SHA-256 of what a trial's score and the choice of the next one depend on; the number of trials is not of it."""
     fits = [[member.name, *([fit.seed, fit.fold, fit.hashes.oof] for fit in member.fits)] for member in members]
     maps = [[fit.hashes.maps for fit in member.fits] for member in members]
     data = [[member.dataset.fold_hash, member.dataset.data_hash] for member in members]
     shared = plan.processes > 1  # trials that depended on timing do not become those of a search that does not
-    return files.sha256_json([1, fits, maps, data, metric, plan.sampler, plan.seed, shared, *metric_code(metric)])
+    further = [*metric_code(metric), *([method] if method != "mean" else [])]
+    return files.sha256_json([1, fits, maps, data, metric, plan.sampler, plan.seed, shared, *further])
 
 
 def _write(decision: Decision, found: CrossFit) -> Decision:

@@ -98,6 +98,10 @@ class Staged:
         """Score of a weighting, before the stages; see :class:`Objective`."""
         return self.base.tune(weights)
 
+    def fitted(self) -> Tuned | None:
+        """Where weights are fitted, before the stages; see :class:`Objective`."""
+        return self.base.fitted()
+
     def select(self, chosen: np.ndarray) -> Staged:
         """The objective of the chosen cases; see :class:`Objective`."""
         maps = None if self.maps is None else self.maps.select(chosen)
@@ -124,7 +128,7 @@ class Staged:
             settings = replace(settings, calibration=fitted)
             if isinstance(self.base, LabelObjective) and settings.thresholds:
                 calibrated = apply_calibration(fitted, scores)[None]
-                cut = replace(self.base, scores=calibrated).tune((WHOLE,))[1]
+                cut = replace(self.base, scores=calibrated, method="mean").tune((WHOLE,))[1]
                 settings = replace(settings, thresholds=cut.thresholds)
         return settings
 

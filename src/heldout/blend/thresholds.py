@@ -1,4 +1,4 @@
-"""Thresholds of a score that is not a mean over classes, so that no class's can be found alone."""
+"""The best thresholds: of a mean over classes for each class alone, of any other score one class after the other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from heldout.blend.records import BlendSettings
+from heldout.blend.values import LEVELS
+from heldout.errors import UserError
 from heldout.metrics.registry import Metric
 
 _TRIED = 32  # levels of a class in one step; then those between the best one's neighbors
@@ -58,3 +61,46 @@ def _middle(worth: Callable[[tuple[int, ...]], float], best: tuple[int, ...], k:
     values = np.array([worth((*best[:k], level, *best[k + 1 :])) for level in order])
     equal = np.flatnonzero(values >= values.max() - 1e-12)
     return order[equal[len(equal) // 2]]
+
+
+def by_threshold(metric: Metric, truth: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """(256,) scores of one class's predicted labels at every threshold.
+
+    Predicted and true labels come in four pairs; a threshold only changes how many cases each of them has.
+    """
+    level = np.rint(255 * score).astype(int)
+    reached = [np.flip(np.flip(np.bincount(level[chosen], minlength=LEVELS)).cumsum()) for chosen in (truth, ~truth)]
+    hits, alarms = reached
+    cases = np.stack([hits, hits[0] - hits, alarms, alarms[0] - alarms], 1).astype(float)
+    return metric.one_class(np.array([True, True, False, False]), np.array([True, False, True, False]), cases)
+
+
+def best_by_class(
+    metric: Metric, scores: np.ndarray, weights: Sequence[int], classes: tuple[str, ...]
+) -> tuple[float, BlendSettings]:
+    """Best thresholds, found for each class alone because the score is a mean over classes.
+
+    Of equally good thresholds the middle one is taken: it is the farthest from where the score would change.
+    """
+    sign = 1 if metric.higher_is_better else -1
+    thresholds = []
+    for name, values in zip(classes, sign * scores, strict=True):
+        refuse_undefined(float(values.max()), metric, (name,))
+        equal = np.flatnonzero(values >= values.max() - 1e-12)
+        thresholds.append(int(equal[len(equal) // 2]))
+    value = float(np.mean([values[t] for values, t in zip(scores, thresholds, strict=True)]))
+    return value, BlendSettings(tuple(weights), tuple(thresholds))
+
+
+def refuse_undefined(value: float, metric: Metric, classes: tuple[str, ...]) -> float:
+    """The value of a score; an error where it is undefined.
+
+    Raises:
+        UserError: naming the classes.
+    """
+    if np.isnan(value):
+        raise UserError(
+            f"{metric.name} is undefined for {', '.join(classes)} on the cases to tune on: a class lacks positive or "
+            "negative cases there, so choose another metric or finish more folds"
+        )
+    return value

@@ -40,7 +40,16 @@ def blend(
             min=1, max=64, help="processes that share the trials; with more than one, results depend on timing"
         ),
     ] = 1,
-    metric: Annotated[str | None, typer.Option(help="score to tune; the first member's by default")] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", "--objective", help="score to tune; the first member's by default")
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="of classifications: mean, rank (average ranks), power (power mean), stack (logistic, weights not "
+            "negative), classes (weights per class)"
+        ),
+    ] = "mean",
     spatial: Annotated[
         bool,
         typer.Option("--spatial", help="tune post-processing of masks: hysteresis, smallest component, filled holes"),
@@ -70,6 +79,7 @@ def blend(
         spatial=spatial,
         presence_metric=presence_metric,
         calibrate=calibrate,
+        method=method,
     )
     _print_baselines(decision)
     for member in decision.members:
@@ -78,6 +88,7 @@ def blend(
     if decision.thresholds:
         cuts = ", ".join(f"{visible(label)} {level / 255:.2f}" for label, level in decision.thresholds.items())
         print(f"  thresholds: {cuts}")
+    _print_mixing(decision)
     _print_stages(decision)
     score = decision.score
     print(f"{decision.metric} in-sample {_number(score.in_sample)}, tuned and scored on the same cases")
@@ -89,6 +100,18 @@ def blend(
     else:
         print(f"{decision.metric} cross-fitted {_interval(score.cross_fitted, score.low, score.high)}: this one ranks")
     finish(decision.folder / "decision.json", f"freeze {name}")
+
+
+def _print_mixing(decision: Decision) -> None:
+    """How the members are put together, where not by their weighted mean."""
+    mixing = decision.mixing
+    if mixing.method == "power":
+        print(f"  power mean: {mixing.power:g}")
+    elif mixing.method == "rank":
+        print("  mean of ranks")
+    for label, row in zip(decision.classes, mixing.weights, strict=False):
+        pairs = zip(row, decision.members, strict=False)
+        print(f"  {visible(label)}: " + " + ".join(f"{value:.3f} {member.name}" for value, member in pairs))
 
 
 def _print_stages(decision: Decision) -> None:

@@ -127,4 +127,5 @@ def held_out_decision(decision: Decision, fold: int) -> Decision:
         spatial=dict(zip(names, settings.spatial, strict=True)) if settings.spatial else {},
         presence=presence,
         calibration=settings.calibration,
+        mixing=settings.mixing,
     )
