@@ -113,5 +113,5 @@ def test_data_that_was_trained_on_or_has_other_classes_is_refused(runs):
     opened = open_decision("labels")
     with pytest.raises(UserError, match=r"case .* of exp914 is case .* of the decision's own dataset: leave it out"):
         open_elsewhere(opened, "exp914")
-    with pytest.raises(UserError, match=r"exp002 has the classes .*, labels predicts small, large"):
-        open_elsewhere(opened, "exp002")
+    with pytest.raises(UserError, match=r"exp010 has the classes .*, labels predicts small, large"):
+        open_elsewhere(opened, "exp010")

@@ -16,7 +16,7 @@ from heldout.metrics import overlap
 from heldout.metrics.ranking import divide
 from heldout.metrics.tables import Columns
 
-Uses = Literal["probability", "predicted_label", "value", "counts", "lesions", "surfaces", "volume"]
+Uses = Literal["probability", "predicted_label", "value", "counts", "lesions", "surfaces", "volume", "tolerance"]
 OF_LABELS = ("probability", "predicted_label", "value")  # what is known of cases without masks
 # What an experiment must measure of its masks, by what a score looks at.
 DETAILS = {"lesions": "lesions", "surfaces": "surface", "volume": "volume"}
@@ -60,6 +60,22 @@ def mask_values(name: str, uses: str, columns: Columns) -> np.ndarray:
     if uses == "volume":
         extra = np.broadcast_to(extra[:, None, None], (*columns.counts.shape[:2], 1))
     return np.concatenate([columns.counts, extra], -1)
+
+
+def at_tolerance(name: str) -> Callable[[Columns, np.ndarray], np.ndarray]:
+    """Score of surfaces at the tolerance in its name, such as ``nsd:2``: a mean over the cases that hold the class."""
+
+    def score(columns: Columns, weights: np.ndarray) -> np.ndarray:
+        if columns.counts is None:
+            raise UserError(f"{name} needs masks, and these are predictions without: choose another metric")
+        if name not in columns.tolerant:
+            raise UserError(
+                f"{name} needs what was not measured of these masks: set mask_details = ({name!r},) in the experiment "
+                "and train it; blends do not have it"
+            )
+        return overlap.mean_of_positives(columns.tolerant[name], columns.counts, weights).mean(1)
+
+    return score
 
 
 def _mean(of_case: Callable, empty: float, mean: Callable) -> Callable:

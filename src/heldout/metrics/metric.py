@@ -73,7 +73,7 @@ class Metric:
     @property
     def detail(self) -> str | None:
         """What must be measured of every mask for it, besides voxel counts: a word of the field ``mask_details``."""
-        return DETAILS.get(self.uses)
+        return self.name if self.uses == "tolerance" else DETAILS.get(self.uses)
 
     @property
     def tunable(self) -> bool:
@@ -133,7 +133,7 @@ class Metric:
 
     def _of_all(self, columns: Columns, weights: np.ndarray) -> np.ndarray:
         assert self.whole is not None, "a score of all classes together"
-        if self.uses not in OF_LABELS:
+        if self.uses not in (*OF_LABELS, "tolerance"):
             mask_values(self.name, self.uses, columns)  # refuses cases whose masks were not measured
         return self.whole(columns, weights)
 

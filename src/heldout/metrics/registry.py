@@ -12,6 +12,7 @@ every fold: scores of ranking look at that one. Segmentations add ``tp_<class>``
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,11 @@ import numpy as np
 from heldout.config.metric import own_names
 from heldout.errors import UserError
 from heldout.metrics import calibration, decisions, ranking, values
-from heldout.metrics.masks import MASK_SCORES
+from heldout.metrics.masks import MASK_SCORES, at_tolerance
 from heldout.metrics.metric import Metric, Scale, Side
 from heldout.metrics.own import own_metric
 from heldout.metrics.patients import POOLS
-from heldout.metrics.tables import columns_of
+from heldout.metrics.tables import TOLERANT_COLUMNS, columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,6 +134,9 @@ def get_metric(name: str) -> Metric:
     ``patient_top3:roc_auc`` by the mean of the three highest; ``patient:dice_pos`` scores the volume that a patient's
     slices make. See :func:`heldout.metrics.patients.pool_patients`.
 
+    ``nsd:2`` and ``surface_dice:2`` score surfaces at a tolerance in mm; see
+    :func:`heldout.metrics.surface.surface_dice`.
+
     Raises:
         UserError: there is no such metric.
 
@@ -143,12 +147,14 @@ def get_metric(name: str) -> Metric:
     prefix, _, inner = name.partition(":")
     if prefix in POOLS:
         metric = get_metric(inner)
-        if metric.uses == "surfaces":
+        if metric.uses in ("surfaces", "tolerance"):
             raise UserError(f"metric {name!r}: surfaces of slices make no surface of a patient, choose another metric")
         return replace(metric, name=name, description=f"{metric.description}, of patients", pool=POOLS[prefix])
     if name.startswith(WEIGHTED):
         presence = name.removeprefix(WEIGHTED)
         return replace(METRICS["roc_auc"], name=name, description=f"AUC, half of it of {presence}", presence=presence)
+    if f"{prefix}:" in TOLERANT_COLUMNS:
+        return _at_tolerance(name, prefix, inner)
     if name not in METRICS:
         if (own := own_metric(name)) is not None:
             return own
@@ -159,6 +165,25 @@ def get_metric(name: str) -> Metric:
             "patients"
         )
     return METRICS[name]
+
+
+def _at_tolerance(name: str, prefix: str, tolerance: str) -> Metric:
+    """A score of surfaces at a tolerance in mm; the name holds the number as it is."""
+    if not re.fullmatch(r"\d+(\.\d+)?", tolerance):
+        raise UserError(f"metric {name!r} needs a tolerance in mm after the colon, such as {prefix}:2")
+    what = (
+        "surface Dice by area" if prefix == "surface_dice" else "normalized surface distance, share of surface voxels"
+    )
+    return Metric(
+        name,
+        "segmentation",
+        True,
+        f"{what} within {tolerance} mm, mean over the cases that hold the class",
+        "tolerance",
+        sides=_POSITIVE,
+        whole=at_tolerance(name),
+        interval_scale="logit",
+    )
 
 
 def get_ranking_metric(name: str) -> Metric:

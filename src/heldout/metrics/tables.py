@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from heldout.metrics.surface import SURFACE_COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
+TOLERANT_COLUMNS = ("nsd:", "surface_dice:")
 _ONE = 1e-3  # softmax outputs of float32 or mixed precision sum to one within this
 
 
@@ -32,6 +33,7 @@ class Columns:
         patients: (n,) patient of every case, or None where the table names none.
         lesions: (n, K, 4) float64 counts of :func:`heldout.metrics.lesion.count_lesions`, or None where not counted.
         surfaces: (n, K, 2) float64 of :func:`heldout.metrics.surface.surface_distances`, or None where not measured.
+        tolerant: (n, K) float64 surface scores at a tolerance, by their names such as ``nsd:2``.
         voxel_mm3: (n,) float64 volume of a case's voxel, or None where not known.
         target: (n, K) float64 true numbers of a regression, which has no labels; else None.
         value: (n, K) float64 predicted numbers of a regression.
@@ -51,6 +53,7 @@ class Columns:
     folds: np.ndarray | None = None
     target: np.ndarray | None = None
     value: np.ndarray | None = None
+    tolerant: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def positive(self) -> np.ndarray:
@@ -60,7 +63,7 @@ class Columns:
     def take(self, rows: np.ndarray) -> Columns:
         """The cases at some positions (m,), which may repeat."""
         taken = {name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        return replace(self, **taken)
+        return replace(self, **taken, tolerant={name: values[rows] for name, values in self.tolerant.items()})
 
 
 def columns_of(table: pd.DataFrame, classes: Sequence[str], *, regression: bool = False) -> Columns:
@@ -101,8 +104,18 @@ def columns_of(table: pd.DataFrame, classes: Sequence[str], *, regression: bool 
         lesions=_read_together(table, LESION_COLUMNS, classes),
         surfaces=_read_together(table, SURFACE_COLUMNS, classes),
         voxel_mm3=_read(table, "voxel", ["mm3"])[:, 0] if "voxel_mm3" in table else None,
+        tolerant=_tolerant(table, classes),
         **known,
     )
+
+
+def _tolerant(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, np.ndarray]:
+    """Surface scores at a tolerance by their names."""
+    end = f"_{classes[0]}"
+    names = [
+        name.removesuffix(end) for name in table.columns if name.startswith(TOLERANT_COLUMNS) and name.endswith(end)
+    ]
+    return {name: _read(table, name, classes) for name in names}
 
 
 def check_cases(table: pd.DataFrame, expected: Iterable[str] | None = None) -> None:

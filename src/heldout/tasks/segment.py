@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from heldout.tasks.base import Task
 from heldout.tasks.pretrained import PretrainedEncoder
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from heldout.tasks.nets.network import Network
 
 
+MaskDetail = Annotated[
+    str, StringConstraints(pattern=r"^(lesions|surface|volume|(nsd|surface_dice):\d+(\.\d+)?)$")
+]  # a tolerance in mm after the colon
 UNETS = ("Unet", "UnetPlusPlus", "MAnet")  # the architectures of smp with a decoder of one width per level
 DECODER_LEVELS = 5
 
@@ -40,9 +43,10 @@ class Segment(Task):
     )
     tversky_alpha: float = Field(0.3, ge=0, le=1, description="weight of false positives in the Tversky loss")
     tversky_beta: float = Field(0.7, ge=0, le=1, description="weight of false negatives in the Tversky loss")
-    mask_details: tuple[Literal["lesions", "surface", "volume"], ...] = Field(
+    mask_details: tuple[MaskDetail, ...] = Field(
         (),
-        description="what is measured of held-out masks in addition to overlap: lesion counts, distances, volume",
+        description="what is measured of held-out masks in addition to overlap: lesions, surface (distances), volume, "
+        "nsd:2 and surface_dice:2 (at a tolerance in mm)",
     )
     presence_weight: float = Field(
         0.0, ge=0, description="weight of an auxiliary loss on the presence of each class in the map; 0 leaves it out"
