@@ -60,7 +60,7 @@ def test_it_is_measured_where_an_experiment_ranks_by_it_and_scored_over_positive
     table = pd.DataFrame({"case_id": ids, "y_x": [1, 1, 0], "p_x": 0.5, "tp_x": [5, 0, 0], "fp_x": [0, 0, 3]})
     table = table.assign(fn_x=[0, 4, 0], **{"nsd:1.5_x": [0.8, 0.0, 0.0]})
     assert score("nsd:1.5", table, ["x"]) == pytest.approx(0.4)
-    with pytest.raises(UserError, match=r"set mask_details = \\('nsd:2',\\) in the experiment"):
+    with pytest.raises(UserError, match=r"set mask_details = \('nsd:2',\) in the experiment"):
         score("nsd:2", table, ["x"])
 
 
