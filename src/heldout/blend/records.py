@@ -175,12 +175,8 @@ class Calibration(DecisionRecord):
 class Mixing(DecisionRecord):
     """How the probabilities of classifiers are put together; empty for their weighted mean.
 
-    Attributes:
-        method: As in :mod:`heldout.blend.mixing`.
-        power: Of ``power``.
-        weights: Of ``stack`` and ``classes``: of every member, by class.
-        intercepts: Of ``stack``, by class.
-        ranks: Of ``rank``: quantiles of every member's probabilities, by class.
+    ``method`` and ``power`` are as in :mod:`heldout.blend.mixing`, ``weights`` and ``intercepts`` are by class (and
+    member), ``ranks`` are quantiles of every member's probabilities, by class.
     """
 
     method: str = "mean"

@@ -36,8 +36,8 @@ def mask_details(config: Task, dataset: Dataset) -> Details | None:
     Returns:
         A function of a case id, its predicted and its true mask (M, *spatial) that gives further columns of the table:
         ``lesions_``, ``found_``, ``regions_`` and ``false_<class>``, see :func:`heldout.metrics.lesion.count_lesions`;
-        ``hd95_`` and ``assd_<class>`` in mm, in pixels where a picture has no voxel size; ``nsd:2_<class>``; ``voxel_mm3``.
-        None where nothing is asked for.
+        ``hd95_`` and ``assd_<class>`` in mm, in pixels where a picture has no voxel size; ``nsd:2_<class>``;
+        ``voxel_mm3``. None where nothing is asked for.
     """
     asked = {*getattr(config, "mask_details", ()), get_metric(config.metric).detail} - {None}
     if not asked:
