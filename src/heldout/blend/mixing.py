@@ -8,6 +8,7 @@ regressions). ``classes``: weights of its own for every class.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -87,15 +88,15 @@ def fit_stack(scores: np.ndarray, truth: np.ndarray) -> Mixing:
     return Mixing(method="stack", weights=tuple(weights), intercepts=tuple(intercepts))
 
 
-def fit_classes(members: int, classes: int, worth: Callable[[tuple[int, ...], int], float]) -> Mixing:
+def fit_classes(members: int, classes: int, worth: Callable[[int, tuple[int, ...]], float]) -> Mixing:
     """Weights of every class, by hill climbing.
 
     Args:
         members: Number of members.
         classes: Number of classes.
-        worth: Score of thousandths for a class alone; higher is better.
+        worth: Score of a class alone under thousandths; higher is better.
     """
-    rows = [climb(lambda weights, k=k: worth(weights, k), members) for k in range(classes)]
+    rows = [climb(functools.partial(worth, k), members) for k in range(classes)]
     return Mixing(method="classes", weights=tuple(tuple(one / WHOLE for one in row) for row in rows))
 
 

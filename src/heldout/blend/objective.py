@@ -100,7 +100,7 @@ class LabelObjective:
         else:
             sign = 1 if get_metric(self.metric).higher_is_better else -1
 
-            def worth(weights: tuple[int, ...], k: int) -> float:
+            def worth(k: int, weights: tuple[int, ...]) -> float:
                 alone = replace(self, classes=(self.classes[k],), scores=self.scores[..., k : k + 1], exclusive=False)
                 return sign * alone._tune(weights, Mixing())[0]
 
@@ -207,7 +207,7 @@ class MaskObjective:
         thresholds = () if self.multiclass else (HALF,) * len(self.classes)
         columns = columns_of(self.table(BlendSettings(tuple(weights), thresholds)), self.classes)
         if thresholds:
-            counts = np.stack([part.countsby_threshold(weights) for part in self.histograms], 2).astype(float)
+            counts = np.stack([part.counts_by_threshold(weights) for part in self.histograms], 2).astype(float)
 
             def at(cuts: tuple[int, ...]) -> Columns:
                 return replace(columns, counts=np.stack([counts[:, cut, k] for k, cut in enumerate(cuts)], 1))
@@ -223,7 +223,7 @@ class MaskObjective:
             counts = self.histograms[0].counts_by_label(settings.weights)
         else:
             pairs = zip(self.histograms, settings.thresholds, strict=True)
-            counts = np.stack([part.countsby_threshold(settings.weights)[:, t] for part, t in pairs], 1)
+            counts = np.stack([part.counts_by_threshold(settings.weights)[:, t] for part, t in pairs], 1)
         new = {
             f"{kind}_{name}": counts[:, k, i].astype(np.int64)
             for k, name in enumerate(self.classes)

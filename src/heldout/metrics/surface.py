@@ -98,10 +98,12 @@ def surface_dice(
 
         axes = np.asarray(spacing, np.float64)
         steps = np.linalg.norm(axes, axis=0) if axes.ndim == 2 else axes
-        masks = [
+        pair = [
             torch.from_numpy(np.pad(mask[bounding_box(pred | truth)], 2))[None, None].float() for mask in (pred, truth)
         ]
-        return float(compute_surface_dice(*masks, [tolerance], True, spacing=steps.tolist(), use_subvoxels=True))
+        return float(
+            compute_surface_dice(pair[0], pair[1], [tolerance], True, spacing=steps.tolist(), use_subvoxels=True)
+        )
     away = directed_distances(pred, truth, spacing)
     return float(np.mean(np.concatenate(away) <= tolerance))
 

@@ -141,7 +141,7 @@ def _table(path: Path, dataset: Dataset, names: _Names) -> tuple[dict[str, np.nd
     _refuse_repeated(case_ids, path)
     values = np.stack([_numbers(table[column], column, path) for column in columns], 1)
     _refuse_outside(values, case_ids, dataset, path)
-    folds = _numbers(table["fold"], "fold", path).astype(int) if "fold" in table.columns else []
+    folds = _numbers(table["fold"], "fold", path).astype(int).tolist() if "fold" in table.columns else []
     return dict(zip(case_ids, values.astype(np.float32), strict=True)), dict(zip(case_ids, folds, strict=False))
 
 
@@ -213,8 +213,8 @@ def _folder(path: Path, names: _Names) -> Foreign:
     """Maps by case, or the folders of nnU-Net, whose names say the folds."""
     trained = sorted(path.glob("fold_[0-9]*/validation"))
     if not trained:
-        maps = _maps(path, names, None)
-        return Foreign(maps=maps, sources=_hashed(maps.values()))
+        alone = _maps(path, names, None)
+        return Foreign(maps=alone, sources=_hashed(alone.values()))
     maps: dict[str, Path] = {}
     folds: dict[str, int] = {}
     for one in trained:

@@ -19,7 +19,7 @@ from pydantic import Field
 from heldout import files
 from heldout.errors import UserError
 from heldout.records import Record, read_record
-from heldout.train.record import Hashes, RunRecord, read_run, write_run
+from heldout.train.record import Hashes, MadeFrom, RunRecord, read_run, write_run
 from heldout.train.runs import begin_fit, fit_folder
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _store_fold(
     from heldout.predict.store import write_predictions
 
     folder = fit_folder(config.spec, SEED, fold)
-    begin_fit(config, dataset, folder, {})
+    begin_fit(config, dataset, folder, MadeFrom())
     masks = config.kind == "segmentation"
     stored = write_predictions(
         folder,
