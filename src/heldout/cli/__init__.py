@@ -59,6 +59,7 @@ _MODULES = (
     "training",
     "queue",
     "decisions",
+    "scores",
     "exchange",
     "kernels",
     "reports",
