@@ -130,5 +130,7 @@ def test_cut_points_are_better_than_the_most_probable_grade_and_cross_fitted():
 def test_middle_cut_points_round_the_expected_grade(seed):
     scores = np.random.default_rng(seed).dirichlet(np.ones(4), 20)
     level = grade_levels(scores)
-    assert (labels_of(scores, middle_cuts(4), True).argmax(1) == np.floor(level / 255 * 3 + 0.5)).all()
+    grade = level / 255 * 3 + 0.5
+    inside = np.abs(grade - np.rint(grade)) > 0.01  # levels are rounded
+    assert (labels_of(scores, middle_cuts(4), True).argmax(1) == np.floor(grade))[inside].all()
     assert (labels_of(scores, (), True).argmax(1) == scores.argmax(1)).all()

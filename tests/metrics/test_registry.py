@@ -105,7 +105,8 @@ def test_the_name_says_what_empty_masks_score():
 
 def weighted(name, frame, classes, weights):
     metric = get_metric(name)
-    return metric.evaluate(columns_of(metric.view(frame, classes), classes), weights.astype(float))
+    columns = columns_of(metric.view(frame, classes), classes, regression=metric.kind == "regression")
+    return metric.evaluate(columns, weights.astype(float))
 
 
 @pytest.mark.parametrize("name", [*METRICS, "weighted_auc:a"])

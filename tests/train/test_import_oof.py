@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from heldout.blend.freeze import freeze
-from heldout.blend.ledger import test as evaluate
 from heldout.blend.members import load_member
 from heldout.blend.search import blend
-from heldout.blend.verify import open_decision
 from heldout.cli import run as command
 from heldout.config import load
 from heldout.data.cases import open_dataset
@@ -30,9 +26,9 @@ def exported(spec: str, folder) -> pd.DataFrame:
 
 
 def test_an_exported_run_comes_back_with_the_same_score(finish, tmp_path):
-    spec = finish(folds=(0, 1, 2, 3, 4), seeds=(0,))
+    spec = finish(seeds=(0,))
     table = exported(spec, tmp_path / "out")
-    table["fold"] = (table["fold"] + 2) % 5  # other numbers of the same folds
+    table["fold"] = 7 - table["fold"]  # other numbers of the same folds
     table.to_csv(tmp_path / "oof.csv", index=False)
     record = import_oof("ana", tmp_path / "oof.csv", "Ana")
     assert record.folds == "verified"
@@ -58,7 +54,7 @@ def test_folds_that_a_file_does_not_name_are_not_verifiable_and_shown_so(finish,
     ("spoil", "message"),
     [
         (lambda t: t.assign(fold=np.arange(len(t)) % 5), "has another fold table: its fold 0 holds cases of the folds"),
-        (lambda t: t.drop(t.index[3]), "has no prediction of case .*, while others of fold 0 have one"),
+        (lambda t: t.drop(t.index[3]), "has no prediction of case .*, while others of fold . have one"),
         (lambda t: pd.concat([t, t[:1]]), "predicts case .* twice: keep one row per case"),
         (lambda t: t.assign(id=t["id"].replace(t["id"][0], "stranger")), "'stranger', which is no case of the dataset"),
         (lambda t: t.rename(columns={t.columns[-1]: "other"}), "has no column .*: write a probability per class"),
@@ -88,35 +84,6 @@ def test_an_archive_is_read_and_the_dataset_found_by_its_cases(finish, tmp_path)
         fit_fold(config, open_dataset(config), 2, 0, quiet=True)
     with pytest.raises(UserError, match="no other flips: leave out tta="):
         load_member("ana/tta=h")
-
-
-def test_a_sealed_blend_with_imported_predictions_is_tested_and_every_change_noticed(runs, tmp_path):
-    table = exported("exp914", tmp_path / "out")
-    dataset = open_dataset(load("exp914"))
-    random = np.random.default_rng(0)
-    names = [name for name in table if name.startswith("p_")]
-    table[names] = np.clip(table[names] + random.normal(0, 0.05, (len(table), len(names))), 0, 1)
-    table.to_csv(tmp_path / "oof.csv", index=False)
-    tested = dataset.part("test")["case_id"].tolist()
-    test = pd.DataFrame({"id": tested, **{name: random.random(len(tested)) for name in names}})
-    test.to_csv(tmp_path / "test.csv", index=False)
-    record = import_oof("ana", tmp_path / "oof.csv", "Ana", test=tmp_path / "test.csv", like="exp914")
-    assert record.cases == len(tested)
-    blend(["exp914", "ana"], "both", sampler="equal", metric="roc_auc", progress=False)
-    freeze("both")
-    opened = open_decision("both")
-    result = evaluate(opened.decision)
-    assert 0 <= result.score <= 1
-    stored = pd.read_parquet(result.path).set_index("case_id")
-    own = opened.members[0].predict(tested[0], dataset.read_image(tested[0]), dataset.exclusive)
-    mean = np.mean([one.scores for one in own], 0)
-    expected = (mean + test.loc[0, names].to_numpy(float)) / 2
-    np.testing.assert_allclose(stored.loc[tested[0], names].to_numpy(float), expected, atol=1e-5)
-    assert command(["kernel", "both", "--user", "me"]) == 2
-    path = imported_folder("ana") / "imported.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"by": "Eve"}))
-    with pytest.raises(UserError, match=r"is not the one that .* was made with"):
-        list(open_decision("both").predict([(tested[0], dataset.read_image(tested[0]))]))
 
 
 def test_a_folder_of_nnu_net_is_read_with_its_folds(masks, tmp_path):

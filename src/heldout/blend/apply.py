@@ -198,22 +198,11 @@ def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
     weighted = members[: len(weights)]
     if decision.kind != "segmentation":
         found = np.stack([member.scores for member in weighted])[:, None]
-        scores, blended, mask = mix(found, weights, decision.mixing, decision.exclusive)[0], None, None
-    else:
-        blended = blend_maps([map_of(member) for member in weighted], weights)
-        mask = mask_of(decision, blended)
-        scores = presence(blended)
-        if decision.presence:
-            of_map = map_scores(levels_of_map(blended), decision.levels)
-            classified = [members[number].scores for number in decision.presence_sources.values()]
-            scores = fuse(of_map, np.array(classified, float), decision.shares)
-    scores = apply_calibration(decision.calibration, scores).astype(np.float32)
-    cuts = decision.levels if decision.kind == "classification" and decision.exclusive else ()
-    grade = int(labels_of(scores[None], cuts, True).argmax()) if len(cuts) > 1 else None
-    return Blended(case_id, scores, blended, mask, grade=grade)
-    if decision.kind == "classification":
-        scores = blend_scores([member.scores for member in weighted], weights)
-        return Blended(case_id, apply_calibration(decision.calibration, scores).astype(np.float32), None, None)
+        scores = mix(found, weights, decision.mixing, decision.exclusive)[0]
+        scores = apply_calibration(decision.calibration, scores).astype(np.float32)
+        cuts = decision.levels if decision.exclusive else ()
+        grade = int(labels_of(scores[None], cuts, True).argmax()) if len(cuts) > 1 else None
+        return Blended(case_id, scores, None, None, grade=grade)
     blended = blend_maps([map_of(member) for member in weighted], weights)
     sources = decision.presence_sources.values() if decision.presence else ()
     classified = np.array([members[number].scores for number in sources], float)

@@ -41,7 +41,7 @@ def build_objective(
         UserError: a map is missing or was changed, or the method is not for these members.
     """
     if method not in METHODS:
-        raise UserError(f"--method {method!r} does not exist: choose one of {', '.join(METHODS)}")
+        raise UserError(f"--method {method} does not exist: choose one of {', '.join(METHODS)}")
     first = members[0]
     classes, exclusive = first.dataset.classes, first.dataset.exclusive
     if method != "mean" and first.kind != "classification":

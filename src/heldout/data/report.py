@@ -76,15 +76,17 @@ def leak_report(dataset: Dataset) -> LeakReport:
     leaks = read_leaks(dataset.folder)
     skipped = read_csv(dataset.folder / "skipped.csv", dict.fromkeys(("case_id", "file", "reason"), str))
     train, test, submit = (dataset.part(name) for name in ("train", "test", "submit"))
-    names = class_table(train).columns.tolist()
     fold = train["case_id"].map(dataset.folds)
-    rows = [_row(f"fold {number}", cases, class_table(cases).sum().to_dict()) for number, cases in train.groupby(fold)]
-    rows.append(_row("train", train, class_table(train).sum().to_dict()))
+    table = class_table(train)  # of all folds together: fifths of numbers are those of the part
+    rows = [
+        _row(f"fold {number}", cases, table.loc[cases.index].sum().to_dict()) for number, cases in train.groupby(fold)
+    ]
+    rows.append(_row("train", train, table.sum().to_dict()))
     if len(test):
         counts = leaks.class_counts["test"]
-        rows.append(_row("test", test, {name: counts.get(name) for name in names}))
+        rows.append(_row("test", test, {name: counts.get(name) for name in table.columns}))
     if len(submit):
-        rows.append(_row("submit", submit, dict.fromkeys(names)))
+        rows.append(_row("submit", submit, dict.fromkeys(table.columns)))
     return LeakReport(
         folder=str(dataset.folder),
         root=str(dataset.source.root),

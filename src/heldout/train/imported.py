@@ -6,6 +6,7 @@ It has no networks: what it says of cases without labels was imported too, and o
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -176,18 +177,15 @@ def store_imported(
         test=hashes,
         cases=len(test_cases),
     )
-    waiting = iter(out_of_fold)
-    for fold in sorted(set(dataset.folds)):
-        _, rows = dataset.fold_cases(int(fold))
-        own = [one for one, _ in zip(waiting, range(len(rows)), strict=False)]
-        if own:
-            _store_fold(config, dataset, int(fold), rows.assign(fold=fold), own, record)
+    for fold, own in itertools.groupby(out_of_fold, lambda one: int(dataset.folds[one.case_id])):
+        _, rows = dataset.fold_cases(fold)
+        _store_fold(config, dataset, fold, rows.assign(fold=fold), own, record)
     files.write_json(folder / "imported.json", record.to_json())
     return record
 
 
 def _store_fold(
-    config: Task, dataset: Dataset, fold: int, rows: pd.DataFrame, own: list[Prediction], record: ImportedRecord
+    config: Task, dataset: Dataset, fold: int, rows: pd.DataFrame, own: Iterable[Prediction], record: ImportedRecord
 ) -> None:
     from heldout.metrics.registry import score
     from heldout.predict.details import mask_details

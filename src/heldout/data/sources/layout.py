@@ -213,3 +213,20 @@ def label_value(text: str) -> float | None:
         value = _WORDS[text] if text in _WORDS else float(text)
         return value if math.isnan(value) or value in (0, 1) else None
     return None
+
+
+def number_value(text: str, column: str, where: str) -> float:
+    """A number to predict, NaN where it is unknown.
+
+    Raises:
+        UserError: it is no finite number.
+    """
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        raise UserError(
+            f"{where} has {column} = {text!r}: a target is a number, or empty where it is unknown"
+        ) from None
+    if math.isinf(value):
+        raise UserError(f"{where} has {column} = {text!r}: a target must be finite")
+    return value
