@@ -27,7 +27,8 @@ class PartRow:
     def to_json(self) -> dict[str, Any]:
         """One flat row, with a column for each class."""
         values = asdict(self)
-        return {**values, **values.pop("classes")}
+        classes = values.pop("classes")
+        return {**values, **classes}
 
 
 @dataclass(frozen=True)
