@@ -135,3 +135,31 @@ def test_a_stack_is_sealed_and_reproduced(runs):
     freeze("stacked")
     opened = open_decision("stacked")
     assert opened.decision.mixing == decision.mixing
+
+
+def test_limits_hold_in_every_fold_and_cost_little():
+    from dataclasses import replace
+
+    objective = members(count=160)
+    noise = np.clip(objective.scores[0] + np.random.default_rng(1).normal(0, 0.02, (3, 160, 2)), 0, 1)
+    objective = replace(objective, scores=np.concatenate([objective.scores, noise]))
+    free = crossfit(objective, SearchPlan("tpe", 40))
+    found = crossfit(objective, SearchPlan("tpe", 40, max_members=2))
+    for one in (found.settings, *found.by_fold.values()):
+        assert sum(weight > 0 for weight in one.weights) <= 2
+        assert sum(one.weights) == 1000
+    assert found.scores.cross_fitted > free.scores.cross_fitted - 0.05
+    slow = SearchPlan("greedy", 1, max_seconds=1.0, seconds=(9.0, 0.5, 9.0, 9.0, 0.4))
+    for one in crossfit(objective, slow).by_fold.values():
+        assert sum(one.weights[i] for i in (0, 2, 3)) == 0
+    with pytest.raises(UserError, match=r"no member predicts a case within 0.1 seconds, the fastest takes 0.4"):
+        crossfit(objective, replace(slow, max_seconds=0.1))
+
+
+def test_limits_of_masks_are_recorded(runs):
+    decision = blend(["exp911", "exp912"], "one", trials=6, max_members=1, progress=False)
+    assert sorted(member.weight for member in decision.members) == [0, 1]
+    assert read_decision("one").search.max_members == 1
+    fast = blend(["exp911", "exp912"], "fast", trials=6, max_seconds=60.0, progress=False)
+    assert len(fast.search.seconds) == 2
+    assert all(second > 0 for second in fast.search.seconds)

@@ -92,7 +92,11 @@ def crossfit(
     methods = list(tuned[0])
     tables = {m: [part.table(one[m][1]) for part, one in zip(held_out, tuned[1:], strict=True)] for m in methods}
     # for use by all folds; for the score of a fold by the others, so that the choice is cross-fitted too
-    chosen = [_choose(objective, tables, left_out) for left_out in (None, *range(len(folds)))]
+    chosen = [
+        # equal weights of all members would not keep to limits
+        TUNED if plan.limited else _choose(objective, tables, left_out)
+        for left_out in (None, *range(len(folds)))
+    ]
     staged = [finish(part, one[method]) for part, one, method in zip(parts, tuned, chosen, strict=True)]
     cross_fitted = _join([part.table(one[1]) for part, one in zip(held_out, staged[1:], strict=True)])
     values = {method: _value(objective, _join(parts)) for method, parts in tables.items()}

@@ -56,6 +56,10 @@ class ValueObjective:
         """The objective of the chosen cases."""
         return replace(self, frame=self.frame[chosen].reset_index(drop=True), scores=self.scores[:, chosen])
 
+    def keep(self, members: Sequence[int]) -> ValueObjective:
+        """The objective of some members."""
+        return replace(self, scores=self.scores[list(members)])
+
 
 def fit_line(targets: np.ndarray, values: np.ndarray) -> Calibration:
     """Least-squares line from predicted to true numbers of every target, both (n, K).

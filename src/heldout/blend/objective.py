@@ -57,6 +57,9 @@ class Objective(Protocol):
     def select(self, chosen: np.ndarray) -> Self:
         """The objective of the cases that an (n,) bool array chooses."""
 
+    def keep(self, members: Sequence[int]) -> Self:
+        """The objective of some members."""
+
 
 @dataclass(frozen=True)
 class LabelObjective:
@@ -157,6 +160,10 @@ class LabelObjective:
         """The objective of the chosen cases; see :class:`Objective`."""
         return replace(self, frame=self.frame[chosen].reset_index(drop=True), scores=self.scores[:, chosen])
 
+    def keep(self, members: Sequence[int]) -> LabelObjective:
+        """The objective of some members; see :class:`Objective`."""
+        return replace(self, scores=self.scores[list(members)])
+
 
 @dataclass(frozen=True)
 class MaskObjective:
@@ -236,6 +243,11 @@ class MaskObjective:
         """The objective of the chosen cases; see :class:`Objective`."""
         histograms = tuple(part.select(chosen) for part in self.histograms)
         return replace(self, frame=self.frame[chosen].reset_index(drop=True), histograms=histograms)
+
+    def keep(self, members: Sequence[int]) -> MaskObjective:
+        """The objective of some members; see :class:`Objective`."""
+        kept = (replace(part, values=np.ascontiguousarray(part.values[list(members)])) for part in self.histograms)
+        return replace(self, histograms=tuple(kept))
 
     def _with_presence(self, presence: np.ndarray) -> pd.DataFrame:
         return self.frame.assign(**{f"p_{name}": presence[:, k] for k, name in enumerate(self.classes)})

@@ -195,8 +195,7 @@ class BlendSettings:
         thresholds: Threshold 0 ... 255 of every class; empty where classes are exclusive.
         spatial: Second stage of every class; empty where the thresholds alone make the mask.
         presence: Thousandth of every presence score; empty where presence is not mixed.
-        calibration: Of the case scores.
-        mixing: How probabilities are put together; on disk only where not by their mean.
+        calibration, mixing: Of the case scores; how probabilities are put together, on disk only if not by their mean.
     """
 
     weights: tuple[int, ...]
@@ -227,8 +226,7 @@ class Pruning(DecisionRecord):
     """How a decision was made from a larger one.
 
     Attributes:
-        source: Name of the larger decision.
-        identity: Its identity.
+        source, identity: Of the larger decision.
         hours, cases: The time limit.
         seconds_per_case: Before and after.
         score_before: Cross-fitted score of the larger one, without its later stages.
@@ -260,7 +258,7 @@ class SearchRecord(DecisionRecord):
         baselines: What single members and other weights score, by name.
         pruned: What it was made from, where it was pruned.
         dropped: Members without weight, which freezing dropped; the folds may have been scored with them.
-        metric_code: SHA-256 of the code of a metric of the user's own; on disk only then.
+        metric_code: SHA-256 of the code of a metric of the user's own; on disk only then, and limits only where set.
     """
 
     sampler: str = ""
@@ -272,6 +270,9 @@ class SearchRecord(DecisionRecord):
     pruned: Pruning | None = Field(default=None, alias="shrunk")
     dropped: tuple[Dropped, ...] = ()
     metric_code: str | None = None
+    max_members: int | None = None
+    max_seconds: Number | None = None
+    seconds: tuple[Number, ...] = ()
 
 
 class ReferenceCase(DecisionRecord):

@@ -12,6 +12,7 @@ from typing import Any
 
 from heldout import files
 from heldout.blend.cases import build_objective, map_work
+from heldout.blend.costs import CASES, measure
 from heldout.blend.crossfit import CrossFit, crossfit
 from heldout.blend.decision import Decision, blend_folder, check_name, decision_of, read_decision, save_decision
 from heldout.blend.members import Member, check_together, load_member, split_members
@@ -40,6 +41,8 @@ def blend(
     presence_metric: str | None = None,
     calibrate: str = "none",
     method: str = "mean",
+    max_members: int | None = None,
+    max_seconds: float | None = None,
     progress: bool = True,
 ) -> Decision:
     """Tune the weights of members and the thresholds of their blend.
@@ -60,6 +63,8 @@ def blend(
         presence_metric: Score to tune the presence mix of segmentations for; see :class:`heldout.blend.stages.Stages`.
         calibrate: How case scores are calibrated; see :func:`heldout.blend.calibrate.fit_calibration`.
         method: How the probabilities of classifications are put together; see :mod:`heldout.blend.mixing`.
+        max_members: Most members that may have a weight; None for any number.
+        max_seconds: Most seconds per case that those may take, measured on this machine; None for any.
         progress: Show progress bars.
 
     Returns:
@@ -71,9 +76,9 @@ def blend(
             another process makes this blend, or a frozen blend has this name.
     """
     check_name(name)
-    plan = SearchPlan(sampler, trials, seed, processes)
+    plan = SearchPlan(sampler, trials, seed, processes, max_members)
     _refuse_sealed(name)
-    stages = Stages(spatial, presence_metric, calibrate, replace(plan, processes=1))
+    stages = Stages(spatial, presence_metric, calibrate, replace(plan.unlimited, processes=1))
     session = Session()
     members = [load_member(spec, session) for spec in specs]
     check_together(members)
@@ -82,6 +87,12 @@ def blend(
         for fit in member.fits:
             check_weights(fit.folder)
     members, labels = split_members(members)
+    if max_seconds is not None:
+        cases = sorted(members[0].cases["case_id"])[: CASES + 1]
+        seconds = tuple(
+            0.0 if one.config.imported else round(measure(one, cases)[0].seconds(one), 4) for one in members
+        )
+        plan = replace(plan, max_seconds=max_seconds, seconds=seconds)
     metric = metric or members[0].metric
     check_metric(metric, members[0].kind)
     dataset, masks = members[0].dataset, members[0].kind == "segmentation"
@@ -105,7 +116,8 @@ def blend(
         described = describe_stages(objective, found.settings, *tables, list(sources))
         by_fold = {str(fold): settings for fold, settings in found.by_fold.items()}
         pinned: dict[str, Any] = {"metric_code": code[0]} if (code := metric_code(metric)) else {}
-        search = SearchRecord(**asdict(plan), by_fold=by_fold, baselines=found.baselines, **pinned)
+        given = {name: value for name, value in asdict(plan).items() if value not in (None, ())}
+        search = SearchRecord(**given, by_fold=by_fold, baselines=found.baselines, **pinned)
         notes = [*decision.notes, *([found.note] if found.note else [])]
         decision = replace(decision, mixing=found.settings.mixing)
         return _write(replace(decision, score=found.scores, search=search, notes=notes, **described), found)

@@ -107,6 +107,10 @@ class Staged:
         maps = None if self.maps is None else self.maps.select(chosen)
         return replace(self, base=self.base.select(chosen), labels=self.labels[:, chosen], maps=maps)
 
+    def keep(self, members: Sequence[int]) -> Staged:
+        """The objective of some members, for their weights; see :class:`Objective`."""
+        return replace(self, base=self.base.keep(members))
+
     def finish(self, settings: BlendSettings) -> BlendSettings:
         """The settings with every stage tuned on these cases.
 

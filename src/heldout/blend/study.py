@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,12 +45,40 @@ class SearchPlan:
         processes: Processes that work on one search. With one, the seed decides everything. With several, each sees
             what the others have found, so what they try next depends on their timing, and the result on the trials
             that the journal holds.
+        max_members: Most members with a weight; None for any number.
+        max_seconds: Most seconds per case that those may take; None for any.
+        seconds: Seconds per case of every member, where that counts.
     """
 
     sampler: str = "tpe"
     trials: int = 200
     seed: int = 0
     processes: int = 1
+    max_members: int | None = None
+    max_seconds: float | None = None
+    seconds: tuple[float, ...] = ()
+
+    @property
+    def limited(self) -> bool:
+        """Whether members may have to be left out."""
+        return self.max_members is not None or self.max_seconds is not None
+
+    def affordable(self, weights: Weights) -> list[int]:
+        """Members that fit the limits, in their order: the heaviest first, as long as they fit."""
+        kept: list[int] = []
+        for member in sorted((i for i, one in enumerate(weights) if one), key=lambda i: (-weights[i], i)):
+            more = [*kept, member]
+            if self.max_members is not None and len(more) > self.max_members:
+                break
+            if self.max_seconds is not None and sum(self.seconds[i] for i in more) > self.max_seconds:
+                continue
+            kept = more
+        return sorted(kept)
+
+    @property
+    def unlimited(self) -> SearchPlan:
+        """How to search among members that fit the limits."""
+        return replace(self, max_members=None, max_seconds=None, seconds=())
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -58,6 +86,8 @@ class SearchPlan:
             raise UserError(f"sampler {self.sampler!r} does not exist: choose one of {', '.join(SAMPLERS)}")
         if self.trials < 1 or self.processes < 1:
             raise UserError("trials and processes must be at least 1")
+        if self.max_members is not None and self.max_members < 1:
+            raise UserError(f"--max-members {self.max_members} must be at least 1")
 
 
 def best_of_trials(

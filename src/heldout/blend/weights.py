@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 
@@ -67,6 +68,8 @@ def search(
     Raises:
         UserError: the score is undefined on these cases, or the journal is damaged.
     """
+    if plan.limited:
+        return _within_limits(objective, plan, starts, journal, part)
     starts = baselines(objective) if starts is None else starts
     if (own := objective.fitted()) is not None:
         return own
@@ -80,3 +83,26 @@ def search(
     if journal is not None and abs(found[0] - value) > _SAME:
         raise UserError(f"{journal.path} holds other scores than these predictions have: delete it and blend again")
     return found
+
+
+def _within_limits(
+    objective: Objective, plan: SearchPlan, starts: dict[str, Tuned] | None, journal: Journal | None, part: str
+) -> Tuned:
+    """Search all members, keep the heaviest that fit the limits, and search these anew."""
+    free = plan.unlimited
+    found = search(objective, free, starts=starts, journal=journal, part=part)
+    weights = found[1].weights
+    kept = plan.affordable(weights)
+    if not kept:
+        raise UserError(
+            f"no member predicts a case within {plan.max_seconds:g} seconds, the fastest takes "
+            f"{min(plan.seconds):.3g}: raise --max-seconds"
+        )
+    if len(kept) == sum(weight > 0 for weight in weights):
+        return found
+    again = f"{part}, members {', '.join(map(str, kept))}"
+    value, settings = search(objective.keep(kept), free, journal=journal, part=again)
+    every = [0] * objective.members
+    for member, weight in zip(kept, settings.weights, strict=True):
+        every[member] = weight
+    return value, replace(settings, weights=tuple(every))

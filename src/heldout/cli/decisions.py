@@ -50,6 +50,10 @@ def blend(
             "negative), classes (weights per class)"
         ),
     ] = "mean",
+    max_members: Annotated[int | None, typer.Option(min=1, help="most members that may have a weight")] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(min=0, help="most seconds per case that the members may take on this machine")
+    ] = None,
     spatial: Annotated[
         bool,
         typer.Option("--spatial", help="tune post-processing of masks: hysteresis, smallest component, filled holes"),
@@ -80,6 +84,8 @@ def blend(
         presence_metric=presence_metric,
         calibrate=calibrate,
         method=method,
+        max_members=max_members,
+        max_seconds=max_seconds,
     )
     _print_baselines(decision)
     for member in decision.members:
