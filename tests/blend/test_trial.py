@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from heldout.blend.distinct import distinct_voxels
 from heldout.blend.histogram import join
-from heldout.blend.objective import _by_threshold
+from heldout.blend.thresholds import by_threshold
 from heldout.blend.trial import LabelTrial, PresenceTrial, ThresholdTrial, undominated
 from heldout.blend.values import blend_maps, to_thousandths
 from heldout.metrics import METRICS, count_errors, get_metric
@@ -133,7 +133,7 @@ def test_the_highest_blend_is_among_the_undominated(seed, members, rows):
 def test_calls_at_all_thresholds_equal_brute_force(metric):
     random = np.random.default_rng(0)
     truth, scores = random.random(90) < 0.3, random.random(90)
-    found = _by_threshold(get_metric(metric), truth, scores)
+    found = by_threshold(get_metric(metric), truth, scores)
     once = np.ones((1, 90))
     for threshold in range(256):
         called = np.rint(255 * scores) >= threshold
