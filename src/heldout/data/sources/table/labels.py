@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from heldout.data.sources import natural_key
-from heldout.data.sources.layout import label_value
+from heldout.data.sources.layout import label_value, number_value
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -156,16 +155,4 @@ class NumberColumns:
         Raises:
             UserError: a cell holds something else.
         """
-        return [_target(row[column].strip(), column, where) for column in self.columns]
-
-
-def _target(text: str, column: str, where: str) -> float:
-    try:
-        value = float(text or "nan")
-    except ValueError:
-        raise UserError(
-            f"{where} has {column} = {text!r}: a target is a number, or empty where it is unknown"
-        ) from None
-    if math.isinf(value):
-        raise UserError(f"{where} has {column} = {text!r}: a target must be finite")
-    return value
+        return [number_value(row[column].strip(), column, where) for column in self.columns]
