@@ -66,7 +66,7 @@ class SearchPlan:
     def affordable(self, weights: Weights) -> list[int]:
         """Members that fit the limits, in their order: the heaviest first, as long as they fit."""
         kept: list[int] = []
-        for member in sorted((i for i, one in enumerate(weights) if one), key=lambda i: (-weights[i], i)):
+        for member in sorted(range(len(weights)), key=lambda i: (-weights[i], i)):
             more = [*kept, member]
             if self.max_members is not None and len(more) > self.max_members:
                 break

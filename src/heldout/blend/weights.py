@@ -98,7 +98,7 @@ def _within_limits(
             f"no member predicts a case within {plan.max_seconds:g} seconds, the fastest takes "
             f"{min(plan.seconds):.3g}: raise --max-seconds"
         )
-    if len(kept) == sum(weight > 0 for weight in weights):
+    if all(member in kept for member, weight in enumerate(weights) if weight):
         return found
     again = f"{part}, members {', '.join(map(str, kept))}"
     value, settings = search(objective.keep(kept), free, journal=journal, part=again)
