@@ -48,6 +48,7 @@ class Blended:
         grade: Number of the class that tuned cut points of ordered classes decide for; None where there are none.
         uncertainty: Where it was asked for, of the case or of every voxel; before calibration and thresholds.
         classified: (L, K) what classifications say, where they are mixed into the presence score of a segmentation.
+        uncalibrated: (K,) the scores before calibration; None where a case was not predicted.
     """
 
     case_id: str
@@ -57,6 +58,7 @@ class Blended:
     uncertainty: Uncertainty | None = None
     grade: int | None = None
     classified: np.ndarray = field(default_factory=lambda: np.empty(0))
+    uncalibrated: np.ndarray | None = None
 
 
 class Predicts(Protocol):
@@ -199,28 +201,35 @@ def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
     if decision.kind != "segmentation":
         found = np.stack([member.scores for member in weighted])[:, None]
         scores = mix(found, weights, decision.mixing, decision.exclusive)[0]
-        scores = apply_calibration(decision.calibration, scores).astype(np.float32)
+        calibrated = _calibrated(decision, scores)
         cuts = decision.levels if decision.exclusive else ()
-        grade = int(labels_of(scores[None], cuts, True).argmax()) if len(cuts) > 1 else None
-        return Blended(case_id, scores, None, None, grade=grade)
+        grade = int(labels_of(calibrated[None], cuts, True).argmax()) if len(cuts) > 1 else None
+        return Blended(case_id, calibrated, None, None, grade=grade, uncalibrated=scores)
     blended = blend_maps([map_of(member) for member in weighted], weights)
     sources = decision.presence_sources.values() if decision.presence else ()
     classified = np.array([members[number].scores for number in sources], float)
     scores = _presence(decision, blended, classified)
-    return Blended(case_id, scores, blended, mask_of(decision, blended), classified=classified)
+    mask, calibrated = mask_of(decision, blended), _calibrated(decision, scores)
+    return Blended(case_id, calibrated, blended, mask, classified=classified, uncalibrated=scores)
 
 
 def known_scores(decision: Decision, result: Blended, truth: np.ndarray) -> np.ndarray:
     """Scores (K,) of a case of a segmentation without the voxels that its true mask (M, *spatial) ignores."""
     assert result.map is not None, "results of a segmentation have maps"
     known = hide(result.map, truth)
-    return result.scores if known is result.map else _presence(decision, known, result.classified)
+    if known is result.map:
+        return result.scores
+    return _calibrated(decision, _presence(decision, known, result.classified))
 
 
 def _presence(decision: Decision, blended: np.ndarray, classified: np.ndarray) -> np.ndarray:
     scores = presence(blended)
     if decision.presence:
         scores = fuse(map_scores(levels_of_map(blended), decision.levels), classified, decision.shares)
+    return scores
+
+
+def _calibrated(decision: Decision, scores: np.ndarray) -> np.ndarray:
     return apply_calibration(decision.calibration, scores).astype(np.float32)
 
 

@@ -62,6 +62,7 @@ _MODULES = (
     "scores",
     "exchange",
     "kernels",
+    "serve",
     "reports",
     "datasets",
     "search",

@@ -1,0 +1,60 @@
+"""The command that serves sealed decisions over HTTP."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from heldout.cli.shared import command, print_table
+from heldout.errors import UserError
+
+
+@command("python run.py serve frac1 --port 8000")
+def serve(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="sealed decisions")] = None,
+    host: Annotated[str | None, typer.Option(help="address to bind; 127.0.0.1 by default")] = None,
+    port: Annotated[int | None, typer.Option(help="port to bind; 8000 by default, 0 takes a free one")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
+    workers: Annotated[int | None, typer.Option(help="number of network processes; 1 by default")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="file of lines `name: token`; needed unless the address is of this machine")
+    ] = None,
+    unsealed: Annotated[bool, typer.Option("--unsealed", help="also serve what is not sealed")] = False,
+    show_settings: Annotated[
+        bool, typer.Option("--show-settings", help="print every setting and its variable, and end")
+    ] = False,
+) -> None:
+    """Serve sealed decisions over HTTP: /docs lists the endpoints.
+
+    Settings come from the options, else from HELDOUT_SERVE_* of the environment, else from a file .env.
+    """
+    for package in ("fastapi", "uvicorn", "pydantic_settings", "prometheus_client", "fastapi_offline", "multipart"):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"the service needs {package}: run `pip install 'heldout[serve]'`, or `make serve`")
+    from heldout.serve.settings import describe, read_settings
+
+    settings = read_settings(
+        decision=tuple(names or ()),
+        host=host,
+        port=port,
+        device=device,
+        workers=workers,
+        token_file=token_file,
+        unsealed=unsealed or None,
+    )
+    if show_settings:
+        print_table(
+            "Settings of the service",
+            ("variable", "value", "meaning"),
+            describe(settings),
+            ("meaning", "variable", "value"),
+        )
+        return
+    if not settings.decision:
+        raise UserError("nothing to serve: name a sealed decision, or set HELDOUT_SERVE_DECISION")
+    from heldout.serve.run import run
+
+    run(settings)

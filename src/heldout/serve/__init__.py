@@ -1,0 +1,1 @@
+"""A sealed decision over HTTP."""

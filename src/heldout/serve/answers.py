@@ -1,0 +1,204 @@
+"""The options of requests and the answers, as the API's documentation shows them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class Options(BaseModel):
+    """What a request may ask for beside its files, in the query, in fields of the form or in the JSON body."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+    model: str | None = Field(None, description="name of the decision; needed where several could answer")
+    threshold: float | None = Field(None, ge=0, le=1, description="threshold of masks instead of the sealed ones")
+    n_samples: int = Field(
+        1, ge=1, le=200, alias="n_mc_samples", description="passes of each network with dropout left on"
+    )
+    tta: str = Field("", max_length=3, description="axes of flips whose answers are compared, such as hv")
+    use_tta: bool = Field(False, description="compare the answers of all flips")
+    target: str | None = Field(None, description="class to explain; the most probable by default")
+    files: bool = Field(True, description="masks and maps as files in the answer, base64")
+    preview: bool = Field(False, description="a PNG of a picture for the screen, base64")
+    return_binary: bool = Field(False, description="answer with the file of the mask instead of JSON")
+    format: Literal["nifti", "png"] | None = Field(None, description="format of the file; the input's by default")
+    what: Literal["mask", "probability"] = Field("mask", description="which file")
+    pixel_mm: float | None = Field(None, gt=0, description="size of a pixel of a stack of pictures")
+    slice_mm: float | None = Field(None, gt=0, description="distance of the slices of a stack of pictures")
+
+    @field_validator("threshold", "pixel_mm", "slice_mm", "model", "target", "format", mode="before")
+    @classmethod
+    def _empty(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+
+class MemberInfo(BaseModel):
+    """A member of a decision."""
+
+    name: str
+    weight: float | None = Field(description="null where it counts for presence alone")
+    networks: int
+    tta: str = Field(description="axes of its flips")
+
+
+class InputInfo(BaseModel):
+    """What goes in."""
+
+    formats: list[str]
+    channels: int
+    image_size: list[int] | None = Field(description="size that images are brought to")
+    spacing_mm: list[float] | None = Field(description="voxel size that volumes are brought to")
+    most_voxels: int
+
+
+class ModelInfo(BaseModel):
+    """A decision that is served."""
+
+    name: str
+    sealed: bool
+    seal: str = Field(description="SHA-256 over everything the decision depends on")
+    sealed_at: str | None
+    kind: Literal["classification", "segmentation"]
+    dimensions: int
+    two_heads: bool = Field(description="masks, and a head that classifies")
+    classes: list[str]
+    exclusive: bool = Field(description="the classes exclude each other")
+    dataset: str
+    metric: str
+    score: float | None = Field(description="cross-fitted, out of fold")
+    interval: tuple[float, float] | None = Field(description="95 % interval of the score over patients")
+    thresholds: dict[str, float]
+    calibration: str
+    members: list[MemberInfo]
+    input: InputInfo
+    card: dict[str, Any] | None = Field(description="model card; null until `card NAME` has written it")
+
+    @property
+    def segments(self) -> bool:
+        """Whether it makes masks."""
+        return self.kind == "segmentation"
+
+    @property
+    def classifies(self) -> bool:
+        """Whether a network of it classifies whole cases."""
+        return not self.segments or self.two_heads
+
+    @property
+    def has_threshold(self) -> bool:
+        """Whether its masks are cut at thresholds."""
+        return self.segments and (not self.exclusive or len(self.classes) == 1)
+
+
+class Limits(BaseModel):
+    """How much may be sent."""
+
+    upload_mb: float
+    classify_batch: int
+    segment_batch: int
+
+
+class Information(ModelInfo):
+    """A decision, and what else is served."""
+
+    version: str
+    models: list[str] = Field(description="names of all decisions that are served")
+    limits: Limits
+    research_use_only: bool = True
+
+
+class Answer(BaseModel):
+    """What every answer says of its origin."""
+
+    decision: str = Field(description="name of the decision")
+    seal: str = Field(description="SHA-256 over everything the decision depends on")
+    sealed: bool = Field(description="false where an experiment or blend is served that is not sealed")
+    version: str = Field(description="version of this program")
+    request_id: str = Field(description="id of the request in the log")
+    took_ms: float = Field(description="time to answer, in ms")
+    warnings: list[str] = Field(default=[], description="what a reader of the answer must know")
+    in_distribution: bool | None = Field(None, description="whether the input is like the training data; null: unknown")
+    research_use_only: bool = True
+
+
+class Classification(Answer):
+    """One classified image or volume."""
+
+    prediction: str = Field(description="class, or `none`")
+    confidence: float = Field(description="probability of the prediction, before calibration")
+    calibrated_confidence: float = Field(description="probability of the prediction, as sealed")
+    probabilities: dict[str, float] = Field(description="probability of every class, as sealed")
+    preview: str | None = Field(None, description="PNG of the picture for the screen, base64, where it was asked for")
+
+
+class GradCam(Classification):
+    """One classified image and what speaks for a class in it."""
+
+    explained: str = Field(description="class that the heat map explains")
+    heatmap: str = Field(description="PNG or NIfTI on the input's grid, base64: 0 to 255")
+
+
+class Segmentation(Classification):
+    """One segmented image or volume."""
+
+    shape: list[int] = Field(description="voxels along the axes of the input")
+    spacing_mm: list[float] | None = Field(None, description="size of a voxel; null for pictures")
+    areas: dict[str, int] = Field(description="voxels of every class")
+    volumes_ml: dict[str, float] | None = Field(None, description="volume of every class; null without a voxel size")
+    files: dict[str, str] = Field(default={}, description="mask and probability maps by name, base64")
+
+
+class Uncertain(Segmentation):
+    """One segmented image or volume, and how far the answers agree."""
+
+    mean_dice: float | None = Field(None, description="mean Dice of the answers' masks with the mask")
+    entropy: float = Field(description="mean entropy of the mean answer, in nats")
+    epistemic_uncertainty: float = Field(description="mean mutual information of answer and network, in nats")
+    aleatoric_uncertainty: float = Field(description="mean entropy of the answers, in nats")
+    answers: int = Field(description="number of answers that were compared")
+
+
+class Stack(Answer):
+    """One patient."""
+
+    prediction: str
+    confidence: float
+    calibrated_confidence: float
+    probabilities: dict[str, float] = Field(description="highest probability of every class over the slices")
+    slices: int
+    areas: dict[str, list[int]] | None = Field(None, description="voxels of every class in each slice, feet first")
+    slice_probabilities: dict[str, list[float]] | None = None
+    volumes_ml: dict[str, float] | None = None
+
+
+class Batch(BaseModel):
+    """Answers in the order of the files; a file that failed has `error` instead."""
+
+    count: int
+    failed: int
+    results: list[dict[str, Any]]
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    detail: str
+
+
+def request_docs(most: int) -> dict[str, Any]:
+    """Options as parameters and the bodies that are accepted, for the documentation."""
+    schema = Options.model_json_schema(by_alias=False)
+    parameters = [
+        {"name": name, "in": "query", "required": False, "description": one.pop("description", ""), "schema": one}
+        for name, one in schema["properties"].items()
+    ]
+    binary = {"type": "string", "format": "binary"}
+    form: dict[str, Any] = {"file": binary} if most == 1 else {"files": {"type": "array", "items": binary}}
+    pixels = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
+    example = {"image": [[0, 40, 80], [40, 120, 160], [0, 40, 80]]}
+    body = {
+        "multipart/form-data": {"schema": {"type": "object", "properties": form, "required": list(form)}},
+        "application/json": {"schema": {"type": "object", "properties": {"image": pixels}}, "example": example},
+    }
+    return {"parameters": parameters, "requestBody": {"required": True, "content": body}}

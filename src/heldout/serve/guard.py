@@ -1,0 +1,177 @@
+"""What every request passes: its id, the token, limits of its body, security headers, a line of the log."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from heldout.serve.settings import ServeSettings
+
+Scope = dict[str, Any]
+Receive = Callable[[], Any]
+Send = Callable[[dict[str, Any]], Any]
+
+OPEN = frozenset({"/healthz", "/health", "/readyz"})  # asked by those that watch the service, without a token
+_DOCS = ("/docs", "/redoc", "/static-offline-docs")
+_POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; script-src 'self'; "
+    "worker-src 'self' blob:; connect-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+_DOCS_POLICY = _POLICY.replace("script-src 'self'", "script-src 'self' 'unsafe-inline'")
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+    "cache-control": "no-store",
+}
+
+
+class TooLarge(Exception):  # noqa: N818 - an answer
+    """The body exceeds its limit."""
+
+
+class TooSlow(Exception):  # noqa: N818 - an answer
+    """The body did not arrive in time."""
+
+
+class Guard:
+    """An ASGI application around another.
+
+    Args:
+        app: The application.
+        settings: Limits.
+        tokens: Name by token of those who may ask; empty where anybody may.
+        seen: Called with path template, status and seconds of every request.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        settings: ServeSettings,
+        tokens: Mapping[str, str],
+        seen: Callable[[str, int, float], None],
+    ) -> None:
+        self.app = app
+        self.settings = settings
+        self.tokens = {token.encode(): name for token, name in tokens.items()}
+        self.seen = seen
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; websockets are refused by having no route."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, request_id = time.perf_counter(), uuid.uuid4().hex
+        state = scope.setdefault("state", {})
+        state |= {"request_id": request_id, "started": start, "reviewer": None}
+        status = 500
+
+        async def answered(message: dict[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *self._headers(scope["path"], request_id)]
+            await send(message)
+
+        refusal = self._refusal(scope)
+        try:
+            if refusal is not None:
+                await _answer(answered, *refusal)
+            else:
+                await self.app(scope, self._limited(scope, receive), answered)
+        except TooLarge:
+            await _answer(answered, 413, f"the body is larger than {self.settings.max_upload_mb:g} MB: send less")
+        except TooSlow:
+            await _answer(answered, 408, f"the body did not arrive within {self.settings.upload_seconds:g} s")
+        finally:
+            seconds = time.perf_counter() - start
+            route = scope.get("route")
+            path = getattr(route, "path", "unknown")
+            self.seen(path, status, seconds)
+            _log(request_id, scope["method"], path, status, seconds, state.get("reviewer"))
+
+    def _headers(self, path: str, request_id: str) -> list[tuple[bytes, bytes]]:
+        policy = _DOCS_POLICY if path.startswith(_DOCS) else _POLICY
+        named = HEADERS | {"content-security-policy": policy, "x-request-id": request_id}
+        return [(name.encode(), value.encode()) for name, value in named.items()]
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit():
+            return 400, "the header Content-Length is not a number: send the length of the body"
+        if int(length) > self.settings.max_upload_mb * 1e6:
+            return 413, f"the body is larger than {self.settings.max_upload_mb:g} MB: send less"
+        if not self.tokens or scope["path"] in OPEN or not self._is_guarded(scope["path"]):
+            return None
+        kind, _, given = headers.get(b"authorization", b"").partition(b" ")
+        found = None
+        for token, name in self.tokens.items():  # all are compared, so that the time says nothing
+            if hmac.compare_digest(token, given.strip()) and kind.lower() == b"bearer":
+                found = name
+        if found is None:
+            return 401, "a token is needed: send the header `Authorization: Bearer <token>`"
+        scope["state"]["reviewer"] = found
+        return None
+
+    @staticmethod
+    def _is_guarded(path: str) -> bool:
+        """Whether a path needs the token: all but the page's own files, which hold no data."""
+        return not (path == "/" or path.startswith(("/page/", *_DOCS)))
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        json_body = dict(scope["headers"]).get(b"content-type", b"").startswith(b"application/json")
+        left = (self.settings.max_json_mb if json_body else self.settings.max_upload_mb) * 1e6
+        until = time.monotonic() + self.settings.upload_seconds
+        complete = False
+
+        async def limited() -> dict[str, Any]:
+            nonlocal left, complete
+            if complete:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), max(0.01, until - time.monotonic()))
+            except TimeoutError:
+                raise TooSlow from None
+            if message["type"] == "http.request":
+                left -= len(message.get("body", b""))
+                complete = not message.get("more_body", False)
+                if left < 0:
+                    raise TooLarge
+            return message
+
+        return limited
+
+
+async def _answer(send: Send, status: int, detail: str) -> None:
+    body = json.dumps({"detail": detail}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if status in (408, 413):
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _log(request_id: str, method: str, path: str, status: int, seconds: float, reviewer: str | None) -> None:
+    """One line of JSON: the route and not the path, so that no name of a file or a patient is logged."""
+    line = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "request_id": request_id,
+        "method": method,
+        "route": path,
+        "status": status,
+        "took_ms": round(seconds * 1000, 1),
+        "reviewer": reviewer,
+    }
+    print(json.dumps(line), file=sys.stderr, flush=True)

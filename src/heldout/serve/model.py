@@ -1,0 +1,330 @@
+"""A decision as one network process holds it: opened, verified and warmed; it reads, predicts and explains cases."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heldout.blend.apply import Blended, MemberNetworks, OpenDecision, blend_case, mask_of
+from heldout.blend.decision import load_decision
+from heldout.blend.session import Session
+from heldout.blend.spatial import spatial_mask
+from heldout.blend.verify import verify
+from heldout.data import readers
+from heldout.data.geometry import Geometry, restore
+from heldout.data.image import BadFile, Image
+from heldout.data.sources import source_class
+from heldout.data.transform import prepare_image
+from heldout.deliver.predict_folder import find_cases
+from heldout.deliver.submission.write import nifti_path
+from heldout.errors import UserError
+from heldout.metrics.uncertainty import Uncertainty, decompose
+from heldout.predict.prediction import Prediction, mean_predictions
+from heldout.predict.run import predict_cases
+from heldout.serve.answers import InputInfo, MemberInfo, ModelInfo
+from heldout.serve.uploads import Refused
+
+MOST_VOXELS = 2**27  # of one case; float32 with the copies of preparation stays below 2 GB
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """An uploaded case as read.
+
+    Attributes:
+        name: Its file in the folder of the request.
+        case_id: Its id; dropout is drawn by it.
+        image: As the file holds it.
+        like: Its NIfTI file, whose header a mask keeps; None for other formats.
+    """
+
+    name: str
+    case_id: str
+    image: Image
+    like: Path | None
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A case and what each member's networks read of it; ``inputs`` is None where a first stage comes before."""
+
+    case: Case
+    inputs: list[tuple[np.ndarray, Geometry]] | None
+
+
+class Served:
+    """One decision.
+
+    Attributes:
+        name: Its name.
+        opened: The verified decision and its networks.
+        sealed: Whether it is sealed.
+    """
+
+    def __init__(self, name: str, *, unsealed: bool = False, tta: str | None = None) -> None:
+        """Open, verify and warm a decision.
+
+        Raises:
+            UserError: it is not sealed and ``unsealed`` is off, it is not what was validated, or ``tta`` names no axis.
+        """
+        self.name = name
+        session = Session()
+        decision = load_decision(name, session)
+        self.sealed = decision.seal is not None
+        if not self.sealed and not unsealed:
+            remedy = f"run `python run.py freeze {name}`" if decision.is_blend else "blend and freeze it"
+            raise UserError(f"{name} is not sealed: {remedy}, or add --unsealed")
+        if self.sealed or not decision.is_blend:
+            self.opened = verify(decision, session)
+        else:
+            self.opened = OpenDecision(decision, session)
+        self.tta = tta
+        self.members = [member if tta is None else replace(member, tta=tta) for member in self.opened.members]
+        self.config = self.opened.config
+        self.decision = decision
+        self._check_flips()
+
+    def _check_flips(self) -> None:
+        from heldout.predict.forward import flip_sets
+
+        for member in self.members:
+            flip_sets(member.config, member.tta)
+
+    @property
+    def dimensions(self) -> int:
+        """Spatial axes of its cases."""
+        return self.config.dimensions
+
+    @property
+    def segments(self) -> bool:
+        """Whether it makes masks."""
+        return self.decision.kind == "segmentation"
+
+    @property
+    def classifies(self) -> bool:
+        """Whether a network of it classifies whole cases."""
+        return not self.segments or bool(self.decision.presence_sources)
+
+    def read(self, folder: Path) -> list[Case]:
+        """Read the cases of a folder, in the order of their names.
+
+        Raises:
+            BadFile: one cannot be read or is too large.
+            UserError: there is none of the decision's kind.
+        """
+        self._check_sizes(folder)
+        source = source_class(self.config.source)(folder, **self.config.source_options)
+        rows, _ = find_cases(source, folder, skip_bad=False)
+        return [
+            Case(row["name"], case_id, source.read_image(row), nifti_path(folder, row["image"]))
+            for case_id, row in rows.items()
+        ]
+
+    def _check_sizes(self, folder: Path) -> None:
+        from heldout.data.readers.nifti import read_header
+
+        for path in folder.iterdir():
+            if path.is_file() and readers.format_of(path) == "nifti":
+                shape = read_header(path)[0].get_data_shape()
+                if np.prod(shape, dtype=np.float64) > MOST_VOXELS:
+                    raise Refused(
+                        413, f"{path.name} has {' x '.join(map(str, shape))} voxels, {MOST_VOXELS} are allowed: crop it"
+                    )
+
+    def prepare(self, case: Case) -> Prepared:
+        """Prepare a case for every member.
+
+        Raises:
+            BadFile: it does not fit the preparation.
+        """
+        if any(member.first is not None for member in self.members):
+            return Prepared(case, None)
+        return Prepared(case, [prepare_image(case.image, member.config) for member in self.members])
+
+    def predict(self, cases: Sequence[Prepared]) -> list[Blended]:
+        """Predict cases together where no first stage comes before; one alone has the bits of ``predict``."""
+        exclusive = self.decision.exclusive
+        found: list[list[Prediction]] = [[] for _ in cases]
+        for number, member in enumerate(self.members):
+            for place, predictions in enumerate(self._of_member(number, member, cases, exclusive)):
+                found[place].append(mean_predictions(predictions))
+        return [blend_case(self.decision, members) for members in found]
+
+    def _of_member(
+        self, number: int, member: MemberNetworks, cases: Sequence[Prepared], exclusive: bool
+    ) -> Iterator[list[Prediction]]:
+        if any(one.inputs is None for one in cases):
+            for one in cases:
+                yield member.predict(one.case.case_id, one.case.image, exclusive)
+            return
+        inputs = [(one.case.case_id, *one.inputs[number]) for one in cases if one.inputs is not None]
+        yield from predict_cases(member.config, member.models, inputs, exclusive=exclusive, tta=member.tta)
+
+    def mask_at(self, result: Blended, threshold: float) -> np.ndarray:
+        """Mask of a result with one threshold for every class instead of the decision's.
+
+        Raises:
+            Refused: 422 where the most probable class wins and no threshold applies.
+        """
+        assert result.map is not None, "only a segmentation has a map"
+        if self.decision.exclusive and len(self.decision.classes) > 1:
+            raise Refused(422, f"threshold does not apply to {self.name}: each voxel gets its most probable class")
+        level = max(1, min(255, round(threshold * 255)))
+        return spatial_mask(result.map, (level,) * len(self.decision.classes), [], self.decision.exclusive)
+
+    def mask_of_map(self, blended: np.ndarray) -> np.ndarray:
+        """Mask (M, *spatial) of a map (K, *spatial) uint8 as the decision makes it."""
+        return mask_of(self.decision, blended)
+
+    def samples(self, prepared: Prepared, n_samples: int, tta: str) -> tuple[list[np.ndarray], list[float]]:
+        """Answers of all networks, with dropout left on and flipped, and the share of each.
+
+        Returns:
+            (K, *spatial) of a segmentation or (K,) of a classification each, float32; shares that sum to 1.
+
+        Raises:
+            Refused: 409 where all answers would come from one network without dropout or flips.
+        """
+        from heldout.predict.uncertainty import dropout_answers, flip_answers, has_dropout
+
+        if prepared.inputs is None:
+            raise Refused(409, f"{self.name} has a first stage: its uncertainty is in `predict --uncertainty`")
+        values: list[np.ndarray] = []
+        shares: list[float] = []
+        weights = [member.weight for member in self.decision.members if member.weight is not None]
+        for member, weight, (image, geometry) in zip(self.members, weights, prepared.inputs, strict=False):
+            case = (prepared.case.case_id, image, geometry)
+            mine: list[np.ndarray] = []
+            for model in member.models:
+                if n_samples > 1 and has_dropout(member.config, model):
+                    answers = dropout_answers(member.config, model, case, self.decision.exclusive, n_samples)
+                    mine += list(answers)
+                flips = tta or ""
+                if flips or not mine or n_samples <= 1:
+                    mine += list(flip_answers(member.config, model, case, self.decision.exclusive, flips))
+            restored = [restore(one, geometry) if self.segments else one for one in mine]
+            values += restored
+            shares += [weight / len(restored)] * len(restored)
+        if len(values) < 2:
+            raise Refused(
+                409,
+                f"{self.name} is one network without dropout, so it has nothing to disagree with: ask for flips "
+                f"(tta={self.config.flip_axes}), or serve a decision of several seeds",
+            )
+        return values, [share / sum(shares) for share in shares]
+
+    def uncertainty(self, values: Sequence[np.ndarray], shares: Sequence[float]) -> Uncertainty:
+        """Entropy, aleatoric and epistemic parts of answers, in nats."""
+        return decompose(values, exclusive=self.decision.exclusive, background=self.segments, weights=shares)
+
+    def explain(self, prepared: Prepared, target: int) -> np.ndarray:
+        """Grad-CAM of a class on the grid of the file, 0 ... 1: the mean over the networks that classify.
+
+        Raises:
+            Refused: 409 where no network classifies.
+        """
+        from heldout.predict.gradcam import grad_cam
+
+        heats = []
+        for number, member in enumerate(self.members):
+            if member.config.output != "label" and not member.config.two_heads:
+                continue
+            if prepared.inputs is None:
+                continue
+            image, geometry = prepared.inputs[number]
+            for model in member.models:
+                heat = grad_cam(member.config, model, (prepared.case.case_id, image, geometry), target)
+                heats.append(restore(heat[None], geometry)[0])
+        if not heats:
+            raise Refused(409, f"{self.name} has no network that classifies: its masks show where it looks")
+        mean: np.ndarray = np.mean(np.stack(heats), axis=0, dtype=np.float32)
+        return mean
+
+    def slices_of(self, path: Path) -> tuple[list[Case], Image, list[str]]:
+        """Axial pictures of a volume for a decision on pictures, from the feet up, and the volume.
+
+        A picture has the front at the top and the patient's right on the left. Numbers of other types than uint8
+        become 0 ... 255 between the 0.5th and 99.5th percentile of the volume.
+
+        Raises:
+            BadFile: it is no volume, or cannot be read.
+        """
+        from heldout.data.geometry import orient, orientation
+
+        volume = readers.open_series([path]) if readers.is_series(path) else readers.open_any(path, dimensions=3)
+        axes, flips = orientation(volume.affine, 3)
+        oriented = orient(volume.array, axes, flips)[:, ::-1, ::-1]
+        notes = []
+        if oriented.dtype != np.uint8:
+            low, high = np.percentile(oriented, (0.5, 99.5))
+            scaled = np.clip((oriented - low) / max(float(high - low), 1e-6), 0, 1)
+            oriented = np.rint(scaled * 255).astype(np.uint8)
+            notes.append("the volume was scaled to 0 ... 255 between its 0.5th and 99.5th percentile")
+        cases = [
+            Case(f"slice {z}", f"slice{z:04d}", Image(np.ascontiguousarray(oriented[..., z].transpose(0, 2, 1))), None)
+            for z in range(oriented.shape[-1])
+        ]
+        return cases, volume, notes
+
+    def warm(self) -> None:
+        """Predict one blank case, so that the first request is as fast as others."""
+        size = self.config.image_size or self.config.patch_size or (64,) * self.dimensions
+        affine = np.eye(4) if self.dimensions == 3 else None
+        channels = self.config.channels if not self.config.windows else 1
+        blank = Image(np.zeros((channels, *size), np.uint8), affine)
+        with contextlib.suppress(BadFile, ValueError):  # a preparation that refuses blank images
+            self.predict([self.prepare(Case("blank", "blank", blank, None))])
+
+
+def describe(served: Served) -> ModelInfo:
+    """What ``/model/info`` says of a decision."""
+    decision, config, score = served.decision, served.config, served.decision.score
+    shipped = zip(decision.members, served.members, strict=True)
+    return ModelInfo(
+        name=served.name,
+        sealed=served.sealed,
+        seal=decision.identity,
+        sealed_at=decision.sealed_at,
+        kind="segmentation" if served.segments else "classification",
+        dimensions=served.dimensions,
+        two_heads=served.segments and served.classifies,
+        classes=list(decision.classes),
+        exclusive=decision.exclusive,
+        dataset=decision.dataset,
+        metric=decision.metric,
+        score=score.cross_fitted,
+        interval=(score.low, score.high) if score.low is not None and score.high is not None else None,
+        thresholds={name: level / 255 for name, level in decision.thresholds.items()},
+        calibration=decision.calibration.method,
+        members=[
+            MemberInfo(name=one.name, weight=one.weight, networks=len(one.folders), tta=networks.tta)
+            for one, networks in shipped
+        ],
+        input=InputInfo(
+            formats=["NIfTI", "DICOM (zip)"] if served.dimensions == 3 else ["PNG", "JPEG", "TIFF"],
+            channels=config.channels,
+            image_size=list(config.image_size) if config.image_size else None,
+            spacing_mm=list(config.spacing) if config.spacing else None,
+            most_voxels=MOST_VOXELS,
+        ),
+        card=_card(decision.folder / "model_card.yaml", decision.seal),
+    )
+
+
+def _card(path: Path, seal: str | None) -> dict[str, Any] | None:
+    """The model card, where `card` wrote it for this very decision."""
+    import yaml
+
+    if not path.is_file():
+        return None
+    try:
+        facts = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return None
+    same = isinstance(facts, dict) and isinstance(facts.get("hashes"), dict) and facts["hashes"].get("seal") == seal
+    return facts if same else None

@@ -1,0 +1,52 @@
+"""Metrics for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from heldout.serve.engine import Engine
+from heldout.serve.work import Found
+
+_CASES = (1, 2, 4, 8, 16, 32)
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class Monitor:
+    """Counts of one service."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.registry = one = CollectorRegistry()
+        self.requests = Counter("heldout_requests", "answered requests", ["route", "status"], registry=one)
+        self.seconds = Histogram("heldout_request_seconds", "time to answer", ["route"], buckets=_SECONDS, registry=one)
+        self.batches = Histogram(
+            "heldout_batch_cases", "cases that went through the networks together", buckets=_CASES, registry=one
+        )
+        self.predicted = Counter("heldout_predicted", "cases predicted as a class", ["decision", "label"], registry=one)
+        self.unusual = Counter(
+            "heldout_out_of_distribution", "cases unlike the training data", ["decision"], registry=one
+        )
+        self._gauge("heldout_queue_depth", "requests waiting or running", lambda: engine.depth)
+        self._gauge("heldout_ready", "1 where networks are loaded", lambda: engine.ready)
+        self._gauge("heldout_restarts", "network processes that died", lambda: engine.restarts)
+        self._gauge("heldout_device_memory_bytes", "accelerator memory in use", lambda: engine.device_memory)
+
+    def _gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
+        Gauge(name, what, registry=self.registry).set_function(value)
+
+    def seen(self, route: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        self.requests.labels(route, str(status)).inc()
+        self.seconds.labels(route).observe(seconds)
+
+    def answered(self, decision: str, found: list[Found], batch: int) -> None:
+        """Count what was predicted."""
+        self.batches.observe(batch)
+        for one in found:
+            label = max(one.scores, key=lambda name: one.scores[name])
+            self.predicted.labels(decision, label if one.scores[label] >= 0.5 else "none").inc()
+
+    def text(self) -> bytes:
+        """The metrics in Prometheus' format."""
+        return generate_latest(self.registry)

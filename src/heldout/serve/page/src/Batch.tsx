@@ -1,0 +1,161 @@
+import { zipSync } from "fflate";
+import { useMemo, useState } from "preact/hooks";
+
+import { Answer, BatchResult, bytesOf, ModelInfo, post } from "./api";
+import { Check, Drop, Empty, Panes, percent, save, Status, Task } from "./parts";
+
+const TOGETHER = 8;
+
+interface Row {
+  name: string;
+  answer: (Answer & { error?: string }) | null;
+}
+
+function cell(text: string): string {
+  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+export function Batch(props: { model: ModelInfo; task: Task }) {
+  const { model, task } = props;
+  const segments = model.kind === "segmentation";
+  const [rows, setRows] = useState<Row[]>([]);
+  const [done, setDone] = useState(0);
+  const [masks, setMasks] = useState(segments);
+  const [order, setOrder] = useState<{ key: string; up: boolean }>({ key: "", up: true });
+
+  const ask = (files: File[]) =>
+    task.run(`Predicting ${files.length} files`, async () => {
+      const all: Row[] = files.map((file) => ({ name: file.name, answer: null }));
+      setRows(all);
+      setDone(0);
+      for (let start = 0; start < files.length; start += TOGETHER) {
+        const part = files.slice(start, start + TOGETHER);
+        const found = await post<BatchResult>(segments ? "/segment/batch" : "/classify/batch", part, {
+          model: model.name,
+          preview: true,
+          files: segments && masks,
+        });
+        found.results.forEach((answer, i) => (all[start + i] = { name: part[i].name, answer }));
+        setRows([...all]);
+        setDone(start + part.length);
+      }
+    });
+
+  const value = (row: Row, key: string): string | number => {
+    if (key === "name") return row.name;
+    if (!row.answer || row.answer.error) return -1;
+    if (key === "prediction") return row.answer.prediction;
+    return row.answer.probabilities[key];
+  };
+  const sorted = useMemo(() => {
+    if (!order.key) return rows;
+    const sign = order.up ? 1 : -1;
+    return [...rows].sort((a, b) => (value(a, order.key) < value(b, order.key) ? -sign : sign));
+  }, [rows, order]);
+
+  const table = () => {
+    const head = ["name", "prediction", ...model.classes.map((name) => `p_${name}`), "error"];
+    const lines = rows.map(({ name, answer }) => [
+      name,
+      answer?.error ? "" : (answer?.prediction ?? ""),
+      ...model.classes.map((one) => (answer && !answer.error ? answer.probabilities[one].toFixed(6) : "")),
+      answer?.error ?? "",
+    ]);
+    return [head, ...lines].map((line) => line.map(cell).join(",")).join("\n") + "\n";
+  };
+
+  const download = () => {
+    const content: Record<string, Uint8Array> = { "predictions.csv": new TextEncoder().encode(table()) };
+    rows.forEach(({ name, answer }, i) => {
+      const stem = `${String(i + 1).padStart(3, "0")}_${name.replace(/[^\w.-]/g, "_")}`;
+      for (const [file, text] of Object.entries(answer?.files ?? {}))
+        if (file.startsWith("mask")) content[`${stem}/${file}`] = bytesOf(text);
+    });
+    save("predictions.zip", new Blob([zipSync(content, { level: 0 }) as Uint8Array<ArrayBuffer>], { type: "application/zip" }));
+  };
+
+  const heading = (key: string, text: string, number = false) => (
+    <th scope="col" class={number ? "number" : ""} aria-sort={order.key === key ? (order.up ? "ascending" : "descending") : "none"}>
+      <button onClick={() => setOrder({ key, up: order.key === key ? !order.up : true })}>
+        {text} {order.key === key ? (order.up ? "▲" : "▼") : ""}
+      </button>
+    </th>
+  );
+
+  return (
+    <Panes
+      side={
+        <>
+          <Drop
+            id="batch-files"
+            label="Drop many files"
+            hint={`${model.input.formats.join(", ")}; ${TOGETHER} at a time`}
+            several
+            onFiles={ask}
+          />
+          {segments && <Check id="batch-masks" label="with masks" value={masks} onValue={setMasks} />}
+          {rows.length > 0 && (
+            <>
+              <div class="field">
+                <label for="batch-progress">
+                  {done} of {rows.length}
+                </label>
+                <progress id="batch-progress" max={rows.length} value={done} />
+              </div>
+              <div class="row">
+                <button onClick={() => save("predictions.csv", new Blob([table()], { type: "text/csv" }))}>CSV</button>
+                <button onClick={download}>Zip{segments && masks ? " with masks" : ""}</button>
+              </div>
+            </>
+          )}
+          <Status task={task} />
+        </>
+      }
+    >
+      {!rows.length && <Empty>A table of all files appears here, to sort and to download.</Empty>}
+      {rows.length > 0 && (
+        <div class="panel">
+          <table id="batch-table">
+            <thead>
+              <tr>
+                <th scope="col">Image</th>
+                {heading("name", "File")}
+                {heading("prediction", "Prediction")}
+                {model.classes.map((name) => heading(name, name, true))}
+              </tr>
+            </thead>
+            <tbody>
+              {sorted.map((row, i) => (
+                <tr key={`${row.name}${i}`}>
+                  <td>
+                    {row.answer?.preview ? (
+                      <img class="thumb" alt="" src={`data:image/png;base64,${row.answer.preview}`} />
+                    ) : (
+                      <div class="thumb" />
+                    )}
+                  </td>
+                  <td>{row.name}</td>
+                  {row.answer?.error ? (
+                    <td class="error" colSpan={1 + model.classes.length}>
+                      {row.answer.error}
+                    </td>
+                  ) : (
+                    <>
+                      <td>{row.answer?.prediction ?? "…"}</td>
+                      {model.classes.map((name) => (
+                        <td key={name} class="number">
+                          {row.answer ? percent(row.answer.probabilities[name]) : ""}
+                        </td>
+                      ))}
+                    </>
+                  )}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </Panes>
+  );
+}

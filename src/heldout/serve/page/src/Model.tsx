@@ -1,0 +1,125 @@
+import { useEffect, useState } from "preact/hooks";
+
+import { information, ModelInfo } from "./api";
+
+function Facts(props: { value: unknown }) {
+  const { value } = props;
+  if (value === null || value === undefined || value === "") return <span class="muted">not on record</span>;
+  if (Array.isArray(value)) return <>{value.map(String).join(", ")}</>;
+  if (typeof value === "object")
+    return (
+      <table>
+        <tbody>
+          {Object.entries(value).map(([name, one]) => (
+            <tr key={name}>
+              <th scope="row">{name.replaceAll("_", " ")}</th>
+              <td>
+                <Facts value={one} />
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    );
+  return <>{String(value)}</>;
+}
+
+export function Model(props: { model: ModelInfo }) {
+  const [model, setModel] = useState<ModelInfo>(props.model);
+  useEffect(() => {
+    setModel(props.model);
+    information(props.model.name).then(setModel, () => undefined);
+  }, [props.model]);
+  const card = model.card as Record<string, unknown> | null;
+  const sections = ["input", "output", "data", "training", "calibration", "limits", "intended_use"];
+  return (
+    <div class="stage">
+      <div class="grid">
+        <div class="panel">
+          <p class="verdict">{model.name}</p>
+          <p>
+            <span class={`chip ${model.sealed ? "good" : "bad"}`}>{model.sealed ? "sealed" : "not sealed"}</span>{" "}
+            {model.sealed_at ?? ""}
+          </p>
+          <p>
+            <code style={{ overflowWrap: "anywhere" }}>{model.seal}</code>
+          </p>
+          <Facts
+            value={{
+              task: `${model.kind} in ${model.dimensions}D${model.two_heads ? ", with a head that classifies" : ""}`,
+              classes: model.classes,
+              dataset: model.dataset,
+              calibration: model.calibration,
+              "reads": model.input.formats,
+            }}
+          />
+        </div>
+        <div class="panel">
+          <h2>Cross-fitted score</h2>
+          <p class="verdict">
+            {model.metric} {model.score === null ? "not known" : model.score.toFixed(4)}
+          </p>
+          {model.interval && model.score !== null && <Interval low={model.interval[0]} score={model.score} high={model.interval[1]} />}
+          <Facts value={{ thresholds: Object.fromEntries(Object.entries(model.thresholds).map(([name, value]) => [name, value.toFixed(3)])) }} />
+        </div>
+        <div class="panel">
+          <h2>Members</h2>
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Experiment</th>
+                <th scope="col" class="number">
+                  Weight
+                </th>
+                <th scope="col" class="number">
+                  Networks
+                </th>
+                <th scope="col">Flips</th>
+              </tr>
+            </thead>
+            <tbody>
+              {model.members.map((one) => (
+                <tr key={one.name}>
+                  <th scope="row" style={{ overflowWrap: "anywhere" }}>
+                    {one.name}
+                  </th>
+                  <td class="number">{one.weight === null ? "presence" : one.weight.toFixed(3)}</td>
+                  <td class="number">{one.networks}</td>
+                  <td>{one.tta || "none"}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      </div>
+      <div class="panel">
+        <h2>Model card</h2>
+        {!card && <p class="muted">There is none yet: `python run.py card {model.name}` writes it.</p>}
+        {card &&
+          sections.map((name) => (
+            <details key={name} open={name === "limits" || name === "intended_use"}>
+              <summary>{name.replaceAll("_", " ")}</summary>
+              <Facts value={card[name]} />
+            </details>
+          ))}
+      </div>
+    </div>
+  );
+}
+
+function Interval(props: { low: number; score: number; high: number }) {
+  const x = (value: number) => 10 + 300 * Math.max(0, Math.min(1, value));
+  return (
+    <svg viewBox="0 0 320 44" width="100%" role="img" aria-label={`95 % interval from ${props.low.toFixed(3)} to ${props.high.toFixed(3)}`}>
+      <line x1="10" x2="310" y1="16" y2="16" stroke="var(--line)" stroke-width="4" />
+      <line x1={x(props.low)} x2={x(props.high)} y1="16" y2="16" stroke="var(--accent)" stroke-width="6" />
+      <circle cx={x(props.score)} cy="16" r="6" fill="var(--accent)" />
+      <text x={x(props.low)} y="38" text-anchor="middle" font-size="12" fill="var(--muted)">
+        {props.low.toFixed(3)}
+      </text>
+      <text x={x(props.high)} y="38" text-anchor="middle" font-size="12" fill="var(--muted)">
+        {props.high.toFixed(3)}
+      </text>
+    </svg>
+  );
+}

@@ -1,0 +1,165 @@
+import { useMemo, useState } from "preact/hooks";
+
+import { Answer, bytesOf, isVolume, ModelInfo, post, Stack } from "./api";
+import { Bars, Drop, Empty, Origin, Panes, Slider, Status, Task } from "./parts";
+import { COLORS, css } from "./pixels";
+import { Overlay, Volume } from "./Volume";
+
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [760, 220, 56, 32, 14];
+
+// Areas, or probabilities, of every class along the depth; a click chooses a slice.
+export function Curve(props: {
+  curves: Record<string, number[]>;
+  what: string;
+  slice: number;
+  onSlice: (slice: number) => void;
+}) {
+  const entries = Object.entries(props.curves);
+  const count = Math.max(...entries.map(([, values]) => values.length), 1);
+  const top = Math.max(...entries.flatMap(([, values]) => values), 1e-9);
+  const x = (i: number) => LEFT + (count === 1 ? 0.5 : i / (count - 1)) * (WIDTH - LEFT - 10);
+  const y = (value: number) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - BOTTOM - TOP);
+  const shown = (value: number) => (top <= 1 ? value.toFixed(2) : Math.round(value).toLocaleString());
+  return (
+    <svg
+      class="chart"
+      viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+      role="img"
+      aria-label={`${props.what} along the depth`}
+      onClick={(event) => {
+        const box = event.currentTarget.getBoundingClientRect();
+        const at = (((event.clientX - box.left) / box.width) * WIDTH - LEFT) / (WIDTH - LEFT - 10);
+        props.onSlice(Math.max(0, Math.min(count - 1, Math.round(at * (count - 1)))));
+      }}
+    >
+      {[0, 0.5, 1].map((part) => (
+        <g key={part}>
+          <line x1={LEFT} x2={WIDTH - 10} y1={y(top * part)} y2={y(top * part)} />
+          <text x={LEFT - 6} y={y(top * part) + 4} text-anchor="end">
+            {shown(top * part)}
+          </text>
+        </g>
+      ))}
+      <text x={LEFT} y={HEIGHT - 8}>
+        slice 1, feet
+      </text>
+      <text x={WIDTH - 10} y={HEIGHT - 8} text-anchor="end">
+        slice {count}, head
+      </text>
+      <line x1={x(props.slice)} x2={x(props.slice)} y1={TOP} y2={HEIGHT - BOTTOM} style={{ stroke: "var(--accent)" }} />
+      {entries.map(([name, values], k) => (
+        <polyline
+          key={name}
+          fill="none"
+          stroke-width="2"
+          stroke={css(COLORS[k % COLORS.length])}
+          points={values.map((value, i) => `${x(i)},${y(value)}`).join(" ")}
+        />
+      ))}
+    </svg>
+  );
+}
+
+export function Patient(props: { models: ModelInfo[]; model: ModelInfo; task: Task }) {
+  const { model, task } = props;
+  const [files, setFiles] = useState<File[]>([]);
+  const [stack, setStack] = useState<Stack | null>(null);
+  const [mask, setMask] = useState<Answer | null>(null);
+  const [slice, setSlice] = useState(0);
+  const [opacity, setOpacity] = useState(0.55);
+  const [pixel, setPixel] = useState("");
+  const [distance, setDistance] = useState("");
+
+  const ask = (given: File[]) =>
+    task.run("Analyzing the patient", async () => {
+      const options: Record<string, string> = { model: model.name };
+      if (pixel && distance) Object.assign(options, { pixel_mm: pixel, slice_mm: distance });
+      const found = await post<Stack>("/patient/analyze_stack", given, options);
+      setFiles(given);
+      setStack(found);
+      setMask(null);
+      setSlice(Math.floor(found.slices / 2));
+      if (model.dimensions === 3 && model.kind === "segmentation")
+        setMask(await post<Answer>("/segment", given, { model: model.name }));
+    });
+
+  const overlays = useMemo<Overlay[]>(
+    () =>
+      Object.entries(mask?.files ?? {})
+        .filter(([name]) => name.startsWith("mask"))
+        .map(([name, text], k, all) => ({
+          name: name.replace(".nii.gz", ""),
+          content: new Blob([bytesOf(text)]),
+          kind: "label" as const,
+          classIndex: all.length > 1 || model.classes.length === 1 ? k : -1,
+          opacity,
+        })),
+    [mask, opacity, model],
+  );
+  const curves = stack?.areas ?? stack?.slice_probabilities ?? null;
+  const volume = files.length === 1 && isVolume(files[0]) && !/\.(zip|dcm)$/i.test(files[0].name);
+  const url = useMemo(() => (files.length > 1 && files[slice] ? URL.createObjectURL(files[slice]) : ""), [files, slice]);
+
+  return (
+    <Panes
+      side={
+        <>
+          <Drop
+            id="patient-files"
+            label="Drop a patient"
+            hint="a NIfTI volume, a zip of DICOM files, or all slices as pictures"
+            several
+            onFiles={ask}
+          />
+          {model.dimensions === 2 && (
+            <div class="row">
+              <label for="pixel">Pixel, mm</label>
+              <input id="pixel" type="number" min="0" step="any" value={pixel} onInput={(event) => setPixel(event.currentTarget.value)} style={{ width: "90px" }} />
+              <label for="distance">Slices, mm</label>
+              <input id="distance" type="number" min="0" step="any" value={distance} onInput={(event) => setDistance(event.currentTarget.value)} style={{ width: "90px" }} />
+            </div>
+          )}
+          {stack && (
+            <>
+              <Slider id="slice" label="Slice" min={0} max={Math.max(0, stack.slices - 1)} step={1} value={slice} shown={`${slice + 1} of ${stack.slices}`} onValue={setSlice} />
+              {overlays.length > 0 && <Slider id="patient-opacity" label="Opacity" value={opacity} onValue={setOpacity} />}
+              <Bars values={stack.probabilities} title="Presence" />
+              {stack.volumes_ml && (
+                <table>
+                  <caption>Volume</caption>
+                  <tbody>
+                    {Object.entries(stack.volumes_ml).map(([name, value]) => (
+                      <tr key={name}>
+                        <th scope="row">{name}</th>
+                        <td class="number">{value.toFixed(2)} ml</td>
+                      </tr>
+                    ))}
+                  </tbody>
+                </table>
+              )}
+              <Origin answer={stack} />
+            </>
+          )}
+          <Status task={task} />
+        </>
+      }
+    >
+      {!stack && <Empty>The patient in three planes, and how the finding runs along the depth, appear here.</Empty>}
+      {stack && volume && <Volume file={files[0]} overlays={overlays} slice={slice} label="Patient with mask" />}
+      {stack && url && <img class="picture" src={url} alt={`Slice ${slice + 1}`} />}
+      {curves && (
+        <div class="panel">
+          <p class="muted">
+            {stack?.areas ? "Voxels of every class in each slice" : "Probability of every class in each slice"}; click to jump to a slice.{" "}
+            {Object.keys(curves).map((name, k) => (
+              <span key={name}>
+                <span class="swatch" style={{ background: css(COLORS[k % COLORS.length]) }} /> {name}{" "}
+              </span>
+            ))}
+          </p>
+          <Curve curves={curves} what={stack?.areas ? "voxels" : "probability"} slice={slice} onSlice={setSlice} />
+        </div>
+      )}
+    </Panes>
+  );
+}

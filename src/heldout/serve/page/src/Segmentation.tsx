@@ -1,0 +1,367 @@
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+
+import { Answer, bytesOf, isVolume, ModelInfo, post, saveCorrection } from "./api";
+import { exportCase } from "./export";
+import { Check, Classes, Drop, Empty, Origin, Panes, percent, Picture, save, Slider, Status, Task } from "./parts";
+import { atLeast, count, decode, decodePng, dice, errorLayers, ERRORS, COLORS, css, Gray, Layer, where } from "./pixels";
+import { Handle, Overlay, Volume } from "./Volume";
+
+type Tool = "none" | "paint" | "erase";
+
+// Masks of every class, 0 or 255, from the files of an answer.
+async function masksOf(answer: Answer, classes: string[]): Promise<Uint8Array[]> {
+  const files = answer.files ?? {};
+  if (files["mask.png"]) {
+    const { values } = await decodePng(files["mask.png"]);
+    return classes.length === 1 ? [atLeast(values, 1)] : classes.map((_, k) => where(values, k + 1));
+  }
+  return Promise.all(classes.map(async (name) => atLeast((await decodePng(files[`mask_${name}.png`])).values, 1)));
+}
+
+export function Segmentation(props: { model: ModelInfo; task: Task }) {
+  const { model, task } = props;
+  const [file, setFile] = useState<File | null>(null);
+  const [answer, setAnswer] = useState<Answer | null>(null);
+  const [image, setImage] = useState<Gray | null>(null);
+  const [sealedMasks, setSealedMasks] = useState<Uint8Array[]>([]);
+  const [maps, setMaps] = useState<Uint8Array[]>([]);
+  const [threshold, setThreshold] = useState<number | null>(null);
+  const [opacity, setOpacity] = useState(0.55);
+  const [shown, setShown] = useState<boolean[]>(model.classes.map(() => true));
+  const [unsure, setUnsure] = useState<Answer | null>(null);
+  const [entropy, setEntropy] = useState<Gray | null>(null);
+  const [withEntropy, setWithEntropy] = useState(false);
+  const [truth, setTruth] = useState<Uint8Array | null>(null);
+  const [tool, setTool] = useState<Tool>("none");
+  const [pen, setPen] = useState(0);
+  const [brush, setBrush] = useState(3);
+  const [painted, setPainted] = useState<Uint8Array[] | null>(null);
+  const [history, setHistory] = useState<Uint8Array[][]>([]);
+  const [comment, setComment] = useState("");
+  const [note, setNote] = useState("");
+  const handle = useRef<Handle | null>(null);
+  const canCut = !model.exclusive || model.classes.length === 1;
+
+  useEffect(() => setShown(model.classes.map(() => true)), [model]);
+
+  const ask = (one: File) =>
+    task.run("Segmenting", async () => {
+      const found = await post<Answer>("/segment", [one], { model: model.name, preview: true });
+      setFile(one);
+      setUnsure(null);
+      setEntropy(null);
+      setTruth(null);
+      setPainted(null);
+      setHistory([]);
+      setThreshold(null);
+      setNote("");
+      setAnswer(found);
+      if (isVolume(one)) {
+        setImage(null);
+        return;
+      }
+      const files = found.files ?? {};
+      setSealedMasks(await masksOf(found, model.classes));
+      setMaps(await Promise.all(model.classes.map(async (name) => (await decodePng(files[`probability_${name}.png`])).values)));
+      setImage(await decodePng(found.preview!));
+    });
+
+  const doubt = () =>
+    task.run("Comparing the answers of dropout, flips and networks", async () => {
+      const found = await post<Answer>("/segment/uncertainty", [file!], {
+        model: model.name,
+        n_samples: 8,
+        use_tta: true,
+      });
+      setUnsure(found);
+      const map = found.files?.["entropy_uncertainty.png"];
+      setEntropy(map ? await decodePng(map) : null);
+      setWithEntropy(true);
+    });
+
+  const cut = useMemo(
+    () => (threshold === null ? sealedMasks : maps.map((map) => atLeast(map, Math.max(1, Math.round(threshold * 255))))),
+    [sealedMasks, maps, threshold],
+  );
+  const masks = painted ?? cut;
+  const union = useMemo(() => {
+    if (!image) return new Uint8Array();
+    const all = new Uint8Array(image.values.length);
+    masks.forEach((mask, k) => shown[k] && mask.forEach((value, i) => value && (all[i] = 255)));
+    return all;
+  }, [masks, shown, image]);
+  const layers = useMemo<Layer[]>(() => {
+    const doubtful: Layer[] =
+      withEntropy && entropy ? [{ values: entropy.values, color: [255, 60, 160], opacity, graded: true }] : [];
+    if (truth) return [...errorLayers(union, truth, opacity), ...doubtful];
+    const ours = masks.map((values, k) => ({ values, color: COLORS[k % COLORS.length], opacity: shown[k] ? opacity : 0 }));
+    return [...ours, ...doubtful];
+  }, [masks, shown, opacity, truth, union, withEntropy, entropy]);
+
+  const overlays = useMemo<Overlay[]>(() => {
+    if (!answer?.files || image) return [];
+    const files = answer.files;
+    const blob = (name: string) => new Blob([bytesOf(files[name])]);
+    if (threshold !== null) {
+      return model.classes.flatMap((name, k) =>
+        shown[k]
+          ? [{ name: `probability_${name}`, content: blob(`probability_${name}.nii.gz`), kind: "probability" as const, classIndex: k, opacity, from: Math.max(1, threshold * 255) }]
+          : [],
+      );
+    }
+    if (files["mask.nii.gz"]) {
+      return [{ name: "mask", content: blob("mask.nii.gz"), kind: "label" as const, classIndex: model.classes.length === 1 ? 0 : -1, opacity }];
+    }
+    return model.classes.flatMap((name, k) =>
+      shown[k] ? [{ name: `mask_${name}`, content: blob(`mask_${name}.nii.gz`), kind: "label" as const, classIndex: k, opacity }] : [],
+    );
+  }, [answer, image, threshold, shown, opacity, model]);
+
+  const paint = (x: number, y: number) => {
+    if (!image) return;
+    const next = masks.map((mask) => mask.slice());
+    for (let dy = -brush; dy <= brush; dy++) {
+      for (let dx = -brush; dx <= brush; dx++) {
+        const [u, v] = [x + dx, y + dy];
+        if (dx * dx + dy * dy > brush * brush || u < 0 || v < 0 || u >= image.width || v >= image.height) continue;
+        const at = v * image.width + u;
+        if (model.exclusive) next.forEach((mask) => (mask[at] = 0));
+        next[pen][at] = tool === "paint" ? 255 : 0;
+      }
+    }
+    setPainted(next);
+  };
+
+  const keep = (verdict: "accepted" | "corrected" | "rejected") =>
+    task.run("Saving", async () => {
+      const form = new FormData();
+      form.append("file", file!, "upload");
+      form.append("model", model.name);
+      form.append("verdict", verdict);
+      form.append("comment", comment);
+      if (verdict === "corrected" && image) {
+        const values = model.classes.length === 1 ? masks[0] : labelsOf(masks);
+        form.append("mask", await png(values, image.width, image.height), "mask.png");
+      } else if (verdict === "corrected") {
+        const content = await handle.current?.drawing();
+        if (!content) throw new Error("Nothing was drawn: choose Paint and draw in the volume first.");
+        form.append("mask", new Blob([content as Uint8Array<ArrayBuffer>]), "mask.nii");
+      }
+      const saved = await saveCorrection(form);
+      setNote(`Saved as version ${saved.version} of ${saved.id}.`);
+    });
+
+  useEffect(() => {
+    const keys = (event: KeyboardEvent) => {
+      if (event.target instanceof HTMLElement && /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
+      if (event.key === "p") setTool((now) => (now === "paint" ? "none" : "paint"));
+      if (event.key === "e") setTool((now) => (now === "erase" ? "none" : "erase"));
+      if (event.key === "[") setOpacity((now) => Math.max(0, now - 0.1));
+      if (event.key === "]") setOpacity((now) => Math.min(1, now + 0.1));
+    };
+    addEventListener("keydown", keys);
+    return () => removeEventListener("keydown", keys);
+  }, []);
+
+  const areas = image ? masks.map(count) : model.classes.map((name) => answer?.areas?.[name] ?? 0);
+  const score = truth && image ? dice(union, truth) : null;
+
+  return (
+    <Panes
+      side={
+        <>
+          <Drop
+            id="segment-file"
+            label="Drop an image or a volume"
+            hint={`${model.input.formats.join(", ")}; it stays on this server`}
+            onFiles={([one]) => ask(one)}
+          />
+          {answer && (
+            <>
+              <Classes model={model} shown={shown} onShown={setShown} />
+              <Slider id="opacity" label="Opacity" value={opacity} onValue={setOpacity} />
+              {canCut && (
+                <div>
+                  <Slider
+                    id="threshold"
+                    label="Threshold"
+                    value={threshold ?? Object.values(model.thresholds)[0] ?? 0.5}
+                    shown={threshold === null ? "as sealed" : threshold.toFixed(2)}
+                    onValue={(value) => {
+                      setPainted(null);
+                      setThreshold(value);
+                    }}
+                  />
+                  <button onClick={() => setThreshold(null)} disabled={threshold === null}>
+                    As sealed
+                  </button>
+                </div>
+              )}
+              <div class="row">
+                <button onClick={doubt}>Show uncertainty</button>
+                {unsure && <Check id="entropy" label="overlay" value={withEntropy} onValue={setWithEntropy} />}
+              </div>
+              {image && (
+                <Drop
+                  id="truth-file"
+                  label="Drop a true mask"
+                  hint="a PNG of the same size: Dice and errors"
+                  onFiles={([one]) =>
+                    task.run("Reading the mask", async () => {
+                      const mask = await decode(one);
+                      if (mask.width !== image.width || mask.height !== image.height)
+                        throw new Error(`The mask has ${mask.width} × ${mask.height} pixels, the image ${image.width} × ${image.height}.`);
+                      setTruth(atLeast(mask.values, 1));
+                    })
+                  }
+                />
+              )}
+              {truth && <button onClick={() => setTruth(null)}>Leave the true mask out</button>}
+              <fieldset>
+                <legend>Correction</legend>
+                <div class="row">
+                  <button aria-pressed={tool === "paint"} onClick={() => setTool(tool === "paint" ? "none" : "paint")}>
+                    Paint
+                  </button>
+                  <button aria-pressed={tool === "erase"} onClick={() => setTool(tool === "erase" ? "none" : "erase")}>
+                    Erase
+                  </button>
+                  <button
+                    disabled={image ? !history.length : false}
+                    onClick={() => {
+                      if (!image) handle.current?.viewer.drawUndo();
+                      else {
+                        setPainted(history[history.length - 1]);
+                        setHistory(history.slice(0, -1));
+                      }
+                    }}
+                  >
+                    Undo
+                  </button>
+                </div>
+                <label for="pen">Class</label>
+                <select id="pen" value={pen} onChange={(event) => setPen(Number(event.currentTarget.value))}>
+                  {model.classes.map((name, k) => (
+                    <option key={name} value={k}>
+                      {name}
+                    </option>
+                  ))}
+                </select>
+                {image && (
+                  <Slider id="brush" label="Brush" min={0} max={20} step={1} value={brush} shown={`${brush} px`} onValue={setBrush} />
+                )}
+                <label for="comment">Comment</label>
+                <textarea id="comment" rows={2} value={comment} onInput={(event) => setComment(event.currentTarget.value)} />
+                <div class="row">
+                  <button class="main" disabled={Boolean(image) && !painted} onClick={() => keep("corrected")}>
+                    Save correction
+                  </button>
+                  <button onClick={() => keep("accepted")}>Accept</button>
+                  <button onClick={() => keep("rejected")}>Reject</button>
+                </div>
+                {note && <p class="muted">{note}</p>}
+              </fieldset>
+              {image && (
+                <button
+                  onClick={() =>
+                    save("case.html", exportCase({ model, answer, image, layers, masks, score, version: answer.version }))
+                  }
+                >
+                  Export as one HTML file
+                </button>
+              )}
+            </>
+          )}
+          <Status task={task} />
+        </>
+      }
+    >
+      {!answer && <Empty>The mask, its probabilities and volumes appear here.</Empty>}
+      {answer && image && (
+        <Picture
+          image={image}
+          layers={layers}
+          label={`Image with the mask of ${model.name}`}
+          onPaint={tool === "none" ? undefined : paint}
+          onStroke={() => setHistory([...history.slice(-19), masks])}
+        />
+      )}
+      {answer && !image && file && (
+        <Volume
+          file={file}
+          overlays={overlays}
+          pen={tool === "none" ? null : tool === "erase" ? 0 : pen + 1}
+          label={`Volume with the mask of ${model.name}`}
+          onReady={(ready) => (handle.current = ready)}
+        />
+      )}
+      {answer && (
+        <div class="panel">
+          <table>
+            <caption>{painted ? "Mask as corrected" : threshold === null ? "Mask as sealed" : `Mask at ${threshold.toFixed(2)}, not as sealed`}</caption>
+            <thead>
+              <tr>
+                <th scope="col">Class</th>
+                <th scope="col" class="number">
+                  Probability of presence
+                </th>
+                <th scope="col" class="number">
+                  {image ? "Pixels" : "Voxels"}
+                </th>
+                {!image && (
+                  <th scope="col" class="number">
+                    Volume
+                  </th>
+                )}
+              </tr>
+            </thead>
+            <tbody>
+              {model.classes.map((name, k) => (
+                <tr key={name}>
+                  <th scope="row">
+                    <span class="swatch" style={{ background: css(COLORS[k % COLORS.length]) }} /> {name}
+                  </th>
+                  <td class="number">{percent(answer.probabilities[name])}</td>
+                  <td class="number">{areas[k].toLocaleString()}</td>
+                  {!image && <td class="number">{answer.volumes_ml ? `${answer.volumes_ml[name].toFixed(2)} ml` : "no voxel size"}</td>}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+          {score !== null && (
+            <p>
+              Dice with the true mask <strong>{score.toFixed(4)}</strong>:{" "}
+              {Object.entries(ERRORS).map(([name, color]) => (
+                <span key={name}>
+                  <span class="swatch" style={{ background: css(color) }} /> {name}{" "}
+                </span>
+              ))}
+            </p>
+          )}
+          {unsure && (
+            <p>
+              Entropy {unsure.entropy!.toFixed(4)} nats, of which {unsure.epistemic_uncertainty!.toFixed(4)} epistemic and{" "}
+              {unsure.aleatoric_uncertainty!.toFixed(4)} aleatoric; mean Dice of {unsure.answers} answers {unsure.mean_dice!.toFixed(3)}.
+            </p>
+          )}
+          <Origin answer={answer} />
+        </div>
+      )}
+    </Panes>
+  );
+}
+
+function labelsOf(masks: Uint8Array[]): Uint8Array {
+  const labels = new Uint8Array(masks[0].length);
+  masks.forEach((mask, k) => mask.forEach((value, i) => value && (labels[i] = k + 1)));
+  return labels;
+}
+
+async function png(values: Uint8Array, width: number, height: number): Promise<Blob> {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d")!;
+  const data = context.createImageData(width, height);
+  values.forEach((value, i) => data.data.set([value, value, value, 255], 4 * i));
+  context.putImageData(data, 0, 0);
+  return canvas.convertToBlob({ type: "image/png" });
+}

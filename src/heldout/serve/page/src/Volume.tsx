@@ -1,0 +1,137 @@
+// A volume in three planes and in 3D, with label and graded overlays and a drawing (NiiVue).
+
+import { Niivue, NVImage, SLICE_TYPE } from "@niivue/niivue";
+import { useEffect, useRef, useState } from "preact/hooks";
+
+import { COLORS } from "./pixels";
+
+export interface Overlay {
+  name: string;
+  content: Blob;
+  kind: "label" | "probability";
+  classIndex: number; // its color
+  opacity: number;
+  from?: number; // values below are not shown
+}
+
+export interface Handle {
+  viewer: Niivue;
+  drawing: () => Promise<Uint8Array | null>;
+}
+
+export function Volume(props: {
+  file: File;
+  overlays: Overlay[];
+  pen?: number | null; // label to draw, 0 erases, null draws nothing
+  slice?: number | null; // of the last axis, from the feet up
+  label: string;
+  onReady?: (handle: Handle) => void;
+}) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const viewer = useRef<Niivue | null>(null);
+  const [loaded, setLoaded] = useState(0);
+  const [problem, setProblem] = useState("");
+
+  useEffect(() => {
+    let alive = true;
+    const nv = new Niivue({
+      backColor: [0.05, 0.07, 0.09, 1],
+      isColorbar: false,
+      multiplanarShowRender: 1,
+      dragAndDropEnabled: false,
+      crosshairColor: [0.31, 0.77, 0.73, 0.7],
+    });
+    viewer.current = nv;
+    (async () => {
+      try {
+        await nv.attachToCanvas(canvas.current!);
+        nv.setSliceType(SLICE_TYPE.MULTIPLANAR);
+        nv.addVolume(await NVImage.loadFromFile({ file: props.file, name: props.file.name }));
+        if (!alive) return;
+        props.onReady?.({ viewer: nv, drawing: () => saved(nv) });
+        setLoaded((n) => n + 1);
+      } catch (error) {
+        setProblem(error instanceof Error ? error.message : String(error));
+      }
+    })();
+    return () => {
+      alive = false;
+      viewer.current = null;
+    };
+  }, [props.file]);
+
+  const names = props.overlays.map((one) => one.name).join("|");
+  useEffect(() => {
+    const nv = viewer.current;
+    if (!nv || !loaded) return;
+    (async () => {
+      while (nv.volumes.length > 1) nv.removeVolume(nv.volumes[1]);
+      for (const one of props.overlays) {
+        const image = await NVImage.loadFromFile({
+          file: new File([one.content], `${one.name}.nii.gz`),
+          name: `${one.name}.nii.gz`,
+          opacity: one.opacity,
+        });
+        const [r, g, b] = COLORS[one.classIndex % COLORS.length];
+        if (one.kind === "label") {
+          const colors = [[0, 0, 0], ...COLORS];
+          const own = one.classIndex >= 0 ? [[0, 0, 0], [r, g, b]] : colors;
+          image.setColormapLabel({
+            R: own.map((c) => c[0]),
+            G: own.map((c) => c[1]),
+            B: own.map((c) => c[2]),
+            A: own.map((_, k) => (k ? 255 : 0)),
+            I: own.map((_, k) => k),
+            labels: own.map((_, k) => String(k)),
+          });
+        } else {
+          image.colormap = "warm";
+          image.cal_min = one.from ?? 1;
+          image.cal_max = 255;
+        }
+        nv.addVolume(image);
+      }
+      nv.updateGLVolume();
+    })();
+  }, [loaded, names]);
+
+  useEffect(() => {
+    const nv = viewer.current;
+    if (!nv || !loaded) return;
+    props.overlays.forEach((one, k) => {
+      if (!nv.volumes[k + 1]) return;
+      nv.volumes[k + 1].opacity = one.opacity;
+      if (one.kind === "probability" && one.from !== undefined) nv.volumes[k + 1].cal_min = one.from;
+    });
+    nv.updateGLVolume();
+  }, [loaded, props.overlays]);
+
+  useEffect(() => {
+    const nv = viewer.current;
+    if (!nv || !loaded || props.pen === undefined) return;
+    nv.setDrawingEnabled(props.pen !== null);
+    if (props.pen !== null) nv.setPenValue(props.pen, false);
+  }, [loaded, props.pen]);
+
+  useEffect(() => {
+    const nv = viewer.current;
+    if (!nv || !loaded || props.slice === undefined || props.slice === null) return;
+    const depth = nv.volumes[0].dimsRAS?.[3] ?? 1;
+    nv.scene.crosshairPos = [nv.scene.crosshairPos[0], nv.scene.crosshairPos[1], (props.slice + 0.5) / depth];
+    nv.drawScene();
+  }, [loaded, props.slice]);
+
+  return (
+    <div>
+      <div class="volume">
+        <canvas ref={canvas} aria-label={props.label} role="img" data-loaded={loaded} />
+      </div>
+      {problem && <p class="error">The volume cannot be shown: {problem}</p>}
+    </div>
+  );
+}
+
+async function saved(nv: Niivue): Promise<Uint8Array | null> {
+  const content = await nv.saveImage({ filename: "", isSaveDrawing: true, volumeByIndex: 0 });
+  return content instanceof Uint8Array ? content : null;
+}

@@ -1,0 +1,134 @@
+// The service's endpoints, typed.
+
+export interface Member {
+  name: string;
+  weight: number | null;
+  networks: number;
+  tta: string;
+}
+
+export interface ModelInfo {
+  name: string;
+  sealed: boolean;
+  seal: string;
+  sealed_at: string | null;
+  kind: "classification" | "segmentation";
+  dimensions: number;
+  two_heads: boolean;
+  classes: string[];
+  exclusive: boolean;
+  dataset: string;
+  metric: string;
+  score: number | null;
+  interval: [number, number] | null;
+  thresholds: Record<string, number>;
+  calibration: string;
+  members: Member[];
+  input: { formats: string[]; channels: number; image_size: number[] | null; spacing_mm: number[] | null };
+  card: Record<string, unknown> | null;
+}
+
+export interface Answer {
+  decision: string;
+  seal: string;
+  sealed: boolean;
+  version: string;
+  request_id: string;
+  took_ms: number;
+  warnings: string[];
+  in_distribution: boolean | null;
+  prediction: string;
+  confidence: number;
+  calibrated_confidence: number;
+  probabilities: Record<string, number>;
+  shape?: number[];
+  spacing_mm?: number[] | null;
+  areas?: Record<string, number>;
+  volumes_ml?: Record<string, number> | null;
+  files?: Record<string, string>;
+  heatmap?: string;
+  explained?: string;
+  preview?: string;
+  entropy?: number;
+  epistemic_uncertainty?: number;
+  aleatoric_uncertainty?: number;
+  mean_dice?: number;
+  answers?: number;
+}
+
+export interface Stack extends Omit<Answer, "areas"> {
+  slices: number;
+  areas?: Record<string, number[]>;
+  slice_probabilities?: Record<string, number[]> | null;
+}
+
+export interface BatchResult {
+  count: number;
+  failed: number;
+  results: (Answer & { error?: string })[];
+}
+
+export interface Correction {
+  id: string;
+  version: number;
+}
+
+export class Refusal extends Error {
+  constructor(
+    public status: number,
+    detail: string,
+  ) {
+    super(detail);
+  }
+}
+
+const KEY = "heldout-token";
+
+export const token = {
+  get: () => sessionStorage.getItem(KEY) ?? "",
+  set: (value: string) => sessionStorage.setItem(KEY, value),
+};
+
+async function call(path: string, init: RequestInit = {}): Promise<Response> {
+  const headers = new Headers(init.headers);
+  if (token.get()) headers.set("authorization", `Bearer ${token.get()}`);
+  const response = await fetch(path, { ...init, headers });
+  if (response.ok) return response;
+  let detail = `${response.status} ${response.statusText}`;
+  try {
+    detail = (await response.json()).detail ?? detail;
+  } catch {
+    // not JSON: the status says it
+  }
+  throw new Refusal(response.status, detail);
+}
+
+export async function models(): Promise<ModelInfo[]> {
+  return (await call("/v1/models")).json();
+}
+
+export async function information(name: string): Promise<ModelInfo> {
+  return (await call(`/model/info?model=${encodeURIComponent(name)}`)).json();
+}
+
+export async function post<T>(path: string, files: File[], options: Record<string, string | number | boolean>): Promise<T> {
+  const form = new FormData();
+  for (const file of files) form.append(files.length === 1 ? "file" : "files", file, "upload");
+  for (const [name, value] of Object.entries(options)) form.append(name, String(value));
+  return (await call(path, { method: "POST", body: form })).json();
+}
+
+export async function saveCorrection(form: FormData): Promise<Correction> {
+  return (await call("/v1/corrections", { method: "POST", body: form })).json();
+}
+
+export function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
+  const text = atob(base64);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
+export function isVolume(file: File): boolean {
+  return /\.(nii|nii\.gz|zip|dcm)$/i.test(file.name);
+}

@@ -1,0 +1,112 @@
+// Gray pictures as arrays: decoding, masks at a threshold, Dice, and drawing with overlays.
+
+import { bytesOf } from "./api";
+
+export interface Gray {
+  width: number;
+  height: number;
+  values: Uint8Array;
+}
+
+export interface Layer {
+  values: Uint8Array; // 0 ... 255, one per pixel
+  color: [number, number, number];
+  opacity: number;
+  graded?: boolean; // opacity follows the value
+}
+
+// Colors of classes, told apart by people with color blindness (Okabe and Ito 2008).
+export const COLORS: [number, number, number][] = [
+  [230, 159, 0],
+  [86, 180, 233],
+  [0, 158, 115],
+  [240, 228, 66],
+  [213, 94, 0],
+  [204, 121, 167],
+];
+
+export const ERRORS: Record<string, [number, number, number]> = {
+  agreed: [0, 158, 115],
+  "predicted only": [213, 94, 0],
+  "truth only": [86, 180, 233],
+};
+
+export function css([r, g, b]: [number, number, number]): string {
+  return `rgb(${r} ${g} ${b})`;
+}
+
+export async function decode(source: Blob): Promise<Gray> {
+  const bitmap = await createImageBitmap(source, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+  const context = canvas.getContext("2d", { willReadFrequently: true })!;
+  context.drawImage(bitmap, 0, 0);
+  const data = context.getImageData(0, 0, bitmap.width, bitmap.height).data;
+  const values = new Uint8Array(bitmap.width * bitmap.height);
+  for (let i = 0; i < values.length; i++) values[i] = data[4 * i];
+  return { width: bitmap.width, height: bitmap.height, values };
+}
+
+export function decodePng(base64: string): Promise<Gray> {
+  return decode(new Blob([bytesOf(base64)], { type: "image/png" }));
+}
+
+export function atLeast(values: Uint8Array, level: number): Uint8Array {
+  const mask = new Uint8Array(values.length);
+  for (let i = 0; i < values.length; i++) mask[i] = values[i] >= level ? 255 : 0;
+  return mask;
+}
+
+export function where(values: Uint8Array, label: number): Uint8Array {
+  const mask = new Uint8Array(values.length);
+  for (let i = 0; i < values.length; i++) mask[i] = values[i] === label ? 255 : 0;
+  return mask;
+}
+
+export function count(mask: Uint8Array): number {
+  let total = 0;
+  for (const value of mask) if (value) total++;
+  return total;
+}
+
+// Dice of two masks; 1 where both are empty.
+export function dice(one: Uint8Array, other: Uint8Array): number {
+  let both = 0;
+  let sum = 0;
+  for (let i = 0; i < one.length; i++) {
+    if (one[i]) sum++;
+    if (other[i]) sum++;
+    if (one[i] && other[i]) both++;
+  }
+  return sum === 0 ? 1 : (2 * both) / sum;
+}
+
+export function errorLayers(predicted: Uint8Array, truth: Uint8Array, opacity: number): Layer[] {
+  const kinds = [new Uint8Array(truth.length), new Uint8Array(truth.length), new Uint8Array(truth.length)];
+  for (let i = 0; i < truth.length; i++) {
+    if (predicted[i] && truth[i]) kinds[0][i] = 255;
+    else if (predicted[i]) kinds[1][i] = 255;
+    else if (truth[i]) kinds[2][i] = 255;
+  }
+  return Object.values(ERRORS).map((color, k) => ({ values: kinds[k], color, opacity }));
+}
+
+export function draw(canvas: HTMLCanvasElement, image: Gray, layers: Layer[]): void {
+  canvas.width = image.width;
+  canvas.height = image.height;
+  const context = canvas.getContext("2d")!;
+  const data = context.createImageData(image.width, image.height);
+  for (let i = 0; i < image.values.length; i++) {
+    const base = image.values[i];
+    let [r, g, b] = [base, base, base];
+    for (const layer of layers) {
+      const value = layer.values[i];
+      if (!value) continue;
+      const share = layer.graded ? (layer.opacity * value) / 255 : layer.opacity;
+      r += (layer.color[0] - r) * share;
+      g += (layer.color[1] - g) * share;
+      b += (layer.color[2] - b) * share;
+    }
+    data.data.set([r, g, b, 255], 4 * i);
+  }
+  context.putImageData(data, 0, 0);
+}

@@ -1,0 +1,76 @@
+"""The web process: an HTTP server around the application, until it is told to end."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+import uvicorn
+
+from heldout.blend.decision import load_decision
+from heldout.errors import UserError
+from heldout.serve.app import make_app
+from heldout.serve.settings import ServeSettings
+
+
+def run(settings: ServeSettings) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        UserError: a decision does not exist or is not what was validated, or the port is taken.
+    """
+    for name in settings.decision:
+        load_decision(name)  # what is misspelled is said before a port is bound
+    remove_leftovers()
+    listener = _bind(settings)
+    server: uvicorn.Server | None = None
+
+    def stop() -> None:
+        if server is not None:
+            server.should_exit = True
+
+    app = make_app(settings, stop)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=15,
+        h11_max_incomplete_event_size=1 << 16,
+        limit_concurrency=None,
+        timeout_graceful_shutdown=10,
+    )
+    server = uvicorn.Server(config)
+    address, port = listener.getsockname()[:2]
+    print(
+        f"Serving {', '.join(settings.decision)} at http://{address}:{port}; the API is described at /docs", flush=True
+    )
+    print("The decisions are verified and their networks loaded first: /readyz answers 200 then.", flush=True)
+    server.run(sockets=[listener])
+    stopped = app.app.state.service.engine.stopped
+    if stopped is not None:
+        raise UserError(stopped)
+
+
+def remove_leftovers() -> None:
+    """Remove uploads that a killed service left behind."""
+    for folder in Path(tempfile.gettempdir()).glob("heldout-serve-*"):
+        number = folder.name.split("-")[2]
+        if number.isdigit() and not Path(f"/proc/{number}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _bind(settings: ServeSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise UserError(
+            f"{settings.host}:{settings.port} cannot be bound ({error.strerror}): choose another --port or --host"
+        ) from None
+    return listener

@@ -1,0 +1,289 @@
+"""What a network process does with a request: read and prepare, predict, and put the answer into files and numbers."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from heldout.blend.apply import Blended
+from heldout.data.geometry import orientation
+from heldout.data.image import Image
+from heldout.data.normalize import LUMA
+from heldout.deliver.masks import mask_files, png_bytes, uncertainty_file
+from heldout.metrics.overlap import case_dice, count_errors
+from heldout.serve.model import Case, Prepared, Served
+from heldout.serve.uploads import Refused
+
+Kind = Literal["predict", "uncertainty", "gradcam", "stack"]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request to a network process.
+
+    Attributes:
+        kind: What is wanted.
+        model: Name of the decision.
+        folder: Where the uploads are.
+        threshold: Of masks instead of the decision's.
+        n_samples: Passes with dropout.
+        tta: Axes of flips of uncertainties.
+        target: Index of the class to explain; None takes the most probable.
+        files: Whether files are wanted: masks, and maps of the probabilities.
+        preview: Whether a picture of 8 bits for the screen is wanted.
+        pixel_mm, slice_mm: Of a stack of pictures, the size of a pixel and the distance of slices.
+    """
+
+    kind: Kind
+    model: str
+    folder: Path
+    threshold: float | None = None
+    n_samples: int = 1
+    tta: str = ""
+    target: int | None = None
+    files: bool = True
+    preview: bool = False
+    pixel_mm: float | None = None
+    slice_mm: float | None = None
+
+
+@dataclass
+class Found:
+    """What is known of a case; arrays are turned into files already.
+
+    Attributes:
+        name: Place of the case in the request.
+        scores: Probability of every class, calibrated where the decision says so.
+        uncalibrated: The same before calibration.
+        shape: Spatial shape of the case.
+        spacing_mm: Size of a voxel; None for pictures.
+        areas: Of every class, voxels of the mask; None of a classification.
+        volumes_ml: Of every class; None without a voxel size.
+        files: Content by name, such as ``mask.png``.
+        preview: PNG of the picture for the screen.
+        numbers: Further scalars and lists.
+        warnings: Sentences for the answer.
+    """
+
+    name: str
+    scores: dict[str, float]
+    uncalibrated: dict[str, float]
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...] | None = None
+    areas: dict[str, int] | None = None
+    volumes_ml: dict[str, float] | None = None
+    files: dict[str, bytes] = field(default_factory=dict)
+    preview: bytes | None = None
+    numbers: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def read(served: Served, ask: Ask) -> list[Prepared]:
+    """Read and prepare the cases of a request; a stack is read where it is predicted.
+
+    Raises:
+        UserError: a file cannot be read or does not fit.
+    """
+    return [] if ask.kind == "stack" else [served.prepare(case) for case in served.read(ask.folder)]
+
+
+def is_joint(ask: Ask) -> bool:
+    """Whether the cases of a request may go through the networks with those of others."""
+    return ask.kind == "predict"
+
+
+def finish(served: Served, ask: Ask, prepared: Sequence[Prepared], results: Sequence[Blended]) -> list[Found]:
+    """Answers to a request of kind ``predict``."""
+    return [_found(served, ask, one.case, result) for one, result in zip(prepared, results, strict=True)]
+
+
+def alone(served: Served, ask: Ask, prepared: Sequence[Prepared]) -> list[Found]:
+    """Answers to a request that is worked on by itself.
+
+    Raises:
+        Refused: the decision cannot answer it.
+        UserError: a file cannot be read or does not fit.
+    """
+    if ask.kind == "stack":
+        return [_stack(served, ask)]
+    act = _uncertain if ask.kind == "uncertainty" else _explained
+    return [act(served, ask, one) for one in prepared]
+
+
+def _found(served: Served, ask: Ask, case: Case, result: Blended) -> Found:
+    decision = served.decision
+    scores, raw = (_named(served, values) for values in (result.scores, result.uncalibrated))
+    found = Found(case.name, scores, raw, case.image.full_shape, _spacing(case.image))
+    if ask.preview and len(found.shape) == 2:
+        found.preview = png_bytes(_on_screen(case.image.array))
+    if result.map is None or result.mask is None:
+        return found
+    mask = result.mask
+    if ask.threshold is not None:
+        mask = served.mask_at(result, ask.threshold)
+        found.warnings.append(f"the mask is cut at {ask.threshold:g}, not as it was sealed")
+    found.areas, found.volumes_ml = _measure(served, mask, case.image)
+    if ask.files:
+        found.files = dict(_mask_files(served, case, mask))
+        for channel, name in zip(result.map, decision.classes, strict=True):
+            file, content = _map_file(f"probability_{name}", channel, case)
+            found.files[file] = content
+    return found
+
+
+def _uncertain(served: Served, ask: Ask, one: Prepared) -> Found:
+    values, shares = served.samples(one, ask.n_samples, ask.tta)
+    unsure = served.uncertainty(values, shares)
+    [result] = served.predict([one])
+    found = _found(served, ask, one.case, result)
+    outcomes = len(served.decision.classes) + 1 if served.decision.exclusive else 2
+    found.numbers = {
+        "entropy": float(np.mean(unsure.total)),
+        "aleatoric_uncertainty": float(np.mean(unsure.aleatoric)),
+        "epistemic_uncertainty": float(np.mean(unsure.epistemic)),
+        "answers": len(values),
+    }
+    if result.mask is not None:
+        inside = np.any(result.mask > 0, axis=0)
+        if inside.any():
+            found.numbers["entropy_in_mask"] = float(unsure.total[inside].mean())
+        levels = [np.rint(np.clip(value, 0, 1) * 255).astype(np.uint8) for value in values]
+        classes, exclusive = len(served.decision.classes), served.decision.exclusive
+        counts = np.stack([count_errors(served.mask_of_map(one), result.mask, classes, exclusive) for one in levels])
+        found.numbers["mean_dice"] = float(np.average(case_dice(counts, 1.0).mean(axis=1), weights=shares))
+        if ask.files:
+            for part in ("total", "epistemic", "aleatoric"):
+                label = "entropy" if part == "total" else part
+                name, content = uncertainty_file(
+                    label, getattr(unsure, part), outcomes, affine=one.case.image.affine, like=one.case.like
+                )
+                found.files[name] = content
+    return found
+
+
+def _explained(served: Served, ask: Ask, one: Prepared) -> Found:
+    [result] = served.predict([one])
+    target = int(np.argmax(result.scores)) if ask.target is None else ask.target
+    found = _found(served, ask, one.case, result)
+    heat = served.explain(one, target)
+    found.numbers = {"explained": served.decision.classes[target]}
+    name, content = _map_file("gradcam", np.rint(heat * 255).astype(np.uint8), one.case)
+    found.files = {name: content}
+    return found
+
+
+def _stack(served: Served, ask: Ask) -> Found:
+    """A patient: a volume for a decision on volumes, slices for one on pictures."""
+    paths = sorted(ask.folder.iterdir())
+    pictures = len(paths) > 1 or (served.dimensions == 2 and not _is_volume(paths[0]))
+    if served.dimensions == 3:
+        if pictures:
+            raise Refused(409, f"{served.name} reads volumes: send one NIfTI file or a zip of DICOM files")
+        [case, *_] = served.read(ask.folder)
+        [result] = served.predict([served.prepare(case)])
+        found = _found(served, ask, case, result)
+        if result.mask is not None:
+            found.numbers = _along_depth(served, result.mask, case.image)
+        return found
+    notes: list[str] = []
+    if pictures:
+        cases, voxel = served.read(ask.folder), None
+        if ask.pixel_mm and ask.slice_mm:
+            voxel = ask.pixel_mm**2 * ask.slice_mm
+    else:
+        cases, volume, notes = served.slices_of(paths[0])
+        voxel = abs(float(np.linalg.det(volume.affine[:3, :3]))) if volume.affine is not None else None
+    prepared = [served.prepare(case) for case in cases]
+    results = served.predict(prepared)
+    classes = served.decision.classes
+    scores = np.array([result.scores for result in results])
+    raw = np.array([result.uncalibrated for result in results])
+    found = Found("stack", _named(served, scores.max(axis=0)), _named(served, raw.max(axis=0)), (len(cases),))
+    found.warnings = notes
+    found.numbers = {
+        "slices": len(cases),
+        "probabilities": {name: [round(float(value), 6) for value in scores[:, k]] for k, name in enumerate(classes)},
+    }
+    masks = [result.mask for result in results if result.mask is not None]
+    if masks:
+        areas = np.array([[int((_of_class(mask, k)).sum()) for mask in masks] for k in range(len(classes))])
+        found.areas = dict(zip(classes, map(int, areas.sum(axis=1)), strict=True))
+        found.numbers["areas"] = dict(zip(classes, areas.tolist(), strict=True))
+        if voxel is not None:
+            found.volumes_ml = {name: count * voxel / 1000 for name, count in found.areas.items()}
+        else:
+            found.warnings.append("no volume in ml: the pictures have no size; give pixel_mm and slice_mm")
+    return found
+
+
+def _along_depth(served: Served, mask: np.ndarray, image: Image) -> dict[str, Any]:
+    """Voxels of every class in each axial slice, from the feet up."""
+    axes, flips = orientation(image.affine, 3)
+    depth = axes[2]
+    others = tuple(axis for axis in range(3) if axis != depth)
+    areas = {}
+    for k, name in enumerate(served.decision.classes):
+        counts = _of_class(mask, k).sum(axis=others)
+        areas[name] = [int(n) for n in (counts[::-1] if flips[2] else counts)]
+    return {"slices": mask.shape[1 + depth], "axis": depth, "areas": areas}
+
+
+def _is_volume(path: Path) -> bool:
+    from heldout.data.readers import format_of
+
+    return path.is_dir() or format_of(path) in ("nifti", "zip")
+
+
+def _named(served: Served, values: Any) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(served.decision.classes, values, strict=True)}
+
+
+def _of_class(mask: np.ndarray, k: int) -> np.ndarray:
+    return mask[0] == k + 1 if len(mask) == 1 else mask[k] > 0
+
+
+def _measure(served: Served, mask: np.ndarray, image: Image) -> tuple[dict[str, int], dict[str, float] | None]:
+    classes = served.decision.classes
+    areas = {name: int(_of_class(mask, k).sum()) for k, name in enumerate(classes)}
+    if image.affine is None:
+        return areas, None
+    voxel = abs(float(np.linalg.det(image.affine[:3, :3])))
+    return areas, {name: count * voxel / 1000 for name, count in areas.items()}
+
+
+def _on_screen(array: np.ndarray) -> np.ndarray:
+    """A picture (C, H, W) as (H, W) uint8: as it is, or between its 0.5th and 99.5th percentile."""
+    gray = array[0] if len(array) != 3 else np.tensordot(LUMA, array.astype(np.float32), axes=1)
+    if array.dtype != np.uint8:
+        low, high = np.percentile(gray, (0.5, 99.5))
+        gray = np.clip((gray - low) / max(float(high - low), 1e-6), 0, 1) * 255
+    return np.rint(gray).astype(np.uint8)
+
+
+def _spacing(image: Image) -> tuple[float, ...] | None:
+    return None if image.affine is None else tuple(float(n) for n in np.linalg.norm(image.affine[:3, :3], axis=0))
+
+
+def _mask_files(served: Served, case: Case, mask: np.ndarray) -> list[tuple[str, bytes]]:
+    return list(mask_files("mask", mask, served.decision.classes, affine=case.image.affine, like=case.like))
+
+
+def _map_file(name: str, values: np.ndarray, case: Case) -> tuple[str, bytes]:
+    """A map (*spatial) uint8 as a file on the grid of its case."""
+    if values.ndim == 2:
+        return f"{name}.png", png_bytes(values)
+    import gzip
+
+    from heldout.deliver.masks import nifti_bytes
+
+    return f"{name}.nii.gz", gzip.compress(nifti_bytes(values, case.image.affine, case.like), 1, mtime=0)
+
+
+def as_text(content: bytes) -> str:
+    """A file in a JSON answer."""
+    return base64.b64encode(content).decode("ascii")

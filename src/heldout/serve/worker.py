@@ -1,0 +1,214 @@
+"""A network process: requests come through a pipe, are read beside the network, and pass it together.
+
+Three stages run side by side: threads read and prepare, one thread runs the networks, another turns what they say into
+files. Cases that are ready at the same time go through the networks together; a request alone never waits.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from heldout.errors import UserError
+from heldout.serve import work
+from heldout.serve.answers import ModelInfo
+from heldout.serve.model import Prepared, Served, describe
+from heldout.serve.uploads import Refused
+from heldout.serve.work import Ask, Found
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A request that got no answer: an HTTP status and one sentence."""
+
+    status: int
+    detail: str
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The process is ready: what it serves."""
+
+    models: list[ModelInfo]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to a request.
+
+    Attributes:
+        number: Of the request.
+        found: An answer for every case, or why there is none.
+        batch: Cases that went through the networks with its own.
+        device_memory: Bytes of the accelerator in use.
+    """
+
+    number: int
+    found: list[Found] | Failure
+    batch: int = 1
+    device_memory: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    number: int
+    ask: Ask
+    served: Served
+    prepared: list[Prepared]
+
+
+def main(
+    pipe: Connection,
+    names: Sequence[str],
+    *,
+    device: str,
+    unsealed: bool,
+    tta: str | None,
+    batch: int,
+    wait_ms: float,
+    threads: int,
+) -> None:
+    """Serve until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the web process ends this one
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    try:
+        import torch
+
+        torch.set_num_threads(threads)
+        models = {name: Served(name, unsealed=unsealed, tta=tta) for name in names}
+        for served in models.values():
+            served.warm()
+        pipe.send(Opened([describe(served) for served in models.values()]))
+    except UserError as error:
+        pipe.send(Failure(500, str(error)))
+        return
+    _Worker(pipe, models, batch, wait_ms / 1000).run()
+
+
+class _Worker:
+    def __init__(self, pipe: Connection, models: dict[str, Served], batch: int, wait: float) -> None:
+        self.pipe = pipe
+        self.models = models
+        self.batch = batch
+        self.wait = wait
+        self.ready: queue.Queue[_Ready] = queue.Queue()
+        self.reading = 0
+        self.lock = threading.Lock()
+        self.readers = ThreadPoolExecutor(2)
+        self.writers = ThreadPoolExecutor(1)
+
+    def run(self) -> None:
+        """Receive requests until the pipe closes."""
+        threading.Thread(target=self._networks, daemon=True).start()
+        while True:
+            try:
+                number, ask = self.pipe.recv()
+            except (EOFError, OSError):
+                os._exit(0)  # the web process ended
+            with self.lock:
+                self.reading += 1
+            self.readers.submit(self._read, number, ask)
+
+    def _read(self, number: int, ask: Ask) -> None:
+        served = self.models[ask.model]
+        try:
+            prepared = work.read(served, ask)
+            with self.lock:
+                self.reading -= 1
+                self.ready.put(_Ready(number, ask, served, prepared))
+        except BaseException as error:
+            with self.lock:
+                self.reading -= 1
+            self._fail(number, ask, error)
+
+    def _networks(self) -> None:
+        while True:
+            group = self._next()
+            first = group[0]
+            cases = [case for one in group for case in one.prepared]
+            try:
+                if not work.is_joint(first.ask):
+                    self._reply(first.number, work.alone(first.served, first.ask, first.prepared))
+                    continue
+                results = first.served.predict(cases)
+            except BaseException as error:
+                self._fail_group(group, error)
+                continue
+            start = 0
+            for one in group:
+                mine = results[start : start + len(one.prepared)]
+                start += len(one.prepared)
+                self.writers.submit(self._finish, one, mine, len(cases))
+
+    def _next(self) -> list[_Ready]:
+        """The next request, with others that are ready or being read, as long as they may go together."""
+        group = [self.ready.get()]
+        if not work.is_joint(group[0].ask):
+            return group
+        until = time.monotonic() + self.wait
+        while sum(len(one.prepared) for one in group) < self.batch:
+            with self.lock:
+                left = self.reading
+            if self.ready.empty() and not left:
+                break
+            try:
+                other = self.ready.get(timeout=max(0.0, until - time.monotonic()) or 1e-4)
+            except queue.Empty:
+                break
+            if other.served is not group[0].served or not work.is_joint(other.ask):
+                self.ready.put(other)  # it goes next, by itself or with its own kind
+                break
+            group.append(other)
+        return group
+
+    def _finish(self, one: _Ready, results: list[Any], batch: int) -> None:
+        try:
+            self._reply(one.number, work.finish(one.served, one.ask, one.prepared, results), batch)
+        except BaseException as error:
+            self._fail(one.number, one.ask, error)
+
+    def _fail_group(self, group: list[_Ready], error: BaseException) -> None:
+        if len(group) == 1:
+            self._fail(group[0].number, group[0].ask, error)
+            return
+        for one in group:  # one of them is at fault: the others are answered
+            try:
+                self._finish(one, one.served.predict(one.prepared), len(one.prepared))
+            except BaseException as own:
+                self._fail(one.number, one.ask, own)
+
+    def _fail(self, number: int, ask: Ask, error: BaseException) -> None:
+        if isinstance(error, Refused):
+            self._reply(number, Failure(error.status, error.detail))
+        elif isinstance(error, UserError):
+            self._reply(number, Failure(422, _without_paths(str(error), ask)))
+        elif isinstance(error, MemoryError):
+            self._reply(number, Failure(413, "the case is too large for this machine: crop or resample it"))
+        else:
+            traceback.print_exception(error)
+            self._reply(number, Failure(500, "the service failed; the request id leads to the reason in its log"))
+
+    def _reply(self, number: int, found: list[Found] | Failure, batch: int = 1) -> None:
+        import torch
+
+        memory = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
+        with self.lock:
+            self.pipe.send(Reply(number, found, batch, memory))
+
+
+def _without_paths(message: str, ask: Ask) -> str:
+    return (
+        message.replace(f"{ask.folder}/", "")
+        .replace(str(ask.folder), "the upload")
+        .replace(" (--skip-bad sets such files aside)", "")
+    )

@@ -1,0 +1,151 @@
+"""A real server over three sealed decisions of very small networks: classes, two heads, volumes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+_SMALL = "'patients':12,'images_per_patient':1,'size':32"
+SPECS = {
+    "labels": f"exp004+dataset=served,fold_count=2,epochs=1,near_duplicates=False,source_options={{{_SMALL}}}",
+    "heads": f"exp006+dataset=served,fold_count=2,epochs=3,near_duplicates=False,source_options={{{_SMALL}}}",
+    "volumes": f"exp003+dataset=served3d,fold_count=2,epochs=1,near_duplicates=False,"
+    f"source_options={{'dimensions':3,{_SMALL}}}",
+}
+
+
+@pytest.fixture(scope="session")
+def served_home(tmp_path_factory) -> Path:
+    """A home with the three sealed decisions."""
+    import torch
+
+    from heldout.blend.freeze import freeze
+    from heldout.blend.search import blend
+    from heldout.config import load
+    from heldout.train.fit import run_experiment
+
+    folder, threads = tmp_path_factory.mktemp("served"), torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HELDOUT_HOME", str(folder))
+        patch.delenv("HELDOUT_DATA", raising=False)
+        for name, spec in SPECS.items():
+            config = load(spec)
+            run_experiment(config, [0, 1], [config.seeds[0]])
+            blend([config.spec], name, sampler="equal", trials=1)
+            freeze(name)
+    torch.set_num_threads(threads)
+    return folder
+
+
+@dataclass
+class Server:
+    """A running service."""
+
+    url: str
+    process: subprocess.Popen[str]
+    log: Path
+
+    def children(self) -> list[int]:
+        """Process ids of its network processes."""
+        text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [pid for pid in map(int, text.split()) if b"multiprocessing.spawn" in _command(pid)]
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture(scope="session")
+def serve(served_home, tmp_path_factory) -> Iterator[Serve]:
+    """Start services; they end with the session."""
+    import httpx
+
+    started: list[Server] = []
+
+    def start(*arguments: str, ready: bool = True, **environment: str) -> Server:
+        log = tmp_path_factory.mktemp("log") / "serve.log"
+        settings = {"HELDOUT_HOME": str(served_home), "OMP_NUM_THREADS": "1", "TMPDIR": str(log.parent), **environment}
+        words = [sys.executable, str(REPOSITORY / "run.py"), "serve", *arguments, "--port", "0"]
+        with open(log, "w") as handle:
+            process = subprocess.Popen(
+                words, env=os.environ | settings, stdout=handle, stderr=subprocess.STDOUT, text=True, cwd=log.parent
+            )
+        server = Server("", process, log)
+        started.append(server)
+        until = time.monotonic() + 120
+        while time.monotonic() < until and process.poll() is None:
+            if not server.url and (found := re.search(r"http://\S+:\d+", log.read_text())):
+                server.url = found[0].rstrip(";")
+            if server.url:
+                try:
+                    status = httpx.get(f"{server.url}/readyz").status_code
+                except httpx.TransportError:
+                    status = 0
+                if status == 200 or not ready:
+                    return server
+            time.sleep(0.1)
+        pytest.fail(f"the service did not start: {log.read_text()}")
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.process.send_signal(signal.SIGTERM)
+    for server in started:
+        server.process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def server(serve) -> Server:
+    """The service that most tests ask."""
+    return serve("heads", "labels", "volumes")
+
+
+@pytest.fixture(scope="session")
+def picture() -> bytes:
+    """A PNG file of 32 x 32 pixels with a bright disk."""
+    import cv2
+
+    random = np.random.default_rng(3)
+    array = random.normal(70, 15, (32, 32)).clip(0, 255).astype(np.uint8)
+    cv2.circle(array, (18, 14), 6, 230, -1)
+    return cv2.imencode(".png", array)[1].tobytes()
+
+
+@pytest.fixture(scope="session")
+def volume() -> bytes:
+    """A NIfTI file of 32 x 28 x 20 voxels of 1 x 1 x 2 mm, turned from left to right, with a bright ball."""
+    import nibabel
+
+    random = np.random.default_rng(4)
+    array = random.normal(70, 15, (32, 28, 20)).astype(np.float32)
+    array[12:20, 10:18, 8:12] += 120
+    image = nibabel.Nifti1Image(array, np.diag([-1.0, 1.0, 2.0, 1.0]))
+    image.header.set_xyzt_units("mm")
+    return gzip.compress(image.to_bytes(), 1)
+
+
+def as_array(png: bytes) -> np.ndarray:
+    """The pixels of a PNG file."""
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(png)))

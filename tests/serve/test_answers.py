@@ -1,0 +1,188 @@
+"""Answers of a real server: equal to `predict`, and saying who spoke."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import gzip
+import io
+import subprocess
+import sys
+import zipfile
+
+import httpx
+import nibabel
+import numpy as np
+import pytest
+
+from tests.serve.conftest import REPOSITORY, as_array
+
+pytestmark = pytest.mark.extras
+
+
+def _post(server, path, files=None, **given):
+    return httpx.post(f"{server.url}{path}", files=files, timeout=60, **given)
+
+
+def _predicted(served_home, tmp_path, name, file, content):
+    """What the command `predict` says of a file: its row, and the content of its masks by name."""
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / file).write_bytes(content)
+    words = [
+        sys.executable,
+        str(REPOSITORY / "run.py"),
+        "predict",
+        name,
+        "--input",
+        str(folder),
+        "--output",
+        str(output),
+    ]
+    environment = {"HELDOUT_HOME": str(served_home), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
+    subprocess.run(words, check=True, capture_output=True, env=environment)
+    with open(output / "predictions.csv", newline="") as handle:
+        [row] = csv.DictReader(handle)
+    return row, {path.name: path.read_bytes() for path in output.iterdir() if path.name != "predictions.csv"}
+
+
+@pytest.mark.parametrize(("name", "path"), [("labels", "/classify"), ("heads", "/segment"), ("heads", "/multitask")])
+def test_a_picture_gets_the_bits_of_predict(server, served_home, tmp_path, picture, name, path):
+    row, masks = _predicted(served_home, tmp_path, name, "a.png", picture)
+    found = _post(server, path, {"file": picture}, params={"model": name}).json()
+    for label, value in found["probabilities"].items():
+        assert f"{value:.6f}" == row[f"p_{label}"]
+    assert len(masks) == (2 if name == "heads" else 0)
+    for file, content in masks.items():
+        mine = base64.b64decode(found["files"][file.replace("a_", "mask_")])
+        np.testing.assert_array_equal(as_array(mine), as_array(content))
+
+
+def test_a_volume_gets_the_bits_of_predict_on_its_own_grid(server, served_home, tmp_path, volume):
+    row, masks = _predicted(served_home, tmp_path, "volumes", "a.nii.gz", volume)
+    answer = _post(server, "/v1/predict", {"file": volume}, params={"return_binary": "true"})
+    assert answer.status_code == 200, answer.text
+    if len(masks) == 1:
+        contents = {"mask.nii.gz": answer.content}
+    else:
+        archive = zipfile.ZipFile(io.BytesIO(answer.content))
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    for file, content in masks.items():
+        mine = nibabel.Nifti1Image.from_bytes(gzip.decompress(contents[file.replace("a", "mask", 1)]))
+        theirs = nibabel.Nifti1Image.from_bytes(gzip.decompress(content))
+        np.testing.assert_array_equal(np.asanyarray(mine.dataobj), np.asanyarray(theirs.dataobj))
+        np.testing.assert_array_equal(mine.affine, theirs.affine)
+    found = _post(server, "/v1/predict", {"file": volume}).json()
+    assert {f"p_{label}": f"{value:.6f}" for label, value in found["probabilities"].items()}.items() <= row.items()
+    assert found["spacing_mm"] == [1, 1, 2]
+    for label, count in found["areas"].items():
+        assert found["volumes_ml"][label] == pytest.approx(count * 2 / 1000)
+
+
+def test_an_answer_says_which_seal_spoke(server, picture):
+    answer = _post(server, "/segment", {"file": picture}, params={"files": "false"})
+    found, info = answer.json(), httpx.get(f"{server.url}/model/info", params={"model": "heads"}).json()
+    assert (found["decision"], found["seal"], found["sealed"]) == ("heads", info["seal"], True)
+    assert found["request_id"] == answer.headers["x-request-id"]
+    assert info["classes"] == ["small", "large"]
+    assert info["two_heads"]
+    assert info["members"][0]["networks"] == 2
+
+
+def test_pixels_as_lists_are_the_png(server, picture):
+    body = {"image": as_array(picture).tolist()}
+    sent = _post(server, "/classify", json=body, params={"model": "labels"}).json()
+    filed = _post(server, "/classify", {"file": picture}, params={"model": "labels"}).json()
+    assert sent["probabilities"] == filed["probabilities"]
+    assert {"prediction", "confidence", "calibrated_confidence"} <= sent.keys()
+
+
+def test_grad_cam_is_on_the_grid_of_the_picture(server, picture):
+    found = _post(server, "/classify/gradcam", {"file": picture}, params={"target": "large"}).json()
+    heat = as_array(base64.b64decode(found["heatmap"]))
+    assert heat.shape == (32, 32)
+    assert found["explained"] == "large"
+
+
+def test_uncertainty_by_flips_and_dropout(server, picture):
+    body = {"image": as_array(picture).tolist(), "n_mc_samples": 4, "use_tta": True}
+    found = _post(server, "/segment/uncertainty", json=body).json()
+    assert found["answers"] >= 4
+    assert 0 <= found["mean_dice"] <= 1
+    assert found["entropy"] == pytest.approx(found["epistemic_uncertainty"] + found["aleatoric_uncertainty"], abs=1e-9)
+    assert {"entropy", "epistemic_uncertainty", "aleatoric_uncertainty"} <= found.keys()
+    assert "epistemic_uncertainty.png" in found["files"]
+
+
+def test_a_batch_answers_the_good_and_names_the_bad(server, picture):
+    files = [("files", picture), ("files", b"no image"), ("files", picture)]
+    found = _post(server, "/segment/batch", files, params={"files": "false"}).json()
+    alone = _post(server, "/segment", {"file": picture}, params={"files": "false"}).json()
+    assert (found["count"], found["failed"]) == (3, 1)
+    assert "files[1] is not" in found["results"][1]["error"]
+    for one in (found["results"][0], found["results"][2]):
+        for label, value in one["probabilities"].items():
+            assert value == pytest.approx(alone["probabilities"][label], abs=1e-6)
+        assert one["areas"] == alone["areas"]
+
+
+def test_a_threshold_of_the_request_is_said(server, picture):
+    high = _post(server, "/segment", {"file": picture}, params={"threshold": 1, "files": "false"}).json()
+    low = _post(server, "/segment", {"file": picture}, params={"threshold": 0.01, "files": "false"}).json()
+    assert sum(low["areas"].values()) >= sum(high["areas"].values())
+    assert low["warnings"] == ["the mask is cut at 0.01, not as it was sealed"]
+
+
+def test_a_patient_as_volume_has_a_curve_along_the_depth(server, volume):
+    found = _post(server, "/patient/analyze_stack", {"file": volume}).json()
+    assert found["decision"] == "volumes"
+    assert found["slices"] == 20
+    assert all(len(curve) == 20 for curve in found["areas"].values())
+    for label, curve in found["areas"].items():
+        assert found["volumes_ml"][label] == pytest.approx(sum(curve) * 2 / 1000)
+
+
+def test_a_patient_as_pictures_has_a_volume_where_their_size_is_given(server, picture):
+    files = [("files", picture)] * 3
+    found = _post(server, "/patient/analyze_stack", files).json()
+    assert found["slices"] == 3
+    assert found["volumes_ml"] is None
+    assert "pixel_mm" in found["warnings"][0]
+    sized = _post(server, "/patient/analyze_stack", files, params={"pixel_mm": 0.5, "slice_mm": 4}).json()
+    for label, curve in sized["areas"].items():
+        assert sized["volumes_ml"][label] == pytest.approx(sum(curve) / 1000)
+
+
+def test_a_volume_is_cut_into_slices_for_a_decision_on_pictures(server, volume):
+    found = _post(server, "/patient/analyze_stack", {"file": volume}, params={"model": "labels"}).json()
+    assert found["decision"] == "labels"
+    assert found["slices"] == 20
+    assert all(len(curve) == 20 for curve in found["slice_probabilities"].values())
+
+
+def test_a_job_ends_with_the_answer_of_predict(server, volume):
+    started = _post(server, "/v1/jobs", {"file": volume})
+    assert started.status_code == 202
+    with httpx.stream("GET", f"{server.url}{started.json()['links']['events']}", timeout=60) as events:
+        lines = [line for line in events.iter_lines() if line.startswith("data:")]
+    assert '"done"' in lines[-1]
+    result = httpx.get(f"{server.url}{started.json()['links']['result']}").json()
+    assert result["probabilities"] == _post(server, "/v1/predict", {"file": volume}).json()["probabilities"]
+    job = f"{server.url}/v1/jobs/{started.json()['id']}"
+    assert httpx.delete(job).status_code == 204
+    assert httpx.get(job).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "names"),
+    [
+        ("/segment", "labels", "ask /classify"),
+        ("/classify", "volumes", "ask /segment"),
+        ("/multitask", "labels", "ask /classify"),
+        ("/segment", "volumes", "reads a volume"),
+    ],
+)
+def test_an_endpoint_that_does_not_fit_names_the_one_that_does(server, picture, path, model, names):
+    answer = _post(server, path, {"file": picture}, params={"model": model})
+    assert answer.status_code == 409
+    assert names in answer.json()["detail"]

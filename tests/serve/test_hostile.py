@@ -1,0 +1,277 @@
+"""What must not harm the service: hostile uploads, wrong tokens, dead processes, full queues."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import nibabel
+import numpy as np
+import pytest
+
+from tests.serve.conftest import REPOSITORY
+
+pytestmark = pytest.mark.extras
+
+
+def _zip(*members: tuple[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def _png(width: int, height: int) -> bytes:
+    """A valid PNG header with the data of one row."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+
+
+def _nifti(array: np.ndarray) -> bytes:
+    return nibabel.Nifti1Image(array, np.eye(4)).to_bytes()
+
+
+def _claims(shape: tuple[int, ...]) -> bytes:
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(np.float32)
+    header.set_data_shape(shape)
+    header["vox_offset"] = 352
+    return gzip.compress(header.binaryblock + b"n+1\0"[:0] + b"\0" * 400)
+
+
+def _flat_nan() -> bytes:
+    array = np.zeros((16, 16, 8), np.float32)
+    array[3, 3, 3] = np.nan
+    return _nifti(array)
+
+
+UPLOADS = {
+    "empty": (b"", 422),
+    "text": (b"#!/bin/sh\nrm -rf /", 415),
+    "html": (b"<script>alert(1)</script>", 415),
+    "pickle": (b"\x80\x04\x95\x10\x00\x00\x00", 415),
+    "elf": (b"\x7fELF" + b"\0" * 200, 415),
+    "png of 65,000 x 65,000": (_png(65_000, 65_000), 422),
+    "truncated png": (_png(64, 64)[:60], 422),
+    "png without data": (_png(64, 64), 422),
+    "jpeg of nothing": (b"\xff\xd8\xff\xe0" + b"\0" * 30, 422),
+    "tiff of nothing": (b"II*\0" + b"\xff" * 30, 422),
+    "volume of NaN": (_flat_nan(), 422),
+    "volume that claims 64 GB": (_claims((20_000, 20_000, 40)), (413, 422)),
+    "volume that claims 2 GB": (_claims((900, 900, 600)), (413, 422)),
+    "truncated volume": (gzip.compress(_nifti(np.ones((16, 16, 8), np.float32)))[:-40], 422),
+    "volume with a flipped bit": (gzip.compress(_nifti(np.ones((16, 16, 8), np.float32)))[:-6] + b"\0" * 6, 422),
+    "gzip of zeros": (gzip.compress(b"\0" * 10_000_000), 415),
+    "zip of zeros": (_zip(*((f"{n}", b"\0" * 30_000_000) for n in range(3))), 413),
+    "zip with paths upward": (_zip(("../../evil.dcm", b"x" * 200)), 422),
+    "zip with an absolute path": (_zip(("/tmp/evil.dcm", b"x" * 200)), 422),
+    "zip of nothing": (_zip(), (415, 422)),
+    "zip of many files": (_zip(*((f"{n}", b"") for n in range(5000))), 413),
+    "cut zip": (_zip(("a.dcm", os.urandom(4000)))[:-100], 422),
+    "zip in a zip": (_zip(("a.zip", _zip(("b", b"x")))), 422),
+    "dicom of nothing": (b"\0" * 128 + b"DICM" + b"\xff" * 40, 422),
+}
+
+
+@pytest.fixture(scope="module")
+def limited(serve):
+    return serve("heads", "volumes", HELDOUT_SERVE_MAX_INFLATED_MB="40", HELDOUT_SERVE_MAX_UPLOAD_MB="12")
+
+
+@pytest.mark.parametrize("kind", UPLOADS)
+def test_hostile_files_get_one_sentence(limited, kind):
+    content, status = UPLOADS[kind]
+    answer = httpx.post(f"{limited.url}/v1/predict", files={"file": ("../../etc/passwd", content)}, timeout=60)
+    assert answer.status_code in np.atleast_1d(status), answer.text
+    detail = answer.json()["detail"]
+    assert "\n" not in detail
+    assert "/tmp" not in detail
+    assert "Traceback" not in limited.log.read_text()
+
+
+BODIES = {
+    "rows of different length": ({"image": [[1, 2], [3]]}, 422),
+    "text for pixels": ({"image": [["a", "b"]]}, 422),
+    "no image": ({"picture": [[1]]}, 422),
+    "five channels": ({"image": [[[1, 2, 3, 4, 5]]]}, 422),
+    "too many rows": ({"image": [[0]] * 1100}, 413),
+    "two images for one": ({"images": [[[1]], [[1]]]}, 413),
+    "a threshold of 7": ({"image": [[1]], "threshold": 7}, 422),
+    "too many samples": ({"image": [[1]], "n_samples": 100_000}, 422),
+    "a class that is not": ({"image": [[1]], "target": "spleen"}, 422),
+    "a decision that is not": ({"image": [[1]], "model": "../../etc"}, 404),
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_hostile_json_gets_one_sentence(limited, kind):
+    body, status = BODIES[kind]
+    answer = httpx.post(f"{limited.url}/classify", json=body, timeout=60)
+    assert answer.status_code == status, answer.text
+    assert "\n" not in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"{", b"[1, 2]", b'{"image": [[NaN]]}', b"\xff\xfe"])
+def test_json_that_is_none(limited, body):
+    answer = httpx.post(f"{limited.url}/classify", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422, answer.text
+
+
+def test_a_body_that_is_too_large_is_cut_off(limited):
+    def endless():
+        for _ in range(200):
+            yield b"x" * 1_000_000
+
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    try:
+        status = httpx.post(f"{limited.url}/segment", content=endless(), headers=headers, timeout=60).status_code
+    except httpx.TransportError:
+        status = 413  # the connection was closed while we were sending
+    assert status == 413
+    announced = {**headers, "content-length": "10000000000"}
+    answer = httpx.post(f"{limited.url}/segment", content=b"x", headers=announced, timeout=60)
+    assert answer.status_code == 413
+
+
+def test_many_parts_are_refused(limited):
+    files = [("files", b"x")] * 1000
+    answer = httpx.post(f"{limited.url}/segment/batch", files=files, timeout=60)
+    assert answer.status_code in (413, 422)
+    fields = {f"f{n}": "x" for n in range(1000)}
+    assert httpx.post(f"{limited.url}/segment", data=fields, files={"file": b"x"}).status_code in (413, 422)
+
+
+def test_a_slow_body_is_told_408(serve):
+    server = serve("labels", HELDOUT_SERVE_UPLOAD_SECONDS="1")
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as line:
+        line.sendall(
+            b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        )
+        assert b" 408 " in line.recv(200)
+
+
+def test_nothing_of_a_request_is_left(limited, picture):
+    httpx.post(f"{limited.url}/segment", files={"file": picture}, timeout=60)
+    [root] = limited.log.parent.glob("heldout-serve-*")
+    assert list(root.iterdir()) == []
+
+
+def test_the_page_and_answers_carry_security_headers(limited):
+    headers = httpx.get(f"{limited.url}/").headers
+    assert "default-src 'self'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert "access-control-allow-origin" not in httpx.get(limited.url, headers={"origin": "http://evil"}).headers
+
+
+def test_tokens_open_the_service_and_name_the_reviewer(serve, tmp_path, picture):
+    tokens = tmp_path / "tokens"
+    tokens.write_text("# reviewers\nanna: a-long-token\n")
+    server = serve("labels", "--token-file", str(tokens))
+    files = {"file": picture}
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
+    assert httpx.post(f"{server.url}/classify", files=files).status_code == 401
+    wrong = {"authorization": "Bearer a-long-tokem"}
+    assert httpx.post(f"{server.url}/classify", files=files, headers=wrong).status_code == 401
+    right = {"authorization": "Bearer a-long-token"}
+    assert httpx.post(f"{server.url}/classify", files=files, headers=right, timeout=60).status_code == 200
+    assert json.loads(server.log.read_text().splitlines()[-1])["reviewer"] == "anna"
+
+
+def test_a_dead_network_process_costs_no_answer(serve, picture):
+    server = serve("labels", "--workers", "2")
+    until = time.monotonic() + 60
+    while len(server.children()) < 2 or httpx.get(f"{server.url}/metrics").text.count("heldout_ready 1.0") != 1:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+    def ask(_):
+        return httpx.post(f"{server.url}/classify", files={"file": picture}, timeout=120)
+
+    expected = ask(0).json()["probabilities"]
+    with ThreadPoolExecutor(4) as pool:
+        answers = pool.map(ask, range(40))
+        os.kill(server.children()[0], signal.SIGKILL)
+        answers = list(answers)
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    for answer in answers:
+        if answer.status_code == 200:
+            assert answer.json()["probabilities"] == pytest.approx(expected, abs=1e-6)
+        else:
+            assert answer.headers["retry-after"]
+    while len(server.children()) < 2:
+        assert time.monotonic() < until + 60
+        time.sleep(0.2)
+    assert ask(0).status_code == 200
+
+
+def test_a_full_queue_says_when_to_ask_again(serve, volume):
+    server = serve("volumes", HELDOUT_SERVE_QUEUE="1")
+
+    def ask(_):
+        return httpx.post(f"{server.url}/v1/predict", files={"file": volume}, timeout=120)
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(ask, range(6)))
+    statuses = [answer.status_code for answer in answers]
+    assert 200 in statuses
+    assert 503 in statuses
+    assert all(answer.headers["retry-after"] for answer in answers if answer.status_code == 503)
+
+
+def _refused(home: Path, *words: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "run.py"), "serve", *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"HELDOUT_HOME": str(home), **environment},
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_an_open_service_without_tokens_does_not_start(served_home):
+    assert "--token-file" in _refused(served_home, "labels", "--host", "0.0.0.0")
+
+
+def test_an_experiment_that_is_not_sealed_is_not_served(served_home):
+    from tests.serve.conftest import SPECS
+
+    assert "--unsealed" in _refused(served_home, SPECS["labels"], "--port", "0")
+
+
+def test_a_decision_that_changed_is_not_served(served_home, tmp_path):
+    import shutil
+
+    home = tmp_path / "home"
+    shutil.copytree(served_home, home)
+    weights = next(home.glob("working/runs/exp004*/**/weights.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert "labels is not what was validated" in _refused(home, "labels", "--port", "0")
+
+
+@pytest.mark.parametrize(("name", "value"), [("PORT", "99999"), ("QUEUE", "0"), ("DEVICE", "tpu")])
+def test_a_setting_that_does_not_fit_names_its_variable(served_home, name, value):
+    variable = f"HELDOUT_SERVE_{name}"
+    assert variable in _refused(served_home, "labels", **{variable: value})
