@@ -4,7 +4,7 @@
 #   make test      the tests that need requirements.txt only   make bench   measurements into benchmarks/results/
 #   make test-all  those, whole workflows, optional packages   make clean   caches and the demo, never your work
 #   make coverage  all tests, with branch coverage             make docs    docs/fields.md, from the code
-#   make venv      only the installation
+#   make venv      only the installation                      make serve   two decisions on phantoms, with the review page
 #   make full-fracatlas  (or another full run of exps/full_runs.py)  train, blend and seal it; MINUTES=25
 
 PYTHON ?= python3
@@ -21,6 +21,11 @@ QUIET := HF_HUB_OFFLINE=1 NO_ALBUMENTATIONS_UPDATE=1
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := -m pytest -q -n $(TEST_PROCESSES) --dist loadscope --durations 10
 IN_TEST_ALL := journey or extras
+PAGE := src/heldout/serve/page
+# Trains, blends and seals an experiment under a name, unless that is done.
+RUN := $(QUIET) $(BIN)/python run.py
+SEALED = @test -f working/blends/$(2)/decision.json || \
+	{ $(RUN) $(1) && $(RUN) blend $(1) --name $(2) --sampler equal && $(RUN) freeze $(2); }
 
 # Prints the requirements of groups of pyproject.toml: those named, or all.
 GROUPS = $(BIN)/python -c 'import sys, tomllib; \
@@ -29,7 +34,7 @@ GROUPS = $(BIN)/python -c 'import sys, tomllib; \
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r /dev/stdin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all coverage lint format bench docs clean
+.PHONY: help venv demo test test-all coverage lint format bench docs page serve clean
 .PHONY: full-fracatlas full-brain-mri full-lgg full-hippocampus full-adrenal
 
 help:
@@ -79,6 +84,15 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(QUIET) $(BIN)/python benchmarks/run_all.py
+
+page: $(INSTALLED)
+	cd $(PAGE) && npm ci --no-audit --no-fund && npm run build
+
+# Serves two decisions on phantoms, trained where there are none: pictures with two heads, and volumes.
+serve: $(INSTALLED_ALL) page
+	$(call SEALED,exp006,phantom_pictures)
+	$(call SEALED,exp003,phantom_volumes)
+	$(QUIET) $(BIN)/python run.py serve phantom_pictures phantom_volumes
 
 docs: $(INSTALLED)
 	PYTHONPATH=src:. $(BIN)/python .ci/fields.py

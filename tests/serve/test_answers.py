@@ -186,3 +186,15 @@ def test_an_endpoint_that_does_not_fit_names_the_one_that_does(server, picture, 
     answer = _post(server, path, {"file": picture}, params={"model": model})
     assert answer.status_code == 409
     assert names in answer.json()["detail"]
+
+
+def test_an_input_unlike_the_training_images_is_said(server, picture):
+    usual = _post(server, "/classify", {"file": picture}, params={"model": "labels"}).json()
+    assert usual["in_distribution"] is True
+    inverted = {"image": (255 - as_array(picture)).tolist(), "model": "labels"}
+    unusual = _post(server, "/classify", json=inverted).json()
+    assert unusual["in_distribution"] is False
+    assert "of the training images" in unusual["warnings"][0]
+    drift = httpx.get(f"{server.url}/v1/drift", params={"model": "labels"}).json()
+    assert 0 < drift["unusual"] < drift["inputs"]
+    assert 'heldout_out_of_distribution_total{decision="labels"}' in httpx.get(f"{server.url}/metrics").text

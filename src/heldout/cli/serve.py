@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from heldout.cli.shared import command, print_table
+from heldout.cli.shared import app, command, finish, print_table
 from heldout.errors import UserError
 
 
@@ -58,3 +58,20 @@ def serve(
     from heldout.serve.run import run
 
     run(settings)
+
+
+corrections = typer.Typer(no_args_is_help=True, help="Reviewed predictions of a served decision.")
+app.add_typer(corrections, name="corrections")
+
+
+@command("python run.py corrections export frac1 --output input/frac1_reviewed", group=corrections)
+def export(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a decision that was reviewed")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="folder to write, empty or new")],
+) -> None:
+    """Make a dataset of the accepted and corrected cases, for `source = "table"`; fold tables stay as they are."""
+    from heldout.serve.corrections import export as write
+
+    table, count = write(name, output)
+    print(f"  {count} cases")
+    finish(table)

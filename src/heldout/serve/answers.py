@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from heldout.serve.drift import FingerprintRecord
+
 
 class Options(BaseModel):
     """What a request may ask for beside its files, in the query, in fields of the form or in the JSON body."""
@@ -73,6 +75,7 @@ class ModelInfo(BaseModel):
     calibration: str
     members: list[MemberInfo]
     input: InputInfo
+    fingerprint: FingerprintRecord = Field(description="what the training images are like")
     card: dict[str, Any] | None = Field(description="model card; null until `card NAME` has written it")
 
     @property
@@ -170,6 +173,17 @@ class Stack(Answer):
     areas: dict[str, list[int]] | None = Field(None, description="voxels of every class in each slice, feet first")
     slice_probabilities: dict[str, list[float]] | None = None
     volumes_ml: dict[str, float] | None = None
+
+
+class Drift(BaseModel):
+    """The last inputs of a decision beside its training images."""
+
+    decision: str
+    inputs: int
+    unusual: int = Field(description="inputs unlike the training images")
+    measures: dict[str, tuple[float | None, float, float, float]] = Field(
+        description="median of the inputs; smallest, median and largest value of the training images"
+    )
 
 
 class Batch(BaseModel):

@@ -27,6 +27,7 @@ from heldout.metrics.uncertainty import Uncertainty, decompose
 from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.predict.run import predict_cases
 from heldout.serve.answers import InputInfo, MemberInfo, ModelInfo
+from heldout.serve.drift import FingerprintRecord, fingerprint
 from heldout.serve.uploads import Refused
 
 MOST_VOXELS = 2**27  # of one case; float32 with the copies of preparation stays below 2 GB
@@ -64,7 +65,10 @@ class Served:
         name: Its name.
         opened: The verified decision and its networks.
         sealed: Whether it is sealed.
+        fingerprint: What its training images are like.
     """
+
+    fingerprint: FingerprintRecord
 
     def __init__(self, name: str, *, unsealed: bool = False, tta: str | None = None) -> None:
         """Open, verify and warm a decision.
@@ -88,6 +92,7 @@ class Served:
         self.config = self.opened.config
         self.decision = decision
         self._check_flips()
+        self.fingerprint = fingerprint(self.opened)
 
     def _check_flips(self) -> None:
         from heldout.predict.forward import flip_sets
@@ -312,6 +317,7 @@ def describe(served: Served) -> ModelInfo:
             spacing_mm=list(config.spacing) if config.spacing else None,
             most_voxels=MOST_VOXELS,
         ),
+        fingerprint=served.fingerprint,
         card=_card(decision.folder / "model_card.yaml", decision.seal),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from heldout.serve.drift import Recent
 from heldout.serve.engine import Engine
 from heldout.serve.work import Found
 
@@ -18,6 +19,7 @@ class Monitor:
 
     def __init__(self, engine: Engine) -> None:
         self.registry = one = CollectorRegistry()
+        self.recent = Recent()
         self.requests = Counter("heldout_requests", "answered requests", ["route", "status"], registry=one)
         self.seconds = Histogram("heldout_request_seconds", "time to answer", ["route"], buckets=_SECONDS, registry=one)
         self.batches = Histogram(
@@ -44,6 +46,10 @@ class Monitor:
         """Count what was predicted."""
         self.batches.observe(batch)
         for one in found:
+            if one.measures:
+                self.recent.add(decision, not one.unusual, one.measures)
+            if one.unusual:
+                self.unusual.labels(decision).inc()
             label = max(one.scores, key=lambda name: one.scores[name])
             self.predicted.labels(decision, label if one.scores[label] >= 0.5 else "none").inc()
 

@@ -71,6 +71,18 @@ def info(service: Service) -> APIRouter:
         """All decisions that are served, without their cards."""
         return [one.model_copy(update={"card": None}) for one in service.engine.models]
 
+    @router.get("/v1/drift", responses={404: {"model": answers.Problem}, 503: _PROBLEMS[503]})
+    async def drift(model: str | None = None) -> answers.Drift:
+        """The last inputs of a decision beside its training images."""
+        chosen = service.choose(Options(model=model), "any", None)
+        inputs, unusual, medians = service.monitor.recent.summary(chosen.name)
+        known = chosen.fingerprint
+        measures = {
+            name: (medians.get(name), known.lowest[name], known.middle[name], known.highest[name])
+            for name in known.lowest
+        }
+        return answers.Drift(decision=chosen.name, inputs=inputs, unusual=unusual, measures=measures)
+
     return router
 
 

@@ -270,7 +270,8 @@ class Service:
 
     def shown(self, request: Request, model: ModelInfo, found: Found) -> dict[str, Any]:
         """An answer in JSON."""
-        named = self.head(request, model, found.warnings) | labels_of(model, found)
+        named = self.head(request, model, [*found.unusual, *found.warnings]) | labels_of(model, found)
+        named["in_distribution"] = not found.unusual if found.measures else None
         if found.preview is not None:
             named["preview"] = as_text(found.preview)
         if found.areas is not None:

@@ -16,6 +16,7 @@ from heldout.data.image import Image
 from heldout.data.normalize import LUMA
 from heldout.deliver.masks import mask_files, png_bytes, uncertainty_file
 from heldout.metrics.overlap import case_dice, count_errors
+from heldout.serve.drift import measure
 from heldout.serve.model import Case, Prepared, Served
 from heldout.serve.uploads import Refused
 
@@ -67,6 +68,8 @@ class Found:
         files: Content by name, such as ``mask.png``.
         preview: PNG of the picture for the screen.
         numbers: Further scalars and lists.
+        unusual: How the input is unlike the training images.
+        measures: What was measured of it.
         warnings: Sentences for the answer.
     """
 
@@ -80,6 +83,8 @@ class Found:
     files: dict[str, bytes] = field(default_factory=dict)
     preview: bytes | None = None
     numbers: dict[str, Any] = field(default_factory=dict)
+    unusual: list[str] = field(default_factory=list)
+    measures: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -119,6 +124,7 @@ def _found(served: Served, ask: Ask, case: Case, result: Blended) -> Found:
     decision = served.decision
     scores, raw = (_named(served, values) for values in (result.scores, result.uncalibrated))
     found = Found(case.name, scores, raw, case.image.full_shape, _spacing(case.image))
+    found.measures, found.unusual = measure(case.image), served.fingerprint.unusual(case.image)
     if ask.preview and len(found.shape) == 2:
         found.preview = png_bytes(_on_screen(case.image.array))
     if result.map is None or result.mask is None:

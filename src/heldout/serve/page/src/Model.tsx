@@ -1,6 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 
-import { information, ModelInfo } from "./api";
+import { Drift, drift, information, ModelInfo } from "./api";
 
 function Facts(props: { value: unknown }) {
   const { value } = props;
@@ -26,8 +26,11 @@ function Facts(props: { value: unknown }) {
 
 export function Model(props: { model: ModelInfo }) {
   const [model, setModel] = useState<ModelInfo>(props.model);
+  const [recent, setRecent] = useState<Drift | null>(null);
   useEffect(() => {
     setModel(props.model);
+    setRecent(null);
+    drift(props.model.name).then(setRecent, () => undefined);
     information(props.model.name).then(setModel, () => undefined);
   }, [props.model]);
   const card = model.card as Record<string, unknown> | null;
@@ -92,6 +95,7 @@ export function Model(props: { model: ModelInfo }) {
           </table>
         </div>
       </div>
+      {recent && <DriftTable recent={recent} refresh={() => drift(model.name).then(setRecent, () => undefined)} />}
       <div class="panel">
         <h2>Model card</h2>
         {!card && <p class="muted">There is none yet: `python run.py card {model.name}` writes it.</p>}
@@ -121,5 +125,53 @@ function Interval(props: { low: number; score: number; high: number }) {
         {props.high.toFixed(3)}
       </text>
     </svg>
+  );
+}
+
+function DriftTable(props: { recent: Drift; refresh: () => void }) {
+  const { recent } = props;
+  const figure = (value: number | null) => (value === null ? "" : Number(value.toPrecision(4)).toLocaleString());
+  return (
+    <div class="panel">
+      <h2>Drift</h2>
+      <p>
+        {recent.inputs === 0
+          ? "No input yet."
+          : `${recent.unusual} of the last ${recent.inputs} inputs are unlike the training images.`}{" "}
+        <button onClick={props.refresh}>Refresh</button>
+      </p>
+      <div style={{ overflowX: "auto" }}>
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Measure</th>
+              <th scope="col" class="number">
+                Inputs, median
+              </th>
+              <th scope="col" class="number">
+                Training, median
+              </th>
+              <th scope="col" class="number">
+                from
+              </th>
+              <th scope="col" class="number">
+                to
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {Object.entries(recent.measures).map(([name, [now, low, middle, high]]) => (
+              <tr key={name}>
+                <th scope="row">{name}</th>
+                <td class={`number ${now !== null && (now < low || now > high) ? "warning" : ""}`}>{figure(now)}</td>
+                <td class="number">{figure(middle)}</td>
+                <td class="number">{figure(low)}</td>
+                <td class="number">{figure(high)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </div>
   );
 }

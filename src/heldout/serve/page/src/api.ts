@@ -28,6 +28,12 @@ export interface ModelInfo {
   card: Record<string, unknown> | null;
 }
 
+export interface Drift {
+  inputs: number;
+  unusual: number;
+  measures: Record<string, [number | null, number, number, number]>;
+}
+
 export interface Answer {
   decision: string;
   seal: string;
@@ -109,6 +115,10 @@ export async function models(): Promise<ModelInfo[]> {
 
 export async function information(name: string): Promise<ModelInfo> {
   return (await call(`/model/info?model=${encodeURIComponent(name)}`)).json();
+}
+
+export async function drift(name: string): Promise<Drift> {
+  return (await call(`/v1/drift?model=${encodeURIComponent(name)}`)).json();
 }
 
 export async function post<T>(path: string, files: File[], options: Record<string, string | number | boolean>): Promise<T> {

@@ -1,0 +1,148 @@
+"""Is an input like the training images of a decision? A few measures of it, compared with their range."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import numpy as np
+from pydantic import Field
+
+from heldout import files
+from heldout.blend.apply import OpenDecision
+from heldout.data.geometry import orientation
+from heldout.data.image import BadFile, Image
+from heldout.records import Record, read_record
+
+SAMPLE = 128  # training images that are measured
+MARGIN = 0.25  # of the range of the training images, allowed beyond either end
+_FEWEST = 10  # images below which no range is known
+_QUANTILES = (1, 25, 50, 75, 99)
+_REMEDY = "delete it: the service measures the images again"
+
+
+class FingerprintRecord(Record):
+    """``fingerprint.json``: the measures of a decision's training images.
+
+    Attributes:
+        identity: Of the decision.
+        images: Number of images that were measured.
+        channels: Numbers of channels that occur.
+        lowest, middle, highest: Smallest, median and largest value of every measure.
+    """
+
+    schema_version: int = Field(default=1, alias="schema")
+    identity: str
+    images: int
+    channels: tuple[int, ...]
+    lowest: dict[str, float]
+    middle: dict[str, float]
+    highest: dict[str, float]
+
+    def unusual(self, image: Image) -> list[str]:
+        """Sentences about measures outside the range of the training images; empty where it is like them."""
+        if self.images < _FEWEST:
+            return []
+        found = []
+        if len(image.array) not in self.channels:
+            known = " or ".join(map(str, self.channels))
+            found.append(f"it has {len(image.array)} channels, the training images {known}")
+        for name, value in measure(image).items():
+            if name not in self.lowest:
+                continue
+            low, high = self.lowest[name], self.highest[name]
+            margin = MARGIN * max(high - low, 0.1 * max(abs(low), abs(high)))
+            if not low - margin <= value <= high + margin:
+                found.append(f"{name} is {value:.4g}, of the training images {low:.4g} to {high:.4g}")
+        return found
+
+
+def measure(image: Image) -> dict[str, float]:
+    """Size, voxel size, intensities and sharpness of an image.
+
+    Args:
+        image: (C, *S) as its file holds it.
+
+    Returns:
+        Value by name. Axes of volumes are those of the patient, so that a turned volume has the same values.
+    """
+    dimensions = image.array.ndim - 1
+    axes, _ = orientation(image.affine, dimensions)
+    found = {f"size along {'xyz'[k]}": float(image.full_shape[axis]) for k, axis in enumerate(axes)}
+    if image.affine is not None:
+        spacing = np.linalg.norm(image.affine[:3, :3], axis=0)
+        found |= {f"voxel size along {'xyz'[k]}, mm": float(spacing[axis]) for k, axis in enumerate(axes)}
+    steps = tuple(slice(None, None, max(1, size // 256)) for size in image.array.shape[1:])
+    values = image.array[0][steps].astype(np.float32)
+    inside = values[values != 0]
+    if inside.size:
+        for quantile, value in zip(_QUANTILES, np.percentile(inside, _QUANTILES), strict=True):
+            found[f"intensity, {quantile}th percentile"] = float(value)
+    found["share of nonzero voxels"] = inside.size / values.size
+    spread = float(values.std())
+    if spread > 0 and min(values.shape) > 1:
+        found["roughness"] = float(np.abs(np.diff(values, axis=0)).mean()) / spread
+    return found
+
+
+def fingerprint(opened: OpenDecision) -> FingerprintRecord:
+    """The fingerprint of a decision: as it was stored, else measured on its training images and stored.
+
+    Raises:
+        UserError: the stored one is damaged.
+    """
+    path, identity = opened.decision.folder / "fingerprint.json", opened.decision.identity
+    if path.is_file():
+        stored = read_record(path, FingerprintRecord, 1, _REMEDY)
+        if stored.identity == identity:
+            return stored
+    record = _measured(identity, _training_images(opened))
+    files.write_json(path, record.model_dump(mode="json", by_alias=True))
+    return record
+
+
+def _training_images(opened: OpenDecision) -> Iterable[Image]:
+    names = sorted(opened.dataset.part("train")["case_id"], key=lambda name: files.sha256_bytes(name.encode()))
+    for name in names[:SAMPLE]:
+        try:
+            yield opened.dataset.read_image(name)
+        except BadFile:  # set aside in training, too
+            continue
+
+
+def _measured(identity: str, images: Iterable[Image]) -> FingerprintRecord:
+    rows, channels = [], set()
+    for image in images:
+        rows.append(measure(image))
+        channels.add(len(image.array))
+    names = set.intersection(*map(set, rows)) if rows else set()
+    values = {name: np.array([row[name] for row in rows]) for name in sorted(names)}
+    return FingerprintRecord.model_validate(
+        {
+            "identity": identity,
+            "images": len(rows),
+            "channels": tuple(sorted(channels)),
+            "lowest": {name: float(one.min()) for name, one in values.items()},
+            "middle": {name: float(np.median(one)) for name, one in values.items()},
+            "highest": {name: float(one.max()) for name, one in values.items()},
+        }
+    )
+
+
+class Recent:
+    """The last inputs of every decision: how many were unlike the training images, and where they lay."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self.most = most
+        self._inputs: dict[str, deque[tuple[bool, dict[str, float]]]] = {}
+
+    def add(self, decision: str, usual: bool, measures: dict[str, float]) -> None:
+        """Note an input."""
+        self._inputs.setdefault(decision, deque(maxlen=self.most)).append((usual, measures))
+
+    def summary(self, decision: str) -> tuple[int, int, dict[str, float]]:
+        """Inputs, those unlike the training images, and the median of every measure."""
+        known = list(self._inputs.get(decision, ()))
+        names = set.intersection(*(set(measures) for _, measures in known)) if known else set()
+        medians = {name: float(np.median([measures[name] for _, measures in known])) for name in sorted(names)}
+        return len(known), sum(not usual for usual, _ in known), medians
