@@ -23,7 +23,7 @@ SPECS = {
     "labels": f"exp004+dataset=served,fold_count=2,epochs=1,near_duplicates=False,source_options={{{_SMALL}}}",
     "heads": f"exp006+dataset=served,fold_count=2,epochs=3,near_duplicates=False,source_options={{{_SMALL}}}",
     "volumes": f"exp003+dataset=served3d,fold_count=2,epochs=1,near_duplicates=False,"
-    f"source_options={{'dimensions':3,{_SMALL}}}",
+    f"source_options={{'dimensions':3,'exclusive':True,{_SMALL}}}",
 }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from heldout.serve.settings import ServeSettings
+from heldout.serve.uploads import Refused
 
 Scope = dict[str, Any]
 Receive = Callable[[], Any]
@@ -33,14 +34,6 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
     "cache-control": "no-store",
 }
-
-
-class TooLarge(Exception):  # noqa: N818 - an answer
-    """The body exceeds its limit."""
-
-
-class TooSlow(Exception):  # noqa: N818 - an answer
-    """The body did not arrive in time."""
 
 
 class Guard:
@@ -88,10 +81,6 @@ class Guard:
                 await _answer(answered, *refusal)
             else:
                 await self.app(scope, self._limited(scope, receive), answered)
-        except TooLarge:
-            await _answer(answered, 413, f"the body is larger than {self.settings.max_upload_mb:g} MB: send less")
-        except TooSlow:
-            await _answer(answered, 408, f"the body did not arrive within {self.settings.upload_seconds:g} s")
         finally:
             seconds = time.perf_counter() - start
             route = scope.get("route")
@@ -130,7 +119,8 @@ class Guard:
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
         json_body = dict(scope["headers"]).get(b"content-type", b"").startswith(b"application/json")
-        left = (self.settings.max_json_mb if json_body else self.settings.max_upload_mb) * 1e6
+        most = self.settings.max_json_mb if json_body else self.settings.max_upload_mb
+        left = most * 1e6
         until = time.monotonic() + self.settings.upload_seconds
         complete = False
 
@@ -141,12 +131,12 @@ class Guard:
             try:
                 message = await asyncio.wait_for(receive(), max(0.01, until - time.monotonic()))
             except TimeoutError:
-                raise TooSlow from None
+                raise Refused(408, f"the body did not arrive within {self.settings.upload_seconds:g} s") from None
             if message["type"] == "http.request":
                 left -= len(message.get("body", b""))
                 complete = not message.get("more_body", False)
                 if left < 0:
-                    raise TooLarge
+                    raise Refused(413, f"the body is larger than {most:g} MB: send less")
             return message
 
         return limited

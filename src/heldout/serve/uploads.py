@@ -40,7 +40,7 @@ def request_folder(root: Path) -> Iterator[Path]:
 
 
 def name_by_content(path: Path, part: str, limit: int) -> str:
-    """Give a file the ending of its content; the members of a zip archive become a folder ``<stem>``.
+    """Give a file the ending of its content; the members of a zip archive become a folder of its name.
 
     Args:
         path: The file as it was stored.
@@ -56,11 +56,10 @@ def name_by_content(path: Path, part: str, limit: int) -> str:
     kind = format_of(path)
     if kind not in ENDINGS:
         raise Refused(415, f"{part} is not PNG, JPEG, TIFF, NIfTI, DICOM or a zip of DICOM files: send one of these")
+    named = path.rename(path.with_name(path.name + ENDINGS[kind]))
     if kind == "zip":
-        inflate(path, path.with_suffix(""), part, limit)
-        path.unlink()
-    else:
-        path.rename(path.with_name(path.name + ENDINGS[kind]))
+        inflate(named, path, part, limit)
+        named.unlink()
     return kind
 
 
