@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-_SMALL = "'patients':12,'images_per_patient':1,'size':32"
+_SMALL = "'patients':20,'images_per_patient':1,'size':32"
 SPECS = {
     "labels": f"exp004+dataset=served,fold_count=2,epochs=1,near_duplicates=False,source_options={{{_SMALL}}}",
     "heads": f"exp006+dataset=served,fold_count=2,epochs=3,near_duplicates=False,source_options={{{_SMALL}}}",
@@ -121,14 +121,9 @@ def server(serve) -> Server:
 
 
 @pytest.fixture(scope="session")
-def picture() -> bytes:
-    """A PNG file of 32 x 32 pixels with a bright disk."""
-    import cv2
-
-    random = np.random.default_rng(3)
-    array = random.normal(70, 15, (32, 32)).clip(0, 255).astype(np.uint8)
-    cv2.circle(array, (18, 14), 6, 230, -1)
-    return cv2.imencode(".png", array)[1].tobytes()
+def picture(served_home) -> bytes:
+    """A picture of the dataset that the decisions were made on."""
+    return sorted(served_home.glob("input/served/images/*.png"))[0].read_bytes()
 
 
 @pytest.fixture(scope="session")

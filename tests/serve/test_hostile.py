@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
 import signal
 import socket
@@ -151,9 +150,10 @@ def test_a_body_that_is_too_large_is_cut_off(limited):
     except httpx.TransportError:
         status = 413  # the connection was closed while we were sending
     assert status == 413
-    announced = {**headers, "content-length": "10000000000"}
-    answer = httpx.post(f"{limited.url}/segment", content=b"x", headers=announced, timeout=60)
-    assert answer.status_code == 413
+    host, port = limited.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as line:  # one that only says how much it will send
+        line.sendall(b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000\r\n\r\n")
+        assert b" 413 " in line.recv(200)
 
 
 def test_many_parts_are_refused(limited):
@@ -199,7 +199,10 @@ def test_tokens_open_the_service_and_name_the_reviewer(serve, tmp_path, picture)
     assert httpx.post(f"{server.url}/classify", files=files, headers=wrong).status_code == 401
     right = {"authorization": "Bearer a-long-token"}
     assert httpx.post(f"{server.url}/classify", files=files, headers=right, timeout=60).status_code == 200
-    assert json.loads(server.log.read_text().splitlines()[-1])["reviewer"] == "anna"
+    until = time.monotonic() + 10
+    while '"reviewer": "anna"' not in server.log.read_text():  # the line is written after the answer
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_a_dead_network_process_costs_no_answer(serve, picture):

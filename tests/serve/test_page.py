@@ -112,7 +112,7 @@ def test_a_batch_becomes_a_table_that_sorts_and_downloads(page, picture):
     panel.locator("#batch-files").set_input_files(files)
     panel.get_by_text("3 of 3").wait_for(timeout=60_000)
     panel.get_by_text("is not PNG").wait_for()
-    panel.get_by_role("button", name="File").click()
+    panel.get_by_role("button", name="File", exact=True).click()
     names = panel.locator("#batch-table tbody td:nth-child(2)").all_text_contents()
     assert names == ["a.png", "b.png", "notes.txt"]
     with page.expect_download() as download:
@@ -128,8 +128,7 @@ def test_a_patient_has_a_curve_to_jump_along(page, volume):
     curve = panel.get_by_role("img", name="voxels along the depth")
     curve.wait_for(timeout=60_000)
     panel.locator("canvas[data-loaded='1']").wait_for(timeout=60_000)
-    box = curve.bounding_box()
-    page.mouse.click(box["x"] + box["width"] * 0.98, box["y"] + 40)
+    curve.click(position={"x": curve.bounding_box()["width"] * 0.98, "y": 40})
     panel.get_by_text("20 of 20").wait_for()
 
 

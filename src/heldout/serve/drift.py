@@ -39,10 +39,13 @@ class FingerprintRecord(Record):
     middle: dict[str, float]
     highest: dict[str, float]
 
+    @property
+    def is_known(self) -> bool:
+        """Whether enough images were measured to know a range."""
+        return self.images >= _FEWEST
+
     def unusual(self, image: Image) -> list[str]:
         """Sentences about measures outside the range of the training images; empty where it is like them."""
-        if self.images < _FEWEST:
-            return []
         found = []
         if len(image.array) not in self.channels:
             known = " or ".join(map(str, self.channels))

@@ -124,7 +124,8 @@ def _found(served: Served, ask: Ask, case: Case, result: Blended) -> Found:
     decision = served.decision
     scores, raw = (_named(served, values) for values in (result.scores, result.uncalibrated))
     found = Found(case.name, scores, raw, case.image.full_shape, _spacing(case.image))
-    found.measures, found.unusual = measure(case.image), served.fingerprint.unusual(case.image)
+    if served.fingerprint.is_known:
+        found.measures, found.unusual = measure(case.image), served.fingerprint.unusual(case.image)
     if ask.preview and len(found.shape) == 2:
         found.preview = png_bytes(_on_screen(case.image.array))
     if result.map is None or result.mask is None:

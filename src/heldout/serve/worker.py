@@ -21,7 +21,8 @@ from typing import Any
 from heldout.errors import UserError
 from heldout.serve import work
 from heldout.serve.answers import ModelInfo
-from heldout.serve.model import Prepared, Served, describe
+from heldout.serve.describe import describe
+from heldout.serve.model import Prepared, Served
 from heldout.serve.uploads import Refused
 from heldout.serve.work import Ask, Found
 

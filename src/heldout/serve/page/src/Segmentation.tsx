@@ -1,6 +1,6 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { Answer, bytesOf, isVolume, ModelInfo, post, saveCorrection } from "./api";
+import { Answer, bytesOf, ModelInfo, post, saveCorrection } from "./api";
 import { exportCase } from "./export";
 import { Check, Classes, Drop, Empty, Origin, Panes, percent, Picture, save, Slider, Status, Task } from "./parts";
 import { atLeast, count, decode, decodePng, dice, errorLayers, ERRORS, COLORS, css, Gray, Layer, where } from "./pixels";
@@ -55,15 +55,14 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
       setHistory([]);
       setThreshold(null);
       setNote("");
-      setAnswer(found);
-      if (isVolume(one)) {
-        setImage(null);
-        return;
-      }
       const files = found.files ?? {};
-      setSealedMasks(await masksOf(found, model.classes));
-      setMaps(await Promise.all(model.classes.map(async (name) => (await decodePng(files[`probability_${name}.png`])).values)));
-      setImage(await decodePng(found.preview!));
+      const drawn = found.preview ? await decodePng(found.preview) : null;
+      if (drawn) {
+        setSealedMasks(await masksOf(found, model.classes));
+        setMaps(await Promise.all(model.classes.map(async (name) => (await decodePng(files[`probability_${name}.png`])).values)));
+      }
+      setImage(drawn);
+      setAnswer(found);
     });
 
   const doubt = () =>

@@ -9,7 +9,7 @@ export interface Overlay {
   name: string;
   content: Blob;
   kind: "label" | "probability";
-  classIndex: number; // its color
+  classIndex: number; // its color; -1 where the values are classes, each with its color
   opacity: number;
   from?: number; // values below are not shown
 }
@@ -37,6 +37,7 @@ export function Volume(props: {
     const nv = new Niivue({
       backColor: [0.05, 0.07, 0.09, 1],
       isColorbar: false,
+      crosshairWidth: 0.3,
       multiplanarShowRender: 1,
       dragAndDropEnabled: false,
       crosshairColor: [0.31, 0.77, 0.73, 0.7],
@@ -72,10 +73,8 @@ export function Volume(props: {
           name: `${one.name}.nii.gz`,
           opacity: one.opacity,
         });
-        const [r, g, b] = COLORS[one.classIndex % COLORS.length];
         if (one.kind === "label") {
-          const colors = [[0, 0, 0], ...COLORS];
-          const own = one.classIndex >= 0 ? [[0, 0, 0], [r, g, b]] : colors;
+          const own = [[0, 0, 0], ...(one.classIndex < 0 ? COLORS : [COLORS[one.classIndex % COLORS.length]])];
           image.setColormapLabel({
             R: own.map((c) => c[0]),
             G: own.map((c) => c[1]),
