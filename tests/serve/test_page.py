@@ -103,7 +103,7 @@ def test_a_volume_is_drawn_with_its_mask_and_corrected(page, volume):
     page.mouse.move(box["x"] + box["width"] * 0.28, box["y"] + box["height"] * 0.27, steps=5)
     page.mouse.up()
     panel.get_by_role("button", name="Save correction").click()
-    panel.get_by_text("Saved as version").wait_for(timeout=60_000)
+    panel.get_by_text("of case").wait_for(timeout=60_000)
 
 
 def test_a_batch_becomes_a_table_that_sorts_and_downloads(page, picture):

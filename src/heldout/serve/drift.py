@@ -80,7 +80,7 @@ def measure(image: Image) -> dict[str, float]:
     inside = values[values != 0]
     if inside.size:
         for quantile, value in zip(_QUANTILES, np.percentile(inside, _QUANTILES), strict=True):
-            found[f"intensity, {quantile}th percentile"] = float(value)
+            found[f"intensity at {quantile} %"] = float(value)
     found["share of nonzero voxels"] = inside.size / values.size
     spread = float(values.std())
     if spread > 0 and min(values.shape) > 1:

@@ -147,7 +147,7 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
         form.append("mask", new Blob([content as Uint8Array<ArrayBuffer>]), "mask.nii");
       }
       const saved = await saveCorrection(form);
-      setNote(`Saved as version ${saved.version} of ${saved.id}.`);
+      setNote(`Saved as version ${saved.version} of case ${saved.case}.`);
     });
 
   useEffect(() => {

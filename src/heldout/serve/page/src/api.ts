@@ -75,7 +75,7 @@ export interface BatchResult {
 }
 
 export interface Correction {
-  id: string;
+  case: string;
   version: number;
 }
 
