@@ -72,7 +72,7 @@ class Served:
         """Open, verify and warm a decision.
 
         Raises:
-            UserError: it is not sealed and ``unsealed`` is off, it is not what was validated, or ``tta`` names no axis.
+            UserError: it predicts numbers or has no networks, it is not sealed and ``unsealed`` is off, it is not what was validated, or ``tta`` names no axis.
         """
         self.name = name
         session = Session()
@@ -85,8 +85,15 @@ class Served:
             self.opened = verify(decision, session)
         else:
             self.opened = OpenDecision(decision, session)
+        if decision.kind not in ("classification", "segmentation"):
+            raise UserError(f"{name} predicts numbers, which the service does not answer: use `python run.py predict`")
+        networks = [member for member in self.opened.members if isinstance(member, MemberNetworks)]
+        if len(networks) < len(self.opened.members):
+            raise UserError(
+                f"{name} has predictions made elsewhere, and no network for new images: serve another blend"
+            )
         self.tta = tta
-        self.members = [member if tta is None else replace(member, tta=tta) for member in self.opened.members]
+        self.members = [member if tta is None else replace(member, tta=tta) for member in networks]
         self.config = self.opened.config
         self.decision = decision
         self._check_flips()
