@@ -72,7 +72,8 @@ class Served:
         """Open, verify and warm a decision.
 
         Raises:
-            UserError: it predicts numbers or has no networks, it is not sealed and ``unsealed`` is off, it is not what was validated, or ``tta`` names no axis.
+            UserError: it predicts numbers or has no networks, it is not sealed and ``unsealed`` is off, it is not what
+                was validated, or ``tta`` names no axis.
         """
         self.name = name
         session = Session()
