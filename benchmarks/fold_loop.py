@@ -28,9 +28,9 @@ from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.data.prepare import open_prepared
 from heldout.predict.models import build
+from heldout.tasks.optim import build_optimizer, machine_precision
 from heldout.train.fit import fit_fold
 from heldout.train.loader import Batches
-from heldout.train.optim import build_optimizer, machine_precision
 
 SPECS = {
     "2D, U-Net on EfficientNet-Lite0, 8 x 192 x 192": (

@@ -89,7 +89,7 @@ def test_bare_assignment_overrides_and_the_rest_is_inherited(write):
         ),
         ("    channels = 1\n    windows = ((40, 80),)", "1 windows need normalize = 'window'"),
         ("    normalize = 'window'\n    windows = ((40, 0),)", "a width that is not positive"),
-        ("    tta = 'x'", "may hold each of 'vh'"),
+        ("    tta = 'x'", "may hold each of 'vhr'"),
         ("    budgets = {'quick': {'epoch': 1}}", "unknown field 'epoch'"),
         ("    budgets = {'quick': {'epochs': 0}}", "under its budget 'quick': epochs = 0"),
         ("    hard_negative_fraction = 0.5\n    positive_fraction = 0.5", "under its budget 'quick': mine_every = 5"),

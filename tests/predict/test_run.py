@@ -250,5 +250,5 @@ def test_a_broken_network_is_named_not_stored():
 
 
 def test_an_axis_that_does_not_exist_is_refused():
-    with pytest.raises(UserError, match="tta = 'x' may hold each of 'vh' once"):
+    with pytest.raises(UserError, match="tta = 'x' may hold each of 'vhr' once"):
         run(Segment2D.create(), Pointwise(2), images((8, 8)), tta="x")

@@ -99,6 +99,7 @@ def test_training_swaps_the_labels_of_exactly_the_samples_flipped_along_x(flips)
     label[:, [LEFT, MIDDLE]] = 1
     augment = VolumeAugment(flips, probability=0.0)
     parts = SimpleNamespace(
+        size=1.0,
         fabric=SimpleNamespace(to_device=lambda batch: batch),
         augment=augment,
         sides=mirror_order(Classify3D.create(overrides=SIDED), 14),

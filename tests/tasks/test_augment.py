@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from heldout.errors import UserError
 from heldout.tasks import Segment2D, Segment3D
+from heldout.tasks.augment import nnunet
 from heldout.tasks.augment.image import augment_sample
 from heldout.tasks.augment.volume import VolumeAugment, sample, transform_grid
 
@@ -210,3 +212,59 @@ def test_intensity_changes_leave_a_constant_volume_finite():
     image = torch.full((8, 2, 6, 6, 6), 0.5)
     changed, _ = volume_augment(augment="strong", flips="")(image, None, generator(0))
     assert torch.isfinite(changed).all()
+
+
+@pytest.mark.parametrize("normalize", ["percentile", "zscore"])
+def test_torchvision_is_another_library_behind_the_same_field(strength, normalize):
+    image = IMAGE if normalize == "percentile" else RANDOM.standard_normal(IMAGE.shape).astype(np.float16)
+    maps = np.where(MASK > 0, 200, 0).astype(np.uint8)
+    fields = {"augment": strength, "normalize": normalize, "augment_library": "torchvision", "channels": len(IMAGE)}
+    augment = image_augment(**fields)
+    first, again = ([augment_sample(augment, image, MASK, seed) for seed in range(16)] for _ in range(2))
+    for (image_a, mask_a), (image_b, mask_b) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(image_a, image_b)
+        np.testing.assert_array_equal(mask_a, mask_b)
+        assert (image_a.shape, mask_a.shape) == (IMAGE.shape, MASK.shape)
+        assert (image_a.dtype == np.uint8) == (normalize == "percentile")
+        assert set(np.unique(mask_a)) <= {0, 1, 2}
+    assert len({result.tobytes() for result, _ in first}) >= 9
+    if normalize == "percentile":
+        for seed in range(8):
+            both, moved = augment_sample(augment, np.concatenate([IMAGE, maps]), MASK, seed)
+            assert ((both[len(IMAGE) :] > 100) == (moved > 0)).mean() > 0.9  # interpolated here, nearest there
+
+
+def test_volumes_are_augmented_as_nnunet_does():
+    augment = volume_augment(augment="nnunet", flips="")
+    image = torch.randn(24, 2, 12, 10, 8, generator=generator(1)).cumsum(dim=2)
+    mask = (image[:, :1] > 0).to(torch.uint8)
+    changed, moved = augment(image, mask, generator(0))
+    again, _ = augment(image, mask, generator(0))
+    assert torch.equal(changed, again)
+    assert changed.shape == image.shape
+    assert torch.isfinite(changed).all()
+    assert set(moved.unique().tolist()) <= {0, 1}
+    same = [torch.equal(a, b) for a, b in zip(changed, image, strict=True)]
+    assert 0 < sum(same) < 18  # every transform is rare, and some samples meet none
+
+
+def test_the_transforms_of_nnunet_do_what_their_names_say():
+    image = torch.randn(1, 2, 16, 14, 12, generator=generator(0))
+    smooth = nnunet.blurred(image, 1.0)
+    assert float(smooth.std()) < 0.5 * float(image.std())
+    constant = torch.full((1, 1, 8, 8, 8), 3.0)
+    torch.testing.assert_close(nnunet.blurred(constant, 0.7), constant)
+    bent = nnunet.with_gamma(image, 1.4)
+    torch.testing.assert_close(bent.mean(dim=(2, 3, 4)), image.mean(dim=(2, 3, 4)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(bent.std(dim=(2, 3, 4)), image.std(dim=(2, 3, 4)))
+    assert float(bent.flatten(2).gather(2, image.flatten(2).argsort(dim=2)).diff(dim=2).min()) > -1e-6
+    steep = nnunet.with_contrast(image, 1.2)
+    assert float(steep.max()) <= float(image.max())
+    assert torch.equal(nnunet.coarse(image, 1.0), image)
+    low = nnunet.coarse(image, 0.5)
+    assert float((low - image).abs().mean()) > 0.1
+
+
+def test_the_augmentation_of_nnunet_is_for_volumes():
+    with pytest.raises(UserError, match="augment = 'nnunet' is for volumes: set augment = 'strong'"):
+        image_augment(augment="nnunet")

@@ -39,7 +39,8 @@ class Cost:
 
     def seconds(self, member: Member) -> float:
         """Seconds per case of a member: every network sees every combination of its flips."""
-        return self.once + len(member.fits) * 2 ** len(member.tta) * self.view
+        views = 2 ** len(member.tta) * len(member.config.tta_scales)
+        return self.once + len(member.fits) * views * self.view
 
     def loading(self, member: Member) -> float:
         """Seconds until a member's networks are loaded."""

@@ -24,6 +24,7 @@ from heldout.errors import UserError
 from heldout.files import sha256_json
 
 LARGEST_CASE = 2**29  # values of a prepared case or patch: 2 GiB as float32
+LARGEST_SCALE = 4.0
 LONGEST_NAME = 200  # bytes: a run's name is the name of its folder
 
 
@@ -100,9 +101,9 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     hard_negative_quantile: float = Field(
         0.8, ge=0, lt=1, description="quantile of the scores above which a negative counts as hard"
     )
-    augment: Literal["none", "light", "strong", "appearance"] = Field(
+    augment: Literal["none", "light", "strong", "appearance", "nnunet"] = Field(
         "light",
-        description="appearance combines the geometric transforms of light with the intensity transforms of strong",
+        description="appearance moves as light does, with the intensity transforms of strong; nnunet is for volumes",
     )
 
     # Optimization
@@ -117,10 +118,21 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     steps_per_epoch: int | None = Field(None, ge=1, description="batches per epoch; None is one pass over the cases")
     batch_size: int = Field(16, ge=1, le=8192, description="samples per batch")
     accumulate: int = Field(1, ge=1, description="batches per optimizer step")
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimizer; sgd has Nesterov momentum 0.9")
+    optimizer: Literal["adamw", "adam", "sgd"] = Field(
+        "adamw", description="optimizer; adam adds the decay to the gradient, sgd has Nesterov momentum 0.9"
+    )
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     weight_decay: float = Field(1e-2, ge=0, description="weight decay of the optimizer")
-    schedule: Literal["cosine", "one_cycle", "constant"] = Field("cosine", description="learning-rate schedule")
+    schedule: Literal["cosine", "one_cycle", "constant", "step", "plateau"] = Field(
+        "cosine",
+        description="learning-rate schedule; plateau falls where the training loss no longer does, or with "
+        "validate_every by the fold's own score, which is marked",
+    )
+    schedule_factor: float = Field(0.1, gt=0, lt=1, description="factor of the rate at each fall of step and plateau")
+    schedule_every: int | None = Field(
+        None, ge=1, description="epochs from one fall of step to the next; None is a third of all"
+    )
+    schedule_patience: int = Field(2, ge=0, description="epochs, or validations, without gain before plateau falls")
     warmup_fraction: float = Field(0.05, ge=0, lt=1, description="fraction of the steps with a linear warm-up")
     gradient_clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient; None does not clip")
     ema_decay: float | None = Field(
@@ -152,7 +164,14 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
 
     # Prediction and score
     predict_batch_size: int = Field(16, ge=1, le=8192, description="images or windows per batch in prediction")
-    tta: str = Field("", description="axes flipped at test time: any of 'hv' for images, of 'xyz' for volumes")
+    tta: str = Field(
+        "",
+        description="axes flipped at test time: any of 'hv' for images, of 'xyz' for volumes; r exchanges the rows and "
+        "columns of images, so that 'hvr' has all quarter turns and mirror images",
+    )
+    tta_scales: tuple[float, ...] = Field(
+        (1.0,), min_length=1, description="factors on the size of a case at test time, whose predictions are averaged"
+    )
     overlap: float = Field(0.5, ge=0, lt=1, description="overlap of sliding windows, as a fraction of the window")
     metric: str = Field("", description="the score that ranks: a name of heldout.metrics")
     submission: Literal["csv", "rle", "masks"] = Field(
@@ -232,8 +251,15 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
                 raise ValueError(f"{name} = {size} needs {dimensions} positive numbers")
             if size is not None and math.prod(size) > LARGEST_CASE:
                 raise ValueError(f"{name} = {size} has more than the {LARGEST_CASE} values allowed: lower it")
-        if not set(self.tta) <= set(self.flip_axes) or len(set(self.tta)) != len(self.tta):
-            raise ValueError(f"tta = {self.tta!r} may hold each of {self.flip_axes!r} once")
+        if not set(self.tta) <= set(self.view_axes) or len(set(self.tta)) != len(self.tta):
+            raise ValueError(f"tta = {self.tta!r} may hold each of {self.view_axes!r} once")
+        if any(not 0 < factor <= LARGEST_SCALE for factor in self.tta_scales):
+            raise ValueError(f"tta_scales = {self.tta_scales} must lie between 0 and {LARGEST_SCALE:g}")
+        if self.schedule == "plateau" and self.validate_every is not None and self.checkpoint != "best":
+            raise ValueError(
+                "schedule = 'plateau' with validate_every looks at the fold's own score: mark that with checkpoint = "
+                "'best', or set validate_every = None, so that it looks at the training loss"
+            )
         return self
 
     @classmethod
@@ -309,6 +335,11 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     def flip_axes(self) -> str:
         """Letters that ``tta`` may use, one per spatial axis of the array: rows, columns or x, y, z."""
         return "xyz" if getattr(type(self), "dimensions", 2) == 3 else "vh"
+
+    @property
+    def view_axes(self) -> str:
+        """Letters that ``tta`` may use: those of :attr:`flip_axes`, and of images ``r``."""
+        return self.flip_axes + ("" if self.flip_axes == "xyz" else "r")
 
     @property
     def fold_list(self) -> tuple[int, ...]:

@@ -225,8 +225,10 @@ def variants_of(spec: str, flips: Sequence[str]) -> list[HeldOut]:
         UserError: nothing is finished, or an axis does not exist.
     """
     for axes in flips:
-        if axes != "none" and (not axes or not set(axes) <= set("hvxyz")):
-            raise UserError(f"--tta {axes!r} names no axes: write none, h, v, hv, or x, y, z for volumes")
+        if axes != "none" and (not axes or not set(axes) <= set("hvrxyz")):
+            raise UserError(
+                f"--tta {axes!r} names no axes: write none, h, v, r or several of them, or x, y, z for volumes"
+            )
     run = open_held_out(spec)
     found = [run, *([run.of_seed(run.seeds[0])] if len(run.seeds) > 1 else [])]
     chosen = ["" if axes == "none" else axes for axes in flips]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations
+from itertools import chain, combinations, product
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from heldout.data.sides import mirror_order
 from heldout.errors import UserError
@@ -19,6 +20,7 @@ from heldout.tasks import MultiTask2D, Task
 # A case that exceeds the patch by no more than this is predicted whole all the same: windows that overlap nearly
 # everywhere would cost several times as much and tell a convolutional network nothing new.
 WHOLE = 1.25
+EXCHANGE = 1  # among axes to flip: rows and columns of an image change places
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,15 +48,27 @@ class _Staged(Protocol):
 
 
 def flip_sets(config: Task, tta: str) -> list[tuple[int, ...]]:
-    """Axes of a batch (B, C, *S) to flip together, for each combination of the letters.
+    """Axes of a batch (B, C, *S) to flip together, for each combination of the letters; ``r`` is :data:`EXCHANGE`.
 
     Raises:
         UserError: a letter names no axis, or is repeated.
     """
-    if not set(tta) <= set(config.flip_axes) or len(set(tta)) != len(tta):
-        raise UserError(f"tta = {tta!r} may hold each of {config.flip_axes!r} once")
-    axes = [2 + config.flip_axes.index(letter) for letter in tta]
+    if not set(tta) <= set(config.view_axes) or len(set(tta)) != len(tta):
+        raise UserError(f"tta = {tta!r} may hold each of {config.view_axes!r} once")
+    axes = [EXCHANGE if letter == "r" else 2 + config.view_axes.index(letter) for letter in tta]
     return list(chain.from_iterable(combinations(axes, count) for count in range(len(axes) + 1)))
+
+
+def turn(image: Tensor, axes: Sequence[int]) -> Tensor:
+    """Flip images (B, C, *S) along some axes, then exchange rows and columns where that is among them."""
+    flipped = image.flip([axis for axis in axes if axis != EXCHANGE]) if axes else image
+    return flipped.transpose(2, 3) if EXCHANGE in axes else flipped
+
+
+def turn_back(values: Tensor, axes: Sequence[int]) -> Tensor:
+    """Undo :func:`turn` of maps (B, K, *S)."""
+    exchanged = values.transpose(2, 3) if EXCHANGE in axes else values
+    return exchanged.flip([axis for axis in axes if axis != EXCHANGE]) if axes else exchanged
 
 
 def window_of(config: Task, size: Sequence[int], *models: nn.Module) -> tuple[int, ...] | None:
@@ -102,13 +116,16 @@ def answer_batch(
 def _mean(config: Task, image: Tensor, exclusive: bool, flips: list[tuple[int, ...]], model: nn.Module) -> Answer:
     values: Tensor | None = None
     scores: Tensor | None = None
-    for axes in flips:
-        turned = _laid_out(config, image.flip(axes) if axes else image)
+    size = image.shape[2:]
+    if config.tta_scales != (1.0,) and getattr(model, "input_size", None) is not None:
+        raise UserError("tta_scales needs a network that takes images of any size: set it to (1.0,)")
+    for factor, axes in product(config.tta_scales, flips):
+        turned = _laid_out(config, turn(_resized(image, [round(factor * length) for length in size]), axes))
         value, score = _tiled(
             config, model, turned, lambda part: _both(config, config.as_outputs(model(part)), exclusive)
         )
-        if axes and value.ndim > 2:
-            value = value.flip(axes)
+        if value.ndim > 2:
+            value = _resized(turn_back(value, axes), size)
         if 2 in axes and (order := mirror_order(config, value.shape[1])) is not None:
             # what the network found on the left of the mirror image lies on the right
             value, score = value[:, order], None if score is None else score[:, order]
@@ -116,7 +133,16 @@ def _mean(config: Task, image: Tensor, exclusive: bool, flips: list[tuple[int, .
         if score is not None:
             scores = score if scores is None else scores + score
     assert values is not None, "there is one combination of flips at least: none of them"
-    return _answer(values / len(flips), None if scores is None else scores / len(flips))
+    views = len(flips) * len(config.tta_scales)
+    return _answer(values / views, None if scores is None else scores / views)
+
+
+def _resized(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Images or maps of another spatial size; the same where it is theirs."""
+    if tuple(image.shape[2:]) == tuple(size):
+        return image
+    mode = "bilinear" if len(size) == 2 else "trilinear"
+    return interpolate(image, tuple(max(1, length) for length in size), mode=mode)
 
 
 def _unless_sure(

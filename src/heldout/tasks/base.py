@@ -6,13 +6,14 @@ the hooks only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from heldout.config import BaseConfig, experiments, load
 from heldout.errors import UserError
+from heldout.tasks.training import Training
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    Blended = Any  # of heldout.blend, which is built on this
     from heldout.tasks.losses import PlainLoss
 
     Outputs = dict[str, Any]
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
     Loss = Callable[[Outputs, Batch], Tensor]
 
 
-class Task(BaseConfig):
+SMOOTHED = ("auto", "bce", "ce", "dice_bce", "dice_ce")  # losses with a cross-entropy, whose labels can be smoothed
+
+
+class Task(Training):
     """Base of all tasks: 2D or 3D, classification or segmentation."""
 
     kind: ClassVar[Literal["classification", "segmentation", "regression"]]
@@ -47,13 +52,21 @@ class Task(BaseConfig):
     focal_gamma: float = Field(2.0, ge=0, description="focusing parameter gamma of the focal loss")
 
     # Augmentation
+    augment_library: Literal["albumentations", "torchvision"] = Field(
+        "albumentations", description="library that augments images; their transforms are alike, not equal"
+    )
     flips: str | None = Field(None, description="axes flipped in training, as in tta; None is every axis")
 
     @model_validator(mode="after")
     def _flips_and_weights(self) -> Self:
+        if self.augment == "nnunet" and self.dimensions == 2:
+            raise ValueError("augment = 'nnunet' is for volumes: set augment = 'strong'")
         flips = self.flips or ""
         if not set(flips) <= set(self.flip_axes) or len(set(flips)) != len(flips):
             raise ValueError(f"flips = {flips!r} may hold each of {self.flip_axes!r} once")
+        presence = self.two_heads or getattr(self, "presence_weight", False)  # a cross-entropy of its own
+        if self.label_smoothing and self.loss not in SMOOTHED and not presence:
+            raise ValueError(f"label_smoothing has no part in loss = {self.loss!r}: set it to 0, or loss = 'auto'")
         if self.class_weights is not None and (not self.class_weights or min(self.class_weights) <= 0):
             raise ValueError(f"class_weights = {self.class_weights} must be positive")
         return self
@@ -165,12 +178,21 @@ class Task(BaseConfig):
         """Make the augmentation, or None for ``augment = "none"``.
 
         Returns:
-            2D: an ``albumentations.Compose`` for one sample, see :func:`heldout.tasks.augment.image.augment_sample`.
+            2D: an ``albumentations.Compose`` for one sample, or any function of an image (C, H, W), a mask (M, H, W) or
+            None, and a numpy generator to both; see :func:`heldout.tasks.augment.image.augment_sample`.
             3D: a module for a batch on the device, see :class:`heldout.tasks.augment.volume.VolumeAugment`.
         """
         if self.augment == "none":
             return None
         flips = self.flip_axes if self.flips is None else self.flips
+        if self.augment == "nnunet":
+            from heldout.tasks.augment.nnunet import NnunetAugment
+
+            return NnunetAugment(flips, self.spacing, self.channels)
+        if self.dimensions == 2 and self.augment_library == "torchvision":
+            from heldout.tasks.augment.vision import VisionAugment
+
+            return VisionAugment(self.augment, flips, self.bounded, self.channels)
         if self.dimensions == 2:
             from heldout.tasks.augment.image import build_image_augment
 
@@ -191,6 +213,23 @@ class Task(BaseConfig):
 
     def classify_head(self, outputs: Outputs) -> Tensor | None:  # noqa: ARG002 - a hook
         """Probabilities (B, K) of a second head that classifies whole cases; None where there is none."""
+        return None
+
+    def file_id(self, path: str) -> str | None:  # noqa: ARG002 - a hook
+        """What a competition calls a case, from the path of its image below the dataset; None is its case id."""
+        return None
+
+    def write_submission(self, results: Iterable[Blended], stem: Path) -> Path | None:  # noqa: ARG002 - a hook
+        """Write a submission of a form of your own; None writes what ``submission`` names.
+
+        Args:
+            results: One for each case, as it is predicted, with ``case_id``, ``scores`` (K,) and, of segmentations,
+                ``mask`` (M, *S) uint8.
+            stem: Path of the file without an ending.
+
+        Returns:
+            The file.
+        """
         return None
 
     def start_epoch(self, model: nn.Module, epoch: int) -> None:  # noqa: ARG002 - a hook

@@ -26,12 +26,15 @@ class Classify(Task):
     metric = "roc_auc"  # type: ignore[pydantic-field]  # type and description are inherited
 
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the last layer")
-    loss: Literal["auto", "bce", "ce", "focal", "ordinal"] = Field(
+    loss: Literal["auto", "bce", "ce", "focal", "asymmetric", "ordinal"] = Field(
         "auto",
-        description="auto is ce for exclusive classes, otherwise bce; ordinal takes them as grades in their order",
+        description="auto is ce for exclusive classes, otherwise bce; ordinal takes them as grades in their order; "
+        "asymmetric is for many labels, mostly absent",
     )
-    class_weighting: Literal["none", "balanced"] = Field(
-        "none", description="balanced weighs classes by the inverse of their number in a fold's training cases"
+    class_weighting: Literal["none", "balanced", "effective"] = Field(
+        "none",
+        description="balanced weighs classes by the inverse of their number in a fold's training cases, effective by "
+        "that of their effective number, which is milder",
     )
 
     @model_validator(mode="after")
@@ -47,7 +50,14 @@ class Classify(Task):
         import torch
 
         counts = torch.as_tensor(labels).double().sum(dim=0).clamp(min=1)
-        total = len(labels)
+        total: float = len(labels)
+        if self.class_weighting == "effective":
+            # Cui et al. 2019, https://arxiv.org/abs/1901.05555: n cases of which each covers 1/N of what there is
+            absent, keep = total - counts, 1 - 1 / total
+            counts, absent = ((1 - keep**number) / (1 - keep) for number in (counts, absent.clamp(min=1)))
+            if exclusive and labels.shape[1] > 1:
+                return (counts.reciprocal() / counts.reciprocal().mean()).float()
+            return (absent / counts).float()
         if exclusive and labels.shape[1] > 1:
             return (total / (len(counts) * counts)).float()
         return ((total - counts).clamp(min=1) / counts).float()

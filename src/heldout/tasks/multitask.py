@@ -42,6 +42,10 @@ class MultiTask2D(Segment2D):
 
     @model_validator(mode="after")
     def _joint_epochs(self) -> Self:
+        if self.skip_mask_below is not None and ("r" in self.tta or self.tta_scales != (1.0,)):
+            raise ValueError(
+                "skip_mask_below shows a case in one batch: leave r out of tta, and set tta_scales = (1.0,)"
+            )
         if self.warmup_epochs + self.head_epochs and self.warmup_epochs + self.head_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs = {self.warmup_epochs} and head_epochs = {self.head_epochs} leave none of "
@@ -102,3 +106,5 @@ class MultiTask2D(Segment2D):
             if not hasattr(model, "enter"):
                 raise UserError("warmup_epochs and head_epochs need build_model to give a TwoHeads: set them to 0")
             cast("TwoHeads", model).enter(self.stage(epoch))
+        if self.stage(epoch) != "head":  # where all but the head is frozen anyhow
+            self.freeze(model, epoch)

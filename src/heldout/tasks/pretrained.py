@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from heldout.tasks.base import Task
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from heldout.tasks.nets.hub import HubWeights, Library
     from heldout.tasks.nets.network import Network
 
@@ -22,6 +24,31 @@ class PretrainedEncoder(Task):
         description="pretrained weights: True is the encoder's default, a word one of its tags; else a file: its name "
         "in $HELDOUT_WEIGHTS or input/weights/, or a path",
     )
+
+    layer_decay: float | None = Field(
+        None, gt=0, le=1, description="factor of the learning rate from a layer of the encoder to the one before it"
+    )
+    frozen_epochs: int = Field(
+        0, ge=0, description="number of first epochs in which the encoder is frozen, running statistics too"
+    )
+
+    @model_validator(mode="after")
+    def _epochs_after_freezing(self) -> Self:
+        if self.frozen_epochs and self.frozen_epochs >= self.epochs:
+            raise ValueError(f"frozen_epochs = {self.frozen_epochs} leaves none of {self.epochs} epochs: lower it")
+        return self
+
+    def start_epoch(self, model: nn.Module, epoch: int) -> None:
+        """Put the network into training mode, with a frozen encoder in the first epochs if so wanted."""
+        super().start_epoch(model, epoch)
+        self.freeze(model, epoch)
+
+    def freeze(self, model: nn.Module, epoch: int) -> None:
+        """Freeze or release the encoder, as the epoch asks for; does nothing without ``frozen_epochs``."""
+        if self.frozen_epochs:
+            from heldout.tasks.nets.encoder import freeze_encoder
+
+            freeze_encoder(model, epoch < self.frozen_epochs)
 
     def encoder_library(self) -> tuple[str, Library]:
         """Name of the encoder, and the library that has it."""

@@ -31,7 +31,7 @@ class Segment(Task):
     kind: ClassVar[Literal["segmentation"]] = "segmentation"
     metric = "dice_pos"  # type: ignore[pydantic-field]  # type and description are inherited
 
-    loss: Literal["auto", "bce", "ce", "focal", "dice", "dice_bce", "dice_ce", "tversky"] = Field(
+    loss: Literal["auto", "bce", "ce", "focal", "dice", "dice_bce", "dice_ce", "tversky", "focal_tversky"] = Field(
         "auto", description="auto is dice_ce for several exclusive classes, otherwise dice_bce"
     )
     dice_weight: float = Field(1.0, gt=0, description="weight of the Dice part against the cross-entropy part")
@@ -132,8 +132,10 @@ class Segment3D(Segment):
     """Volume segmentation with a residual U-Net of MONAI."""
 
     dimensions: ClassVar[Literal[3]] = 3
-    arch: Literal["dynunet", "unet"] = Field(
-        "dynunet", description="dynunet follows nnU-Net, with residual blocks; unet is the smaller residual U-Net"
+    arch: Literal["dynunet", "unet", "resenc"] = Field(
+        "dynunet",
+        description="dynunet follows nnU-Net, with residual blocks; unet is the smaller residual U-Net; resenc has a "
+        "deep residual encoder and a light decoder",
     )
     filters: tuple[int, ...] = Field((16, 32, 64, 128), min_length=3, description="filters of each level")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout in every block")
@@ -142,13 +144,18 @@ class Segment3D(Segment):
         description="file of pretrained weights, named as in Segment2D, whose tensors are matched by name and shape",
     )
     deep_supervision: int = Field(
-        0, ge=0, description="number of coarser decoder levels with a loss of their own; dynunet only"
+        0, ge=0, description="number of coarser decoder levels with a loss of their own; not of unet"
     )
 
     @model_validator(mode="after")
     def _supervised_levels(self) -> Self:
-        if self.deep_supervision and self.arch != "dynunet":
-            raise ValueError("deep_supervision needs arch = 'dynunet'")
+        if self.deep_supervision and self.arch == "unet":
+            raise ValueError("deep_supervision needs arch = 'dynunet' or 'resenc'")
+        wanted = tuple(self.filters[0] * 2**level for level in range(len(self.filters)))
+        if self.arch == "resenc" and (self.filters != wanted or self.dropout):
+            raise ValueError(
+                f"arch = 'resenc' doubles its filters and has no dropout: set filters = {wanted}, dropout = 0"
+            )
         if self.deep_supervision > len(self.filters) - 2:
             raise ValueError(
                 f"deep_supervision = {self.deep_supervision} needs {self.deep_supervision + 2} filters or more"

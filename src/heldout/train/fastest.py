@@ -14,8 +14,8 @@ from heldout import files
 from heldout.data.dataset import Dataset
 from heldout.records import Number, Record, read_record
 from heldout.tasks import Task
+from heldout.tasks.optim import Precision, machine_precision
 from heldout.train.opening import open_fold, step_seconds
-from heldout.train.optim import Precision, machine_precision
 from heldout.train.origins import Origins
 from heldout.train.results import describe_machine
 

@@ -24,6 +24,7 @@ from heldout.errors import Diverged
 from heldout.metrics.registry import get_metric, get_ranking_metric
 from heldout.tasks import Task
 from heldout.tasks.check import check_fields
+from heldout.tasks.optim import LearningRate
 from heldout.train import checkpoint, history, runs
 from heldout.train.checkpoint import Progress
 from heldout.train.display import Display
@@ -206,6 +207,7 @@ def _train(fold: Fold) -> None:
             better = progress.add_score(score, progress.epoch, get_metric(config.metric).higher_is_better)
             if better and config.checkpoint == "best":
                 progress.best = {name: value.cpu().clone() for name, value in state.average.module.state_dict().items()}
+        _look(fold, loss, score)
         row = {
             "epoch": progress.epoch,
             "train_loss": loss,
@@ -229,6 +231,7 @@ def _run_epoch(fold: Fold) -> tuple[float, float]:
     """Train on every batch of an epoch once; returns the mean loss and the last learning rate."""
     config, state, epoch, length = fold.config, fold.state, fold.progress.epoch, len(fold.batches)
     config.start_epoch(state.network, epoch)
+    state.size = config.size_in(epoch)
     total, lr = 0.0, math.nan
     unseen: list[Tensor] = []
     mined = fold.progress.mined
@@ -247,6 +250,17 @@ def _run_epoch(fold: Fold) -> tuple[float, float]:
     if not state.is_finite():
         raise _diverged(f"the weights are not finite after epoch {epoch + 1}")
     return total / length, lr
+
+
+def _look(fold: Fold, loss: float, score: float | None) -> None:
+    """Show a schedule that waits for a plateau the fold's score, or where there are no validations the loss."""
+    rate = getattr(fold.state.schedule, "lr_lambdas", [None])[0]
+    if not isinstance(rate, LearningRate):
+        return
+    if fold.config.validate_every is None:
+        rate.look(loss)
+    elif score is not None and not math.isnan(score):
+        rate.look(-score if get_metric(fold.config.metric).higher_is_better else score)
 
 
 def _finite_sum(losses: list[Tensor], epoch: int, first: int) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import NamedTuple
 
@@ -120,16 +121,24 @@ class EpochSampler(Sampler[SampleKey]):
         share: Expected share of samples from positive cases, or None.
         hard_share: Expected share of the negative samples that are hard negatives.
         key: Seed and fold.
+        draw: Draws the cases of an epoch instead, from the number of samples and a generator, or gives None.
     """
 
     def __init__(
-        self, positive: np.ndarray, count: int, share: float | None, hard_share: float, key: tuple[int, ...]
+        self,
+        positive: np.ndarray,
+        count: int,
+        share: float | None,
+        hard_share: float,
+        key: tuple[int, ...],
+        draw: Callable[[int, np.random.Generator], np.ndarray | None] = lambda *_: None,
     ) -> None:
         self.positive = positive
         self.count = count
         self.share = share
         self.hard_share = hard_share
         self.key = key
+        self.draw = draw
         self.epoch = 0
         self.hard: Sequence[HardNegative] = ()
 
@@ -137,9 +146,26 @@ class EpochSampler(Sampler[SampleKey]):
         return self.count
 
     def __iter__(self) -> Iterator[SampleKey]:
-        generator = np.random.default_rng(derive_seed(*self.key, self.epoch, "cases"))
+        place = derive_seed(*self.key, self.epoch, "cases")
+        own = self.draw(self.count, np.random.default_rng(place))
+        if own is not None:
+            return iter([self._place(position, index) for position, index in enumerate(self._checked(own))])
+        generator = np.random.default_rng(place)
         drawn = draw_cases(self.positive, self.count, self.share, generator, len(self.hard), self.hard_share)
         return iter([self._place(position, int(index)) for position, index in enumerate(drawn)])
+
+    def _checked(self, own: np.ndarray) -> list[int]:
+        indices, cases = np.asarray(own), len(self.positive)
+        if (
+            indices.shape != (self.count,)
+            or not np.issubdtype(indices.dtype, np.integer)
+            or not ((indices >= 0) & (indices < cases)).all()
+        ):
+            raise UserError(
+                f"draw_epoch gives {indices.dtype} of shape {indices.shape}: return {self.count} positions of the "
+                f"{cases} training cases"
+            )
+        return indices.tolist()
 
     def _place(self, position: int, index: int) -> SampleKey:
         ordinary = len(self.positive)
@@ -178,7 +204,12 @@ class Batches:
         self.case_ids = samples.case_ids
         self.labels = samples.labels
         self.sampler = EpochSampler(
-            (samples.labels > 0).any(axis=1), count, config.positive_fraction, config.hard_negative_fraction, key
+            (samples.labels > 0).any(axis=1),
+            count,
+            config.positive_fraction,
+            config.hard_negative_fraction,
+            key,
+            partial(config.draw_epoch, cases.reset_index(drop=True)),
         )
         self.loader = DataLoader(
             samples,

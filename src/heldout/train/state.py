@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,17 +13,21 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LRScheduler
 from torch.overrides import TorchFunctionMode
 
 from heldout.data.dataset import Dataset
 from heldout.data.sides import mirror_order
+from heldout.errors import UserError
 from heldout.predict.models import build
 from heldout.tasks import Task
 from heldout.tasks.augment.sides import swap_sides
+from heldout.tasks.nets.recompute import checkpoint_blocks
+from heldout.tasks.optim import machine_precision
+from heldout.train.average import ModelEma
 from heldout.train.checkpoint import Stateful
-from heldout.train.optim import build_optimizer, build_schedule, machine_precision
 from heldout.train.origins import WarmStart
 from heldout.train.sampling import derive_seed, seed_globals
 
@@ -44,6 +47,7 @@ class TrainState:
         augment: Augmentation on the device, or None.
         bare_optimizer: The optimizer itself, which holds the state.
         memory_format: How images lie in memory.
+        exclusive: The classes exclude each other.
         sides: For each class the one that it is in a volume flipped from left to right; None where none has a side.
     """
 
@@ -52,12 +56,14 @@ class TrainState:
     model: nn.Module
     average: ModelEma
     optimizer: Any
-    schedule: LambdaLR
+    schedule: LRScheduler
     loss: Callable[[dict[str, Any], dict[str, Tensor]], Tensor]
     augment: nn.Module | None
     bare_optimizer: Optimizer
     memory_format: torch.memory_format
     sides: list[int] | None
+    exclusive: bool = False
+    size: float = 1.0  # of images or patches in this epoch, as a share of their sides
 
     @property
     def stateful(self) -> dict[str, Stateful]:
@@ -80,8 +86,7 @@ class TrainState:
             mirrored = getattr(self.augment, "mirrored", None)
             if self.sides is not None and mirrored is not None:
                 batch = swap_sides(batch, mirrored, self.sides)
-        batch["image"] = batch["image"].contiguous(memory_format=self.memory_format)
-        return batch
+        return batch if self.size == 1 else resized(batch, self.size)
 
     def forward_guard(self) -> AbstractContextManager[Any]:
         """What to call :attr:`model` in."""
@@ -92,6 +97,16 @@ class TrainState:
         """Whether every parameter and buffer is a number still."""
         values = [value for value in self.network.state_dict().values() if value.is_floating_point()]
         return bool(torch.stack([torch.isfinite(value).all() for value in values]).all())
+
+
+def resized(batch: dict[str, Tensor], size: float) -> dict[str, Tensor]:
+    """A batch with images and masks of other side lengths, as a share of theirs."""
+    shape = [max(1, round(size * length)) for length in batch["image"].shape[2:]]
+    mode = "bilinear" if len(shape) == 2 else "trilinear"
+    batch = {**batch, "image": interpolate(batch["image"], shape, mode=mode)}
+    if "mask" in batch:
+        batch["mask"] = interpolate(batch["mask"].float(), shape, mode="nearest").to(batch["mask"].dtype)
+    return batch
 
 
 def seed_everything(*place: int | str) -> int:
@@ -134,23 +149,31 @@ def build_state(
     if config.channels_last:
         layout = torch.channels_last if config.dimensions == 2 else torch.channels_last_3d
     network.to(memory_format=layout)
-    bare = build_optimizer(config, network, precision)
+    bare = config.build_optimizer(network, precision)
     shown = cast("nn.Module", torch.compile(network)) if config.compile else network  # typed as a function by torch
     model, optimizer = fabric.setup(shown, bare)
     loss = config.task_loss(dataset.exclusive, config.positive_weight(labels, dataset.exclusive))
     augment = config.build_augment() if config.dimensions == 3 else None
+    per_epoch = -(-steps // config.accumulate)
+    swa_from = None if config.swa_start is None else round(config.swa_start * config.epochs * per_epoch)
+    average = ModelEma(network, config.ema_decay, swa_from)
+    if config.gradient_checkpointing:
+        checkpoint_blocks(network)
+    if config.progressive_sizes and getattr(network, "input_size", None) is not None:
+        raise UserError("progressive_sizes needs a network that takes images of any size: set it to ()")
     return TrainState(
         fabric=fabric,
         network=network,
         model=model,
-        average=ModelEma(network, config.ema_decay),
+        average=average,
         optimizer=optimizer,
-        schedule=build_schedule(config, bare, -(-steps // config.accumulate)),
+        schedule=config.build_schedule(bare, per_epoch),
         loss=loss.to(fabric.device) if isinstance(loss, nn.Module) else loss,
         augment=augment.to(fabric.device) if isinstance(augment, nn.Module) else augment,
         bare_optimizer=bare,
         memory_format=layout,
         sides=mirror_order(config, len(dataset.classes)),
+        exclusive=dataset.exclusive,
     )
 
 
@@ -170,10 +193,14 @@ def train_step(
     Returns:
         The loss, detached.
     """
-    batch = state.to_device(samples, seed)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "batch") % 2**63)
+    batch: dict[str, Any] = config.transform_batch(state.to_device(samples, seed), generator, state.exclusive)
+    batch["image"] = batch["image"].contiguous(memory_format=state.memory_format)
     with state.forward_guard():
         outputs = config.as_outputs(state.model(batch["image"]))
     loss = state.loss(outputs, batch)
+    if "other" in batch:
+        loss = batch["share"] * loss + (1 - batch["share"]) * state.loss(outputs, batch["other"])
     state.fabric.backward(loss / group)
     if update:
         if config.gradient_clip is not None:
@@ -195,49 +222,6 @@ def _silence() -> None:
     # a step skipped for float16's sake makes the schedule believe that it is called too early
     warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
     warnings.filterwarnings("ignore", module=r"lightning\.fabric")
-
-
-class ModelEma:
-    """Exponential moving average (EMA) of a network's parameters; its buffers are copies of the network's.
-
-    The decay warms up as ``min(decay, (1 + n) / (10 + n))`` over the updates n, as TensorFlow's
-    ExponentialMovingAverage does it, so that short runs do not remember their random start.
-
-    Args:
-        network: The network to follow, already on its device.
-        decay: Share of the average that one update keeps; None follows the network exactly.
-    """
-
-    def __init__(self, network: nn.Module, decay: float | None) -> None:
-        self.decay = decay
-        self.updates = 0
-        self.module = network if decay is None else copy.deepcopy(network).requires_grad_(False)
-        # walking through the modules again for every step would take longer than the average itself
-        self._parameters: list[Tensor] = list(self.module.parameters())
-        self._values: list[Tensor] = list(network.parameters())
-        self._buffers = list(zip(self.module.buffers(), network.buffers(), strict=True))
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Move the average towards the network; to be called after every optimizer step."""
-        if self.decay is None:
-            return
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(self._parameters, self._values, 1 - decay)
-        for average, value in self._buffers:
-            average.copy_(value)
-        self.updates += 1
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that :meth:`load_state_dict` needs, in plain types."""
-        module = {} if self.decay is None else self.module.state_dict()
-        return {"updates": self.updates, "module": module}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what :meth:`state_dict` gave."""
-        self.updates = state["updates"]
-        if self.decay is not None:
-            self.module.load_state_dict(state["module"])
 
 
 _CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}

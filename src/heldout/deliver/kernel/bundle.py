@@ -77,10 +77,10 @@ def write_bundle(opened: OpenDecision, folder: Path, wheels: Sequence[Path] = ()
             target = folder / _fit_path(member.spec, fit) / source.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-    (folder / "exps").mkdir(parents=True, exist_ok=True)
+    for path, place in experiment_files(decision).items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / place)
     files.write_text(folder / "exps" / "__init__.py", "")
-    for path in experiment_files(decision):
-        shutil.copyfile(path, folder / "exps" / path.name)
     build_wheel(folder / "wheels")
     for wheel in wheels:
         shutil.copyfile(wheel, folder / "wheels" / wheel.name)
@@ -168,15 +168,25 @@ def check_trust(bundle: Bundle, accept: bool) -> None:
     files.write_json(path, [*trusted, digest])
 
 
-def experiment_files(decision: Decision) -> list[Path]:
-    """Files of the members' experiments and first stages, of the parents and helpers of all, and of earlier names."""
+def experiment_files(decision: Decision) -> dict[Path, Path]:
+    """Files of the members' experiments and first stages, of the parents and helpers of all, and of earlier names.
+
+    Returns:
+        Place in a bundle, by file.
+    """
     kinds = [type(load(member.spec)) for member in decision.stages]
     names = {cls.__module__ for kind in kinds for cls in kind.__mro__}
     names |= {name.partition(":")[0] for kind in kinds for name in code_of(kind)}
-    modules = [importlib.import_module(name) for name in names if name.startswith("exps.")]
-    paths = {Path(module.__file__) for module in modules if module.__file__}
+    names |= {name.rpartition(".")[0] for name in names if name.count(".") > 1}  # packages of helpers
+    found: dict[Path, Path] = {}
+    for name in sorted(names):
+        module = importlib.import_module(name) if name.startswith("exps.") else None
+        if module is not None and module.__file__:
+            place = Path(*name.split("."))
+            path = Path(module.__file__)
+            found[path] = place / path.name if path.name == "__init__.py" else place.with_suffix(".py")
     aliases = files.project() / "exps" / "aliases.py"
-    return sorted(paths | ({aliases} if aliases.exists() else set()))
+    return found | ({aliases: Path("exps/aliases.py")} if aliases.exists() else {})
 
 
 def _fit_path(spec: str, fit: FitRef) -> Path:

@@ -98,14 +98,16 @@ def competition_writer(
     Raises:
         UserError: the folder holds no case, or its cases do not fit the sample submission.
     """
-    from heldout.deliver.submission.form import find_sample, read_sample, with_missing
+    from heldout.deliver.submission.form import find_sample, read_sample, with_missing, with_own_ids
     from heldout.deliver.submission.write import SubmissionWriter
 
     rows = source.loose(source.root)
     new = rows[~rows["name"].isin(list(trained))].reset_index(drop=True)
     rows = rows if new.empty else new
     if config.sample_submission is not None:
-        rows = with_missing(rows, read_sample(find_sample(source.root, config.sample_submission)), classes)
+        rows = with_missing(
+            with_own_ids(rows, config), read_sample(find_sample(source.root, config.sample_submission)), classes
+        )
     return SubmissionWriter(config, classes, rows, source)
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from heldout.data.sources import identifier
 from heldout.data.sources.layout import image_paths
 from heldout.errors import UserError
 from heldout.files import require_regular
+
+if TYPE_CHECKING:
+    from heldout.tasks import Task
 
 AGAIN = "write it again with `submit`"
 
@@ -155,6 +158,15 @@ def case_names(cases: pd.DataFrame, sample: pd.DataFrame | None, classes: tuple[
     return dict(zip(best, cases.case_id, strict=True))
 
 
+def with_own_ids(cases: pd.DataFrame, config: Task) -> pd.DataFrame:
+    """The cases, called as the experiment's ``file_id`` says, in the column ``own_id``."""
+    own = [config.file_id(image_paths(image)[0]) for image in cases["image"]]
+    if not any(own):
+        return cases
+    held = cases.get("own_id", cases["case_id"])
+    return cases.assign(own_id=[other if name is None else name for name, other in zip(own, held, strict=True)])
+
+
 def asked_for(cases: pd.DataFrame, sample: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
     """The cases that a sample submission names; all where it names none, so that :func:`case_names` can say so."""
     ids = set(sample_form(sample, classes).names)
@@ -186,6 +198,7 @@ def _ways(cases: pd.DataFrame, ids: Collection[str]) -> list[list[str]]:
     spelled = {identifier(name): name for name in ids}  # a case id is an id without characters that files cannot bear
     return [
         [spelled.get(case, case) for case in cases.case_id],
+        list(cases.get("own_id", cases.case_id)),
         [path.name for path in paths],
         [path.name.partition(".")[0] for path in paths],
         [next((name for name in _names_in_path(path) if name in ids), path.name) for path in paths],

@@ -27,9 +27,11 @@ from heldout.deliver.submission.form import (
     read_sample,
     read_submission,
     sample_form,
+    with_own_ids,
 )
 from heldout.errors import UserError
 from heldout.progress import track
+from heldout.tasks import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from heldout.blend.apply import Blended, OpenDecision
     from heldout.data.dataset import Dataset
     from heldout.data.sources import Source
-    from heldout.tasks import Task
 
 
 def submit(opened: OpenDecision) -> Path:
@@ -128,9 +129,14 @@ class SubmissionWriter:
         if config.submission != "csv" and config.kind != "segmentation":
             raise UserError(f"{config.spec}: submission = {config.submission!r} needs a segmentation; write 'csv'")
         self._checked_as = "number" if config.kind == "regression" else config.submission
+        self.config = config
+        cases = with_own_ids(cases, config)
+        own_form = type(config).write_submission is not Task.write_submission
         self.form, self.classes, self._runs = config.submission, classes, run_lengths(config, source)
         self.sample = (
-            None if config.sample_submission is None else read_sample(find_sample(root, config.sample_submission))
+            None
+            if config.sample_submission is None or own_form
+            else read_sample(find_sample(root, config.sample_submission))
         )
         grades = {} if self.sample is None else sample_form(self.sample, classes).grades
         if grades and (self.form != "csv" or not source.exclusive):
@@ -159,6 +165,9 @@ class SubmissionWriter:
         Raises:
             UserError: a value is out of range, or the table is not what the sample asks for; nothing is written.
         """
+        own = self.config.write_submission(results, stem)
+        if own is not None:
+            return own
         if self.form == "masks":
             write_zip(stem.with_name(f"{stem.name}.zip"), self._masks(results))
             return stem.with_name(f"{stem.name}.zip")

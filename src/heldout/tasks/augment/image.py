@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import albumentations as A  # noqa: N812 - the library's own convention
 
+OwnAugment = Callable[[np.ndarray, np.ndarray | None, np.random.Generator], tuple[np.ndarray, np.ndarray | None]]
 MAPS = "maps"  # of a first stage, beside the image
 
 
@@ -85,12 +87,17 @@ def build_image_augment(strength: Literal["light", "strong", "appearance"], flip
 
 
 def augment_sample(
-    transform: A.Compose, image: np.ndarray, mask: np.ndarray | None, seed: int, channels: int | None = None
+    transform: A.Compose | OwnAugment,
+    image: np.ndarray,
+    mask: np.ndarray | None,
+    seed: int,
+    channels: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Augment one sample; equal seeds give equal results in every process.
 
     Args:
-        transform: What ``Task.build_augment`` made.
+        transform: What ``Task.build_augment`` made: of albumentations, or a function of image (C, H, W), mask
+            (M, H, W) or None, and a numpy generator to both, of the same shapes. A function is shown all channels.
         image: (C, H, W), uint8 or float; other floats become float32.
         mask: (M, H, W) uint8, or None.
         seed: Fixes every draw of this sample.
@@ -100,6 +107,9 @@ def augment_sample(
     Returns:
         Image and mask of the same shapes, contiguous.
     """
+    if not isinstance(transform, A.Compose):
+        changed, moved = transform(image, mask, np.random.default_rng(seed))
+        return np.ascontiguousarray(changed), None if moved is None else np.ascontiguousarray(moved)
     transform.set_random_seed(seed)
     pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
     if pixels.dtype != np.uint8:
@@ -109,8 +119,6 @@ def augment_sample(
         arrays[MAPS] = np.ascontiguousarray(pixels[..., channels:])
     if mask is not None:
         arrays["mask"] = np.ascontiguousarray(mask.transpose(1, 2, 0))
-    changed = {name: array.transpose(2, 0, 1) for name, array in transform(**arrays).items()}
-    shown = [changed[name] for name in ("image", MAPS) if name in changed]
-    return np.ascontiguousarray(np.concatenate(shown)), (
-        None if mask is None else np.ascontiguousarray(changed["mask"])
-    )
+    given = {name: array.transpose(2, 0, 1) for name, array in transform(**arrays).items()}
+    shown = [given[name] for name in ("image", MAPS) if name in given]
+    return np.ascontiguousarray(np.concatenate(shown)), (None if mask is None else np.ascontiguousarray(given["mask"]))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from heldout.errors import UserError
 from heldout.metrics.ignored import IGNORED
+from heldout.tasks.losses.asymmetric import Asymmetric
 from heldout.tasks.losses.bce import BinaryCrossEntropy
 from heldout.tasks.losses.ce import CrossEntropy
 from heldout.tasks.losses.dice import Dice, DiceCE, PositiveDice
@@ -20,7 +21,8 @@ from heldout.tasks.losses.ordinal import Ordinal
 from heldout.tasks.losses.tversky import Tversky
 
 PlainLoss = Callable[[Tensor, Tensor], Tensor]
-SIGMOID_ONLY = {"bce": "ce", "dice_bce": "dice_ce"}
+SIGMOID_ONLY = {"bce": "ce", "dice_bce": "dice_ce", "asymmetric": "ce"}
+FOCAL_POWER = 0.75
 SOFTMAX_ONLY = {"ce": "bce", "dice_ce": "dice_bce", "ordinal": "bce"}
 
 
@@ -107,8 +109,8 @@ def build(
     """Make a loss of logits and one-hot targets of one shape (B, C, *S).
 
     Args:
-        name: ``bce``, ``ce``, ``ordinal``, ``focal``, ``dice``, ``dice_bce``, ``dice_ce``, ``tversky``, or ``auto``:
-            cross-entropy, for masks with Dice.
+        name: ``bce``, ``ce``, ``ordinal``, ``focal``, ``dice``, ``dice_bce``, ``dice_ce``, ``tversky``,
+            ``focal_tversky``, ``asymmetric``, or ``auto``: cross-entropy, for masks with Dice.
         channels: Number C of logits.
         softmax: The channels exclude each other.
         masks: Logits of voxels: with ``softmax`` the first channel is the background.
@@ -152,8 +154,11 @@ def build(
             return Ordinal()
         case "focal":
             return Focal(softmax, focal_gamma, weight, None if softmax else positive_weight)
-        case "tversky":
-            return Tversky(softmax, tversky_alpha, tversky_beta, batch_dice, weight)
+        case "asymmetric":
+            return Asymmetric(class_weight=weight, positive_weight=positive_weight)
+        case "tversky" | "focal_tversky":
+            power = FOCAL_POWER if name == "focal_tversky" else 1.0
+            return Tversky(softmax, tversky_alpha, tversky_beta, batch_dice, weight, power)
     dice = PositiveDice(softmax, weight) if dice_positives else Dice(softmax, batch_dice, weight)
     match name:
         case "dice":

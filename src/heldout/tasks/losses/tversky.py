@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from heldout.tasks.losses.dice import SMOOTH, foreground_weight
 
+SMALLEST = 1e-4
+
 
 class Tversky(nn.Module):
     """Mean over classes of ``1 - (TP + 1) / (TP + alpha FP + beta FN + 1)``; the background does not count.
@@ -17,6 +19,8 @@ class Tversky(nn.Module):
         beta: Weight of false negatives; above alpha it favors sensitivity.
         batch: Sum over the whole batch, not over each sample.
         class_weight: Weights (C,), relative to the mean of those that count.
+        power: Of each class's loss: below 1 the focal Tversky loss (Abraham and Khan 2019,
+            https://arxiv.org/abs/1810.07842), which dwells on classes that are found in part.
 
     Example:
         >>> import torch
@@ -30,9 +34,16 @@ class Tversky(nn.Module):
     class_weight: Tensor | None
 
     def __init__(
-        self, softmax: bool, alpha: float, beta: float, batch: bool = True, class_weight: Tensor | None = None
+        self,
+        softmax: bool,
+        alpha: float,
+        beta: float,
+        batch: bool = True,
+        class_weight: Tensor | None = None,
+        power: float = 1.0,
     ) -> None:
         super().__init__()
+        self.power = power
         self.loss = TverskyLoss(
             include_background=not softmax,
             softmax=softmax,
@@ -49,6 +60,8 @@ class Tversky(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits and one-hot targets (B, C, *S) to a scalar."""
         losses = self.loss(logits, target)
+        if self.power != 1:
+            losses = losses.clamp(min=SMALLEST) ** self.power  # whose slope at 0 is infinite
         if self.class_weight is not None:
             # (C,) or (B, C): MONAI leaves out the axes that it sums over
             losses = losses * self.class_weight

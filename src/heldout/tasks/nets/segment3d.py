@@ -1,17 +1,19 @@
-"""3D segmentation: residual U-Nets of MONAI (https://github.com/Project-MONAI/MONAI)."""
+"""3D segmentation: residual networks of MONAI (https://github.com/Project-MONAI/MONAI)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from monai.networks.nets import DynUNet, UNet
+from monai.networks.nets import DynUNet, SegResNetDS, UNet
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from heldout.tasks.nets.network import Network
 from heldout.tasks.nets.plan import plan
+
+RESENC_BLOCKS = (1, 3, 4, 6, 6, 6)
 
 
 class SupervisedDynUNet(DynUNet):
@@ -30,8 +32,20 @@ class SupervisedDynUNet(DynUNet):
         return [logits, *(interpolate(extra, logits.shape[2:]) for extra in coarser)]
 
 
+class SupervisedResEnc(SegResNetDS):
+    """A SegResNet that returns its coarser predictions enlarged."""
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        """Logits, and in training a list of the logits and of the coarser levels' enlarged logits."""
+        found = super().forward(image)
+        if not isinstance(found, list):
+            return cast("Tensor", found)
+        logits, *coarser = found
+        return [logits, *(interpolate(extra, logits.shape[2:]) for extra in coarser)]
+
+
 def build(
-    arch: Literal["dynunet", "unet"],
+    arch: Literal["dynunet", "unet", "resenc"],
     in_channels: int,
     channels: int,
     *,
@@ -45,14 +59,16 @@ def build(
     """Make a residual U-Net with ``channels`` logits per voxel and random weights.
 
     Args:
-        arch: ``dynunet`` follows nnU-Net, with residual blocks; ``unet`` is the smaller residual U-Net.
+        arch: ``dynunet`` follows nnU-Net, with residual blocks; ``unet`` is the smaller residual U-Net; ``resenc`` has
+            as many residual blocks a level as nnU-Net's residual encoders (Isensee et al. 2024,
+            https://arxiv.org/abs/2404.09556), and one in the decoder.
         in_channels: Image channels C.
         channels: Logits per voxel.
         filters: Filters of each level, fine to coarse.
         patch_size: Voxels of what the network is trained on (X, Y, Z); None halves every axis at every level.
         spacing: Millimeters per voxel (X, Y, Z); None is isotropic.
         dropout: In every block.
-        deep_supervision: Coarser decoder levels that get a loss too; ``dynunet`` only.
+        deep_supervision: Coarser decoder levels that get a loss too; not of ``unet``.
         standardize: Images hold 0 ... 1, not z-scores.
 
     Returns:
@@ -67,6 +83,19 @@ def build(
         >>> build("dynunet", 1, 2, filters=(4, 6, 8)).eval()(torch.rand(1, 1, 16, 12, 8)).shape
         torch.Size([1, 2, 16, 12, 8])
     """
+    if arch == "resenc":
+        network = SupervisedResEnc(
+            spatial_dims=3,
+            init_filters=filters[0],
+            in_channels=in_channels,
+            out_channels=channels,
+            norm=("instance", {"affine": True}),
+            blocks_down=(*RESENC_BLOCKS, *[RESENC_BLOCKS[-1]] * len(filters))[: len(filters)],
+            blocks_up=(1,) * (len(filters) - 1),
+            dsdepth=1 + deep_supervision,
+            resolution=None if spacing is None else tuple(spacing),
+        )
+        return Network(network, standardize=standardize, multiple=[int(factor) for factor in network.shape_factor()])
     kernels, strides = plan(len(filters), patch_size, spacing)
     options: dict[str, Any] = {"spatial_dims": 3, "in_channels": in_channels, "out_channels": channels}
     if arch == "unet":

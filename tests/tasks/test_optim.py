@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from heldout.config import BaseConfig
-from heldout.train.optim import build_optimizer, build_schedule, choose_precision, cpu_flags, lr_factor
-from heldout.train.state import ModelEma
+from heldout.tasks.optim import build_optimizer, build_schedule, choose_precision, cpu_flags, lr_factor
+from heldout.train.average import ModelEma
 
 
 @pytest.mark.parametrize(
