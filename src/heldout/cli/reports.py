@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -64,6 +65,26 @@ def _compare(first: str, second: str, *, as_json: bool) -> None:
     print(verdict.sentence)
     for note in verdict.notes:
         print(f"  note: {note}")
+
+
+@command("python run.py bench fracture exp040_lite0")
+def bench(
+    system: Annotated[str, typer.Argument(help="fracture, brain-mri, hippocampus or adrenal")],
+    names: Annotated[list[str] | None, typer.Argument(help="runs or blends; none takes the best")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score by another system's own protocol: theirs, ours by theirs, ours by ours, and what differs."""
+    from heldout.evaluate.collect import collect
+    from heldout.report.protocols import lines_of, table_of
+
+    protocol, lines = lines_of(system, names or [], collect())
+    if as_json:
+        print_json([asdict(line) for line in lines])
+        return
+    columns, cells = table_of(protocol, lines)
+    print_table(protocol.title, columns, cells, words=("who",))
+    for line in lines:
+        print(f"{line.who}: {line.cases}; {line.differs}")
 
 
 @command("python run.py lb exp042 --public 0.81")
