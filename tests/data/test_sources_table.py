@@ -104,6 +104,25 @@ def test_a_defect_names_row_and_remedy(table, header, row, options, message):
     assert "data.csv" in str(error.value)
 
 
+@pytest.mark.parametrize("options", [{}, {"targets": "age"}])
+def test_new_files_need_no_table(tmp_path, options):
+    Pillow.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "new.png")
+    source = get_source("table", tmp_path, options)
+    assert source.loose(tmp_path)["case_id"].tolist() == ["new"]
+
+
+def test_numbers_to_predict_are_read_and_unknown_ones_submitted(table):
+    source = table("id,path,age,sex", "a,images/001.png,12.5,M", "b,images/NA.png,,F", targets="age")
+    index = source.index()
+    assert (source.kind, source.classes, source.exclusive) == ("regression", ("age",), False)
+    assert index["split"].tolist() == ["", "submit"]
+    assert index["y_age"].tolist()[0] == 12.5
+    with pytest.raises(UserError, match="row 2 has age = 'old': a target is a number, or empty"):
+        table("id,path,age", "a,images/001.png,old", targets="age").index()
+    with pytest.raises(UserError, match="has no column 'weight'"):
+        table("id,path,age", "a,images/001.png,1", targets="weight").index()
+
+
 def test_loose_leaves_masks_out(table, tmp_path):
     source = table("id,path,y", "001,images/001.png,1")
     assert list(source.loose(tmp_path)["name"]) == ["images/001.png", "images/1e5.png", "images/NA.png"]

@@ -297,7 +297,7 @@ class Table(Source):
             )
 
     def _loose_sets(self, folder: Path) -> list[list[Path]]:
-        texts = self._files_of.images
+        texts = names_of(self.options["path"])  # new files come without the table
         if len(texts) < 2 or not all(map(Template.is_one, texts)):
             return super()._loose_sets(folder)
         return [[folder / name for name in names] for names in channel_sets(names_below(folder), texts)]
