@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heldout.cli.shared import AsJson, Name, SkipBad, command, finish, print_json, print_table, shown
+from heldout.cli.shared import AsJson, Name, SkipBad, command, finish, print_json, print_table
 
 
 @command("python run.py evaluate frac1 --by site,sex,age:3", name="evaluate")
@@ -59,7 +59,8 @@ def score_by(
         for one in found
     ]
     print_table(what, ("by", "value", "cases", "patients", "score", "95 % interval"), rows, words=("by", "value"))
-    finish(shown(result.path) if on is not None else "nothing: out-of-fold predictions were read only", "leaderboard")
+    if on is not None:
+        finish(result.path, "leaderboard")
 
 
 def _number(value: float | None) -> str:
