@@ -53,7 +53,11 @@ def spreadsheet(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def latex(text: str) -> str:
+class Latex(str):
+    """Text that is LaTeX already."""
+
+
+def latex(text: str) -> Latex:
     r"""Text for LaTeX that shows it literally: in a paragraph, a caption or a table.
 
     What the usual fonts lack is spelled out.
@@ -64,8 +68,10 @@ def latex(text: str) -> str:
         >>> print(latex("0.5 \u00b1 0.1"))
         0.5 \ensuremath{\pm} 0.1
     """
+    if isinstance(text, Latex):
+        return text
     safe = "".join(_LATEX.get(char) or (char if char.isascii() else _in_latex(char)) for char in visible(text))
-    return re.sub("-(?=-)", "-{}", safe) if "--" in text else safe
+    return Latex(re.sub("-(?=-)", "-{}", safe) if "--" in text else safe)
 
 
 def _in_latex(char: str) -> str:

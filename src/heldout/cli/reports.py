@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from dataclasses import asdict
+=======
+from pathlib import Path
+>>>>>>> 1cf8b09 (report writes an article for LaTeX and a deck of slides)
 from typing import Annotated
 
 import typer
@@ -130,8 +134,24 @@ def report(
     name: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="folder of the report; by default the joined names")
     ] = None,
+    latex: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="write an article for LaTeX into this folder instead")
+    ] = None,
+    slides: Annotated[bool, typer.Option("--slides", help="write a deck of slides instead, one HTML file")] = False,
 ) -> None:
     """Write one HTML page, and Markdown with figures: scores, curves, overlays, reliability, failures, comparisons."""
+    if latex is not None:
+        from heldout.report.article import write_article
+
+        path = write_article(names, latex)
+        print(f"cd {latex} && pdflatex article && bibtex article && pdflatex article && pdflatex article")
+        finish(f"{shown(path)} with figures/ and references.bib", "leaderboard")
+        return
+    if slides:
+        from heldout.report.sections.write import write_slides
+
+        finish(write_slides(names, name), "leaderboard")
+        return
     from heldout.report.sections.write import write_report
 
     path = write_report(names, name)

@@ -106,17 +106,20 @@ def _front_matter(facts: CardFacts) -> str:
 
 
 def _listed(values: dict[str, Any]) -> Markdown:
-    lines = (f"- **{markdown(key.replace('_', ' '))}**: {markdown(_shown(value))}" for key, value in values.items())
+    lines = (
+        f"- **{markdown(key.replace('_', ' '))}**: {markdown(shown_value(value))}" for key, value in values.items()
+    )
     return Markdown("\n".join(lines))
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """A fact in words: lists and tables on one line, and what is unknown said so."""
     if value is None or value in ("", [], {}):
         return NOT_RECORDED
     if isinstance(value, list):
-        return ", ".join(_shown(one) for one in value)
+        return ", ".join(shown_value(one) for one in value)
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_shown(one)}" for key, one in value.items())
+        return ", ".join(f"{key} {shown_value(one)}" for key, one in value.items())
     return str(value) if isinstance(value, str | int) else json.dumps(value)
 
 

@@ -39,18 +39,24 @@ def overlay(name: str, case_id: str | None = None) -> Path:
     held = open_held_out(name)
     if case_id is not None:
         held.check_predicted(case_id)
-    # a blend of one fold has no cross-fitted predictions: its first member tells which cases are hard
-    known = not held.is_blend or held.cross_fitted_table is not None
-    scores = held.case_scores if known else HeldOut.of_run(held.members[0]).case_scores
     path = files.home() / "working" / "figures" / f"{name}.png"
     title = f"{name} on {held.dataset_name}, out-of-fold"
     if case_id is not None:
         draw_case(held, case_id, f"{title}: {case_id}", path := path.with_suffix("") / f"overlay_case_{case_id}.png")
-    elif held.segments:
+    else:
+        draw_selection(held, title, path)
+    return path
+
+
+def draw_selection(held: HeldOut, title: str, path: Path) -> None:
+    """Draw some cases, from the worst to the best."""
+    # a blend of one fold has no cross-fitted predictions: its first member tells which cases are hard
+    known = not held.is_blend or held.cross_fitted_table is not None
+    scores = held.case_scores if known else HeldOut.of_run(held.members[0]).case_scores
+    if held.segments:
         draw_segmentation([held.segmented_case(case)[0] for case in choose_evenly(scores)], held.classes, title, path)
     else:
         draw_classification([held.classified_case(case) for case in choose_evenly(scores)], title, path)
-    return path
 
 
 def draw_case(held: HeldOut, case_id: str, title: str, path: Path) -> None:

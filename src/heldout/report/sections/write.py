@@ -15,7 +15,7 @@ from heldout import files
 from heldout.errors import UserError
 from heldout.evaluate.collect import open_row
 from heldout.evaluate.held_out import HeldOut
-from heldout.report.sections.blocks import Block, Picture, Section, Table
+from heldout.report.sections.blocks import Block, Heading, Picture, Section, Table, Text
 from heldout.report.sections.cases import failure_blocks, overlay_blocks
 from heldout.report.sections.labels import label_blocks
 from heldout.report.sections.numbers import number_blocks
@@ -29,6 +29,7 @@ PARTS = (
     *(facts, score_blocks, fit_blocks, overlap_blocks, curve_blocks, label_blocks),
     *(overlay_blocks, depth_blocks, failure_blocks),
 )
+SLIDES = (facts, score_blocks, curve_blocks, overlay_blocks)
 
 
 PARTS_OF_NUMBERS = (facts, score_blocks, fit_blocks, number_blocks, curve_blocks, overlay_blocks)
@@ -68,6 +69,43 @@ def write_report(names: Sequence[str], title: str | None = None) -> Path:
     return folder / "report.html"
 
 
+def write_slides(names: Sequence[str], title: str | None = None) -> Path:
+    """The same as a deck of slides in one HTML file: a slide for each part, without long tables of cases.
+
+    Returns:
+        ``working/reports/<title>/slides.html``.
+
+    Raises:
+        UserError: as :func:`write_report`.
+    """
+    folder = files.home() / "working" / "reports" / report_name(names, title)
+    subjects = [open_row(name) for name in names]
+    sections = [overview(subjects)]
+    sections += [Section(s.name, [block for part in SLIDES for block in part(s)]) for s in subjects]
+    heading = f"Report on {', '.join(names)}"
+    slides = [slide for section in sections for slide in _slides(section)]
+    page = to_html(
+        heading, ", ".join(dict.fromkeys(s.row.dataset for s in subjects)), claim(subjects), slides, "slides.html"
+    )
+    files.write_text(folder / "slides.html", page)
+    return folder / "slides.html"
+
+
+def _slides(section: Section) -> list[Section]:
+    """A slide for each heading of a section, with a picture or a table on each."""
+    title, found = section.title, [Section(section.title)]
+    for block in section.blocks:
+        if isinstance(block, Heading):
+            title = f"{section.title}: {block.text}"
+        if isinstance(block, Heading) or (
+            not isinstance(block, Text) and any(not isinstance(b, Text) for b in found[-1].blocks)
+        ):
+            found.append(Section(title))
+        if not isinstance(block, Heading):
+            found[-1].blocks.append(block)
+    return [slide for slide in found if slide.blocks]
+
+
 def report_name(names: Sequence[str], title: str | None) -> str:
     """Name of a report's folder.
 
@@ -87,10 +125,10 @@ def _section(subject: HeldOut) -> Section:
     return Section(subject.name, [block for part in parts for block in part(subject)])
 
 
-def to_html(title: str, summary: str, claim: str, sections: Sequence[Section]) -> str:
+def to_html(title: str, summary: str, claim: str, sections: Sequence[Section], template: str = "report.html") -> str:
     """The page, with every picture inside; pictures in a row are placed side by side as far as they fit."""
     return render(
-        "report.html",
+        template,
         title=title,
         summary=summary,
         claim=claim,
