@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from dataclasses import asdict
-=======
 from pathlib import Path
->>>>>>> 1cf8b09 (report writes an article for LaTeX and a deck of slides)
 from typing import Annotated
 
 import typer
