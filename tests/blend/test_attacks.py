@@ -20,7 +20,8 @@ from heldout.blend.search import blend
 from heldout.blend.verify import verify
 from heldout.cli import run
 from heldout.config import load
-from heldout.data.cases import check_split, open_dataset
+from heldout.data.cases import open_dataset
+from heldout.data.split import check_split
 from heldout.errors import UserError
 from heldout.evaluate.collect import find_row
 from heldout.tasks.base import load_task

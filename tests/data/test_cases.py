@@ -8,6 +8,7 @@ import pytest
 
 from heldout.config import BaseConfig
 from heldout.data import cases as room
+from heldout.data.split import check_split
 from heldout.errors import UserError
 from tests.data import toy
 
@@ -275,6 +276,6 @@ def test_folds_of_the_dataset_are_kept_and_derived_again(tmp_path, monkeypatch):
     assert {fold: sorted(same.index) for fold, same in dataset.folds.groupby(dataset.folds)} == {
         fold: sorted(names) for fold, names in enumerate(parts)
     }
-    room.check_split(room.open_dataset(config), config)
+    check_split(room.open_dataset(config), config)
     with pytest.raises(UserError, match="own folds are 2, fold_count = 3: set fold_count = 2"):
         room.index_dataset(BaseConfig(fold_count=3, **fields), progress=False)

@@ -11,7 +11,7 @@ from heldout.blend.decision import blend_folder, read_decision, save_decision
 from heldout.blend.reference import store_reference
 from heldout.blend.session import Session
 from heldout.blend.verify import check_maps, check_parts, refuse_changes, verify
-from heldout.data.cases import check_split
+from heldout.data.split import check_split
 from heldout.errors import UserError, note
 from heldout.tasks.base import load_task
 

@@ -90,7 +90,7 @@ def test(
             dealt, a test case changed, or there is no test part.
     """
     from heldout.blend.verify import verify
-    from heldout.data.cases import check_split
+    from heldout.data.split import check_split
     from heldout.data.verify import verify_test
     from heldout.metrics import interval
     from heldout.tasks.base import load_task

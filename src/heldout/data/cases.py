@@ -10,17 +10,18 @@ import numpy as np
 import pandas as pd
 
 from heldout import files
-from heldout.data.checks import Checked, Problem, check_cases, first_file, refuse
+from heldout.data.checks import Checked, Problem, check_cases, refuse
 from heldout.data.dataset import Dataset
-from heldout.data.folds import choose_test, class_table, given_folds, make_folds
+from heldout.data.folds import class_table
 from heldout.data.leaks import Duplicates, find_duplicates, group_ids
-from heldout.data.pack.source import RECORD, PackedSource, packed_source
+from heldout.data.pack.source import RECORD, packed_source
 from heldout.data.prepare import ArrayStore, prepared_folder
 from heldout.data.recipe import Recipe
-from heldout.data.records import IndexRecord, LeaksRecord, PreparedCase, read_leaks
+from heldout.data.records import IndexRecord, LeaksRecord, PreparedCase
 from heldout.data.report import leak_report
-from heldout.data.sealed import open_sealed, read_sealed
+from heldout.data.sealed import open_sealed
 from heldout.data.sources import Source, source_class
+from heldout.data.split import choose_parts, crossing_cases, deal_folds
 from heldout.data.verify import data_hash, index_hash, load, raw_files
 from heldout.errors import UserError
 from heldout.escape import spreadsheet
@@ -120,11 +121,11 @@ def _check_and_split(
         cases, [result.fingerprint for result in checked], source.dimensions, near=config.near_duplicates
     )
     cases["group_id"] = group_ids(cases, duplicates)
-    crossing = _crossing(source, cases)
+    crossing = crossing_cases(source, cases)
     if crossing and not skip_bad:
         refuse(crossing, str(source.root))
     cases = cases[~cases["case_id"].isin([problem.case_id for problem in crossing])].reset_index(drop=True)
-    cases["split"] = _parts(cases, config)
+    cases["split"] = choose_parts(cases, config)
     train = cases[cases["split"] == "train"]
     if train.empty:
         raise UserError(f"{source.root} holds no labeled case to train on: check the split column of its index")
@@ -143,14 +144,6 @@ def _check_and_split(
     return {case_id: entry for case_id in train["case_id"] if (entry := entries[case_id]) is not None}
 
 
-def deal_folds(config: BaseConfig, source: Source, train: pd.DataFrame) -> pd.Series:
-    """Fold of every training case, as the dataset says or as the experiment's fields make them."""
-    if source.own_folds:
-        return given_folds(train, source.folds(), config.fold_count)
-    one_class = source.kind == "classification" and len(source.classes) == 1
-    return make_folds(train, config.fold_count, config.fold_seed, needs_negatives=one_class)
-
-
 def _notes(index: pd.DataFrame, results: list[Checked | None]) -> list[str]:
     """What had to be assumed to read the cases, a line for each assumption."""
     noted = pd.Series([result.note if result else "" for result in results], index=index["case_id"])
@@ -165,72 +158,6 @@ def _with_results(index: pd.DataFrame, checked: list[Checked]) -> pd.DataFrame:
     kept = index[["case_id", "patient_id", "split", "image", "mask"]]
     hashes = {name: [getattr(result, name) for result in checked] for name in ("content_hash", "mask_hash")}
     return pd.concat([kept, labels], axis=1).assign(**hashes)
-
-
-def _crossing(source: Source, cases: pd.DataFrame) -> list[Problem]:
-    """Training cases whose patient, or a copy of whose image, is in the test part that the dataset came with."""
-    tested = set(cases["group_id"][cases["split"] == "test"])
-    rows = cases[cases["group_id"].isin(tested) & ~cases["split"].isin(["test", "submit"])]
-    return [
-        Problem(
-            row["case_id"],
-            first_file(source, row),
-            f"patient {row['patient_id']} (group {row['group_id']}), or a copy of the image, is in the dataset's own "
-            f"test part: leave one of the two out",
-        )
-        for row in rows.to_dict("records")
-    ]
-
-
-def _parts(cases: pd.DataFrame, config: BaseConfig) -> pd.Series:
-    """Part of every case; a locked test part is split off where the dataset has none."""
-    parts = cases["split"].replace("", "train")
-    if (parts == "test").any():
-        return parts
-    labeled = cases[parts == "train"]
-    fixed = frozenset(cases["group_id"][cases["split"] == "train"])
-    locked = choose_test(labeled, config.test_fraction, config.fold_count, config.fold_seed, fixed)
-    parts[(parts == "train") & cases["group_id"].isin(locked)] = "test"
-    return parts
-
-
-def check_split(dataset: Dataset, config: BaseConfig) -> None:
-    """Derive the parts and folds again from the cases, the seed and the rule: hashes alone can be made anew.
-
-    Raises:
-        UserError: copies or a patient's cases are in two groups, or a case is in another part or fold than it is dealt.
-    """
-    cases, folder = dataset.cases.copy(), dataset.folder
-    again = f"run `folds --rebuild` to make {folder} again, and train again"
-    leaks = read_leaks(folder)
-    group = cases.set_index("case_id")["group_id"]
-    copies = cases.groupby("content_hash")["case_id"].agg(list).tolist()
-    together = [*copies, *leaks.exact, *leaks.near, *cases.groupby("patient_id")["case_id"].agg(list)]
-    for names in together:
-        known = [name for name in names if name in group.index]
-        if group[known].nunique() > 1:
-            raise UserError(
-                f"{folder / 'cases.parquet'} puts {known[0]} and {known[-1]} into two groups, which are of one patient "
-                f"or show the same: {again}"
-            )
-    was = cases["split"].copy()
-    if not isinstance(dataset.source, PackedSource):  # what was unpacked lacks the raw list of cases
-        listed = dataset.source.index().set_index("case_id")
-        cases["split"] = listed["split"].reindex(cases["case_id"]).to_numpy()
-        labels = [f"y_{name}" for name in dataset.classes]
-        truth = read_sealed(folder).set_index("case_id")[labels]
-        tested = (was == "test").to_numpy()
-        cases.loc[tested, labels] = truth.loc[cases.loc[tested, "case_id"]].to_numpy()
-        cases["split"] = _parts(cases, config)
-    train = cases[cases["split"] == "train"]
-    folds = deal_folds(config, dataset.source, train)
-    moved = cases["case_id"][(cases["split"] != was).to_numpy()].tolist()
-    moved += [name for name in folds.index if name not in dataset.folds.index or dataset.folds[name] != folds[name]]
-    if moved:
-        raise UserError(
-            f"{folder} does not hold the parts and folds that its cases are dealt by fold_seed = {config.fold_seed}: "
-            f"case {moved[0]} was moved ({len(moved)} in all): {again}"
-        )
 
 
 def _write(
