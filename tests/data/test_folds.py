@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heldout.data.folds import choose_fraction, choose_test, class_table, given_folds, make_folds
+from heldout.data.folds import choose_fraction, choose_test, class_table, make_folds, strata
 from heldout.errors import UserError
 
 
@@ -131,21 +131,45 @@ def test_a_class_may_be_called_like_any_column(name):
         make_folds(rare, 3, 0)
 
 
-def test_folds_of_a_dataset_are_taken_as_they_are():
-    cases = table([0, 0, 1, 2], [1, 1, 1, 0])
-    given = {"c0000": 0, "c0001": 0, "c0002": 1, "c0003": 1, "elsewhere": 0}
-    assert given_folds(cases, given, 2).to_dict() == {"c0000": 0, "c0001": 0, "c0002": 1, "c0003": 1}
+@settings(max_examples=40, deadline=None)
+@given(multi_label_tables(), st.integers(2, 4), st.integers(2, 5), st.integers(0, 5))
+def test_further_columns_are_balanced_and_nothing_else_changes(cases, fold_count, bins, seed):
+    generator = np.random.default_rng(seed)
+    sites = {group: "ABC"[number % 3] for number, group in enumerate(sorted(set(cases["group_id"])))}
+    cases["c_site"] = cases["group_id"].map(sites)
+    cases["c_age"] = [str(age) for age in generator.integers(20, 90, len(cases))]
+    stratify = ("label", "site", f"age:{bins}")
+    table = strata(cases, stratify, fold_count)
+    assert (table.sum(axis=1) == 2).all()
+    folds = make_folds(cases, fold_count, seed, stratify=stratify)
+    cases = cases.assign(fold=cases["case_id"].map(folds))
+    assert (cases.groupby("group_id")["fold"].nunique() == 1).all()
+    assert (cases.groupby("fold")[list(cases.filter(regex="^y_"))].sum() > 0).all(axis=None)
+    largest = cases.groupby("group_id").size().max()
+    for name in table:
+        counts = table[name].groupby(cases["fold"]).sum()
+        assert counts.max() - counts.min() <= 6 * largest
 
 
-@pytest.mark.parametrize(
-    ("folds", "fold_count", "message"),
-    [
-        ([0, 0, 1, 1], 5, "own folds are 2, fold_count = 5: set fold_count = 2"),
-        ([0, 1, 1, 0], 2, r"patient group g0 \(c0000, c0001\) is in several of the dataset's own folds, which leaks"),
-        ([0, 0, 0, 1], 2, "fold 1 of the dataset's own folds holds no case of class 0"),
-    ],
-)
-def test_folds_of_a_dataset_that_leak_or_lack_a_class_are_refused(folds, fold_count, message):
-    cases = table([0, 0, 1, 2], [1, 1, 1, 0])
-    with pytest.raises(UserError, match=message):
-        given_folds(cases, dict(zip(cases["case_id"], folds, strict=True)), fold_count)
+def test_stratified_sites_and_ages_are_spread_over_the_folds():
+    generator = np.random.default_rng(0)
+    cases = table(range(240), generator.random(240) < 0.3)
+    cases["c_site"] = np.where(generator.random(240) < 0.25, "small", "large")
+    cases["c_age"] = [str(age) for age in generator.integers(20, 90, 240)]
+
+    def worst(stratify):
+        folds = make_folds(cases, 4, 0, stratify=stratify)
+        spread = strata(cases, ("site", "age:4"), 4).groupby(cases["case_id"].map(folds).to_numpy()).sum()
+        return (spread.max() - spread.min()).max()
+
+    assert worst(("site", "age:4")) <= 2 < worst(())
+
+
+def test_a_column_with_too_many_values_is_refused_with_the_remedy():
+    cases = table(range(40), np.arange(40) % 2).assign(c_age=[str(n) for n in range(40)], c_site="x")
+    with pytest.raises(UserError, match=r"age has 40 values in 40 cases.*such as age:5"):
+        make_folds(cases, 4, 0, stratify=("age",))
+    with pytest.raises(UserError, match=r"site holds 'x', which is not a number: stratify by 'site' without bins"):
+        make_folds(cases, 4, 0, stratify=("site:3",))
+    with pytest.raises(UserError, match=r"'age:one' is not a column with a number of bins: write it as age:5"):
+        make_folds(cases, 4, 0, stratify=("age:one",))

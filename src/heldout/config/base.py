@@ -44,6 +44,21 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     )
     fold_count: int = Field(5, ge=2, description="number of folds")
     fold_seed: int = Field(0, description="seed of the test split and the folds")
+    stratify: tuple[str, ...] = Field(
+        (), description='columns to balance besides the labels: "site", or "age:5" for numbers in five bins'
+    )
+    group: tuple[str, ...] = Field(
+        (), description='columns whose every value stays in one fold or part, besides the patient: "site"'
+    )
+    fold_by: str | None = Field(
+        None, description='column whose every value becomes a fold, such as "site": leave-one-site-out'
+    )
+    folds_file: str | None = Field(
+        None, description="table of ids and folds below the dataset's folder or input/; checked for leaks"
+    )
+    accept_leaks: str = Field(
+        "", description="reason to accept a folds_file with groups in several folds; stated beside every score"
+    )
     folds: tuple[int, ...] | None = Field(None, min_length=1, description="folds to train; None is all")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="seeds to train, each on every fold")
     case_fraction: float = Field(1.0, gt=0, le=1, description="fraction of a fold's training patients to use")
@@ -225,6 +240,12 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
             raise ValueError("early_stopping stops by the fold's own score: mark that with checkpoint = 'best'")
         if self.folds is not None and not set(self.folds) <= set(range(self.fold_count)):
             raise ValueError(f"folds = {self.folds} lie outside 0 ... {self.fold_count - 1}")
+        if self.folds_file and (self.fold_by or self.stratify):
+            raise ValueError("folds_file gives the folds: leave out fold_by and stratify")
+        if self.fold_by and self.stratify:
+            raise ValueError("fold_by gives the folds: leave out stratify")
+        if self.accept_leaks and not self.folds_file:
+            raise ValueError("accept_leaks is about a folds_file: leave it out")
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise ValueError(f"percentiles = {self.percentiles} must be ascending and within 0 ... 100")
         if self.first_stage is not None and self.first_stage_use == "crop" and self.crop != "none":

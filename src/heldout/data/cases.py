@@ -11,8 +11,10 @@ import pandas as pd
 
 from heldout import files
 from heldout.data.checks import Checked, Problem, check_cases, refuse
+from heldout.data.columns import PREFIX, further_columns, wanted_columns
 from heldout.data.dataset import Dataset
 from heldout.data.folds import class_table
+from heldout.data.given_folds import folds_path
 from heldout.data.leaks import Duplicates, find_duplicates, group_ids
 from heldout.data.pack.source import RECORD, packed_source
 from heldout.data.prepare import ArrayStore, prepared_folder
@@ -21,7 +23,7 @@ from heldout.data.records import IndexRecord, LeaksRecord, PreparedCase
 from heldout.data.report import leak_report
 from heldout.data.sealed import open_sealed
 from heldout.data.sources import Source, source_class
-from heldout.data.split import choose_parts, crossing_cases, deal_folds
+from heldout.data.split import about_folds, choose_parts, crossing_cases, deal_folds
 from heldout.data.verify import data_hash, index_hash, load, raw_files
 from heldout.errors import UserError
 from heldout.escape import spreadsheet
@@ -36,6 +38,14 @@ def dataset_folder(config: BaseConfig, skip_bad: bool) -> Path:
     """Folder of the checked dataset: its name tells apart everything that decides about cases and folds."""
     names = ("dataset", "source", "source_options", "test_fraction", "fold_count", "fold_seed", "near_duplicates")
     key = {**{name: getattr(config, name) for name in names}, "skip_bad": skip_bad}
+    later = (
+        "stratify",
+        "group",
+        "fold_by",
+        "folds_file",
+        "accept_leaks",
+    )  # named where set: earlier folders stay valid
+    key |= {name: getattr(config, name) for name in later if getattr(config, name)}
     name = config.dataset.strip("/").replace("/", "_") or config.source
     return files.home() / "working" / "data" / f"{name}-{files.sha256_json(key)[:8]}"
 
@@ -89,7 +99,9 @@ def _source(config: BaseConfig) -> Source:
         raise UserError("the experiment names no source: set source to the layout of its dataset, such as 'msd'")
     cls = source_class(config.source)
     source = cls(cls.locate(config.dataset, config.source_options), **config.source_options)
-    source.other_files = frozenset(filter(None, [config.sample_submission]))
+    source.other_files = frozenset(filter(None, [config.sample_submission, config.folds_file]))
+    if source.own_folds and (config.folds_file or config.fold_by):
+        raise UserError("source_options take the dataset's own folds, folds_file or fold_by give others: keep one")
     return source
 
 
@@ -120,7 +132,9 @@ def _check_and_split(
     duplicates = find_duplicates(
         cases, [result.fingerprint for result in checked], source.dimensions, near=config.near_duplicates
     )
-    cases["group_id"] = group_ids(cases, duplicates)
+    columns = further_columns(source, cases, wanted_columns(config))
+    cases = pd.concat([cases, columns.add_prefix(PREFIX)], axis=1)
+    cases["group_id"] = group_ids(cases, duplicates, [name for name in config.group if name in columns])
     crossing = crossing_cases(source, cases)
     if crossing and not skip_bad:
         refuse(crossing, str(source.root))
@@ -193,8 +207,12 @@ def _write(
     shown = skipped.map(lambda value: spreadsheet(value) if isinstance(value, str) else value)
     files.write_text(folder / "skipped.csv", shown.to_csv(index=False))
     files.write_text(folder / "raw_files.csv", raw.to_csv(index=False))
+    caveats, found = about_folds(config, cases[cases["split"] == "train"], folds)
     leaks = LeaksRecord(
-        **vars(duplicates), class_counts=counts, caveats=list(source.caveats), found=source.report() + notes
+        **vars(duplicates),
+        class_counts=counts,
+        caveats=[*source.caveats, *caveats],
+        found=source.report() + notes + found,
     )
     files.write_json(folder / "leaks.json", leaks.to_json())
     hashes = {name: files.sha256_file(folder / name) for name in ("cases.parquet", "folds.csv", "sealed.parquet")}
@@ -208,6 +226,8 @@ def _write(
         data_hash=hashed,
         index_hash=index_hash(index),
         files=hashes,
+        given_folds={name: files.sha256_file(folds_path(source, name)) for name in filter(None, [config.folds_file])},
+        accept_leaks=config.accept_leaks,
     )
     files.write_json(folder / "index.json", index_record.to_json())
 

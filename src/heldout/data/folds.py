@@ -8,11 +8,12 @@ for multi-label data (Sechidis, Tsoumakas and Vlahavas, 2011), on groups and wit
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from heldout.data.columns import LABEL, PREFIX, bins_of, column_and_bins
 from heldout.errors import UserError
 
 NO_CLASS = "none"
@@ -46,7 +47,41 @@ def _binned(values: pd.Series) -> pd.Series | pd.DataFrame:
     return pd.DataFrame({name: fifths.cat.codes == code for code, name in enumerate(names)}, index=values.index)
 
 
-def make_folds(cases: pd.DataFrame, fold_count: int, seed: int, *, needs_negatives: bool = False) -> pd.Series:
+def strata(cases: pd.DataFrame, stratify: Sequence[str], fold_count: int) -> pd.DataFrame:
+    """One column of 0 and 1 per value, or bin of numbers, of the columns to stratify by besides the classes.
+
+    Args:
+        cases: Columns ``c_<name>`` as :func:`heldout.data.columns.further_columns` found them.
+        stratify: ``site`` or, with a number of bins, ``age:5``; ``label`` stands for the classes and adds nothing.
+        fold_count: Into how many folds the cases go.
+
+    Raises:
+        UserError: a column has more values than can be spread over the folds.
+    """
+    found = {}
+    for name in stratify:
+        if name == LABEL:
+            continue
+        column = column_and_bins(name)[0]
+        of_case = bins_of(cases[PREFIX + column], name)
+        values = sorted(set(of_case))
+        if len(values) * fold_count > len(cases):
+            raise UserError(
+                f"{column} has {len(values)} values in {len(cases)} cases, too many to spread over {fold_count} folds: "
+                f"stratify by bins of it, such as {column}:5, if it holds numbers, or leave it out"
+            )
+        found.update({f"{name} {value}": (of_case == value).astype(int) for value in values})
+    return pd.DataFrame(found, index=cases.index)
+
+
+def make_folds(
+    cases: pd.DataFrame,
+    fold_count: int,
+    seed: int,
+    *,
+    needs_negatives: bool = False,
+    stratify: Sequence[str] = (),
+) -> pd.Series:
     """Deal groups into folds with like class counts and sizes; the order of the rows plays no part.
 
     Args:
@@ -54,6 +89,7 @@ def make_folds(cases: pd.DataFrame, fold_count: int, seed: int, *, needs_negativ
         fold_count: Number of folds.
         seed: Decides between equal choices.
         needs_negatives: Every fold must also hold a case without any class.
+        stratify: Columns that are balanced besides the classes; see :func:`strata`.
 
     Returns:
         Fold of every case, 0 ... fold_count - 1, indexed by case_id.
@@ -61,7 +97,7 @@ def make_folds(cases: pd.DataFrame, fold_count: int, seed: int, *, needs_negativ
     Raises:
         UserError: a class occurs in fewer groups than there are folds.
     """
-    groups, classes, counts = _group_counts(cases)
+    groups, classes, counts = _group_counts(cases, strata(cases, stratify, fold_count))
     required = [name for name in classes if name != NO_CLASS or needs_negatives]
     have = (counts[:, : len(classes)] > 0).sum(0)
     for name, number in zip(classes, have, strict=True):
@@ -88,44 +124,13 @@ def make_folds(cases: pd.DataFrame, fold_count: int, seed: int, *, needs_negativ
     return pd.Series(fold.to_numpy(), index=pd.Index(cases["case_id"], name="case_id"), name="fold").sort_index()
 
 
-def given_folds(cases: pd.DataFrame, given: Mapping[str, int], fold_count: int) -> pd.Series:
-    """Folds that a dataset came with, checked.
-
-    Args:
-        cases: Columns case_id, patient_id, group_id and labels ``y_*``.
-        given: Fold of every case.
-        fold_count: What the experiment says.
-
-    Returns:
-        As :func:`make_folds`.
-
-    Raises:
-        UserError: there are other folds than the experiment says, a group is in several, or a fold lacks a class.
-    """
-    count = max(given.values()) + 1
-    if count != fold_count:
-        raise UserError(f"the dataset's own folds are {count}, fold_count = {fold_count}: set fold_count = {count}")
-    fold = cases["case_id"].map(given)
-    for group, folds in fold.groupby(cases["group_id"]):
-        if folds.nunique() > 1:
-            ids = ", ".join(cases["case_id"][folds.index][:3])
-            raise UserError(
-                f"patient group {group} ({ids}) is in several of the dataset's own folds, which leaks: leave them out "
-                f"of source_options, so that folds are made, or mend the file"
-            )
-    table = class_table(cases).drop(columns=NO_CLASS)
-    for name in table.columns[table.any()]:
-        lacking = sorted(set(range(count)) - set(fold[table[name] > 0]))
-        if lacking:
-            raise UserError(
-                f"fold {lacking[0]} of the dataset's own folds holds no case of class {name.removeprefix('class ')}: "
-                f"leave them out of source_options, so that folds are made, or mend the file"
-            )
-    return pd.Series(fold.to_numpy(), index=pd.Index(cases["case_id"], name="case_id"), name="fold").sort_index()
-
-
 def choose_test(
-    cases: pd.DataFrame, fraction: float, fold_count: int, seed: int, fixed: frozenset[str] = frozenset()
+    cases: pd.DataFrame,
+    fraction: float,
+    fold_count: int,
+    seed: int,
+    fixed: frozenset[str] = frozenset(),
+    stratify: Sequence[str] = (),
 ) -> set[str]:
     """Choose groups for a locked test part that holds about ``fraction`` of every class and of all cases.
 
@@ -137,8 +142,9 @@ def choose_test(
         fold_count: Folds to be made of the rest.
         seed: Decides between equal choices.
         fixed: Groups that must stay outside; the fraction is one of the others.
+        stratify: Columns that are balanced besides the classes; see :func:`strata`.
     """
-    names, classes, every = _group_counts(cases)
+    names, classes, every = _group_counts(cases, strata(cases, stratify, fold_count))
     free = np.array([group not in fixed for group in names], bool)
     groups, counts = [group for group in names if group not in fixed], every[free]
     if fraction == 0 or len(names) < 2 or not groups:
@@ -171,10 +177,10 @@ def choose_fraction(cases: pd.DataFrame, fraction: float, seed: int = 0) -> set[
     return {groups[g] for g in chosen}
 
 
-def _group_counts(cases: pd.DataFrame) -> tuple[list[str], list[str], np.ndarray]:
-    """Sorted groups, class names, and cases per group: one column per class and one for all, (G, C + 1)."""
+def _group_counts(cases: pd.DataFrame, further: pd.DataFrame | None = None) -> tuple[list[str], list[str], np.ndarray]:
+    """Sorted groups, class names, and cases per group: a column per class and stratum and one for all."""
     table = class_table(cases)
-    grouped = table.groupby(cases["group_id"])
+    grouped = (table if further is None else pd.concat([table, further], axis=1)).groupby(cases["group_id"])
     counts = grouped.sum().sort_index()
     sizes = grouped.size().loc[counts.index].to_numpy()
     return counts.index.tolist(), table.columns.tolist(), np.column_stack([counts.to_numpy(), sizes])

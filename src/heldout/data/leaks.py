@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from heldout.data.columns import PREFIX
 from heldout.data.fingerprint import Fingerprint
 
 # Chosen by looking at the pairs found in public sets of brain slices and X-rays: real copies (also recompressed,
@@ -90,14 +91,23 @@ def _own_part(vectors: np.ndarray) -> np.ndarray:
     return rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), np.float32(1e-6))
 
 
-def group_ids(cases: pd.DataFrame, duplicates: Duplicates) -> pd.Series:
+def group_ids(cases: pd.DataFrame, duplicates: Duplicates, group: Sequence[str] = ()) -> pd.Series:
     """Group of every case: patients that share a duplicate are one group, named after its first patient.
+
+    Args:
+        cases: Columns case_id, patient_id and those to group by, ``c_<name>``.
+        duplicates: What was found among them.
+        group: Further columns: patients that share a value of one are one group too. An empty value joins nobody.
 
     Returns:
         Series of group ids with the index of ``cases``.
     """
     patient = dict(zip(cases["case_id"], cases["patient_id"], strict=True))
     links = [(patient[a], patient[b]) for names in duplicates.exact + duplicates.near for a, b in pairwise(names)]
+    for column in group:
+        known = cases[cases[PREFIX + column] != ""]
+        for _, patients in known.groupby(PREFIX + column)["patient_id"]:
+            links += pairwise(sorted(set(patients)))
     name = {member: names[0] for names in _sets(links) for member in names}
     return cases["patient_id"].map(lambda patient_id: name.get(patient_id, patient_id))
 

@@ -29,6 +29,8 @@ class IndexRecord(Record):
         data_hash: SHA-256 of what the cases are.
         index_hash: SHA-256 of what the source lists.
         files: SHA-256 of the tables by their names.
+        given_folds: SHA-256 of the table that gave the folds, by the name that the experiment has for it.
+        accept_leaks: Reason for which it was accepted though it has groups in several folds.
     """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
@@ -41,6 +43,9 @@ class IndexRecord(Record):
     data_hash: str
     index_hash: str
     files: dict[str, str]
+    given_folds: dict[str, str] = Field({})
+    accept_leaks: str = ""
+    optional: ClassVar[frozenset[str]] = frozenset({"given_folds", "accept_leaks"})
 
 
 class LeaksRecord(Record):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from heldout.data.checks import Problem, first_file
+from heldout.data.columns import PREFIX, column_and_bins
 from heldout.data.dataset import Dataset
-from heldout.data.folds import choose_test, given_folds, make_folds
+from heldout.data.folds import choose_test, make_folds
+from heldout.data.given_folds import folds_by, folds_path, given_folds, leak_text, read_folds_file
 from heldout.data.pack.source import PackedSource
 from heldout.data.records import read_leaks
 from heldout.data.sealed import read_sealed
@@ -26,17 +29,58 @@ def choose_parts(cases: pd.DataFrame, config: BaseConfig) -> pd.Series:
         return parts
     labeled = cases[parts == "train"]
     fixed = frozenset(cases["group_id"][cases["split"] == "train"])
-    locked = choose_test(labeled, config.test_fraction, config.fold_count, config.fold_seed, fixed)
+    locked = choose_test(
+        labeled, config.test_fraction, config.fold_count, config.fold_seed, fixed, stratify=config.stratify
+    )
     parts[(parts == "train") & cases["group_id"].isin(locked)] = "test"
     return parts
 
 
 def deal_folds(config: BaseConfig, source: Source, train: pd.DataFrame) -> pd.Series:
-    """Fold of every training case, as the dataset says or as the experiment's fields make them."""
+    """Fold of every training case, as the dataset, a table or a column says, or as the fields make them."""
+    count = config.fold_count
+    if config.folds_file:
+        packed = isinstance(source, PackedSource)
+        path = Path(config.folds_file) if packed else folds_path(source, config.folds_file)
+        given = source.folds() if packed else read_folds_file(path, train, source.own_ids())
+        remedy = "mend the file, or accept it with accept_leaks = 'the reason', which is stated beside every score"
+        return given_folds(
+            train, given, count, where=f"the folds of {path}", remedy=remedy, accepted=config.accept_leaks
+        )
+    if config.fold_by:
+        given = folds_by(train, config.fold_by)
+        remedy = f"set group = ('{config.fold_by}',) in place of fold_by, which puts several of them into a fold"
+        return given_folds(train, given, count, where=f"the folds by {config.fold_by}", remedy=remedy)
     if source.own_folds:
-        return given_folds(train, source.folds(), config.fold_count)
+        return given_folds(train, source.folds(), count)
     one_class = source.kind == "classification" and len(source.classes) == 1
-    return make_folds(train, config.fold_count, config.fold_seed, needs_negatives=one_class)
+    return make_folds(train, count, config.fold_seed, needs_negatives=one_class, stratify=config.stratify)
+
+
+def about_folds(config: BaseConfig, train: pd.DataFrame, folds: pd.Series) -> tuple[list[str], list[str]]:
+    """What a reader of scores must know of the folds, and what else is on record about them, a sentence each."""
+    fold = train["case_id"].map(folds)
+    caveats, found = [], []
+    if config.folds_file:
+        leaks = leak_text(train, fold)
+        count = f"{len(train)} cases in {config.fold_count} folds"
+        if leaks:
+            caveats.append(
+                f"The folds of {config.folds_file} leak, which makes scores optimistic: {leaks}. "
+                f"Accepted because: {config.accept_leaks}"
+            )
+        else:
+            found.append(f"the folds of {config.folds_file} ({count}) hold no patient and no copy in two folds")
+    names = [column_and_bins(name)[0] for name in config.stratify]
+    for name in dict.fromkeys([*names, *config.group, config.fold_by or ""]):
+        if PREFIX + name in train:
+            values = train[PREFIX + name]
+            empty = int((values == "").sum())
+            found.append(
+                f"{name}: {values[values != ''].nunique()} values in {len(train)} training cases"
+                + (f", {empty} without a value" if empty else "")
+            )
+    return caveats, found
 
 
 def crossing_cases(source: Source, cases: pd.DataFrame) -> list[Problem]:

@@ -10,7 +10,9 @@ import pandas as pd
 
 from heldout import files
 from heldout.data.checks import check_case
+from heldout.data.columns import PREFIX
 from heldout.data.dataset import Dataset
+from heldout.data.given_folds import folds_path
 from heldout.data.image import BadFile, file_state
 from heldout.data.pack.source import PackedSource
 from heldout.data.records import IndexRecord, read_csv, read_index
@@ -33,7 +35,7 @@ def load(folder: Path, source: Source) -> Dataset:
             f"{source.root} has the classes {list(source.classes)}, {folder} {list(index.classes)}: {_remedy(folder)}"
         )
     cases = _read_cases(folder, index)
-    folds = _read_folds(folder, cases)
+    folds = _read_folds(folder, cases, bool(index.accept_leaks))
     if files.sha256_file(folder / "folds.csv") != index.fold_hash:
         raise UserError(f"{folder / 'folds.csv'} was changed after the folds were made: {_remedy(folder)}")
     if files.sha256_file(folder / "sealed.parquet") != index.files.get("sealed.parquet"):
@@ -42,6 +44,9 @@ def load(folder: Path, source: Source) -> Dataset:
         source.verify(cases)
     else:
         verify_raw(folder, source, cases, index.index_hash)
+        for name, digest in index.given_folds.items():
+            if files.sha256_file(folds_path(source, name)) != digest:
+                raise UserError(f"{folds_path(source, name)} changed after its folds were taken: {_remedy(folder)}")
     labels = [f"y_{name}" for name in source.classes]
     return Dataset(
         folder,
@@ -49,7 +54,7 @@ def load(folder: Path, source: Source) -> Dataset:
         tuple(source.classes),
         source.exclusive,
         source.dimensions,
-        cases[[*PUBLIC, *labels, "content_hash"]],
+        cases[[*PUBLIC, *labels, "content_hash", *(name for name in cases if name.startswith(PREFIX))]],
         folds,
         index.fold_hash,
         index.data_hash,
@@ -173,8 +178,11 @@ def _read_cases(folder: Path, index: IndexRecord) -> pd.DataFrame:
     return cases
 
 
-def _read_folds(folder: Path, cases: pd.DataFrame) -> pd.Series:
-    """The fold table, refused where a case is missing or listed twice or a patient is not where it was put."""
+def _read_folds(folder: Path, cases: pd.DataFrame, accepted: bool) -> pd.Series:
+    """The fold table, refused where a case is missing or listed twice or a patient is not where it was put.
+
+    Where leaks of given folds were ``accepted``, a group may be in several folds.
+    """
     path = folder / "folds.csv"
     table = read_csv(path, {"case_id": str, "patient_id": str, "fold": int})
     train = cases[cases["split"] == "train"].set_index("case_id")
@@ -194,7 +202,7 @@ def _read_folds(folder: Path, cases: pd.DataFrame) -> pd.Series:
             where = f"is in the folds {both}" if len(both) > 1 else f"was moved from fold {was} to fold {fold}"
             raise UserError(f"patient {patient} {where} in {path}, which leaks or changes the folds: {_remedy(folder)}")
     for group, in_group in table.groupby(known["group_id"].to_numpy()):
-        if in_group["fold"].nunique() > 1:
+        if in_group["fold"].nunique() > 1 and not accepted:
             patient = in_group["patient_id"].iloc[0]
             raise UserError(f"patient {patient} (group {group}) is in two folds of {path}: {_remedy(folder)}")
     return pd.Series(table["fold"].to_numpy(), index=pd.Index(table["case_id"], name="case_id"), name="fold")

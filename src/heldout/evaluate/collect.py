@@ -165,7 +165,8 @@ def _run(info: RunInfo, cache: ScoreCache) -> Row:
     row.parent, row.changed = lineage_of(info)
     lacks = missing_text(plan, missing)
     elsewhere = read_imported(settings.imported).note if settings.imported is not None else ""
-    row.note = "; ".join(filter(None, [elsewhere, f"missing: {lacks}" if lacks else ""]))
+    leaky = f"folds leak, accepted: {settings.accept_leaks}" if settings.accept_leaks else ""
+    row.note = "; ".join(filter(None, [elsewhere, leaky, f"missing: {lacks}" if lacks else ""]))
     try:
         found = cache.of_run(row.name, row.metric, records)
     except UserError as error:

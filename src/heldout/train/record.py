@@ -151,6 +151,7 @@ class Settings(Record):
     checkpoint: str = "last"
     budgets: dict[str, dict[str, Any]] = Field(default_factory=dict)
     near_duplicates: bool = False
+    accept_leaks: str = ""
     encoder_weights: bool | str | None = None
     warm_start: str | None = None
     first_stage: str | None = None
