@@ -8,6 +8,35 @@ from typing import Annotated
 import typer
 
 from heldout.cli.shared import Budget, Experiment, Settings, command, configure, finish
+from heldout.errors import UserError
+
+
+@command("python run.py download Task04_Hippocampus")
+def download(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="name of the dataset's folder below input/")],
+    url: Annotated[str, typer.Option(metavar="URL", help="address of an archive, for a dataset of your own")] = "",
+    checksum: Annotated[str, typer.Option(metavar="HASH", help="its sha256:... or md5:...")] = "",
+    size: Annotated[int | None, typer.Option(min=1, metavar="BYTES", help="its size")] = None,
+    terms: Annotated[str, typer.Option("--license", metavar="TEXT", help="license of the data")] = "",
+    kaggle: Annotated[
+        str, typer.Option(metavar="SLUG", help="owner/dataset, or a competition, for the official kaggle client")
+    ] = "",
+) -> None:
+    """Download, verify and unpack a dataset; a second call goes on where the first was cut."""
+    from heldout.data.download import download_dataset, known_downloads
+    from heldout.data.sources.download import Download
+
+    if url or kaggle:
+        chosen = Download(url, checksum, size, terms, kaggle)
+    else:
+        known = known_downloads()
+        if dataset not in known:
+            names = ", ".join(known)
+            raise UserError(f"no source declares {dataset}: give its --url or --kaggle slug, or choose one of {names}")
+        chosen = known[dataset]
+    print(f"{chosen.url or 'Kaggle: ' + chosen.kaggle}; license of the data: {chosen.license or 'not stated'}")
+    folder = download_dataset(dataset, chosen)
+    finish(folder, "experiments")
 
 
 @command("python run.py pack exp040@baseline --output fracatlas.pack")

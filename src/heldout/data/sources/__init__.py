@@ -19,6 +19,7 @@ from heldout import files
 from heldout.data import readers
 from heldout.data.image import BadFile, Image
 from heldout.data.rle import RunLengths
+from heldout.data.sources.download import Download
 from heldout.data.sources.layout import (
     DICOM_ENDINGS,
     FORMATS,
@@ -84,6 +85,7 @@ class Source(ABC):
         choices: Options that accept certain values only.
         ignores: Whether 255 in a mask that was read means a voxel without loss and score. Sources whose options have
             ``ignore`` let the user name the value that their files have there; -1 is none.
+        downloads: Where datasets of the layout come from, by the names of their folders.
         other_files: Names of files in the root that are not the dataset's, such as the sample submission.
     """
 
@@ -92,6 +94,7 @@ class Source(ABC):
     rle: RunLengths = RunLengths()
     defaults: ClassVar[dict[str, Any]] = {}
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    downloads: ClassVar[Mapping[str, Download]] = {}
     other_files: frozenset[str] = frozenset()
 
     def __init__(self, root: Path, **options: Any) -> None:

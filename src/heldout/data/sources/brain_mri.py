@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from heldout.data import readers
 from heldout.data.sources import Source, as_list, folder_with, unique_ids
+from heldout.data.sources.download import Download
 from heldout.errors import UserError
 
 
 class BrainMri(Source):
     """The folder is the label; images that lie in neither folder are unlabeled."""
 
+    downloads: ClassVar[Mapping[str, Download]] = {
+        "brain_mri_images_for_brain_tumor_detection": Download(
+            kaggle="navoneel/brain-mri-images-for-brain-tumor-detection", license="unclear"
+        )
+    }
     classes = ("tumor",)
     kind = "classification"
     caveats = (

@@ -11,12 +11,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from heldout.data.image import Image
 from heldout.data.sources import Source, as_list, natural_key
+from heldout.data.sources.download import Download
 from heldout.data.sources.layout import read_table
 from heldout.errors import UserError
 
@@ -27,6 +28,9 @@ _SHOWN = 10
 class Lgg(Source):
     """Three channels: pre-contrast, FLAIR, post-contrast; FLAIR replaces a sequence that was not acquired."""
 
+    downloads: ClassVar[Mapping[str, Download]] = {
+        "lgg-mri-segmentation": Download(kaggle="mateuszbuda/lgg-mri-segmentation", license="CC BY-NC-SA 4.0")
+    }
     classes = ("tumor",)
     caveats = (
         "Every patient has a tumor, only slices are negative: presence scores say nothing about healthy people.",

@@ -21,6 +21,7 @@ from heldout.data.image import BadFile
 from heldout.data.sources import Source, as_list, folder_with, identifier, natural_key, unique_ids
 from heldout.data.sources.bids import stem_of
 from heldout.data.sources.dataset_json import IGNORE, check_class_order, class_values, label_values, read_splits
+from heldout.data.sources.download import DECATHLON, Download
 from heldout.data.sources.layout import IMAGE_ENDINGS
 from heldout.errors import UserError
 from heldout.metrics.ignored import IGNORED
@@ -40,6 +41,7 @@ class Msd(Source):
 
     defaults: ClassVar[dict[str, Any]] = {"splits": False}
 
+    downloads: ClassVar[Mapping[str, Download]] = DECATHLON
     dimensions = 3
     caveats = ("The dataset names no patients: every volume is taken to be of another patient.",)
 

@@ -21,6 +21,7 @@ import numpy as np
 from heldout.data.image import BadFile, Image
 from heldout.data.sides import sided_pairs
 from heldout.data.sources import Source, as_list, folder_with, identifier, natural_key
+from heldout.data.sources.download import Download
 from heldout.data.sources.layout import read_table
 from heldout.errors import UserError
 
@@ -71,6 +72,11 @@ class RsnaAneurysm(Source):
     per series is read, for the patient's id.
     """
 
+    downloads: ClassVar[Mapping[str, Download]] = {
+        "rsna-intracranial-aneurysm-detection": Download(
+            kaggle="rsna-intracranial-aneurysm-detection", license="the rules of the competition"
+        )
+    }
     dimensions = 3
     kind = "classification"
     exclusive = False
