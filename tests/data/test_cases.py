@@ -279,3 +279,18 @@ def test_folds_of_the_dataset_are_kept_and_derived_again(tmp_path, monkeypatch):
     check_split(room.open_dataset(config), config)
     with pytest.raises(UserError, match="own folds are 2, fold_count = 3: set fold_count = 2"):
         room.index_dataset(BaseConfig(fold_count=3, **fields), progress=False)
+
+
+def test_a_dataset_whose_copies_were_searched_by_the_earlier_rule_keeps_its_groups(dataset, raw):
+    path = dataset.folder / "index.json"
+    record = json.loads(path.read_text())
+    assert record.pop("near_rule") == 2
+    path.write_text(json.dumps(record))
+    first = np.load(raw / "p00_0.image.npy")
+    np.save(raw / "p01_0.image.npy", np.ascontiguousarray(first[:, :, ::-1]))
+    again = room.index_dataset(toy.toy_config(), progress=False)
+    assert "near_rule" not in json.loads(path.read_text())
+    assert again.row("p01_0")["group_id"] == "p01"
+    assert any("searched by an earlier rule" in line for line in room.leak_report(again).caveats)
+    shutil.rmtree(dataset.folder)
+    assert room.open_dataset(toy.toy_config()).row("p01_0")["group_id"] == "p00"

@@ -35,11 +35,15 @@ def shadows(tmp_path, monkeypatch):
     folds.to_csv(tmp_path / "home" / "input" / "folds.csv", index=False)
     monkeypatch.setenv("HELDOUT_DATA", str(tmp_path / "raw"))
     monkeypatch.setenv("HELDOUT_HOME", str(tmp_path / "home"))
+    return folder
 
 
 def config_of(name, **changes):
+    text = experiments()[name]
+    if "from exps.exp100" in text:
+        text = experiments()["Exp100"] + text.split("\n\n\n", 1)[1]
     space = {"__name__": "exps.exp100"}
-    exec(compile(experiments()[name], "docs/folds.md", "exec"), space)
+    exec(compile(text, "docs/folds.md", "exec"), space)
     return space[name](**changes)
 
 
@@ -62,3 +66,19 @@ def test_the_fields_of_the_table_exist(shadows):
     for name, value in lines:
         assert name in type(config_of("Exp100")).model_fields
         config_of("Exp100", **{"stratify": (), name: eval(value)})
+
+
+def test_external_data(shadows):
+    other = shadows.parent / "more_shadows"
+    (other / "images").mkdir(parents=True)
+    for number in range(4):
+        cv2.imwrite(str(other / "images" / f"a{number}.png"), textured(900 + number, (1, 32, 32))[0])
+    lines = [f"a{number},p{number},images/a{number}.png,{number % 2},North,50" for number in range(4)]
+    (other / "cases.csv").write_text("\n".join(["id,patient,path,label_shadow,site,age", *lines]))
+    dataset = open_dataset(config_of("Exp102"))
+    added = {f"more_shadows-a{number}" for number in range(4)}
+    assert set(dataset.part("extra")["case_id"]) == added
+    for fold in range(3):
+        training, validation = dataset.fold_cases(fold)
+        assert added <= set(training["case_id"])
+        assert not added & set(validation["case_id"])

@@ -3,6 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from heldout.data.copies import candidate_pairs, local_features
 from heldout.data.fingerprint import content_hash, fingerprint
 from heldout.data.image import Image
 from heldout.data.leaks import find_duplicates, group_ids
@@ -53,6 +54,59 @@ def test_equal_pixels_are_found_also_between_grey_and_rgb():
     assert found.exact == [["c0", "c2"]]
     assert found.near == []
     assert groups == ["c0", "c1", "c0"]
+
+
+def tissue(seed: int) -> np.ndarray:
+    """A scene with the texture of real tissue."""
+    grain = cv2.GaussianBlur(
+        np.random.default_rng(1000 + seed).normal(0, 60, (160, 160)).astype(np.float32), (0, 0), 1.5
+    )
+    return np.clip(scene(seed) + grain * (scene(seed) > 30), 0, 255).astype(np.uint8)
+
+
+def sharpened(image):
+    return np.clip(255 * (image / 255.0) ** 0.6, 0, 255).astype(np.uint8)
+
+
+def rotated(image):
+    turn = cv2.getRotationMatrix2D((80, 80), 8, 1)
+    return brighter(cv2.warpAffine(image[0], turn, (160, 160))[None])
+
+
+CHANGES = {
+    "flipped": lambda image: image[:, :, ::-1],
+    "upside down": lambda image: image[:, ::-1],
+    "turned": lambda image: np.rot90(image, axes=(1, 2)),
+    "rotated and brighter": rotated,
+    "cut": lambda image: image[:, 12:150, 10:],
+    "gamma": sharpened,
+    "recompressed": recompressed,
+    "smaller": smaller,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_copies_are_found_that_were_transformed_and_no_others(change):
+    images = [tissue(1), tissue(2), np.ascontiguousarray(change(tissue(1))), tissue(3)]
+    found, groups = find(images)
+    assert found.near == [["c0", "c2"]]
+    assert groups == ["c0", "c1", "c0", "c3"]
+
+
+def test_copies_are_found_among_many_and_the_order_plays_no_part():
+    images = [tissue(seed) for seed in range(48)] + [np.ascontiguousarray(tissue(5)[:, :, ::-1])]
+    found, _ = find(images)
+    assert found.near == [["c48", "c5"]]
+    assert find(images[::-1])[0].near == [["c0", "c43"]]
+
+
+def test_pictures_without_detail_are_copies_of_nothing():
+    flat = [np.full((1, 64, 64), 10 * seed, np.uint8) for seed in range(1, 4)]
+    for seed, image in enumerate(flat):
+        image[0, 30 + seed, 30] += 1
+    assert find([*flat, scene(1)])[0].near == find([*flat, scene(1)], near=True)[0].near
+    features = [local_features(image[0]) for image in flat]
+    assert candidate_pairs(features, ["a", "b", "c"]) == []
 
 
 @pytest.mark.parametrize("change", [brighter, smaller, recompressed, annotated])

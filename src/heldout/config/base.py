@@ -63,6 +63,10 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="seeds to train, each on every fold")
     case_fraction: float = Field(1.0, gt=0, le=1, description="fraction of a fold's training patients to use")
 
+    extra: str = Field("", description="dataset whose labeled cases train in every fold and are never scored")
+    extra_source: str = Field("", description="its layout; that of the dataset if empty")
+    extra_options: dict[str, str | int | float | bool] = Field({}, description="settings of that layout")
+
     # Preparation
     channels: int = Field(1, ge=1, le=128, description="image channels")  # OpenCV takes no more
     spacing: tuple[float, float, float] | None = Field(
@@ -240,6 +244,8 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
             raise ValueError("early_stopping stops by the fold's own score: mark that with checkpoint = 'best'")
         if self.folds is not None and not set(self.folds) <= set(range(self.fold_count)):
             raise ValueError(f"folds = {self.folds} lie outside 0 ... {self.fold_count - 1}")
+        if self.extra and self.first_stage is not None:
+            raise ValueError("extra cannot be used with first_stage, which has no maps of other datasets")
         if self.folds_file and (self.fold_by or self.stratify):
             raise ValueError("folds_file gives the folds: leave out fold_by and stratify")
         if self.fold_by and self.stratify:

@@ -13,13 +13,14 @@ from heldout import files
 from heldout.data.checks import Checked, Problem, check_cases, refuse
 from heldout.data.columns import PREFIX, further_columns, wanted_columns
 from heldout.data.dataset import Dataset
+from heldout.data.extra import EXTRA, copied_extra, with_extra
 from heldout.data.folds import class_table
 from heldout.data.given_folds import folds_path
-from heldout.data.leaks import Duplicates, find_duplicates, group_ids
+from heldout.data.leaks import RULE, Duplicates, find_duplicates, group_ids
 from heldout.data.pack.source import RECORD, packed_source
 from heldout.data.prepare import ArrayStore, prepared_folder
 from heldout.data.recipe import Recipe
-from heldout.data.records import IndexRecord, LeaksRecord, PreparedCase
+from heldout.data.records import IndexRecord, LeaksRecord, PreparedCase, read_index
 from heldout.data.report import leak_report
 from heldout.data.sealed import open_sealed
 from heldout.data.sources import Source, source_class
@@ -38,13 +39,8 @@ def dataset_folder(config: BaseConfig, skip_bad: bool) -> Path:
     """Folder of the checked dataset: its name tells apart everything that decides about cases and folds."""
     names = ("dataset", "source", "source_options", "test_fraction", "fold_count", "fold_seed", "near_duplicates")
     key = {**{name: getattr(config, name) for name in names}, "skip_bad": skip_bad}
-    later = (
-        "stratify",
-        "group",
-        "fold_by",
-        "folds_file",
-        "accept_leaks",
-    )  # named where set: earlier folders stay valid
+    later = ("stratify", "group", "fold_by", "folds_file", "accept_leaks", "extra", "extra_source", "extra_options")
+    # what is not set is left out, so that folders keep the names that they had before there were such fields
     key |= {name: getattr(config, name) for name in later if getattr(config, name)}
     name = config.dataset.strip("/").replace("/", "_") or config.source
     return files.home() / "working" / "data" / f"{name}-{files.sha256_json(key)[:8]}"
@@ -62,7 +58,8 @@ def open_dataset(config: BaseConfig, *, skip_bad: bool | None = None) -> Dataset
             :func:`index_dataset` finds.
     """
     skip = config.skip_bad if skip_bad is None else skip_bad
-    folder, source = dataset_folder(config, skip), open_source(config, skip_bad=skip)
+    folder = dataset_folder(config, skip)
+    source = packed_source(folder) or with_extra(_source(config), config)
     if not (folder / "index.json").exists():
         with files.lock(folder, "checking the dataset", wait=True):
             if not (folder / "index.json").exists():  # another process may have done it while this one waited
@@ -88,7 +85,7 @@ def index_dataset(config: BaseConfig, *, skip_bad: bool = False, progress: bool 
         UserError: cases that cannot be used, classes too rare for the folds, or groups that cross given parts.
     """
     skip = config.skip_bad or skip_bad
-    folder, source = dataset_folder(config, skip), _source(config)
+    folder, source = dataset_folder(config, skip), with_extra(_source(config), config)
     with files.lock(folder, "checking the dataset", wait=True):
         _build(config, source, folder, skip, progress)
     return load(folder, source)
@@ -120,6 +117,7 @@ def _check_and_split(
     config: BaseConfig, source: Source, folder: Path, skip_bad: bool, progress: bool, store: ArrayStore | None
 ) -> dict[str, PreparedCase]:
     """Write the tables of the checked dataset; manifest entries of the training cases that were prepared."""
+    rule = read_index(folder).near_rule if (folder / "index.json").exists() else RULE
     index = source.index()
     results, problems = check_cases(source, index, store=store, progress=progress)
     if problems and not skip_bad:
@@ -130,12 +128,12 @@ def _check_and_split(
     checked = [result for result in results if result is not None]
     cases = _with_results(index.iloc[sound].reset_index(drop=True), checked)
     duplicates = find_duplicates(
-        cases, [result.fingerprint for result in checked], source.dimensions, near=config.near_duplicates
+        cases, [result.fingerprint for result in checked], source.dimensions, near=config.near_duplicates, rule=rule
     )
     columns = further_columns(source, cases, wanted_columns(config))
     cases = pd.concat([cases, columns.add_prefix(PREFIX)], axis=1)
     cases["group_id"] = group_ids(cases, duplicates, [name for name in config.group if name in columns])
-    crossing = crossing_cases(source, cases)
+    crossing = copied_extra(source, cases) + crossing_cases(source, cases)
     if crossing and not skip_bad:
         refuse(crossing, str(source.root))
     cases = cases[~cases["case_id"].isin([problem.case_id for problem in crossing])].reset_index(drop=True)
@@ -153,9 +151,11 @@ def _check_and_split(
         problems + crossing,
         duplicates,
         _notes(index, results),
+        rule,
     )
     entries = {case_id: result.prepared for case_id, result in zip(index["case_id"], results, strict=True) if result}
-    return {case_id: entry for case_id in train["case_id"] if (entry := entries[case_id]) is not None}
+    trained_on = cases["case_id"][cases["split"].isin(["train", EXTRA])]
+    return {case_id: entry for case_id in trained_on if (entry := entries[case_id]) is not None}
 
 
 def _notes(index: pd.DataFrame, results: list[Checked | None]) -> list[str]:
@@ -184,6 +184,7 @@ def _write(
     problems: list[Problem],
     duplicates: Duplicates,
     notes: list[str],
+    rule: int,
 ) -> None:
     """Write the tables; ``index.json`` comes last and vouches for the others."""
     for name in ("index.json", RECORD):
@@ -198,8 +199,9 @@ def _write(
     _write_parquet(
         folder / "sealed.parquet", cases.loc[test, ["case_id", "split", "image", "mask", "mask_hash", *labels]]
     )
-    cases.loc[cases["split"] != "train", labels] = np.nan
-    cases.loc[cases["split"] != "train", ["mask", "mask_hash"]] = ""
+    unseen = ~cases["split"].isin(["train", EXTRA])
+    cases.loc[unseen, labels] = np.nan
+    cases.loc[unseen, ["mask", "mask_hash"]] = ""
     _write_parquet(folder / "cases.parquet", cases)
     table = cases.loc[cases["fold"] >= 0, ["case_id", "patient_id", "fold"]]
     files.write_text(folder / "folds.csv", table.to_csv(index=False))
@@ -208,6 +210,9 @@ def _write(
     files.write_text(folder / "skipped.csv", shown.to_csv(index=False))
     files.write_text(folder / "raw_files.csv", raw.to_csv(index=False))
     caveats, found = about_folds(config, cases[cases["split"] == "train"], folds)
+    if config.extra:
+        count = int((cases["split"] == EXTRA).sum())
+        caveats.append(f"{count} further cases of {config.extra} train in every fold; they are never scored.")
     leaks = LeaksRecord(
         **vars(duplicates),
         class_counts=counts,
@@ -228,6 +233,7 @@ def _write(
         files=hashes,
         given_folds={name: files.sha256_file(folds_path(source, name)) for name in filter(None, [config.folds_file])},
         accept_leaks=config.accept_leaks,
+        near_rule=rule,
     )
     files.write_json(folder / "index.json", index_record.to_json())
 

@@ -23,7 +23,7 @@ from heldout.errors import UserError
 from heldout.metrics.ignored import IGNORED
 
 SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,149}")
-PARTS = ("", "train", "test", "submit")
+PARTS = ("", "train", "test", "submit", "extra")
 SHOWN = 5
 AFFINE_TOLERANCE = 1e-3  # mm: headers store rounded numbers
 
@@ -85,9 +85,9 @@ def check_case(source: Source, row: Mapping[str, Any], store: ArrayStore | None 
                 labels = dict(zip(source.classes, presence(mask, len(source.classes)), strict=True))
         _check_labels(source, row, labels)
     content, entry = content_hash(image.array), None
-    if store is not None and row["split"] in ("", "train"):
+    if store is not None and row["split"] in ("", "train", "extra"):
         with contextlib.suppress(BadFile):  # a sound case that does not fit these settings: training will say so
-            entry = store.write({**row, "content_hash": content}, "train", image, mask)
+            entry = store.write({**row, "content_hash": content}, row["split"] or "train", image, mask)
     return Checked(labels, content, mask_hash, len(image.array), fingerprint(image), image.note, entry)
 
 

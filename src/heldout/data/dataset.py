@@ -47,11 +47,11 @@ class Dataset:
         return {case_id: position for position, case_id in enumerate(self.cases["case_id"])}
 
     def part(self, split: str) -> pd.DataFrame:
-        """Cases of one part: ``train``, ``test`` or ``submit``."""
+        """Cases of one part: ``train``, ``test``, ``submit`` or ``extra``."""
         return self.cases[self.cases["split"] == split].reset_index(drop=True)
 
     def fold_cases(self, fold: int, fraction: float = 1.0) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Cases to train on and cases to validate on.
+        """Cases to train on, those of an extra dataset among them, and cases to validate on.
 
         Args:
             fold: The fold held out.
@@ -66,6 +66,7 @@ class Dataset:
         train = self.part("train")
         held_out = train["case_id"].map(self.folds) == fold
         training, validation = train[~held_out], train[held_out]
+        training = pd.concat([training, self.part("extra")], ignore_index=True)
         if fraction < 1:
             training = training[training["group_id"].isin(choose_fraction(training, fraction))]
         return training.reset_index(drop=True), validation.reset_index(drop=True)
@@ -92,6 +93,6 @@ class Dataset:
             UserError: the case's truth is sealed or unknown.
         """
         row = self.row(case_id)
-        if row["split"] != "train":
+        if row["split"] not in ("train", "extra"):
             raise UserError(f"case {case_id} is in the {row['split']} part: its labels are sealed")
         return self.source.read_mask(row)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from heldout.data.copies import LocalFeatures, local_features
 from heldout.data.geometry import orient, orientation
 from heldout.data.image import Image
 from heldout.data.normalize import LUMA
@@ -29,11 +30,13 @@ class Fingerprint:
             the miniature is constant.
         detail: The same of its edges and textures, brought to equal contrast everywhere. Two knees of two patients look
             alike from afar, but not in this.
+        local: Local features of a picture, by which copies are found that were flipped, turned or cut; None of volumes.
     """
 
     bits: int
     coarse: np.ndarray
     detail: np.ndarray
+    local: LocalFeatures | None = None
 
 
 def content_hash(array: np.ndarray) -> str:
@@ -59,7 +62,8 @@ def fingerprint(image: Image) -> Fingerprint:
     coarse = resample_linear(array, COARSE[dimensions])[0]
     frequencies = dctn(coarse, norm="ortho")[tuple(slice(size) for size in LOW_FREQUENCIES[dimensions])].ravel()
     bits = int.from_bytes(np.packbits(frequencies > np.median(frequencies)).tobytes(), "big")
-    return Fingerprint(bits, _unit(coarse), _unit(_detail(resample_linear(array, MINIATURE[dimensions])[0])))
+    detail = _unit(_detail(resample_linear(array, MINIATURE[dimensions])[0]))
+    return Fingerprint(bits, _unit(coarse), detail, local_features(array[0]) if dimensions == 2 else None)
 
 
 def _detail(miniature: np.ndarray) -> np.ndarray:

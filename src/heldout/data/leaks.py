@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from heldout.data.columns import PREFIX
+from heldout.data.copies import copied_pairs
 from heldout.data.fingerprint import Fingerprint
 
 # Chosen by looking at the pairs found in public sets of brain slices and X-rays: real copies (also recompressed,
@@ -19,6 +20,7 @@ COARSE_CORRELATION = {2: 0.85, 3: 0.95}
 DETAIL_CORRELATION = {2: 0.55, 3: 0.8}
 SHARED_FROM = 20  # cases at which half of what all cases have in common is taken off
 BLOCK = 512  # rows compared with all others at once
+RULE = 2  # of near-duplicates: the first compared miniatures alone; groups that it made stay as they are
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ def find_duplicates(
     fingerprints: Sequence[Fingerprint],
     dimensions: int,
     near: bool = True,
+    rule: int = RULE,
 ) -> Duplicates:
     """Find exact and near duplicates.
 
@@ -49,6 +52,7 @@ def find_duplicates(
         fingerprints: One per row.
         dimensions: 2 for images, 3 for volumes.
         near: Look for near duplicates too.
+        rule: 1 compares miniatures; 2 also looks for pictures that were flipped, turned, rotated, cut or rescaled.
     """
     ids = cases["case_id"].to_numpy()
     exact = [sorted(ids[rows]) for rows in _equal_rows(cases["content_hash"].to_numpy())]
@@ -56,6 +60,9 @@ def find_duplicates(
     if near:
         pairs = near_pairs(fingerprints, dimensions)
         patients, contents = cases["patient_id"].to_numpy(), cases["content_hash"].to_numpy()
+        local = [one.local for one in fingerprints if one.local is not None]
+        if rule > 1 and len(local) == len(fingerprints):
+            pairs = np.concatenate([pairs, copied_pairs(local, patients)])
         different = (patients[pairs[:, 0]] != patients[pairs[:, 1]]) & (contents[pairs[:, 0]] != contents[pairs[:, 1]])
         pairs = pairs[different]
     near_sets = _sets([(ids[a], ids[b]) for a, b in pairs])

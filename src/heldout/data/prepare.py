@@ -132,7 +132,8 @@ def open_prepared(
     """
     recipe = Recipe.of(config)
     folder = prepared_folder(dataset.folder, recipe, first_stage)
-    cases = dataset.cases[dataset.cases["split"].isin(list(splits))]
+    wanted = [*splits, "extra"] if "train" in splits else list(splits)  # such cases are trained on as well
+    cases = dataset.cases[dataset.cases["split"].isin(wanted)]
     entries = finished_entries(folder, cases)
     if len(entries) < len(cases):
         with files.lock(folder, "preparing arrays", wait=True):
@@ -258,7 +259,7 @@ def _prepare_chunk(
 ) -> list[PreparedCase]:
     def prepare(row: dict[str, Any]) -> PreparedCase:
         image = source.read_image(row, salvage=row["split"] == "submit")
-        masked = row["split"] == "train" and (row["mask"] or source.kind == "segmentation")
+        masked = row["split"] in ("train", "extra") and (row["mask"] or source.kind == "segmentation")
         mask = source.read_mask(row) if masked else None
         return store.write(row, row["split"], image, mask, first_stage_map(maps, row["case_id"]))
 

@@ -31,6 +31,7 @@ class IndexRecord(Record):
         files: SHA-256 of the tables by their names.
         given_folds: SHA-256 of the table that gave the folds, by the name that the experiment has for it.
         accept_leaks: Reason for which it was accepted though it has groups in several folds.
+        near_rule: By which near-duplicates were searched; see :func:`heldout.data.leaks.find_duplicates`.
     """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
@@ -45,7 +46,8 @@ class IndexRecord(Record):
     files: dict[str, str]
     given_folds: dict[str, str] = Field({})
     accept_leaks: str = ""
-    optional: ClassVar[frozenset[str]] = frozenset({"given_folds", "accept_leaks"})
+    near_rule: int = 1
+    optional: ClassVar[frozenset[str]] = frozenset({"given_folds", "accept_leaks", "near_rule"})
 
 
 class LeaksRecord(Record):

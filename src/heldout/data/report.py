@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from heldout.data.folds import class_table
-from heldout.data.records import read_csv, read_leaks
+from heldout.data.leaks import RULE
+from heldout.data.records import read_csv, read_index, read_leaks
 
 if TYPE_CHECKING:
     from heldout.data.dataset import Dataset
@@ -75,8 +76,14 @@ class LeakReport:
 def leak_report(dataset: Dataset) -> LeakReport:
     """Collect what the ``folds`` command shows."""
     leaks = read_leaks(dataset.folder)
+    caveats: list[str] = []
+    if dataset.dimensions == 2 and read_index(dataset.folder).near_rule < RULE:
+        caveats.append(
+            "near-duplicates were searched by an earlier rule, blind to flips, turns and crops; delete "
+            f"{dataset.folder} to search again, which may change folds, so that runs have to be trained again"
+        )
     skipped = read_csv(dataset.folder / "skipped.csv", dict.fromkeys(("case_id", "file", "reason"), str))
-    train, test, submit = (dataset.part(name) for name in ("train", "test", "submit"))
+    train, test, submit, extra = (dataset.part(name) for name in ("train", "test", "submit", "extra"))
     fold = train["case_id"].map(dataset.folds)
     table = class_table(train)  # of all folds together: fifths of numbers are those of the part
     rows = [
@@ -86,6 +93,9 @@ def leak_report(dataset: Dataset) -> LeakReport:
     if len(test):
         counts = leaks.class_counts["test"]
         rows.append(_row("test", test, {name: counts.get(name) for name in table.columns}))
+    if len(extra):
+        counts = class_table(extra).sum().to_dict()
+        rows.append(_row("extra", extra, {name: counts.get(name) for name in table.columns}))
     if len(submit):
         rows.append(_row("submit", submit, dict.fromkeys(table.columns)))
     return LeakReport(
@@ -98,7 +108,7 @@ def leak_report(dataset: Dataset) -> LeakReport:
         near=leaks.near,
         conflicts=leaks.conflicts,
         skipped=[SkippedCase(*map(str, values)) for values in skipped[["case_id", "file", "reason"]].to_numpy()],
-        caveats=leaks.caveats,
+        caveats=leaks.caveats + caveats,
         found=leaks.found,
     )
 

@@ -86,7 +86,7 @@ def about_folds(config: BaseConfig, train: pd.DataFrame, folds: pd.Series) -> tu
 def crossing_cases(source: Source, cases: pd.DataFrame) -> list[Problem]:
     """Training cases whose patient, or a copy of whose image, is in the test part that the dataset came with."""
     tested = set(cases["group_id"][cases["split"] == "test"])
-    rows = cases[cases["group_id"].isin(tested) & ~cases["split"].isin(["test", "submit"])]
+    rows = cases[cases["group_id"].isin(tested) & ~cases["split"].isin(["test", "submit", "extra"])]
     return [
         Problem(
             row["case_id"],

@@ -50,7 +50,7 @@ def inner_dataset(dataset: Dataset, fold: int, inner_folds: int, seed: int) -> D
     """
     cases, _ = dataset.fold_cases(fold)
     one_class = dataset.source.kind == "classification" and len(dataset.classes) == 1
-    folds = make_folds(cases, inner_folds, seed, needs_negatives=one_class)
+    folds = make_folds(cases[cases["split"] == "train"], inner_folds, seed, needs_negatives=one_class)
     place = ["inner", fold, inner_folds, seed]
     return replace(
         dataset,

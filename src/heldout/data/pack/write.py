@@ -74,6 +74,10 @@ def pack(configs: Sequence[BaseConfig], output: Path, *, progress: bool = True, 
             f"{staged[0].spec} uses the maps of {staged[0].first_stage}, which a pack does not carry: pack "
             f"{staged[0].first_stage} instead, and train {staged[0].spec} where its raw data are"
         )
+    if configs[0].extra:
+        raise UserError(
+            f"{configs[0].spec} trains on extra = {configs[0].extra!r}, which a pack does not carry: unset it"
+        )
     if isinstance(first.source, PackedSource):
         raise UserError(f"{first.folder} was itself unpacked: copy the file that it came from instead")
     recipes = {Recipe.of(config).digest(): config for config in configs}
