@@ -124,12 +124,23 @@ def measure(what: str, spec: str, most: int) -> list[Measurement]:
         hits = [
             any({names[number], copy} <= set(one) for one in sets) for number, copy in zip(originals, ids, strict=True)
         ]
-        chosen_names = {names[number] for number in originals} | joined
-        wrong = {one for members in sets for one in members if one in names} - chosen_names
+        wrong = false_merges(sets, dict(zip(ids, (names[number] for number in originals), strict=True)), alone.near)
         found.append(Measurement(f"{what}: recall, {name}", float(np.mean(hits)), "", RECALL, at_least=True))
-        found.append(Measurement(f"{what}: joined besides, {name}", len(wrong) / len(names), "", FALSE_MERGES))
+        found.append(Measurement(f"{what}: false merges, {name}", len(wrong) / (len(names) + COPIES), "", FALSE_MERGES))
         print(what, name, np.mean(hits), sorted(wrong), flush=True)
     return found
+
+
+def false_merges(sets: list[list[str]], original_of: dict[str, str], alone: list[list[str]]) -> set[str]:
+    """Copies in a set with an image that is neither their original nor in its set without them."""
+    like = {name: set(members) for members in alone for name in members}
+    wrong = set()
+    for members in sets:
+        originals = {original_of[one] for one in members if one in original_of}
+        expected = originals.union(*(like.get(one, set()) for one in originals)) | set(original_of)
+        if originals and set(members) - expected:
+            wrong |= set(members) & set(original_of)
+    return wrong
 
 
 def main() -> int:

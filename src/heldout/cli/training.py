@@ -78,6 +78,7 @@ def folds(
 
     from heldout.data.cases import index_dataset, leak_report, open_dataset
     from heldout.data.grids import describe_grids
+    from heldout.data.outside import outside_lines, outside_report
     from heldout.deliver.submission.write import check_form
     from heldout.tasks.check import check_fields
 
@@ -86,10 +87,12 @@ def folds(
     check_fields(config, dataset.classes)
     check_form(config, dataset)
     report, grids = leak_report(dataset), describe_grids(dataset, config)
+    outside = outside_report(dataset, progress=not as_json)
     if as_json or form:
-        print_in(form or Form.json, *_parts(report), {**report.to_json(), "grids": grids})
+        told = {"outside": None if outside is None else outside.to_json()}
+        print_in(form or Form.json, *_parts(report), {**report.to_json(), "grids": grids, **told})
         return
-    _print_report(config, report, grids)
+    _print_report(config, report, grids, [] if outside is None else outside_lines(outside))
     finish(f"{shown(dataset.folder)}/ (cases.parquet, folds.csv, leaks.json, skipped.csv)", f"{config.spec}")
 
 
@@ -109,13 +112,14 @@ def _summary(config: Task) -> str:
     return config.spec if row.done < row.planned else f"blend {config.spec} --name NAME"
 
 
-def _print_report(config: Task, report: LeakReport, grids: list[str]) -> None:
+def _print_report(config: Task, report: LeakReport, grids: list[str], told: list[str]) -> None:
     print_table(f"{config.dataset}: cases per part", *_parts(report), words=("part",))
     for line in grids:
         print(line)
     kinds = [(report.exact, "exact duplicates"), (report.conflicts, "duplicates with different labels")]
     kept_apart = "duplicate" if config.near_duplicates else "exact duplicate"
-    print(f"Leak report: no patient and no {kept_apart} is in two folds, or in train and test")
+    apart = "in train and test" if config.accept_leaks else "in two folds, or in train and test"
+    print(f"Leak report: no patient and no {kept_apart} is {apart}")
     if not config.near_duplicates:
         print("  near-duplicates were not searched: near_duplicates = False")
     else:
@@ -126,6 +130,8 @@ def _print_report(config: Task, report: LeakReport, grids: list[str]) -> None:
     print(f"  {len(report.skipped)} cases set aside")
     for line in _shortened([f"{case.case_id}: {case.reason}" for case in report.skipped], 5, "skipped.csv"):
         print(f"    {visible(line)}")
+    for line in told:
+        print(f"  without the pixels: {visible(line)}")
     for line in [*report.caveats, *_shortened(report.found, 10, "leaks.json")]:
         print(f"  note: {visible(line)}")
 

@@ -68,6 +68,31 @@ class LeaksRecord(Record):
     found: list[str]
 
 
+class OutsideRow(Record):
+    """How well one kind of facts tells a class, or the part ``submit``: AUC with its 95 % interval."""
+
+    kind: str
+    told: str
+    auc: float
+    low: float
+    high: float
+
+
+class OutsideRecord(Record):
+    """``outside.json``: what is told without the pixels.
+
+    Attributes:
+        of: Hash of the cases and folds that it was measured on.
+        labels: For each kind of facts the class that it tells best.
+        parts: For each kind how well it tells the part ``submit`` from the training part.
+    """
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    of: str
+    labels: list[OutsideRow]
+    parts: list[OutsideRow]
+
+
 class StoredMask(Record):
     """Whether a case's prepared mask is on the disk, which an empty one is not; and its channels."""
 
