@@ -49,7 +49,7 @@ def test_a_label_that_the_file_type_tells_is_said(raw):
 
 
 def test_nothing_is_said_of_files_that_are_all_alike(raw):
-    write(raw, lambda label: "bmp.png")
+    write(raw, lambda _: "bmp.png")
     _, found = report()
     assert all(row.low <= 0.5 for row in found.labels)
     assert outside_lines(found) == ["no label is told by file type, size, mode, tags or name"]
@@ -57,7 +57,7 @@ def test_nothing_is_said_of_files_that_are_all_alike(raw):
 
 @pytest.mark.parametrize("brighter", [0, 60])
 def test_unlabeled_images_are_told_apart_only_where_they_differ(raw, brighter):
-    write(raw, lambda label: "png", brighter, submit=30)
+    write(raw, lambda _: "png", brighter, submit=30)
     _, found = report()
     picture = next(row for row in found.parts if row.kind == "picture")
     assert picture.told == "submit"
