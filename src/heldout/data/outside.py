@@ -126,11 +126,11 @@ def _header(path: Path, kind: str) -> dict[str, dict[str, float]]:
     if kind == "nifti":
         import nibabel
 
-        header = nibabel.load(path).header
+        header: Any = nibabel.load(path).header
         tags = {f"description={header['descrip']!s}", f"codes={header['qform_code']},{header['sform_code']}"}
         spacing = {f"spacing {axis}": float(size) for axis, size in enumerate(header.get_zooms())}
-        mode = _words({f"type={header.get_data_dtype()}"})
-        return {"shape": {**_shape(header.get_data_shape()), **spacing}, "mode": mode, "tags": _words(tags)}
+        kinds = _words({f"type={header.get_data_dtype()}"})
+        return {"shape": {**_shape(header.get_data_shape()), **spacing}, "mode": kinds, "tags": _words(tags)}
     if kind == "dicom":
         import pydicom
 
