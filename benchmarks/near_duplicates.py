@@ -25,7 +25,7 @@ from heldout.data.fingerprint import Fingerprint, content_hash, fingerprint
 from heldout.data.image import BadFile, Image
 from heldout.data.leaks import Duplicates, find_duplicates
 
-SETS = {"brain MRI": ("exp020", 1000), "FracAtlas": ("exp040", 600), "LGG slices": ("exp025", 600)}
+SETS = {"brain MRI": ("exp020", 1000), "FracAtlas": ("exp040", 300), "LGG slices": ("exp025", 300)}
 COPIES = 40  # of each transformation
 RECALL, FALSE_MERGES = 0.95, 0.005
 

@@ -17,6 +17,7 @@ from heldout.blend.apply import OpenDecision
 from heldout.data.image import Image
 from heldout.data.sources import Source
 from heldout.deliver.masks import mask_files, uncertainty_file
+from heldout.deliver.slides import predict_slides
 from heldout.deliver.submission.write import nifti_path
 from heldout.errors import UserError
 from heldout.escape import spreadsheet
@@ -64,6 +65,14 @@ def predict_folder(
     decision, config = opened.decision, opened.config
     source = source_class(config.source)(folder, **config.source_options)  # the dataset itself may be elsewhere
     rows, notes = find_cases(source, folder, skip_bad=skip_bad)
+    if source.tiled:
+        bad = {rows[case_id]["name"]: note for case_id, note in notes.items() if note[0] != "ok"}
+        used = {case_id: row for case_id, row in rows.items() if row["name"] not in bad}
+        of_slide = predict_slides(opened, source, used, output)
+        slides = {row["name"]: row for row in rows.values()}
+        notes = {name: bad.get(name, ("ok", "")) for name in slides}
+        write_table(output / "predictions.csv", slides, of_slide, notes, decision.classes)
+        return Outcome(output / "predictions.csv", Counter(status for status, _ in notes.values()), len(of_slide))
     good = [case_id for case_id, (status, _) in notes.items() if status != "skipped"]
     stems = output_stems({case_id: rows[case_id]["name"] for case_id in good})
     waiting: dict[str, Image] = {}

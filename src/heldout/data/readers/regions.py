@@ -67,7 +67,8 @@ def open_large(path: Path) -> LargeImage:
                 f"{path} has shape {series.shape} of {series.dtype}: store it as (rows, columns) or (rows, columns, 3) "
                 f"of integers"
             )
-        arrays = tuple(zarr.open(level.aszarr(), mode="r") for level in levels)
+        places = [number for number, level in enumerate(series.levels) if level in levels]
+        arrays = tuple(zarr.open(series.aszarr(level=number), mode="r") for number in places)
     except BadFile:
         raise
     except FileNotFoundError:

@@ -68,6 +68,7 @@ SOURCES = {
     "isles": "Isles",
     "phantom_lesions": "PhantomLesions",
     "brats_slices": "BratsSlices",
+    "slides": "Slides",
 }
 
 NOTHING = -1  # of the option ignore
@@ -86,6 +87,7 @@ class Source(ABC):
         ignores: Whether 255 in a mask that was read means a voxel without loss and score. Sources whose options have
             ``ignore`` let the user name the value that their files have there; -1 is none.
         downloads: Where datasets of the layout come from, by the names of their folders.
+        tiled: Whether cases are tiles of larger pictures, which predictions are put together to.
         other_files: Names of files in the root that are not the dataset's, such as the sample submission.
     """
 
@@ -95,6 +97,7 @@ class Source(ABC):
     defaults: ClassVar[dict[str, Any]] = {}
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {}
     downloads: ClassVar[Mapping[str, Download]] = {}
+    tiled: bool = False
     other_files: frozenset[str] = frozenset()
 
     def __init__(self, root: Path, **options: Any) -> None:

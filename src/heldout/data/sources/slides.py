@@ -1,0 +1,202 @@
+"""Large pictures, such as whole slides: cut into tiles that are cases, and read by tile."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from heldout.data.image import BadFile, Image, check_labels
+from heldout.data.patches import window_starts
+from heldout.data.readers.regions import LargeImage, open_large
+from heldout.data.rle import RunLengths
+from heldout.data.runs import decode_region
+from heldout.data.sources import Source, as_list, identifier
+from heldout.data.sources.layout import chosen_file, read_table
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ENDINGS = (".tif", ".tiff", ".svs", ".ndpi")
+_RLE = "rle:"
+_RUNS = re.compile(r"-1|\d+( +\d+)*")
+_SMALL = 4096  # pixels of a resolution that is looked at as a whole
+
+
+class Slides(Source):
+    """A table with a row per picture; all tiles of a patient stay together.
+
+    Options:
+        file: The table, CSV or TSV, with columns ``id``, ``path``, and where they exist ``patient``, ``mask`` and
+            ``split``; "" takes the only one in the folder. ``mask`` names a TIFF of label values, or
+            holds run lengths. A picture without either is unlabeled.
+        labels: Names of the label values 1 ... K, separated by commas; run lengths are of one class.
+        tile: Pixels of a tile's sides.
+        overlap: Share of a tile that the next one covers too when new pictures are predicted.
+        background: Largest difference of gray values (of 255) in a tile that is left out as empty.
+        rle, rle_start: How run lengths count pixels.
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {
+        "file": "",
+        "labels": "foreground",
+        "tile": 1024,
+        "overlap": 0.25,
+        "background": 12,
+        "rle": "columns",
+        "rle_start": 1,
+    }
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"rle": ("columns", "rows"), "rle_start": (0, 1)}
+    tiled = True
+
+    def __init__(self, root: Path, **options: Any) -> None:
+        """See the class for the options."""
+        super().__init__(root, **options)
+        self.rle = RunLengths(self.options["rle"], self.options["rle_start"])
+        if not 32 <= self.options["tile"] <= 8192:
+            raise UserError(f"source_options tile = {self.options['tile']} must be 32 ... 8192 pixels")
+        if not 0 <= self.options["overlap"] <= 0.75:
+            raise UserError(f"source_options overlap = {self.options['overlap']} must be 0 ... 0.75")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """As the option says."""
+        return tuple(identifier(name.strip()) for name in self.options["labels"].split(","))
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Says what a case is."""
+        return (
+            f"A case is a tile of {self.options['tile']} pixels, and scores are of tiles; empty ones are left out.",
+        )
+
+    def tables(self) -> list[Path]:
+        """The table."""
+        return [self._csv]
+
+    def paths(self, text: str) -> list[Path]:
+        """Files with their boxes; none of run lengths."""
+        return [] if text.startswith(_RLE) else super().paths(text)
+
+    def read_image(self, row: Mapping[str, Any], *, salvage: bool = False) -> Image:  # noqa: ARG002 - no JPEG files
+        """Read a tile."""
+        path, box = _split(self.paths(row["image"])[0])
+        return Image(open_large(path).read(*box))
+
+    def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
+        """Read a tile of a mask, or decode its part of the run lengths: (1, H, W) uint8."""
+        if not row["mask"]:
+            raise BadFile(f"case {row['case_id']} has no mask: add its file, or leave the case out")
+        path, box = _split(self.paths(row["image"])[0])
+        if row["mask"].startswith(_RLE):
+            text = self._texts[row["mask"].removeprefix(_RLE).rpartition(":")[0]]
+            return decode_region(text, open_large(path).levels[0], self.rle, box)[None]
+        mask_path, _ = _split(self.paths(row["mask"])[0])
+        mask = open_large(mask_path)
+        if mask.levels[0] != open_large(path).levels[0] or mask.channels != 1:
+            raise BadFile(f"{mask_path} has another shape than {path}: store one label value per pixel")
+        values = mask.read(*box)
+        check_labels(mask_path, values)
+        return (values > 0).astype(np.uint8) if len(self.classes) == 1 else values.astype(np.uint8)
+
+    def loose(self, folder: Path) -> pd.DataFrame:
+        """Overlapping tiles of all pictures below a folder, row by row; ``slide`` names the picture of each."""
+        import pandas as pd
+
+        if not folder.is_dir():
+            raise UserError(f"{folder} is not a folder: name one that holds TIFF files")
+        found = []
+        for path in sorted(one for one in folder.resolve().rglob("*") if one.suffix.lower() in ENDINGS):
+            if path.stem.endswith("_mask"):
+                continue
+            name = path.relative_to(folder.resolve()).as_posix()
+            for box in boxes(open_large(path), self.options["tile"], self.options["overlap"]):
+                case_id = f"{identifier(name.rpartition('.')[0])}_r{box[0]}_c{box[1]}"
+                place = f"{path}#{','.join(map(str, box))}"
+                found.append((case_id, identifier(name), as_list(place), name, box))
+        if not found:
+            raise UserError(f"{folder} holds no TIFF file: name a folder with {' or '.join(ENDINGS[:2])} files")
+        return pd.DataFrame(found, columns=["case_id", "patient_id", "image", "name", "box"])
+
+    def unread(self, folder: Path, rows: Any) -> dict[str, str]:  # noqa: ARG002 - other files are none of its
+        """Nothing: only TIFF files are asked for."""
+        return {}
+
+    def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
+        for number, row in enumerate(self._frame.to_dict("records"), start=2):
+            where, name = f"{self._csv} row {number}", identifier(row["id"].strip())
+            path, mask = self.root / row["path"].strip(), row.get("mask", "").strip()
+            if not row["id"].strip() or not path.is_file():
+                raise UserError(f"{where}: the file {row['path']!r} does not exist below {self.root}: correct it")
+            encoded = bool(_RUNS.fullmatch(mask))
+            if mask and not encoded and not (self.root / mask).is_file():
+                raise UserError(f"{where}: the mask {mask!r} does not exist below {self.root}: correct it")
+            if encoded and len(self.classes) > 1:
+                raise UserError(f"{where} has run lengths for {len(self.classes)} classes: name a TIFF of label values")
+            if encoded and mask != "-1":
+                self.rle.runs(mask)
+            picture = open_large(path)
+            every = list(boxes(picture, self.options["tile"], 0.0))
+            used = [box for box in every if self._holds_detail(picture, box)]
+            found.append(f"{row['path']}: {len(used)} of {len(every)} tiles are used, the others are empty")
+            digest = hashlib.sha256(mask.encode()).hexdigest()[:16]
+            for box in used:
+                place = ",".join(map(str, box))
+                text = as_list(f"{mask}#{place}") if mask and not encoded else f"{_RLE}{row['id'].strip()}:{digest}"
+                yield {
+                    "case_id": f"{name}_r{box[0]}_c{box[1]}",
+                    "patient_id": row.get("patient", "").strip() or name,
+                    "image": as_list(f"{row['path'].strip()}#{place}"),
+                    "mask": text if mask else "",
+                    "split": row.get("split", "").strip() if mask else "submit",
+                }
+
+    def _holds_detail(self, picture: LargeImage, box: tuple[int, int, int, int]) -> bool:
+        levels = enumerate(picture.levels)
+        level = next((number for number, shape in levels if max(shape) <= _SMALL), len(picture.levels) - 1)
+        scale = picture.levels[level][0] / picture.levels[0][0]
+        small = [max(1, round(side * scale)) for side in box[2:]]
+        part = picture.read(int(box[0] * scale), int(box[1] * scale), small[0], small[1], level).mean(0)
+        return part.size > 0 and float(np.ptp(part)) > self.options["background"]
+
+    @cached_property
+    def _texts(self) -> dict[str, str]:
+        masks = zip(self._frame["id"].str.strip(), self._frame["mask"].str.strip(), strict=True)
+        return {name: "" if text == "-1" else text for name, text in masks}
+
+    @cached_property
+    def _frame(self) -> pd.DataFrame:
+        return read_table(self._csv, ["id", "path"], "rename the columns")
+
+    @cached_property
+    def _csv(self) -> Path:
+        present = [one for one in self.root.iterdir() if one.suffix.lower() in (".csv", ".tsv")]
+        present = [one for one in present if one.name not in self.other_files]
+        return chosen_file(self.root, self.options["file"], present, "table (CSV or TSV)")
+
+
+def boxes(picture: LargeImage, tile: int, overlap: float) -> Iterator[tuple[int, int, int, int]]:
+    """First row, first column, height and width of tiles that cover a picture, row by row.
+
+    Without overlap the last tiles are smaller; with it they end where the picture does.
+    """
+    height, width = picture.levels[0]
+    if overlap:
+        tops, lefts = (window_starts(size, min(tile, size), overlap) for size in (height, width))
+    else:
+        tops, lefts = list(range(0, height, tile)), list(range(0, width, tile))
+    for top in tops:
+        for left in lefts:
+            yield top, left, min(tile, height - top), min(tile, width - left)
+
+
+def _split(place: Path) -> tuple[Path, tuple[int, int, int, int]]:
+    name, _, box = str(place).rpartition("#")
+    top, left, height, width = map(int, box.split(","))
+    return Path(name), (top, left, height, width)
