@@ -22,6 +22,7 @@ from record import REPOSITORY, Measurement, record
 
 SIZES = (5_000, 10_000, 20_000)
 TILE, BAR = 512, 1.5  # pixels, GB
+KINDS = 7  # of tiles that are repeated
 EXPERIMENT = '''"""Glands on made slides, by tile."""
 
 from heldout.tasks.segment import Segment2D
@@ -48,7 +49,7 @@ def tiles(size: int, seed: int, channels: int) -> Iterator[np.ndarray]:
     """Tiles of a picture, or of its mask: noise with darker disks, which are the glands."""
     rows, columns = np.mgrid[:TILE, :TILE]
     for number in range((-(-size // TILE)) ** 2):
-        generator = np.random.default_rng([seed, number])
+        generator = np.random.default_rng([seed, number % KINDS])
         row, column, radius = generator.uniform(0.3, 0.7, 3) * TILE
         disk = (rows - row) ** 2 + (columns - column) ** 2 < (radius / 3) ** 2
         if channels == 1:
@@ -64,10 +65,14 @@ def write_slides(folder: Path, size: int) -> None:
 
     folder.mkdir(parents=True)
     for number in range(2):
-        options = {"tile": (TILE, TILE), "compression": "zlib", "compressionargs": {"level": 1}, "dtype": np.uint8}
+        options = {"tile": (TILE, TILE), "dtype": np.uint8}
         picture, mask = folder / f"s{number}.tif", folder / f"s{number}_mask.tif"
-        tifffile.imwrite(picture, tiles(size, number, 3), shape=(size, size, 3), photometric="rgb", **options)
-        tifffile.imwrite(mask, tiles(size, number, 1), shape=(size, size), photometric="minisblack", **options)
+        tifffile.imwrite(
+            picture, tiles(size, number, 3), shape=(size, size, 3), photometric="rgb", compression="jpeg", **options
+        )
+        tifffile.imwrite(
+            mask, tiles(size, number, 1), shape=(size, size), photometric="minisblack", compression="zlib", **options
+        )
     lines = ["id,path,mask", *(f"s{number},s{number}.tif,s{number}_mask.tif" for number in range(2))]
     (folder / "cases.csv").write_text("\n".join(lines), encoding="utf-8")
 
@@ -89,7 +94,9 @@ def peak(arguments: list[str], environment: dict[str, str]) -> tuple[float, floa
         "sys.exit(code)\n"
     )
     begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd="/", capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
     return int(re.search(r"PEAK (\d+)", done.stdout)[1]) / 1e6, time.perf_counter() - begun
@@ -103,7 +110,9 @@ def measure(size: int, home: Path) -> list[Measurement]:
     (home / "exps" / "exp999.py").write_text(EXPERIMENT, encoding="utf-8")
     (home / "new").mkdir()
     (home / "new" / "s0.tif").symlink_to(home / "input" / "slides" / "s0.tif")
-    environment = {**os.environ, "HELDOUT_HOME": str(home), "PYTHONPATH": f"{REPOSITORY / 'src'}:{home}"}
+    environment = {**os.environ, "HELDOUT_HOME": str(home), "HELDOUT_PROJECT": str(home)}
+    environment["PYTHONPATH"] = f"{REPOSITORY / 'src'}:{home}"
+    environment["LOKY_MAX_CPU_COUNT"] = "1"  # cases are checked in the process that is measured
     environment.pop("HELDOUT_DATA", None)
     what = {
         "check and prepare": ["folds", "exp999"],

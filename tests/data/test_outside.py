@@ -41,7 +41,7 @@ def test_a_label_that_the_file_type_tells_is_said(raw):
     assert rows["type"].told == "shadow"
     assert rows["type"].auc > 0.95
     assert "name" not in rows or rows["name"].low <= 0.5
-    assert any(line.startswith("file type alone tells shadow with AUC 1.00 (") for line in outside_lines(found))
+    assert any(line.startswith("file type alone tells shadow: AUC 1.00 (") for line in outside_lines(found))
     assert found.parts == []
     times = (dataset.folder / FILE).stat().st_mtime_ns
     assert outside_report(dataset, progress=False) == found

@@ -253,23 +253,17 @@ def _picture_facts(dataset: Dataset, case_id: str) -> dict[str, float]:
 
 
 def outside_lines(record: OutsideRecord) -> list[str]:
-    """What was found, in sentences."""
-    lines = []
-    for row in record.labels:
-        if row.low > 0.5:
-            lines.append(
-                f"{KINDS[row.kind]} alone tells {row.told} with AUC {_numbers(row)}: a network may learn how files "
-                f"were made in place of what they show"
-            )
-    for row in record.parts:
-        if row.low > 0.5:
-            lines.append(
-                f"{KINDS[row.kind]} alone tells train from submit with AUC {_numbers(row)}: out-of-fold scores may not "
-                f"hold there"
-            )
-    if record.labels and not any(row.low > 0.5 for row in record.labels):
+    """What was found, in sentences; only what is above chance with its whole interval."""
+    labels, parts = ([row for row in rows if row.low > 0.5] for rows in (record.labels, record.parts))
+    lines = [f"{KINDS[row.kind]} alone tells {row.told}: AUC {_numbers(row)}" for row in labels]
+    if any(row.kind != "name" for row in labels):
+        lines.append("a network may learn how the files were made in place of what they show")
+    lines += [f"{KINDS[row.kind]} alone tells train from submit: AUC {_numbers(row)}" for row in parts]
+    if parts:
+        lines.append("out-of-fold scores may not hold for the images to submit")
+    if record.labels and not labels:
         lines.append("no label is told by file type, size, mode, tags or name")
-    if record.parts and not any(row.low > 0.5 for row in record.parts):
+    if record.parts and not parts:
         lines.append("train and submit are not told apart by their files or by a small gray picture")
     return lines
 

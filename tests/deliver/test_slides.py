@@ -1,0 +1,68 @@
+"""A slide from its tiles to run lengths, by a network that was trained on tiles; needs the extra ``large``."""
+
+import csv
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from heldout.cli import run
+from heldout.data.rle import RunLengths
+
+pytestmark = [pytest.mark.extras, pytest.mark.journey]
+tifffile = pytest.importorskip("tifffile")
+pytest.importorskip("zarr")
+
+EXPERIMENT = '''"""Glands."""
+
+from heldout.tasks.segment import Segment2D
+
+
+class Exp998(Segment2D):
+    dataset = "glands"
+    source = "slides"
+    source_options = {"tile": 64, "background": 5}
+    channels = 3
+    image_size = (32, 32)
+    fold_count = 2
+    test_fraction = 0.0
+    near_duplicates = False
+    encoder = "tu-resnet10t"
+    epochs = 2
+    batch_size = 8
+    workers = 0
+'''
+
+
+def test_a_slide_is_predicted_by_tile_and_written_as_run_lengths(tmp_path, monkeypatch, capsys):
+    folder, generator = tmp_path / "input" / "glands", np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for number in range(4):
+        picture, mask = generator.integers(150, 200, (192, 150, 3)).astype(np.uint8), np.zeros((192, 150), np.uint8)
+        mask[40:120, 30 + 8 * number : 100] = 1
+        picture[mask > 0] -= 100
+        tifffile.imwrite(folder / f"s{number}.tif", picture, tile=(64, 64))
+        tifffile.imwrite(folder / f"s{number}_mask.tif", mask, tile=(64, 64))
+    lines = ["id,path,mask", *(f"s{n},s{n}.tif,s{n}_mask.tif" for n in range(4))]
+    (folder / "cases.csv").write_text("\n".join(lines))
+    (tmp_path / "exps").mkdir()
+    (tmp_path / "exps" / "exp998.py").write_text(EXPERIMENT)
+    (tmp_path / "new").mkdir()
+    shutil.copy(folder / "s3.tif", tmp_path / "new" / "s3.tif")
+    monkeypatch.setenv("HELDOUT_HOME", str(tmp_path))
+    monkeypatch.setenv("HELDOUT_PROJECT", str(tmp_path))
+    monkeypatch.delenv("HELDOUT_DATA", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [name for name in sys.modules if name == "exps" or name.startswith("exps.")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert run(["train", "exp998", "--fold", "0"]) == 0
+    words = ["predict", "exp998", "--input", str(tmp_path / "new"), "--output", str(tmp_path / "out")]
+    assert run(words) == 0, capsys.readouterr().err
+    with (tmp_path / "out" / "masks.csv").open() as lines:
+        (row,) = csv.DictReader(lines)
+    assert (row["name"], row["class"]) == ("s3.tif", "foreground")
+    found = RunLengths().decode(row["rle"], (192, 150))
+    truth = tifffile.imread(folder / "s3_mask.tif")
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.5
+    assert (tmp_path / "out" / "predictions.csv").read_text().startswith("name,p_foreground,status,note\ns3.tif,")
