@@ -47,6 +47,7 @@ def test_a_slide_is_predicted_by_tile_and_written_as_run_lengths(tmp_path, monke
     lines = ["id,path,mask", *(f"s{n},s{n}.tif,s{n}_mask.tif" for n in range(4))]
     (folder / "cases.csv").write_text("\n".join(lines))
     (tmp_path / "exps").mkdir()
+    (tmp_path / "exps" / "__init__.py").touch()
     (tmp_path / "exps" / "exp998.py").write_text(EXPERIMENT)
     (tmp_path / "new").mkdir()
     shutil.copy(folder / "s3.tif", tmp_path / "new" / "s3.tif")
