@@ -15,7 +15,7 @@ import numpy as np
 
 SIDE = 256  # pixels of the longer side on which features are sought
 FEATURES = 200
-MIN_FEATURES = 16  # a picture with fewer, such as an empty slice, cannot be recognized
+MIN_FEATURES = 30  # a picture with fewer, such as an empty slice, cannot be recognized by them
 RATIO = 0.85  # of the distances to the nearest and the second nearest feature
 TOLERANCE = 4.0  # pixels
 # Chosen by looking at the closest pairs of brain slices, X-rays and slices of volumes. Copies keep 29 features, at a
@@ -100,14 +100,16 @@ def agreeing(first: LocalFeatures, second: LocalFeatures) -> int:
     return int(kept.sum())
 
 
-def copied_pairs(features: Sequence[LocalFeatures], patients: Sequence[str]) -> np.ndarray:
+def copied_pairs(features: Sequence[LocalFeatures], patients: Sequence[str], also: np.ndarray) -> np.ndarray:
     """Pairs of rows (P, 2), first before second, that are copies of one another and of different patients.
 
     Args:
         features: Of every picture.
         patients: Patient of every picture: pictures of one patient are not compared.
+        also: Further pairs of rows (Q, 2) to compare.
     """
-    pairs = [pair for pair in candidate_pairs(features, patients) if are_copies(features[pair[0]], features[pair[1]])]
+    candidates = sorted({*candidate_pairs(features, patients), *((int(a), int(b)) for a, b in also)})
+    pairs = [pair for pair in candidates if are_copies(features[pair[0]], features[pair[1]])]
     return np.array(pairs, int).reshape(-1, 2)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from heldout.data.columns import PREFIX
-from heldout.data.copies import copied_pairs
+from heldout.data.copies import MIN_FEATURES, copied_pairs
 from heldout.data.fingerprint import Fingerprint
 
 # Chosen by looking at the pairs found in public sets of brain slices and X-rays: real copies (also recompressed,
@@ -52,7 +52,8 @@ def find_duplicates(
         fingerprints: One per row.
         dimensions: 2 for images, 3 for volumes.
         near: Look for near duplicates too.
-        rule: 1 compares miniatures; 2 also looks for pictures that were flipped, turned, rotated, cut or rescaled.
+        rule: 1 compares miniatures. 2 compares local features, also of pictures that were flipped, turned, rotated,
+            cut or rescaled; miniatures decide about pictures with too few of them, and about volumes.
     """
     ids = cases["case_id"].to_numpy()
     exact = [sorted(ids[rows]) for rows in _equal_rows(cases["content_hash"].to_numpy())]
@@ -62,7 +63,8 @@ def find_duplicates(
         patients, contents = cases["patient_id"].to_numpy(), cases["content_hash"].to_numpy()
         local = [one.local for one in fingerprints if one.local is not None]
         if rule > 1 and len(local) == len(fingerprints):
-            pairs = np.concatenate([pairs, copied_pairs(local, patients)])
+            poor = np.array([len(one.places) < MIN_FEATURES for one in local])[pairs].any(axis=1)
+            pairs = np.concatenate([pairs[poor], copied_pairs(local, patients, pairs[~poor])])
         different = (patients[pairs[:, 0]] != patients[pairs[:, 1]]) & (contents[pairs[:, 0]] != contents[pairs[:, 1]])
         pairs = pairs[different]
     near_sets = _sets([(ids[a], ids[b]) for a, b in pairs])
