@@ -25,8 +25,8 @@ from heldout.data.fingerprint import Fingerprint, content_hash, fingerprint
 from heldout.data.image import BadFile, Image
 from heldout.data.leaks import Duplicates, find_duplicates
 
-SETS = {"brain MRI": ("exp020", 1000), "FracAtlas": ("exp040", 300), "LGG slices": ("exp025", 300)}
-COPIES = 40  # of each transformation
+SETS = {"brain MRI": ("exp020", 1000), "FracAtlas": ("exp040", 200), "LGG slices": ("exp025", 200)}
+COPIES = 30  # of each transformation
 RECALL, FALSE_MERGES = 0.95, 0.005
 
 
@@ -124,7 +124,9 @@ def measure(what: str, spec: str, most: int) -> list[Measurement]:
         hits = [
             any({names[number], copy} <= set(one) for one in sets) for number, copy in zip(originals, ids, strict=True)
         ]
-        wrong = false_merges(sets, dict(zip(ids, (names[number] for number in originals), strict=True)), alone.near)
+        wrong = false_merges(
+            sets, dict(zip(ids, (names[number] for number in originals), strict=True)), alone.near + alone.exact
+        )
         found.append(Measurement(f"{what}: recall, {name}", float(np.mean(hits)), "", RECALL, at_least=True))
         found.append(Measurement(f"{what}: false merges, {name}", len(wrong) / (len(names) + COPIES), "", FALSE_MERGES))
         print(what, name, np.mean(hits), sorted(wrong), flush=True)
@@ -133,7 +135,10 @@ def measure(what: str, spec: str, most: int) -> list[Measurement]:
 
 def false_merges(sets: list[list[str]], original_of: dict[str, str], alone: list[list[str]]) -> set[str]:
     """Copies in a set with an image that is neither their original nor in its set without them."""
-    like = {name: set(members) for members in alone for name in members}
+    like: dict[str, set[str]] = {}
+    for members in alone:
+        for name in members:
+            like.setdefault(name, set()).update(members)
     wrong = set()
     for members in sets:
         originals = {original_of[one] for one in members if one in original_of}
