@@ -40,7 +40,6 @@ class Msd(Source):
     """
 
     defaults: ClassVar[dict[str, Any]] = {"splits": False}
-
     downloads: ClassVar[Mapping[str, Download]] = DECATHLON
     dimensions = 3
     caveats = ("The dataset names no patients: every volume is taken to be of another patient.",)
