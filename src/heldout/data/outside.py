@@ -186,8 +186,9 @@ def told(
     """
     from sklearn.ensemble import RandomForestClassifier
 
-    counts = labels.sum(0)
-    known = [number for number in range(len(classes)) if FEWEST / 2 <= counts[number] <= len(labels) - FEWEST / 2]
+    counts, yes_or_no = labels.sum(0), np.isin(labels, (0, 1)).all(0)  # of numbers, or where some are unknown, nothing
+    enough = yes_or_no & (counts >= FEWEST / 2) & (counts <= len(labels) - FEWEST / 2)
+    known = np.flatnonzero(enough).tolist()
     found = []
     for kind, table in tables.items():
         if len(cases) < FEWEST or not known:
