@@ -102,8 +102,8 @@ def _column(source: Source, cases: pd.DataFrame, name: str) -> list[str]:
                 key = [ids.get(text.strip()) or ids.get(PurePath(text.strip()).stem) for text in table[column]]
                 if column == name or not any(key):
                     continue
-                values = pd.DataFrame({"key": key, "value": table[name].str.strip()}).dropna().drop_duplicates()
-                twice = values["key"][values["key"].duplicated()]
+                values = pd.DataFrame({"of": key, "value": table[name].str.strip()}).dropna().drop_duplicates()
+                twice = values.of[values.of.duplicated()]
                 if len(twice):
                     raise UserError(
                         f"{path} has several values of {name} for {twice.iloc[0]}: give each case, or patient, one"

@@ -28,7 +28,7 @@ class WithExtra(Source):
 
     classes: tuple[str, ...] = ()
     exclusive: bool = True
-    kind: Literal["classification", "segmentation"] = "segmentation"
+    kind: Literal["classification", "segmentation", "regression"] = "segmentation"
     caveats: tuple[str, ...] = ()
 
     def __init__(self, main: Source, other: Source, name: str) -> None:
