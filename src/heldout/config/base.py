@@ -10,21 +10,18 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
-import math
 import textwrap
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
+from heldout.config.contradictions import check_fields
 from heldout.config.legacy import FIRST_HOOKS, today_field, today_identity
 from heldout.config.meta import ExperimentMeta
-from heldout.config.space import check_space
 from heldout.config.texts import as_declared, compact, first_error, nearest, parse, split
 from heldout.errors import UserError
 from heldout.files import sha256_json
 
-LARGEST_CASE = 2**29  # values of a prepared case or patch: 2 GiB as float32
-LARGEST_SCALE = 4.0
 LONGEST_NAME = 200  # bytes: a run's name is the name of its folder
 
 
@@ -236,57 +233,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
-        if self.checkpoint == "best" and self.validate_every is None:
-            raise ValueError("checkpoint = 'best' needs validate_every")
-        if self.early_stopping is not None and self.validate_every is None:
-            raise ValueError("early_stopping needs validate_every")
-        if self.early_stopping is not None and self.checkpoint != "best":
-            raise ValueError("early_stopping stops by the fold's own score: mark that with checkpoint = 'best'")
-        if self.folds is not None and not set(self.folds) <= set(range(self.fold_count)):
-            raise ValueError(f"folds = {self.folds} lie outside 0 ... {self.fold_count - 1}")
-        if self.extra and self.first_stage is not None:
-            raise ValueError("extra cannot be used with first_stage, which has no maps of other datasets")
-        if self.folds_file and (self.fold_by or self.stratify):
-            raise ValueError("folds_file gives the folds: leave out fold_by and stratify")
-        if self.fold_by and self.stratify:
-            raise ValueError("fold_by gives the folds: leave out stratify")
-        if self.accept_leaks and not self.folds_file:
-            raise ValueError("accept_leaks is about a folds_file: leave it out")
-        if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
-            raise ValueError(f"percentiles = {self.percentiles} must be ascending and within 0 ... 100")
-        if self.first_stage is not None and self.first_stage_use == "crop" and self.crop != "none":
-            raise ValueError(f"crop = {self.crop!r} and first_stage_use = 'crop' both cut: set crop = 'none'")
-        if self.hard_negative_fraction and self.positive_fraction is None:
-            raise ValueError("hard_negative_fraction needs positive_fraction, which says how many samples are negative")
-        if self.hard_negative_fraction and self.mine_every >= self.epochs:
-            raise ValueError(f"mine_every = {self.mine_every} comes too late for epochs = {self.epochs}: lower it")
-        check_space(self.search_space, type(self).model_fields)
-        if self.pseudo_labels is not None and self.first_stage is not None:
-            raise ValueError("pseudo_labels cannot be used with first_stage, which has no maps of unlabeled cases")
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds = {self.seeds} repeat a seed")
-        if self.windows and (self.normalize != "window" or self.channels != len(self.windows)):
-            raise ValueError(
-                f"windows become the image's channels: {len(self.windows)} windows need normalize = 'window' and "
-                f"channels = {len(self.windows)}, not {self.normalize!r} and {self.channels}"
-            )
-        if any(width <= 0 for _, width in (self.window, *self.windows)):
-            raise ValueError(f"window = {self.window}, windows = {self.windows} hold a width that is not positive")
-        for name in ("image_size", "patch_size"):
-            size, dimensions = getattr(self, name), getattr(type(self), "dimensions", None)
-            if size is not None and dimensions is not None and (len(size) != dimensions or min(size) < 1):
-                raise ValueError(f"{name} = {size} needs {dimensions} positive numbers")
-            if size is not None and math.prod(size) > LARGEST_CASE:
-                raise ValueError(f"{name} = {size} has more than the {LARGEST_CASE} values allowed: lower it")
-        if not set(self.tta) <= set(self.view_axes) or len(set(self.tta)) != len(self.tta):
-            raise ValueError(f"tta = {self.tta!r} may hold each of {self.view_axes!r} once")
-        if any(not 0 < factor <= LARGEST_SCALE for factor in self.tta_scales):
-            raise ValueError(f"tta_scales = {self.tta_scales} must lie between 0 and {LARGEST_SCALE:g}")
-        if self.schedule == "plateau" and self.validate_every is not None and self.checkpoint != "best":
-            raise ValueError(
-                "schedule = 'plateau' with validate_every looks at the fold's own score: mark that with checkpoint = "
-                "'best', or set validate_every = None, so that it looks at the training loss"
-            )
+        check_fields(self)
         return self
 
     @classmethod

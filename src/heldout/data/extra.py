@@ -56,6 +56,8 @@ class WithExtra(Source):
 
     def __getattr__(self, name: str) -> Any:
         """What only the dataset's own layout knows."""
+        if name == "main" or name.startswith("__"):  # while it is unpickled there is none yet
+            raise AttributeError(name)
         return getattr(self.main, name)
 
     def index(self) -> pd.DataFrame:
