@@ -227,7 +227,7 @@ def _write(
         source_options=config.source_options,
         classes=source.classes,
         exclusive=source.exclusive,
-        fold_hash=hashes["folds.csv"],
+        fold_hash=files.sha256_file(folder / "folds.csv"),
         data_hash=hashed,
         index_hash=index_hash(index),
         files=hashes,
