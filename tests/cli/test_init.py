@@ -36,7 +36,7 @@ def competition(tmp_path, monkeypatch, home):
     sys.modules.pop("exps.exp990", None)
 
 
-@pytest.mark.parametrize("name", [name for name in LAYOUTS if name != "bone-age"])
+@pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 def test_init_writes_what_folds_takes(competition, capsys, name, tmp_path):
     competition(name)

@@ -178,7 +178,10 @@ def bone_age(root: Path) -> None:
             picture(number, number % 3)[0],
         )
         rows.append(f"{1377 + number},{30 + 7 * number},{number % 2 == 0}")
+    for number in range(3):
+        save(root / f"boneage-test-dataset/boneage-test-dataset/{4360 + number}.png", picture(600 + number, 1)[0])
     table(root / "boneage-training-dataset.csv", "id,boneage,male", rows)
+    table(root / "boneage-test-dataset.csv", "Case ID,Sex", ["4360,M", "4361,M", "4362,F"])
 
 
 def nnunet(root: Path) -> None:

@@ -33,7 +33,6 @@ def init(
     """Look at a dataset, say what was found, and write an experiment that reads it."""
     from heldout import config, files
     from heldout.data.discover import discover
-    from heldout.tasks import TASKS
     from heldout.tasks.create import write_experiment
 
     root = files.dataset_root(dataset)
@@ -44,10 +43,6 @@ def init(
         asked.refuse_if_open(dataset)
     asked.check_used()
     _show(dataset, proposal)
-    if proposal.task not in {task.__name__ for task in TASKS}:
-        raise UserError(
-            f"{dataset} holds numbers to predict, and there is no task {proposal.task}: choose other labels"
-        )
     number = max([_FIRST_NUMBER - 1, *(int(known[3:6]) for known in config.names())]) + 1
     fields: dict[str, Any] = {"dataset": dataset, "source": proposal.source}
     fields |= {"source_options": dict(proposal.options)} if proposal.options else {}

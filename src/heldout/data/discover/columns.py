@@ -233,7 +233,7 @@ def _binary(frame: pd.DataFrame, name: str) -> Reading:
 def _numbers(frame: pd.DataFrame, name: str) -> Reading:
     numbers = [float(text) for text in filled(frame[name])]
     text = f"numbers in {name} ({min(numbers):g} ... {max(numbers):g})"
-    return Reading("regression", text, {"labels": name}, (name,), 8)
+    return Reading("regression", text, {"targets": name}, (name,), 8)
 
 
 def _positives(values: pd.Series) -> int:
