@@ -455,3 +455,14 @@ def test_run_lengths_of_every_form_are_decoded(tmp_path, form):
     source = get_source("table", tmp_path, {"rle": "rows", "rle_start": 0, "rle_form": form})
     for row in source.index().to_dict("records"):
         assert np.array_equal(source.read_mask(row)[0], masks[row["case_id"]])
+
+
+def test_new_files_are_listed_without_the_table(tmp_path):
+    write_pictures(tmp_path, count=2)
+    source = get_source("table", tmp_path, {"path": "images/{id}.png", "file": "train.csv"})
+    assert source.loose(tmp_path)["case_id"].tolist() == ["0", "1"]
+    (tmp_path / "b").mkdir()
+    for number in range(2):
+        (tmp_path / f"{number}.png").rename(tmp_path / "b" / f"x_{number}.png")
+    source = get_source("table", tmp_path, {"path": "b/{id}_0.png, b/{id}_1.png", "file": "train.csv"})
+    assert source.loose(tmp_path)["image"].map(len).tolist() == [len(str([str(tmp_path / "b/x_0.png")] * 2))]
