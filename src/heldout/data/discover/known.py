@@ -183,7 +183,7 @@ def from_single_datasets(listing: Listing, ask: Ask) -> Proposal | None:
     names = listing.names
     folders = {PurePosixPath(name).parent.name for name in listing.images}
     if any(name.endswith("VGG_fracture_masks.json") for name in names):
-        return Proposal("FracAtlas", "fracatlas", "Segment2D")
+        return Proposal("FracAtlas", "fracatlas", "Segment2D", fields={"skip_bad": True})  # some JPEGs are truncated
     if any("kaggle_3m/TCGA_" in name or name.startswith("TCGA_") for name in listing.images):
         return Proposal("the LGG slices of Kaggle", "lgg", "Segment2D")
     if any(re.fullmatch(r"(.*/)?\w*mnist3d(_\d+)?\.npz", name) for name in names):
