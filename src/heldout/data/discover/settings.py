@@ -11,7 +11,7 @@ import numpy as np
 
 from heldout.data.discover.findings import Proposal
 from heldout.data.discover.listing import evenly
-from heldout.data.folds import class_table
+from heldout.data.folds import FIFTHS, class_table
 from heldout.data.sources import Source, source_class
 from heldout.errors import UserError
 
@@ -89,7 +89,7 @@ def _folds(source: Source, labeled: pd.DataFrame, given: Mapping[str, Any]) -> d
     if "fold_count" in given:
         return {}
     groups = labeled["patient_id"].nunique()
-    rarest = groups
+    rarest = groups // FIFTHS if source.kind == "regression" else groups
     if source.kind == "classification" and labeled[[f"y_{name}" for name in source.classes]].notna().any(axis=None):
         table = class_table(labeled).drop(columns=[] if len(source.classes) == 1 else ["none"])
         present = table.groupby(labeled["patient_id"]).max().sum()

@@ -201,6 +201,7 @@ def _ways(cases: pd.DataFrame, ids: Collection[str]) -> list[list[str]]:
         list(cases.get("own_id", cases.case_id)),
         [path.name for path in paths],
         [path.name.partition(".")[0] for path in paths],
+        [re.sub(r"(\.nii)?\.[A-Za-z]+$", "", path.name) for path in paths],  # a name such as a UID has dots of its own
         [next((name for name in _names_in_path(path) if name in ids), path.name) for path in paths],
     ]
 
