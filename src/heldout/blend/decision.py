@@ -193,8 +193,8 @@ class Decision:
         """Plain values under their names on disk."""
         stored = _ON_DISK.dump_python(self, mode="json", by_alias=True, exclude_unset=True)
         for one in (stored, *stored["search"].get("by_fold", {}).values()):
-            if not one["mixing"]:  # decisions of before it could be chosen have the same hash
-                del one["mixing"]
+            if not one.get("mixing"):  # decisions of before it could be chosen have the same hash
+                one.pop("mixing", None)
         return stored
 
     def compute_digest(self) -> str:
