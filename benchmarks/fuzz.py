@@ -23,7 +23,7 @@ def main() -> int:
             "-p",
             "no:cacheprovider",
             "tests/data/test_fuzz.py",
-            "tests/train/test_damaged_records.py",
+            "tests/attacks/test_records.py",
             "-k",
             "files_are_read or damaged_record",
         ],

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.finished_runs"]
+pytest_plugins = ["tests.finished_runs", "tests.trained_runs"]
 
 
 @pytest.fixture
