@@ -47,7 +47,7 @@ OTHERS = [Design(metric, *size, tuned) for metric, size, tuned in itertools.prod
 ERRORS = [Design("ece", *size, False) for size in ((40, 2, 1), (60, 3, 5), (120, 5, 3), (400, 5, 1))]
 PAIRS = [Design(metric, *size, False) for metric in METRICS for size in ((60, 5, 3), (200, 3, 1))]
 REPEATS, FEWER = 2000, 500
-SEED = 11  # not one of those that the inflation was chosen with
+SEED = 31  # not one of those that the inflation was chosen with
 LEVEL = 0.07  # at most this share of verdicts between equal members: 0.05, and what 1000 repeats leave open
 BIAS, COVERAGE, WIDER = 0.005, (0.93, 0.97), (0.92, 0.98)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FEWEST_PATIENTS = 5
 MOST_GROUPS = 1000  # of more patients several are left out at a time
 # What cross-validation adds to the half width: always, and divided by the number of patients.
-_PROBABILITIES, _ORDER_AND_MASKS, _LABELS = (0.1, 5.0), (0.07, 4.0), (0.03, 2.0)
+_PROBABILITIES, _MASKS, _ORDER, _LABELS = (0.1, 5.0), (0.07, 4.0), (0.08, 0.0), (0.03, 0.0)
 _TAIL = 0.025
 _CHUNK = 4_000_000  # weights held at once: 16 MB
 
@@ -124,8 +124,9 @@ def compare(name: str, table_a: pd.DataFrame, table_b: pd.DataFrame, classes: Se
 def inflation(metric: Metric, patients: int, folds: int) -> float:
     """Factor on the half width of a cross-validated score's interval; 1 where no network trained on another's cases.
 
-    Measured in ``benchmarks/coverage.py``: the fewer the patients, the more a case weighs in the networks that it
-    trained, and probabilities suffer more from that than their order, order more than predicted labels.
+    Measured in ``benchmarks/coverage.py``: probabilities suffer more than their order, their order more than predicted
+    labels. The fewer the patients, the more a case weighs in the networks that it trained; where a score compares
+    classes, Student's quantile for the patients of the rarer class covers that already.
 
     Args:
         metric: The score.
@@ -135,8 +136,10 @@ def inflation(metric: Metric, patients: int, folds: int) -> float:
     if folds < 2:
         return 1.0
     always, one_patient = _LABELS
-    if metric.within_folds is ranking.roc_auc_within_folds or metric.kind == "segmentation":
-        always, one_patient = _ORDER_AND_MASKS
+    if metric.within_folds is ranking.roc_auc_within_folds:
+        always, one_patient = _ORDER
+    elif metric.kind == "segmentation":
+        always, one_patient = _MASKS
     elif metric.scale != "logit" or metric.one_class is calibration.brier:
         always, one_patient = _PROBABILITIES
     return 1 + always + one_patient / max(patients, FEWEST_PATIENTS)
