@@ -25,12 +25,12 @@ def noise(members=10, cases=120, folds=4, seed=0, metric="roc_auc", signal=0.0):
 
 def test_noise_looks_good_in_sample_and_reads_as_chance_when_cross_fitted():
     # Few repeats scatter; the mean of twenty is held to its bar by benchmarks/optimism.py.
-    found = [crossfit(noise(cases=240, seed=seed), SearchPlan(trials=150, seed=seed)) for seed in range(4)]
+    found = [crossfit(noise(cases=240, seed=seed), SearchPlan(trials=60, seed=seed)) for seed in range(6)]
     tuned = [one.baselines["tuned"] for one in found]
     assert np.mean([one.in_sample for one in tuned]) > 0.55
-    assert np.mean([one.cross_fitted for one in tuned]) == pytest.approx(0.5, abs=0.04)
+    assert np.mean([one.cross_fitted for one in tuned]) == pytest.approx(0.5, abs=0.05)
     assert np.mean([one.in_sample - one.cross_fitted for one in tuned]) > 0.04
-    assert np.mean([one.scores.cross_fitted for one in found]) == pytest.approx(0.5, abs=0.04)
+    assert np.mean([one.scores.cross_fitted for one in found]) == pytest.approx(0.5, abs=0.05)
 
 
 def test_the_same_seed_decides_the_same():

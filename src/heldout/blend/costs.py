@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from heldout.blend.apply import predict_case
 from heldout.blend.members import Member, load_member
 from heldout.data.first_stage import first_stage_map
+from heldout.data.image import file_state
 from heldout.predict.models import load_model
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
     from heldout.data.image import Image
 
-CASES = 4  # measured; one before them warms up
+SIZES = (0.25, 0.5, 0.75, 1.0)  # quantiles of the cases that are measured: of typical size, and the largest
+REPEATS = 2  # the faster counts: other programs disturb it less
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,23 @@ class Cost:
         return self.start + len(member.fits) * self.load
 
 
+def some_cases(member: Member) -> list[str]:
+    """Cases of typical size and the largest, by the bytes of their images."""
+    source, train = member.dataset.source, member.cases.to_dict("records")
+    sizes = {row["case_id"]: sum(file_state(path)[0] for path in source.paths(row["image"])) for row in train}
+    ordered = sorted(sizes, key=lambda case_id: (sizes[case_id], case_id))
+    return [ordered[round(share * (len(ordered) - 1))] for share in SIZES]
+
+
 def measure(member: Member, case_ids: Sequence[str]) -> tuple[Cost, float]:
     """Time a member's first network on a few cases, on this machine.
 
     Args:
         member: The member.
-        case_ids: Cases to predict; the first one warms up.
+        case_ids: Cases to predict.
 
     Returns:
-        Its cost, and the seconds that reading a case's files takes.
+        Its cost, and the seconds that reading a case's files takes; means over the cases.
     """
     import torch
 
@@ -78,9 +88,9 @@ def measure(member: Member, case_ids: Sequence[str]) -> tuple[Cost, float]:
 
 
 def _timed(member: Member, model: nn.Module, images: Sequence[tuple[str, Image]], networks: int) -> float:
-    """Minimum seconds per case with so many networks and no flips: other programs disturb the minimum the least."""
-    times = []
-    for case_id, image in images:
+    """Mean seconds per case with so many networks and no flips, each case's the fastest of its repeats."""
+
+    def seconds(case_id: str, image: Image) -> float:
         first_map = first_stage_map(member.first_stage, case_id)
         begun = time.perf_counter()
         predict_case(
@@ -92,8 +102,10 @@ def _timed(member: Member, model: nn.Module, images: Sequence[tuple[str, Image]]
             tta="",
             first_map=first_map,
         )
-        times.append(time.perf_counter() - begun)
-    return min(times[1:] or times)
+        return time.perf_counter() - begun
+
+    seconds(*images[0])  # warms up
+    return sum(min(seconds(*one) for _ in range(REPEATS)) for one in images) / len(images)
 
 
 @dataclass(frozen=True)
@@ -111,8 +123,8 @@ class Clock:
     @classmethod
     def measured(cls, members: Sequence[Member]) -> Clock:
         """Measure every member's experiment on the same few cases, on this machine."""
-        cases = sorted(members[0].cases["case_id"])[: CASES + 1]
-        found = {member.spec: measure(member, cases) for member in members}
+        cases = some_cases(members[0])
+        found = {spec: measure(member, cases) for spec, member in {one.spec: one for one in members}.items()}
         return cls({spec: cost for spec, (cost, _) in found.items()}, max(reading for _, reading in found.values()))
 
     def per_case(self, members: Sequence[Member]) -> float:

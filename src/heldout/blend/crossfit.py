@@ -10,8 +10,9 @@ is scored on the probabilities before it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from heldout.blend.records import Alternative, BlendSettings, DecisionScore
 from heldout.blend.stages import finish
 from heldout.blend.study import SearchPlan
 from heldout.blend.weights import EQUAL, baselines, search
+from heldout.errors import UserError
 from heldout.journal import Journal
 from heldout.metrics import get_metric, interval, score
 from heldout.progress import progress_bar
@@ -28,6 +30,7 @@ from heldout.records import finite
 
 TUNED = "tuned"
 STAGED = "tuned, all stages"
+_FEWER = 4  # part of the trials that a search behind a fold's choice has: there are as many as pairs of folds
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,22 @@ def crossfit(
     *,
     journal: Journal | None = None,
     names: Sequence[str] | None = None,
+    chosen_without: Mapping[int, Objective] | None = None,
     progress: bool = False,
 ) -> CrossFit:
     """Tune on all folds for use, and on all but one at a time for the score.
 
-    Tuned weights that score worse cross-fitted than equal ones give way to these, before any later stage; a fold is
-    scored with what the other folds choose.
+    Tuned weights that score worse cross-fitted than equal ones give way to these, before any later stage. A fold is
+    scored with what the other folds choose when they are cross-fitted among themselves: the weights above, tuned on all
+    folds but one, have seen it. Two folds cannot be, so that each is scored with tuned weights.
 
     Args:
         objective: All cases.
         plan: How to search.
         journal: Where trials are kept and found; None keeps nothing.
         names: Names of the members, for the baselines.
+        chosen_without: Where the members were chosen by their scores: for each fold all cases, with the members that
+            the other folds choose.
         progress: Show a progress bar on the error stream.
 
     Raises:
@@ -80,8 +87,9 @@ def crossfit(
     """
     fold_of = objective.frame["fold"].to_numpy()
     folds = [int(fold) for fold in np.unique(fold_of)] if len(np.unique(fold_of)) > 1 else []
-    parts = [objective, *(objective.select(fold_of != fold) for fold in folds)]
-    held_out = [objective.select(fold_of == fold) for fold in folds]
+    of_fold = {fold: (chosen_without or {}).get(fold, objective) for fold in folds}
+    parts = [objective, *(of_fold[fold].select(fold_of != fold) for fold in folds)]
+    held_out = [of_fold[fold].select(fold_of == fold) for fold in folds]
     with progress_bar(disable=not progress) as bar:
         task = bar.add_task("Searching weights", total=len(parts))
         tuned = []
@@ -89,14 +97,15 @@ def crossfit(
             found = baselines(part)
             tuned.append({**found, TUNED: search(part, plan, starts=found, journal=journal, part=name)})
             bar.advance(task)
-    methods = list(tuned[0])
+    # members that were chosen are others in other folds: none is scored alone
+    methods = [method for method in tuned[0] if not chosen_without or not method.startswith("member ")]
+    tuned = [{method: one.get(method, one[TUNED]) for method in methods} for one in tuned]  # one member has all weight
     tables = {m: [part.table(one[m][1]) for part, one in zip(held_out, tuned[1:], strict=True)] for m in methods}
-    # for use by all folds; for the score of a fold by the others, so that the choice is cross-fitted too
-    chosen = [
-        # equal weights of all members would not keep to limits
-        TUNED if plan.limited else _choose(objective, tables, left_out)
-        for left_out in (None, *range(len(folds)))
-    ]
+    # for use by all folds; for the score of a fold by the others alone, so that the choice is cross-fitted too
+    inner = replace(plan, trials=max(1, plan.trials // _FEWER))
+    chosen = [_choose(objective, tables), *(_chosen_without(of_fold[fold], fold, inner, journal) for fold in folds)]
+    if plan.limited:  # equal weights of all members would not keep to limits
+        chosen = [TUNED] * len(parts)
     staged = [finish(part, one[method]) for part, one, method in zip(parts, tuned, chosen, strict=True)]
     cross_fitted = _join([part.table(one[1]) for part, one in zip(held_out, staged[1:], strict=True)])
     values = {method: _value(objective, _join(parts)) for method, parts in tables.items()}
@@ -125,18 +134,33 @@ def _value(objective: Objective, table: pd.DataFrame | None) -> float | None:
     return None if table is None else finite(score(objective.metric, table, objective.classes))
 
 
-def _choose(objective: Objective, tables: dict[str, list[pd.DataFrame]], left_out: int | None) -> str:
-    """Tuned weights, or equal ones where those score better on the cross-fitted folds but the one left out."""
+def _choose(objective: Objective, tables: dict[str, list[pd.DataFrame]]) -> str:
+    """Tuned weights, or equal ones where those score better cross-fitted."""
     if EQUAL not in tables:
         return TUNED
-    tuned, equal = (
-        _value(objective, _join([part for number, part in enumerate(tables[method]) if number != left_out]))
-        for method in (TUNED, EQUAL)
-    )
+    tuned, equal = (_value(objective, _join(tables[method])) for method in (TUNED, EQUAL))
     if tuned is None or equal is None:
         return TUNED
     higher = get_metric(objective.metric).higher_is_better
     return EQUAL if (equal > tuned if higher else equal < tuned) else TUNED
+
+
+def _chosen_without(objective: Objective, left_out: int, plan: SearchPlan, journal: Journal | None) -> str:
+    """What :func:`_choose` takes where one fold does not exist."""
+    fold_of = objective.frame["fold"].to_numpy()
+    others = [int(fold) for fold in np.unique(fold_of) if fold != left_out]
+    if len(others) < 2 or objective.members == 1 or plan.sampler == "equal":
+        return TUNED
+    tables: dict[str, list[pd.DataFrame]] = {TUNED: [], EQUAL: []}
+    with suppress(UserError):  # so few cases may leave the score undefined
+        for fold in others:
+            part = objective.select((fold_of != left_out) & (fold_of != fold))
+            starts, name = baselines(part), f"without folds {left_out}, {fold}"
+            found = {EQUAL: starts[EQUAL], TUNED: search(part, plan, starts=starts, journal=journal, part=name)}
+            for method, one in found.items():
+                tables[method].append(objective.select(fold_of == fold).table(one[1]))
+        return _choose(objective, tables)
+    return TUNED
 
 
 def _named(method: str, names: Sequence[str] | None) -> str:

@@ -134,6 +134,7 @@ class LabelObjective:
             multiclass,
             self.classes,
             patients=self.frame["patient_id"].to_numpy(),
+            folds=self.frame["fold"].to_numpy(),  # ranked within folds, as it is scored
         )
         if thresholds and metric.uses == "predicted_label":
             levels = [grade_levels(blended)] * len(self.classes) if ordered else list(np.rint(255 * blended).T)

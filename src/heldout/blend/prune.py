@@ -4,8 +4,10 @@ Members of weight 0 are dropped first, then flips, then networks (seeds) and mem
 loses the least cross-fitted score per second saved per case. A candidate is scored with the weights that each fold was
 scored with, those of a dropped member shared out among the rest, and thresholds tuned on the other folds; later stages
 are left aside. What remains is blended and sealed again under a new name, with every stage tuned and cross-fitted as in
-any blend. Predictions with fewer flips are made by out-of-fold networks where they are missing. Classifications beside
-segmentations stay: the score of the masks does not depend on them.
+any blend. The choice is cross-fitted too: for the score of a fold it is made once more on the other folds alone, with
+the weights that were tuned on them, so that a fold may be scored with other members. Predictions with fewer flips are
+made by out-of-fold networks where they are missing. Classifications beside segmentations stay: the score of the masks
+does not depend on them.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from heldout.blend.costs import Clock
 from heldout.blend.decision import Decision, blend_folder, check_name, read_decision, save_decision
 from heldout.blend.freeze import freeze
 from heldout.blend.members import Member, load_member
-from heldout.blend.records import PruneStep, Pruning
+from heldout.blend.objective import Objective
+from heldout.blend.records import DecisionMember, PruneStep, Pruning, describe_member
 from heldout.blend.search import blend
 from heldout.blend.session import Session
 from heldout.blend.values import to_thousandths
@@ -53,24 +56,23 @@ class Part:
         return "/".join([self.spec, *(f"seed{seed}" for seed in self.seeds), f"tta={self.tta}"])
 
 
-def prune_ensemble(
-    decision: Decision, *, hours: float, cases: int, name: str | None = None, clock: Clock | None = None
-) -> Decision:
+def prune_ensemble(decision: Decision, *, hours: float, cases: int, clock: Clock, name: str | None = None) -> Decision:
     """Drop what is worth least per second until a decision fits a time limit.
 
     Args:
         decision: A verified decision; it stays as it is.
         hours: The limit.
         cases: Cases to expect.
+        clock: What members cost.
         name: Name of the smaller decision; None adds the hours to the old one.
-        clock: What members cost; None measures it.
 
     Returns:
         The sealed smaller decision, with what was dropped and from what in ``search.pruned``; the decision itself
         where it fits.
 
     Raises:
-        UserError: nothing that is left would fit, the new name is taken or not allowed, or a score is undefined.
+        UserError: nothing that is left would fit, the new name is taken or not allowed, a score is undefined, or the
+            decision was pruned itself.
     """
     if decision.mixing:
         raise UserError(
@@ -81,31 +83,47 @@ def prune_ensemble(
     session = Session()
     open_part = functools.cache(lambda part: load_member(part.name, session))
     members = [open_part(part) for part in parts]
-    clock = clock or Clock.measured(members)
-    limit = hours * 3600
-    if clock.total(members, cases) <= limit:
+
+    def fits(left: tuple[Part, ...]) -> bool:
+        return clock.total([open_part(part) for part in left], cases) <= hours * 3600
+
+    if fits(tuple(parts)):
         return decision
     name = _new_name(decision, hours, name)
-    value = functools.cache(lambda left: _value(decision, [open_part(part) for part in left], left))
-    left, steps = tuple(parts), []
-    while clock.total([open_part(part) for part in left], cases) > limit:
-        found = _cheapest(decision, left, open_part, clock, value)
-        if found is None:
-            seconds = clock.per_case([open_part(part) for part in left])
-            raise UserError(
-                f"{decision.name} cannot be pruned to {hours:g} h for {cases:,} cases: the last network without "
-                f"flips takes {seconds:.3g} s per case here, so raise --fit-hours or train a smaller experiment"
-            )
-        left, step = found
-        steps.append(step)
+    if (earlier := decision.search.pruned) is not None:
+        raise UserError(
+            f"{decision.name} was pruned from {earlier.source}: prune {earlier.source} with --fit-hours {hours:g}"
+        )
+    values = functools.cache(lambda left: _values(decision, [open_part(part) for part in left], left))
+
+    def choose(left_out: int | None) -> tuple[tuple[Part, ...], list[PruneStep]]:
+        left, steps = tuple(parts), []
+        while not fits(left):
+            found = _cheapest(decision, left, open_part, clock, lambda some: values(some)[left_out])
+            if found is None:
+                seconds = clock.per_case([open_part(part) for part in left])
+                raise UserError(
+                    f"{decision.name} cannot be pruned to {hours:g} h for {cases:,} cases: the last network without "
+                    f"flips takes {seconds:.3g} s per case here, so raise --fit-hours or train a smaller experiment"
+                )
+            left, step = found
+            steps.append(step)
+        return left, steps
+
+    def described(part: Part) -> DecisionMember:
+        return describe_member(open_part(part), None if decision.members[part.number].weight is None else 0)
+
+    left, steps = choose(None)
+    of_fold = {fold: choose(fold)[0] for fold in values(tuple(parts)) if fold is not None}
     record = Pruning(
         source=decision.name,
         identity=decision.identity,
         hours=hours,
         cases=cases,
         seconds_per_case=(clock.per_case(members), clock.per_case([open_part(part) for part in left])),
-        score_before=value(tuple(parts)),
+        score_before=values(tuple(parts))[None],
         steps=tuple(steps),
+        by_fold={str(fold): tuple(map(described, chosen)) for fold, chosen in of_fold.items()},
     )
     return _seal(decision, left, name, record)
 
@@ -162,24 +180,44 @@ def _fewer_networks(decision: Decision, left: tuple[Part, ...]) -> list[tuple[st
     return found
 
 
-def _value(decision: Decision, members: Sequence[Member], left: Sequence[Part]) -> float:
-    """Cross-fitted score of weighted members, with the weights of the decision shared out among them."""
+def _values(decision: Decision, members: Sequence[Member], left: Sequence[Part]) -> dict[int | None, float]:
+    """Scores of weighted members, with the weights of the decision shared out among them.
+
+    Returns:
+        By fold the score on all other folds, and under None that on all, every fold cut with thresholds tuned on the
+        others. Of a decision of one fold only the second, in-sample.
+    """
     chosen = [i for i, part in enumerate(left) if decision.members[part.number].weight is not None]
     objective = build_objective([members[i] for i in chosen], decision.metric, progress=False)
     places = [left[i].number for i in chosen]
     searched = [i for i, one in enumerate(decision.searched) if any(one is member for member in decision.members)]
-    fold_of = objective.frame["fold"].to_numpy()
-    folds = np.unique(fold_of)
-    if len(folds) == 1:
-        return objective.tune(_share(decision.weights, places))[0]
-    tables = []
-    for fold in folds:
-        weights = decision.weights
+
+    def weights(fold: int) -> tuple[int, ...]:
+        tuned = decision.weights
         if decision.is_blend:
-            weights = tuple(np.take(decision.search.by_fold[str(fold)].weights, searched[: len(weights)]))
-        settings = objective.select(fold_of != fold).tune(_share(weights, places))[1]
+            tuned = tuple(np.take(decision.search.by_fold[str(fold)].weights, searched[: len(tuned)]))
+        return _share(tuned, places)
+
+    fold_of = objective.frame["fold"].to_numpy()
+    folds = [int(fold) for fold in np.unique(fold_of)]
+    if len(folds) == 1:
+        return {None: objective.tune(_share(decision.weights, places))[0]}
+    found: dict[int | None, float] = {None: _cross_fitted(objective, {fold: weights(fold) for fold in folds})}
+    for fold in folds:
+        others = objective.select(fold_of != fold)
+        found[fold] = _cross_fitted(others, dict.fromkeys((one for one in folds if one != fold), weights(fold)))
+    return found
+
+
+def _cross_fitted(objective: Objective, weights: dict[int, tuple[int, ...]]) -> float:
+    """Score with given weights of every fold, thresholds tuned on the others; in-sample with one fold."""
+    if len(weights) == 1:
+        return objective.tune(*weights.values())[0]
+    fold_of, tables = objective.frame["fold"].to_numpy(), []
+    for fold, some in weights.items():
+        settings = objective.select(fold_of != fold).tune(some)[1]
         tables.append(objective.select(fold_of == fold).table(settings))
-    return score(decision.metric, pd.concat(tables, ignore_index=True), objective.classes)
+    return score(objective.metric, pd.concat(tables, ignore_index=True), objective.classes)
 
 
 def _share(weights: Sequence[int], places: Sequence[int]) -> tuple[int, ...]:
@@ -212,6 +250,7 @@ def _seal(decision: Decision, left: Sequence[Part], name: str, record: Pruning) 
         spatial=bool(decision.spatial),
         presence_metric=decision.presence.metric,
         calibrate=decision.calibration.asked,
+        chosen_without={int(fold): [member.name for member in some] for fold, some in record.by_fold.items()},
     )
     limit = f"{record.hours:g} h for {record.cases:,} cases"
     note = f"made from {decision.name} ({decision.identity[:12]}) to take no more than {limit}"

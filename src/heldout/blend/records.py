@@ -231,6 +231,8 @@ class Pruning(DecisionRecord):
         seconds_per_case: Before and after.
         score_before: Cross-fitted score of the larger one, without its later stages.
         steps: What was dropped, in order.
+        by_fold: Members that a fold is scored with: what is left where the other folds choose. The weights of the
+            folds are theirs.
     """
 
     source: str = Field(alias="from")
@@ -240,6 +242,7 @@ class Pruning(DecisionRecord):
     seconds_per_case: tuple[Number, Number]
     score_before: Number
     steps: tuple[PruneStep, ...]
+    by_fold: dict[str, tuple[DecisionMember, ...]] = Field(default_factory=dict)
 
 
 class Dropped(DecisionRecord):

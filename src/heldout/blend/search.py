@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from heldout import files
 from heldout.blend.cases import build_objective, map_work
-from heldout.blend.costs import CASES, measure
+from heldout.blend.costs import measure, some_cases
 from heldout.blend.crossfit import CrossFit, crossfit
 from heldout.blend.decision import Decision, blend_folder, check_name, decision_of, read_decision, save_decision
 from heldout.blend.members import Member, check_together, load_member, split_members
-from heldout.blend.objective import check_metric
+from heldout.blend.objective import Objective, check_metric
 from heldout.blend.records import SearchRecord
 from heldout.blend.second_stage import SecondStage
 from heldout.blend.session import Session
@@ -40,6 +41,7 @@ def blend(
     spatial: bool = False,
     presence_metric: str | None = None,
     calibrate: str = "none",
+    chosen_without: Mapping[int, Sequence[str]] | None = None,
     method: str = "mean",
     max_members: int | None = None,
     max_seconds: float | None = None,
@@ -62,6 +64,7 @@ def blend(
         spatial: Give masks a second stage; see :mod:`heldout.blend.spatial`.
         presence_metric: Score to tune the presence mix of segmentations for; see :class:`heldout.blend.stages.Stages`.
         calibrate: How case scores are calibrated; see :func:`heldout.blend.calibrate.fit_calibration`.
+        chosen_without: Where the members were chosen by their scores: for each fold those that the other folds choose.
         method: How the probabilities of classifications are put together; see :mod:`heldout.blend.mixing`.
         max_members: Most members that may have a weight; None for any number.
         max_seconds: Most seconds per case that those may take, measured on this machine; None for any.
@@ -80,40 +83,32 @@ def blend(
     _refuse_sealed(name)
     stages = Stages(spatial, presence_metric, calibrate, replace(plan.unlimited, processes=1))
     session = Session()
-    members = [load_member(spec, session) for spec in specs]
-    check_together(members)
-    for member in members:
-        check_code(member.config)
-        for fit in member.fits:
-            check_weights(fit.folder)
-    members, labels = split_members(members)
+    gather = functools.cache(lambda chosen: _gather(chosen, metric, method, stages, session, progress))
+    gathered = gather(tuple(specs))
+    members, labels, objective = gathered.members, gathered.labels, gathered.objective
+    of_fold = {fold: gather(tuple(chosen)) for fold, chosen in (chosen_without or {}).items()}
     if max_seconds is not None:
-        cases = sorted(members[0].cases["case_id"])[: CASES + 1]
+        cases = some_cases(members[0])
         seconds = tuple(
             0.0 if one.config.imported else round(measure(one, cases)[0].seconds(one), 4) for one in members
         )
         plan = replace(plan, max_seconds=max_seconds, seconds=seconds)
-    metric = metric or members[0].metric
-    check_metric(metric, members[0].kind)
-    dataset, masks = members[0].dataset, members[0].kind == "segmentation"
-    maps = (
-        SecondStage(dataset.source, tuple(map_work(members)), dataset.exclusive, progress)
-        if spatial and masks
-        else None
-    )
-    sources = presence_members(members, labels)
-    objective = add_stages(
-        build_objective(members, metric, method=method, progress=progress), list(sources.values()), stages, maps
-    )
+    metric, everyone = objective.metric, [*members, *(one for other in of_fold.values() for one in other.members)]
     with files.lock(blend_folder(name), "blending"):
         _refuse_sealed(name)
-        journal = Journal(blend_folder(name) / "study.journal", _identity(members, metric, plan, method))
-        found = crossfit(objective, plan, journal=journal, names=[member.name for member in members], progress=progress)
+        found = crossfit(
+            objective,
+            plan,
+            journal=Journal(blend_folder(name) / "study.journal", _identity(everyone, metric, plan, method)),
+            names=[member.name for member in members],
+            chosen_without={fold: one.objective for fold, one in of_fold.items()},
+            progress=progress,
+        )
         classes = objective.classes
         thresholds = dict(zip(classes, found.settings.thresholds, strict=True)) if found.settings.thresholds else {}
         decision = decision_of(members, found.settings.weights, thresholds, name=name, metric=metric, labels=labels)
         tables = found.in_sample, found.cross_fitted
-        described = describe_stages(objective, found.settings, *tables, list(sources))
+        described = describe_stages(objective, found.settings, *tables, gathered.sources)
         by_fold = {str(fold): settings for fold, settings in found.by_fold.items()}
         pinned: dict[str, Any] = {"metric_code": code[0]} if (code := metric_code(metric)) else {}
         given = {name: value for name, value in asdict(plan).items() if value not in (None, ())}
@@ -123,6 +118,48 @@ def blend(
         return _write(replace(decision, score=found.scores, search=search, notes=notes, **described), found)
 
 
+@dataclass(frozen=True)
+class _Gathered:
+    """Opened members of a blend, and what their blend is scored by.
+
+    Attributes:
+        members: Members that are weighted.
+        labels: Classifications beside segmentations.
+        sources: Names of what classifies whole cases beside segmentations.
+        objective: All cases.
+    """
+
+    members: list[Member]
+    labels: list[Member]
+    sources: list[str]
+    objective: Objective
+
+
+def _gather(
+    specs: Sequence[str], metric: str | None, method: str, stages: Stages, session: Session, progress: bool
+) -> _Gathered:
+    members = [load_member(spec, session) for spec in specs]
+    check_together(members)
+    for member in members:
+        check_code(member.config)
+        for fit in member.fits:
+            check_weights(fit.folder)
+    members, labels = split_members(members)
+    metric = metric or members[0].metric
+    check_metric(metric, members[0].kind)
+    dataset, masks = members[0].dataset, members[0].kind == "segmentation"
+    maps = (
+        SecondStage(dataset.source, tuple(map_work(members)), dataset.exclusive, progress)
+        if stages.spatial and masks
+        else None
+    )
+    sources = presence_members(members, labels)
+    objective = add_stages(
+        build_objective(members, metric, method=method, progress=progress), list(sources.values()), stages, maps
+    )
+    return _Gathered(members, labels, list(sources), objective)
+
+
 def _identity(members: Sequence[Member], metric: str, plan: SearchPlan, method: str) -> str:
     """SHA-256 of what a trial's score and the choice of the next one depend on; the number of trials is not of it."""
     fits = [[member.name, *([fit.seed, fit.fold, fit.hashes.oof] for fit in member.fits)] for member in members]
@@ -130,7 +167,7 @@ def _identity(members: Sequence[Member], metric: str, plan: SearchPlan, method: 
     data = [[member.dataset.fold_hash, member.dataset.data_hash] for member in members]
     shared = plan.processes > 1  # trials that depended on timing do not become those of a search that does not
     further = [*metric_code(metric), *([method] if method != "mean" else [])]
-    return files.sha256_json([1, fits, maps, data, metric, plan.sampler, plan.seed, shared, *further])
+    return files.sha256_json([2, fits, maps, data, metric, plan.sampler, plan.seed, shared, *further])
 
 
 def _write(decision: Decision, found: CrossFit) -> Decision:

@@ -13,6 +13,7 @@ from heldout.cli.shared import Name, command, finish, note_missing, shown
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
+    from heldout.blend.apply import OpenDecision
     from heldout.blend.decision import Decision
     from heldout.deliver.kernel.export import Export
 
@@ -89,13 +90,17 @@ def kernel(
     note_missing(opened.decision, opened.session)
     if mode == "auto":
         mode = "server" if is_served(opened.config) else "batch"
+    estimate = None
     if fit_hours is not None and cases is not None:
-        opened = OpenDecision(_fit(opened.decision, fit_hours, cases, fit_name), opened.session)
+        smaller, estimate = _fit(opened, fit_hours, cases, fit_name)
+        opened = OpenDecision(smaller, opened.session)
     written = Kernel(user or "USER", competition, inputs or competition or "test-cases", most_failures, mode, cases)
     exported = export(opened, written, replay_on, wheel or ())
     _print_replay(exported, mode)
     if cases is not None:
-        budget = Budget(exported.replay, cases, *limits(mode, limit_hours if fit_hours is None else fit_hours))
+        budget = Budget(
+            exported.replay, cases, *limits(mode, limit_hours if fit_hours is None else fit_hours), estimate
+        )
         print(budget)
         if not budget.fits:
             print("prune the ensemble with --fit-hours" + (" and another --fit-name" if fit_hours is not None else ""))
@@ -118,14 +123,20 @@ def check_submission(
     print(f"Read {shown(file)}; nothing was written")
 
 
-def _fit(decision: Decision, hours: float, cases: int, name: str | None) -> Decision:
-    """The decision, or a smaller one that takes no more than so many hours for so many cases."""
+def _fit(opened: OpenDecision, hours: float, cases: int, name: str | None) -> tuple[Decision, float]:
+    """The decision, or a smaller one that takes no more than so many hours for so many cases; its seconds per case."""
+    from heldout.blend.costs import Clock
+    from heldout.blend.members import load_member
     from heldout.blend.prune import prune_ensemble
 
-    found = prune_ensemble(decision, hours=hours, cases=cases, name=name)
+    decision = opened.decision
+    members = [load_member(one.name, opened.session) for one in decision.members]
+    clock = Clock.measured(members)
+    found = prune_ensemble(decision, hours=hours, cases=cases, clock=clock, name=name)
     if found is decision:
-        print(f"{decision.name} fits {hours:g} h for {cases:,} cases as it is")
-        return decision
+        seconds = clock.per_case(members)
+        print(f"{decision.name} fits {hours:g} h for {cases:,} cases as it is: {seconds:.2f} s per case")
+        return decision, seconds
     pruned = found.search.pruned
     assert pruned is not None, "what was pruned says how"
     for step in pruned.steps:
@@ -133,9 +144,9 @@ def _fit(decision: Decision, hours: float, cases: int, name: str | None) -> Deci
     before, after = decision.score.cross_fitted, found.score.cross_fitted
     before = pruned.score_before if before is None else before
     numbers = " to ".join("undefined" if value is None else f"{value:.4f}" for value in (before, after))
-    print(f"{found.metric} cross-fitted {numbers}: {found.composition}")
+    print(f"{found.metric} cross-fitted {numbers}, the choice included: {found.composition}")
     print(f"sealed as {found.name}; {decision.name} stays as it is")
-    return found
+    return found, pruned.seconds_per_case[1]
 
 
 def _print_replay(exported: Export, mode: str) -> None:

@@ -117,6 +117,16 @@ class HeldOut:
         session = Session()
         return [load_member(member.name, session) for member in self.source.searched]
 
+    @cached_property
+    def _members_of_folds(self) -> dict[int, list[Member]]:
+        """By fold the members of a pruned blend that the fold is scored with: those that the other folds chose."""
+        from heldout.blend.members import load_member
+        from heldout.blend.session import Session
+
+        pruned, session = self.decision.search.pruned, Session()
+        by_fold = pruned.by_fold if pruned else {}
+        return {int(fold): [load_member(one.name, session) for one in some] for fold, some in by_fold.items()}
+
     @property
     def shipped(self) -> list[Member]:
         """The members that predict new cases."""
@@ -309,7 +319,8 @@ class HeldOut:
 
         fold = int(self.dataset.folds[case_id])
         decision = held_out_decision(self.decision, fold)
-        return blend_case(decision, [member.prediction(case_id) for member in self.members])
+        members = self._members_of_folds.get(fold, self.members)
+        return blend_case(decision, [member.prediction(case_id) for member in members])
 
     def segmented_case(self, case_id: str) -> tuple[SegmentedCase, np.ndarray | None]:
         """A case with its true and its predicted mask, and its affine (None for pictures).

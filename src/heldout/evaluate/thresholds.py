@@ -17,7 +17,7 @@ from pydantic import Field
 
 from heldout import files
 from heldout.blend.decision import Decision
-from heldout.blend.records import WHOLE, Presence
+from heldout.blend.records import OF_MAP, WHOLE, Presence
 from heldout.errors import UserError
 from heldout.records import Number, Record, read_record
 
@@ -114,11 +114,13 @@ def held_out_decision(decision: Decision, fold: int) -> Decision:
     settings = decision.search.by_fold.get(str(fold))
     if settings is None:
         return replace(decision, members=decision.searched)
-    weights = iter(settings.weights)
-    members = [one if one.weight is None else one.with_weight(next(weights) / WHOLE) for one in decision.searched]
+    weights, pruned = iter(settings.weights), decision.search.pruned
+    searched = (pruned.by_fold.get(str(fold)) if pruned else None) or decision.searched
+    members = [one if one.weight is None else one.with_weight(next(weights) / WHOLE) for one in searched]
     names, presence = decision.classes, Presence()
     if settings.presence:
-        named = zip(decision.presence.shares, settings.presence, strict=True)
+        sources = replace(decision, members=members).presence_sources
+        named = zip((*OF_MAP, *sources), settings.presence, strict=True)
         presence = decision.presence.model_copy(update={"shares": {name: share / WHOLE for name, share in named}})
     return replace(
         decision,

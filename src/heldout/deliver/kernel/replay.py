@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import stat
@@ -21,6 +22,7 @@ from heldout.errors import UserError
 
 HOURS = 12.0  # Kaggle's limit for a notebook
 TOLERANCE = 1e-5
+_DIFFERENT = 1.2  # times of a case that differ by more are both shown
 
 # Put before the script: every way to another machine is closed, so that a kernel that needs one fails here.
 OFFLINE = """
@@ -179,17 +181,25 @@ class Budget:
         cases: Cases to expect.
         hours: The limit for all of them.
         per_call: Seconds that the answer for one case may take; None where there is no such limit.
+        estimate: Seconds per case that the choice of members was based on; None where none was made. The slower of
+            this and the replay counts.
     """
 
     replay: Replay
     cases: int
     hours: float = HOURS
     per_call: float | None = None
+    estimate: float | None = None
+
+    @property
+    def seconds_per_case(self) -> float:
+        """Mean time of a case."""
+        return max(self.replay.seconds_per_case, self.estimate or 0)
 
     @property
     def expected_hours(self) -> float:
         """Time for all cases, start included."""
-        return (self.replay.start_seconds + self.cases * self.replay.seconds_per_case) / 3600
+        return (self.replay.start_seconds + self.cases * self.seconds_per_case) / 3600
 
     @property
     def fits(self) -> bool:
@@ -199,12 +209,19 @@ class Budget:
     def __str__(self) -> str:
         """The sum in words."""
         text = (
-            f"{self.cases:,} cases at {self.replay.seconds_per_case:.2f} s, and {self.replay.start_seconds:.0f} s to "
+            f"{self.cases:,} cases at {self.seconds_per_case:.2f} s, and {self.replay.start_seconds:.0f} s to "
             f"start: {self.expected_hours:.2f} h of {self.hours:g} h"
         )
         if self.per_call is not None:
             text += f"; the slowest answer took {self.replay.slowest:.1f} s of {self.per_call:,.0f} s"
-        return f"{text}: {'fits' if self.fits else 'does not fit'} a machine as fast as this one"
+        text += f": {'fits' if self.fits else 'does not fit'} a machine as fast as this one"
+        slow, fast = self.seconds_per_case, min(self.replay.seconds_per_case, self.estimate or math.inf)
+        if slow <= _DIFFERENT * fast:
+            return text
+        return (
+            f"{text}\nthe replay took {self.replay.seconds_per_case:.2f} s per case, --fit-hours measured "
+            f"{self.estimate:.2f} s on cases of typical size and the largest: the slower counts"
+        )
 
 
 def limits(mode: str, hours: float | None) -> tuple[float, float | None]:
