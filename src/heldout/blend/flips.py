@@ -17,7 +17,7 @@ from heldout import files
 from heldout.errors import UserError
 from heldout.progress import track
 from heldout.records import Record, read_record
-from heldout.train.record import Hashes, RunRecord, read_run
+from heldout.train.record import Hashes, RunRecord, read_config, read_run
 from heldout.train.runs import check_code, check_weights
 
 if TYPE_CHECKING:
@@ -44,20 +44,21 @@ def check_flips(config: Task, tta: str) -> str:
     return "".join(sorted(tta))
 
 
-def predictions_folder(config: Task, folder: Path, tta: str) -> Path:
-    """Where a fold's predictions with some flips lie: its own folder for those of the experiment."""
-    return folder if set(tta) == set(config.tta) else folder / f"tta-{tta or 'none'}"
+def predictions_folder(folder: Path, tta: str) -> Path:
+    """Where a fold's predictions with some flips lie: its own folder for those that it was trained for."""
+    return folder if set(tta) == set(read_config(folder).settings.tta) else folder / f"tta-{tta or 'none'}"
 
 
-def read_hashes(config: Task, folder: Path, tta: str, read: Callable[[Path], RunRecord] = read_run) -> Hashes:
+def read_hashes(folder: Path, tta: str, read: Callable[[Path], RunRecord] = read_run) -> Hashes:
     """SHA-256 of the files behind a fold's predictions; ``read`` reads the record of a fit.
 
     Raises:
         UserError: there are none with these flips, or their record is damaged.
     """
-    if predictions_folder(config, folder, tta) == folder:
+    place = predictions_folder(folder, tta)
+    if place == folder:
         return read(folder).sha256
-    path = predictions_folder(config, folder, tta) / "predictions.json"
+    path = place / "predictions.json"
     again = f"delete {path.parent}, the predictions are made again when needed"
     return read_record(path, PredictionsRecord, 1, again).sha256
 
@@ -68,20 +69,20 @@ def predict_flips(config: Task, dataset: Dataset, folder: Path, fold: int, tta: 
     Raises:
         UserError: the weights changed, or another process is predicting them.
     """
-    target = predictions_folder(config, folder, tta)
-    if target == folder or _is_done(config, folder, tta):
+    target = predictions_folder(folder, tta)
+    if target == folder or _is_done(folder, tta):
         return
     with files.lock(target, f"predicting {config.spec} with tta = {tta!r}"):
-        if not _is_done(config, folder, tta):  # another process may have done it a moment ago
+        if not _is_done(folder, tta):  # another process may have done it a moment ago
             check_code(config)
             check_weights(folder)
             _predict(config, dataset, folder, fold, tta)
 
 
-def _is_done(config: Task, folder: Path, tta: str) -> bool:
-    if not (predictions_folder(config, folder, tta) / "predictions.json").exists():
+def _is_done(folder: Path, tta: str) -> bool:
+    if not (predictions_folder(folder, tta) / "predictions.json").exists():
         return False
-    return read_hashes(config, folder, tta).weights == read_run(folder).sha256.weights
+    return read_hashes(folder, tta).weights == read_run(folder).sha256.weights
 
 
 def _predict(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) -> None:
@@ -97,7 +98,7 @@ def _predict(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) 
     held_out = ValidationFold(config, dataset, with_first_stage(dataset, config), cases.assign(fold=fold), device)
     name = f"{config.spec} {folder.parent.name} fold {fold} with {f'flips {tta}' if tta else 'no flips'}"
     answers = track(held_out.predict(model, tta), len(cases), name)
-    target = predictions_folder(config, folder, tta)
+    target = predictions_folder(folder, tta)
     stored = held_out.store(target, iter(answers))
     hashes = Hashes(weights=read_run(folder).sha256.weights, oof=stored.sha256, maps=stored.maps)
     files.write_json(target / "predictions.json", PredictionsRecord(tta=tta, sha256=hashes).to_json())

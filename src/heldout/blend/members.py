@@ -275,7 +275,7 @@ def _open_fit(config: Task, session: Session, seed: int, fold: int, folder: Path
                 f"run and train {config.spec} again"
             )
     predict_flips(config, dataset, folder, fold, tta)
-    predictions, hashes = predictions_folder(config, folder, tta), read_hashes(config, folder, tta, session.run)
+    predictions, hashes = predictions_folder(folder, tta), read_hashes(folder, tta, session.run)
     path = predictions / "oof.parquet"
     if path.is_file() and session.sha256(path) != hashes.oof:
         remedy = "train again" if predictions == folder else "run the command again"

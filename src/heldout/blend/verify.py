@@ -82,6 +82,8 @@ def check_parts(decision: Decision, session: Session) -> list[str]:
             continue
         before = len(changes)
         _tried(changes, check_identity, config)
+        if "/tta=" not in getattr(member, "name", "") and set(config.tta) != set(member.tta):
+            changes.append(f"{member.spec} flips {config.tta or 'nothing'} today and {member.tta or 'nothing'} then")
         if decision.seal is None:  # of a sealed decision the reference predictions decide
             _tried(changes, check_code, config)
         if not records_code(member.spec):
@@ -101,11 +103,10 @@ def check_maps(decision: Decision) -> list[str]:
     """Which out-of-fold maps changed; reads them all."""
     changes: list[str] = []
     for member in decision.stages:
-        config = load_task(member.spec)
         for fit in member.folders:
             folder = fit_folder(member.spec, fit.seed, fit.fold)
-            maps = predictions_folder(config, folder, member.tta) / "oof_maps"
-            for case_id, digest in read_hashes(config, folder, member.tta).maps.items():
+            maps = predictions_folder(folder, member.tta) / "oof_maps"
+            for case_id, digest in read_hashes(folder, member.tta).maps.items():
                 changes += _compare(maps / f"{case_id}.b2nd", digest)
     return changes
 
@@ -123,7 +124,7 @@ def _tables(decision: Decision) -> Iterator[str]:
 
 def _files(config: Task, fit: FitRef, tta: str, session: Session) -> Iterator[str]:
     folder = fit_folder(config.spec, fit.seed, fit.fold)
-    predictions, hashes = predictions_folder(config, folder, tta), read_hashes(config, folder, tta, session.run)
+    predictions, hashes = predictions_folder(folder, tta), read_hashes(folder, tta, session.run)
     yield from _compare(folder / "weights.safetensors", fit.weights_sha256, session.sha256)
     yield from _compare(predictions / "oof.parquet", fit.oof_sha256, session.sha256)
     if files.sha256_json(hashes.maps) != fit.maps_sha256:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from heldout import files
+from heldout.config import load
 from heldout.config.metric import metric_code
 from heldout.errors import UserError
 from heldout.records import Record, finite, read_record
+from heldout.train.record import read_config
+from heldout.train.runs import fit_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -109,6 +113,15 @@ class Scores:
             setattr(row, name, values[name])
 
 
+def _other_flips(spec: str, record: RunRecord) -> list[str]:
+    """The flips of an experiment, where those that a fit was predicted with were others."""
+    with suppress(UserError):  # an experiment that is gone is scored as it was
+        flips = load(spec).tta
+        if set(flips) != set(read_config(fit_folder(spec, record.seed, record.fold)).settings.tta):
+            return [f"flips {flips}"]
+    return []
+
+
 class ScoreCache:
     """Scores of runs and blends, kept between calls."""
 
@@ -129,11 +142,11 @@ class ScoreCache:
             UserError: the predictions cannot be read.
         """
         parts = [*sorted([record.seed, record.fold, record.sha256.oof] for record in records), *metric_code(metric)]
-        seeds = seeds_of_every_fold(records)
+        seeds, key = seeds_of_every_fold(records), [spec, metric, parts, *_other_flips(spec, records[0])]
         try:
-            return Scores(**self._cache.get([spec, metric, parts], lambda: asdict(_of_run(spec, seeds))))
+            return Scores(**self._cache.get(key, lambda: asdict(_of_run(spec, seeds))))
         except UserError as error:
-            about = [spec, metric, parts, "at one half"]
+            about = [*key, "at one half"]
             found = self._cache.get(about, lambda: asdict(_of_run(spec, seeds, at_half=True)))
             return replace(Scores(**found), note=f"scored at one half, thresholds were not tuned: {error}")
 

@@ -144,5 +144,5 @@ def _places(config: Task, source: Task, dataset: Dataset) -> list[tuple[int, int
             f"{config.spec} uses the out-of-fold maps of {source.spec}, whose seed {seed} fold {fold} is not "
             f"finished ({len(missing)} of {len(places)} fits are missing): {how_to_finish(source, seed, fold)}"
         )
-    runs.check_identity(source)
+    runs.check_identity(source, predictions=True)
     return places

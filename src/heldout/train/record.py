@@ -149,6 +149,7 @@ class Settings(Record):
     folds: tuple[int, ...] | None = None
     seeds: tuple[int, ...]
     checkpoint: str = "last"
+    tta: str = ""
     budgets: dict[str, dict[str, Any]] = Field(default_factory=dict)
     near_duplicates: bool = False
     accept_leaks: str = ""

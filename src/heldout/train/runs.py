@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from heldout import files
 from heldout.config import BaseConfig, difference
@@ -119,12 +119,14 @@ def read_info(folder: Path, read: Callable[[Path], RunRecord] = read_run) -> Run
 
 def find_weights(sha256: str) -> FitRecord | None:
     """The fit whose weights have a SHA-256; None where there is none. Damaged runs are passed over."""
+    return next((fit for fit in all_fits() if fit.record.sha256.weights == sha256), None)
+
+
+def all_fits() -> Iterator[FitRecord]:
+    """Every finished fit of every run; damaged runs are passed over."""
     for folder in run_folders():
         with contextlib.suppress(UserError):
-            for fit in _fits(folder):
-                if fit.record.sha256.weights == sha256:
-                    return fit
-    return None
+            yield from _fits(folder)
 
 
 def finished(config: BaseConfig, read: Callable[[Path], RunRecord] = read_run) -> list[tuple[int, int, Path]]:
@@ -150,8 +152,11 @@ def _begun(run: Path) -> list[Path]:
     return [folder for folder in folders if has_epoch(folder) or files.is_locked(folder)]
 
 
-def check_identity(config: BaseConfig, dataset: Dataset | None = None) -> None:
+def check_identity(config: BaseConfig, dataset: Dataset | None = None, *, predictions: bool = False) -> None:
     """Refuse to mix settings or data within a run: all its folds count as one experiment. Code: :func:`check_code`.
+
+    Settings of the delivery may differ, and those of the prediction unless ``predictions`` that were stored in training
+    are used as they are.
 
     Raises:
         UserError: a fold of the run was trained with other settings, or on other cases or folds, or is at this moment.
@@ -162,7 +167,8 @@ def check_identity(config: BaseConfig, dataset: Dataset | None = None) -> None:
         recorded = config.complete(stored.identity)
         if stored.code is not None:  # which holds the hooks too, for :func:`check_code` to compare
             recorded = {**recorded, "hooks": identity["hooks"]}
-        changed = difference(recorded, identity)
+        later = config.of_delivery if predictions else config.of_delivery | config.of_prediction
+        changed = difference(_without(recorded, later), _without(identity, later))
         if changed and getattr(config, "imported", None) is None:
             raise UserError(
                 f"{folder} was trained with other settings ({'; '.join(changed)}): keep both by making a new "
@@ -174,6 +180,10 @@ def check_identity(config: BaseConfig, dataset: Dataset | None = None) -> None:
                     f"{folder} was trained on other {what} than those in {dataset.folder} ({name} differs): "
                     f"restore them, or delete {run_folder(config.spec)} to start again"
                 )
+
+
+def _without(identity: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    return {**identity, "fields": {name: value for name, value in identity["fields"].items() if name not in fields}}
 
 
 def check_code(config: BaseConfig) -> None:
@@ -244,12 +254,16 @@ def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: Mad
         UserError: the fold was begun from something else.
     """
     if has_epoch(folder):
-        changed = difference(read_config(folder).made_from.to_json(), made_from.to_json())
+        begun = read_config(folder)
+        changed = difference(begun.made_from.to_json(), made_from.to_json())
         if changed:
             raise UserError(
                 f"{folder} was started from something that has changed since ({changed[0]}): restore it, or "
                 f"delete {folder} to start again"
             )
+        if begun.settings.tta != config.tta:  # its predictions will be made with these
+            flips = {"config": {**begun.config, "tta": config.tta}, "identity": config.identity()}
+            write_config(folder, begun.model_copy(update={**flips, "fingerprint": config.fingerprint()}))
         return
     record = ConfigRecord(
         spec=config.spec,

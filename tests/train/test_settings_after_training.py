@@ -1,0 +1,90 @@
+"""Settings of prediction and delivery that change after training: what depends on them is made again, no more."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from heldout.blend.decision import load_decision
+from heldout.blend.freeze import freeze
+from heldout.blend.members import load_member
+from heldout.blend.search import blend
+from heldout.blend.verify import verify
+from heldout.config import load
+from heldout.errors import UserError
+from heldout.evaluate.collect import find_row
+from heldout.train import runs as run_folders
+from heldout.train.fit import fit_fold
+
+EXPERIMENT = '''"""Lesions, delivered otherwise later."""
+from exps.exp911 import Exp911
+
+
+class Exp950(Exp911):
+    seeds = (0,)
+    epochs = 1
+    CHANGED = None
+'''
+
+
+@pytest.fixture
+def edited(runs, tmp_path, monkeypatch):
+    """A trained experiment, and how to change a line of its file."""
+    import exps
+
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    exps.__path__.append(str(folder))
+
+    def edit(line: str = "lr = 0.02"):
+        sys.modules.pop("exps.exp950", None)
+        (folder / "exp950.py").write_text(EXPERIMENT.replace("CHANGED = None", line))
+        return load("exp950")
+
+    config = edit()
+    dataset = load_member("exp911").dataset
+    for fold in (0, 1):
+        fit_fold(config, dataset, fold, 0, quiet=True)
+    yield edit
+    exps.__path__.remove(str(folder))
+    sys.modules.pop("exps.exp950", None)
+
+
+@pytest.mark.parametrize("line", ["submission = 'masks'", "sample_submission = 'sample.csv'", "predict_batch_size = 3"])
+def test_the_delivery_may_change(edited, line):
+    before = load_member("exp950")
+    config = edited(line)
+    weights = [fit.folder / "weights.safetensors" for fit in before.fits]
+    times = [path.stat().st_mtime_ns for path in weights]
+    for fold in (0, 1):
+        fit_fold(config, before.dataset, fold, 0, quiet=True)
+    assert [path.stat().st_mtime_ns for path in weights] == times
+    assert [fit.hashes for fit in load_member("exp950").fits] == [fit.hashes for fit in before.fits]
+    blend(["exp950", "exp911"], "later", trials=2, progress=False)
+    freeze("later")
+
+
+def test_other_flips_are_predicted_from_the_same_weights(edited):
+    before, row = load_member("exp950"), find_row("exp950")
+    draft = blend(["exp950", "exp911"], "draft", trials=2, progress=False)
+    edited("tta = 'hv'")
+    after = load_member("exp950")
+    assert [fit.hashes.weights for fit in after.fits] == [fit.hashes.weights for fit in before.fits]
+    assert [fit.hashes.oof for fit in after.fits] != [fit.hashes.oof for fit in before.fits]
+    assert find_row("exp950").identity != row.identity
+    with pytest.raises(UserError, match="exp950 flips hv today and nothing then"):
+        freeze(draft.name)
+    blend(["exp950", "exp911"], "flipped", trials=2, progress=False)
+    freeze("flipped")
+    verify(load_decision("flipped"))
+    assert load_decision("flipped").members[0].tta == "hv"
+    edited()
+    assert [fit.hashes for fit in load_member("exp950").fits] == [fit.hashes for fit in before.fits]
+    assert find_row("exp950").identity == row.identity
+
+
+def test_what_training_depends_on_may_not(edited):
+    config = edited("lr = 0.01")
+    with pytest.raises(UserError, match=r"was trained with other settings \(lr: 0.02 -> 0.01\)"):
+        run_folders.check_identity(config)
