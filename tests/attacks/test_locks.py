@@ -1,4 +1,4 @@
-"""Ways around the locked test part, and what notices each of them."""
+"""Item 4: ways around the locked test part, the folds and the scores; each is noticed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 import cv2
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from heldout import files
 from heldout.blend import chain, ledger
@@ -17,16 +19,19 @@ from heldout.blend.decision import load_decision
 from heldout.blend.freeze import freeze
 from heldout.blend.members import load_member
 from heldout.blend.search import blend
-from heldout.blend.verify import verify
-from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.data.split import check_split
 from heldout.errors import UserError
-from heldout.evaluate.collect import find_row
+from heldout.evaluate.collect import collect, find_row
 from heldout.tasks.base import load_task
 from heldout.train import runs as run_folders
 from heldout.train.origins import find_encoder_weights
+
+
+def find_board(name: str):
+    """A row of the leaderboard."""
+    return next(row for row in collect() if row.name == name)
 
 
 def forge(folder: Path, **tables: pd.DataFrame) -> None:
@@ -141,43 +146,74 @@ def test_a_score_edited_by_hand_is_not_verified_on_the_leaderboard(runs):
     assert not row.complete
 
 
-def edit_trained_code(spec: str, name: str, old: str, new: str) -> None:
-    """Record that a run was trained with other code than there is today."""
-    for path in run_folders.run_folder(spec).glob("seed*/fold*/config.json"):
-        record = json.loads(path.read_text())
-        assert old in record["code"][name]
-        record["code"][name] = record["code"][name].replace(old, new)
-        path.write_text(json.dumps(record))
-
-
-def test_code_beside_the_class_that_changed_since_training_is_refused_and_can_be_accepted(runs, capsys):
-    blend(["exp911", "exp912"], "sealed", trials=2, progress=False)
-    freeze("sealed")
-    blend(["exp911", "exp912"], "draft", trials=2, progress=False)
-    edit_trained_code("exp911", "exps.exp911:Small", "padding=2", "padding=1, padding_mode='reflect'")
-    refused = r"(?s)exps.exp911:Small changed since .*exp911/seed0/fold0 was trained: undo that.*\n\+.*padding=2"
-    for act in (
-        lambda: blend(["exp911", "exp912"], "other", trials=2, progress=False),
-        lambda: freeze("draft"),
-        lambda: ledger.test(load_decision("exp911")),
+@pytest.mark.parametrize("way", ["hard link", "link", "saved again", "as .pth", "another prefix", "one tensor added"])
+def test_weights_of_a_run_are_known_in_whatever_file_they_lie(runs, way):
+    """The content of the tensors decides, not the file around them."""
+    weights = load_member("exp911").fits[0].folder / "weights.safetensors"
+    place = runs / "input" / "weights" / ("downloaded.pth" if way == "as .pth" else "downloaded.safetensors")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    tensors = load_file(weights)
+    if way == "hard link":
+        place.hardlink_to(weights)
+    elif way == "link":
+        place.symlink_to(weights)
+    elif way == "as .pth":
+        torch.save({"state_dict": tensors}, place)
+    else:
+        prefix = "model." if way == "another prefix" else ""
+        further = {"more": torch.zeros(3)} if way == "one tensor added" else {}
+        save_file({prefix + key: value for key, value in tensors.items()} | further, place, {"by": "somebody"})
+    config = load_task("exp912", overrides=[f"encoder_weights={place.name}"])
+    with pytest.raises(
+        UserError, match=r"encoder_weights = .* are (those of .*exp911/seed0/fold0|of a run), .*warm_start"
     ):
-        with pytest.raises(UserError, match=refused):
-            act()
-    verify(load_decision("sealed"))  # its reference predictions are reproduced
-    assert run(["accept", "exp911", "--reason", " "]) == 2
-    assert run(["accept", "exp911", "--reason", "the same convolution"]) == 0
-    assert "accepted: exps.exp911:Small" in capsys.readouterr().out
-    freeze("draft")
-    assert run(["accept", "exp912", "--reason", "nothing"]) == 2
-    assert "nothing to accept" in capsys.readouterr().err
+        find_encoder_weights(config)
 
 
-def test_runs_that_record_no_code_stay_valid_and_are_said_to_lack_it(runs, capsys):
-    for path in run_folders.run_folder("exp911").glob("seed*/fold*/config.json"):
+def test_other_weights_of_the_same_network_pass(runs):
+    tensors = load_file(load_member("exp911").fits[0].folder / "weights.safetensors")
+    place = runs / "input" / "weights" / "downloaded.safetensors"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    save_file({key: torch.randn_like(value) for key, value in tensors.items()}, place)
+    config = load_task("exp912", overrides=["encoder_weights=downloaded.safetensors"])
+    assert find_encoder_weights(config) == files.sha256_file(place)
+
+
+def test_other_folds_of_the_same_cases_are_counted(runs):
+    """Another fold_seed deals another test part; what the two share counts."""
+    ledger.test(load_decision("exp911"))
+    dataset = load_member("exp911").dataset
+    seen = [digest[: ledger.DIGITS] for digest in dataset.part("test")["content_hash"]]
+    entries = [one.evaluation for one in ledger.read_ledger()]
+    assert ledger.evaluations_on(entries, "elsewhere", seen[:1]) == entries
+
+
+def test_a_score_of_a_run_edited_by_hand_is_not_shown(runs):
+    before = find_row("exp911").score
+    for path in run_folders.run_folder("exp911").glob("seed*/fold*/run.json"):
         record = json.loads(path.read_text())
-        del record["code"]
-        path.write_text(json.dumps(record))
-    verify(load_decision("exp911"))
-    assert "exp911 was trained by an earlier version: the code that its hooks call is not sealed" in (
-        capsys.readouterr().err
-    )
+        files.write_json(path, {**record, "score": 0.999})
+    assert find_row("exp911").score == before
+
+
+@pytest.mark.parametrize("name", ["in_sample", "cross_fitted", "low", "high", "optimism"])
+def test_any_number_of_a_decision_edited_by_hand_is_refused(runs, name):
+    decision = blend(["exp911", "exp912"], "duo", trials=2, progress=False)
+    path = decision.folder / "decision.json"
+    stored = json.loads(path.read_text())
+    stored["score"][name] = 0.999
+    files.write_json(path, stored)
+    row = find_board("duo")
+    assert "was edited after it was written" in row.note
+    assert row.score is None
+
+
+def test_tables_edited_by_hand_are_noticed(runs):
+    decision = blend(["exp911", "exp912"], "duo", trials=2, progress=False)
+    path = decision.folder / "oof.parquet"
+    table = pd.read_parquet(path)
+    table["tp_small"], table["fp_small"], table["fn_small"] = 10, 0, 0
+    table.to_parquet(path, index=False)
+    row = find_board("duo")
+    assert "oof.parquet" in row.note
+    assert not row.complete

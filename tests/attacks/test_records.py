@@ -1,17 +1,32 @@
-"""Damaged, deeply nested and wrongly typed records of runs: each is read, or refused in one sentence."""
+"""Item 7: damaged, deeply nested and wrongly typed records: each is read, or refused in one sentence."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heldout import files
+from heldout.blend import chain, ledger
+from heldout.blend import decision as decision_module
+from heldout.blend.decision import read_decision
+from heldout.blend.objective import LabelObjective
+from heldout.blend.search import blend
+from heldout.blend.study import SearchPlan
+from heldout.blend.weights import search
 from heldout.cli import run
+from heldout.config import load
+from heldout.data.cases import open_dataset
+from heldout.deliver.kernel.bundle import check_trust, read_bundle
 from heldout.errors import UserError
+from heldout.evaluate.collect import collect
+from heldout.journal import Journal
 from heldout.records import read_record
 from heldout.train import minutes, pseudo, runs
 from heldout.train.record import read_config, read_run
@@ -19,6 +34,10 @@ from tests.finished_runs import TINY, finish, indexed
 
 __all__ = ["finish", "indexed"]
 COUNT = int(os.environ.get("HELDOUT_FUZZ", "100"))  # inputs of each kind; `make bench` asks for more
+FRAME = pd.DataFrame(
+    {"case_id": list("abcdefgh"), "patient_id": list("abcdefgh"), "fold": [0, 1] * 4, "y_a": [0, 1] * 4}
+)
+LABELS = LabelObjective(FRAME, ("a",), "f1", np.random.default_rng(0).random((2, 8, 1)), False)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -133,3 +152,138 @@ def test_commands_refuse_a_damaged_record_with_code_2(finish, capsys, name, data
     text = capsys.readouterr().err
     assert message in text
     assert f"fold1/{name}" in text.replace("\n", "")
+
+
+def fuzzed(example, check, least: int = COUNT) -> None:
+    """Pass so many damaged inputs to a check."""
+    settings(max_examples=least, deadline=None, suppress_health_check=list(HealthCheck))(given(example)(check))()
+
+
+def spoiled(data: bytes):
+    """The bytes of a file with some of them replaced, inserted or gone, or with its end cut off."""
+    places = st.integers(0, max(len(data) - 1, 0))
+    changed = st.builds(
+        lambda place, new, gone: data[:place] + new + data[place + gone :],
+        places,
+        st.binary(max_size=6),
+        st.integers(0, 6),
+    )
+    return changed | places.map(lambda end: data[:end])
+
+
+def said_in_a_sentence(read) -> None:
+    """Let it read; what it refuses, it refuses in one sentence."""
+    said = ""
+    try:
+        read()
+    except UserError as error:
+        said = str(error)
+    assert len(said.splitlines()) <= 1
+
+
+@pytest.fixture
+def blended(finish):
+    """A blend of two seeds, with the bytes of its decision."""
+    spec = finish(TINY, seeds=(0, 1), folds=(0, 1))
+    decision = blend([f"{spec}/seed0", f"{spec}/seed1"], "duo", trials=3, progress=False)
+    return decision.folder / "decision.json"
+
+
+def test_a_damaged_record_of_a_decision_is_read_or_refused_in_a_sentence(blended):
+    """Also where its digest was made anew, so that only the contents can be wrong."""
+    stored = json.loads(blended.read_text())
+
+    def check(data, renew):
+        with contextlib.suppress(ValueError, RecursionError, TypeError):
+            value = json.loads(data)
+            if renew and isinstance(value, dict):
+                data = json.dumps({**value, "digest": decision_module._digest(value)}).encode()
+        blended.write_bytes(data)
+        refused_in_a_sentence(lambda: read_decision("duo"), blended)
+        said_in_a_sentence(lambda: leaderboard_row("duo"))
+
+    example = settings(max_examples=COUNT, deadline=None, suppress_health_check=list(HealthCheck))
+    example(given(damaged(stored), st.booleans())(check))()
+
+
+def leaderboard_row(name: str):
+    """What the leaderboard shows of a blend."""
+    return next(row for row in collect() if row.name == name)
+
+
+def test_a_damaged_record_of_the_ledger_is_read_or_refused_in_a_sentence(home):
+    entry = chain.Evaluation(
+        number=1, time="2026-01-01T00:00:00Z", name="duo", decision="0", sealed=True, dataset="tiny", data_hash="1",
+        metric="roc_auc", predictions_sha256="2", reason=None, decision_evals=1, dataset_evals=1, content=("3", "4"),
+    )  # fmt: skip
+    chain.append(lambda _: entry)
+    chain.append(lambda _: chain.EvaluationResult(number=1, score=0.5, low=None, high=None, cases=4))
+    path, head = chain.ledger_path(), chain.ledger_path().parent / ".ledger" / "head.json"
+    whole, ends = path.read_bytes(), head.read_bytes()
+    lines = whole.splitlines(keepends=True)
+
+    def check_line(data):
+        path.write_bytes(data.replace(b"\n", b" ") + b"\n" + lines[1])
+        said_in_a_sentence(ledger.read_ledger)
+
+    def check_bytes(data):
+        path.write_bytes(data)
+        said_in_a_sentence(ledger.read_ledger)
+
+    def check_head(data):
+        path.write_bytes(whole)
+        head.write_bytes(data)
+        said_in_a_sentence(ledger.read_ledger)
+
+    fuzzed(damaged(json.loads(lines[0])), check_line)
+    fuzzed(spoiled(whole), check_bytes)
+    fuzzed(damaged(json.loads(ends)), check_head)
+
+
+@pytest.mark.parametrize("name", ["folds.csv", "cases.parquet", "sealed.parquet", "raw_files.csv", "index.json"])
+def test_a_damaged_record_of_the_split_is_read_or_refused_in_a_sentence(finish, name):
+    config = load(finish(TINY, seeds=(0,), folds=(0,)))
+    path = open_dataset(config).folder / name
+    data = path.read_bytes()
+
+    def check(changed):
+        path.write_bytes(changed)
+        said_in_a_sentence(lambda: open_dataset(config))
+
+    fuzzed(spoiled(data), check, max(COUNT // 5, 20))
+
+
+def test_a_damaged_record_of_a_bundle_is_read_or_refused_in_a_sentence(bundle):
+    path = bundle / "bundle.json"
+    stored = json.loads(path.read_text())
+
+    def check(data):
+        path.write_bytes(data)
+        said_in_a_sentence(lambda: check_trust(read_bundle(bundle), accept=False))
+
+    fuzzed(damaged(stored), check)
+
+
+def test_a_damaged_record_of_a_study_is_read_or_refused_in_a_sentence(tmp_path):
+    path = tmp_path / "study.journal"
+    search(LABELS, SearchPlan(trials=4), journal=Journal(path, "0" * 64))
+    data = path.read_bytes()
+
+    def check(changed):
+        path.write_bytes(changed)
+        said_in_a_sentence(lambda: search(LABELS, SearchPlan(trials=4), journal=Journal(path, "0" * 64)))
+
+    fuzzed(spoiled(data), check, max(COUNT // 2, 50))
+
+
+@pytest.mark.parametrize("name", ["oof.parquet", "in_sample.parquet"])
+def test_a_damaged_record_of_predictions_is_read_or_refused_in_a_sentence(blended, name):
+    path = blended.parent / name
+    data = path.read_bytes()
+
+    def check(changed):
+        path.write_bytes(changed)
+        row = leaderboard_row("duo")
+        assert changed == data or name != "oof.parquet" or "oof.parquet" in row.note
+
+    fuzzed(spoiled(data), check, max(COUNT // 2, 50))

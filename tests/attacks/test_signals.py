@@ -1,8 +1,10 @@
-"""A command that is asked to end says one sentence; what a command refuses at once, and what it leaves alone."""
+"""Item 7: a command that is asked to end says one sentence, and leaves nothing over."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,28 +64,84 @@ def test_a_writer_that_a_dying_process_interrupts_is_no_full_disk(tmp_path):
             raise writer
 
 
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        (files.REPOSITORY / "exps" / "exp040.py", "is the file of an experiment: write its name, exp040"),
-        ("elsewhere/exp120.py", "put the file there, and write its name, such as exp120"),
-    ],
-)
-def test_the_path_of_an_experiment_is_answered_by_its_name(capsys, path, message):
-    assert run([str(path)]) == 2
-    assert message in capsys.readouterr().err
+TINY = "exp001+dataset=tiny,epochs=1,seeds=(0,1),source_options={'patients':24,'size':32},steps_per_epoch=2,workers=2"
+STAGES = {
+    "folds": ["folds", TINY.replace("tiny", "other")],
+    "train": [TINY.replace("epochs=1", "epochs=300"), "--fold", "0", "--seed", "0"],
+    "predict": ["predict", "duo", "--input", "NEW", "--output", "OUT"],
+    "blend": ["blend", f"{TINY}/seed0", f"{TINY}/seed1", "--name", "third", "--trials", "3000"],
+    "freeze": ["freeze", "draft"],
+    "test": ["test", "duo", "--look-again", "a signal ended it"],
+    "submit": ["submit", "duo"],
+    "pack": ["pack", TINY, "--output", "OUT/tiny.zip"],
+    "leaderboard": ["leaderboard"],
+}
 
 
-def test_folds_refuses_a_metric_that_training_would_refuse(home, capsys):
-    assert run(["folds", "exp001", "--set", "metric=rocauc"]) == 2
-    assert "metric 'rocauc' does not exist" in capsys.readouterr().err
-    assert run(["folds", "exp003", "--set", "source=table", "--set", "source_options={}"]) == 2
-    assert "source 'table' has 2D cases and Segment3D takes 3D" in capsys.readouterr().err
+@pytest.fixture(scope="module")
+def stage_home(tmp_path_factory):
+    """A home with a trained experiment, a sealed blend of it and one that is not."""
+    home = tmp_path_factory.mktemp("stages")
+    pair = [f"{TINY}/seed0", f"{TINY}/seed1", "--sampler", "equal"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HELDOUT_HOME", str(home))
+        patch.delenv("HELDOUT_DATA", raising=False)
+        for words in (
+            [TINY],
+            ["blend", *pair, "--name", "duo"],
+            ["freeze", "duo"],
+            ["blend", *pair, "--name", "draft"],
+        ):
+            assert run(words) == 0
+    return home
 
 
-def test_the_network_is_not_forbidden_to_a_command():
-    code = "import os; from heldout.cli import run; run(['experiments']); print(os.environ.get('HF_HUB_OFFLINE'))"
-    environment = {**os.environ, "PYTHONPATH": f"{files.REPOSITORY / 'src'}:{files.REPOSITORY}"}
-    environment.pop("HF_HUB_OFFLINE", None)
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "None"
+@pytest.mark.journey
+@pytest.mark.parametrize("wanted", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_ends_in_one_sentence_and_leaves_nothing_over(stage_home, tmp_path, stage, wanted):
+    """Stopped at several moments; what it was making is whole or absent, and the same command then succeeds."""
+    home = shutil.copytree(stage_home, tmp_path / "home", symlinks=True)
+    words = [word.replace("NEW", str(home / "input/tiny/submit")) for word in STAGES[stage]]
+    environment = {name: value for name, value in os.environ.items() if name != "HELDOUT_DATA"}
+    environment |= {"HELDOUT_HOME": str(home), "PYTHONFAULTHANDLER": "1"}
+    stopped = 0
+    for number, delay in enumerate((0.3, 1.5, 3.0, 5.0)):
+        command = [word.replace("OUT", str(tmp_path / f"out{number}")) for word in words]
+        process = subprocess.Popen(
+            [sys.executable, str(files.REPOSITORY / "run.py"), *command],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        time.sleep(delay)
+        process.send_signal(wanted)
+        _, text = process.communicate(timeout=120)
+        assert "Traceback" not in text, text
+        assert not left_over(home)
+        assert not processes_of(process.pid)
+        if process.returncode in (128 + wanted, -wanted):  # the second: before the first line of ours ran
+            stopped += 1
+            if process.returncode > 0:
+                assert text.strip().splitlines()[-1].endswith("the same command resumes")
+        else:
+            assert process.returncode == 0, text
+    assert stopped
+
+
+def left_over(home) -> list[str]:
+    """Temporary files of a write that did not end."""
+    return [str(path) for path in home.rglob(".*") if path.suffix in (".part", ".tmp") or path.name.startswith(".tmp")]
+
+
+def processes_of(session: int) -> list[str]:
+    """Processes of a session that is over."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError):
+            state, _, _, group = place.read_text().rpartition(")")[2].split()[:4]
+            if int(group) == session and state != "Z":
+                found.append(place.parent.name)
+    return found

@@ -82,6 +82,8 @@ def main(project: Path | None = None) -> None:
     # libraries create some 600,000 lasting objects when they are imported, which would be searched again and again
     gc.set_threshold(100_000, 20, 100)
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -80,6 +80,13 @@ class _Module:
         return found
 
     @cached_property
+    def imported(self) -> set[str]:
+        """Dotted names of all modules that it may import, whether or not anything of them is used."""
+        plain = [one.name for node in ast.walk(self.tree) if isinstance(node, ast.Import) for one in node.names]
+        of_names = [name for base, attribute in self.imports.values() for name in (base, f"{base}.{attribute}")]
+        return {*plain, *of_names}
+
+    @cached_property
     def statements(self) -> dict[str, list[ast.stmt]]:
         """Top-level statements by the names that they bind; those that bind none, and so act, under ``""``."""
         found: dict[str, list[ast.stmt]] = {}
@@ -103,9 +110,11 @@ class _Reader:
         """A module of the user's own; None for a library's."""
         if name not in self._modules:
             path = _path_of(name)
-            self._modules[name] = _Module(name, path) if path is not None else None
-            if self._modules[name] is not None:
+            found = self._modules[name] = _Module(name, path) if path is not None else None
+            if found is not None:
                 self.read(name, "")
+                for other in sorted(found.imported):  # what acts when it is imported counts, used or not
+                    self.module(other)
         return self._modules[name]
 
     def read_class(self, cls: type, children: Iterable[type]) -> None:
@@ -174,20 +183,23 @@ class _Reader:
 
 def _path_of(name: str) -> Path | None:
     """File of a module of the user's own."""
-    root = sys.modules.get(name.partition(".")[0])
-    if root is not None and _is_library(getattr(root, "__file__", None)):
+    if _is_library(_origin(name.partition(".")[0])):  # before its package is imported to find the module
         return None
-    loaded = sys.modules.get(name)
-    path = getattr(loaded, "__file__", None)
-    if loaded is None:
-        try:
-            spec = importlib.util.find_spec(name)
-        except (ImportError, ValueError, AttributeError):
-            return None
-        path = spec.origin if spec is not None and spec.has_location else None
+    path = _origin(name)
     if path is None or not path.endswith(".py"):
         return None
     return None if _is_library(path) else Path(path).resolve()
+
+
+def _origin(name: str) -> str | None:
+    """File that a module was loaded from, or would be."""
+    if (loaded := sys.modules.get(name)) is not None:
+        return getattr(loaded, "__file__", None)
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return spec.origin if spec is not None and spec.has_location else None
 
 
 def _is_library(path: str | None) -> bool:

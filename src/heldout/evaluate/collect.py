@@ -222,7 +222,7 @@ def _blend(name: str, runs: dict[str, Row], cache: ScoreCache) -> Row:
     try:
         found = cache.of_blend(decision)
     except UserError as error:
-        row.note = str(error)
+        row.note, row.complete = str(error), False
         return row
     found.apply(row, without=("score", "low", "high", "identity"))  # the decision has the score and the identity
     if found.score is not None:  # the interval in decision.json may be of an earlier method

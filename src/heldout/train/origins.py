@@ -7,10 +7,16 @@ seed keeps seeds independent of one another.
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -21,9 +27,10 @@ from heldout.tasks import Task
 from heldout.train import runs
 from heldout.train.dependencies import find_dependency, how_to_finish, open_dependency
 from heldout.train.first_stage import FirstStage, find_first_stage
-from heldout.train.record import MadeFrom, WarmStartRecord
+from heldout.train.record import MadeFrom, WarmStartRecord, read_config
 from heldout.train.student import PseudoLabels, find_pseudo_labels
 
+_COMPARED = 8  # of a fit's tensors, the largest
 MIN_FRACTION = 0.5  # share of a network's tensors that must find their counterpart
 ENCODERS = ("body.encoder.model.", "body.encoder.", "body.")  # where networks keep their encoder, longest first
 
@@ -158,7 +165,7 @@ def find_encoder_weights(config: Task) -> str | None:
     if path is None:
         return None
     digest = files.sha256_file(path)
-    if (fit := runs.find_weights(digest)) is not None:
+    if (fit := runs.find_weights(digest) or _find_trained_tensors(path, digest)) is not None:
         raise UserError(
             f"{path} holds the weights of {fit.folder}, which may have seen the patients held out here: "
             f"name {fit.record.spec} as warm_start, which takes the same fold and seed"
@@ -166,3 +173,38 @@ def find_encoder_weights(config: Task) -> str | None:
     made = "started from pretrained weights that have changed since"
     runs.check_made_alike(config.spec, "encoder_weights", digest, made, path)
     return digest
+
+
+def _find_trained_tensors(path: Path, digest: str) -> runs.FitRecord | None:
+    """The fit of which a file holds a large tensor, however it is called or stored; None where there is none.
+
+    Tensors that the fit itself took from this file, and left as they were, do not count.
+    """
+    by_shape: dict[tuple[int, ...], list[Tensor]] = {}
+    for tensor in _tensors(path):
+        by_shape.setdefault(tuple(tensor.shape), []).append(tensor)
+    for fit in runs.all_fits():
+        weights = fit.folder / "weights.safetensors"
+        with contextlib.suppress(OSError, SafetensorError, UserError), safe_open(weights, "pt") as stored:
+            if read_config(fit.folder).made_from.encoder_weights == digest:
+                continue
+            shapes = {key: tuple(stored.get_slice(key).get_shape()) for key in stored.keys()}  # noqa: SIM118
+            largest = sorted(shapes, key=lambda key: -math.prod(shapes[key]))[:_COMPARED]
+            for key in largest:
+                same = by_shape.get(shapes[key], ())
+                if same and any(torch.equal(stored.get_tensor(key), one) for one in same):
+                    return fit
+    return None
+
+
+def _tensors(path: Path) -> Iterator[Tensor]:
+    """The tensors of a file of weights, in whatever form it keeps them; none where it cannot be read here."""
+    pending: list[Any] = []
+    with contextlib.suppress(Exception):  # who loads it as weights says what is wrong with it
+        pending = [load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, Tensor):
+            yield one
+        elif isinstance(one, Mapping):
+            pending.extend(one.values())

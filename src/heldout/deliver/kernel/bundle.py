@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ from heldout.train.runs import fit_folder
 
 MANIFEST = "bundle.json"
 SCHEMA = 1
+_INERT = (".json", ".safetensors", ".whl")  # all else counts as code: Python also imports .so and .pyc files
 
 
 class _Manifest(Record):
@@ -33,7 +34,7 @@ class _Manifest(Record):
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
     decision: dict[str, Any]
-    prior: dict[str, float]
+    prior: dict[str, Annotated[float, Field(ge=0, le=1)]]
     files: dict[str, str]
     trained: tuple[str, ...] = ()
 
@@ -127,10 +128,15 @@ def read_bundle(folder: Path) -> Bundle:
     """
     again = "write the kernel again"
     manifest = read_record(folder / MANIFEST, _Manifest, SCHEMA, again)
+    if outside := [name for name in manifest.files if Path(name).is_absolute() or ".." in Path(name).parts]:
+        raise UserError(f"{folder / MANIFEST} lists {outside[0]}, which is not below the bundle: {again}")
     for name, digest in manifest.files.items():
         if not (folder / name).is_file() or files.sha256_file(folder / name) != digest:
             raise UserError(f"{folder / name} is missing or changed: upload the dataset again")
-    found = {p.relative_to(folder) for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    below = [path for path in folder.rglob("*") if "__pycache__" not in path.parts]
+    if links := sorted(path for path in below if path.is_symlink()):
+        raise UserError(f"{links[0]} is a link, which a bundle does not hold: remove it, or {again}")
+    found = {path.relative_to(folder) for path in below if path.is_file()}
     if unlisted := sorted(found - {Path(name) for name in (MANIFEST, "dataset-metadata.json", *manifest.files)}):
         raise UserError(f"{folder / unlisted[0]} is not a file of this bundle: remove it, or {again}")
     decision = parse_decision(json.dumps(manifest.decision).encode(), f"the decision in {folder / MANIFEST}", again)
@@ -152,7 +158,7 @@ def check_trust(bundle: Bundle, accept: bool) -> None:
     Raises:
         UserError: it holds other code than the experiments of this project; names its files.
     """
-    code = {name: digest for name, digest in sorted(bundle.hashes.items()) if name.endswith(".py")}
+    code = {name: digest for name, digest in sorted(bundle.hashes.items()) if Path(name).suffix not in _INERT}
     own = files.project()
     foreign = [n for n, digest in code.items() if not (own / n).is_file() or files.sha256_file(own / n) != digest]
     foreign = [name for name in foreign if (bundle.folder / name).stat().st_size]
