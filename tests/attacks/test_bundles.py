@@ -106,7 +106,9 @@ def test_predict_names_the_code_before_it_runs(bundle, tmp_path, capsys):
     path = bundle / "exps" / "exp004.py"
     path.write_text(path.read_text() + EVIL)
     relist(bundle, "exps/exp004.py")
-    words = ["predict", str(bundle), "--input", str(tmp_path), "--output", str(tmp_path / "out")]
+    folder = tmp_path / "new"
+    folder.mkdir()
+    words = ["predict", str(bundle), "--input", str(folder), "--output", str(tmp_path / "out")]
     assert run(words) == 2
     assert "runs code that was not written here (exps/exp004.py)" in capsys.readouterr().err
 

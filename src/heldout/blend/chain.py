@@ -112,17 +112,17 @@ def read_entries() -> list[Entry]:
 def _read_lines() -> tuple[list[dict[str, Any]], str]:
     """The lines as they are, which the hashes are made of, verified, and the hash of the last."""
     path, head = ledger_path(), _head_path()
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    data = path.read_bytes() if path.exists() else b""
     entries: list[dict[str, Any]] = []
     links = [_Link(previous="", hash=START)]
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(data.splitlines(), start=1):
         try:
-            entry = parse_json(line.encode(), "a line", "")
-            link = parse_value(line.encode(), "a line", _Link, "")
+            entry = parse_json(line, "a line", "")
+            link = parse_value(line, "a line", _Link, "")
         except UserError:
             entry, link = {}, links[0]
         if link.hash != _digest(entry) or link.previous != links[-1].hash:
-            what = "is cut off" if number == text.count("\n") + 1 else "was changed, or a line before it was removed"
+            what = "is cut off" if number == data.count(b"\n") + 1 else "was changed, or a line before it was removed"
             raise UserError(f"{path} line {number} {what}: {_RESTORE}")
         links.append(link)
         entries.append(entry)

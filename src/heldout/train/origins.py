@@ -178,11 +178,12 @@ def find_encoder_weights(config: Task) -> str | None:
 def _find_trained_tensors(path: Path, digest: str) -> runs.FitRecord | None:
     """The fit of which a file holds a large tensor, however it is called or stored; None where there is none.
 
-    Tensors that the fit itself took from this file, and left as they were, do not count.
+    Tensors of one value do not count, nor those that the fit itself took from this file and left as they were.
     """
     by_shape: dict[tuple[int, ...], list[Tensor]] = {}
     for tensor in _tensors(path):
-        by_shape.setdefault(tuple(tensor.shape), []).append(tensor)
+        if tensor.numel() > 1 and bool((tensor != tensor.flatten()[0]).any()):
+            by_shape.setdefault(tuple(tensor.shape), []).append(tensor)
     for fit in runs.all_fits():
         weights = fit.folder / "weights.safetensors"
         with contextlib.suppress(OSError, SafetensorError, UserError), safe_open(weights, "pt") as stored:
