@@ -11,6 +11,7 @@ from heldout.deliver.predict_folder import write_table
 from heldout.errors import note
 from heldout.escape import markdown, spreadsheet, visible
 from heldout.report.card import _render
+from heldout.report.records import CardFacts
 
 ESCAPE = "\x1b[2J\x1b[1;31mgone\u202e"
 FORMULA = "=cmd|' /C calc'!A0"
@@ -58,15 +59,22 @@ def test_messages_do_not_control_the_terminal(home, finish, capsys):
 def test_a_card_shows_names_and_titles_literally():
     shared = {"spec <b>": HTML, "list": [HTML], "dict": {HTML: HTML}}
     one = {"value": 0.5, "low": 0.4, "high": 0.6}
-    facts = {
-        **{"name": HTML, "title": HTML, "metric": HTML, "intended_use": "research", "limits": [HTML]},
-        **dict.fromkeys(("input", "output", "model", "training", "calibration"), shared),
-        "task": {"kind": "classification", "dimensions": 2, "classes": [HTML]},
-        "data": {"dataset": HTML, "scored_cases": 1, "scored_patients": 1, HTML: 1},
-        **{"metrics": {"roc_auc": one}, "by_class": {HTML: 0.5}, "by_fold": {"0": 0.5}},
-        "test": {"metrics": {}, "said": HTML},
-        "hashes": {"identity": "0", "weights": {HTML: "0"}},
-    }
+    facts = CardFacts.model_validate(
+        {
+            "schema": 1,
+            **dict.fromkeys(("name", "title", "metric", "intended_use"), HTML),
+            **dict.fromkeys(("input", "output", "model", "training", "calibration"), shared),
+            **{"kind": "run", "limits": [HTML], "metrics": {"roc_auc": one}},
+            **{"by_class": {HTML: 0.5}, "by_fold": {"0": 0.5}},
+            "task": {"kind": "classification", "dimensions": 2, "classes": (HTML,), "exclusive": False},
+            "data": {
+                **dict.fromkeys(("dataset", "source", "license_of_the_data", "folds"), HTML),
+                **{"cases": {HTML: 1}, "patients": 1, "scored_cases": 1, "scored_patients": 1},
+            },
+            "test": {"evaluations": 0, "evaluations_on_the_dataset": 0, "metrics": {}, "said": HTML},
+            "hashes": {"identity": "0", "data": "1", "fold_table": "2", "weights": {HTML: "0"}},
+        }
+    )
     body = _render(facts).split("---\n", 2)[2]
     assert "<script" not in body
     assert "<img" not in body
