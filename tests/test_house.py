@@ -45,6 +45,8 @@ ALLOWED_LONGER: dict[str, str] = {  # file below src/heldout: why it is better w
     "config/base.py": "every field of an experiment with its description, in one list",
     "data/sources/table/__init__.py": "one layout with all of its options, and their explanation",
     "data/sources/__init__.py": "the base of every layout: what it states, reads and checks",
+    "train/runs.py": "what a run folder holds, who may use it, and what must not have changed",
+    "blend/records.py": "every part of a decision's file, as its one page of formats",
     "blend/decision.py": "a decision with its one reader, its one writer and its hashes",
     "report/svg.py": "all charts, which share axes, legends and the classes of one style sheet",
     "report/card.py": "facts of one card, in the order in which the card shows them",

@@ -73,7 +73,9 @@ def test_an_edited_component_size_is_refused(decision):
 
 
 def test_scores_that_look_at_no_mask_have_no_second_stage(runs):
-    with pytest.raises(UserError, match="--spatial works on masks, which roc_auc does not score: leave it out"):
+    with pytest.raises(
+        UserError, match="--spatial works on masks, which roc_auc does not score class by class: leave it out"
+    ):
         blend(["exp911", "exp912"], "none", trials=6, metric="roc_auc", spatial=True, progress=False)
 
 

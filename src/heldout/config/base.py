@@ -215,9 +215,6 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     outside_identity: ClassVar[frozenset[str]] = frozenset(
         {"budgets", "search_space", "workers", "folds", "seeds", "rle", "rle_start"}
     )
-    # a change of these trains nothing again: out-of-fold predictions with other flips are made from the same weights
-    of_prediction: ClassVar[frozenset[str]] = frozenset({"tta"})
-    of_delivery: ClassVar[frozenset[str]] = frozenset({"predict_batch_size", "submission", "sample_submission"})
     dimensions: ClassVar[int]
 
     _budget: str | None = PrivateAttr(None)

@@ -32,6 +32,10 @@ from heldout.train.record import (
 if TYPE_CHECKING:
     from heldout.data.dataset import Dataset
 
+# a change of these trains nothing again: out-of-fold predictions with other flips are made from the same weights
+OF_PREDICTION = frozenset({"tta"})
+OF_DELIVERY = frozenset({"predict_batch_size", "submission", "sample_submission"})
+
 
 @dataclass(frozen=True)
 class FitRecord:
@@ -164,11 +168,10 @@ def check_identity(config: BaseConfig, dataset: Dataset | None = None, *, predic
     identity = config.identity()
     for folder in _begun(run_folder(config.spec)):
         stored = read_config(folder)
-        recorded = config.complete(stored.identity)
-        if stored.code is not None:  # which holds the hooks too, for :func:`check_code` to compare
-            recorded = {**recorded, "hooks": identity["hooks"]}
-        later = config.of_delivery if predictions else config.of_delivery | config.of_prediction
-        changed = difference(_without(recorded, later), _without(identity, later))
+        later = OF_DELIVERY if predictions else OF_DELIVERY | OF_PREDICTION
+        hooks = stored.code is None  # it holds them too, for :func:`check_code` to compare
+        recorded = _compared(config.complete(stored.identity), later, hooks)
+        changed = difference(recorded, _compared(identity, later, hooks))
         if changed and getattr(config, "imported", None) is None:
             raise UserError(
                 f"{folder} was trained with other settings ({'; '.join(changed)}): keep both by making a new "
@@ -182,8 +185,10 @@ def check_identity(config: BaseConfig, dataset: Dataset | None = None, *, predic
                 )
 
 
-def _without(identity: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
-    return {**identity, "fields": {name: value for name, value in identity["fields"].items() if name not in fields}}
+def _compared(identity: dict[str, Any], later: Collection[str], hooks: bool) -> dict[str, Any]:
+    """The parts of an identity, without fields that may change later, and perhaps without hooks."""
+    parts = {part: values for part, values in identity.items() if hooks or part != "hooks"}
+    return {**parts, "fields": {name: value for name, value in parts.get("fields", {}).items() if name not in later}}
 
 
 def check_code(config: BaseConfig) -> None:
