@@ -169,7 +169,7 @@ def test_a_column_with_too_many_values_is_refused_with_the_remedy():
     cases = table(range(40), np.arange(40) % 2).assign(c_age=[str(n) for n in range(40)], c_site="x")
     with pytest.raises(UserError, match=r"age has 40 values in 40 cases.*such as age:5"):
         make_folds(cases, 4, 0, stratify=("age",))
-    with pytest.raises(UserError, match=r"site holds 'x', which is not a number: stratify by 'site' without bins"):
+    with pytest.raises(UserError, match=r"site holds 'x', which is not a number: write site without bins"):
         make_folds(cases, 4, 0, stratify=("site:3",))
     with pytest.raises(UserError, match=r"'age:one' is not a column with a number of bins: write it as age:5"):
         make_folds(cases, 4, 0, stratify=("age:one",))

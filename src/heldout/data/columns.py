@@ -1,4 +1,4 @@
-"""Further columns of a dataset's own tables, such as site, age or scanner, by case: to stratify and to group by."""
+"""Further columns of a dataset's own tables, such as site, age or scanner, by case."""
 
 from __future__ import annotations
 
@@ -45,13 +45,16 @@ def wanted_columns(config: BaseConfig) -> list[str]:
     return [name for name in dict.fromkeys(names) if name not in (LABEL, PATIENT, "")]
 
 
-def further_columns(source: Source, cases: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+def further_columns(
+    source: Source, cases: pd.DataFrame, names: Sequence[str], asked_by: str = "stratify, group or fold_by"
+) -> pd.DataFrame:
     """Values of columns of the source's tables, found by case id, or by patient where a table lists patients.
 
     Args:
         source: The dataset's source.
         cases: Rows with case_id and patient_id.
         names: The columns.
+        asked_by: Where they were named, for messages.
 
     Returns:
         Texts, stripped, in the order of ``cases``, one column per name; "" where a table says nothing.
@@ -59,7 +62,7 @@ def further_columns(source: Source, cases: pd.DataFrame, names: Sequence[str]) -
     Raises:
         UserError: no table has the column, or it holds several values for one case.
     """
-    found = {name: _column(source, cases, name) for name in names}
+    found = {name: _column(source, cases, name, asked_by) for name in names}
     return pd.DataFrame(found, index=cases.index)
 
 
@@ -76,14 +79,14 @@ def bins_of(values: pd.Series, name: str) -> pd.Series:
     numbers = pd.to_numeric(values, errors="coerce").replace([np.inf, -np.inf], np.nan)
     odd = values[(values != "") & numbers.isna()]
     if len(odd):
-        raise UserError(f"{column} holds {odd.iloc[0]!r}, which is not a number: stratify by {column!r} without bins")
+        raise UserError(f"{column} holds {odd.iloc[0]!r}, which is not a number: write {column} without bins")
     if numbers.notna().sum() == 0:
         return text
     cut = pd.qcut(numbers, bins, duplicates="drop")
     return pd.Series([UNKNOWN if pd.isna(one) else str(one) for one in cut], index=values.index)
 
 
-def _column(source: Source, cases: pd.DataFrame, name: str) -> list[str]:
+def _column(source: Source, cases: pd.DataFrame, name: str, asked_by: str) -> list[str]:
     own, seen = source.own_ids(), []
     by_case = {str(own.get(case_id, case_id)): case_id for case_id in cases["case_id"]}
     keys = (
@@ -112,5 +115,5 @@ def _column(source: Source, cases: pd.DataFrame, name: str) -> list[str]:
                 return [value_of.get(one, "") for one in cases[wanted]]
     raise UserError(
         f"no table of {source.root} has the column {name!r} beside an id of a case or patient: "
-        f"{'it has ' + ', '.join(seen) if seen else 'it has no table'}; correct stratify, group or fold_by"
+        f"{'it has ' + ', '.join(seen) if seen else 'it has no table'}; correct {asked_by}"
     )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from heldout.data.columns import bins_of, column_and_bins, further_columns
 from heldout.errors import UserError
-from heldout.evaluate.columns import bins_of, column_and_bins, values_of
 from heldout.records import finite
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def score_subgroups(
         if column == FOLD and FOLD in table:
             values = table[FOLD].astype(str)
         else:
-            values = bins_of(values_of(source, table, column), name)
+            values = bins_of(further_columns(source, table, [column], "--by")[column], name)
         for value in sorted(set(values), key=_order):
             part = table[(values == value).to_numpy()].reset_index(drop=True)
             found.append(_subgroup(metric, part, classes, name, str(value)))
