@@ -61,6 +61,7 @@ test: $(INSTALLED)
 	$(QUIET) $(ONE_THREAD) $(BIN)/python $(PYTEST) -m "not ($(IN_TEST_ALL))"
 
 test-all: test $(INSTALLED_ALL)
+	-command -v npm > /dev/null && $(MAKE) page  # its tests are skipped where it cannot be built
 	$(QUIET) $(ONE_THREAD) $(BIN)/python $(PYTEST) -m "$(IN_TEST_ALL)"
 
 coverage: $(INSTALLED_ALL)
