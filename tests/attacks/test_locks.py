@@ -130,7 +130,7 @@ def test_a_patient_divided_into_two_groups_is_refused(runs):
 
 def test_freezing_derives_the_split_again(runs, monkeypatch):
     blend(["exp911", "exp912"], "duo", trials=2, progress=False)
-    monkeypatch.setattr("heldout.data.cases.make_folds", lambda train, *_, **__: train.set_index("case_id")["y_small"])
+    monkeypatch.setattr("heldout.data.split.make_folds", lambda train, *_, **__: train.set_index("case_id")["y_small"])
     with pytest.raises(UserError, match="does not hold the parts and folds"):
         freeze("duo")
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from heldout.serve.app import PAGE
+from heldout.files import REPOSITORY
 
 pytestmark = pytest.mark.extras
+
+PAGE = REPOSITORY / "src" / "heldout" / "serve" / "page" / "dist"
 
 _ARGUMENTS = [
     "--headless=new",

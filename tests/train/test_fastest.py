@@ -8,7 +8,8 @@ from heldout import files
 from heldout.data.cases import open_dataset
 from heldout.errors import UserError
 from heldout.records import read_json
-from heldout.train import fastest, fit, optim, runs
+from heldout.tasks import optim
+from heldout.train import fastest, fit, runs
 from tests.train.exp901 import Exp901
 
 

@@ -127,7 +127,7 @@ def _read_lines() -> tuple[list[dict[str, Any]], str]:
         links.append(link)
         entries.append(entry)
     known = read_record(head, Head, 1, _RESTORE) if head.exists() else Head()
-    if known.entries > len(entries) or links[known.entries].hash != known.hash:
+    if not 0 <= known.entries <= len(entries) or links[known.entries].hash != known.hash:
         raise UserError(
             f"{path} holds {len(entries)} entries and should begin with {known.entries} others: lines were removed; "
             f"{_RESTORE}"
