@@ -48,8 +48,8 @@ def phantom(random: np.random.Generator, members: int, *, positive: bool, soft: 
     logits = [base + 0.3 * smooth(random, 16) for _ in range(members)]
     truth = np.zeros((SIZE, SIZE), np.uint8)
     if positive or random.random() < 0.35:
-        centre, turn = random.uniform(60, SIZE - 60, 2), random.uniform(0, np.pi)
-        rows, columns = np.mgrid[:SIZE, :SIZE] - centre[:, None, None]
+        center, turn = random.uniform(60, SIZE - 60, 2), random.uniform(0, np.pi)
+        rows, columns = np.mgrid[:SIZE, :SIZE] - center[:, None, None]
         along = (rows * np.cos(turn) + columns * np.sin(turn)) / random.uniform(8, 40)
         across = (columns * np.cos(turn) - rows * np.sin(turn)) / random.uniform(4, 16)
         distance = np.hypot(along, across)
@@ -223,7 +223,7 @@ def growth(built: Built) -> list[Measurement]:
     exponent = float(np.log(fastest[-1] / fastest[0]) / np.log(sizes[-1] / sizes[0]))
     figure, axes = pyplot.subplots(figsize=(5, 3.4), layout="constrained")
     axes.loglog(sizes, fastest, "o-", label="measured")
-    axes.loglog(sizes, [fastest[0] * size / sizes[0] for size in sizes], "--", color="grey", label="linear")
+    axes.loglog(sizes, [fastest[0] * size / sizes[0] for size in sizes], "--", color="gray", label="linear")
     axes.set(xlabel="cases", ylabel="ms per weighting, all thresholds", title="Cost of a trial's score")
     axes.set_xticks(sizes, [str(size) for size in sizes], minor=False)
     axes.minorticks_off()

@@ -68,7 +68,7 @@ def record(name: str, measurements: Sequence[Measurement], about: str = "") -> i
     Args:
         name: Of the benchmark.
         measurements: What it found.
-        about: What it stands on, such as experiment, budget and seeds.
+        about: What it depends on, such as experiment, budget and seeds.
     """
     head = {"schema": 1, "benchmark": name, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
     head |= {"about": about} if about else {}

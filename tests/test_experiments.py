@@ -18,12 +18,12 @@ def test_experiment(name):
 
 
 @pytest.mark.parametrize("name", config.names())
-def test_what_an_experiment_stands_on_can_be_finished_under_every_budget(name):
+def test_what_an_experiment_depends_on_can_be_finished_under_every_budget(name):
     for budget in (None, *config.load(name).budgets):
         experiment = config.load(name, budget)
         if experiment.first_stage is not None:
             source = find_dependency(experiment, "first_stage")
-            trained = f"{experiment.spec} stands on {source.spec}, which trains folds {source.fold_list} only"
+            trained = f"{experiment.spec} depends on {source.spec}, which trains folds {source.fold_list} only"
             assert set(source.fold_list) == set(range(source.fold_count)), trained
         if experiment.warm_start is not None:
             source = find_dependency(experiment, "warm_start")

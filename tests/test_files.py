@@ -1,4 +1,4 @@
-"""Artefacts are whole or absent, hashes are stable, and two processes never hold one folder."""
+"""Artifacts are whole or absent, hashes are stable, and two processes never hold one folder."""
 
 from __future__ import annotations
 

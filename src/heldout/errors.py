@@ -1,4 +1,4 @@
-"""What a user is told besides results: the errors to mend, and notes on the standard error."""
+"""What a user is told besides results: the errors to fix, and notes on the standard error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from heldout.escape import visible
 
 
 class UserError(Exception):
-    """A mistake the user can mend: one sentence naming the file or field and the remedy.
+    """A mistake the user can fix: one sentence naming the file or field and the remedy.
 
     The command line prints it without a traceback and exits with code 2.
     """

@@ -114,7 +114,7 @@ class Record:
 
 
 class _WriteLock:
-    """What Optuna holds while it appends: a lock that dies with its process, under which the file's end is mended."""
+    """What Optuna holds while it appends: a lock that dies with its process, under which the file's end is fixed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

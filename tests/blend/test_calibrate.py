@@ -1,4 +1,4 @@
-"""Calibration makes probabilities true to their word, never turns cases round, and says what it lacks."""
+"""Calibration lowers the error of probabilities, never reverses the order of cases, and says what it lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A search goes on where it was stopped and ends as if it never had been; what it stands on is checked."""
+"""A search goes on where it was stopped and ends as if it never had been; what it depends on is checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`doctor` names what is wrong with a machine or a project, and how to mend it."""
+"""`doctor` names what is wrong with a machine or a project, and how to fix it."""
 
 from __future__ import annotations
 

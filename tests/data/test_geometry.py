@@ -110,7 +110,7 @@ def test_a_volume_without_voxel_size_cannot_have_a_spacing():
         prepare_image(Image(np.ones((1, 4, 4, 4))), BaseConfig(spacing=(1.0, 1.0, 1.0)))
 
 
-def test_grey_and_rgb_are_converted_and_other_channels_refused():
+def test_gray_and_rgb_are_converted_and_other_channels_refused():
     gray = Image(np.arange(64, dtype=np.uint8).reshape(1, 8, 8))
     copies, _ = prepare_image(gray, BaseConfig(channels=3, normalize="unit"))
     np.testing.assert_array_equal(copies, np.repeat(gray.array, 3, axis=0))
@@ -123,7 +123,7 @@ def test_grey_and_rgb_are_converted_and_other_channels_refused():
 
 @pytest.mark.parametrize("shape", [(1, 12, 9), (1, 7, 8, 9)])
 @pytest.mark.parametrize("method", ["zscore", "percentile", "window", "unit"])
-def test_normalisation(shape, method):
+def test_normalization(shape, method):
     array = np.random.default_rng(1).normal(100, 30, shape).astype(np.float32).clip(1)
     array[:, :2] = 0
     config = BaseConfig(normalize=method, window=(100.0, 50.0))

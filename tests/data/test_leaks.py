@@ -48,7 +48,7 @@ def annotated(image):
     return picture[None]
 
 
-def test_equal_pixels_are_found_also_between_grey_and_rgb():
+def test_equal_pixels_are_found_also_between_gray_and_rgb():
     images = [scene(1), scene(2), np.repeat(scene(1), 3, axis=0)]
     found, groups = find(images)
     assert found.exact == [["c0", "c2"]]

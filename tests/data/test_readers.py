@@ -123,13 +123,13 @@ def test_salvage_returns_stored_rows_only(tmp_path, gray, orientation):
     assert np.array_equal(expected[0][padded], image.array[0].ravel())
 
 
-def test_jpeg_padded_grey_by_an_earlier_tool_is_refused(tmp_path, gray):
+def test_jpeg_padded_gray_by_an_earlier_tool_is_refused(tmp_path, gray):
     whole = truncated(tmp_path / "cut.jpg", gray, 0.5)
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2] + b"\xff\xd9")
     refused(lambda: open_any(tmp_path / "cut.jpg"), "cut.jpg", "rows are missing")
 
 
-def test_jpeg_that_really_ends_grey_is_fine(tmp_path):
+def test_jpeg_that_really_ends_gray_is_fine(tmp_path):
     array = np.full((48, 64), 128, np.uint8)
     array[:8] = 30
     assert open_any(save(tmp_path / "a.jpg", array)).lost is None

@@ -45,8 +45,8 @@ def test_a_batch_that_cannot_be_trained_on_is_refused_with_advice_that_works(tas
         try_batch(config, 1, False, size_of(config), min(2, config.batch_size))
     changes = advised(str(caught.value))
     assert changes
-    mended = task.create(overrides=fields | changes)
-    try_batch(mended, 1, False, size_of(mended), min(2, mended.batch_size))
+    fixed = task.create(overrides=fields | changes)
+    try_batch(fixed, 1, False, size_of(fixed), min(2, fixed.batch_size))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ class Answers(nn.Module):
         (lambda _: None, "build_model gives 'mask' as NoneType: it must be a tensor of shape"),
         (lambda logits: [logits, logits[..., ::2]], "build_model gives 'aux' of shape .*: it must be"),
         (lambda logits: logits.detach(), "the loss depends on no parameter of the network"),
-        (lambda logits: logits * float("nan"), "the loss of a random batch is nan: mend build_model or build_loss"),
+        (lambda logits: logits * float("nan"), "the loss of a random batch is nan: fix build_model or build_loss"),
     ],
 )
 def test_outputs_of_the_user_are_refused_by_what_is_wrong_and_no_size_is_advised(function, words):

@@ -1,4 +1,4 @@
-"""A network that cannot be trained is refused before its dataset is read, and its run can be mended."""
+"""A network that cannot be trained is refused before its dataset is read, and its run can be fixed."""
 
 from __future__ import annotations
 

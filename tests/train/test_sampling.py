@@ -8,7 +8,7 @@ from heldout.errors import UserError
 from heldout.train.sampling import derive_seed, draw_cases, draw_patch, epoch_length
 
 
-def test_neighbouring_places_have_unrelated_seeds():
+def test_neighboring_places_have_unrelated_seeds():
     seeds = {derive_seed(0, fold, epoch, position) for fold in range(5) for epoch in range(5) for position in range(50)}
     assert len(seeds) == 5 * 5 * 50
     assert derive_seed(1, 11) != derive_seed(11, 1)

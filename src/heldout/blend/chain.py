@@ -1,4 +1,4 @@
-"""An append-only record whose entries vouch for each other: changing or removing one breaks the chain.
+"""An append-only record whose entries are chained by hashes: changing or removing one breaks the chain.
 
 Each line of ``working/ledger.jsonl`` holds the hash of the line before. A second file remembers how many there are, so
 that lines cut off the end are missed too.

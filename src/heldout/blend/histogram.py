@@ -122,7 +122,7 @@ class JointHistogram:
         values: np.ndarray,
         weights: Sequence[int],
         categories: int,
-        categorise: Callable[[np.ndarray], np.ndarray],
+        categorize: Callable[[np.ndarray], np.ndarray],
     ) -> np.ndarray:
         """(cases * (C + 1), categories) voxels whose blend falls into each category."""
         table = np.empty((len(self.starts) - 1, categories))
@@ -130,7 +130,7 @@ class JointHistogram:
             rows = slice(self.starts[first], self.starts[last])
             sizes = np.diff(self.starts[first : last + 1])
             bins = np.repeat(np.arange(last - first) * categories, sizes)
-            bins += categorise(blend_maps(values[..., rows], weights))
+            bins += categorize(blend_maps(values[..., rows], weights))
             found = np.bincount(bins, self.voxels[rows], (last - first) * categories)
             table[first:last] = found.reshape(-1, categories)
         return table

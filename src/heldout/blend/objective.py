@@ -1,4 +1,4 @@
-"""What tuning maximises: the score of a weighting on given cases, with the best thresholds found in the same pass."""
+"""What tuning maximizes: the score of a weighting on given cases, with the best thresholds found in the same pass."""
 
 from __future__ import annotations
 

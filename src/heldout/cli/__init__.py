@@ -73,7 +73,7 @@ for module in _MODULES:
 
 
 def main(project: Path | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 the user can mend it, 130 interrupted, 143 terminated.
+    """Run the command line and exit: 0 done, 2 the user can fix it, 130 interrupted, 143 terminated.
 
     Args:
         project: Folder of ``exps/``, of a ``run.py``; None takes the nearest one above the current folder.
@@ -116,7 +116,7 @@ def execute(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; whatever goes wrong is raised, so that commands can run commands.
 
     Raises:
-        UserError: a mistake the user can mend, one in the arguments included.
+        UserError: a mistake the user can fix, one in the arguments included.
         KeyboardInterrupt: the user stopped it.
     """
     arguments = sorted(arguments, key=lambda word: word != "--plain") or ["--help"]  # it may stand anywhere

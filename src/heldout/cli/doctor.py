@@ -1,4 +1,4 @@
-"""The command that tells whether this machine and this project are fit for work."""
+"""The command that checks whether this machine and this project are ready for training."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def experiments(
     out.print(table)
     if not full:
         print("What one changes: python run.py experiments EXPERIMENT, or --all")
-    print("Add one: python run.py new exp060 --from exp040 --title TITLE (docs/new-competition.md)")
+    print("Add one: python run.py new NAME --from EXPERIMENT --title TITLE (docs/new-competition.md)")
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def refuse_failed(failed: Sequence[QueuedFit]) -> None:
     if failed:
         names = ", ".join(str(one.fit) for one in failed)
         raise UserError(
-            f"{len(failed)} fits failed: {names}; see {failed[0].log}, mend the cause and run the command again, or "
+            f"{len(failed)} fits failed: {names}; see {failed[0].log}, fix the cause and run the command again, or "
             "`queue remove` the experiment"
         )
 

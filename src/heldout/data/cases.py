@@ -186,7 +186,7 @@ def _write(
     notes: list[str],
     rule: int,
 ) -> None:
-    """Write the tables; ``index.json`` comes last and vouches for the others."""
+    """Write the tables; ``index.json`` comes last and confirms the others."""
     for name in ("index.json", RECORD):
         (folder / name).unlink(missing_ok=True)
     labels = [f"y_{name}" for name in source.classes]

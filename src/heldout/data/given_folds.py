@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FOLD_COLUMNS = ("fold", "folds", "kfold", "fold_id")
 OWN = "the dataset's own folds"
-MADE = "leave them out of source_options, so that folds are made, or mend the file"
+MADE = "leave them out of source_options, so that folds are made, or fix the file"
 
 
 def folds_path(source: Source, name: str) -> Path:

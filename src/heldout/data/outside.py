@@ -1,4 +1,4 @@
-"""What can be told without looking at the pixels: a label by how its file was made, and train from test.
+"""A check for shortcuts: whether facts about the files, without pixels, predict a label or tell train from test.
 
 A random forest sees one kind of facts about the files alone, is trained without a fold's patient groups, and predicts
 them. Its AUC on them is far above 0.5 where the facts tell the label. Networks can read several of them off the

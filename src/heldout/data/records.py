@@ -19,7 +19,7 @@ _AGAIN = "run `folds --rebuild` to make it again"
 
 
 class IndexRecord(Record):
-    """``index.json`` of a checked dataset, which vouches for its tables.
+    """``index.json`` of a checked dataset, which confirms its tables.
 
     Attributes:
         dataset, source, source_options: As the experiment names them.

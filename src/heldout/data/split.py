@@ -43,7 +43,7 @@ def deal_folds(config: BaseConfig, source: Source, train: pd.DataFrame) -> pd.Se
         packed = isinstance(source, PackedSource)
         path = Path(config.folds_file) if packed else folds_path(source, config.folds_file)
         given = source.folds() if packed else read_folds_file(path, train, source.own_ids())
-        remedy = "mend the file, or accept it with accept_leaks = 'the reason', which is stated beside every score"
+        remedy = "fix the file, or accept it with accept_leaks = 'the reason', which is stated beside every score"
         return given_folds(
             train, given, count, where=f"the folds of {path}", remedy=remedy, accepted=config.accept_leaks
         )

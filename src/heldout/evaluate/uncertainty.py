@@ -17,7 +17,7 @@ from heldout.errors import UserError
 from heldout.escape import spreadsheet
 from heldout.evaluate.held_out import HeldOut, open_held_out
 from heldout.metrics.uncertainty import Uncertainty, aurc, decompose, error_auroc, region_means
-from heldout.records import Record, read_record
+from heldout.records import Record
 from heldout.train.record import RunRecord
 
 if TYPE_CHECKING:
@@ -136,19 +136,6 @@ def assess(name: str, passes: int = 20, limit: int | None = None) -> Assessment:
     files.write_text(folder / "cases.csv", shown.to_csv(index=False, float_format="%.6g"))
     files.write_json(folder / "summary.json", record.to_json())
     return Assessment(folder, record, table)
-
-
-def read_uncertainty(spec: str, records: Iterable[RunRecord]) -> UncertaintyRecord | None:
-    """What was found of a run as it is now; None where it was not asked, or the run was trained anew since.
-
-    Raises:
-        UserError: the record is damaged.
-    """
-    path = uncertainty_folder(spec) / "summary.json"
-    if not path.is_file():
-        return None
-    found = read_record(path, UncertaintyRecord, 1, f"make it again, `python run.py uncertainty {spec}`")
-    return found if found.networks == networks_key(records) else None
 
 
 def uncertainty_folder(spec: str) -> Path:

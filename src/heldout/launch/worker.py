@@ -42,7 +42,7 @@ class TimeIsUp(Exception):  # noqa: N818 - a message to the loop, no error
 
 
 def main() -> int:
-    """Train the fit of the order; 0 done, 2 the user can mend it, 3 stopped after an epoch, 130 stopped."""
+    """Train the fit of the order; 0 done, 2 the user can fix it, 3 stopped after an epoch, 130 stopped."""
     words = json.loads(sys.argv[1])
     order = Order(**{**words, "fit": Fit(**words["fit"])})
     set_priority(order.nice)

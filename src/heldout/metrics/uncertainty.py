@@ -22,7 +22,7 @@ class Uncertainty:
         total: Entropy of the mean distribution (predictive entropy).
         aleatoric: Mean entropy of the members' distributions: what none of them could know better.
         epistemic: Mutual information of prediction and member: how far the members contradict one another, which more
-            training data would mend.
+            training data would reduce.
     """
 
     total: np.ndarray

@@ -194,7 +194,7 @@ def _image_by_image(held: HeldOut) -> Line:
         command = f"python run.py {own} --set near_duplicates=False"
         return Line("", {}, "-", f"folds image by image are not trained here: {command}")
     values = {name: float(score(name, other.ranking_table, other.classes)) for name in PROTOCOLS["brain-mri"].metrics}
-    words = "out of fold, five folds image by image; exact copies in one fold, which their split tears apart"
+    words = "out of fold, five folds image by image; exact copies in one fold, which their split separates"
     return Line("", values, f"{len(other.ranking_table)} cases", words)
 
 

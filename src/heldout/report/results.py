@@ -15,7 +15,6 @@ from heldout.escape import Markdown, markdown
 from heldout.evaluate.ablation import Entry, Measure, ablations
 from heldout.evaluate.held_out import AT_HALF
 from heldout.evaluate.row import Row
-from heldout.evaluate.uncertainty import ALL, MEASURES, METHODS, WITH, WITHOUT, read_uncertainty
 from heldout.report.baselines import comparisons
 from heldout.report.format import BEST_CHECKPOINT, asterisk, bounds, cases_text, duration, number, seeds_text, signed
 from heldout.report.format import test_evals_text as evals_text
@@ -24,10 +23,6 @@ from heldout.report.templates import render
 _HEAD = "# Results\n\nWritten by `python run.py results`"
 FEW = 20  # patients: intervals of fewer rest on too little
 _COLUMNS = ("experiment", "change of the parent", "score", "at ½", "gain over the parent", "trained")
-_UNCERTAINTY = (
-    *("run", "from", "AUROC total", "aleatoric", "epistemic", "total, with a class", "total, without"),
-    *("AURC total", "random ranking", "oracle", "cases", "wrong"),
-)
 
 
 @dataclass(frozen=True)
@@ -82,8 +77,6 @@ def write_results(rows: list[Row], *, force: bool = False) -> tuple[Path, list[s
         columns=_COLUMNS,
         few=FEW,
         datasets=_datasets(rows, found),
-        uncertainty=[line for row in rows if row.kind == "run" and row.fits for line in _uncertainty(row)],
-        uncertainty_columns=_UNCERTAINTY,
     )
     files.write_text(path, text)
     damaged = [f"{row.name}: {row.note.rstrip('.')}" for row in rows if row.score is None and row.note]
@@ -222,18 +215,3 @@ def _caveats(name: str, rows: list[Row]) -> list[str]:
             if read_index(folder).data_hash in {row.data_hash for row in rows}:
                 found += read_leaks(folder).caveats
     return list(dict.fromkeys(found))
-
-
-def _uncertainty(row: Row) -> list[list[str]]:
-    """What ``uncertainty`` measured of a finished run as it is now; nothing where it was not asked."""
-    found = read_uncertainty(row.name, row.fits)
-    if found is None:
-        return []
-    whole = [number(found.mean_risk), number(found.oracle_aurc), str(found.cases), str(found.wrong)]
-    lines = []
-    for method in dict.fromkeys(one.method for one in found.rows):
-        rows = {(one.stratum, one.measure): one for one in found.rows if one.method == method}
-        aurocs = [number(rows[ALL, measure].auroc) for measure in MEASURES]
-        strata = [number(rows[name, "entropy"].auroc) if (name, "entropy") in rows else "-" for name in (WITH, WITHOUT)]
-        lines.append([row.name, METHODS[method], *aurocs, *strata, number(rows[ALL, "entropy"].aurc), *whole])
-    return lines

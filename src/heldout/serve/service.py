@@ -42,7 +42,7 @@ class Stored:
         options: What it asks for.
         folders: Where every file is.
         kinds: Formats of the files.
-        failed: Folders of files that are no image, and why.
+        failed: Folders of files that are not images, and why.
     """
 
     options: Options
@@ -111,7 +111,7 @@ class Service:
             request: The request.
             folder: Its folder.
             most: Files allowed.
-            apart: Every file gets a folder of its own, and one that is no image does not fail the others.
+            apart: Every file gets a folder of its own, and one that is not an image does not fail the others.
 
         Raises:
             Refused: the body is no upload, or a part is not an image.

@@ -51,7 +51,7 @@ def name_by_content(path: Path, part: str, limit: int) -> str:
         Its format.
 
     Raises:
-        Refused: 415 where it is no image, 413 or 422 where an archive is too large or damaged.
+        Refused: 415 where it is not an image, 413 or 422 where an archive is too large or damaged.
     """
     kind = format_of(path)
     if kind not in ENDINGS:
@@ -125,7 +125,7 @@ def store_pixels(values: Any, path: Path, part: str) -> str:
         The format.
 
     Raises:
-        Refused: 422 or 413 where it is no such image.
+        Refused: 422 or 413 where it is not such an image.
     """
     if not isinstance(values, list) or not values or not isinstance(values[0], list):
         raise Refused(422, f"{part} is not a list of rows of pixels: send [[0, 12, ...], ...]")
@@ -136,7 +136,9 @@ def store_pixels(values: Any, path: Path, part: str) -> str:
         if array.dtype == bool or array.dtype.kind not in "iuf" or array.ndim not in (2, 3) or not array.size:
             raise ValueError
     except (ValueError, OverflowError):
-        raise Refused(422, f"{part} has rows of different length or values that are no numbers: mend it") from None
+        raise Refused(
+            422, f"{part} has rows of different length or values that are not numbers: send rows of equal length"
+        ) from None
     if not np.isfinite(array).all():
         raise Refused(422, f"{part} holds NaN or infinite pixels: replace them")
     if array.ndim == 3 and array.shape[2] not in (1, 3):

@@ -29,7 +29,7 @@ def try_batch(config: Task, classes: int, exclusive: bool, size: Sequence[int], 
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    answered = False  # by the network: what fails afterwards is not mended by another size
+    answered = False  # by the network: what fails afterwards is not fixed by another size
 
     def attempt(one: Task, size: Sequence[int], samples: int, train: bool) -> None:
         nonlocal answered
@@ -74,7 +74,7 @@ def _check_loss(loss: Any) -> Tensor:
     """The loss of a random batch, if it can be trained on.
 
     Raises:
-        UserError: it is no number, not finite, or depends on no parameter.
+        UserError: it is not a number, not finite, or depends on no parameter.
     """
     import torch
 
@@ -82,7 +82,7 @@ def _check_loss(loss: Any) -> Tensor:
         found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
         raise UserError(f"build_loss gives {found}: return a tensor of one number, such as the mean")
     if not torch.isfinite(loss):
-        raise UserError(f"the loss of a random batch is {float(loss)}: mend build_model or build_loss")
+        raise UserError(f"the loss of a random batch is {float(loss)}: fix build_model or build_loss")
     if not loss.requires_grad:
         raise UserError(
             "the loss depends on no parameter of the network: let build_model return a network with parameters, and "

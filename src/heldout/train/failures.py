@@ -1,4 +1,4 @@
-"""Failures of the machine that a user can mend, in a sentence each."""
+"""Failures of the machine that a user can fix, in a sentence each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory layout and precision by measurement: once for an experiment, recorded, and the same for every fit ever after.
+"""Memory layout and precision by measurement: once for an experiment, recorded, and the same for every later fit.
 
 Either changes the last bits of the weights, which the noise of a clock would decide if every fit chose anew.
 """

@@ -80,7 +80,7 @@ def read_foreign_map(path: Path, shape: tuple[int, ...], classes: int) -> np.nda
     Arrays of nnU-Net have the background first and the axes of SimpleITK, z first; they are turned round.
 
     Raises:
-        UserError: its shape is not that of the case, or a value is no probability.
+        UserError: its shape is not that of the case, or a value is not a probability.
     """
     values = _read_array(path)
     integers = values.dtype.kind in "ub"

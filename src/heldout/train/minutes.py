@@ -1,4 +1,4 @@
-"""How many epochs fit into a number of minutes: measured once for an experiment, recorded, and the same ever after.
+"""How many epochs fit into a number of minutes: measured once for an experiment, and the same for every later fit.
 
 A time limit itself would let the speed of the machine at that moment decide the learning-rate schedule, and so the
 weights. The number of epochs is therefore an override like any other: ``exp040 --minutes 20`` trains, for instance,

@@ -19,10 +19,10 @@ from heldout.data.image import BadFile, Image, check_labels, read_bytes
 from heldout.data.readers import jpeg
 
 _ORIENTATION = 0x0112
-_GREY16 = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+_GRAY16 = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _GRAY = ("1", "L", "LA", "La")
 _PALETTE = ("P", "PA")
-_KEPT = (*_GREY16, *_PALETTE, "F")  # modes whose values Pillow keeps at any depth
+_KEPT = (*_GRAY16, *_PALETTE, "F")  # modes whose values Pillow keeps at any depth
 _BITS_PER_SAMPLE = 258
 _PHOTOMETRIC = 262
 _WHITE_IS_ZERO = 0
@@ -159,7 +159,7 @@ def _indices(picture: Pillow.Image) -> np.ndarray:
 
 def _pixels(path: Path, picture: Any) -> np.ndarray:
     """Values (H, W) or (H, W, 3) of a decoded picture, without alpha."""
-    if picture.mode in _GREY16:
+    if picture.mode in _GRAY16:
         values = np.asarray(picture).astype(np.int64)
         if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
             raise BadFile(f"{path} holds values outside 0 ... 65535: store the picture with 8 or 16 bits")

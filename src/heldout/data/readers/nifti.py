@@ -1,4 +1,4 @@
-"""NIfTI volumes, checked before they are believed: header, length, checksum, affine, values."""
+"""NIfTI volumes, checked when they are read: header, length, checksum, affine, values."""
 
 from __future__ import annotations
 

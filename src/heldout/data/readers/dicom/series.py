@@ -1,4 +1,4 @@
-"""From a heap of objects to series that can be stacked: skipped, grouped, told apart, sorted, and complained about."""
+"""From DICOM objects to series that can be stacked: skipped, grouped, split, sorted, and checked."""
 
 from __future__ import annotations
 

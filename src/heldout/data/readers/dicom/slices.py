@@ -18,7 +18,7 @@ MOST_FRAMES = 20_000
 MOST_COMPRESSED = 1000  # times its own size that a compressed or deflated file may claim beyond FREE_BYTES
 _SCOUTS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW")
 _COLORS = {"RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_RCT": 3, "YBR_ICT": 3}
-_GREYS = ("MONOCHROME1", "MONOCHROME2")
+_GRAYS = ("MONOCHROME1", "MONOCHROME2")
 _FLOATS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 # Items of the functional groups that say where a frame lies, what its values mean, and what tells it from another
 # frame at the same place. Private groups are left alone: some repeat these tags with other meanings.
@@ -245,7 +245,7 @@ def _pixels(header: Header) -> Pixels:
     real = next((bits for keyword, bits in _FLOATS.items() if TAGS[keyword] == tag), 0)
     photometric = header.text("PhotometricInterpretation").upper()
     samples = header.whole("SamplesPerPixel", 1, 4, default=1)
-    if (photometric not in _GREYS and _COLORS.get(photometric) != samples) or (photometric in _GREYS and samples != 1):
+    if (photometric not in _GRAYS and _COLORS.get(photometric) != samples) or (photometric in _GRAYS and samples != 1):
         raise BadFile(
             f"{header.name} has {named('PhotometricInterpretation')} = {photometric or 'nothing'} with {samples} "
             f"samples per pixel, which is not read: convert it to gray values or RGB"

@@ -40,7 +40,7 @@ class LabelColumns:
         nothing: Names that stand for no class, such as ``No Finding``.
         blank: What an empty cell means: ``unknown`` or ``0``.
         uncertain: What -1 means: ``0``, ``1``, ``unknown``, or "" to refuse it.
-        mend: What to do about a column that holds no labels, by its name.
+        remedy: What to do about a column that holds no labels, by its name.
     """
 
     path: Path
@@ -50,7 +50,7 @@ class LabelColumns:
     nothing: tuple[str, ...] = ()
     blank: str = "unknown"
     uncertain: str = ""
-    mend: Callable[[str], str] = "correct the table".format
+    remedy: Callable[[str], str] = "correct the table".format
 
     @cached_property
     def named(self) -> bool:
@@ -124,7 +124,7 @@ class LabelColumns:
         if number is None:
             raise UserError(
                 f"{where} has {column} = {text!r}: labels are 0, 1 or empty, one column per class, or the names of "
-                f"classes in a single column; {self.mend(column)}"
+                f"classes in a single column; {self.remedy(column)}"
             )
         return number
 
