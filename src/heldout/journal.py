@@ -76,6 +76,10 @@ class Record:
                     self._study = optuna.load_study(storage=storage, study_name=name)
                 else:
                     self._study = optuna.create_study(storage=storage, study_name=name, direction=direction)
+            trials = self._study.get_trials(deepcopy=False)
+            optuna.create_study(direction=direction).add_trials(trials)  # refuses what cannot be a trial
+            if not all(trial.state.is_finished() for trial in trials):
+                raise ValueError("only trials that ended are recorded")
         except (ValueError, KeyError, TypeError, AttributeError, AssertionError):
             raise UserError(
                 f"{path} is damaged or not the journal of a search: delete it and run the command again"

@@ -290,3 +290,13 @@ def test_a_damaged_record_of_predictions_is_noticed(blended, name):
             freeze("duo")
 
     fuzzed(st.one_of(st.just(data[:-1]), spoiled(data)).filter(lambda changed: changed != data), check, 10)
+
+
+def test_a_trial_that_never_ended_does_not_belong_in_a_journal(tmp_path):
+    path = tmp_path / "study.journal"
+    search(LABELS, SearchPlan(trials=2), journal=Journal(path, "0" * 64))
+    changed = path.read_text().replace('"state": 1', '"state": 0').replace('"state":1', '"state":0')
+    assert changed != path.read_text()
+    path.write_text(changed)
+    with pytest.raises(UserError, match=r"study\.journal is damaged"):
+        search(LABELS, SearchPlan(trials=2), journal=Journal(path, "0" * 64))
