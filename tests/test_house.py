@@ -44,6 +44,7 @@ ALLOWED_LONGER: dict[str, str] = {  # file below src/heldout: why it is better w
     "deliver/submission/form.py": "all layouts of a sample submission: read, matched with cases, filled and checked",
     "config/base.py": "every field of an experiment with its description, in one list",
     "data/sources/table/__init__.py": "one layout with all of its options, and their explanation",
+    "data/sources/msd.py": "two layouts that share lists, channels, labels and the way files are found",
     "data/sources/__init__.py": "the base of every layout: what it states, reads and checks",
     "train/runs.py": "what a run folder holds, who may use it, and what must not have changed",
     "blend/records.py": "every part of a decision's file, as its one page of formats",

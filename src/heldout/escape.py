@@ -6,11 +6,13 @@ characters, a spreadsheet computes what looks like a formula, and Markdown passe
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
 import unicodedata
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Co")
-_FORMULA = re.compile(r"\s*(?:[=+@]|-(?![\d.]))")
+_FORMULA = re.compile(r"\s*[=+@\uff1d\uff0b\uff20\uff0d-]")  # spreadsheets read the full-width signs too
 
 _LATEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -44,13 +46,20 @@ def visible(text: str) -> str:
 def spreadsheet(text: str) -> str:
     """Text for a CSV file that people open: what a spreadsheet would compute begins with an apostrophe.
 
-    Numbers stay as they are. Files that programs match by name (folds, submissions) are not written with it.
+    Numbers stay as they are, and only they may begin with a sign. Files that programs match by name (folds,
+    submissions) are not written with it.
 
     Example:
         >>> spreadsheet("=cmd|' /C calc'!A0"), spreadsheet("-0.5"), spreadsheet("case-1")
         ("'=cmd|' /C calc'!A0", '-0.5', 'case-1')
     """
-    return f"'{text}" if _FORMULA.match(text) else text
+    return f"'{text}" if _FORMULA.match(text) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return text.isascii() and math.isfinite(float(text))
+    return False
 
 
 class Latex(str):
@@ -90,6 +99,6 @@ def markdown(text: str) -> Markdown:
     """
     if isinstance(text, Markdown):
         return text
-    safe = visible(text).replace("&", "&amp;").replace("<", "&lt;")
+    safe = visible(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
     safe = re.sub(r"([|*`~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\](?=[(\[:])|^(?:[#>+-]|\d+[.)])(?= ))", r"\\\1", safe)
     return Markdown(safe)

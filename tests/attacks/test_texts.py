@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+from html import escape
 
 import pytest
+from markdown_it import MarkdownIt
 
 from heldout.cli import run
 from heldout.deliver.predict_folder import write_table
@@ -15,15 +17,24 @@ from heldout.report.records import CardFacts
 
 ESCAPE = "\x1b[2J\x1b[1;31mgone\u202e"
 FORMULA = "=cmd|' /C calc'!A0"
+SIGNED = (
+    "-2+3+cmd|' /C calc'!D2",
+    "-1-@SUM(A1)",
+    '-.5+HYPERLINK("http://evil")',
+    "\uff1d1",
+    "\uff0b1",
+    "\uff0d1",
+    "\uff201",
+)
 HTML = '<img src=x onerror="alert(1)"><script>alert(1)</script>'
 
 
-@pytest.mark.parametrize("text", [FORMULA, "+1+1", "@SUM(A1)", "-cmd", " =1", "\t=1"])
+@pytest.mark.parametrize("text", [FORMULA, "+1+1", "@SUM(A1)", "-cmd", " =1", "\t=1", *SIGNED])
 def test_formulas_begin_with_an_apostrophe(text):
     assert spreadsheet(text) == f"'{text}"
 
 
-@pytest.mark.parametrize("text", ["-0.5", "-.5", "1e-5", "case=1", "a+b", "", "IMG-1"])
+@pytest.mark.parametrize("text", ["-0.5", "-.5", "+0.5", "-1e-5", "1e-5", "case=1", "a+b", "", "IMG-1"])
 def test_numbers_and_plain_names_stay(text):
     assert spreadsheet(text) == text
 
@@ -33,6 +44,16 @@ def test_a_terminal_and_markdown_get_no_control_characters():
         assert "\x1b" not in shown
         assert "\u202e" not in shown
         assert "gone" in shown
+
+
+@pytest.mark.parametrize(
+    "text", [r"[click\](http://evil)", r"![x\](http://evil/p.png)", r"\*y\*", r"\`x\`", r"a\|b", r"C:\new\\", r"\<b>"]
+)
+def test_markdown_shows_backslashes_literally(text):
+    render = MarkdownIt("commonmark").enable("table").render
+    assert render(markdown(text)) == f"<p>{escape(text, quote=False)}</p>\n"
+    cell = render(f"| a |\n|---|\n| {markdown(text)} |\n")
+    assert f"<td>{escape(text, quote=False)}</td>" in cell
 
 
 def test_a_table_of_predictions_holds_no_formula(tmp_path):

@@ -88,7 +88,7 @@ def test_a_table_comes_alone_in_the_form_that_is_asked_for(form, capsys):
 def test_text_of_others_is_escaped_in_every_form():
     columns, rows = ("a_b", "n"), [["=1+1 & <b>|\x1b[2J", "-0.1"]]
     assert table_text("csv", columns, rows) == "a_b,n\n'=1+1 & <b>|\x1b[2J,-0.1\n"
-    assert table_text("md", columns, rows).splitlines()[2] == "| =1+1 &amp; &lt;b>\\|\\x1b[2J | -0.1 |"
+    assert table_text("md", columns, rows).splitlines()[2] == r"| =1+1 &amp; &lt;b>\|\\x1b[2J | -0.1 |"
     made = table_text("latex", columns, rows)
     assert r"a\_b & n \\" in made
     assert r"=1+1 \& \ensuremath{<}b\ensuremath{>}\ensuremath{|}\textbackslash{}x1b[2J & -0.1 \\" in made

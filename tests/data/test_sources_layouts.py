@@ -264,6 +264,24 @@ def test_nnunet_cases_are_found_with_their_channels(nnunet):
     assert get_source("msd", folder, {}).index().equals(index.iloc[:2])
 
 
+def test_the_mask_of_an_entry_without_label_is_found_by_its_name(msd, nnunet):
+    folder, plan = msd
+    write_plan(folder, {**plan, "training": ["./imagesTr/h_1.nii.gz", {"image": "./imagesTr/h_2.nii.gz"}]})
+    assert list(get_source("msd", folder, {}).index()["mask"][:2]) == [
+        '["labelsTr/h_1.nii.gz"]',
+        '["labelsTr/h_2.nii.gz"]',
+    ]
+
+
+def test_more_names_of_channels_than_files_are_named(nnunet):
+    folder, plan = nnunet
+    write_plan(folder, {**plan, "channel_names": {"0": "T1", "1": "T2", "2": "FLAIR"}})
+    with pytest.raises(
+        UserError, match=r"dataset\.json has 3 channel_names, but no file .* in _0002: correct"
+    ):
+        get_source("msd", folder, {}).index()
+
+
 def test_nnunet_cases_without_numbers_of_channels(nnunet):
     folder, plan = nnunet
     for number in (1, 2):

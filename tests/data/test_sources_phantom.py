@@ -48,6 +48,25 @@ def test_default_dataset_is_quick_and_has_rare_positives(home):
         assert mask.any(axis=(1, 2)).tolist() == [row["y_small"] == 1, row["y_large"] == 1]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("phantom.json", "5", r"phantom\.json is not a JSON object .*: delete the folder .*phantom, it will be made"),
+        ("phantom.json", "[]", r"phantom\.json is not a JSON object .*: delete the folder"),
+        ("cases.csv", "id,label\na,1\n", r"cases\.csv has no column 'case_id': .*; delete the folder .*phantom, it"),
+        (
+            "cases.csv",
+            "case_id,patient_id,image,mask,split,y_small,y_large\na,a,a.png,,,yes,0\n",
+            r"cases\.csv, case a, has y_small = 'yes': a target is a number",
+        ),
+    ],
+)
+def test_files_of_a_made_dataset_that_others_wrote_are_named(home, name, content, message):
+    (Phantom.locate("phantom", SMALL) / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        get_source("phantom", Phantom.locate("phantom", SMALL), SMALL).index()
+
+
 def test_nothing_is_left_beside_the_dataset(home):
     Phantom.locate("phantom", SMALL)
     assert [path.name for path in (home / "input").iterdir()] == ["phantom"]

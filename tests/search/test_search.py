@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 
+import optuna
 import pandas as pd
 import pytest
 import torch
@@ -20,7 +21,7 @@ from heldout import files
 from heldout.config.space import read_space
 from heldout.data.cases import open_dataset
 from heldout.errors import UserError
-from heldout.search.report import experiment_text, write_search
+from heldout.search.report import _write_table, experiment_text, write_search
 from heldout.search.search import Search, default_space, search, values_of
 from heldout.search.trial import inner_dataset, trial_config
 from heldout.tasks import load_task
@@ -119,6 +120,19 @@ def test_the_table_the_best_values_and_an_experiment_to_copy(squares):
     assigned = {node.targets[0].id: ast.literal_eval(node.value) for node in module.body[-1].body}
     assert assigned == {**one.config.overrides, **best.values}
     assert (one.folder / "history.png").stat().st_size > 5000
+
+
+def test_a_value_of_the_table_is_no_formula(squares):
+    one = plan(1, search_space={"encoder_weights": ["a.pth", "-1+A1"]})
+    trial = optuna.trial.create_trial(
+        params={"encoder_weights": 1},
+        distributions={"encoder_weights": optuna.distributions.CategoricalDistribution((0, 1))},
+        user_attrs={"seconds": 1.0},
+        value=0.5,
+    )
+    one.folder.mkdir(parents=True)
+    _write_table(one, [trial])
+    assert pd.read_csv(one.folder / "trials.csv")["encoder_weights"].tolist() == ["'-1+A1"]
 
 
 def test_trials_count_their_last_weights_and_no_picked_epoch():

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from heldout import files
 from heldout.errors import UserError
+from heldout.escape import spreadsheet
 from heldout.records import Number, Record
 from heldout.search.search import Search, values_of
 from heldout.tasks.create import LONGEST_TITLE, experiment_source
@@ -123,7 +124,8 @@ def _write_table(plan: Search, trials: list[FrozenTrial]) -> None:
         }
         for number, trial in enumerate(trials)
     ]
-    files.write_text(plan.folder / "trials.csv", pd.DataFrame(rows).to_csv(index=False))
+    shown = pd.DataFrame(rows).map(lambda value: spreadsheet(value) if isinstance(value, str) else value)
+    files.write_text(plan.folder / "trials.csv", shown.to_csv(index=False))
 
 
 def _ended(trials: list[FrozenTrial], state: str) -> list[tuple[int, float]]:

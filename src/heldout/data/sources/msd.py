@@ -119,6 +119,7 @@ class Msd(Source):
         if twice := next((one for number, one in enumerate(named) if one in named[:number]), None):
             raise UserError(f'{self._json} lists {twice[0]} twice in "training": delete one of the entries')
         training = len(cases)
+        self._check_channels(cases)
         cases += tested or ([] if listed else [(case, images, "", "submit") for case, images in self._unlisted_test()])
         ids = unique_ids(case[0] for case in cases)
         self._ids = {stem_of(Path(case[0])): case_id for case, case_id in zip(cases[:training], ids, strict=False)}
@@ -179,7 +180,29 @@ class Msd(Source):
             paths = self._channels(paths[0])
         else:
             name = _without_channel(paths[0])
-        return name, [self._relative(path) for path in paths], self._relative(self._path(mask)) if mask else ""
+        return name, [self._relative(path) for path in paths], self._mask_of(mask, name)
+
+    def _mask_of(self, label: str, name: str) -> str:
+        """The mask that an entry names, or the one of its name in labelsTr; empty where there is none."""
+        if label:
+            return self._relative(self._path(label))
+        folder = self._folder / "labelsTr"
+        places = [self._packed_or_not(folder / one) for one in (name, _without_channel(Path(name)))]
+        return next((self._relative(place) for place in places if place.is_file()), "")
+
+    def _check_channels(self, cases: list[tuple[str, list[str], str, str]]) -> None:
+        """Refuse more names of channels than imagesTr has channels, where they are files of their own."""
+        key = "channel_names" if "channel_names" in self._plan else "modality"
+        names = self._plan.get(key)
+        if not isinstance(names, dict) or all(len(images) == 1 for _, images, _, _ in cases):
+            return
+        stems = [stem_of(path) for path in self.image_files(self._folder / "imagesTr")]
+        last = f"_{len(names) - 1:04d}"
+        if any(map(_CHANNEL.search, stems)) and not any(stem.endswith(last) for stem in stems):
+            raise UserError(
+                f"{self._json} has {len(names)} {key}, but no file of imagesTr ends in {last}: correct {key}, or add "
+                f"the files"
+            )
 
     def _unlisted_training(self) -> Iterator[tuple[str, list[str], str]]:
         """Cases of labelsTr with their channels, where dataset.json lists none."""

@@ -18,10 +18,10 @@ import numpy as np
 
 from heldout import files
 from heldout.data.sources import Source, as_list
-from heldout.data.sources.layout import read_table
+from heldout.data.sources.layout import number_value, read_table
 from heldout.data.sources.phantom_image import Phantom2d, Phantom3d
 from heldout.errors import UserError
-from heldout.records import read_json
+from heldout.records import parse_object, read_bytes
 
 _SUBMIT_SHARE = 0.1
 _POSITIVE_SHARE = 0.3
@@ -70,10 +70,11 @@ class Synthetic(Source):
         """Compare what the folder was made with and what is asked for.
 
         Raises:
-            UserError: they differ.
+            UserError: they differ, or the file says nothing of it.
         """
         path = self.root / "phantom.json"
-        made = read_json(path, f"delete {self.root}") if path.is_file() else {}
+        remedy = f"delete the folder {self.root}, it will be made again"
+        made = parse_object(read_bytes(path), str(path), 1, remedy) if path.is_file() else {}
         for key, value in self._settings.items():
             if made.get(key) != value:
                 raise UserError(
@@ -151,14 +152,16 @@ class Phantom(Synthetic):
 
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - nothing odd in a made dataset
         path = self.root / "cases.csv"
+        remedy = f"delete the folder {self.root}, it will be made again"
         if not path.is_file():
-            raise UserError(f"{path} does not exist: delete the folder {self.root}, it will be made again")
-        for row in read_table(path).to_dict("records"):
+            raise UserError(f"{path} does not exist: {remedy}")
+        columns = ("case_id", "patient_id", "image", "mask", "split", *(f"y_{name}" for name in self.classes))
+        for row in read_table(path, columns, remedy).to_dict("records"):
             yield {
                 **{key: row[key] for key in ("case_id", "patient_id", "split")},
                 "image": as_list(row["image"]),
                 "mask": as_list(row["mask"]) if row["mask"] else "",
-                **{f"y_{name}": float(row[f"y_{name}"] or "nan") for name in self.classes},
+                **{key: number_value(row[key], key, f"{path}, case {row['case_id']},") for key in columns[5:]},
             }
 
     def _is_mask(self, relative: Path) -> bool:
