@@ -276,9 +276,7 @@ def test_the_mask_of_an_entry_without_label_is_found_by_its_name(msd, nnunet):
 def test_more_names_of_channels_than_files_are_named(nnunet):
     folder, plan = nnunet
     write_plan(folder, {**plan, "channel_names": {"0": "T1", "1": "T2", "2": "FLAIR"}})
-    with pytest.raises(
-        UserError, match=r"dataset\.json has 3 channel_names, but no file .* in _0002: correct"
-    ):
+    with pytest.raises(UserError, match=r"dataset\.json has 3 channel_names, but no file .* in _0002: correct"):
         get_source("msd", folder, {}).index()
 
 
