@@ -68,7 +68,7 @@ def read_record(path: Path, model: type[Value], schema: int, remedy: str) -> Val
         path: The file.
         model: Class of the record.
         schema: Version of the file that the class describes.
-        remedy: What to do about a damaged file, in words.
+        remedy: What to do about a damaged file, in words; what a newer version wrote is never to be deleted.
 
     Raises:
         UserError: the file is missing, damaged, or of another version; one sentence that names the field.
@@ -120,7 +120,9 @@ def parse_object(data: bytes, name: str, schema: int, remedy: str) -> dict[str, 
         raise UserError(f"{name} is not a JSON object as heldout writes it: {remedy}")
     found = stored.get("schema", schema)
     if type(found) is int and found != schema:
-        raise UserError(f"{name} was written by another version of heldout (schema {found}): {remedy}")
+        cure = "update heldout" if found > schema else remedy  # what a newer version wrote is not damaged
+        versions = f"schema {found}; this version reads {schema}"
+        raise UserError(f"{name} was written by another version of heldout ({versions}): {cure}")
     return stored
 
 
@@ -137,7 +139,7 @@ def parse_value(data: bytes, name: str, kind: type[Value], remedy: str) -> Value
         adapter: TypeAdapter[Value] = _adapter(cast("Any", kind))
         return adapter.validate_json(data, strict=True)
     except ValidationError as error:
-        raise UserError(f"{name} lacks {_faults(error)} as heldout writes it: {remedy}") from None
+        raise UserError(f"{name} has a missing or wrong {_faults(error)}: {remedy}") from None
 
 
 def parse_json(data: bytes, name: str, remedy: str) -> Any:
@@ -160,4 +162,4 @@ def _faults(error: ValidationError) -> str:
 def _place(loc: tuple[int | str, ...]) -> str:
     """Path of a field; the last part of a union's is the type that was tried."""
     known = [str(part) for part in loc if part not in ("int", "float", "str", "bool")]
-    return ".".join(known) or "its record"
+    return ".".join(known) or "record"

@@ -141,7 +141,7 @@ def test_a_damaged_record_of_a_run_is_read_or_refused_in_a_sentence(finish, name
         (b"[" * 100_000 + b"]" * 100_000, "is not valid JSON"),
         (b"[]", "is not a JSON object as heldout writes it"),
         (b'{"schema": 9}', "was written by another version of heldout"),
-        (b"{}", "lacks"),
+        (b"{}", "has a missing or wrong"),
         (b"\xff\xfe", "is not valid JSON"),
     ],
     ids=["nested", "list", "schema", "empty", "bytes"],

@@ -140,7 +140,7 @@ def test_records_with_values_of_the_wrong_kind_become_a_row(finish):
     bad = fit_folder(finish(good + ",lr=0.01", seeds=(0,), folds=(0,)), 0, 0)
     record = json.loads((bad / "run.json").read_text())
     (bad / "run.json").write_text(json.dumps({**record, "train_seconds": "long"}))
-    assert "run.json lacks train_seconds as heldout writes it: delete" in by_name()[bad.parents[1].name].note
+    assert "run.json has a missing or wrong train_seconds: delete" in by_name()[bad.parents[1].name].note
 
 
 def test_a_blend_is_judged_by_what_was_blended_then(home, finish, capsys):

@@ -47,7 +47,9 @@ def test_an_experiment_that_is_gone_hides_no_other(home):
 def test_a_damaged_queue_is_named(home):
     queue.add("exp001")
     (queue.folder() / "queue.json").write_text('{"schema": 1, "entries": [{}]}')
-    with pytest.raises(UserError, match=r"queue\.json lacks .*spec.* delete it and add the experiments again"):
+    with pytest.raises(
+        UserError, match=r"queue\.json has a missing or wrong .*spec.* delete it and add the experiments again"
+    ):
         queue.read_queue()
 
 

@@ -50,5 +50,7 @@ def test_a_damaged_record_is_named(measured):
     train(measure_speed=True)
     path = next((files.home() / "working" / "fastest").glob("*.json"))
     path.write_text("{}")
-    with pytest.raises(UserError, match=r"lacks spec.*delete it, and the next training measures again"):
+    with pytest.raises(
+        UserError, match=r"has a missing or wrong spec.*delete it, and the next training measures again"
+    ):
         train(1, measure_speed=True)

@@ -350,7 +350,7 @@ def test_a_damaged_record_is_named(squares):
     record = json.loads((folder / "run.json").read_text())
     record["sha256"] = None
     files.write_json(folder / "run.json", record)
-    with pytest.raises(UserError, match=r"run.json lacks sha256 as heldout writes it: delete the folder"):
+    with pytest.raises(UserError, match=r"run.json has a missing or wrong sha256: delete the folder"):
         runs.read_info(folder.parents[1])
 
 

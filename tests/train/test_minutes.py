@@ -54,7 +54,7 @@ def test_a_damaged_record_is_named(measured):
     within_minutes(load("exp910"), 1, seed=0, fold=0)
     path = minutes.record_path(load("exp910"), 1)
     path.write_text("{}")
-    with pytest.raises(UserError, match=r"minutes=1\.json lacks spec.*delete it"):
+    with pytest.raises(UserError, match=r"minutes=1\.json has a missing or wrong spec.*delete it"):
         within_minutes(load("exp910"), 1, seed=0, fold=0)
 
 

@@ -134,7 +134,7 @@ def test_an_unknown_set_is_named(unlabeled):
         ("map", r"is not the file that was written"),
         (
             "folds",
-            r"pseudo\.json lacks folds as heldout writes it: delete .*extra and run `python run",
+            r"pseudo\.json has a missing or wrong folds: delete .*extra and run `python run",
         ),
         ("checkpoint", r"were chosen by each fold's own score"),
     ],
