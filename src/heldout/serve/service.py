@@ -170,7 +170,7 @@ class Service:
             Refused: an option does not fit the decision.
         """
         threshold = options.threshold
-        if threshold is None and model.kind == "segmentation" and not (model.exclusive and len(model.classes) > 1):
+        if threshold is None and model.has_threshold:
             threshold = self.settings.default_threshold
         axes = "hv" if model.dimensions == 2 else "xyz"
         tta = axes if options.use_tta else options.tta
