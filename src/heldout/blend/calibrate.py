@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout.blend.records import Calibration
+from heldout.blend.values import SMALLEST, inside, logit, sigmoid
 from heldout.errors import UserError
 from heldout.metrics.calibration import log_loss
 
@@ -19,7 +20,6 @@ LINEAR = "linear"  # of the numbers of a regression
 CHOICES = (*METHODS, LINEAR, "auto")
 FEWEST_CASES = 5  # positive and negative ones of every class
 PARTS = 5  # in which a method is chosen
-_SMALLEST = 1e-6
 _LOG_TEMPERATURE = 3.0  # temperatures of 0.05 ... 20
 _FLATTEST, _STEEPEST = 0.01, 100.0
 _TILT = 0.01  # part of an isotonic curve that rises with the logit: many steps become one that keeps the order
@@ -51,7 +51,7 @@ def fit_calibration(
         return Calibration()
     _check_cases(method, truth, classes)
     if method == "temperature" and multiclass:
-        return Calibration(method=method, multiclass=True, maps=((_temperature(truth, np.log(_inside(scores))),),))
+        return Calibration(method=method, multiclass=True, maps=((_temperature(truth, np.log(inside(scores))),),))
     fit: Callable[[np.ndarray, np.ndarray], tuple[Any, ...]] = {
         "temperature": _binary_temperature,
         "platt": _platt,
@@ -68,7 +68,7 @@ def apply_calibration(calibration: Calibration, scores: np.ndarray) -> np.ndarra
         return scores
     method, maps, multiclass = calibration.method, calibration.maps, calibration.multiclass
     if method == "temperature" and multiclass:
-        return _softmax(np.log(_inside(scores)) / maps[0][0])
+        return _softmax(np.log(inside(scores)) / maps[0][0])
     curves: dict[str, Callable[..., np.ndarray]]
     curves = {"temperature": _cooled, "platt": _sigmoid_of_line, "isotonic": _interpolated, LINEAR: _line}
     result = np.stack([curves[method](scores[..., k], *parameters) for k, parameters in enumerate(maps)], -1)
@@ -146,8 +146,8 @@ def _check_cases(method: str, truth: np.ndarray, classes: Sequence[str]) -> None
 
 
 def _binary_temperature(truth: np.ndarray, score: np.ndarray) -> tuple[float, ...]:
-    logit = _logit(score)
-    return (_temperature(np.stack([truth, ~truth], 1), np.stack([logit / 2, -logit / 2], 1)),)
+    logits = logit(score)
+    return (_temperature(np.stack([truth, ~truth], 1), np.stack([logits / 2, -logits / 2], 1)),)
 
 
 def _temperature(truth: np.ndarray, logits: np.ndarray) -> float:
@@ -168,12 +168,12 @@ def _platt(truth: np.ndarray, score: np.ndarray) -> tuple[float, ...]:
 
     positive = np.count_nonzero(truth)
     target = np.where(truth, (positive + 1) / (positive + 2), 1 / (len(truth) - positive + 2))
-    logit = _logit(score)
+    logits = logit(score)
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        line = parameters[0] * logit + parameters[1]
-        error = _sigmoid(line) - target
-        slopes = np.array([error @ logit, error.sum()]) / len(logit)
+        line = parameters[0] * logits + parameters[1]
+        error = sigmoid(line) - target
+        slopes = np.array([error @ logits, error.sum()]) / len(logits)
         return float(np.mean(np.logaddexp(0, line) - target * line)), slopes
 
     # A falling curve would reverse the order of the cases, and a flat one lose it: that is not a calibration.
@@ -195,30 +195,17 @@ def _line(value: np.ndarray, slope: float, intercept: float) -> np.ndarray:
 
 
 def _cooled(score: np.ndarray, temperature: float) -> np.ndarray:
-    return _sigmoid(_logit(score) / temperature)
+    return sigmoid(logit(score) / temperature)
 
 
 def _sigmoid_of_line(score: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    return _sigmoid(slope * _logit(score) + intercept)
+    return sigmoid(slope * logit(score) + intercept)
 
 
 def _interpolated(score: np.ndarray, given: Sequence[float], wanted: Sequence[float], tilt: float = 0.0) -> np.ndarray:
     """An isotonic curve through its steps; earlier fits have no tilt, and give the cases of one step one value."""
-    rising = 0.5 + _logit(score) / (2 * np.log(1 / _SMALLEST))
+    rising = 0.5 + logit(score) / (2 * np.log(1 / SMALLEST))
     return (1 - tilt) * np.interp(score, given, wanted) + tilt * rising
-
-
-def _inside(scores: np.ndarray) -> np.ndarray:
-    return np.clip(scores, _SMALLEST, 1 - _SMALLEST)
-
-
-def _logit(score: np.ndarray) -> np.ndarray:
-    inside = _inside(score)
-    return np.log(inside / (1 - inside))
-
-
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return np.exp(-np.logaddexp(0, -values))
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

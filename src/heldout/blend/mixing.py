@@ -15,13 +15,12 @@ import numpy as np
 
 from heldout.blend.greedy import climb
 from heldout.blend.records import WHOLE, Mixing
-from heldout.blend.values import blend_scores, to_thousandths
+from heldout.blend.values import SMALLEST, blend_scores, logit, sigmoid, to_thousandths
 
 METHODS = ("mean", "rank", "power", "stack", "classes")
 FITTED = ("stack", "classes")  # whose weights are not searched
 POWERS = (-1.0, 0.0, 0.5, 1.0, 2.0, 4.0)
 _KNOTS = 101
-_SMALLEST = 1e-6
 _PENALTY = 1e-3  # of the squared coefficients, so that separable classes have an end
 
 
@@ -40,14 +39,14 @@ def mix(scores: np.ndarray, weights: Sequence[int], mixing: Mixing, exclusive: b
     if method == "rank":
         blended = blend_scores(_ranked(scores, mixing), weights)
     elif method == "power":
-        blended = _power(np.clip(scores, _SMALLEST, 1.0), np.array(weights) / WHOLE, float(mixing.power))
+        blended = _power(np.clip(scores, SMALLEST, 1.0), np.array(weights) / WHOLE, float(mixing.power))
     elif method == "stack":
-        logits = np.einsum("mnk,km->nk", _logit(scores), np.array(mixing.weights, float))
-        blended = _sigmoid(logits + np.array(mixing.intercepts, float))
+        logits = np.einsum("mnk,km->nk", logit(scores), np.array(mixing.weights, float))
+        blended = sigmoid(logits + np.array(mixing.intercepts, float))
     else:
         blended = np.einsum("mnk,km->nk", np.asarray(scores, float), np.array(mixing.weights, float))
     if exclusive and blended.shape[1] > 1:
-        return blended / np.maximum(blended.sum(1, keepdims=True), _SMALLEST)
+        return blended / np.maximum(blended.sum(1, keepdims=True), SMALLEST)
     return np.clip(blended, 0, 1)
 
 
@@ -69,13 +68,13 @@ def fit_stack(scores: np.ndarray, truth: np.ndarray) -> Mixing:
 
     weights, intercepts = [], []
     for k in range(truth.shape[1]):
-        logits, target = _logit(scores[..., k]).T, truth[:, k].astype(float)
+        logits, target = logit(scores[..., k]).T, truth[:, k].astype(float)
 
         def loss(
             values: np.ndarray, logits: np.ndarray = logits, target: np.ndarray = target
         ) -> tuple[float, np.ndarray]:
             line = logits @ values[:-1] + values[-1]
-            error = _sigmoid(line) - target
+            error = sigmoid(line) - target
             penalty = _PENALTY * float(values[:-1] @ values[:-1])
             slope = np.append(logits.T @ error / len(target) + 2 * _PENALTY * values[:-1], error.mean())
             return float(np.mean(np.logaddexp(0, line) - target * line)) + penalty, slope
@@ -133,12 +132,3 @@ def _power(scores: np.ndarray, weights: np.ndarray, power: float) -> np.ndarray:
     if power == 0:
         return np.exp(np.tensordot(weights, np.log(scores), 1))
     return np.tensordot(weights, scores**power, 1) ** (1 / power)
-
-
-def _logit(scores: np.ndarray) -> np.ndarray:
-    inside = np.clip(np.asarray(scores, float), _SMALLEST, 1 - _SMALLEST)
-    return np.log(inside / (1 - inside))
-
-
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return np.exp(-np.logaddexp(0, -values))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from heldout.blend.objective import ScoreObjective
 from heldout.blend.records import BlendSettings, Calibration
 from heldout.blend.values import blend_scores
 from heldout.errors import UserError
@@ -19,22 +20,8 @@ _FEWEST = 5  # cases to fit a line on
 
 
 @dataclass(frozen=True)
-class ValueObjective:
-    """Regression; attributes as :class:`heldout.blend.objective.Objective`.
-
-    Attributes:
-        scores: (members, n, K) predicted numbers.
-    """
-
-    frame: pd.DataFrame
-    classes: tuple[str, ...]
-    metric: str
-    scores: np.ndarray
-
-    @property
-    def members(self) -> int:
-        """Number of members."""
-        return len(self.scores)
+class ValueObjective(ScoreObjective):
+    """Regression; attributes as :class:`heldout.blend.objective.ScoreObjective`, of predicted numbers."""
 
     def tune(self, weights: Sequence[int]) -> tuple[float, BlendSettings]:
         """Score of a weighting; there is no threshold."""
@@ -51,14 +38,6 @@ class ValueObjective:
         """The cases with p_<class>."""
         blended = blend_scores(self.scores, settings.weights)
         return self.frame.assign(**{f"p_{name}": blended[:, k] for k, name in enumerate(self.classes)})
-
-    def select(self, chosen: np.ndarray) -> ValueObjective:
-        """The objective of the chosen cases."""
-        return replace(self, frame=self.frame[chosen].reset_index(drop=True), scores=self.scores[:, chosen])
-
-    def keep(self, members: Sequence[int]) -> ValueObjective:
-        """The objective of some members."""
-        return replace(self, scores=self.scores[list(members)])
 
 
 def fit_line(targets: np.ndarray, values: np.ndarray) -> Calibration:

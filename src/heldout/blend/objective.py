@@ -62,26 +62,43 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True)
-class LabelObjective:
-    """Classification; attributes as :class:`Objective`.
+class ScoreObjective:
+    """Cases of which every member gives numbers; attributes as :class:`Objective`.
 
     Attributes:
-        scores: (members, n, K) probabilities.
-        exclusive: Classes exclude each other, and the most probable one is called.
-        method: How members are put together, one of :data:`heldout.blend.mixing.METHODS`.
+        scores: (members, n, K) what the members give.
     """
 
     frame: pd.DataFrame
     classes: tuple[str, ...]
     metric: str
     scores: np.ndarray
-    exclusive: bool
-    method: str = "mean"
 
     @property
     def members(self) -> int:
         """Number of members."""
         return len(self.scores)
+
+    def select(self, chosen: np.ndarray) -> Self:
+        """The objective of the chosen cases; see :class:`Objective`."""
+        return replace(self, frame=self.frame[chosen].reset_index(drop=True), scores=self.scores[:, chosen])
+
+    def keep(self, members: Sequence[int]) -> Self:
+        """The objective of some members; see :class:`Objective`."""
+        return replace(self, scores=self.scores[list(members)])
+
+
+@dataclass(frozen=True)
+class LabelObjective(ScoreObjective):
+    """Classification; attributes as :class:`ScoreObjective`, of probabilities.
+
+    Attributes:
+        exclusive: Classes exclude each other, and the most probable one is called.
+        method: How members are put together, one of :data:`heldout.blend.mixing.METHODS`.
+    """
+
+    exclusive: bool
+    method: str = "mean"
 
     def tune(self, weights: Sequence[int]) -> tuple[float, BlendSettings]:
         """Score of a weighting with its best thresholds, and those; see :class:`Objective`."""
@@ -156,14 +173,6 @@ class LabelObjective:
         new = {f"p_{name}": blended[:, k] for k, name in enumerate(self.classes)}
         new |= {f"d_{name}": called[:, k].astype(float) for k, name in enumerate(self.classes)}
         return self.frame.assign(**new)
-
-    def select(self, chosen: np.ndarray) -> LabelObjective:
-        """The objective of the chosen cases; see :class:`Objective`."""
-        return replace(self, frame=self.frame[chosen].reset_index(drop=True), scores=self.scores[:, chosen])
-
-    def keep(self, members: Sequence[int]) -> LabelObjective:
-        """The objective of some members; see :class:`Objective`."""
-        return replace(self, scores=self.scores[list(members)])
 
 
 @dataclass(frozen=True)

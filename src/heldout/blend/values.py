@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from heldout.predict.prediction import Prediction
 
 LEVELS = 256
+SMALLEST = 1e-6  # distance of a probability from 0 and 1 where its logit is taken
 
 
 def to_thousandths(shares: Sequence[float] | np.ndarray) -> tuple[int, ...]:
@@ -88,3 +89,19 @@ def grade_levels(scores: np.ndarray) -> np.ndarray:
 def middle_cuts(classes: int) -> tuple[int, ...]:
     """Thresholds of ordered classes for :func:`labels_of` that round the expected grade."""
     return (0, *(round(255 * (grade - 0.5) / (classes - 1)) for grade in range(1, classes)))
+
+
+def inside(scores: np.ndarray) -> np.ndarray:
+    """Probabilities kept off 0 and 1, so that they have a logit."""
+    return np.clip(np.asarray(scores, float), SMALLEST, 1 - SMALLEST)
+
+
+def logit(scores: np.ndarray) -> np.ndarray:
+    """Logits of probabilities."""
+    kept = inside(scores)
+    return np.log(kept / (1 - kept))
+
+
+def sigmoid(values: np.ndarray) -> np.ndarray:
+    """Probabilities of logits."""
+    return np.exp(-np.logaddexp(0, -values))

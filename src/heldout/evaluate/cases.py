@@ -188,13 +188,13 @@ def choose_evenly(scores: pd.DataFrame, count: int | None = None) -> list[str]:
     ids = scores["case_id"].to_numpy()
     if "dice" not in scores:
         order = np.argsort(-scores["error"].to_numpy(), kind="stable")
-        return list(ids[order[_evenly(len(order), count or CLASSIFIED)]])
+        return list(ids[order[evenly(len(order), count or CLASSIFIED)]])
     count = count or SEGMENTED
     positive = np.flatnonzero(scores["n_true"] > 0)
     extra = largest_false_positive(scores)
     places = count - (extra is not None)
     order = positive[np.argsort(scores["dice"].to_numpy()[positive], kind="stable")]
-    chosen = list(ids[order[_evenly(len(order), places)]]) if len(order) else list(ids[:places])
+    chosen = list(ids[order[evenly(len(order), places)]]) if len(order) else list(ids[:places])
     return chosen if extra is None else [*chosen, extra]
 
 
@@ -248,5 +248,6 @@ def largest_false_positive(scores: pd.DataFrame) -> str | None:
     return None if found.empty else str(found["case_id"].iloc[int(found["n_pred"].to_numpy().argmax())])
 
 
-def _evenly(count: int, places: int) -> np.ndarray:
+def evenly(count: int, places: int) -> np.ndarray:
+    """Places of at most so many of ``count`` rows, evenly spread from the first to the last."""
     return np.unique(np.linspace(0, count - 1, min(places, count)).round().astype(int))

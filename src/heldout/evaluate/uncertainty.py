@@ -15,6 +15,7 @@ from heldout import files
 from heldout.blend.members import Member
 from heldout.errors import UserError
 from heldout.escape import spreadsheet
+from heldout.evaluate.cases import evenly
 from heldout.evaluate.held_out import HeldOut, open_held_out
 from heldout.metrics.uncertainty import Uncertainty, aurc, decompose, error_auroc, region_means
 from heldout.records import Record
@@ -115,7 +116,7 @@ def assess(name: str, passes: int = 20, limit: int | None = None) -> Assessment:
     if run.is_blend:
         raise UserError(f"{name} is a blend: name one of its members")
     member = run.members[0]
-    chosen = member.cases if limit is None else member.cases.iloc[_spread(len(member.cases), limit)]
+    chosen = member.cases if limit is None else member.cases.iloc[evenly(len(member.cases), limit)]
     rows = list(_measure(member, chosen, passes))
     table = pd.DataFrame(rows).merge(_errors(run), on="case_id", validate="m:1")
     once = table.drop_duplicates("case_id")
@@ -147,10 +148,6 @@ def networks_key(records: Iterable[RunRecord]) -> str:
     """Hash of the networks and of their out-of-fold predictions, from the fits' ``run.json``."""
     made = [[one.seed, one.fold, one.sha256.weights, one.sha256.oof] for one in records]
     return files.sha256_json(sorted(made))
-
-
-def _spread(count: int, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
 
 
 def _measure(member: Member, chosen: pd.DataFrame, passes: int) -> Iterator[dict[str, Any]]:
