@@ -10,14 +10,14 @@ from heldout.records import Record, read_record
 REMEDY = "delete the folder and train it again"
 
 
-class Scored(Record):
+class _Scored(Record):
     score: float
 
 
 def refusal(path, content: str, schema: int = 2) -> str:
     path.write_text(content)
     with pytest.raises(UserError) as refused:
-        read_record(path, Scored, schema, REMEDY)
+        read_record(path, _Scored, schema, REMEDY)
     return str(refused.value)
 
 
