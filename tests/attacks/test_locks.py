@@ -25,6 +25,7 @@ from heldout.data.split import check_split
 from heldout.errors import UserError
 from heldout.evaluate.collect import collect, find_row
 from heldout.tasks.base import load_task
+from heldout.train import origins
 from heldout.train import runs as run_folders
 from heldout.train.origins import find_encoder_weights
 
@@ -144,6 +145,65 @@ def test_a_score_edited_by_hand_is_not_verified_on_the_leaderboard(runs):
     row = find_row("duo")
     assert row.note.startswith("not verified: decision.json says 0.9990, its cross-fitted predictions score 0.")
     assert not row.complete
+
+
+def _one_value_changed(tensor):
+    changed = tensor.clone()
+    changed.flatten()[:1] += 0.001
+    return changed
+
+
+@pytest.mark.parametrize("began", [None, "0" * 64])
+@pytest.mark.parametrize(
+    ("change", "form"),
+    [
+        (lambda tensor: tensor.half(), dict),
+        (lambda tensor: tensor * (1 + 1e-6), dict),
+        (_one_value_changed, dict),
+        (lambda tensor: tensor, lambda tensors: [("weights", (list(tensors.values()),))]),
+    ],
+    ids=["half", "scaled", "one value each", "lists"],
+)
+def test_weights_of_a_run_are_known_when_rounded_or_nested(runs, monkeypatch, began, change, form):
+    _begin_from(monkeypatch, began)
+    tensors = load_file(load_member("exp911").fits[0].folder / "weights.safetensors")
+    place = _downloaded(runs)
+    torch.save(form({key: change(value) for key, value in tensors.items()}), place)
+    with pytest.raises(UserError, match=r"holds the weights of .*exp911/seed0/fold0, .*warm_start"):
+        find_encoder_weights(load_task("exp912", overrides=[f"encoder_weights={place.name}"]))
+
+
+def test_networks_tuned_from_the_same_pretrained_weights_pass(runs, monkeypatch):
+    """Further training moves every tensor a little; a frozen one stays."""
+    _begin_from(monkeypatch, "0" * 64)
+    tensors = load_file(load_member("exp911").fits[0].folder / "weights.safetensors")
+    frozen = max(tensors, key=lambda key: tensors[key].numel())
+    spread = {key: value.float().std(correction=0) * 0.02 for key, value in tensors.items()}
+    place = _downloaded(runs)
+    tuned = {
+        key: value if key == frozen else value + spread[key] * torch.randn(value.shape)
+        for key, value in tensors.items()
+    }
+    torch.save(tuned, place)
+    config = load_task("exp912", overrides=[f"encoder_weights={place.name}"])
+    assert find_encoder_weights(config) == files.sha256_file(place)
+
+
+def _begin_from(monkeypatch, digest):
+    """Have every fit say that it began from a file of pretrained weights, or None."""
+    read = origins.read_config
+
+    def told(folder):
+        config = read(folder)
+        return config.model_copy(update={"made_from": config.made_from.model_copy(update={"encoder_weights": digest})})
+
+    monkeypatch.setattr(origins, "read_config", told)
+
+
+def _downloaded(runs):
+    place = runs / "input" / "weights" / "downloaded.pth"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
 
 
 @pytest.mark.parametrize("way", ["hard link", "link", "saved again", "as .pth", "another prefix", "one tensor added"])

@@ -31,6 +31,8 @@ from heldout.train.record import MadeFrom, WarmStartRecord, read_config
 from heldout.train.student import PseudoLabels, find_pseudo_labels
 
 _COMPARED = 8  # of a fit's tensors, the largest
+_ENOUGH = 100  # values of a tensor whose correlation says whether it is the same
+_ALIKE, _SAME = 0.999, 0.99999  # correlation of copies; of copies of what others began from, too
 MIN_FRACTION = 0.5  # share of a network's tensors that must find their counterpart
 ENCODERS = ("body.encoder.model.", "body.encoder.", "body.")  # where networks keep their encoder, longest first
 
@@ -176,26 +178,49 @@ def find_encoder_weights(config: Task) -> str | None:
 
 
 def _find_trained_tensors(path: Path, digest: str) -> runs.FitRecord | None:
-    """The fit of which a file holds a large tensor, however it is called or stored; None where there is none.
+    """The fit of which a file holds a large tensor, however it is called, stored or rounded; None where there is none.
 
-    Tensors of one value do not count, nor those that the fit itself took from this file and left as they were.
+    Tensors of one value do not count, nor those that the fit itself took from this file. One tensor gives away a fit
+    that began at random. A fit that began from pretrained weights shares them with others that did, and the file that
+    it began from may be gone: more than half of its largest tensors must be there, more alike than training leaves
+    them.
     """
     by_shape: dict[tuple[int, ...], list[Tensor]] = {}
     for tensor in _tensors(path):
         if tensor.numel() > 1 and bool((tensor != tensor.flatten()[0]).any()):
-            by_shape.setdefault(tuple(tensor.shape), []).append(tensor)
+            by_shape.setdefault(tuple(tensor.shape), []).append(_direction(tensor))
     for fit in runs.all_fits():
         weights = fit.folder / "weights.safetensors"
         with contextlib.suppress(OSError, SafetensorError, UserError), safe_open(weights, "pt") as stored:
-            if read_config(fit.folder).made_from.encoder_weights == digest:
+            began = read_config(fit.folder).made_from.encoder_weights
+            if began == digest:
                 continue
             shapes = {key: tuple(stored.get_slice(key).get_shape()) for key in stored.keys()}  # noqa: SIM118
             largest = sorted(shapes, key=lambda key: -math.prod(shapes[key]))[:_COMPARED]
-            for key in largest:
-                same = by_shape.get(shapes[key], ())
-                if same and any(torch.equal(stored.get_tensor(key), one) for one in same):
-                    return fit
+            shared = [key for key in largest if shapes[key] in by_shape]
+            shared = [key for key in shared if math.prod(shapes[key]) >= _ENOUGH] or shared
+            bar = _ALIKE if began is None else _SAME
+            found = (_among(stored.get_tensor(key), by_shape[shapes[key]], bar) for key in shared)
+            if any(found) if began is None else 2 * sum(found) > len(shared):
+                return fit
     return None
+
+
+def _among(tensor: Tensor, directions: list[Tensor], bar: float) -> bool:
+    """Whether one of the directions is that of a tensor of their shape; small tensors, alike by chance, are equal."""
+    own = _direction(tensor)
+    if len(own) < _ENOUGH:
+        return any(torch.equal(own, one) for one in directions)
+    return any(float(own @ one) > bar for one in directions)
+
+
+def _direction(tensor: Tensor) -> Tensor:
+    """The values of a tensor in float32, (n,); those of a large one centered and of length 1, (n,)."""
+    values = tensor.detach().to(torch.float32).flatten()
+    if len(values) < _ENOUGH:
+        return values
+    values = values - values.mean()
+    return values / values.norm()
 
 
 def _tensors(path: Path) -> Iterator[Tensor]:
@@ -203,9 +228,11 @@ def _tensors(path: Path) -> Iterator[Tensor]:
     pending: list[Any] = []
     with contextlib.suppress(Exception):  # who loads it as weights says what is wrong with it
         pending = [load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)]
+    seen: set[int] = set()  # a list may hold itself
     while pending:
         one = pending.pop()
         if isinstance(one, Tensor):
             yield one
-        elif isinstance(one, Mapping):
-            pending.extend(one.values())
+        elif isinstance(one, Mapping | list | tuple) and id(one) not in seen:
+            seen.add(id(one))
+            pending.extend(one.values() if isinstance(one, Mapping) else one)
