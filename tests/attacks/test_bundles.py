@@ -62,6 +62,25 @@ def test_whatever_python_could_import_is_code(bundle, name):
         check_trust(read_bundle(bundle), accept=False)
 
 
+@pytest.mark.parametrize("name", ["numpy/__init__.py", "yaml.py", "exps/numpy/__init__.py"])
+def test_a_listed_empty_file_that_hides_a_package_asks_for_trust(bundle, name):
+    (bundle / name).parent.mkdir(exist_ok=True)
+    (bundle / name).touch()
+    relist(bundle, name)
+    with pytest.raises(UserError, match=rf"runs code that was not written here \({name}\)"):
+        check_trust(read_bundle(bundle), accept=False)
+
+
+@pytest.mark.parametrize("text", ["5", '{"a": 1}', "[1]", "null", "[", '"' + "0" * 64 + '"'])
+def test_a_damaged_list_of_what_is_trusted_is_refused_in_a_sentence(bundle, text):
+    (bundle / "evil.py").write_text(EVIL)
+    relist(bundle, "evil.py")
+    files.write_text(files.home() / "working" / "trusted.json", text)
+    for accept in (False, True):
+        with pytest.raises(UserError, match=r"trusted\.json lacks .* as heldout writes it: delete it"):
+            check_trust(read_bundle(bundle), accept=accept)
+
+
 @pytest.mark.parametrize("name", ["torch", "exps/helpers", "exps/exp777.py", "working/runs/other"])
 def test_a_link_is_refused(bundle, tmp_path, name):
     outside = tmp_path / "outside"

@@ -15,7 +15,7 @@ from heldout.blend.search import blend
 from heldout.blend.verify import verify
 from heldout.cli import run
 from heldout.config import load
-from heldout.config.code import changed_code, code_of
+from heldout.config.code import READER, changed_code, code_of
 from heldout.errors import UserError
 from heldout.train import runs as run_folders
 
@@ -169,6 +169,128 @@ def test_an_edit_is_named_wherever_it_is_reached(code, edit):
     changed = changed_code(before, code(*change))
     assert changed, edit
     assert name in [one.partition(":")[2] for one in changed]
+
+
+HEAD = '"""An experiment."""\nimport os\nfrom heldout.config import BaseConfig\n'
+CLASS = '\n\nclass Exp900({}):\n    dataset = "phantom"\n\n    def build_model(self, *_):\n        return {}\n'
+ADD = "def f(x):\n    return x + 1\n"
+TAU = "import math\nmath.tau = 6.0\n"
+HIDDEN = {
+    "an import that may fail": ("try:\n    from exps.helper import f\nexcept ImportError:\n    f = None\n", "f(1)"),
+    "an import or a function": (
+        "if os.name:\n    from exps.helper import f\nelse:\n    def f(x):\n        return x\n", "f(1)",
+    ),
+    "two star imports": ("from exps.helper import *\nfrom exps.other import *\n", "f(1)"),
+    "a name that is wrapped": ("import functools\nfrom exps.helper import f\nf = functools.cache(f)\n", "f(1)"),
+    "a name that is kept": ("from exps.helper import f\nf0 = f\nf = lambda x: f0(x)\n", "f(1)"),
+    "one name in two functions": (
+        "def a():\n    from exps.helper import f\n    return f\n\n\n"
+        "def b():\n    from exps.other import f\n    return f\n", "a()(b()(1))",
+    ),
+    "a fast form and a slow one": ("from exps.choice import f\n", "f(1)"),
+    "a string": ("import importlib\nhelper = importlib.import_module('exps.helper')\n", "helper.f(1)"),
+    "a relative string": ("import importlib\nhelper = importlib.import_module('.helper', 'exps')\n", "helper.f(1)"),
+    "a module looked up by name": ("import sys\nimport exps.helper\n", "vars(sys.modules['exps.helper'])['f'](1)"),
+}  # fmt: skip
+ACTS = {
+    "a loop": ("VALS = []\nfor i in range(3):\n    VALS.append(i)\n", "range(3)", "range(4)"),
+    "a block": ("VALS = []\ntry:\n    x = 3\n    VALS.append(x)\nfinally:\n    pass\n", "x = 3", "x = 4"),
+    "an assignment that calls": ("VALS = []\n_ = VALS.append(3)\n", "(3)", "(4)"),
+    "a change in place": ("VALS = []\nVALS[:] = more = [3]\n", "[3]", "[4]"),
+    "a registered function": (
+        "VALS = []\n\n\ndef keep(f):\n    VALS.append(f)\n    return f\n\n\n@keep\ndef g():\n    return 3\n",
+        "return 3", "return 4",
+    ),
+    "what is not a guard": ("VALS = [3]\nif __name__ != '__main__':\n    VALS[0] = 5\n", "= 5", "= 6"),
+    "the other branch of a guard": (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    pass\nelse:\n    VALS = [3]\n", "[3]", "[4]",
+    ),
+    "attributes made on demand": ("def __getattr__(name):\n    return [3]\n", "[3]", "[4]"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def reached(tmp_path, monkeypatch):
+    """Code that an experiment reaches, given the files below ``exps/`` and what is edited in one."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def read(texts: dict[str, str], edited: str = "", old: str = "", new: str = "", version: int = READER):
+        for module in [module for module in sys.modules if module.partition(".")[0] == "exps"]:
+            monkeypatch.delitem(sys.modules, module)
+        for place, text in {"__init__.py": "", **texts}.items():
+            path = tmp_path / "exps" / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            assert place != edited or old in text
+            path.write_text(text.replace(old, new) if place == edited else text)
+        return code_of(type(load("exp900")), version)
+
+    return read
+
+
+@pytest.mark.parametrize("way", HIDDEN)
+def test_an_edit_is_seen_whatever_else_bears_the_name(reached, way):
+    text, use = HIDDEN[way]
+    choice = "try:\n    from .helper import f\nexcept ImportError:\n    from .other import f\n"
+    texts = {"exp900.py": HEAD + text + CLASS.format("BaseConfig", use), "choice.py": choice, "other.py": ADD}
+    texts["helper.py"] = ADD
+    changed = changed_code(reached(texts), reached(texts, "helper.py", "x + 1", "x + 2"))
+    assert changed == ["exps.helper:f"]
+
+
+@pytest.mark.parametrize("way", ACTS)
+def test_an_edit_of_what_acts_at_import_is_seen(reached, way):
+    text, old, new = ACTS[way]
+    experiment = HEAD + "from exps.helper import VALS\n" + CLASS.format("BaseConfig", "VALS")
+    texts = {"exp900.py": experiment, "helper.py": text}
+    assert changed_code(reached(texts), reached(texts, "helper.py", old, new))
+
+
+@pytest.mark.parametrize("package", ["__init__.py", "pk/__init__.py"])
+def test_an_edit_of_a_package_above_a_module_is_seen(reached, package):
+    experiment = HEAD + "from exps.pk.inner import f\n" + CLASS.format("BaseConfig", "f(1)")
+    texts = {"exp900.py": experiment, "pk/inner.py": ADD, "pk/__init__.py": "", package: TAU}
+    name = f"exps{'.pk' if '/' in package else ''}:(module)"
+    assert changed_code(reached(texts), reached(texts, package, "6.0", "7.0")) == [name]
+
+
+@pytest.mark.parametrize("call", ["super(Exp900, self).net()", "super().net()"])
+def test_an_edit_of_a_method_that_a_child_calls_is_seen(reached, call):
+    middle = "class Mid(BaseConfig):\n    def net(self):\n        return 3\n"
+    texts = {"exp900.py": HEAD + middle + CLASS.format("Mid", call) + "\n    def net(self):\n        return 1\n"}
+    assert changed_code(reached(texts), reached(texts, "exp900.py", "return 3", "return 4"))
+
+
+def test_what_runs_only_as_a_script_does_not_count(reached):
+    script = "\n\nif __name__ == '__main__':\n    print(3)\n"
+    texts = {"exp900.py": HEAD + CLASS.format("BaseConfig", "1") + script}
+    assert changed_code(reached(texts), reached(texts, "exp900.py", "print(3)", "print(4)")) == []
+
+
+def test_a_run_of_an_earlier_reader_is_compared_with_what_that_saw(runs):
+    """Today's reader sees the package above the experiment as well: a run whose record lacks that stays valid."""
+    config = load("exp911")
+    package = sys.modules["exps"].__file__
+    folders = sorted(run_folders.run_folder("exp911").glob("seed*/fold*/config.json"))
+    assert all(json.loads(path.read_text())["code_reader"] == READER for path in folders)
+    with pytest.MonkeyPatch.context() as patch:
+        above = run_folders.run_folder("exp911").parent / "package.py"
+        above.write_text("import math\nmath.tau = 6.0\n")
+        patch.setattr(sys.modules["exps"], "__file__", str(above))
+        with pytest.raises(UserError, match=r"exps:\(module\) changed since"):
+            run_folders.check_code(config)
+        for path in folders:
+            record = json.loads(path.read_text())
+            del record["code_reader"]
+            path.write_text(json.dumps(record))
+        run_folders.check_code(config)
+        with pytest.raises(UserError, match="nothing to accept"):
+            run_folders.accept_code(config, "the same")
+    assert sys.modules["exps"].__file__ == package
+    edit_trained_code("exp911", "exps.exp911:Small", "padding=2", "padding=1")
+    with pytest.raises(UserError, match=r"exps\.exp911:Small changed since"):
+        run_folders.check_code(config)
+    run_folders.accept_code(config, "the same convolution")
+    run_folders.check_code(config)
 
 
 def test_comments_layout_and_what_is_not_reached_change_nothing(code):

@@ -266,6 +266,22 @@ def test_a_damaged_record_of_a_bundle_is_read_or_refused_in_a_sentence(bundle):
     fuzzed(damaged(stored), check)
 
 
+def test_a_damaged_record_of_trusted_code_is_read_or_refused_in_a_sentence(bundle, home):
+    path = home / "working" / "trusted.json"
+    (bundle / "exps" / "exp777.py").write_text("VALUE = 1\n")
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["files"]["exps/exp777.py"] = files.sha256_file(bundle / "exps" / "exp777.py")
+    files.write_json(bundle / "bundle.json", manifest)
+    check_trust(read_bundle(bundle), accept=True)
+    stored, found = json.loads(path.read_text()), read_bundle(bundle)
+
+    def check(data):
+        path.write_bytes(data)
+        said_in_a_sentence(lambda: check_trust(found, accept=False))
+
+    fuzzed(damaged(stored) | VALUES.map(lambda value: json.dumps(value).encode()), check)
+
+
 def test_a_damaged_record_of_a_study_is_read_or_refused_in_a_sentence(tmp_path):
     path = tmp_path / "study.journal"
     search(LABELS, SearchPlan(trials=4), journal=Journal(path, "0" * 64))

@@ -13,6 +13,7 @@ from heldout.blend.flips import predictions_folder, read_hashes
 from heldout.blend.records import FitRef
 from heldout.blend.reference import check_reference
 from heldout.blend.session import Session
+from heldout.config.code import EARLIER, READER
 from heldout.config.metric import metric_code
 from heldout.errors import UserError, note
 from heldout.tasks import Task
@@ -113,7 +114,7 @@ def check_maps(decision: Decision) -> list[str]:
 
 def _metric(decision: Decision) -> Iterator[str]:
     code = decision.search.metric_code
-    if code is not None and metric_code(decision.metric) != [code]:
+    if code is not None and all([code] != metric_code(decision.metric, reader) for reader in (READER, EARLIER)):
         yield f"the code of metric {decision.metric} changed"
 
 

@@ -1,7 +1,9 @@
 """The code that an experiment reaches in the user's own modules, by syntax: comments and layout do not count.
 
 The fields of a run are compared by their values and its hooks by their hashes. Here is what those call: helper
-functions and classes, constants, properties and static methods, in the experiment's file and in modules beside it.
+functions and classes, constants, properties and static methods, in the experiment's file and in modules beside it, and
+all that acts when these are imported. Modules are found by their imports, and by strings that name them. What is taken
+out of ``sys.modules`` by a computed name, or made at run time, is not seen.
 """
 
 from __future__ import annotations
@@ -17,25 +19,28 @@ from pathlib import Path
 
 _LIBRARIES = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 _LIBRARIES.add(Path(__file__).resolve().parents[1])
+READER = 2  # what today's runs record
+EARLIER = 1  # saw no second meaning of a name, no effects of compound statements, no packages above a module
 _DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
-def code_of(experiment: type) -> dict[str, str]:
+def code_of(experiment: type, version: int = READER) -> dict[str, str]:
     """Source without comments and docstrings of all that an experiment reaches, by ``module:name``.
 
     Args:
         experiment: Its class.
+        version: Of the reader: runs of ``EARLIER`` ones are compared with what that saw.
     """
-    reader = _Reader()
+    reader = _Reader(version)
     own = [cls for cls in experiment.__mro__ if reader.module(cls.__module__) is not None]
     for position, cls in enumerate(own):
         reader.read_class(cls, own[:position])
     return dict(sorted(reader.found.items()))
 
 
-def code_below(module: str, name: str) -> dict[str, str]:
+def code_below(module: str, name: str, version: int = READER) -> dict[str, str]:
     """Source, as :func:`code_of` gives it, of a name of one of the user's modules and of all that it reaches."""
-    reader = _Reader()
+    reader = _Reader(version)
     reader.read(module, name)
     return dict(sorted(reader.found.items()))
 
@@ -58,50 +63,80 @@ def _tree(text: str | None) -> str | None:
 class _Module:
     """One of the user's modules."""
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, version: int) -> None:
         self.name = name
         self.package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         self.tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+        self.version = version
 
     @cached_property
-    def imports(self) -> dict[str, tuple[str, str | None]]:
-        """Module and attribute (None: the module itself) behind every imported name, inside functions too."""
-        found: dict[str, tuple[str, str | None]] = {}
+    def imports(self) -> dict[str, list[tuple[str, str | None]]]:
+        """Modules and attributes (None: the module itself) behind every imported name, inside functions too."""
+        found: dict[str, list[tuple[str, str | None]]] = {}
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 for one in node.names:
-                    found[one.asname or one.name.partition(".")[0]] = (
-                        one.name if one.asname else one.name.partition(".")[0],
-                        None,
-                    )
+                    top = one.name.partition(".")[0]
+                    found.setdefault(one.asname or top, []).append((one.name if one.asname else top, None))
             elif isinstance(node, ast.ImportFrom):
                 base = importlib.util.resolve_name("." * node.level + (node.module or ""), self.package)
-                found |= {one.asname or one.name: (base, one.name) for one in node.names}
-        return found
+                for one in node.names:
+                    found.setdefault(one.asname or one.name, []).append((base, one.name))
+        return found if self.version > EARLIER else {name: targets[-1:] for name, targets in found.items()}
 
     @cached_property
     def imported(self) -> set[str]:
         """Dotted names of all modules that it may import, whether or not anything of them is used."""
         plain = [one.name for node in ast.walk(self.tree) if isinstance(node, ast.Import) for one in node.names]
-        of_names = [name for base, attribute in self.imports.values() for name in (base, f"{base}.{attribute}")]
+        of_names = [
+            name for one in self.imports.values() for base, attribute in one for name in (base, f"{base}.{attribute}")
+        ]
         return {*plain, *of_names}
 
     @cached_property
     def statements(self) -> dict[str, list[ast.stmt]]:
-        """Top-level statements by the names that they bind; those that bind none, and so act, under ``""``."""
+        """Top-level statements by the names that they bind; those that act under ``""``, alone or besides."""
         found: dict[str, list[ast.stmt]] = {}
-        for statement in self.tree.body:
-            if isinstance(statement, ast.Import | ast.ImportFrom) or _is_text(statement) or _is_guard(statement):
-                continue
-            for name in set(_bound(statement)) or {""}:
+        for statement in self._run(self.tree.body):
+            names = set(_bound(statement))
+            for name in sorted(names | {""} if not names or self._acts(statement) else names):
                 found.setdefault(name, []).append(statement)
         return found
+
+    def _run(self, body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+        """Statements that run when the module is imported, other than imports."""
+        for statement in body:
+            if isinstance(statement, ast.If) and _is_guard(statement, self.version):
+                yield from self._run(statement.orelse if self.version > EARLIER else [])
+            elif not isinstance(statement, ast.Import | ast.ImportFrom) and not _is_text(statement):
+                yield statement
+
+    def _acts(self, statement: ast.stmt) -> bool:
+        """Whether a statement that binds names may do more: a block, a change in place, a call of the user's own."""
+        if self.version == EARLIER or isinstance(statement, ast.ClassDef):
+            return False
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            return any(self._is_own(one.func if isinstance(one, ast.Call) else one) for one in statement.decorator_list)
+        if not isinstance(statement, ast.Assign | ast.AnnAssign):
+            return True
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        stored = [node for one in targets for node in ast.walk(one)]
+        called = [node.func for node in ast.walk(statement) if isinstance(node, ast.Call)]
+        return any(isinstance(node, ast.Attribute | ast.Subscript) for node in stored) or any(map(self._is_own, called))
+
+    def _is_own(self, function: ast.expr) -> bool:
+        """Whether a name that is called is bound by the module, or imported from another of the user's own."""
+        name = (_chain(function) or [""])[0]
+        if any(_path_of(base) is not None for base, _ in self.imports.get(name, [])):
+            return True
+        return any(name in _bound(one) for one in self.tree.body)
 
 
 class _Reader:
     """Collects code, name by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int) -> None:
+        self.version = version
         self.found: dict[str, str] = {}
         self._modules: dict[str, _Module | None] = {}
         self._seen: set[tuple[str, str]] = set()
@@ -110,8 +145,10 @@ class _Reader:
         """A module of the user's own; None for a library's."""
         if name not in self._modules:
             path = _path_of(name)
-            found = self._modules[name] = _Module(name, path) if path is not None else None
+            found = self._modules[name] = _Module(name, path, self.version) if path is not None else None
             if found is not None:
+                if self.version > EARLIER and (package := name.rpartition(".")[0]):
+                    self.module(package)  # it runs first
                 self.read(name, "")
                 for other in sorted(found.imported):  # what acts when it is imported counts, used or not
                     self.module(other)
@@ -129,21 +166,30 @@ class _Reader:
                         self._keep(module, f"{cls.__name__}.{name}", [member])
 
     def _calls_super(self, cls: type, name: str) -> bool:
-        text = self.found.get(f"{cls.__module__}:{cls.__name__}.{name}", "")
-        return "super()" in text
+        prefix = f"{cls.__module__}:{cls.__name__}."
+        if self.version == EARLIER:
+            return "super()" in self.found.get(prefix + name, "")
+        members = [text for key, text in self.found.items() if key.startswith(prefix)]
+        return any("super(" in text and name in text for text in members)
 
     def read(self, module_name: str, name: str) -> None:
-        """What a name of a module refers to, wherever it is defined."""
+        """What a name of a module refers to, wherever it is defined: all of it where that is in several places."""
         module = self.module(module_name)
         if module is None or (module_name, name) in self._seen:
             return
         self._seen.add((module_name, name))
+        whole = self.version > EARLIER
         if name in module.statements:
             self._keep(module, name or "(module)", module.statements[name])
-        elif name in module.imports:
-            self._follow(*module.imports[name])
-        elif "*" in module.imports and name:
-            self.read(module.imports["*"][0], name)
+            if not whole:
+                return
+        for target in module.imports.get(name, []):
+            self._follow(*target)
+        if name and (whole or name not in module.imports):
+            for starred, _ in module.imports.get("*", []):
+                self.read(starred, name)
+            if whole and name not in module.statements:
+                self.read(module_name, "__getattr__")
 
     def _follow(self, module_name: str, name: str | None) -> None:
         """An imported module or name: of a module that is passed around all counts."""
@@ -160,6 +206,8 @@ class _Reader:
             for node in ast.walk(statement):
                 if isinstance(node, ast.Attribute | ast.Name) and id(node) not in inner:
                     self._use(module, _chain(node))
+                elif isinstance(node, ast.Constant | ast.Call) and self.version > EARLIER:
+                    self._use_text(module, node)
 
     def _use(self, module: _Module, chain: list[str]) -> None:
         """A dotted name: of modules only the attribute that is used counts."""
@@ -169,16 +217,34 @@ class _Reader:
         if name in module.statements or name not in module.imports:
             self.read(module.name, name)
             return
-        target, attribute = module.imports[name]
+        for target, attribute in module.imports[name]:
+            self._use_import(target, attribute, rest)
+
+    def _use_import(self, target: str, attribute: str | None, rest: list[str]) -> None:
         if attribute is not None and self.module(f"{target}.{attribute}") is not None:
             target, attribute = f"{target}.{attribute}", None
-        while attribute is None and rest:
-            first = rest.pop(0)
+        for first in rest:
+            if attribute is not None:
+                break
             if self.module(f"{target}.{first}") is not None:
                 target = f"{target}.{first}"
             else:
                 attribute = first
         self._follow(target, attribute)
+
+    def _use_text(self, module: _Module, node: ast.Constant | ast.Call) -> None:
+        """A string that names a module beside this one, or any module in a call of ``import_module``."""
+        if isinstance(node, ast.Constant):
+            name = node.value if isinstance(node.value, str) else ""
+            near = "." in name and name.partition(".")[0] == module.name.partition(".")[0]
+        else:
+            first = node.args[0] if node.args else None
+            name = first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else ""
+            near = ast.unparse(node.func).rpartition(".")[2] in ("import_module", "__import__")
+            if near and name.startswith(".") and module.package:
+                name = importlib.util.resolve_name(name, module.package)
+        if near and all(part.isidentifier() for part in name.split(".")):
+            self._follow(name, None)
 
 
 def _path_of(name: str) -> Path | None:
@@ -197,7 +263,7 @@ def _origin(name: str) -> str | None:
         return getattr(loaded, "__file__", None)
     try:
         spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
+    except (ImportError, ValueError, AttributeError, TypeError):  # also of a module's own ``__getattr__``
         return None
     return spec.origin if spec is not None and spec.has_location else None
 
@@ -232,13 +298,12 @@ def _is_text(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
-def _is_guard(statement: ast.stmt) -> bool:
-    """``if TYPE_CHECKING`` and ``if __name__ == "__main__"``, which do nothing when the module is imported."""
-    return isinstance(statement, ast.If) and ast.unparse(statement.test).partition(" ")[0] in (
-        "TYPE_CHECKING",
-        "typing.TYPE_CHECKING",
-        "__name__",
-    )
+def _is_guard(statement: ast.If, version: int) -> bool:
+    """``if TYPE_CHECKING`` and ``if __name__ == "__main__"``, whose body does nothing when the module is imported."""
+    test = ast.unparse(statement.test)
+    if version == EARLIER:
+        return test.partition(" ")[0] in ("TYPE_CHECKING", "typing.TYPE_CHECKING", "__name__")
+    return test in ("TYPE_CHECKING", "typing.TYPE_CHECKING", "__name__ == '__main__'")
 
 
 def _without_text(statement: ast.stmt) -> ast.stmt:

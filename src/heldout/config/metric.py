@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from heldout.config.code import code_below
+from heldout.config.code import READER, code_below
 from heldout.config.loading import has_file, import_file
 from heldout.errors import UserError
 from heldout.files import sha256_json
@@ -104,27 +104,28 @@ def find_own(name: str) -> Any:
     return found if hasattr(found, "higher_is_better") else None
 
 
-def metric_source(name: str) -> dict[str, str]:
+def metric_source(name: str, reader: int = READER) -> dict[str, str]:
     """Source of a metric of the user's own and of all that it reaches, by ``module:name``; empty of a built-in one.
 
     Args:
         name: As for :func:`find_own`, or with ``patient:`` before it.
+        reader: Version of what reads it.
     """
     for one in (name, name.partition(":")[2]):
         if (found := find_own(one)) is not None:
-            return _source(*_place(one), found)
+            return _source(*_place(one), found, reader)
     return {}
 
 
-def metric_code(name: str) -> list[str]:
+def metric_code(name: str, reader: int = READER) -> list[str]:
     """SHA-256 of :func:`metric_source`, to be part of what is computed with the metric; empty of a built-in one."""
-    source = metric_source(name)
+    source = metric_source(name, reader)
     return [sha256_json(source)] if source else []
 
 
 @functools.cache
-def _source(module: str, name: str, found: Any) -> dict[str, str]:  # noqa: ARG001 - what was imported has one source
-    return code_below(f"exps.{module}", name)
+def _source(module: str, name: str, found: Any, reader: int) -> dict[str, str]:  # noqa: ARG001 - what was imported has one source
+    return code_below(f"exps.{module}", name, reader)
 
 
 def _place(name: str) -> tuple[str, str]:

@@ -186,6 +186,7 @@ class ConfigRecord(Record):
         data_hash: SHA-256 of the cases.
         made_from: What besides the dataset it was made from; older runs lack it.
         code: Of :func:`heldout.config.code.code_of`; None of older runs, whose helpers are not sealed.
+        code_reader: Version of what read the code.
     """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
@@ -201,7 +202,8 @@ class ConfigRecord(Record):
     data_hash: str
     made_from: MadeFrom = MadeFrom()
     code: dict[str, str] | None = None
-    optional: ClassVar[frozenset[str]] = frozenset({"code"})
+    code_reader: int = 1
+    optional: ClassVar[frozenset[str]] = frozenset({"code", "code_reader"})
 
     @field_validator("config")
     @classmethod
@@ -216,11 +218,13 @@ class ConfigRecord(Record):
 
 
 class AcceptedEdit(Record):
-    """An edit of code that a user declared harmless: when, why, and the code after it."""
+    """An edit of code that a user declared harmless: when, why, the code after it, and the version of its reader."""
 
     time: str
     reason: str
     code: dict[str, str]
+    code_reader: int = 1
+    optional: ClassVar[frozenset[str]] = frozenset({"code_reader"})
 
 
 class AcceptedRecord(Record):

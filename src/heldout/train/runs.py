@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from heldout import files
 from heldout.config import BaseConfig, difference
-from heldout.config.code import changed_code, code_diff, code_of
+from heldout.config.code import READER, changed_code, code_diff, code_of
 from heldout.config.legacy import earlier_specs, today_spec
 from heldout.config.metric import metric_source
 from heldout.errors import UserError
@@ -198,35 +199,40 @@ def check_code(config: BaseConfig) -> None:
         UserError: the experiment reaches other code today than a fold was trained with; names it and shows the diff.
     """
     run = run_folder(config.spec)
-    today = _code(config)
-    accepted = any(not changed_code(edit.code, today) for edit in read_accepted(run).edits)
-    for folder, code in _codes(run).items():
-        if code is not None and not accepted and (changed := changed_code(code, today)):
+    today = functools.cache(functools.partial(_code, config))
+    edits = [edit for edit in read_accepted(run).edits if not changed_code(edit.code, today(edit.code_reader))]
+    for folder, (code, reader) in _codes(run).items():
+        if code is None or any(edit.code_reader >= reader for edit in edits):
+            continue
+        if changed := changed_code(code, today(reader)):
             more = f" and {len(changed) - 1} others" if len(changed) > 1 else ""
             raise UserError(
                 f"{changed[0]}{more} changed since {folder} was trained: undo that, or if it changes no result, run "
-                f'`python run.py accept {config.spec} --reason "why"`\n{code_diff(code, today, changed[0])}'
+                f'`python run.py accept {config.spec} --reason "why"`\n{code_diff(code, today(reader), changed[0])}'
             )
 
 
-def _code(config: BaseConfig) -> dict[str, str]:
+def _code(config: BaseConfig, reader: int = READER) -> dict[str, str]:
     """Code that training depends on: that of the user's own metric too, where it chooses the checkpoint.
 
-    Predictions that were made elsewhere depend on none.
+    Predictions that were made elsewhere depend on none. ``reader`` is the version of what reads it: a run is compared
+    with what the one that recorded it saw.
     """
     if getattr(config, "imported", None) is not None:
         return {}
-    return code_of(type(config)) | (metric_source(config.metric) if config.checkpoint == "best" else {})
+    of_metric = metric_source(config.metric, reader) if config.checkpoint == "best" else {}
+    return code_of(type(config), reader) | of_metric
 
 
 def records_code(spec: str) -> bool:
     """Whether all folds of a run say with which code they were trained; those of earlier versions do not."""
-    return None not in _codes(run_folder(spec)).values()
+    return all(code is not None for code, _ in _codes(run_folder(spec)).values())
 
 
-def _codes(run: Path) -> dict[Path, dict[str, str] | None]:
-    """Code that every fold of a run was trained with."""
-    return {folder: read_config(folder).code for folder in _begun(run)}
+def _codes(run: Path) -> dict[Path, tuple[dict[str, str] | None, int]]:
+    """Code that every fold of a run was trained with, and the version of what read it."""
+    records = {folder: read_config(folder) for folder in _begun(run)}
+    return {folder: (record.code, record.code_reader) for folder, record in records.items()}
 
 
 def accept_code(config: BaseConfig, reason: str) -> list[str]:
@@ -235,13 +241,15 @@ def accept_code(config: BaseConfig, reason: str) -> list[str]:
     Raises:
         UserError: there is no reason, or nothing changed.
     """
-    run, today = run_folder(config.spec), _code(config)
-    changed = sorted({name for code in _codes(run).values() if code is not None for name in changed_code(code, today)})
+    run, today = run_folder(config.spec), functools.cache(functools.partial(_code, config))
+    trained = [(code, reader) for code, reader in _codes(run).values() if code is not None]
+    changed = sorted({name for code, reader in trained for name in changed_code(code, today(reader))})
     if not reason.strip():
         raise UserError('--reason is empty: say why the edit changes no result, as --reason "renamed a variable"')
     if not changed:
         raise UserError(f"the code of {config.spec} is that which {run} was trained with: nothing to accept")
-    edit = AcceptedEdit(time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), reason=reason.strip(), code=today)
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    edit = AcceptedEdit(time=now, reason=reason.strip(), code=today(READER), code_reader=READER)
     write_accepted(run, AcceptedRecord(edits=(*read_accepted(run).edits, edit)))
     return changed
 
@@ -283,6 +291,7 @@ def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: Mad
         data_hash=dataset.data_hash,
         made_from=made_from,
         code=_code(config),
+        code_reader=READER,
     )
     write_config(folder, record)
 

@@ -20,7 +20,7 @@ from heldout.config import load
 from heldout.config.code import code_of
 from heldout.deliver.kernel.packages import build_wheel, fetch_wheels, needed, requirements, write_packages
 from heldout.errors import UserError
-from heldout.records import Record, read_json, read_record
+from heldout.records import Record, parse_value, read_bytes, read_record
 from heldout.tasks.base import load_task
 from heldout.train.runs import fit_folder
 
@@ -78,10 +78,10 @@ def write_bundle(opened: OpenDecision, folder: Path, wheels: Sequence[Path] = ()
             target = folder / _fit_path(member.spec, fit) / source.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
+    files.write_text(folder / "exps" / "__init__.py", "")
     for path, place in experiment_files(decision).items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / place)
-    files.write_text(folder / "exps" / "__init__.py", "")
     build_wheel(folder / "wheels")
     for wheel in wheels:
         shutil.copyfile(wheel, folder / "wheels" / wheel.name)
@@ -161,9 +161,9 @@ def check_trust(bundle: Bundle, accept: bool) -> None:
     code = {name: digest for name, digest in sorted(bundle.hashes.items()) if Path(name).suffix not in _INERT}
     own = files.project()
     foreign = [n for n, digest in code.items() if not (own / n).is_file() or files.sha256_file(own / n) != digest]
-    foreign = [name for name in foreign if (bundle.folder / name).stat().st_size]
+    foreign = [name for name in foreign if name != "exps/__init__.py" or (bundle.folder / name).stat().st_size]
     path, digest = files.home() / "working" / "trusted.json", files.sha256_json(code)
-    trusted: list[str] = read_json(path) if path.exists() else []
+    trusted = parse_value(read_bytes(path), str(path), list[str], "delete it") if path.exists() else []
     if not foreign or digest in trusted:
         return
     if not accept:
@@ -186,7 +186,7 @@ def experiment_files(decision: Decision) -> dict[Path, Path]:
     names |= {name.rpartition(".")[0] for name in names if name.count(".") > 1}  # packages of helpers
     found: dict[Path, Path] = {}
     for name in sorted(names):
-        module = importlib.import_module(name) if name.startswith("exps.") else None
+        module = importlib.import_module(name) if name.partition(".")[0] == "exps" else None
         if module is not None and module.__file__:
             place = Path(*name.split("."))
             path = Path(module.__file__)
