@@ -99,6 +99,21 @@ def atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         raise
 
 
+@contextlib.contextmanager
+def no_parts_left(folder: Path) -> Iterator[None]:
+    """Remove what processes that were killed while they wrote left in a folder, before and afterwards."""
+
+    def remove() -> None:
+        for path in folder.glob(".*.part"):
+            path.unlink(missing_ok=True)
+
+    remove()
+    try:
+        yield
+    finally:
+        remove()
+
+
 def _require_replaceable(path: Path) -> None:
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is not a regular file and is not replaced: name another file to write")

@@ -127,6 +127,9 @@ def test_every_stage_ends_in_one_sentence_and_leaves_nothing_over(stage_home, tm
         _, text = process.communicate(timeout=120)
         assert "Traceback" not in text, text
         assert not left_over(home)
+        until = time.monotonic() + 10  # helpers notice that their parent ended
+        while processes_of(process.pid) and time.monotonic() < until:
+            time.sleep(0.1)
         assert not processes_of(process.pid)
         if process.returncode in (128 + wanted, -wanted):  # the second: before the first line of ours ran
             stopped += 1

@@ -29,7 +29,11 @@ class _Terminated(BaseException):
     """The process was asked to end (SIGTERM): not an error of what runs, and not to be handled by it."""
 
 
+_terminated: list[int] = []  # a library that catches everything while it is imported must not hide the signal
+
+
 def _terminate(number: int, frame: object) -> None:  # noqa: ARG001 - what a handler of signals takes
+    _terminated.append(number)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # loading processes may end as well: torch would call that an error
     raise _Terminated
 
@@ -94,22 +98,42 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return execute(arguments)
     except _Terminated:
-        print("terminated: everything finished is kept, and the same command resumes", file=sys.stderr)
-        return _TERMINATED
+        return _end()
     except KeyboardInterrupt:
+        _end_helpers()
         print("interrupted: everything finished is kept, and the same command resumes", file=sys.stderr)
         return _INTERRUPTED
-    except UserError as error:
+    except Exception as error:
+        return _end() if _terminated else _explain(error)
+
+
+def _end() -> int:
+    _end_helpers()
+    print("terminated: everything finished is kept, and the same command resumes", file=sys.stderr)
+    return _TERMINATED
+
+
+def _end_helpers() -> None:
+    """End the processes that work on cases, which would wait for more."""
+    if "joblib.externals.loky.reusable_executor" in sys.modules:
+        from joblib.externals.loky import get_reusable_executor
+
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+def _explain(error: Exception) -> int:
+    """One line for what the user can fix; anything else is raised."""
+    if isinstance(error, UserError):
         return _complain(str(error))
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+    if isinstance(error, BrokenPipeError):  # the reader of a pipe, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
+    if isinstance(error, OSError):
         if error.errno in files.FULL:
             return _complain("the disk is full: free some space and run the command again; nothing is half-written")
         if error.filename is not None and error.errno in _MENDABLE:
             return _complain(f"{error.filename}: {os.strerror(error.errno)}; check the path and its permissions")
-        raise
+    raise error
 
 
 def execute(arguments: Sequence[str]) -> int:

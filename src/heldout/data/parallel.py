@@ -80,7 +80,7 @@ def _ended() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        get_reusable_executor().shutdown(wait=False, kill_workers=True)
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
         if isinstance(error, BrokenProcessPool):
             raise UserError(
                 "a process that works on cases died, mostly for want of memory: free some and run the command again, "

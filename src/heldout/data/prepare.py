@@ -136,7 +136,7 @@ def open_prepared(
     cases = dataset.cases[dataset.cases["split"].isin(wanted)]
     entries = finished_entries(folder, cases)
     if len(entries) < len(cases):
-        with files.lock(folder, "preparing arrays", wait=True):
+        with files.lock(folder, "preparing arrays", wait=True), files.no_parts_left(folder):
             entries = finished_entries(folder, cases)
             todo = cases[~cases["case_id"].isin(list(entries))].to_dict("records")
             manifest, saved = {**read_manifest(folder), **entries}, time.monotonic()

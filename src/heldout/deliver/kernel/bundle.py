@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat, model_validator
 
 from heldout import files
 from heldout.blend.apply import OpenDecision
@@ -34,9 +34,16 @@ class _Manifest(Record):
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
     decision: dict[str, Any]
-    prior: dict[str, Annotated[float, Field(ge=0, le=1)]]
+    prior: dict[str, FiniteFloat]
     files: dict[str, str]
     trained: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        """Only numbers to predict have a prior that is no share of the cases."""
+        if self.decision.get("kind") != "regression" and not all(0 <= value <= 1 for value in self.prior.values()):
+            raise ValueError("prior holds a share outside 0 to 1")
+        return self
 
 
 @dataclass(frozen=True)
