@@ -77,7 +77,7 @@ def test_a_damaged_list_of_what_is_trusted_is_refused_in_a_sentence(bundle, text
     relist(bundle, "evil.py")
     files.write_text(files.home() / "working" / "trusted.json", text)
     for accept in (False, True):
-        with pytest.raises(UserError, match=r"trusted\.json lacks .* as heldout writes it: delete it"):
+        with pytest.raises(UserError, match=r"trusted\.json has a missing or wrong .*: delete it"):
             check_trust(read_bundle(bundle), accept=accept)
 
 

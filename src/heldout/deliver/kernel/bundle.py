@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, ValidationInfo, field_validator
 
 from heldout import files
 from heldout.blend.apply import OpenDecision
@@ -38,12 +38,13 @@ class _Manifest(Record):
     files: dict[str, str]
     trained: tuple[str, ...] = ()
 
-    @model_validator(mode="after")
-    def _shares(self) -> Self:
+    @field_validator("prior")
+    @classmethod
+    def _shares(cls, prior: dict[str, float], info: ValidationInfo) -> dict[str, float]:
         """Only numbers to predict have a prior that is no share of the cases."""
-        if self.decision.get("kind") != "regression" and not all(0 <= value <= 1 for value in self.prior.values()):
-            raise ValueError("prior holds a share outside 0 to 1")
-        return self
+        if info.data.get("decision", {}).get("kind") != "regression" and not all(0 <= p <= 1 for p in prior.values()):
+            raise ValueError("a share lies in 0 to 1")
+        return prior
 
 
 @dataclass(frozen=True)
