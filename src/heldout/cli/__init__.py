@@ -88,7 +88,10 @@ def main(project: Path | None = None) -> None:
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)  # all is said: while Python ends, nobody would catch what is raised
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
