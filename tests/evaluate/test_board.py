@@ -144,7 +144,7 @@ def test_results_name_part_scores_and_test_evaluations(home):
 
 def test_markdown_cannot_be_broken_by_a_title(home):
     text = write_markdown([row("exp001", 0.7, title="a | b <img src=x> `c` \n# d\x1b[2J")]).read_text()
-    assert "a \\| b &lt;img src=x> \\`c\\` # d\\x1b[2J" in text
+    assert "a \\| b &lt;img src=x> \\`c\\` # d\\\\x1b[2J" in text
 
 
 def test_a_title_cannot_steer_the_terminal(home):

@@ -177,7 +177,7 @@ def test_the_shipped_results_are_short_and_have_narrow_ablations():
 def test_names_of_a_user_are_shown_literally(home):
     nasty = "<script> `x` a|b \x1b[2J"
     text = write_results([ours("exp040", title=nasty, dataset=nasty)])[0].read_text()
-    assert "&lt;script> \\`x\\` a\\|b \\x1b[2J" in text
+    assert "&lt;script> \\`x\\` a\\|b \\\\x1b[2J" in text
     assert "<script>" not in text
     assert "\x1b" not in text
 
