@@ -18,7 +18,6 @@ _PAUSE = 1.0
 
 @dataclass(eq=False)
 class _Job:
-    owner: str | None
     started: float
     task: asyncio.Task[Any] | None = None
     status: str = "running"
@@ -40,7 +39,7 @@ class Jobs:
         self.keep = keep
         self._jobs: dict[str, _Job] = {}
 
-    def start(self, work: Callable[[], Awaitable[Any]], owner: str | None) -> dict[str, Any]:
+    def start(self, work: Callable[[], Awaitable[Any]]) -> dict[str, Any]:
         """Begin a job.
 
         Raises:
@@ -49,7 +48,7 @@ class Jobs:
         self._forget()
         if len(self._jobs) >= _MOST:
             raise Refused(503, f"{_MOST} jobs are kept: delete some, or try again later")
-        name, job = uuid.uuid4().hex, _Job(owner, time.monotonic())
+        name, job = uuid.uuid4().hex, _Job(time.monotonic())
         self._jobs[name] = job
         job.task = asyncio.create_task(self._run(job, work))
         return {

@@ -93,7 +93,6 @@ class Served:
             raise UserError(
                 f"{name} has predictions made elsewhere, and no network for new images: serve another blend"
             )
-        self.tta = tta
         self.members = [member if tta is None else replace(member, tta=tta) for member in networks]
         self.config = self.opened.config
         self.decision = decision
@@ -215,9 +214,8 @@ class Served:
                 if n_samples > 1 and has_dropout(member.config, model):
                     answers = dropout_answers(member.config, model, case, self.decision.exclusive, n_samples)
                     mine += list(answers)
-                flips = tta or ""
-                if flips or not mine or n_samples <= 1:
-                    mine += list(flip_answers(member.config, model, case, self.decision.exclusive, flips))
+                if tta or not mine or n_samples <= 1:
+                    mine += list(flip_answers(member.config, model, case, self.decision.exclusive, tta))
             restored = [restore(one, geometry) if self.segments else one for one in mine]
             values += restored
             shares += [weight / len(restored)] * len(restored)

@@ -227,7 +227,7 @@ def volumes(service: Service) -> APIRouter:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
-        return service.jobs.start(work, request.state.reviewer)
+        return service.jobs.start(work)
 
     @router.post("/v1/corrections", status_code=201, responses=_PROBLEMS, tags=["review"])
     async def correct(request: Request) -> CorrectionRecord:

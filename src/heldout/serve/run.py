@@ -39,7 +39,6 @@ def run(settings: ServeSettings) -> None:
         server_header=False,
         timeout_keep_alive=15,
         h11_max_incomplete_event_size=1 << 16,
-        limit_concurrency=None,
         timeout_graceful_shutdown=10,
     )
     server = uvicorn.Server(config)

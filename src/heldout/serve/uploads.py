@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def inflate(archive: Path, folder: Path, part: str, limit: int) -> None:
                                 413, f"{part} inflates to more than {limit >> 20} MB: send fewer or smaller files"
                             )
                         target.write(chunk)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, zipfile.zlib.error, OSError) as error:  # type: ignore[attr-defined]
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error, OSError) as error:
         raise Refused(422, f"{part} is a damaged archive ({error}): pack it again") from None
 
 

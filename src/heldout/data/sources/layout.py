@@ -219,7 +219,7 @@ def number_value(text: str, column: str, where: str) -> float:
     """A number to predict, NaN where it is unknown.
 
     Raises:
-        UserError: it is no finite number.
+        UserError: it is not a finite number.
     """
     try:
         value = float(text or "nan")

@@ -60,7 +60,7 @@ export function Curve(props: {
   );
 }
 
-export function Patient(props: { models: ModelInfo[]; model: ModelInfo; task: Task }) {
+export function Patient(props: { model: ModelInfo; task: Task }) {
   const { model, task } = props;
   const [files, setFiles] = useState<File[]>([]);
   const [stack, setStack] = useState<Stack | null>(null);

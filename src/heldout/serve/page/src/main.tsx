@@ -128,7 +128,7 @@ function App() {
                 {own && one === "Classification" && <Classification key={own.name} model={own} task={tasks[one]} />}
                 {own && one === "Segmentation" && <Segmentation key={own.name} model={own} task={tasks[one]} />}
                 {own && one === "Batch" && <Batch key={own.name} model={own} task={tasks[one]} />}
-                {own && one === "Patient" && <Patient key={own.name} models={models} model={own} task={tasks[one]} />}
+                {own && one === "Patient" && <Patient key={own.name} model={own} task={tasks[one]} />}
                 {own && one === "Model" && <Model model={own} />}
               </div>
             );
