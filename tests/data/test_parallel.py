@@ -22,3 +22,12 @@ def test_a_process_that_dies_is_one_sentence_and_the_others_end():
     with pytest.raises(UserError, match="a process that works on cases died, mostly for want of memory: free some"):
         list(map_cases(die_at, (40,), range(99), "x", progress=False, workers=2))
     assert len(set(map_cases(die_at, (None,), range(99), "x", progress=False, workers=2))) <= 2
+
+
+def interrupt_works(_, cases):
+    return [signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())] * len(cases)
+
+
+def test_ctrl_c_reaches_this_process_alone():
+    assert not any(map_cases(interrupt_works, (None,), range(99), "x", progress=False, workers=2))
+    assert interrupt_works(None, [0]) == [True]

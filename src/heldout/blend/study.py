@@ -19,6 +19,7 @@ import numpy as np
 from heldout.blend.objective import Objective
 from heldout.blend.records import WHOLE
 from heldout.blend.values import to_thousandths
+from heldout.data.parallel import processes
 from heldout.errors import UserError
 from heldout.journal import Direction, Journal, Record
 from heldout.metrics.registry import get_metric
@@ -193,7 +194,7 @@ def _work_together(
     if record is None:
         raise ValueError("several processes need a journal")
     _work(objective, plan, first, len(first), direction, record)
-    joblib.Parallel(n_jobs=plan.processes)(
+    processes(plan.processes)(
         joblib.delayed(_join_work)(objective, plan, first, total, direction, (record.path, record.name), process)
         for process in range(1, plan.processes + 1)
     )

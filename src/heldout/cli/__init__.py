@@ -34,7 +34,8 @@ _terminated: list[int] = []  # a library that catches everything while it is imp
 
 def _terminate(number: int, frame: object) -> None:  # noqa: ARG001 - what a handler of signals takes
     _terminated.append(number)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # loading processes may end as well: torch would call that an error
+    # loading processes may end as well: torch would call that an error
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # not SIG_DFL: Python complains where a signal is on its way
     raise _Terminated
 
 
@@ -89,8 +90,8 @@ def main(project: Path | None = None) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     code = run(sys.argv[1:])
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)  # all is said: while Python ends, nobody would catch what is raised
+    for number in (signal.SIGTERM, signal.SIGINT):  # while Python ends, nobody would catch what is raised
+        signal.signal(number, lambda number, _: os._exit(128 + number))
     sys.exit(code)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from heldout.data.memory import available_memory
 from heldout.errors import UserError
 from heldout.progress import progress_bar
+
+if TYPE_CHECKING:
+    import joblib
 
 T = TypeVar("T")
 CHUNK = 16  # cases per task: few enough for a smooth bar, many enough that a source is seldom sent to a process
@@ -26,6 +30,32 @@ def processes_that_fit(each: int) -> int:
     """How many processes that take ``each`` bytes fit into the memory there is; one at least."""
     there = available_memory()
     return 1_000_000 if there is None or not each else max(1, int(SHARE * there) // each)
+
+
+def processes(count: int, **options: Any) -> joblib.Parallel:
+    """A ``joblib.Parallel`` of ``count`` processes that do not receive Ctrl-C; the process that started them ends them.
+
+    They would otherwise print a traceback where they are interrupted while they import their libraries.
+
+    Args:
+        count: Processes; with 1 the work is done in this process.
+        options: Further arguments of ``joblib.Parallel``.
+    """
+    from multiprocessing.resource_tracker import ensure_running
+
+    import joblib
+    from joblib._parallel_backends import LokyBackend
+
+    class Shielded(LokyBackend):
+        def submit(self, func: Any, callback: Any = None) -> Any:
+            ensure_running()  # its start would let the signal through again
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited by what is started
+            try:
+                return super().submit(func, callback)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    return joblib.Parallel(n_jobs=count, backend=Shielded(), **options)
 
 
 def map_cases(
@@ -59,7 +89,7 @@ def map_cases(
     if memory is not None and workers > 1:
         workers = min(workers, processes_that_fit(max(map(memory, cases), default=0)))
     chunks = [cases[first : first + CHUNK] for first in range(0, len(cases), CHUNK)]
-    pool = joblib.Parallel(n_jobs=max(workers, 1), return_as="generator", pre_dispatch="2*n_jobs", batch_size=1)
+    pool = processes(max(workers, 1), return_as="generator", pre_dispatch="2*n_jobs", batch_size=1)
     with _ended() if workers > 1 else contextlib.nullcontext(), progress_bar(disable=not progress or not cases) as bar:
         task = bar.add_task(description, total=len(cases))
         for results in pool(joblib.delayed(function)(*shared, chunk) for chunk in chunks):

@@ -22,6 +22,7 @@ from heldout import files
 from heldout.config.space import Range, read_space
 from heldout.data.cases import open_dataset
 from heldout.data.dataset import Dataset
+from heldout.data.parallel import processes
 from heldout.errors import Diverged, UserError
 from heldout.journal import Direction, Journal, Record
 from heldout.metrics.registry import get_metric
@@ -136,7 +137,7 @@ def search(plan: Search, *, quiet: bool = False) -> list[optuna.trial.FrozenTria
         else:
             import joblib
 
-            joblib.Parallel(n_jobs=plan.processes)(
+            processes(plan.processes)(
                 joblib.delayed(_work)(plan, dataset, process, quiet) for process in range(1, plan.processes + 1)
             )
         return _record(plan, dataset).trials()[: plan.trials]
