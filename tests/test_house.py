@@ -48,6 +48,7 @@ ALLOWED_LONGER: dict[str, str] = {  # file below src/heldout: why it is better w
     "data/sources/__init__.py": "the base of every layout: what it states, reads and checks",
     "train/runs.py": "what a run folder holds, who may use it, and what must not have changed",
     "config/code.py": "all ways in which a module reaches code, for runs of today and of earlier versions",
+    "blend/members.py": "how a member is named, opened, checked and compared with the others",
     "blend/records.py": "every part of a decision's file, as its one page of formats",
     "blend/decision.py": "a decision with its one reader, its one writer and its hashes",
     "report/svg.py": "all charts, which share axes, legends and the classes of one style sheet",

@@ -182,12 +182,12 @@ def test_another_cut_of_masks_is_found(runs, monkeypatch, name):
 
 
 def test_another_line_of_the_submission_is_found(runs, monkeypatch):
-    import heldout.blend.products as products
+    import heldout.blend.apply as apply
 
     make(trials=4)
     freeze("duo")
     open_decision("duo")
-    monkeypatch.setattr(products, "round", lambda value, _: round(1 - value, 6), raising=False)
+    monkeypatch.setattr(apply, "round", lambda value, _: round(1 - value, 6), raising=False)
     with pytest.raises(UserError, match=r"the code writes case \w+ otherwise into a submission than validated"):
         open_decision("duo")
 

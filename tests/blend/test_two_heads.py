@@ -9,8 +9,7 @@ import pytest
 from heldout.blend.apply import OpenDecision, blend_case
 from heldout.blend.decision import load_decision
 from heldout.blend.freeze import freeze
-from heldout.blend.members import check_together, load_member
-from heldout.blend.names import parse_member
+from heldout.blend.members import check_together, load_member, parse_member
 from heldout.blend.reference import check_reference
 from heldout.blend.search import blend
 from heldout.blend.session import Session

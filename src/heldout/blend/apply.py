@@ -19,6 +19,7 @@ from heldout.blend.spatial import spatial_mask
 from heldout.blend.values import blend_maps, labels_of, map_of
 from heldout.data.first_stage import FirstStageMap
 from heldout.data.image import BadFile, Image
+from heldout.data.rle import RunLengths
 from heldout.data.transform import prepare_image
 from heldout.metrics.ignored import hide
 from heldout.metrics.uncertainty import Uncertainty, decompose
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from heldout.data.dataset import Dataset
+    from heldout.data.sources import Source
     from heldout.tasks import Task
 
 
@@ -259,3 +261,32 @@ def predict_case(
     except BadFile as error:
         raise BadFile(f"case {case_id}: {error}") from None
     return next(predict_cases(config, models, [(case_id, array, geometry)], exclusive=exclusive, tta=tta))
+
+
+def run_lengths(config: Task, source: Source) -> RunLengths:
+    """How the experiment's submission counts pixels: as it says, else as the training masks were counted."""
+    start = source.rle.start if config.rle_start is None else config.rle_start
+    return replace(source.rle, order=config.rle or source.rle.order, start=start)
+
+
+def case_values(
+    result: Blended, form: str, classes: tuple[str, ...], runs: RunLengths, empty: str = ""
+) -> dict[str, float] | dict[str, str]:
+    """Value of every class: a run-length text, or a probability rounded to six digits.
+
+    Args:
+        result: What the decision predicts.
+        form: ``rle``, or another form of a submission.
+        classes: Names of the classes.
+        runs: How run lengths count pixels.
+        empty: Text of an empty mask.
+    """
+    if form == "rle":
+        return runs.of_classes(mask_of_result(result), classes, empty)
+    return {label: round(float(value), 6) for label, value in zip(classes, result.scores, strict=True)}
+
+
+def mask_of_result(result: Blended) -> np.ndarray:
+    """The mask (M, *spatial) that every result of a segmentation has."""
+    assert result.mask is not None, "only a segmentation is submitted as masks"
+    return result.mask

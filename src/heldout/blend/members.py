@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from heldout.blend.flips import check_flips, predict_flips, predictions_folder, read_hashes
-from heldout.blend.names import parse_member
 from heldout.blend.session import Session
 from heldout.data.dataset import Dataset
 from heldout.errors import UserError
@@ -164,6 +164,28 @@ class Member:
 
     def _fits_of(self, case_id: str) -> list[OpenFit]:
         return [fit for fit in self.fits if fit.fold == self._fold_of[case_id]]
+
+
+def parse_member(text: str) -> tuple[str, tuple[int, ...], str | None, bool]:
+    """Spec, seeds (none named: all), flips (None: the experiment's own) and whether only the second head is meant.
+
+    Raises:
+        UserError: a part is none of ``seed<number>``, ``tta=<axes>`` and ``head``, or is named twice.
+    """
+    spec, *parts = text.split("/")
+    seeds, tta, head = [], None, False
+    for part in parts:
+        if (match := re.fullmatch(r"seed(\d+)", part)) and int(match[1]) not in seeds:
+            seeds.append(int(match[1]))
+        elif part.startswith("tta=") and tta is None:
+            tta = part.removeprefix("tta=")
+        elif part == "head" and not head:
+            head = True
+        else:
+            raise UserError(
+                f"{text!r} is not a member: write exp040, exp040/seed1, exp040/tta=hv, exp040/seed1/tta= or exp045/head"
+            )
+    return spec, tuple(sorted(seeds)), tta, head
 
 
 def load_member(text: str, session: Session | None = None) -> Member:

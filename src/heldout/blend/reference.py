@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from heldout import files
-from heldout.blend.apply import Blended, blend_case, known_scores, predict_case
+from heldout.blend.apply import Blended, blend_case, case_values, known_scores, predict_case, run_lengths
 from heldout.blend.decision import Decision
 from heldout.blend.members import Member, OpenFit, load_member, stored_prediction
-from heldout.blend.products import case_values, run_lengths
 from heldout.blend.records import Reference, ReferenceCase
 from heldout.blend.session import Session
 from heldout.data.first_stage import first_stage_map

@@ -117,6 +117,21 @@ class RunLengths:
             flat[start - self.start : end - self.start] = 1
         return flat.reshape(shape, order=self._layout)
 
+    def of_classes(self, mask: np.ndarray, classes: tuple[str, ...], empty: str = "") -> dict[str, str]:
+        """Text of every class, ``empty`` where it has no pixel; each is decoded again and must give the mask.
+
+        Args:
+            mask: A label map (1, H, W), or one channel per class (K, H, W).
+            classes: Names of the K classes.
+            empty: Text of an empty mask.
+        """
+        channels = [mask[0] == index + 1 for index in range(len(classes))] if len(mask) == 1 else mask
+        texts = {label: self.encode(channel) for label, channel in zip(classes, channels, strict=True)}
+        for (label, text), channel in zip(texts.items(), channels, strict=True):
+            if not np.array_equal(self.decode(text, channel.shape), channel != 0):
+                raise ValueError(f"the run-length text of {label} does not decode to its mask")
+        return {label: text or empty for label, text in texts.items()}
+
     @property
     def _layout(self) -> Literal["F", "C"]:
         return "F" if self.order == "columns" else "C"

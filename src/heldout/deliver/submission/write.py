@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout import files
-from heldout.blend.products import case_values, mask_of_result, run_lengths
+from heldout.blend.apply import case_values, mask_of_result, run_lengths
 from heldout.data.image import Image
 from heldout.data.readers import format_of
 from heldout.data.sources.layout import image_paths
