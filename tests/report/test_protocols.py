@@ -1,66 +1,15 @@
-"""Other systems' protocols: their split, their cases, their metric."""
+"""Held-out predictions scored by the protocols that a project describes."""
 
 from __future__ import annotations
 
-import random
-from types import SimpleNamespace
-
-import numpy as np
-import pandas as pd
 import pytest
 
 from heldout.errors import UserError
-from heldout.report import protocols
-from heldout.report.protocols import Line, fracture_parts, lines_of, table_of
-
-WHOLE = {True: 40, False: 61}
-PICTURES = [(f"IMG{number:04d}.jpg", number % 5 in (1, 3) and number < 100) for number in range(101)]
-
-
-def their_parts(names: list[str]) -> dict[str, str]:
-    """Their rule, written down as they do it."""
-    names = list(names)
-    random.Random(42).shuffle(names)
-    first, second = int(0.7 * len(names)), int(0.85 * len(names))
-    return {name: "train" if i < first else "val" if i < second else "test" for i, name in enumerate(names)}
-
-
-def test_the_split_of_the_fracture_benchmark_is_found_with_and_without_its_test_part():
-    assert sum(fractured for _, fractured in PICTURES) == WHOLE[True]
-    expected = {}
-    for wanted in (True, False):
-        expected |= their_parts([name for name, fractured in PICTURES if fractured == wanted])
-    assert fracture_parts(PICTURES, WHOLE) == expected
-    left = [(name, fractured) for name, fractured in PICTURES if expected[name] != "test"]
-    assert len(left) < len(PICTURES)
-    assert fracture_parts(left, WHOLE) == {name: expected[name] for name, _ in left}
-    with pytest.raises(UserError, match=r"needs 40 or 34 pictures with fracture, and there are 33: restore FracAtlas"):
-        fracture_parts([one for one in left if one != next(one for one in left if one[1])], WHOLE)
-
-
-def test_dice_is_that_of_resized_maps_and_masks_at_every_threshold():
-    truth = np.zeros((1, 100, 60), np.uint8)
-    truth[:, :50] = 1
-    held = SimpleNamespace(
-        prediction=lambda _: SimpleNamespace(map=(truth * 128).astype(np.uint8)),
-        dataset=SimpleNamespace(truth=lambda _: truth),
-    )
-    dice = protocols._dice(held, ["one", "two"])
-    assert dice.shape == (2, len(protocols.THRESHOLDS))
-    at = {round(float(value), 2): index for index, value in enumerate(protocols.THRESHOLDS)}
-    assert dice[0, at[0.3]] > 0.99
-    assert dice[0, at[0.6]] == 0
-
-
-def test_dice_of_each_label_counts_voxels_case_by_case():
-    counts = {"tp_a": [8, 0], "fp_a": [0, 0], "fn_a": [2, 0], "tp_b": [1, 5], "fp_b": [1, 0], "fn_b": [0, 0]}
-    held = SimpleNamespace(classes=("a", "b"), ranking_table=pd.DataFrame(counts))
-    values = protocols._decathlon(held).values
-    assert values == pytest.approx({"dice_1": (16 / 18 + 1) / 2, "dice_2": (2 / 3 + 1) / 2})
+from heldout.report.protocols import ScoreLine, lines_of, protocols, table_of
 
 
 def test_the_table_has_a_column_for_each_metric():
-    columns, cells = table_of(protocols.PROTOCOLS["adrenal"], [Line("they", {"roc_auc": 0.5}, "9 cases", "all")])
+    columns, cells = table_of(protocols()["adrenal"], [ScoreLine("they", {"roc_auc": 0.5}, "9 cases", "all")])
     assert columns == ["who", "roc_auc", "accuracy"]
     assert cells == [["they", "0.5000", "-"]]
 
@@ -71,4 +20,10 @@ def test_unknown_protocols_and_runs_are_refused():
     with pytest.raises(UserError, match="exp040 has no row on the leaderboard: train it"):
         lines_of("fracture", ["exp040"], [])
     with pytest.raises(UserError, match="no finished run for fracture: train one of exp040, exp049"):
+        lines_of("fracture", [], [])
+
+
+def test_a_project_without_protocols_is_told_where_they_belong(monkeypatch):
+    monkeypatch.setattr("heldout.report.protocols.has_file", lambda _: False)
+    with pytest.raises(UserError, match=r"describes no protocol of another system: write one in exps/protocols\.py"):
         lines_of("fracture", [], [])

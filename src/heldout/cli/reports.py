@@ -70,7 +70,7 @@ def _compare(first: str, second: str, *, as_json: bool) -> None:
 
 @command("python run.py bench fracture exp040_lite0")
 def bench(
-    system: Annotated[str, typer.Argument(help="fracture, brain-mri, hippocampus or adrenal")],
+    system: Annotated[str, typer.Argument(help="a protocol in exps/protocols.py")],
     names: Annotated[list[str] | None, typer.Argument(help="runs or blends; none takes the best")] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -1,0 +1,132 @@
+"""Protocols of other systems: how each splits its data and scores itself, applied to held-out predictions of ours."""
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from heldout.errors import UserError
+from heldout.evaluate.held_out import HeldOut, open_held_out
+from heldout.metrics import score
+from heldout.report.protocols import ScoreLine, ScoringProtocol
+
+FRACATLAS = {True: 717, False: 3366}  # pictures by folder in the whole dataset: fractured, and not
+SIDE = 256
+THRESHOLDS = np.arange(5, 100, 5) / 100
+Parts = dict[str, str]  # part by name of the picture
+
+
+def fracture_parts(pictures: Sequence[tuple[str, bool]], whole: dict[bool, int] = FRACATLAS) -> Parts:
+    """The parts of the X-ray fracture benchmark: ``random.Random(42).shuffle`` of each class, then 70, 15 and 15 %.
+
+    Its test part may be absent, as in the folder that this was written with: the others keep their order, so that their
+    parts follow from how many there are in the whole dataset.
+
+    Args:
+        pictures: Names in the order of ``dataset.csv``, and whether they lie in ``Fractured/``.
+        whole: Number of pictures of the whole dataset, by class.
+
+    Raises:
+        UserError: neither all pictures are there, nor all but the test part.
+    """
+    parts: Parts = {}
+    for fractured, total in whole.items():
+        names = [name for name, found in pictures if found == fractured]
+        order = list(range(total))
+        random.Random(42).shuffle(order)
+        ends = int(0.7 * total), int(0.85 * total)
+        part = {place: "train" if at < ends[0] else "val" if at < ends[1] else "test" for at, place in enumerate(order)}
+        there = [part[place] for place in range(total) if len(names) == total or part[place] != "test"]
+        if len(names) != len(there):
+            raise UserError(
+                f"the benchmark's split needs {total} or {ends[1]} pictures {'with' if fractured else 'without'} "
+                f"fracture, and there are {len(names)}: restore FracAtlas"
+            )
+        parts |= dict(zip(names, there, strict=True))
+    return parts
+
+
+def _fracture(held: HeldOut) -> ScoreLine:
+    """Dice at 256 x 256 of pictures with a fracture, threshold of the training part; presence of all."""
+    rows = held.dataset.cases.set_index("case_id")
+    listed = [line.split(",")[0] for line in (held.dataset.source.root / "dataset.csv").read_text().splitlines()[1:]]
+    folder = {path.name: path.parent.name for path in (held.dataset.source.root / "images").rglob("*.jpg")}
+    parts = fracture_parts([(name, folder[name] == "Fractured") for name in listed if name in folder])
+    part = {name.rpartition(".")[0]: value for name, value in parts.items()}
+    table = held.ranking_table.assign(part=held.ranking_table["case_id"].map(part))
+    scored = table[table["part"] == "val"]
+    values = {name: float(score(name, scored, held.classes)) for name in ("roc_auc", "average_precision")}
+    words = "trained on our folds, not on their training part; those of our locked test part are left out"
+    if held.segments:
+        positive = table[(table[f"y_{held.classes[0]}"] > 0) & (rows.loc[table["case_id"], "mask"] != "").to_numpy()]
+        dice = {part: _dice(held, positive[positive["part"] == part]["case_id"]) for part in ("train", "val")}
+        best = int(dice["train"].mean(axis=0).argmax())
+        values["dice_pos"] = float(dice["val"][:, best].mean())
+        words = f"threshold {THRESHOLDS[best]:g} of their training part; {words}"
+    return ScoreLine(
+        "", values, f"{len(scored)} of {sum(v == 'val' for v in parts.values())} of their validation part", words
+    )
+
+
+def _dice(held: HeldOut, case_ids: Sequence[str]) -> np.ndarray:
+    """Dice (cases, thresholds) of maps and masks resized to 256 x 256."""
+    import cv2
+
+    found = []
+    for case_id in case_ids:
+        probability, truth = held.prediction(case_id).map, held.dataset.truth(case_id)
+        assert probability is not None, "a segmentation gives maps"
+        said = cv2.resize(probability[0].astype(np.float32) / 255, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+        true = cv2.resize((truth[0] > 0).astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST) > 0
+        masks = said[None] >= THRESHOLDS[:, None, None]
+        sums = masks.sum(axis=(1, 2)) + true.sum()
+        found.append(2 * (masks & true).sum(axis=(1, 2)) / np.maximum(sums, 1))
+    return np.array(found)
+
+
+def _official_validation(held: HeldOut) -> ScoreLine:
+    """AUC and accuracy at one half of MedMNIST's own validation part."""
+    table = held.ranking_table
+    scored = table[table["case_id"].str.startswith("val_")]
+    values = {name: float(score(name, scored, held.classes)) for name in ("roc_auc", "accuracy")}
+    words = "their validation part, as their test part is not here; trained on our folds of the other two parts"
+    return ScoreLine("", values, f"{len(scored)} of their validation part", words)
+
+
+def _image_by_image(held: HeldOut) -> ScoreLine:
+    """The run whose folds keep exact copies together only, where it is trained."""
+    own = held.members[0].spec.partition("+")[0]
+    spec = f"{own}+near_duplicates=False"
+    try:
+        other = open_held_out(spec)
+    except UserError:
+        command = f"python run.py {own} --set near_duplicates=False"
+        return ScoreLine("", {}, "-", f"folds image by image are not trained here: {command}")
+    values = {name: float(score(name, other.ranking_table, other.classes)) for name in PROTOCOLS["brain-mri"].metrics}
+    words = "out of fold, five folds image by image; exact copies in one fold, which their split separates"
+    return ScoreLine("", values, f"{len(other.ranking_table)} cases", words)
+
+
+def _decathlon(held: HeldOut) -> ScoreLine:
+    """Mean Dice of each label, an empty label that is found empty being perfect."""
+    table: pd.DataFrame = held.ranking_table
+    values = {}
+    for number_, name in enumerate(held.classes, start=1):
+        counts = [table[f"{kind}_{name}"].to_numpy(float) for kind in ("tp", "fp", "fn")]
+        total = 2 * counts[0] + counts[1] + counts[2]
+        values[f"dice_{number_}"] = float(np.where(total > 0, 2 * counts[0] / np.maximum(total, 1), 1.0).mean())
+    words = "out of fold on the training volumes; the challenge's test part has no public labels"
+    return ScoreLine("", values, f"{len(table)} cases", words)
+
+
+PROTOCOLS = {
+    "fracture": ScoringProtocol("Fractures", ("dice_pos", "roc_auc", "average_precision"), _fracture),
+    "brain-mri": ScoringProtocol(
+        "Brain MRI, tumor or none",
+        ("roc_auc", "average_precision", "accuracy", "sensitivity", "specificity"),
+        _image_by_image,
+    ),
+    "hippocampus": ScoringProtocol("Hippocampus, anterior and posterior", ("dice_1", "dice_2", "dice_pos"), _decathlon),
+    "adrenal": ScoringProtocol("3D classification", ("roc_auc", "accuracy"), _official_validation),
+}
