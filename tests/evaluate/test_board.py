@@ -26,6 +26,8 @@ def fit(fold: int, **values) -> SimpleNamespace:
         "score": 0.5 + fold / 10,
         "machine": "a processor, 2 cores",
         "torch": "2.9",
+        "spec": "exp001",
+        "sha256": SimpleNamespace(weights="0" * 64),
     }
     return SimpleNamespace(**{**base, "epochs": 6, **values})
 

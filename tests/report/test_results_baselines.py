@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from heldout.evaluate.ablation import family_of
 from heldout.evaluate.collect import collect
 from heldout.evaluate.row import Row
 from heldout.report import baselines
+from heldout.report.archive import result_of, stored_results
 from heldout.report.baselines import Baseline, comparisons, matching
 from heldout.report.results import write_results
 
@@ -22,7 +24,8 @@ ENTRY = Baseline("Bones", roots=["exp040"], datasets=["bones", "hands"], metrics
 
 
 def ours(name: str, score: float | None = 0.5, folds=(0, 1), dataset: str = "bones", **changes) -> Row:
-    about = {"seed": 0, "score": score, "machine": "a processor", "torch": "2.9", "epochs": 6}
+    about = {"seed": 0, "score": score, "machine": "a processor, 2 cores", "torch": "2.9", "epochs": 6, "spec": name}
+    about["sha256"] = SimpleNamespace(weights="0" * 64)
     values = {"kind": "run", "title": "", "metric": "dice_pos", "cases": 20, "patients": 20}
     values["budget"] = name.partition("+")[0].partition("@")[2] or None
     values["fits"] = [SimpleNamespace(**about, fold=fold) for fold in folds]
@@ -36,7 +39,7 @@ def blend(name: str, score: float | None, folds=(0, 1), **changes) -> Row:
 
 def beside(rows) -> str:
     """All tables of other systems and ours, as text."""
-    found = comparisons(rows)
+    found = comparisons([result_of(row) for row in rows])
     return "\n".join([" | ".join(line) for one in found for line in [one.columns, *one.rows, one.notes]])
 
 
@@ -87,7 +90,7 @@ def test_an_entry_can_name_an_experiment_to_stand_beside_the_best():
 def test_other_systems_stand_beside_matching_runs_only(finish):
     finish(seeds=(0,))
     rows = collect()
-    assert comparisons(rows) == []
+    assert beside(rows) == ""
     rows[0].name, rows[0].dataset, rows[0].metric = "exp040@quick", "FracAtlas", "dice_pos"
     rows[0].budget, rows[0].scaled = "quick", ["epochs = 6"]
     text = beside(rows)
@@ -144,13 +147,12 @@ def test_what_the_source_says_of_its_data_stands_under_the_dataset(home, finish)
 
 def test_patients_are_told_only_where_they_are_fewer_than_the_cases(home):
     text = write_results([ours("exp040"), ours("exp041", patients=9, checkpoint="best")])[0].read_text()
-    assert "\n- Scored on 20 cases, folds 0, 1 unless said otherwise.\n" in text
-    assert "\n- exp041: 20 cases of 9 patients, folds 0, 1.\n" in text
+    assert "\n- Scored on 20 cases, folds 0, 1; exp041: 20 cases of 9 patients, folds 0, 1.\n" in text
     assert "| exp041\\* |" in text
     assert text.count("\n- \\* the checkpoint was chosen") == 1
 
 
-def test_a_file_with_rows_of_runs_that_are_not_here_is_kept(home, finish, capsys):
+def test_a_file_with_rows_of_unknown_runs_is_kept(home, finish, capsys):
     spec = finish(seeds=(0,))
     path = home / "RESULTS.md"
     assert run(["results"]) == run(["results"]) == 0  # rows that are here may be written again
@@ -159,11 +161,45 @@ def test_a_file_with_rows_of_runs_that_are_not_here_is_kept(home, finish, capsys
     capsys.readouterr()
     assert run(["results"]) == 2
     error = capsys.readouterr().err
-    assert "rows that working/ has no run or blend for (exp040@quick, exp040_coarse@quick" in error
+    assert "rows of runs that neither working/ nor exps/results/ has (exp040@quick, exp040_coarse@quick" in error
     assert error.count("\n") == 1
     assert path.read_text() == shipped
     assert run(["results", "--force"]) == 0
     assert spec in path.read_text()
+
+
+def test_no_row_is_lost_where_the_run_folders_are_gone(home, finish):
+    finish(seeds=(0, 1))
+    assert run(["results"]) == 0
+    before = (home / "RESULTS.md").read_text()
+    assert "Trained on a processor, 2 cores." in before
+    shutil.rmtree(home / "working" / "runs")
+    (home / "RESULTS.md").unlink()
+    assert run(["results"]) == 0
+    assert (home / "RESULTS.md").read_text() == before
+
+
+def test_a_record_names_the_weights_that_a_score_is_of_and_its_core_hours(home, finish):
+    spec = finish(seeds=(0, 1))
+    assert run(["results"]) == 0
+    (record,) = stored_results()
+    assert len([name for name in record.hashes if name.startswith(f"{spec} seed ")]) == 4
+    assert record.core_hours == pytest.approx(2 * 4 * 75 / 3600, abs=1e-3)
+
+
+def test_a_damaged_record_is_named(home, finish, capsys):
+    spec = finish(seeds=(0,))
+    assert run(["results"]) == 0
+    path = home / "exps" / "results" / f"{spec}.json"
+    path.write_text(path.read_text().replace('"fold', '"old'))
+    assert run(["results"]) == 2
+    assert f"{path} has a missing or wrong folds: restore it, or delete it" in capsys.readouterr().err
+
+
+def test_the_shipped_results_are_those_of_the_shipped_records(home):
+    shutil.copytree(files.REPOSITORY / "exps" / "results", home / "exps" / "results")
+    assert run(["results"]) == 0
+    assert (home / "RESULTS.md").read_text() == (files.REPOSITORY / "RESULTS.md").read_text()
 
 
 def test_the_shipped_results_are_short_and_have_narrow_ablations():

@@ -156,6 +156,11 @@ class Row:
     fits: list[RunRecord] = field(default_factory=list, repr=False)
     plan: Plan | None = field(default=None, repr=False)
 
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """Folds with a finished fit, of a blend those it was scored on."""
+        return tuple(sorted({fit.fold for fit in self.fits}) or sorted(self.fold_scores))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary, for JSON; of the fits only seed, fold, score and training time."""
         kept = ("seed", "fold", "score", "train_seconds")

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from heldout import files
-from heldout.blend.decision import read_decision
 from heldout.evaluate.ablation import family_of
-from heldout.evaluate.lineage import depends_on
 from heldout.evaluate.row import Row
-from heldout.metrics import get_metric
+from heldout.metrics.registry import get_metric
 from heldout.records import Number, parse_value
+from heldout.report.archive import ResultRecord
 from heldout.report.format import BEST_CHECKPOINT, asterisk, bounds, cases_text, number
-from heldout.train.runs import RunInfo, read_info, run_folder
 
 _CONDITIONS = ("data", "split", "budget", "pretraining", "source")
 
@@ -80,9 +79,9 @@ class Comparison:
     notes: list[str]
 
 
-def comparisons(rows: Sequence[Row]) -> list[Comparison]:
+def comparisons(records: Sequence[ResultRecord]) -> list[Comparison]:
     """A table for every kind of data of which there is a run; none where the project names no other systems."""
-    return [found for entry in baselines() if (found := _compare(entry, rows)) is not None]
+    return [found for entry in baselines() if (found := _compare(entry, records)) is not None]
 
 
 def baselines() -> list[Baseline]:
@@ -97,7 +96,10 @@ def baselines() -> list[Baseline]:
     return parse_value(path.read_bytes(), str(path), Baselines, "restore it from the repository").entries
 
 
-def matching(entry: Baseline, rows: Sequence[Row]) -> list[Row]:
+Ours = TypeVar("Ours", bound="Row | ResultRecord")
+
+
+def matching(entry: Baseline, rows: Sequence[Ours]) -> list[Ours]:
     """Ours beside an entry: of each dataset and budget the best run, the runs it names beside, and the best blend.
 
     The best has the most folds, and of those the highest score; the full budget comes first.
@@ -108,21 +110,21 @@ def matching(entry: Baseline, rows: Sequence[Row]) -> list[Row]:
     datasets = {row.dataset for row in runs}
     able = [*runs, *(row for row in rows if row.kind == "blend" and row.dataset in datasets)]
     scored = [(value, row) for row in able if (value := _value(row, entry.metrics[0])) is not None]
-    best: dict[tuple[str, str | None, str], Row] = {}
-    for _, row in sorted(scored, key=lambda pair: (-len(_folds(pair[1])), -pair[0])):
+    best: dict[tuple[str, str | None, str], Ours] = {}
+    for _, row in sorted(scored, key=lambda pair: (-len(pair[1].folds), -pair[0])):
         best.setdefault((row.dataset, row.budget, row.kind), row)
     shown = list(best.values())
     shown += [row for row in able if row.name.removesuffix(f"@{row.budget}") in entry.also and row not in shown]
     return sorted(shown, key=lambda row: (row.dataset, row.budget is not None, row.budget or "", row.kind == "blend"))
 
 
-def _experiment(row: Row) -> str:
+def _experiment(row: Row | ResultRecord) -> str:
     """The experiment behind a run: ``exp040`` of ``exp040@quick+lr=0.1``."""
     return re.split("[@+]", row.name)[0]
 
 
-def _compare(entry: Baseline, rows: Sequence[Row]) -> Comparison | None:
-    ours = matching(entry, rows)
+def _compare(entry: Baseline, records: Sequence[ResultRecord]) -> Comparison | None:
+    ours = matching(entry, records)
     if not ours:
         return None
     named = {name: entry.own_names.get(name, name) for name in entry.metrics}
@@ -131,52 +133,39 @@ def _compare(entry: Baseline, rows: Sequence[Row]) -> Comparison | None:
     for system in entry.systems:
         values = (number(system.values.get(own)) for own in named.values())
         found.append([system.name, *values, *(getattr(system, key) for key in _CONDITIONS)])
-    found += [_ours(row, entry.metrics) for row in ours]
+    found += [_ours(record, entry.metrics) for record in ours]
     notes = [entry.note] if entry.note else []
-    if {row.budget for row in ours} <= set(entry.budgets_of_a_cpu):
+    if {record.budget for record in ours} <= set(entry.budgets_of_a_cpu):
         notes.append(entry.note_of_a_cpu)
-    if any(row.checkpoint == "best" for row in ours):
+    if any(record.checkpoint == "best" for record in ours):
         notes.append(BEST_CHECKPOINT)
     return Comparison(entry.title, ["system", *headings, *_CONDITIONS], found, notes)
 
 
-def _ours(row: Row, metrics: Sequence[str]) -> list[str]:
+def _ours(record: ResultRecord, metrics: Sequence[str]) -> list[str]:
     values = []
     for name in metrics:
-        interval = f" {bounds(row.low, row.high)}" if name == row.metric and row.low is not None else ""
-        values.append(f"{number(_value(row, name))}{interval}")
-    infos = _infos(row)
-    configs = [info.config.settings for info in infos]
-    near = bool(configs) and all(config.near_duplicates for config in configs)
-    kept = f"{'' if row.cases == row.patients else 'patients and '}{'near' if near else 'exact'} duplicates in one fold"
-    split = f"out-of-fold, folds {', '.join(map(str, _folds(row)))}; {kept}"
-    budget = f"{row.budget}: {', '.join(row.scaled)}" if row.budget and row.scaled else row.budget or "full"
-    starts = [found for config in configs if (found := depends_on(config))]
-    pretraining = ", ".join(dict.fromkeys(starts)) or ("none" if configs else "not known")
-    name = f"heldout, {'blend ' if row.kind == 'blend' else ''}{row.name}{asterisk(row)}, {_thresholds(row, infos)}"
-    return [name, *values, f"{cases_text(row)} of {row.dataset}", split, budget, pretraining, "this file"]
+        known = name == record.metric and record.low is not None
+        value = number(_value(record, name))
+        if known:
+            value += f" {bounds(record.low, record.high)}"
+        elif value != "-" and record.at_half is not None and get_metric(name).thresholded:
+            value += " at ½"  # cross-fitted is the score that ranks alone
+        values.append(value)
+    budget = f"{record.budget}: {', '.join(record.scaled)}" if record.budget and record.scaled else record.budget
+    if record.core_hours is not None:
+        budget = f"{budget or 'full'}; {record.core_hours:.2g} core-hours"
+    kind = "blend " if record.kind == "blend" else ""
+    return [
+        f"heldout, {kind}{record.name}{asterisk(record)}, {record.thresholds}",
+        *values,
+        f"{cases_text(record)} of {record.dataset}",
+        record.split,
+        budget or "full",
+        record.pretraining,
+        "this file",
+    ]
 
 
-def _folds(row: Row) -> list[int]:
-    return sorted({fit.fold for fit in row.fits}) or sorted(row.fold_scores)
-
-
-def _infos(row: Row) -> list[RunInfo]:
-    """What is stored of a run as it was trained, or of the members of a blend."""
-    specs = [row.name]
-    if row.kind == "blend":
-        specs = [member.spec for member in read_decision(row.name).members]
-    return [info for spec in specs if (info := read_info(run_folder(spec))) is not None]
-
-
-def _thresholds(row: Row, infos: Sequence[RunInfo]) -> str:
-    """How its masks and predicted labels are made."""
-    if any(info.config.exclusive and len(info.config.classes) > 1 for info in infos):
-        return "the most probable class each"
-    if row.threshold == "cross-fitted" or (row.kind == "blend" and get_metric(row.metric).thresholded):
-        return "cross-fitted thresholds"
-    return "threshold of one half"
-
-
-def _value(row: Row, name: str) -> float | None:
+def _value(row: Row | ResultRecord, name: str) -> float | None:
     return row.score if row.metric == name else row.also.get(name)

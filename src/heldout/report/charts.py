@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,10 @@ import numpy as np
 
 from heldout import files
 from heldout.evaluate.uncertainty import ALL, METHODS, Assessment
+from heldout.metrics.registry import get_metric
 from heldout.metrics.uncertainty import risk_coverage
-from heldout.report.svg import Line, line_chart, standalone
+from heldout.report.archive import ResultRecord, results_folder
+from heldout.report.svg import COLORS, Line, line_chart, standalone
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,4 +86,42 @@ def write_risk_coverage(found: Assessment) -> Path:
     title = f"Risk and coverage of {found.folder.name}, out-of-fold"
     path = found.folder / "risk_coverage.svg"
     files.write_text(path, standalone([line_chart(lines, title, across, "mean loss", spans=(UNIT, (0, 0)), width=620)]))
+    return path
+
+
+def write_costs(dataset: str, metric: str, records: Sequence[ResultRecord]) -> Path | None:
+    """Draw the scores of a dataset against core-hours of training; named are those that no cheaper one reaches.
+
+    Args:
+        dataset: Its name.
+        metric: Of all the records.
+        records: What was scored; those of unknown cost are left out.
+
+    Returns:
+        ``DATASET-METRIC.svg`` beside the records; None where fewer than two costs are known.
+    """
+    known = [(cost, one.score, one) for one in records if (cost := one.core_hours) and one.score is not None]
+    if len(known) < 2:
+        return None
+    sign = 1 if get_metric(metric).higher_is_better else -1
+    best: list[tuple[float, float, ResultRecord]] = []
+    for point in sorted(known, key=lambda point: (point[0], -sign * point[1])):
+        if not best or sign * (point[1] - best[-1][1]) > 0:
+            best.append(point)
+    named = best[-COLORS + 1 :]
+    others = [(cost, score) for cost, score, one in known if all(one is not shown for _, _, shown in named)]
+    steps = [at for before, after in pairwise(best) for at in (before[:2], (after[0], before[1]))] + [best[-1][:2]]
+    lines = [
+        Line("", steps, COLORS - 1, dashed=True),
+        Line("others", others, COLORS - 1, [3] * len(others), joined=False),
+    ]
+    lines += [
+        Line(f"{one.name}: {score:.4f}, {cost:.2g} h", [(cost, score)], k, [5], joined=False)
+        for k, (cost, score, one) in enumerate(named)
+    ]
+    chart = line_chart(
+        lines, f"{dataset}: {metric} against core-hours", "core-hours of training", metric, log_x=True, width=620
+    )
+    path = results_folder() / f"{dataset.strip('/').replace('/', '_')}-{metric.replace(':', '_')}.svg"
+    files.write_text(path, standalone([chart]))
     return path

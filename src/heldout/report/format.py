@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from heldout.evaluate.row import Row
+
+if TYPE_CHECKING:
+    from heldout.report.archive import ResultRecord
 
 UNRANKED = "not ranked: a budget, or fits missing"
 BEST_CHECKPOINT = "* the checkpoint was chosen by the score of the fold that it is evaluated on: optimistically biased."
@@ -29,7 +34,7 @@ def interval_text(row: Row, between: str = " ") -> str:
     return number(row.score) + (between + interval if interval else "")
 
 
-def seeds_text(row: Row) -> str:
+def seeds_text(row: Row | ResultRecord) -> str:
     """Score of each seed by itself: ``0.8841, 0.8842 (standard deviation 0.0001)``."""
     return f"{', '.join(map(number, row.seed_scores.values()))} (standard deviation {number(row.seed_spread)})"
 
@@ -48,19 +53,19 @@ def folds_text(row: Row) -> str:
     return ", ".join(f"{fold}: {value}" if numbered else value for fold, value in values.items())
 
 
-def cases_text(row: Row) -> str:
+def cases_text(row: Row | ResultRecord) -> str:
     """``176 cases of 5 patients``; ``27 cases`` where every case is, or is taken for, a patient of its own."""
     if row.cases is None:
         return "-"
     return f"{row.cases} cases" + ("" if row.cases == row.patients else f" of {row.patients} patients")
 
 
-def asterisk(row: Row) -> str:
+def asterisk(row: Row | ResultRecord) -> str:
     """What follows a name where :data:`BEST_CHECKPOINT` applies; empty where it does not."""
     return "*" if row.checkpoint == "best" else ""
 
 
-def test_evals_text(row: Row) -> str:
+def test_evals_text(row: Row | ResultRecord) -> str:
     """``1 test evaluation, 3 of this test part in all``; empty before the first."""
     if not row.test_evals_by_name:
         return ""

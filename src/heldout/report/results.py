@@ -12,17 +12,20 @@ from pathlib import Path
 from heldout import files
 from heldout.errors import UserError
 from heldout.escape import Markdown, markdown
-from heldout.evaluate.ablation import Entry, Measure, ablations
+from heldout.evaluate.ablation import Entry, Measure, ablations, family_of
 from heldout.evaluate.held_out import AT_HALF
 from heldout.evaluate.row import Row
+from heldout.report.archive import ResultRecord, merged, result_of, stored_results
 from heldout.report.baselines import comparisons
-from heldout.report.format import BEST_CHECKPOINT, asterisk, bounds, cases_text, duration, number, seeds_text, signed
+from heldout.report.charts import write_costs
+from heldout.report.format import BEST_CHECKPOINT, asterisk, bounds, cases_text, number, seeds_text, signed
 from heldout.report.format import test_evals_text as evals_text
 from heldout.report.templates import render
 
 _HEAD = "# Results\n\nWritten by `python run.py results`"
+_DAGGER = " †"  # of a record with a remark
 FEW = 20  # patients: intervals of fewer rest on too little
-_COLUMNS = ("experiment", "change of the parent", "score", "at ½", "gain over the parent", "trained")
+_COLUMNS = ("experiment", "change of the parent", "score", "at ½", "gain over the parent", "core-hours")
 
 
 @dataclass(frozen=True)
@@ -32,62 +35,82 @@ class DatasetResults:
     Attributes:
         name: The dataset.
         caveats: What its source says that a reader of the scores must know.
+        charts: Name and file of each chart of score against core-hours.
         rows: Cells of the ablation table.
         notes: Notes below it: test scores, single seeds, why differences are missing.
     """
 
     name: str
     caveats: list[str]
+    charts: dict[str, str]
     rows: list[list[str]]
     notes: list[str]
 
 
 def write_results(rows: list[Row], *, force: bool = False) -> tuple[Path, list[str]]:
-    """Write ``RESULTS.md`` beside ``working/``.
+    """Write ``RESULTS.md`` beside ``working/``, and a record of each score into ``exps/results/``.
+
+    Lines of runs and blends that are not here come from the records of earlier calls.
 
     Args:
         rows: All rows of the leaderboard.
-        force: Overwrite a file that holds rows of runs that are not here.
+        force: Overwrite a file that somebody else wrote, or that holds rows of unknown runs.
 
     Returns:
         Its path, and which runs and blends have no score there, and why.
 
     Raises:
-        UserError: there are no runs, or the file holds rows that would be lost; an existing file stays as it is.
+        UserError: there are no runs, a record is damaged, or the file holds rows that would be lost; it stays as it is.
     """
-    if not rows:
+    stored = stored_results()
+    if not rows and not stored:
         raise UserError(f"{files.home() / 'working'} holds no finished run: train first, `python run.py exp001`")
     path = files.home() / "RESULTS.md"
-    if not force and path.is_file() and not path.read_text(encoding="utf-8", errors="replace").startswith(_HEAD):
-        raise UserError(
-            f"{path} was not written by this command, so it was left as it is: move it away, or overwrite it with "
-            "`python run.py results --force`"
-        )
-    lost = [] if force else _lost(path, rows)
-    if lost:
-        some = f"{', '.join(lost[:3])}{', …' if len(lost) > 3 else ''}"
-        raise UserError(
-            f"{path} holds {len(lost)} rows that working/ has no run or blend for ({some}), so nothing was written: "
-            "restore their folders, or overwrite the file with `python run.py results --force`"
-        )
+    if not force:
+        _refuse_loss(path, [*rows, *stored])
     found = ablations(rows)
+    of_run: dict[str, list[Entry]] = defaultdict(list)
+    for entry in (entry for family in found.values() for entry in family):
+        of_run[_run(entry)].append(entry)
+    caveats = {name: _caveats(name, rows) for name in {row.dataset for row in rows}}
+    records = merged(stored, [result_of(row, of_run[row.name], caveats[row.dataset]) for row in rows])
     text = render(
         "results.md",
-        comparisons=comparisons(rows),
+        comparisons=comparisons(records),
         columns=_COLUMNS,
         few=FEW,
-        datasets=_datasets(rows, found),
+        notes=_general(records),
+        datasets=_datasets(records),
     )
     files.write_text(path, text)
     damaged = [f"{row.name}: {row.note.rstrip('.')}" for row in rows if row.score is None and row.note]
     return path, [*damaged, *_unscored(found)]
 
 
-def _lost(path: Path, rows: Sequence[Row]) -> list[str]:
-    """Runs and blends in the tables of an earlier file of which there is no row now."""
+def _refuse_loss(path: Path, known: Sequence[Row | ResultRecord]) -> None:
+    """Refuse to overwrite a file that somebody else wrote, or that holds rows of unknown runs.
+
+    Raises:
+        UserError: it is such a file.
+    """
     if not path.is_file():
-        return []
-    known = {markdown(row.name) for row in rows}
+        return
+    if not path.read_text(encoding="utf-8", errors="replace").startswith(_HEAD):
+        raise UserError(
+            f"{path} was not written by this command, so it was left as it is: move it away, or overwrite it with "
+            "`python run.py results --force`"
+        )
+    if lost := _lost(path, known):
+        some = f"{', '.join(lost[:3])}{', …' if len(lost) > 3 else ''}"
+        raise UserError(
+            f"{path} holds {len(lost)} rows of runs that neither working/ nor exps/results/ has ({some}), so nothing "
+            "was written: restore their folders or records, or overwrite the file with `python run.py results --force`"
+        )
+
+
+def _lost(path: Path, known: Sequence[Row | ResultRecord]) -> list[str]:
+    """Runs and blends in the tables of an earlier file that are not known now."""
+    names = {markdown(one.name) for one in known}
     found: dict[str, None] = {}
     inside = False
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -97,31 +120,33 @@ def _lost(path: Path, rows: Sequence[Row]) -> list[str]:
         elif not first:
             inside = False
         elif inside and not first.startswith("---"):
-            name = first.partition(": ")[0].removesuffix("\\*")
-            found |= {} if name in known else {name: None}
+            name = first.partition(": ")[0].removesuffix(_DAGGER).removesuffix("\\*")
+            found |= {} if name in names else {name: None}
     return list(found)
 
 
-def _datasets(rows: Sequence[Row], found: Mapping[str, list[Entry]]) -> list[DatasetResults]:
-    """The datasets in the order of their names, with the entries of the ablation tables and what has none."""
-    of_name = {row.name: row for row in rows}
-    entries: dict[str, list[Entry]] = defaultdict(list)
-    for family in sorted(found):
-        for entry in found[family]:
-            entries[of_name[_run(entry)].dataset].append(entry)
-    grouped: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        grouped[row.dataset].append(row)
+def _datasets(records: Sequence[ResultRecord]) -> list[DatasetResults]:
+    """The datasets in the order of their names; of each the runs by family, then the blends."""
+    grouped: dict[str, list[ResultRecord]] = defaultdict(list)
+    for record in sorted(records, key=lambda one: (family(one), one.kind == "blend", one.name)):
+        grouped[record.dataset].append(record)
     made = []
-    for name in sorted(grouped):
-        members = grouped[name]
-        covered = {_run(entry) for entry in entries[name]}
-        cells = [_line(of_name[_run(entry)], entry) for entry in entries[name]]
-        cells += [_line(row) for row in members if row.name not in covered]
-        made.append(
-            DatasetResults(name or "cannot be read", _caveats(name, members), cells, _notes(members, entries[name]))
-        )
+    for name, members in sorted(grouped.items()):
+        cells = [_line(record) for record in members]
+        caveats = list(dict.fromkeys(caveat for record in members for caveat in record.caveats))
+        charts = {
+            f"{metric} against core-hours": path.relative_to(files.home()).as_posix()
+            for metric in dict.fromkeys(record.metric for record in members)
+            if (path := write_costs(name, metric, [record for record in members if record.metric == metric]))
+        }
+        made.append(DatasetResults(name or "cannot be read", caveats, charts, cells, _notes(members)))
     return made
+
+
+def family(record: ResultRecord) -> str:
+    """Root experiment of a run, of a blend that of its best member."""
+    parents = [entry.parent for entry in record.entries if entry.parent]
+    return family_of(parents[0] if record.kind == "blend" and parents else record.name)
 
 
 def _run(entry: Entry) -> str:
@@ -129,20 +154,20 @@ def _run(entry: Entry) -> str:
     return entry.name.partition(": ")[0]
 
 
-def _line(row: Row, entry: Entry | None = None) -> list[str]:
-    """Cells of a run or blend, or of a variant of it; those without an entry have no place in an ablation table."""
-    variant, half = entry is not None and entry.name != row.name, entry is not None and entry.threshold == AT_HALF
-    shown = entry.main if entry and entry.main.score is not None else row  # of a damaged run, what its record says
-    score = f"{row.metric} {number(shown.score)} {bounds(shown.low, shown.high)}".strip()
-    at_half = row.score if half and row.at_half is None else row.at_half
-    seconds = entry.seconds if entry else None if row.score is None else row.seconds
+def _line(record: ResultRecord) -> list[str]:
+    """Cells of a run or blend; one without an entry has no place in an ablation table."""
+    entry = next((entry for entry in record.entries if entry.name == record.name), None)
+    half = entry is not None and entry.threshold == AT_HALF
+    shown = entry.main if entry and entry.main.score is not None else record  # of a damaged run, what its record says
+    score = f"{record.metric} {number(shown.score)} {bounds(shown.low, shown.high)}".strip()
+    at_half = record.score if half and record.at_half is None else record.at_half
     return [
-        entry.name if entry and variant else row.name + asterisk(row),
-        f"{entry.parent} with {entry.changed}" if entry and entry.parent else row.title.rstrip("."),
+        record.name + asterisk(record) + (_DAGGER if record.remark else ""),
+        f"{entry.parent} with {entry.changed}" if entry and entry.parent else record.title.rstrip("."),
         score + (" ½" if half else ""),
-        number(None if variant else at_half),
+        number(at_half),
         gain_text(entry.main, entry.at_half) if entry and entry.parent else "-",
-        "-" if seconds is None else duration(seconds),
+        "-" if record.core_hours is None else f"{record.core_hours:.2g}",
     ]
 
 
@@ -161,32 +186,44 @@ def _clear(measure: Measure) -> int:
     return int(measure.gain_low > 0) - int(measure.gain_high < 0)
 
 
-def _notes(rows: Sequence[Row], entries: Sequence[Entry]) -> list[str]:
+def _notes(records: Sequence[ResultRecord]) -> list[str]:
     """Cases, test scores and single seeds; what is missing, what is not tuned, and what is optimistically biased."""
-    scored: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        if row.cases is not None:
-            folds = sorted({fit.fold for fit in row.fits} | set(row.fold_scores))
-            scored[f"{cases_text(row)}, folds {', '.join(map(str, folds))}"].append(row.name)
-    most = max(scored, key=lambda text: len(scored[text]), default="")
-    lines = [f"Scored on {most}" + (" unless said otherwise" if len(scored) > 1 else "")] if most else []
-    lines += [f"{', '.join(names)}: {text}" for text, names in scored.items() if text != most]
-    for row in rows:
-        if row.test_evals_by_name:
-            score = f"{number(row.test_score)} {bounds(row.test_low, row.test_high)}".strip()
-            lines.append(f"{row.name} on the test part: {score}, {evals_text(row)}")
-        if row.seed_spread is not None:
-            lines.append(f"{row.name}, single seeds: {seeds_text(row)}")
-        if row.score is None and row.note:
-            lines.append(f"{row.name}: {row.note.rstrip('.')}")
-    lines += _reasons((entry.name, entry.main) for entry in entries)
-    if any(entry.threshold == AT_HALF for entry in entries):
+    lines = _grouped(
+        "Scored on",
+        {one.name: f"{cases_text(one)}, folds {', '.join(map(str, one.folds))}" for one in records if one.cases},
+    )
+    for record in records:
+        if record.test_evals_by_name:
+            score = f"{number(record.test_score)} {bounds(record.test_low, record.test_high)}".strip()
+            lines.append(f"{record.name} on the test part: {score}, {evals_text(record)}")
+        if record.seed_spread is not None:
+            lines.append(f"{record.name}, single seeds: {seeds_text(record)}")
+        if record.score is None and record.note:
+            lines.append(f"{record.name}: {record.note.rstrip('.')}")
+    if any(entry.threshold == AT_HALF for record in records for entry in record.entries):
         lines.append(
             "Masks and predicted labels at one half (marked ½): one fold alone has nothing to tune thresholds on"
         )
-    if any(row.checkpoint == "best" for row in rows):
+    if any(record.checkpoint == "best" for record in records):
         lines.append(BEST_CHECKPOINT.rstrip("."))
     return [f"{line}." for line in dict.fromkeys(lines)]
+
+
+def _general(records: Sequence[ResultRecord]) -> list[str]:
+    """Processors, and what the sign of a remark means."""
+    lines = _grouped("Trained on", {record.name: "; ".join(record.machines) for record in records if record.machines})
+    remarks = dict.fromkeys(record.remark for record in records if record.remark)
+    return [*(f"{line}." for line in lines), *(f"{_DAGGER.strip()} {remark.rstrip('.')}." for remark in remarks)]
+
+
+def _grouped(what: str, texts: Mapping[str, str]) -> list[str]:
+    """One line that says what holds for most, then for which what else holds."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, text in texts.items():
+        names[text].append(name)
+    first, *others = sorted(names, key=lambda text: -len(names[text])) or [""]
+    said = [f"{what} {first}", *(f"{', '.join(names[text])}: {text}" for text in others)]
+    return ["; ".join(said)] if first else []
 
 
 def _unscored(found: Mapping[str, list[Entry]]) -> list[str]:
