@@ -3,7 +3,7 @@
 #   make demo      the full workflow on synthetic images       make lint    style, formatting, types, the commit guard
 #   make test      the tests that need requirements.txt only   make bench   measurements into benchmarks/results/
 #   make test-all  those, whole workflows, optional packages   make clean   caches and the demo, never your work
-#   make coverage  all tests, with branch coverage             make docs    docs/fields.md, from the code
+#   make coverage  all tests, with branch coverage             make docs    docs/fields.md and the site working/site/
 #   make venv      only the installation                      make serve   two decisions on phantoms, with the review page
 #   make full-fracatlas  (or another full run of exps/full_runs.py)  train, blend and seal it; MINUTES=25
 
@@ -95,8 +95,10 @@ serve: $(INSTALLED_ALL) page
 	$(call SEALED,exp003,phantom_volumes)
 	$(QUIET) $(BIN)/python run.py serve phantom_pictures phantom_volumes
 
-docs: $(INSTALLED)
+docs: $(INSTALLED_ALL)
 	PYTHONPATH=src:. $(BIN)/python .ci/fields.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file .ci/mkdocs.yml
+	@echo "Wrote working/site/index.html"
 
 clean:
 	rm -rf working/demo .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage*
