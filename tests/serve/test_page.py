@@ -148,4 +148,4 @@ def test_keys_change_tabs_and_theme(page):
     assert page.locator("#panel-Model").is_visible()
     before = page.locator("html").get_attribute("data-theme")
     page.keyboard.press("d")
-    assert page.locator("html").get_attribute("data-theme") != before
+    page.wait_for_function("before => document.documentElement.dataset.theme !== before", arg=before)
