@@ -245,7 +245,8 @@ def test_a_tar_and_a_single_file_are_taken_as_they_are(tmp_path):
 
 def test_kaggle_is_left_to_its_client(home, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    with pytest.raises(UserError, match="the command kaggle is missing: run `pip install kaggle`"):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"Kaggle's client is missing: run `pip install 'heldout\[kaggle\]'`"):
         download_dataset("shadows", Download(kaggle="someone/shadows"), quiet=True)
     client = tmp_path / "bin" / "kaggle"
     client.parent.mkdir()
@@ -255,7 +256,7 @@ def test_kaggle_is_left_to_its_client(home, monkeypatch, tmp_path):
     )
     client.chmod(0o755)
     assert (download_dataset("shadows", Download(kaggle="someone/shadows"), quiet=True) / "cases.csv").is_file()
-    with pytest.raises(UserError, match=r"kaggle cannot download someone/else \(404\): check the slug, your token"):
+    with pytest.raises(UserError, match=r"kaggle cannot download someone/else \(404\): check the name, your token"):
         download_dataset("other", Download(kaggle="someone/else"), quiet=True)
 
 

@@ -148,6 +148,11 @@ def test_a_submission_that_would_not_match_is_not_written(journey, capsys):
     assert (journey / "submissions" / "pair.csv").read_bytes() == submission
 
 
+def test_an_upload_needs_the_name_of_the_competition(journey, capsys):
+    assert run(["submit", "pair", "--kaggle"]) == 2
+    assert 'pair names no competition: set `competition = "its-slug"`' in capsys.readouterr().err
+
+
 def test_volumes_are_submitted_and_predicted_on_their_own_grid(journey, tmp_path):
     assert run([VOLUMES]) == 0
     assert run(["submit", VOLUMES]) == 0

@@ -19,6 +19,7 @@ from heldout.cli.shared import (
     print_table,
     shown,
 )
+from heldout.errors import UserError
 from heldout.escape import visible
 
 if TYPE_CHECKING:
@@ -203,15 +204,35 @@ def evaluate(
     )
 
 
-@command("python run.py submit frac1")
-def submit(name: Name) -> None:
+@command("python run.py submit frac1 --kaggle")
+def submit(
+    name: Name,
+    kaggle: Annotated[
+        bool, typer.Option("--kaggle", help="upload it as well, to the competition that the experiment names")
+    ] = False,
+    message: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="shown beside it on Kaggle; by default name and seal")
+    ] = None,
+) -> None:
     """Write the competition's file for the unlabeled cases, checked against its sample submission."""
     from heldout.blend.verify import open_decision
     from heldout.deliver.submission.write import submit as write
 
     opened = open_decision(name)
+    competition = opened.config.competition
+    if kaggle and not competition:
+        raise UserError(
+            f'{name} names no competition: set `competition = "its-slug"` in its experiment, '
+            "as in the address of its page"
+        )
     note_missing(opened.decision, opened.session)
-    finish(write(opened), "leaderboard")
+    path = write(opened)
+    if kaggle:
+        from heldout.data.kaggle import submit_file
+
+        said = submit_file(competition, path, message or f"{name} {opened.decision.identity[:12]}")
+        print(f"{competition}: {visible(said)}")
+    finish(path, f"lb {name} --public SCORE" if kaggle else "leaderboard")
 
 
 @command("python run.py predict frac1 --input new_patients --output predicted")

@@ -11,6 +11,7 @@ import typer
 
 from heldout.cli.shared import Name, command, finish, note_missing, shown
 from heldout.errors import UserError
+from heldout.escape import visible
 
 if TYPE_CHECKING:
     from heldout.blend.apply import OpenDecision
@@ -25,7 +26,9 @@ USER = re.compile(r"[A-Za-z0-9_-]{1,50}")  # an owner's slug, as Kaggle's own co
 def kernel(
     name: Name,
     user: Annotated[str | None, typer.Option(help="Kaggle user; $KAGGLE_USERNAME by default")] = None,
-    competition: Annotated[str, typer.Option(help="name of the competition, as in its URL")] = "",
+    competition: Annotated[
+        str | None, typer.Option(help="name of the competition, as in its URL; by default the experiment's")
+    ] = None,
     inputs: Annotated[
         str | None, typer.Option(help="folder of the test cases below /kaggle/input; the competition's by default")
     ] = None,
@@ -87,6 +90,7 @@ def kernel(
     from heldout.deliver.kernel.rsna2025.server import is_served
 
     opened = open_decision(name)
+    competition = opened.config.competition if competition is None else competition
     note_missing(opened.decision, opened.session)
     if mode == "auto":
         mode = "server" if is_served(opened.config) else "batch"
@@ -106,9 +110,20 @@ def kernel(
             print("prune the ensemble with --fit-hours" + (" and another --fit-name" if fit_hours is not None else ""))
     if user is None:
         print("the owner in both metadata files is USER: give your Kaggle name with --user before you upload")
-    finish(exported.folder)
-    print(f"Upload it: kaggle datasets create -p {shown(exported.folder)}/dataset -r zip")
-    print(f"           kaggle kernels push -p {shown(exported.folder)}/notebook")
+    finish(exported.folder, f"push {name}")
+
+
+@command('python run.py push frac1 --message "two seeds more"')
+def push(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a decision of which `kernel` wrote a kernel")],
+    message: Annotated[str, typer.Option(metavar="TEXT", help="of the new version")] = "a new version",
+) -> None:
+    """Upload a kernel to Kaggle with its official client: the dataset with the weights, then the notebook."""
+    from heldout.data.kaggle import push_kernel
+    from heldout.files import home
+
+    for said in push_kernel(home() / "kaggle_kernels" / name, message):
+        print(visible(said))
 
 
 @command("python run.py check-submission frac1 submission.csv", name="check-submission")

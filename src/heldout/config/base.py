@@ -202,6 +202,9 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     sample_submission: str | None = Field(
         None, description="file below the dataset's folder that the submission must match"
     )
+    competition: str = Field(
+        "", pattern="^[a-z0-9-]*$", description="Kaggle competition, as in the address of its page: submit --kaggle"
+    )
 
     # Scaled-down ways to run
     budgets: dict[str, dict[str, Any]] = Field(
@@ -213,7 +216,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     )
 
     outside_identity: ClassVar[frozenset[str]] = frozenset(
-        {"budgets", "search_space", "workers", "folds", "seeds", "rle", "rle_start"}
+        {"budgets", "search_space", "workers", "folds", "seeds", "rle", "rle_start", "competition"}
     )
     dimensions: ClassVar[int]
 

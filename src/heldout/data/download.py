@@ -8,7 +8,6 @@ import hashlib
 import http.client
 import json
 import shutil
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +18,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from heldout import files
+from heldout.data.kaggle import download_archive
 from heldout.data.sources import SOURCES, source_class
 from heldout.data.sources.download import Download
 from heldout.data.unpack import unpack
@@ -62,7 +62,7 @@ def download_dataset(name: str, download: Download, *, quiet: bool = False) -> P
         raise UserError(f"{target} exists: delete or rename it to download the dataset again")
     place = target.parent / ".downloads" / name
     with files.lock(place, f"downloading {name}"):
-        path = _from_kaggle(download, place) if download.kaggle else fetch(download, place, quiet=quiet)
+        path = download_archive(download.kaggle, place) if download.kaggle else fetch(download, place, quiet=quiet)
         folder = unpack(path, place / "unpacked")
         files.write_json(folder / RECORD, {"schema": 1, **asdict(download), "sha256": files.sha256_file(path)})
         folder.rename(target)
@@ -203,21 +203,3 @@ def _version(about: Path, url: str) -> str:
 def _start_of(content_range: str) -> int:
     first = content_range.removeprefix("bytes ").partition("-")[0]
     return int(first) if first.isdigit() else -1
-
-
-def _from_kaggle(download: Download, folder: Path) -> Path:
-    """Let the official client download the archive of a competition or dataset."""
-    client = shutil.which("kaggle")
-    if client is None:
-        raise UserError("the command kaggle is missing: run `pip install kaggle` and put its token into ~/.kaggle")
-    what = ["datasets", "download", download.kaggle] if "/" in download.kaggle else None
-    what = what or ["competitions", "download", "-c", download.kaggle]
-    done = subprocess.run([client, *what, "-p", str(folder)], capture_output=True, text=True, check=False)
-    found = sorted(folder.glob("*.zip"))
-    if done.returncode or not found:
-        last = (done.stderr.strip() or done.stdout.strip() or "no answer").splitlines()[-1]
-        raise UserError(
-            f"kaggle cannot download {download.kaggle} ({last}): check the slug, your token, and that you accepted "
-            f"the rules on its page"
-        )
-    return found[0]
