@@ -221,10 +221,7 @@ def submit(
     opened = open_decision(name)
     competition = opened.config.competition
     if kaggle and not competition:
-        raise UserError(
-            f'{name} names no competition: set `competition = "its-slug"` in its experiment, '
-            "as in the address of its page"
-        )
+        raise UserError(f'{name} names no competition: set `competition = "its-slug"` in its experiment')
     note_missing(opened.decision, opened.session)
     path = write(opened)
     if kaggle:
