@@ -254,6 +254,16 @@ def test_a_score_of_a_run_edited_by_hand_is_not_shown(runs):
     assert find_row("exp911").score == before
 
 
+def test_a_kept_score_edited_by_hand_is_computed_again(runs):
+    before = find_row("exp911").score
+    (path,) = (files.home() / "working" / "cache").glob("scores.json")
+    stored = json.loads(path.read_text())
+    for kept in stored["values"].values():
+        kept["value"]["score"] = 0.999
+    files.write_json(path, stored)
+    assert find_row("exp911").score == before
+
+
 @pytest.mark.parametrize("name", ["in_sample", "cross_fitted", "low", "high", "optimism"])
 def test_any_number_of_a_decision_edited_by_hand_is_refused(runs, name):
     decision = blend(["exp911", "exp912"], "duo", trials=2, progress=False)

@@ -137,6 +137,17 @@ def test_new_cases_keep_their_order_and_auc(method, signal):
     assert roc_auc_score(truth[400:], calibrated) == roc_auc_score(truth[400:], new)
 
 
+@pytest.mark.parametrize("spread", [0.1, 0.001])
+def test_scores_of_a_weak_network_keep_their_auc_in_the_six_digits_of_a_submission(spread):
+    random = np.random.default_rng(6)
+    truth = random.random(2400) < 0.3
+    scores = 1 / (1 + np.exp(-spread * (random.normal(size=2400) + truth)))[:, None]
+    fitted = fit("isotonic", truth[:400, None], scores[:400], np.arange(400).astype(str))
+    written = apply_calibration(fitted, scores[400:])[:, 0].round(6)
+    raw = scores[400:, 0]
+    assert abs(roc_auc_score(truth[400:], written) - roc_auc_score(truth[400:], raw)) < 1e-4
+
+
 def test_isotonic_curves_of_earlier_decisions_stay_as_they_were():
     earlier = Calibration(method="isotonic", maps=(((0.2, 0.4, 0.8), (0.1, 0.1, 0.7)),))
     found = apply_calibration(earlier, np.array([[0.1], [0.2], [0.3], [0.6], [0.9]]))[:, 0]

@@ -15,7 +15,15 @@ from heldout.blend.apply import Blended
 from heldout.data.rle import RunLengths
 from heldout.data.sources import source_class
 from heldout.deliver.kernel.runtime import competition_writer
-from heldout.deliver.submission.form import arrange, case_names, check, empty_text, image_paths, read_sample
+from heldout.deliver.submission.form import (
+    arrange,
+    case_names,
+    check,
+    empty_text,
+    image_paths,
+    read_sample,
+    sample_form,
+)
 from heldout.deliver.submission.write import SubmissionWriter, cases_to_submit, run_lengths
 from heldout.errors import UserError
 from heldout.tasks.classify import Classify2D
@@ -271,6 +279,9 @@ def test_ids_may_be_made_of_a_folder_and_the_begin_of_a_file():
         ("0", ("level_0", "level_1", "level_2"), ["2", "0"]),
         ("0", ("mild", "bad", "worst"), ["2", "0"]),
         ("mild", ("mild", "bad", "worst"), ["worst", "mild"]),
+        ("0.0", ("level_0", "level_1", "level_2"), ["2", "0"]),
+        ("", ("level_0", "level_1", "level_2"), ["2", "0"]),
+        ("No DR", ("No_DR", "Mild", "Bad"), ["Bad", "No DR"]),
     ],
 )
 def test_one_value_column_beside_exclusive_classes_holds_the_class(written, classes, expected):
@@ -284,3 +295,19 @@ def test_one_value_column_beside_exclusive_classes_holds_the_class(written, clas
     check(table, given, "class", grades=set(expected))
     with pytest.raises(UserError, match=r"row 2, id '007', column level: '9' is none of the classes"):
         check(table.assign(level="9"), given, "class", grades=expected)
+
+
+def test_a_value_column_that_names_no_class_is_refused():
+    given = sample(image=["007"], level=["?"])
+    with pytest.raises(UserError, match=r"column level holds '\?'.*write there how it spells each class"):
+        sample_form(given, ("none", "mild"))
+
+
+def test_a_class_whose_spelling_the_sample_does_not_show_is_refused(tmp_path):
+    (tmp_path / "sample.csv").write_text("image,level\na,No DR\n")
+    (tmp_path / "a.png").touch()
+    (tmp_path / "cases.csv").write_text("id,path,level\na,a.png,\nb,a.png,No DR\nc,a.png,Bad DR\n")
+    source = source_class("table")(tmp_path, file="cases.csv", labels="level")
+    config = Classify2D.create(overrides={"sample_submission": "sample.csv"})
+    with pytest.raises(UserError, match="does not show how it spells the class 'Bad DR'"):
+        SubmissionWriter(config, source.classes, cases("a"), source, source.own_classes())

@@ -42,6 +42,13 @@ def test_it_is_that_of_monai(seed, dimensions, tolerance):
     assert surface_dice(pred, truth, spacing, tolerance, by_area=True) == pytest.approx(float(by_area), abs=1e-6)
 
 
+def test_by_area_is_refused_where_voxels_are_sheared():
+    pred, truth = masks(3, 3)
+    sheared = np.array([[1.0, 0, 0.5], [0, 1, 0], [0, 0, 2]])
+    with pytest.raises(UserError, match=r"surface_dice:1 needs voxels with right angles.*nsd:1 instead"):
+        surface_dice(pred, truth, sheared, 1.0, by_area=True)
+
+
 def test_empty_masks():
     some, none = np.ones((3, 3), bool), np.zeros((3, 3), bool)
     assert surface_dice(none, none, (1, 1), 1) == 1

@@ -22,7 +22,7 @@ FEWEST_CASES = 5  # positive and negative ones of every class
 PARTS = 5  # in which a method is chosen
 _LOG_TEMPERATURE = 3.0  # temperatures of 0.05 ... 20
 _FLATTEST, _STEEPEST = 0.01, 100.0
-_TILT = 0.01  # part of an isotonic curve that rises with the logit: many steps become one that keeps the order
+_TILT = 0.01  # parts of an isotonic curve that rise with the logit and along its steps, which keeps the order of scores
 
 
 def fit_calibration(
@@ -186,8 +186,9 @@ def _isotonic(truth: np.ndarray, score: np.ndarray) -> tuple[tuple[float, ...] |
 
     margin = 1 / (len(truth) + 2)
     fitted = IsotonicRegression(y_min=margin, y_max=1 - margin, out_of_bounds="clip").fit(score, truth.astype(float))
-    steps = (tuple(float(value) for value in values) for values in (fitted.X_thresholds_, fitted.y_thresholds_))
-    return (*steps, _TILT)
+    # scores of a weak network may lie so close that their logits hardly differ: each step rises by its share as well
+    rising = (1 - _TILT) * fitted.y_thresholds_ + _TILT * np.linspace(margin, 1 - margin, len(fitted.y_thresholds_))
+    return tuple(map(float, fitted.X_thresholds_)), tuple(map(float, rising)), _TILT
 
 
 def _line(value: np.ndarray, slope: float, intercept: float) -> np.ndarray:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from heldout.evaluate.row import Row
     from heldout.train.record import RunRecord
 
-_SCHEMA = 12
+_SCHEMA = 13
 CALIBRATED_ERROR = "ece_calibrated"
 _ALSO = {
     "classification": (
@@ -53,6 +53,8 @@ class _Cached(Record):
 class JsonCache:
     """What was computed from predictions, in ``working/cache/<name>.json``, which may be deleted at any time.
 
+    Every value lies beside its hash: one that was edited is computed anew.
+
     Args:
         name: Of the file.
         schema: A file of another number is computed anew.
@@ -71,9 +73,12 @@ class JsonCache:
     def get(self, about: Any, compute: Callable[[], Any]) -> Any:
         """The value stored under ``about``, else what ``compute`` returns; both are of JSON's types."""
         key = files.sha256_json(about)
-        if key not in self._values:
-            self._values[key], self._changed = compute(), True
-        return self._values[key]
+        stored = self._values.get(key)
+        if not isinstance(stored, dict) or stored.get("sha256") != files.sha256_json([key, stored.get("value")]):
+            value = compute()
+            stored = {"value": value, "sha256": files.sha256_json([key, value])}
+            self._values[key], self._changed = stored, True
+        return stored["value"]
 
     def save(self) -> None:
         """Write the file, if anything was computed."""

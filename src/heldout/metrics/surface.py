@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from heldout.errors import UserError
 from heldout.metrics.lesion import bounding_box
 
 SURFACE_COLUMNS = ("hd95", "assd")
@@ -83,6 +84,9 @@ def surface_dice(
     Returns:
         In 0 ... 1; 1 where both masks are empty, 0 where one is.
 
+    Raises:
+        UserError: pieces of surface are to be weighed, and the axes are oblique.
+
     Example:
         >>> import numpy as np
         >>> truth, pred = np.zeros((2, 8, 8), bool)
@@ -97,6 +101,11 @@ def surface_dice(
         from monai.metrics import compute_surface_dice
 
         axes = np.asarray(spacing, np.float64)
+        if axes.ndim == 2 and not _right_angled(axes):
+            raise UserError(
+                f"surface_dice:{tolerance:g} needs voxels with right angles, and these are sheared: measure "
+                f"nsd:{tolerance:g} instead, or resample the volumes"
+            )
         steps = np.linalg.norm(axes, axis=0) if axes.ndim == 2 else axes
         pair = [
             torch.from_numpy(np.pad(mask[bounding_box(pred | truth)], 2))[None, None].float() for mask in (pred, truth)

@@ -109,12 +109,25 @@ def sample_form(sample: pd.DataFrame, classes: tuple[str, ...]) -> SampleForm:
 
 
 def _grades(values: pd.Series, classes: tuple[str, ...]) -> dict[str, str]:
-    """Text of every class in a column of classes: of numbers, the number that a class ends with, or its place."""
-    if not values.str.fullmatch(r"\d+").all():
-        return {label: label for label in classes}
+    """Text of every class in a column of classes: as the sample spells it, or the number that a class ends with.
+
+    Of numbers, classes without one have their place.
+
+    Raises:
+        UserError: the sample names no class, and they have no numbers.
+    """
+    spelled = {identifier(text).casefold(): text for text in values if text.strip()}
+    if any(label.casefold() in spelled for label in classes):
+        return {label: spelled.get(label.casefold(), label) for label in classes}
     numbers = [found[0] if (found := re.search(r"\d+$", label)) else "" for label in classes]
-    texts = numbers if all(numbers) and len(set(numbers)) == len(numbers) else map(str, range(len(classes)))
-    return dict(zip(classes, texts, strict=True))
+    if all(numbers) and len(set(numbers)) == len(numbers):
+        return dict(zip(classes, numbers, strict=True))
+    if not values.str.fullmatch(r"\d+(\.0*)?").all():
+        raise UserError(
+            f"the sample submission's column {values.name} holds {values.iloc[0]!r}, which is none of the classes "
+            f"{', '.join(classes)}: write there how it spells each class, in any row"
+        )
+    return {label: str(place) for place, label in enumerate(classes)}
 
 
 def _split_suffix(entry: str, known: Mapping[str, str]) -> tuple[str, str]:

@@ -145,6 +145,11 @@ class SubmissionWriter:
                 "only where classes are exclusive and submission = 'csv': set source_options exclusive, or name the "
                 "classes in it"
             )
+        if unknown := [called for label, called in own_classes.items() if grades.get(label) == label != called]:
+            raise UserError(
+                f"{config.spec}: the sample submission has one value column, which does not show how it spells the "
+                f"class {unknown[0]!r}: write each class once in it, in any row"
+            )
         self._grades = bool(grades)
         self.cases = cases if self.sample is None else asked_for(cases, self.sample, self.classes)
         self.names = case_names(self.cases, self.sample, self.classes)
@@ -248,7 +253,7 @@ def check_form(config: Task, dataset: Dataset) -> None:
     """
     cases = dataset.part("submit")
     if config.sample_submission is not None and len(cases):
-        SubmissionWriter(config, dataset.classes, cases, dataset.source)
+        SubmissionWriter(config, dataset.classes, cases, dataset.source, dataset.source.own_classes())
 
 
 def nifti_path(root: Path, image: str) -> Path | None:
