@@ -24,6 +24,7 @@ from exps.exp911 import Exp911
 class Exp950(Exp911):
     seeds = (0,)
     epochs = 1
+    patch_size = (16, 16)
     CHANGED = None
 '''
 
@@ -82,6 +83,33 @@ def test_other_flips_are_predicted_from_the_same_weights(edited):
     edited()
     assert [fit.hashes for fit in load_member("exp950").fits] == [fit.hashes for fit in before.fits]
     assert find_row("exp950").identity == row.identity
+
+
+def test_another_overlap_is_predicted_from_the_same_weights(edited):
+    before, row = load_member("exp950"), find_row("exp950")
+    draft = blend(["exp950", "exp911"], "draft", trials=2, progress=False)
+    edited("overlap = 0.25")
+    with pytest.raises(UserError, match=r"exp950 has overlap = 0\.25 today and another then"):
+        freeze(draft.name)
+    after = load_member("exp950")
+    assert [fit.hashes.weights for fit in after.fits] == [fit.hashes.weights for fit in before.fits]
+    assert {fit.predictions.name for fit in after.fits} == {"tta-none-overlap-0.25"}
+    assert find_row("exp950").identity != row.identity
+    blend(["exp950", "exp911"], "other", trials=2, progress=False)
+    freeze("other")
+    verify(load_decision("other"))
+    edited()
+    assert [fit.hashes for fit in load_member("exp950").fits] == [fit.hashes for fit in before.fits]
+
+
+@pytest.mark.parametrize("line", ["rle = 'rows'", "rle_start = 0", "submission = 'rle'"])
+def test_how_masks_are_written_changes_neither_weights_nor_predictions(edited, line):
+    before = load_member("exp950")
+    edited(line)
+    after = load_member("exp950")
+    assert [(fit.hashes, fit.predictions) for fit in after.fits] == [
+        (fit.hashes, fit.predictions) for fit in before.fits
+    ]
 
 
 def test_what_training_depends_on_may_not(edited):

@@ -1,8 +1,9 @@
-"""Out-of-fold predictions with other flips than those trained for, so that they can be a member of their own.
+"""Out-of-fold predictions with other flips or another overlap than when a run was trained.
 
 They are made once, from the stored weights of each fold and for the cases that fold held out, and lie beside the run:
-``seed0/fold0/tta-hv/`` (``tta-none/`` without flips) holds ``oof.parquet`` and ``oof_maps/`` as the fold's own folder
-does, and ``predictions.json`` with their hashes and that of the weights.
+``seed0/fold0/tta-hv/`` (``tta-none/`` without flips, ``tta-hv-overlap-0.25/`` with another overlap of windows) holds
+``oof.parquet`` and ``oof_maps/`` as the fold's own folder does, and ``predictions.json`` with their hashes and that of
+the weights.
 """
 
 from __future__ import annotations
@@ -44,18 +45,20 @@ def check_flips(config: Task, tta: str) -> str:
     return "".join(sorted(tta))
 
 
-def predictions_folder(folder: Path, tta: str) -> Path:
-    """Where a fold's predictions with some flips lie: its own folder for those that it was trained for."""
-    return folder if set(tta) == set(read_config(folder).settings.tta) else folder / f"tta-{tta or 'none'}"
+def predictions_folder(config: Task, folder: Path, tta: str) -> Path:
+    """Where a fold's predictions with some flips lie: its own folder for those that were made when it was trained."""
+    trained = read_config(folder).settings
+    overlap = "" if config.overlap == trained.overlap else f"-overlap-{config.overlap}"
+    return folder if set(tta) == set(trained.tta) and not overlap else folder / f"tta-{tta or 'none'}{overlap}"
 
 
-def read_hashes(folder: Path, tta: str, read: Callable[[Path], RunRecord] = read_run) -> Hashes:
+def read_hashes(config: Task, folder: Path, tta: str, read: Callable[[Path], RunRecord] = read_run) -> Hashes:
     """SHA-256 of the files behind a fold's predictions; ``read`` reads the record of a fit.
 
     Raises:
         UserError: there are none with these flips, or their record is damaged.
     """
-    place = predictions_folder(folder, tta)
+    place = predictions_folder(config, folder, tta)
     if place == folder:
         return read(folder).sha256
     path = place / "predictions.json"
@@ -64,25 +67,25 @@ def read_hashes(folder: Path, tta: str, read: Callable[[Path], RunRecord] = read
 
 
 def predict_flips(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) -> None:
-    """Predict the cases that a fold held out with other flips, unless that was done with these very weights.
+    """Predict the cases that a fold held out, unless that was done with these views and these very weights.
 
     Raises:
         UserError: the weights changed, or another process is predicting them.
     """
-    target = predictions_folder(folder, tta)
-    if target == folder or _is_done(folder, tta):
+    target = predictions_folder(config, folder, tta)
+    if target == folder or _is_done(config, folder, tta):
         return
     with files.lock(target, f"predicting {config.spec} with tta = {tta!r}"):
-        if not _is_done(folder, tta):  # another process may have done it a moment ago
+        if not _is_done(config, folder, tta):  # another process may have done it a moment ago
             check_code(config)
             check_weights(folder)
             _predict(config, dataset, folder, fold, tta)
 
 
-def _is_done(folder: Path, tta: str) -> bool:
-    if not (predictions_folder(folder, tta) / "predictions.json").exists():
+def _is_done(config: Task, folder: Path, tta: str) -> bool:
+    if not (predictions_folder(config, folder, tta) / "predictions.json").exists():
         return False
-    return read_hashes(folder, tta).weights == read_run(folder).sha256.weights
+    return read_hashes(config, folder, tta).weights == read_run(folder).sha256.weights
 
 
 def _predict(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) -> None:
@@ -98,7 +101,7 @@ def _predict(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) 
     held_out = ValidationFold(config, dataset, with_first_stage(dataset, config), cases.assign(fold=fold), device)
     name = f"{config.spec} {folder.parent.name} fold {fold} with {f'flips {tta}' if tta else 'no flips'}"
     answers = track(held_out.predict(model, tta), len(cases), name)
-    target = predictions_folder(folder, tta)
+    target = predictions_folder(config, folder, tta)
     stored = held_out.store(target, iter(answers))
     hashes = Hashes(weights=read_run(folder).sha256.weights, oof=stored.sha256, maps=stored.maps)
     files.write_json(target / "predictions.json", PredictionsRecord(tta=tta, sha256=hashes).to_json())

@@ -41,7 +41,7 @@ class OpenFit:
         folder: Where it lies.
         record: Its ``run.json``.
         table: Its out-of-fold table, indexed by case.
-        predictions: Where that table and its maps lie: ``folder``, or a folder in it for other flips.
+        predictions: Where that table and its maps lie: ``folder``, or a folder in it for other flips or overlap.
         hashes: SHA-256 of its weights and of those predictions.
     """
 
@@ -297,7 +297,7 @@ def _open_fit(config: Task, session: Session, seed: int, fold: int, folder: Path
                 f"run and train {config.spec} again"
             )
     predict_flips(config, dataset, folder, fold, tta)
-    predictions, hashes = predictions_folder(folder, tta), read_hashes(folder, tta, session.run)
+    predictions, hashes = predictions_folder(config, folder, tta), read_hashes(config, folder, tta, session.run)
     path = predictions / "oof.parquet"
     if path.is_file() and session.sha256(path) != hashes.oof:
         remedy = "train again" if predictions == folder else "run the command again"

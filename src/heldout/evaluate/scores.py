@@ -118,12 +118,12 @@ class Scores:
             setattr(row, name, values[name])
 
 
-def _other_flips(spec: str, record: RunRecord) -> list[str]:
-    """The flips of an experiment, where those that a fit was predicted with were others."""
+def _other_views(spec: str, record: RunRecord) -> list[str]:
+    """The flips and the overlap of an experiment, where those that a fit was predicted with were others."""
     with suppress(UserError):  # an experiment that is gone is scored as it was
-        flips = load(spec).tta
-        if set(flips) != set(read_config(fit_folder(spec, record.seed, record.fold)).settings.tta):
-            return [f"flips {flips}"]
+        today, trained = load(spec), read_config(fit_folder(spec, record.seed, record.fold)).settings
+        flips = [f"flips {today.tta}"] if set(today.tta) != set(trained.tta) else []
+        return flips + ([f"overlap {today.overlap:g}"] if today.overlap != trained.overlap else [])
     return []
 
 
@@ -147,7 +147,7 @@ class ScoreCache:
             UserError: the predictions cannot be read.
         """
         parts = [*sorted([record.seed, record.fold, record.sha256.oof] for record in records), *metric_code(metric)]
-        seeds, key = seeds_of_every_fold(records), [spec, metric, parts, *_other_flips(spec, records[0])]
+        seeds, key = seeds_of_every_fold(records), [spec, metric, parts, *_other_views(spec, records[0])]
         try:
             return Scores(**self._cache.get(key, lambda: asdict(_of_run(spec, seeds))))
         except UserError as error:

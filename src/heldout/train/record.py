@@ -150,6 +150,7 @@ class Settings(Record):
     seeds: tuple[int, ...]
     checkpoint: str = "last"
     tta: str = ""
+    overlap: float = 0.5
     budgets: dict[str, dict[str, Any]] = Field(default_factory=dict)
     near_duplicates: bool = False
     accept_leaks: str = ""

@@ -33,8 +33,8 @@ from heldout.train.record import (
 if TYPE_CHECKING:
     from heldout.data.dataset import Dataset
 
-# a change of these trains nothing again: out-of-fold predictions with other flips are made from the same weights
-OF_PREDICTION = frozenset({"tta"})
+# a change of these trains nothing again: other out-of-fold predictions are made from the same weights
+OF_PREDICTION = frozenset({"tta", "overlap"})
 OF_DELIVERY = frozenset({"predict_batch_size", "submission", "sample_submission"})
 
 
@@ -274,9 +274,10 @@ def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: Mad
                 f"{folder} was started from something that has changed since ({changed[0]}): restore it, or "
                 f"delete {folder} to start again"
             )
-        if begun.settings.tta != config.tta:  # its predictions will be made with these
-            flips = {"config": {**begun.config, "tta": config.tta}, "identity": config.identity()}
-            write_config(folder, begun.model_copy(update={**flips, "fingerprint": config.fingerprint()}))
+        today = {name: getattr(config, name) for name in OF_PREDICTION}
+        if any(getattr(begun.settings, name) != value for name, value in today.items()):  # it will be predicted so
+            views = {"config": {**begun.config, **today}, "identity": config.identity()}
+            write_config(folder, begun.model_copy(update={**views, "fingerprint": config.fingerprint()}))
         return
     record = ConfigRecord(
         spec=config.spec,
