@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -20,7 +21,9 @@ from heldout.blend.freeze import freeze
 from heldout.blend.members import load_member
 from heldout.blend.search import blend
 from heldout.config import load
-from heldout.data.cases import open_dataset
+from heldout.data.cases import index_dataset, open_dataset
+from heldout.data.dataset import Dataset
+from heldout.data.fingerprint import any_alike, sketch
 from heldout.data.split import check_split
 from heldout.errors import UserError
 from heldout.evaluate.collect import collect, find_row
@@ -67,6 +70,36 @@ def test_the_same_cases_under_another_name_are_counted(runs):
     found = ledger.test(renamed)
     assert (found.decision_evals, found.dataset_evals) == (1, 2)
     assert find_row("exp911").dataset_test_evals == 2
+
+
+@pytest.mark.parametrize("change", ["pixel", "noise"])
+def test_the_same_cases_changed_a_little_under_another_name_are_counted(runs, monkeypatch, change):
+    ledger.test(load_decision("exp911"))
+    read = Dataset.read_image
+
+    def changed(self, case_id, **options):
+        image = read(self, case_id, **options)
+        array = image.array.copy()
+        if change == "pixel":
+            array[0, 3, 4] = array.max() - array[0, 3, 4]
+        else:
+            array = array + (np.random.default_rng(0).random(array.shape) < 0.5).astype(array.dtype)
+        return replace(image, array=array)
+
+    monkeypatch.setattr(Dataset, "read_image", changed)
+    kept = ledger.record_evaluation
+    monkeypatch.setattr(ledger, "record_evaluation", lambda d, n, h, _, *rest: kept(d, n, h, ["0"], *rest))
+    found = ledger.test(replace(load_decision("exp912"), dataset="renamed"))
+    assert (found.decision_evals, found.dataset_evals) == (1, 2)
+
+
+def test_sketches_tell_images_apart(home):
+    dataset = index_dataset(load_task("exp001+near_duplicates=False,source_options={'patients':30,'images_per_patient':1}"), progress=False)
+    images = [dataset.read_image(case_id) for case_id in dataset.part("train")["case_id"]]
+    sketches = [sketch(image) for image in images]
+    assert len(set(sketches)) == len(images)
+    assert not any(any_alike([one], sketches[:place]) for place, one in enumerate(sketches))
+    assert sketch(replace(images[0], array=np.zeros_like(images[0].array))) == ""
 
 
 def test_overlaps_count_and_entries_without_content_count_by_name():

@@ -37,6 +37,8 @@ class Evaluation(Record):
         decision_evals: Evaluations of this decision, this one included.
         dataset_evals: Evaluations on any of its cases, this one included.
         content: Hash of the image of every case, sorted; earlier entries lack it, and count by their dataset's name.
+        sketches: Sketch of the image of every case, sorted, by which it is known after small changes; see
+            :func:`heldout.data.fingerprint.sketch`. Earlier entries lack them.
     """
 
     event: Literal["look"] = "look"
@@ -53,7 +55,8 @@ class Evaluation(Record):
     decision_evals: int = Field(alias="looks_of_decision")
     dataset_evals: int = Field(alias="looks_of_dataset")
     content: tuple[str, ...] | None = None
-    optional: ClassVar[frozenset[str]] = frozenset({"content"})
+    sketches: tuple[str, ...] | None = None
+    optional: ClassVar[frozenset[str]] = frozenset({"content", "sketches"})
 
 
 class EvaluationResult(Record):

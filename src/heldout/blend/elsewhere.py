@@ -17,6 +17,7 @@ from heldout.blend.ledger import DIGITS, TestResult, record_evaluation
 from heldout.blend.values import labels_of
 from heldout.data.cases import open_source
 from heldout.data.checks import check_cases, refuse
+from heldout.data.fingerprint import sketch
 from heldout.errors import UserError
 from heldout.metrics import interval
 from heldout.predict.details import mask_details
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from heldout.blend.apply import Blended
     from heldout.blend.verify import OpenDecision
     from heldout.data.dataset import Dataset
+    from heldout.data.image import Image
     from heldout.data.sources import Source
     from heldout.tasks import Task
 
@@ -104,11 +106,18 @@ def evaluate_on(opened: OpenDecision, data: Elsewhere, reason: str | None = None
     record = functools.partial(record_evaluation, decision, data.name, digest, data.content, reason)
     record("", check_only=True)
     by_id = {row["case_id"]: row for row in data.rows.to_dict("records")}
-    images = ((case_id, data.source.read_image(row)) for case_id, row in by_id.items())
-    predicted = [*opened.predict(track(images, len(by_id), "Predicting cases"))]
+    sketches: list[str] = []
+
+    def images() -> Iterator[tuple[str, Image]]:
+        for case_id, row in by_id.items():
+            image = data.source.read_image(row)
+            sketches.append(sketch(image))
+            yield case_id, image
+
+    predicted = [*opened.predict(track(images(), len(by_id), "Predicting cases"))]
     masks = decision.kind == "segmentation"
     with files.lock(decision.folder, "evaluating"):
-        evaluation = record(files.sha256_json([[one.case_id, *map(float, one.scores)] for one in predicted]))
+        evaluation = record(files.sha256_json([[one.case_id, *map(float, one.scores)] for one in predicted]), sketches)
         table = build_table(
             data.rows,
             _as_predictions(predicted),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from heldout.blend.session import Session
     from heldout.blend.verify import OpenDecision
     from heldout.data.dataset import Dataset
+    from heldout.data.image import Image
     from heldout.predict.store import Stored
 
 DIGITS = 16  # of a case's hash that the ledger keeps
@@ -64,11 +65,31 @@ def read_ledger() -> list[LedgerEntry]:
     return [LedgerEntry(one, results.get(one.number)) for one in entries if isinstance(one, Evaluation)]
 
 
-def evaluations_on(entries: Sequence[Evaluation], dataset: str, content: Collection[str] = ()) -> list[Evaluation]:
-    """Evaluations on a dataset, or on any case that one of its evaluations, or ``content``, shares."""
+def evaluations_on(
+    entries: Sequence[Evaluation], dataset: str, content: Collection[str] = (), sketches: Collection[str] = ()
+) -> list[Evaluation]:
+    """Evaluations on a dataset, or on any case that one of its evaluations shares, or that is given.
+
+    Args:
+        entries: Evaluations to choose from.
+        dataset: Name of the dataset.
+        content: Hashes of further cases.
+        sketches: Sketches of further cases: a case whose image was changed a little is the same case.
+    """
     named = [one for one in entries if one.dataset == dataset]
     cases = {*content, *(case for one in named for case in one.content or ())}
-    return [one for one in entries if one in named or not cases.isdisjoint(one.content or ())]
+    looks = {*sketches, *(look for one in named for look in one.sketches or ())}
+
+    def shares(one: Evaluation) -> bool:
+        if not cases.isdisjoint(one.content or ()) or not looks.isdisjoint(one.sketches or ()):
+            return True
+        if not looks or not one.sketches:
+            return False
+        from heldout.data.fingerprint import any_alike
+
+        return any_alike(looks, one.sketches)
+
+    return [one for one in entries if one in named or shares(one)]
 
 
 def test(
@@ -105,8 +126,10 @@ def test(
     verify_test(dataset)
     content = [digest[:DIGITS] for digest in sorted(dataset.part("test")["content_hash"])]
     with files.lock(decision.folder, "testing"):
-        stored, classified = _predict(opened)
-        evaluation = record_evaluation(decision, decision.dataset, decision.data_hash, content, reason, stored.sha256)
+        stored, classified, sketches = _predict(opened)
+        evaluation = record_evaluation(
+            decision, decision.dataset, decision.data_hash, content, reason, stored.sha256, sketches
+        )
         table = _score_table(decision, dataset, stored.table, classified)
         result = interval(decision.metric, table, decision.classes)
         scored = EvaluationResult(
@@ -157,6 +180,7 @@ def record_evaluation(
     content: Sequence[str],
     reason: str | None,
     predictions: str,
+    sketches: Sequence[str] = (),
     *,
     check_only: bool = False,
 ) -> Evaluation:
@@ -169,6 +193,7 @@ def record_evaluation(
         content: What the ledger knows the cases by.
         reason: Why the same decision is evaluated on them again.
         predictions: SHA-256 of the predictions.
+        sketches: What it knows them by after small changes.
         check_only: Only see whether it may be evaluated.
 
     Raises:
@@ -177,7 +202,7 @@ def record_evaluation(
 
     def make(entries: list[Entry]) -> Evaluation:
         _permit(entries, decision, dataset, reason)
-        return _evaluation(entries, decision, dataset, data_hash, predictions, content, reason)
+        return _evaluation(entries, decision, dataset, data_hash, predictions, content, sketches, reason)
 
     return make(read_entries()) if check_only else append(make)
 
@@ -201,6 +226,7 @@ def _evaluation(
     data_hash: str,
     predictions: str,
     content: Sequence[str],
+    sketches: Sequence[str],
     reason: str | None,
 ) -> Evaluation:
     earlier = [entry for entry in entries if isinstance(entry, Evaluation)]
@@ -216,27 +242,36 @@ def _evaluation(
         predictions_sha256=predictions,
         reason=reason,
         decision_evals=1 + sum(one.decision == decision.identity and one.dataset == dataset for one in earlier),
-        dataset_evals=1 + len(evaluations_on(earlier, dataset, content)),
+        dataset_evals=1 + len(evaluations_on(earlier, dataset, content, sketches)),
         content=tuple(content),
+        sketches=tuple(sorted(filter(None, sketches))) or None,
     )
 
 
-def _predict(opened: OpenDecision) -> tuple[Stored, dict[str, np.ndarray]]:
-    """Predict the test images and store that, without labels; and what classifications say of each."""
+def _predict(opened: OpenDecision) -> tuple[Stored, dict[str, np.ndarray], list[str]]:
+    """Predict the test images and store that, without labels; what classifications say of each, and its sketch."""
+    from heldout.data.fingerprint import sketch
     from heldout.predict.prediction import Prediction
     from heldout.predict.store import write_predictions
 
     decision, dataset = opened.decision, opened.dataset
     rows = dataset.part("test")
     classified: dict[str, np.ndarray] = {}
+    sketches: list[str] = []
+
+    def images() -> Iterator[tuple[str, Image]]:
+        for case_id in rows["case_id"]:
+            image = dataset.read_image(case_id)
+            sketches.append(sketch(image))
+            yield case_id, image
 
     def predictions() -> Iterator[Prediction]:
-        images = ((case_id, dataset.read_image(case_id)) for case_id in rows["case_id"])
-        for result in opened.predict(images):
+        for result in opened.predict(images()):
             classified[result.case_id] = result.classified
             yield Prediction(result.case_id, result.scores, result.map)
 
-    return write_predictions(decision.folder, "test", predictions(), rows, exclusive=decision.exclusive), classified
+    stored = write_predictions(decision.folder, "test", predictions(), rows, exclusive=decision.exclusive)
+    return stored, classified, sketches
 
 
 def _score_table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ COARSE = {2: (32, 32), 3: (16, 16, 16)}  # on which the overall look is compared
 LOW_FREQUENCIES = {2: (8, 8), 3: (4, 4, 4)}  # 64 bits each
 BLUR, NEIGHBORHOOD = 1.5, 4.0  # pixels of the miniature
 NOISE = 2.0  # of 255: contrast below which there is no detail
+SKETCH = 128  # bits
+ALIKE = 8  # bits in which sketches of one image may differ: a changed pixel moves at most that, other images 17 or more
 
 
 @dataclass(frozen=True)
@@ -52,18 +55,48 @@ def fingerprint(image: Image) -> Fingerprint:
     """Fingerprint of an image, or of a volume brought to RAS orientation; channels are mixed to gray."""
     from scipy.fft import dctn
 
-    dimensions = image.array.ndim - 1
-    array = image.array
-    if len(array) == 3 and dimensions == 2:
-        array = np.tensordot(LUMA, array.astype(np.float32), axes=1)[None]
-    elif len(array) > 1:
-        array = array.mean(0, keepdims=True, dtype=np.float32)
-    array = orient(array, *orientation(image.affine, dimensions))
+    dimensions, array = image.array.ndim - 1, _gray(image)
     coarse = resample_linear(array, COARSE[dimensions])[0]
     frequencies = dctn(coarse, norm="ortho")[tuple(slice(size) for size in LOW_FREQUENCIES[dimensions])].ravel()
     bits = int.from_bytes(np.packbits(frequencies > np.median(frequencies)).tobytes(), "big")
     detail = _unit(_detail(resample_linear(array, MINIATURE[dimensions])[0]))
     return Fingerprint(bits, _unit(coarse), detail, local_features(array[0]) if dimensions == 2 else None)
+
+
+def sketch(image: Image) -> str:
+    """A few bits, as hexadecimal digits, by which an image is known after small changes; "" where it has no detail.
+
+    Each bit is the side of a fixed plane on which the details of the miniature lie (Charikar 2002), so that the share
+    of bits that differ is the angle between the details of two images.
+    """
+    details = _detail(resample_linear(_gray(image), MINIATURE[image.array.ndim - 1])[0]).ravel()
+    if not np.abs(details).max() > 0:
+        return ""
+    drawn = np.frombuffer(hashlib.shake_256(b"sketch").digest(SKETCH * len(details) // 8), np.uint8)
+    planes = np.unpackbits(drawn).reshape(SKETCH, -1).astype(np.float32) * 2 - 1
+    return np.packbits(planes @ details > 0).tobytes().hex()
+
+
+def any_alike(some: Iterable[str], others: Iterable[str]) -> bool:
+    """Whether a sketch of the first is of an image that the others have, or nearly have."""
+    one, other = (
+        np.unpackbits(np.array([[*bytes.fromhex(text)] for text in texts if text], np.uint8), axis=-1)
+        for texts in (some, others)
+    )
+    if not one.size or not other.size:
+        return False
+    agreement = (one.astype(np.float32) * 2 - 1) @ (other.astype(np.float32) * 2 - 1).T
+    return bool((SKETCH - agreement).min() <= 2 * ALIKE)
+
+
+def _gray(image: Image) -> np.ndarray:
+    """(1, *S): an image, or a volume brought to RAS orientation, with its channels mixed."""
+    dimensions, array = image.array.ndim - 1, image.array
+    if len(array) == 3 and dimensions == 2:
+        array = np.tensordot(LUMA, array.astype(np.float32), axes=1)[None]
+    elif len(array) > 1:
+        array = array.mean(0, keepdims=True, dtype=np.float32)
+    return orient(array, *orientation(image.affine, dimensions))
 
 
 def _detail(miniature: np.ndarray) -> np.ndarray:
