@@ -94,7 +94,8 @@ def test_the_same_cases_changed_a_little_under_another_name_are_counted(runs, mo
 
 
 def test_sketches_tell_images_apart(home):
-    dataset = index_dataset(load_task("exp001+near_duplicates=False,source_options={'patients':30,'images_per_patient':1}"), progress=False)
+    options = "source_options={'patients':30,'images_per_patient':1}"
+    dataset = index_dataset(load_task(f"exp001+near_duplicates=False,{options}"), progress=False)
     images = [dataset.read_image(case_id) for case_id in dataset.part("train")["case_id"]]
     sketches = [sketch(image) for image in images]
     assert len(set(sketches)) == len(images)
@@ -111,10 +112,10 @@ def test_overlaps_count_and_entries_without_content_count_by_name():
 
     old, whole, part, other = entry(1, "a", None), entry(2, "a", ("1", "2")), entry(3, "b", ("2",)), entry(4, "c", ())
     earlier = [old, whole, part, other]
-    assert ledger.evaluations_on(earlier, "a") == [old, whole, part]
-    assert ledger.evaluations_on(earlier, "b") == [whole, part]
-    assert ledger.evaluations_on(earlier, "d", ["1"]) == [whole]
-    assert ledger.evaluations_on(earlier, "d", ["9"]) == []
+    assert chain.evaluations_on(earlier, "a") == [old, whole, part]
+    assert chain.evaluations_on(earlier, "b") == [whole, part]
+    assert chain.evaluations_on(earlier, "d", ["1"]) == [whole]
+    assert chain.evaluations_on(earlier, "d", ["9"]) == []
     assert "content" not in old.to_json()
 
 
@@ -276,7 +277,7 @@ def test_other_folds_of_the_same_cases_are_counted(runs):
     dataset = load_member("exp911").dataset
     seen = [digest[: ledger.DIGITS] for digest in dataset.part("test")["content_hash"]]
     entries = [one.evaluation for one in ledger.read_ledger()]
-    assert ledger.evaluations_on(entries, "elsewhere", seen[:1]) == entries
+    assert chain.evaluations_on(entries, "elsewhere", seen[:1]) == entries
 
 
 def test_a_score_of_a_run_edited_by_hand_is_not_shown(runs):

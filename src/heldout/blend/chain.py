@@ -7,7 +7,7 @@ that lines cut off the end are missed too.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -158,6 +158,33 @@ def append(make: Callable[[list[Entry]], AnyEntry]) -> AnyEntry:
         files.write_text(ledger_path(), "".join(lines))
         files.write_json(_head_path(), Head(entries=len(lines), hash=digest).to_json())
     return entry
+
+
+def evaluations_on(
+    entries: Sequence[Evaluation], dataset: str, content: Collection[str] = (), sketches: Collection[str] = ()
+) -> list[Evaluation]:
+    """Evaluations on a dataset, or on any case that one of its evaluations shares, or that is given.
+
+    Args:
+        entries: Evaluations to choose from.
+        dataset: Name of the dataset.
+        content: Hashes of further cases.
+        sketches: Sketches of further cases: a case whose image was changed a little is the same case.
+    """
+    named = [one for one in entries if one.dataset == dataset]
+    cases = {*content, *(case for one in named for case in one.content or ())}
+    looks = {*sketches, *(look for one in named for look in one.sketches or ())}
+
+    def shares(one: Evaluation) -> bool:
+        if not cases.isdisjoint(one.content or ()) or not looks.isdisjoint(one.sketches or ()):
+            return True
+        if not looks or not one.sketches:
+            return False
+        from heldout.data.fingerprint import any_alike
+
+        return any_alike(looks, one.sketches)
+
+    return [one for one in entries if one in named or shares(one)]
 
 
 def _parse(line: dict[str, Any], number: int) -> Entry:

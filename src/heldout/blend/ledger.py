@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heldout import files
-from heldout.blend.chain import Entry, Evaluation, EvaluationResult, LedgerEntry, append, read_entries
+from heldout.blend.chain import (
+    Entry,
+    Evaluation,
+    EvaluationResult,
+    LedgerEntry,
+    append,
+    evaluations_on,
+    read_entries,
+)
 from heldout.errors import UserError
 from heldout.records import finite
 
@@ -63,33 +71,6 @@ def read_ledger() -> list[LedgerEntry]:
     entries = read_entries()
     results = {entry.number: entry for entry in entries if isinstance(entry, EvaluationResult)}
     return [LedgerEntry(one, results.get(one.number)) for one in entries if isinstance(one, Evaluation)]
-
-
-def evaluations_on(
-    entries: Sequence[Evaluation], dataset: str, content: Collection[str] = (), sketches: Collection[str] = ()
-) -> list[Evaluation]:
-    """Evaluations on a dataset, or on any case that one of its evaluations shares, or that is given.
-
-    Args:
-        entries: Evaluations to choose from.
-        dataset: Name of the dataset.
-        content: Hashes of further cases.
-        sketches: Sketches of further cases: a case whose image was changed a little is the same case.
-    """
-    named = [one for one in entries if one.dataset == dataset]
-    cases = {*content, *(case for one in named for case in one.content or ())}
-    looks = {*sketches, *(look for one in named for look in one.sketches or ())}
-
-    def shares(one: Evaluation) -> bool:
-        if not cases.isdisjoint(one.content or ()) or not looks.isdisjoint(one.sketches or ()):
-            return True
-        if not looks or not one.sketches:
-            return False
-        from heldout.data.fingerprint import any_alike
-
-        return any_alike(looks, one.sketches)
-
-    return [one for one in entries if one in named or shares(one)]
 
 
 def test(

@@ -263,7 +263,8 @@ def _add_test_evaluations(rows: list[Row]) -> None:
     working = files.home() / "working"
     if not (working / "ledger.jsonl").exists() and not (working / ".ledger").exists():
         return
-    from heldout.blend.ledger import evaluations_on, read_ledger
+    from heldout.blend.chain import evaluations_on
+    from heldout.blend.ledger import read_ledger
 
     entries = read_ledger()
     for row in rows:
