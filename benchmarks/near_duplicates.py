@@ -21,9 +21,9 @@ from record import Measurement, record
 
 from heldout.config import load
 from heldout.data.cases import open_source
-from heldout.data.fingerprint import Fingerprint, content_hash, fingerprint
 from heldout.data.image import BadFile, Image
 from heldout.data.leaks import Duplicates, find_duplicates
+from heldout.data.signature import ImageSignature, content_hash, signature
 
 SETS = {"brain MRI": ("exp020", 1000), "FracAtlas": ("exp040", 200), "LGG slices": ("exp025", 200)}
 COPIES = 30  # of each transformation
@@ -80,7 +80,9 @@ def gray(image: Image) -> np.ndarray:
     return np.rint(picture * (255 / max(picture.max(), 1))).astype(np.uint8)
 
 
-def search(names: list[str], patients: list[str], pictures: list[np.ndarray], prints: list[Fingerprint]) -> Duplicates:
+def search(
+    names: list[str], patients: list[str], pictures: list[np.ndarray], prints: list[ImageSignature]
+) -> Duplicates:
     """What `folds` would find."""
     hashes = [content_hash(picture[None]) for picture in pictures]
     frame = pd.DataFrame({"case_id": names, "patient_id": patients, "content_hash": hashes, "y_any": 0.0})
@@ -101,7 +103,7 @@ def measure(what: str, spec: str, most: int) -> list[Measurement]:
         names.append(row["case_id"])
         patients.append(row["patient_id"])
         pictures.append(picture)
-        prints.append(fingerprint(Image(picture[None])))
+        prints.append(signature(Image(picture[None])))
     alone = search(names, patients, pictures, prints)
     joined = {name for found in alone.near for name in found}
     print(what, len(names), "images; sets of near-duplicates among them:", *alone.near, sep="\n  ", flush=True)
@@ -119,7 +121,7 @@ def measure(what: str, spec: str, most: int) -> list[Measurement]:
             [*names, *ids],
             [*patients, *ids],
             [*pictures, *copies],
-            [*prints, *(fingerprint(Image(copy[None])) for copy in copies)],
+            [*prints, *(signature(Image(copy[None])) for copy in copies)],
         ).near
         hits = [
             any({names[number], copy} <= set(one) for one in sets) for number, copy in zip(originals, ids, strict=True)

@@ -110,14 +110,14 @@ def test_it_is_frozen_and_hashable(write):
     assert len({experiment, configuration.load("exp901"), configuration.load("exp900")}) == 2
 
 
-def test_the_fingerprint_sees_fields_and_hooks_but_no_comment(write):
-    plain = child(write, "    lr = 1e-2").fingerprint()
+def test_the_identity_sees_fields_and_hooks_but_no_comment(write):
+    plain = child(write, "    lr = 1e-2").identity_hash()
     hook = "    lr = 1e-2\n    def build_loss(self):\n        return 'child'"
-    changed = child(write, hook).fingerprint()
-    commented = child(write, hook.replace("return", "# why\n        return"), doc="Another title.").fingerprint()
+    changed = child(write, hook).identity_hash()
+    commented = child(write, hook.replace("return", "# why\n        return"), doc="Another title.").identity_hash()
     assert plain != changed
     assert changed == commented
-    assert child(write, "    lr = 1e-2\n    workers = 0\n    seeds = (5,)").fingerprint() == plain
+    assert child(write, "    lr = 1e-2\n    workers = 0\n    seeds = (5,)").identity_hash() == plain
 
 
 def test_budget_and_overrides_make_a_way_to_run_of_their_own(write):
@@ -125,7 +125,7 @@ def test_budget_and_overrides_make_a_way_to_run_of_their_own(write):
     assert (experiment.epochs, experiment.lr, experiment.patch_size) == (2, 0.01, (32, 32))
     again = configuration.load(experiment.spec)
     assert experiment.spec == "exp900@quick+lr=0.01,patch_size=(32,32)"
-    assert (again.spec, again.fingerprint()) == (experiment.spec, experiment.fingerprint())
+    assert (again.spec, again.identity_hash()) == (experiment.spec, experiment.identity_hash())
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_list_does_for_a_tuple_as_tables_print_one(write, text, field, value):
     listed = configuration.load("exp900", overrides=[text])
     plain = configuration.load("exp900", overrides=[f"{field}={value}"])
     assert getattr(listed, field) == value
-    assert (listed.spec, listed.fingerprint()) == (plain.spec, plain.fingerprint())
+    assert (listed.spec, listed.identity_hash()) == (plain.spec, plain.identity_hash())
     assert getattr(child(write, f"    {text.replace('=', ' = ', 1)}"), field) == value
 
 

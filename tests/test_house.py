@@ -117,6 +117,16 @@ def test_files_are_short_enough_to_read_at_once():
     assert all(len(reason.split()) >= 5 for reason in ALLOWED_LONGER.values()), "say why they are better whole"
 
 
+def test_public_classes_have_names_of_their_own():
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path.relative_to(SOURCE).as_posix())
+    repeated = {name: found for name, found in places.items() if len(found) > 1}
+    assert not repeated, "one name, one meaning: rename the less public class"
+
+
 def module_name(path: Path) -> str:
     return ".".join(("heldout", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
 

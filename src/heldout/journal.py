@@ -39,12 +39,12 @@ class Journal:
         self.path = path
         self.identity = identity
 
-    def record(self, part: str, direction: Direction) -> Record:
-        """The trials of one search; see :class:`Record`."""
-        return Record(self.path, f"{self.identity[:16]} {part}", direction)
+    def record(self, part: str, direction: Direction) -> TrialStore:
+        """The trials of one search; see :class:`TrialStore`."""
+        return TrialStore(self.path, f"{self.identity[:16]} {part}", direction)
 
 
-class Record:
+class TrialStore:
     """Finished trials of one search, shared by all processes that work on it.
 
     Args:

@@ -133,4 +133,4 @@ def test_the_result_does_not_depend_on_the_number_of_processes(raw):
     assert alone[1] == several[1]
     for left, right in zip(alone[0], several[0], strict=True):
         assert (left and left.content_hash) == (right and right.content_hash)
-        assert left is None or (left.fingerprint.detail == right.fingerprint.detail).all()
+        assert left is None or (left.signature.detail == right.signature.detail).all()

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from heldout.data.copies import candidate_pairs, local_features
-from heldout.data.fingerprint import content_hash, fingerprint
 from heldout.data.image import Image
 from heldout.data.leaks import find_duplicates, group_ids
+from heldout.data.signature import content_hash, signature
 
 
 def scene(seed: int, size: int = 160) -> np.ndarray:
@@ -25,7 +25,7 @@ def find(images, patients=None, labels=None, near=True):
     frame = pd.DataFrame({"case_id": names, "patient_id": patients or names})
     frame["content_hash"] = [content_hash(image) for image in images]
     frame["y_x"] = labels or [0.0] * len(images)
-    prints = [fingerprint(Image(image, np.eye(4) if image.ndim == 4 else None)) for image in images]
+    prints = [signature(Image(image, np.eye(4) if image.ndim == 4 else None)) for image in images]
     found = find_duplicates(frame, prints, images[0].ndim - 1, near)
     return found, group_ids(frame, found).tolist()
 
@@ -158,7 +158,7 @@ def test_volumes_exact_near_and_binary_shapes():
 def test_four_thousand_images_take_seconds():
     import time
 
-    from heldout.data.fingerprint import Fingerprint
+    from heldout.data.signature import ImageSignature
 
     generator = np.random.default_rng(0)
     base = generator.normal(size=(8, 1024))  # few kinds of pictures: many candidate pairs
@@ -167,7 +167,7 @@ def test_four_thousand_images_take_seconds():
         coarse = base[number % 8] + 0.3 * generator.normal(size=1024)
         detail = generator.normal(size=4096)
         prints.append(
-            Fingerprint(
+            ImageSignature(
                 number % 8,
                 (coarse / np.linalg.norm(coarse)).astype(np.float16),
                 (detail / np.linalg.norm(detail)).astype(np.float16),

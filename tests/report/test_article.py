@@ -11,7 +11,7 @@ import pytest
 from heldout.cli import run
 from heldout.escape import latex
 from heldout.report.references import USED, bibliography
-from heldout.report.sections.blocks import Heading, Picture, Section, Table, Text
+from heldout.report.sections.blocks import FigureBlock, Heading, Section, TableBlock, Text
 from heldout.report.sections.write import _slides
 from heldout.report.tables import latex_table
 from heldout.report.templates import render
@@ -67,7 +67,7 @@ def test_every_work_has_an_entry():
 
 
 def test_a_slide_has_one_picture_or_table():
-    table, picture = Table(("a",), [("1",)]), Picture("p", "<svg/>", "")
+    table, picture = TableBlock(("a",), [("1",)]), FigureBlock("p", "<svg/>", "")
     made = _slides(Section("exp001", [Text("what it is"), Heading("Scores"), table, Text("note"), picture, table]))
     assert [slide.title for slide in made] == ["exp001", *["exp001: Scores"] * 3]
     assert [len(slide.blocks) for slide in made] == [1, 2, 1, 1]

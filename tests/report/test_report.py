@@ -18,7 +18,7 @@ from heldout.evaluate.cases import SegmentedCase
 from heldout.evaluate.collect import open_row
 from heldout.evaluate.compare import compare_rows
 from heldout.report.figures import views
-from heldout.report.sections.blocks import Heading, Picture, Section, Table, Text
+from heldout.report.sections.blocks import FigureBlock, Heading, Section, TableBlock, Text
 from heldout.report.sections.labels import confusion, confusion_blocks
 from heldout.report.sections.overview import overview
 from heldout.report.sections.write import to_html, to_markdown
@@ -86,7 +86,7 @@ def test_a_child_beside_its_parent_shows_what_its_change_is_worth(masks):
 
 
 def pictures_of(section):
-    return {block.name: block.content for block in section.blocks if isinstance(block, Picture)}
+    return {block.name: block.content for block in section.blocks if isinstance(block, FigureBlock)}
 
 
 def test_classifications_and_blends_are_reported(home, finish):
@@ -177,7 +177,7 @@ def test_charts_are_empty_without_anything_to_draw_and_escape_names():
 
 def test_text_is_escaped_in_html_and_markdown():
     evil = "<b>|x|</b>"
-    blocks = [Heading(evil), Text(evil), Table((evil,), [(evil,)], evil), Picture("a", b"png", evil)]
+    blocks = [Heading(evil), Text(evil), TableBlock((evil,), [(evil,)], evil), FigureBlock("a", b"png", evil)]
     page = to_html(evil, evil, evil, [Section(evil, blocks)])
     text, figures = to_markdown("title", "summary", "claim", [Section(evil, blocks)])
     assert "<b>" not in page

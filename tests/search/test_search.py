@@ -225,7 +225,7 @@ def test_a_second_search_in_the_same_place_is_refused(squares):
 
 
 def test_the_space_is_no_part_of_what_a_run_is():
-    assert Exp901.create(overrides={"search_space": SPACE}).fingerprint() == Exp901().fingerprint()
+    assert Exp901.create(overrides={"search_space": SPACE}).identity_hash() == Exp901().identity_hash()
 
 
 @settings(max_examples=50, deadline=None)

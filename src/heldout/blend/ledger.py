@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from heldout.blend.verify import OpenDecision
     from heldout.data.dataset import Dataset
     from heldout.data.image import Image
-    from heldout.predict.store import Stored
+    from heldout.predict.store import WrittenPredictions
 
 DIGITS = 16  # of a case's hash that the ledger keeps
 
@@ -229,9 +229,9 @@ def _evaluation(
     )
 
 
-def _predict(opened: OpenDecision) -> tuple[Stored, dict[str, np.ndarray], list[str]]:
+def _predict(opened: OpenDecision) -> tuple[WrittenPredictions, dict[str, np.ndarray], list[str]]:
     """Predict the test images and store that, without labels; what classifications say of each, and its sketch."""
-    from heldout.data.fingerprint import sketch
+    from heldout.data.signature import sketch
     from heldout.predict.prediction import Prediction
     from heldout.predict.store import write_predictions
 

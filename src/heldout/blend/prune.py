@@ -35,7 +35,7 @@ from heldout.metrics import get_metric, score
 
 
 @dataclass(frozen=True)
-class Part:
+class MemberPart:
     """What is left of a member.
 
     Attributes:
@@ -79,12 +79,14 @@ def prune_ensemble(decision: Decision, *, hours: float, cases: int, clock: Clock
             f"{decision.name} mixes its members by {decision.mixing.method}, which cannot be pruned: blend fewer "
             "members"
         )
-    parts = [Part(member.spec, member.seeds, member.tta, number) for number, member in enumerate(decision.members)]
+    parts = [
+        MemberPart(member.spec, member.seeds, member.tta, number) for number, member in enumerate(decision.members)
+    ]
     session = Session()
     open_part = functools.cache(lambda part: load_member(part.name, session))
     members = [open_part(part) for part in parts]
 
-    def fits(left: tuple[Part, ...]) -> bool:
+    def fits(left: tuple[MemberPart, ...]) -> bool:
         return clock.total([open_part(part) for part in left], cases) <= hours * 3600
 
     if fits(tuple(parts)):
@@ -96,7 +98,7 @@ def prune_ensemble(decision: Decision, *, hours: float, cases: int, clock: Clock
         )
     values = functools.cache(lambda left: _values(decision, [open_part(part) for part in left], left))
 
-    def choose(left_out: int | None) -> tuple[tuple[Part, ...], list[PruneStep]]:
+    def choose(left_out: int | None) -> tuple[tuple[MemberPart, ...], list[PruneStep]]:
         left, steps = tuple(parts), []
         while not fits(left):
             found = _cheapest(decision, left, open_part, clock, lambda some: values(some)[left_out])
@@ -110,7 +112,7 @@ def prune_ensemble(decision: Decision, *, hours: float, cases: int, clock: Clock
             steps.append(step)
         return left, steps
 
-    def described(part: Part) -> DecisionMember:
+    def described(part: MemberPart) -> DecisionMember:
         return describe_member(open_part(part), None if decision.members[part.number].weight is None else 0)
 
     left, steps = choose(None)
@@ -130,11 +132,11 @@ def prune_ensemble(decision: Decision, *, hours: float, cases: int, clock: Clock
 
 def _cheapest(
     decision: Decision,
-    left: tuple[Part, ...],
-    open_part: Callable[[Part], Member],
+    left: tuple[MemberPart, ...],
+    open_part: Callable[[MemberPart], Member],
     clock: Clock,
-    value: Callable[[tuple[Part, ...]], float],
-) -> tuple[tuple[Part, ...], PruneStep] | None:
+    value: Callable[[tuple[MemberPart, ...]], float],
+) -> tuple[tuple[MemberPart, ...], PruneStep] | None:
     """What to give up next: members without weight, then flips as long as there are any, then networks and members."""
     before = clock.per_case([open_part(part) for part in left])
     sign = 1 if get_metric(decision.metric).higher_is_better else -1
@@ -147,13 +149,13 @@ def _cheapest(
     return min(found, key=lambda one: one[0])[1:] if found else None
 
 
-def _fewer_idle(decision: Decision, left: tuple[Part, ...]) -> list[tuple[str, tuple[Part, ...]]]:
+def _fewer_idle(decision: Decision, left: tuple[MemberPart, ...]) -> list[tuple[str, tuple[MemberPart, ...]]]:
     """Members of weight 0: they take time and change no prediction."""
     idle = [part for part in left if decision.members[part.number].weight == 0]
     return [(decision.members[part.number].name, tuple(one for one in left if one is not part)) for part in idle]
 
 
-def _fewer_flips(decision: Decision, left: tuple[Part, ...]) -> list[tuple[str, tuple[Part, ...]]]:
+def _fewer_flips(decision: Decision, left: tuple[MemberPart, ...]) -> list[tuple[str, tuple[MemberPart, ...]]]:
     found = []
     for part in left:
         name, weight = decision.members[part.number].name, decision.members[part.number].weight
@@ -166,7 +168,7 @@ def _fewer_flips(decision: Decision, left: tuple[Part, ...]) -> list[tuple[str, 
     return found
 
 
-def _fewer_networks(decision: Decision, left: tuple[Part, ...]) -> list[tuple[str, tuple[Part, ...]]]:
+def _fewer_networks(decision: Decision, left: tuple[MemberPart, ...]) -> list[tuple[str, tuple[MemberPart, ...]]]:
     weighted = [part for part in left if decision.members[part.number].weight is not None]
     found = []
     for part in weighted:
@@ -180,7 +182,7 @@ def _fewer_networks(decision: Decision, left: tuple[Part, ...]) -> list[tuple[st
     return found
 
 
-def _values(decision: Decision, members: Sequence[Member], left: Sequence[Part]) -> dict[int | None, float]:
+def _values(decision: Decision, members: Sequence[Member], left: Sequence[MemberPart]) -> dict[int | None, float]:
     """Scores of weighted members, with the weights of the decision shared out among them.
 
     Returns:
@@ -235,7 +237,7 @@ def _new_name(decision: Decision, hours: float, name: str | None) -> str:
     return name
 
 
-def _seal(decision: Decision, left: Sequence[Part], name: str, record: Pruning) -> Decision:
+def _seal(decision: Decision, left: Sequence[MemberPart], name: str, record: Pruning) -> Decision:
     """Blend what is left, as the decision was blended, note where it comes from, and freeze it."""
     plan = (
         {key: getattr(decision.search, key) for key in ("sampler", "trials", "seed", "processes")}

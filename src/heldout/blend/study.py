@@ -21,7 +21,7 @@ from heldout.blend.records import WHOLE
 from heldout.blend.values import to_thousandths
 from heldout.data.parallel import processes
 from heldout.errors import UserError
-from heldout.journal import Direction, Journal, Record
+from heldout.journal import Direction, Journal, TrialStore
 from heldout.metrics.registry import get_metric
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _work(
     first: Sequence[Weights],
     total: int,
     direction: Direction,
-    record: Record | None,
+    record: TrialStore | None,
     process: int = 0,
 ) -> list[optuna.trial.FrozenTrial]:
     """Go on until there are ``total`` trials, and return all that this process knows."""
@@ -186,7 +186,7 @@ def _work_together(
     first: Sequence[Weights],
     total: int,
     direction: Direction,
-    record: Record | None,
+    record: TrialStore | None,
 ) -> list[optuna.trial.FrozenTrial]:
     """The first trials in this process, the others in several that share the journal."""
     import joblib
@@ -214,7 +214,7 @@ def _join_work(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    _work(objective, plan, first, total, direction, Record(*place, direction), process)
+    _work(objective, plan, first, total, direction, TrialStore(*place, direction), process)
 
 
 def _sampler(plan: SearchPlan, first: int, process: int, number: int) -> optuna.samplers.BaseSampler:

@@ -334,7 +334,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         recorded = today_identity(recorded, self.task_name())
         return {**recorded, "fields": {**defaults, **recorded["fields"]}}
 
-    def fingerprint(self) -> str:
+    def identity_hash(self) -> str:
         """SHA-256 of :meth:`identity`."""
         return sha256_json(self.identity())
 
@@ -374,4 +374,4 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         return hooks
 
     def __hash__(self) -> int:
-        return hash(self.fingerprint())
+        return hash(self.identity_hash())

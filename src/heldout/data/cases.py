@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from heldout import files
-from heldout.data.checks import Checked, Problem, check_cases, refuse
+from heldout.data.checks import CaseProblem, Checked, check_cases, refuse
 from heldout.data.columns import PREFIX, further_columns, wanted_columns
 from heldout.data.dataset import Dataset
 from heldout.data.extra import EXTRA, copied_extra, with_extra
@@ -128,7 +128,7 @@ def _check_and_split(
     checked = [result for result in results if result is not None]
     cases = _with_results(index.iloc[sound].reset_index(drop=True), checked)
     duplicates = find_duplicates(
-        cases, [result.fingerprint for result in checked], source.dimensions, near=config.near_duplicates, rule=rule
+        cases, [result.signature for result in checked], source.dimensions, near=config.near_duplicates, rule=rule
     )
     columns = further_columns(source, cases, wanted_columns(config))
     cases = pd.concat([cases, columns.add_prefix(PREFIX)], axis=1)
@@ -181,7 +181,7 @@ def _write(
     index: pd.DataFrame,
     cases: pd.DataFrame,
     folds: pd.Series,
-    problems: list[Problem],
+    problems: list[CaseProblem],
     duplicates: Duplicates,
     notes: list[str],
     rule: int,

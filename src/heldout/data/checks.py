@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from heldout.data import readers
-from heldout.data.fingerprint import Fingerprint, content_hash, fingerprint
 from heldout.data.image import BadFile, Image, invertible
 from heldout.data.parallel import map_cases
 from heldout.data.prepare import ArrayStore
 from heldout.data.records import PreparedCase
+from heldout.data.signature import ImageSignature, content_hash, signature
 from heldout.data.sources import Source
 from heldout.errors import UserError
 from heldout.metrics.ignored import IGNORED
@@ -37,7 +37,7 @@ class Checked:
         content_hash: SHA-256 of the image's pixels.
         mask_hash: SHA-256 of the mask's pixels, "" without a mask.
         channels: Channels of the image.
-        fingerprint: By which near-duplicates are found.
+        signature: By which near-duplicates are found.
         note: What had to be assumed to read it; "" for nothing.
         prepared: Manifest entry of the arrays that were written while the case was in memory; None without any.
     """
@@ -46,13 +46,13 @@ class Checked:
     content_hash: str
     mask_hash: str
     channels: int
-    fingerprint: Fingerprint
+    signature: ImageSignature
     note: str = ""
     prepared: PreparedCase | None = None
 
 
 @dataclass(frozen=True)
-class Problem:
+class CaseProblem:
     """A case that cannot be used: which, in which file, and why."""
 
     case_id: str
@@ -88,7 +88,7 @@ def check_case(source: Source, row: Mapping[str, Any], store: ArrayStore | None 
     if store is not None and row["split"] in ("", "train", "extra"):
         with contextlib.suppress(BadFile):  # a sound case that does not fit these settings: training will say so
             entry = store.write({**row, "content_hash": content}, row["split"] or "train", image, mask)
-    return Checked(labels, content, mask_hash, len(image.array), fingerprint(image), image.note, entry)
+    return Checked(labels, content, mask_hash, len(image.array), signature(image), image.note, entry)
 
 
 def presence(mask: np.ndarray, classes: int) -> list[float]:
@@ -106,7 +106,7 @@ def check_cases(
     store: ArrayStore | None = None,
     progress: bool = True,
     workers: int | None = None,
-) -> tuple[list[Checked | None], list[Problem]]:
+) -> tuple[list[Checked | None], list[CaseProblem]]:
     """Check every row of an index, and prepare it at the same reading where a ``store`` is given.
 
     Returns:
@@ -115,7 +115,7 @@ def check_cases(
     rows = index.to_dict("records")
     listed = _index_problems(rows)
     results: list[Checked | None] = []
-    problems: list[Problem] = []
+    problems: list[CaseProblem] = []
     for row, result in zip(
         rows,
         map_cases(
@@ -131,12 +131,12 @@ def check_cases(
     ):
         reason = listed.get(row["case_id"]) or (result if isinstance(result, str) else "")
         if reason:
-            problems.append(Problem(row["case_id"], first_file(source, row), reason))
+            problems.append(CaseProblem(row["case_id"], first_file(source, row), reason))
         results.append(None if reason or isinstance(result, str) else result)
     return _drop_odd_channels(source, rows, results, problems)
 
 
-def refuse(problems: list[Problem], where: str) -> None:
+def refuse(problems: list[CaseProblem], where: str) -> None:
     """Stop because of bad cases, naming the first few.
 
     Raises:
@@ -266,8 +266,8 @@ def _index_problems(rows: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _drop_odd_channels(
-    source: Source, rows: list[dict[str, Any]], results: list[Checked | None], problems: list[Problem]
-) -> tuple[list[Checked | None], list[Problem]]:
+    source: Source, rows: list[dict[str, Any]], results: list[Checked | None], problems: list[CaseProblem]
+) -> tuple[list[Checked | None], list[CaseProblem]]:
     """Find cases whose channel count differs from the rest; gray and RGB pictures may mix, as they can be converted."""
     counts = Counter(result.channels for result in results if result is not None)
     if not counts:
@@ -277,6 +277,6 @@ def _drop_odd_channels(
     for position, result in enumerate(results):
         if result is not None and result.channels not in fine:
             reason = f"it has {result.channels} channels, most cases have {usual}: convert it"
-            problems.append(Problem(rows[position]["case_id"], first_file(source, rows[position]), reason))
+            problems.append(CaseProblem(rows[position]["case_id"], first_file(source, rows[position]), reason))
             results[position] = None
     return results, problems

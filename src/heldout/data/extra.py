@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from heldout.data.checks import Problem, first_file
+from heldout.data.checks import CaseProblem, first_file
 from heldout.data.image import Image
 from heldout.data.sources import Source, source_class
 from heldout.errors import UserError
@@ -156,12 +156,12 @@ def with_extra(source: Source, config: BaseConfig) -> Source:
     return WithExtra(source, other, config.extra)
 
 
-def copied_extra(source: Source, cases: pd.DataFrame) -> list[Problem]:
+def copied_extra(source: Source, cases: pd.DataFrame) -> list[CaseProblem]:
     """Further cases that are copies of a case of the dataset: of a fold, of the test part or of those to submit."""
     extra = cases["split"] == EXTRA
     group = cases["group_id"].map(cases[~extra].groupby("group_id")["case_id"].first())
     return [
-        Problem(
+        CaseProblem(
             row["case_id"],
             first_file(source, row),
             f"it shows the same as case {twin} of the dataset, which it gives away: leave it out of the extra data",

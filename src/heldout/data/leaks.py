@@ -11,7 +11,7 @@ import pandas as pd
 
 from heldout.data.columns import PREFIX
 from heldout.data.copies import MIN_FEATURES, copied_pairs
-from heldout.data.fingerprint import Fingerprint
+from heldout.data.signature import ImageSignature
 
 # Chosen by looking at the pairs found in public sets of brain slices and X-rays: real copies (also recompressed,
 # annotated or slightly cut) pass, other patients in the same pose rarely do, and nothing chains into large groups.
@@ -40,7 +40,7 @@ class Duplicates:
 
 def find_duplicates(
     cases: pd.DataFrame,
-    fingerprints: Sequence[Fingerprint],
+    signatures: Sequence[ImageSignature],
     dimensions: int,
     near: bool = True,
     rule: int = RULE,
@@ -49,7 +49,7 @@ def find_duplicates(
 
     Args:
         cases: One row per case with case_id, patient_id, content_hash and label columns ``y_*``.
-        fingerprints: One per row.
+        signatures: One per row.
         dimensions: 2 for images, 3 for volumes.
         near: Look for near duplicates too.
         rule: 1 compares miniatures. 2 compares local features, also of pictures that were flipped, turned, rotated,
@@ -59,10 +59,10 @@ def find_duplicates(
     exact = [sorted(ids[rows]) for rows in _equal_rows(cases["content_hash"].to_numpy())]
     pairs = np.empty((0, 2), int)
     if near:
-        pairs = near_pairs(fingerprints, dimensions)
+        pairs = near_pairs(signatures, dimensions)
         patients, contents = cases["patient_id"].to_numpy(), cases["content_hash"].to_numpy()
-        local = [one.local for one in fingerprints if one.local is not None]
-        if rule > 1 and len(local) == len(fingerprints):
+        local = [one.local for one in signatures if one.local is not None]
+        if rule > 1 and len(local) == len(signatures):
             poor = np.array([len(one.places) < MIN_FEATURES for one in local])[pairs].any(axis=1)
             pairs = np.concatenate([pairs[poor], copied_pairs(local, patients, pairs[~poor])])
         different = (patients[pairs[:, 0]] != patients[pairs[:, 1]]) & (contents[pairs[:, 0]] != contents[pairs[:, 1]])
@@ -73,15 +73,15 @@ def find_duplicates(
     return Duplicates(sorted(exact), near_sets, sorted(conflicts))
 
 
-def near_pairs(fingerprints: Sequence[Fingerprint], dimensions: int) -> np.ndarray:
+def near_pairs(signatures: Sequence[ImageSignature], dimensions: int) -> np.ndarray:
     """Pairs of rows (P, 2), first before second, whose hashes are close and whose miniatures correlate.
 
     What all cases have in common, such as the outline of a head or a registered anatomy, is taken off first: two
     cases are copies when they share what the others lack.
     """
-    bits = np.array([one.bits for one in fingerprints], np.uint64)
-    coarse = _own_part(np.stack([one.coarse for one in fingerprints]).astype(np.float32))
-    detail = _own_part(np.stack([one.detail for one in fingerprints]).astype(np.float32))
+    bits = np.array([one.bits for one in signatures], np.uint64)
+    coarse = _own_part(np.stack([one.coarse for one in signatures]).astype(np.float32))
+    detail = _own_part(np.stack([one.detail for one in signatures]).astype(np.float32))
     found = [np.empty((0, 2), int)]
     for first in range(0, len(bits), BLOCK):
         rows, later = slice(first, first + BLOCK), slice(first, None)

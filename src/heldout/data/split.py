@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from heldout.data.checks import Problem, first_file
+from heldout.data.checks import CaseProblem, first_file
 from heldout.data.columns import PREFIX, column_and_bins
 from heldout.data.dataset import Dataset
 from heldout.data.folds import choose_test, make_folds
@@ -83,12 +83,12 @@ def about_folds(config: BaseConfig, train: pd.DataFrame, folds: pd.Series) -> tu
     return caveats, found
 
 
-def crossing_cases(source: Source, cases: pd.DataFrame) -> list[Problem]:
+def crossing_cases(source: Source, cases: pd.DataFrame) -> list[CaseProblem]:
     """Training cases whose patient, or a copy of whose image, is in the test part that the dataset came with."""
     tested = set(cases["group_id"][cases["split"] == "test"])
     rows = cases[cases["group_id"].isin(tested) & ~cases["split"].isin(["test", "submit", "extra"])]
     return [
-        Problem(
+        CaseProblem(
             row["case_id"],
             first_file(source, row),
             f"patient {row['patient_id']} (group {row['group_id']}), or a copy of the image, is in the dataset's own "

@@ -15,7 +15,7 @@ from heldout import files
 from heldout.blend.apply import OpenDecision, mask_of
 from heldout.data.image import Image
 from heldout.data.readers.regions import open_large
-from heldout.data.runs import RunWriter
+from heldout.data.rle_bands import RunWriter
 from heldout.data.sources import Source
 from heldout.data.sources.layout import image_paths
 from heldout.errors import UserError

@@ -47,7 +47,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Entry:
+class AblationRow:
     """A row of an ablation table.
 
     Attributes:
@@ -78,7 +78,7 @@ def family_of(name: str) -> str:
         return experiment
 
 
-def ablations(rows: Sequence[Row]) -> dict[str, list[Entry]]:
+def ablations(rows: Sequence[Row]) -> dict[str, list[AblationRow]]:
     """Ablation tables by family, from all rows of the leaderboard."""
     runs = {row.name: row for row in rows if row.kind == "run" and row.score is not None}
     cache = JsonCache("ablations", _SCHEMA)
@@ -89,7 +89,7 @@ def ablations(rows: Sequence[Row]) -> dict[str, list[Entry]]:
             opened[name] = open_held_out(name)
         return opened[name]
 
-    found: dict[str, list[Entry]] = defaultdict(list)
+    found: dict[str, list[AblationRow]] = defaultdict(list)
     for name, row in sorted(runs.items()):
         parent = parent_of(row)
         missing = "" if parent is None or parent in runs else f"no finished run of {parent}"
@@ -103,7 +103,7 @@ def ablations(rows: Sequence[Row]) -> dict[str, list[Entry]]:
             entries.append(_entry(cache, row, one, pair, parent, changed + seeds, missing, row.seconds))
             entries += _variants(cache, row, held)
         except UserError as error:
-            entries.append(Entry(name, parent, changed, "-", Measure(why=str(error))))
+            entries.append(AblationRow(name, parent, changed, "-", Measure(why=str(error))))
     for row in rows:
         if row.kind == "blend" and row.cases is not None:
             with suppress(UserError):  # what is wrong with a blend is shown in the table of its dataset
@@ -142,7 +142,7 @@ def _same_seeds(
     return (first, second), f" (seed {seed} of both)"
 
 
-def _of_blend(cache: JsonCache, row: Row, held: Callable[[str], HeldOut]) -> tuple[str, Entry]:
+def _of_blend(cache: JsonCache, row: Row, held: Callable[[str], HeldOut]) -> tuple[str, AblationRow]:
     """A blend beside its best single member, which blending has tuned and cross-fitted too; its first member's family.
 
     Raises:
@@ -158,7 +158,7 @@ def _of_blend(cache: JsonCache, row: Row, held: Callable[[str], HeldOut]) -> tup
     return family_of(blend.decision.members[0].spec), entry
 
 
-def _variants(cache: JsonCache, row: Row, held: Callable[[str], HeldOut]) -> list[Entry]:
+def _variants(cache: JsonCache, row: Row, held: Callable[[str], HeldOut]) -> list[AblationRow]:
     """What needs no training: all seeds against the first, and other flips against the run's own."""
     entries, seeds = [], sorted(row.seed_scores)
     if len(seeds) > 1:
@@ -186,7 +186,7 @@ def _entry(
     missing: str,
     seconds: float | None,
     shown: str = "",
-) -> Entry:
+) -> AblationRow:
     parts = [[part.key, part.threshold] for part in (one, *(pair or ()))]
 
     def measure(at_half: bool) -> Measure:
@@ -196,7 +196,7 @@ def _entry(
     tuned = one.threshold == CROSS_FITTED and not one.is_blend
     halved = measure(True) if tuned and pair else None
     name = f"{row.name}: {shown}" if shown else row.name
-    return Entry(name, parent, changed, one.threshold, measure(False), seconds, halved)
+    return AblationRow(name, parent, changed, one.threshold, measure(False), seconds, halved)
 
 
 def _measure(one: HeldOut, pair: tuple[HeldOut, HeldOut] | None, metric: str, missing: str, at_half: bool) -> Measure:

@@ -24,7 +24,7 @@ EXCHANGE = 1  # among axes to flip: rows and columns of an image change places
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class NetworkOutput:
     """What a network says about a batch.
 
     Attributes:
@@ -93,7 +93,7 @@ def limit_of_skipping(config: Task) -> float | None:
 @torch.inference_mode()
 def answer_batch(
     config: Task, model: nn.Module, images: np.ndarray, exclusive: bool, flips: list[tuple[int, ...]]
-) -> Answer:
+) -> NetworkOutput:
     """Mean probabilities over all flips, in float32.
 
     Args:
@@ -113,7 +113,9 @@ def answer_batch(
         return _mean(config, image, exclusive, flips, model)
 
 
-def _mean(config: Task, image: Tensor, exclusive: bool, flips: list[tuple[int, ...]], model: nn.Module) -> Answer:
+def _mean(
+    config: Task, image: Tensor, exclusive: bool, flips: list[tuple[int, ...]], model: nn.Module
+) -> NetworkOutput:
     values: Tensor | None = None
     scores: Tensor | None = None
     size = image.shape[2:]
@@ -147,7 +149,7 @@ def _resized(image: Tensor, size: Sequence[int]) -> Tensor:
 
 def _unless_sure(
     config: MultiTask2D, image: Tensor, exclusive: bool, flips: list[tuple[int, ...]], model: nn.Module, limit: float
-) -> Answer:
+) -> NetworkOutput:
     """The head's mean over all flips first; only if it finds a class likely enough, the mask.
 
     A case is alone here and its flips go through the network together, so that the decision does not depend on the
@@ -183,12 +185,12 @@ def _is_sure(score: Tensor, limit: float) -> bool:
     return bool((score < limit).all())
 
 
-def _empty(score: Tensor, image: Tensor) -> Answer:
+def _empty(score: Tensor, image: Tensor) -> NetworkOutput:
     return _answer(image.new_zeros(1, score.shape[1], *image.shape[2:]), score)
 
 
-def _answer(values: Tensor, scores: Tensor | None) -> Answer:
-    return Answer(values.cpu().numpy(), None if scores is None else scores.cpu().numpy())
+def _answer(values: Tensor, scores: Tensor | None) -> NetworkOutput:
+    return NetworkOutput(values.cpu().numpy(), None if scores is None else scores.cpu().numpy())
 
 
 def _laid_out(config: Task, image: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from heldout.data.normalize import to_float
 from heldout.data.patches import center, cut_patch
 from heldout.errors import Diverged
 from heldout.predict.forward import (
-    Answer,
+    NetworkOutput,
     answer_batch,
     flip_sets,
     limit_of_skipping,
@@ -127,7 +127,7 @@ def _batches(config: Task, models: Sequence[nn.Module], cases: Iterable[Case]) -
         yield batch
 
 
-def _finish(case: Padded, answers: list[Answer], position: int, limits: tuple[float, float]) -> list[Prediction]:
+def _finish(case: Padded, answers: list[NetworkOutput], position: int, limits: tuple[float, float]) -> list[Prediction]:
     return [
         _to_prediction(
             case, answer.values[position], None if answer.scores is None else answer.scores[position], limits

@@ -22,7 +22,7 @@ Truth = Callable[[str], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class WrittenPredictions:
     """What :func:`write_predictions` wrote.
 
     Attributes:
@@ -45,7 +45,7 @@ def write_predictions(
     exclusive: bool,
     truth: Truth | None = None,
     details: Details | None = None,
-) -> Stored:
+) -> WrittenPredictions:
     """Write ``<folder>/<name>.parquet`` and the maps ``<folder>/<name>_maps/<case_id>.b2nd``, each atomically.
 
     Predictions are consumed one by one and let go, so memory does not grow with their number. The table comes last.
@@ -75,7 +75,7 @@ def write_predictions(
     table.to_parquet(buffer, index=False)
     data = buffer.getvalue()
     files.write_bytes(folder / f"{name}.parquet", data)
-    return Stored(table, hashlib.sha256(data).hexdigest(), maps)
+    return WrittenPredictions(table, hashlib.sha256(data).hexdigest(), maps)
 
 
 def build_table(

@@ -13,7 +13,7 @@ from pydantic import Field
 from heldout import files
 from heldout.blend.decision import read_decision
 from heldout.errors import UserError
-from heldout.evaluate.ablation import Entry
+from heldout.evaluate.ablation import AblationRow
 from heldout.evaluate.lineage import depends_on
 from heldout.evaluate.row import Row
 from heldout.metrics import get_metric
@@ -73,7 +73,7 @@ class ResultRecord(Record):
     split: str
     pretraining: str
     thresholds: str
-    entries: tuple[Entry, ...]
+    entries: tuple[AblationRow, ...]
     caveats: tuple[str, ...]
     hours: Number
     machines: tuple[str, ...]
@@ -95,7 +95,7 @@ _OF_ROW = (
 )
 
 
-def result_of(row: Row, entries: Iterable[Entry] = (), caveats: Iterable[str] = ()) -> ResultRecord:
+def result_of(row: Row, entries: Iterable[AblationRow] = (), caveats: Iterable[str] = ()) -> ResultRecord:
     """The record of a run or blend that is here.
 
     Args:

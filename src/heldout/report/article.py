@@ -16,7 +16,7 @@ from heldout.report.figures import draw_selection
 from heldout.report.format import interval_text
 from heldout.report.records import CardFacts
 from heldout.report.references import bibliography, cited_works
-from heldout.report.sections.blocks import Table
+from heldout.report.sections.blocks import TableBlock
 from heldout.report.sections.overview import claim, overview
 from heldout.report.tables import latex_table
 from heldout.report.templates import render
@@ -82,7 +82,7 @@ def write_article(names: Sequence[str], folder: Path) -> Path:
         tables=[
             Captioned(block.caption, Latex(_without_titles(block)))
             for block in overview(subjects).blocks
-            if isinstance(block, Table)
+            if isinstance(block, TableBlock)
         ],
         figures=_figures(subjects, folder / "figures"),
         limits=list(dict.fromkeys(limit for one in facts for limit in one.limits)),
@@ -92,7 +92,7 @@ def write_article(names: Sequence[str], folder: Path) -> Path:
     return path
 
 
-def _without_titles(table: Table) -> str:
+def _without_titles(table: TableBlock) -> str:
     """A table for LaTeX; titles, which stand in the methods, would make it too wide to be read."""
     kept = [k for k, column in enumerate(table.columns) if column != "title"]
     return latex_table([table.columns[k] for k in kept], [[row[k] for k in kept] for row in table.rows])

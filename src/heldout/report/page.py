@@ -21,7 +21,7 @@ _LEGEND_OF_PICTURE = "Square: score with its 95 % interval; hollow where not ran
 
 
 @dataclass(frozen=True)
-class Picture:
+class BoardChart:
     """A chart and its caption."""
 
     svg: Markup
@@ -29,7 +29,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Part:
+class PageRows:
     """Ranked rows, or the others."""
 
     ranked: bool
@@ -54,21 +54,21 @@ class Group:
     metric: str
     higher_is_better: bool
     columns: list[Column]
-    parts: list[Part]
+    parts: list[PageRows]
     test_evals: str
     agreement: list[str]
 
     @property
-    def pictures(self) -> list[Picture]:
+    def pictures(self) -> list[BoardChart]:
         """Scores with intervals, and against those of a competition."""
         rows, found = [row for part in self.parts for row in part.rows], []
         if svg := forest(rows, self.metric):
             scored = sum(row.score is not None for row in rows)
             some = f" The first {MOST_ROWS} of {scored}." if scored > MOST_ROWS else ""
-            found.append(Picture(Markup(svg), _LEGEND_OF_PICTURE + some))
+            found.append(BoardChart(Markup(svg), _LEGEND_OF_PICTURE + some))
         if svg := scatter(rows, self.metric):
             colors = "Blue: public, orange: private; hollow: not ranked, and not counted."
-            found.append(Picture(Markup(svg), " ".join([*self.agreement, colors])))
+            found.append(BoardChart(Markup(svg), " ".join([*self.agreement, colors])))
         return found
 
 
@@ -110,7 +110,7 @@ def grouped(rows: list[Row], without: Sequence[str] = ()) -> list[Group]:
             key[1],
             members[0].higher_is_better,
             [column for column in filled(members) if column.name not in without],
-            [Part(not section, part) for section, part in enumerate(split(members)) if part],
+            [PageRows(not section, part) for section, part in enumerate(split(members)) if part],
             count(evals, "test evaluation") if (evals := max(row.dataset_test_evals for row in members)) else "",
             [text for part in ("public", "private") if (text := agreement_text(members, part))],
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from heldout import files
 from heldout.errors import UserError
 from heldout.escape import Markdown, markdown
-from heldout.evaluate.ablation import Entry, Measure, ablations, family_of
+from heldout.evaluate.ablation import AblationRow, Measure, ablations, family_of
 from heldout.evaluate.held_out import AT_HALF
 from heldout.evaluate.row import Row
 from heldout.report.archive import ResultRecord, merged, result_of, stored_results
@@ -69,7 +69,7 @@ def write_results(rows: list[Row], *, force: bool = False) -> tuple[Path, list[s
     if not force:
         _refuse_loss(path, [*rows, *stored])
     found = ablations(rows)
-    of_run: dict[str, list[Entry]] = defaultdict(list)
+    of_run: dict[str, list[AblationRow]] = defaultdict(list)
     for entry in (entry for family in found.values() for entry in family):
         of_run[_run(entry)].append(entry)
     caveats = {name: _caveats(name, rows) for name in {row.dataset for row in rows}}
@@ -149,7 +149,7 @@ def family(record: ResultRecord) -> str:
     return family_of(parents[0] if record.kind == "blend" and parents else record.name)
 
 
-def _run(entry: Entry) -> str:
+def _run(entry: AblationRow) -> str:
     """The run or blend of an entry, of a variant too."""
     return entry.name.partition(": ")[0]
 
@@ -226,7 +226,7 @@ def _grouped(what: str, texts: Mapping[str, str]) -> list[str]:
     return ["; ".join(said)] if first else []
 
 
-def _unscored(found: Mapping[str, list[Entry]]) -> list[str]:
+def _unscored(found: Mapping[str, list[AblationRow]]) -> list[str]:
     """Runs that have no score in the tables, and why."""
     entries = (entry for family in found.values() for entry in family)
     return _reasons((entry.name, entry.main) for entry in entries if entry.main.score is None)

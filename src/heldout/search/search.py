@@ -24,7 +24,7 @@ from heldout.data.cases import open_dataset
 from heldout.data.dataset import Dataset
 from heldout.data.parallel import processes
 from heldout.errors import Diverged, UserError
-from heldout.journal import Direction, Journal, Record
+from heldout.journal import Direction, Journal, TrialStore
 from heldout.metrics.registry import get_metric
 from heldout.search.trial import inner_dataset, run_trial, trial_config
 from heldout.tasks import Task
@@ -143,7 +143,7 @@ def search(plan: Search, *, quiet: bool = False) -> list[optuna.trial.FrozenTria
         return _record(plan, dataset).trials()[: plan.trials]
 
 
-def _record(plan: Search, dataset: Dataset) -> Record:
+def _record(plan: Search, dataset: Dataset) -> TrialStore:
     return Journal(plan.folder / "study.journal", plan.identity(dataset)).record("search", plan.direction)
 
 

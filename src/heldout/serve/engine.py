@@ -44,7 +44,7 @@ class _Process:
     work: dict[int, _Waiting] = field(default_factory=dict)
 
 
-class Engine:
+class NetworkPool:
     """All network processes; for one event loop.
 
     Attributes:

@@ -49,7 +49,7 @@ class Case:
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class ReadCase:
     """A case and what each member's networks read of it; ``inputs`` is None where a first stage comes before."""
 
     case: Case
@@ -146,17 +146,17 @@ class Served:
                         413, f"{path.name} has {' x '.join(map(str, shape))} voxels, {MOST_VOXELS} are allowed: crop it"
                     )
 
-    def prepare(self, case: Case) -> Prepared:
+    def prepare(self, case: Case) -> ReadCase:
         """Prepare a case for every member.
 
         Raises:
             BadFile: it does not fit the preparation.
         """
         if any(member.first is not None for member in self.members):
-            return Prepared(case, None)
-        return Prepared(case, [prepare_image(case.image, member.config) for member in self.members])
+            return ReadCase(case, None)
+        return ReadCase(case, [prepare_image(case.image, member.config) for member in self.members])
 
-    def predict(self, cases: Sequence[Prepared]) -> list[Blended]:
+    def predict(self, cases: Sequence[ReadCase]) -> list[Blended]:
         """Predict cases together where no first stage comes before; one alone has the bits of ``predict``."""
         exclusive = self.decision.exclusive
         found: list[list[Prediction]] = [[] for _ in cases]
@@ -166,7 +166,7 @@ class Served:
         return [blend_case(self.decision, members) for members in found]
 
     def _of_member(
-        self, number: int, member: MemberNetworks, cases: Sequence[Prepared], exclusive: bool
+        self, number: int, member: MemberNetworks, cases: Sequence[ReadCase], exclusive: bool
     ) -> Iterator[list[Prediction]]:
         if any(one.inputs is None for one in cases):
             for one in cases:
@@ -191,7 +191,7 @@ class Served:
         """Mask (M, *spatial) of a map (K, *spatial) uint8 as the decision makes it."""
         return mask_of(self.decision, blended)
 
-    def samples(self, prepared: Prepared, n_samples: int, tta: str) -> tuple[list[np.ndarray], list[float]]:
+    def samples(self, prepared: ReadCase, n_samples: int, tta: str) -> tuple[list[np.ndarray], list[float]]:
         """Answers of all networks, with dropout left on and flipped, and the share of each.
 
         Returns:
@@ -231,7 +231,7 @@ class Served:
         """Entropy, aleatoric and epistemic parts of answers, in nats."""
         return decompose(values, exclusive=self.decision.exclusive, background=self.segments, weights=shares)
 
-    def explain(self, prepared: Prepared, target: int) -> np.ndarray:
+    def explain(self, prepared: ReadCase, target: int) -> np.ndarray:
         """Grad-CAM of a class on the grid of the file, 0 ... 1: the mean over the networks that classify.
 
         Raises:

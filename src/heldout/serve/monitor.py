@@ -7,7 +7,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from heldout.serve.drift import Recent
-from heldout.serve.engine import Engine
+from heldout.serve.engine import NetworkPool
 from heldout.serve.work import Found
 
 _CASES = (1, 2, 4, 8, 16, 32)
@@ -17,7 +17,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300
 class Monitor:
     """Counts of one service."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: NetworkPool) -> None:
         self.registry = one = CollectorRegistry()
         self.recent = Recent()
         self.requests = Counter("heldout_requests", "answered requests", ["route", "status"], registry=one)

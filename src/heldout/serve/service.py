@@ -26,7 +26,7 @@ from heldout.serve import uploads
 from heldout.serve.answers import ModelInfo, Options
 from heldout.serve.corrections import VERDICTS, CorrectionRecord
 from heldout.serve.corrections import save as save_correction
-from heldout.serve.engine import Engine
+from heldout.serve.engine import NetworkPool
 from heldout.serve.jobs import Jobs
 from heldout.serve.monitor import Monitor
 from heldout.serve.settings import ServeSettings
@@ -35,7 +35,7 @@ from heldout.serve.work import Ask, Found, Kind, as_text
 
 
 @dataclass
-class Stored:
+class StoredUploads:
     """The uploads of a request.
 
     Attributes:
@@ -64,7 +64,7 @@ class Service:
 
     def __init__(self, settings: ServeSettings, on_stop: Callable[[], None] = lambda: None) -> None:
         self.settings = settings
-        self.engine = Engine(settings, on_stop)
+        self.engine = NetworkPool(settings, on_stop)
         self.monitor = Monitor(self.engine)
         self.jobs = Jobs(settings.job_keep_minutes * 60)
         self.root = Path(tempfile.mkdtemp(prefix=f"heldout-serve-{os.getpid()}-"))
@@ -104,7 +104,7 @@ class Service:
             raise Refused(409, f"{fitting[0].name} reads {wanted}: send one, or ask another decision")
         return right[0]
 
-    async def store(self, request: Request, folder: Path, most: int, apart: bool = False) -> Stored:
+    async def store(self, request: Request, folder: Path, most: int, apart: bool = False) -> StoredUploads:
         """Store the files of a request in its folder.
 
         Args:
@@ -118,7 +118,7 @@ class Service:
         """
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         given: dict[str, Any] = dict(request.query_params)
-        stored = Stored(options=Options())
+        stored = StoredUploads(options=Options())
 
         async def keep(number: int, count: int, name: str, act: Callable[[Path, str], str]) -> None:
             place = folder / str(number) if apart else folder

@@ -17,7 +17,7 @@ from heldout.data.normalize import LUMA
 from heldout.deliver.masks import mask_files, png_bytes, uncertainty_file
 from heldout.metrics.overlap import case_dice, count_errors
 from heldout.serve.drift import measure
-from heldout.serve.model import Case, Prepared, Served
+from heldout.serve.model import Case, ReadCase, Served
 from heldout.serve.uploads import Refused
 
 Kind = Literal["predict", "uncertainty", "gradcam", "stack"]
@@ -88,7 +88,7 @@ class Found:
     warnings: list[str] = field(default_factory=list)
 
 
-def read(served: Served, ask: Ask) -> list[Prepared]:
+def read(served: Served, ask: Ask) -> list[ReadCase]:
     """Read and prepare the cases of a request; a stack is read where it is predicted.
 
     Raises:
@@ -102,12 +102,12 @@ def is_joint(ask: Ask) -> bool:
     return ask.kind == "predict"
 
 
-def finish(served: Served, ask: Ask, prepared: Sequence[Prepared], results: Sequence[Blended]) -> list[Found]:
+def finish(served: Served, ask: Ask, prepared: Sequence[ReadCase], results: Sequence[Blended]) -> list[Found]:
     """Answers to a request of kind ``predict``."""
     return [_found(served, ask, one.case, result) for one, result in zip(prepared, results, strict=True)]
 
 
-def alone(served: Served, ask: Ask, prepared: Sequence[Prepared]) -> list[Found]:
+def alone(served: Served, ask: Ask, prepared: Sequence[ReadCase]) -> list[Found]:
     """Answers to a request that is worked on by itself.
 
     Raises:
@@ -143,7 +143,7 @@ def _found(served: Served, ask: Ask, case: Case, result: Blended) -> Found:
     return found
 
 
-def _uncertain(served: Served, ask: Ask, one: Prepared) -> Found:
+def _uncertain(served: Served, ask: Ask, one: ReadCase) -> Found:
     values, shares = served.samples(one, ask.n_samples, ask.tta)
     unsure = served.uncertainty(values, shares)
     [result] = served.predict([one])
@@ -173,7 +173,7 @@ def _uncertain(served: Served, ask: Ask, one: Prepared) -> Found:
     return found
 
 
-def _explained(served: Served, ask: Ask, one: Prepared) -> Found:
+def _explained(served: Served, ask: Ask, one: ReadCase) -> Found:
     [result] = served.predict([one])
     target = int(np.argmax(result.scores)) if ask.target is None else ask.target
     found = _found(served, ask, one.case, result)

@@ -22,7 +22,7 @@ from heldout.errors import UserError
 from heldout.serve import work
 from heldout.serve.answers import ModelInfo
 from heldout.serve.describe import describe
-from heldout.serve.model import Prepared, Served
+from heldout.serve.model import ReadCase, Served
 from heldout.serve.uploads import Refused
 from heldout.serve.work import Ask, Found
 
@@ -64,7 +64,7 @@ class _Ready:
     number: int
     ask: Ask
     served: Served
-    prepared: list[Prepared]
+    prepared: list[ReadCase]
 
 
 def main(

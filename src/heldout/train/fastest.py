@@ -28,7 +28,7 @@ class FastestRecord(Record):
 
     Attributes:
         spec: The experiment.
-        fingerprint: SHA-256 of its identity.
+        identity_hash: SHA-256 of its identity.
         channels_last: Memory layout.
         precision: As Lightning Fabric names it.
         step_seconds: Wall time of a step, by precision and layout.
@@ -38,7 +38,7 @@ class FastestRecord(Record):
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
     spec: str
-    fingerprint: str
+    identity_hash: str = Field(alias="fingerprint")
     channels_last: bool
     precision: Precision
     step_seconds: dict[str, Number]
@@ -65,7 +65,7 @@ def fastest(config: Task, dataset: Dataset, key: tuple[int, int], origins: Origi
         record = None
         if path.exists():
             record = read_record(path, FastestRecord, SCHEMA, "delete it, and the next training measures again")
-        if record is None or record.fingerprint != config.fingerprint():
+        if record is None or record.identity_hash != config.identity_hash():
             record = _measure(config, dataset, key, origins)
             files.write_json(path, record.to_json())
     return config.model_copy(update={"channels_last": record.channels_last, "precision": record.precision})
@@ -89,7 +89,7 @@ def _measure(config: Task, dataset: Dataset, key: tuple[int, int], origins: Orig
     precision, last = min(found, key=lambda variant: found[variant])
     return FastestRecord(
         spec=config.spec,
-        fingerprint=config.fingerprint(),
+        identity_hash=config.identity_hash(),
         channels_last=last,
         precision=precision,
         step_seconds=times,

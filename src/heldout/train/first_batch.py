@@ -49,7 +49,7 @@ def try_size(config: Task, classes: HasClasses, size: Sequence[int]) -> None:
         UserError: as :func:`heldout.tasks.dry_run.try_batch`.
     """
     count, samples = len(classes.classes), min(2, config.batch_size)
-    key = (config.fingerprint(), count, classes.exclusive, tuple(size), samples)
+    key = (config.identity_hash(), count, classes.exclusive, tuple(size), samples)
     if key not in _passed:
         try_batch(widened(config, count), count, classes.exclusive, size, samples)
         _passed.add(key)

@@ -27,7 +27,7 @@ class MinutesRecord(Record):
 
     Attributes:
         spec: The experiment without that number of epochs.
-        fingerprint: SHA-256 of its identity, whatever its own number of epochs is.
+        identity_hash: SHA-256 of its identity, whatever its own number of epochs is.
         minutes: Training time of a fold, without the prediction of its held-out cases.
         epochs: How many fit.
         steps: Batches of an epoch.
@@ -38,7 +38,7 @@ class MinutesRecord(Record):
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
     spec: str
-    fingerprint: str
+    identity_hash: str = Field(alias="fingerprint")
     minutes: Number
     epochs: int
     steps: int
@@ -103,11 +103,11 @@ def recorded(config: Task, minutes: float) -> MinutesRecord | None:
     if not path.exists():
         return None
     record = read_record(path, MinutesRecord, SCHEMA, "delete it, and the next training measures again")
-    return record if record.fingerprint == _fingerprint(config) else None
+    return record if record.identity_hash == _identity_hash(config) else None
 
 
-def _fingerprint(config: Task) -> str:
-    return config.model_copy(update={"epochs": 1}).fingerprint()
+def _identity_hash(config: Task) -> str:
+    return config.model_copy(update={"epochs": 1}).identity_hash()
 
 
 def _measure(config: Task, minutes: float, seed: int, fold: int) -> MinutesRecord:
@@ -132,7 +132,7 @@ def _measure(config: Task, minutes: float, seed: int, fold: int) -> MinutesRecor
         )
     return MinutesRecord(
         spec=config.spec,
-        fingerprint=_fingerprint(config),
+        identity_hash=_identity_hash(config),
         minutes=minutes,
         epochs=epochs,
         steps=steps,

@@ -21,10 +21,10 @@ from pydantic import Field
 from heldout import files
 from heldout.data.cases import open_dataset
 from heldout.data.dataset import Dataset
-from heldout.data.fingerprint import Fingerprint, content_hash, fingerprint
 from heldout.data.leaks import find_duplicates, group_ids
 from heldout.data.parallel import map_cases
 from heldout.data.prepare import prepare_image
+from heldout.data.signature import ImageSignature, content_hash, signature
 from heldout.data.sources import Source
 from heldout.errors import UserError
 from heldout.predict.models import load_model
@@ -198,6 +198,6 @@ def _grouped(config: Task, dataset: Dataset, rows: pd.DataFrame, quiet: bool) ->
     return rows.assign(content_hash=kept["content_hash"], group_id=kept["group_id"]), known
 
 
-def _look(source: Source, rows: list[Mapping[str, Any]]) -> list[tuple[str, Fingerprint]]:
+def _look(source: Source, rows: list[Mapping[str, Any]]) -> list[tuple[str, ImageSignature]]:
     images = [source.read_image(row, salvage=row["split"] == "submit") for row in rows]
-    return [(content_hash(image.array), fingerprint(image)) for image in images]
+    return [(content_hash(image.array), signature(image)) for image in images]

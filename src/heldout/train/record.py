@@ -179,7 +179,7 @@ class ConfigRecord(Record):
         title: Its title.
         parent: The experiment it derives from.
         identity: What its training depends on.
-        fingerprint: SHA-256 of that.
+        identity_hash: SHA-256 of that.
         config: Values of all its fields; see :attr:`settings`.
         classes: Names of the classes.
         exclusive: Classes exclude each other.
@@ -195,7 +195,7 @@ class ConfigRecord(Record):
     title: str
     parent: str | None = None
     identity: dict[str, Any]
-    fingerprint: str = ""
+    identity_hash: str = Field(default="", alias="fingerprint")
     config: dict[str, Any]
     classes: tuple[str, ...]
     exclusive: bool

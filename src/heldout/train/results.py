@@ -21,7 +21,7 @@ from heldout.predict.details import mask_details
 from heldout.predict.models import load_model, save_model
 from heldout.predict.prediction import Prediction, score_known
 from heldout.predict.run import predict_cases
-from heldout.predict.store import Stored, build_table, write_predictions
+from heldout.predict.store import WrittenPredictions, build_table, write_predictions
 from heldout.tasks import Task
 from heldout.train.checkpoint import Progress
 from heldout.train.display import Display
@@ -91,7 +91,7 @@ class ValidationFold:
         """Score of a table of these cases."""
         return float(score(self.config.metric, table, self.dataset.classes))
 
-    def store(self, folder: Path, predictions: Iterator[Prediction]) -> Stored:
+    def store(self, folder: Path, predictions: Iterator[Prediction]) -> WrittenPredictions:
         """Write ``oof.parquet`` and ``oof_maps/``."""
         return write_predictions(
             folder,

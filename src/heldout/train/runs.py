@@ -277,14 +277,14 @@ def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: Mad
         today = {name: getattr(config, name) for name in OF_PREDICTION}
         if any(getattr(begun.settings, name) != value for name, value in today.items()):  # it will be predicted so
             views = {"config": {**begun.config, **today}, "identity": config.identity()}
-            write_config(folder, begun.model_copy(update={**views, "fingerprint": config.fingerprint()}))
+            write_config(folder, begun.model_copy(update={**views, "identity_hash": config.identity_hash()}))
         return
     record = ConfigRecord(
         spec=config.spec,
         title=config.title,
         parent=config.parent_name(),
         identity=config.identity(),
-        fingerprint=config.fingerprint(),
+        identity_hash=config.identity_hash(),
         config=config.model_dump(mode="json"),
         classes=dataset.classes,
         exclusive=dataset.exclusive,

@@ -10,7 +10,7 @@ from heldout.data import readers
 from heldout.data.discover.columns import BLANK, Reading, is_runs
 from heldout.data.discover.findings import Ask, Choice, decide
 from heldout.data.discover.listing import Listing, evenly
-from heldout.data.discover.runs import coding
+from heldout.data.discover.run_lengths import coding
 from heldout.data.sources.table import Table
 from heldout.data.sources.table.labels import UNCERTAIN
 from heldout.errors import UserError

@@ -17,7 +17,6 @@ import pandas as pd
 
 from heldout import files
 from heldout.data.checks import SAFE_ID
-from heldout.data.fingerprint import content_hash
 from heldout.data.foreground import sample_foreground
 from heldout.data.geometry import prepare_mask
 from heldout.data.image import file_state
@@ -40,6 +39,7 @@ from heldout.data.records import (
     read_index,
     read_manifest,
 )
+from heldout.data.signature import content_hash
 from heldout.data.verify import data_hash
 from heldout.errors import UserError
 from heldout.records import parse_record

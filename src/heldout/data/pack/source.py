@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from heldout.data.fingerprint import content_hash
 from heldout.data.image import BadFile, Image, file_state
 from heldout.data.pack.codec import decode
 from heldout.data.records import SCHEMA, UnpackedRecord, read_csv
+from heldout.data.signature import content_hash
 from heldout.data.sources import Source
 from heldout.errors import UserError
 from heldout.records import read_record

@@ -15,7 +15,7 @@ from heldout.data.image import BadFile, Image, check_labels
 from heldout.data.patches import window_starts
 from heldout.data.readers.regions import LargeImage, open_large
 from heldout.data.rle import RunLengths
-from heldout.data.runs import decode_region
+from heldout.data.rle_bands import decode_region
 from heldout.data.sources import Source, as_list, identifier
 from heldout.data.sources.layout import chosen_file, read_table
 from heldout.errors import UserError

@@ -14,7 +14,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Table:
+class TableBlock:
     """A table; the first column names the row, the others hold text or figures as they are to be shown."""
 
     columns: tuple[str, ...]
@@ -23,7 +23,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class FigureBlock:
     """A picture: an ``<svg>`` text that takes its colors from the style sheet, or the bytes of a PNG.
 
     Attributes:
@@ -44,7 +44,7 @@ class Heading:
     text: str
 
 
-Block = Text | Table | Picture | Heading
+Block = Text | TableBlock | FigureBlock | Heading
 
 
 @dataclass(frozen=True)

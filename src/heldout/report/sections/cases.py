@@ -11,7 +11,7 @@ import pandas as pd
 from heldout.evaluate.cases import EACH, choose_worst_median_best, find_failures
 from heldout.evaluate.held_out import HeldOut
 from heldout.report.figures import draw_case
-from heldout.report.sections.blocks import Block, Heading, Picture, Table, Text
+from heldout.report.sections.blocks import Block, FigureBlock, Heading, TableBlock, Text
 from heldout.report.svg import Line, line_chart
 
 
@@ -22,7 +22,7 @@ def overlay_blocks(subject: HeldOut, each: int = EACH) -> list[Block]:
         for case_id, why in choose_worst_median_best(subject.case_scores, each):
             path = Path(folder) / "picture.png"
             draw_case(subject, case_id, f"{why}: {case_id}", path)
-            blocks.append(Picture(f"overlay_case_{case_id}", path.read_bytes(), f"{why}: {case_id}"))
+            blocks.append(FigureBlock(f"overlay_case_{case_id}", path.read_bytes(), f"{why}: {case_id}"))
     return blocks
 
 
@@ -46,7 +46,7 @@ def failure_blocks(subject: HeldOut) -> list[Block]:
     return blocks
 
 
-def _table(subject: HeldOut, failures: pd.DataFrame, caption: str) -> Table:
+def _table(subject: HeldOut, failures: pd.DataFrame, caption: str) -> TableBlock:
     several = len(subject.classes) > 1
     rows = []
     for one in failures.itertuples():
@@ -64,7 +64,7 @@ def _table(subject: HeldOut, failures: pd.DataFrame, caption: str) -> Table:
         columns = ("true", "predicted probability")
     noted = any(row[-1] for row in rows)
     titles = ("case", "patient", "fold", *columns, *(("note",) if noted else ()))
-    return Table(titles, rows if noted else [row[:-1] for row in rows], caption)
+    return TableBlock(titles, rows if noted else [row[:-1] for row in rows], caption)
 
 
 def _unit(subject: HeldOut, case_id: str) -> tuple[float, str]:
@@ -96,4 +96,6 @@ def _by_size(subject: HeldOut) -> list[Block]:
         log_x=True,
         width=620,
     )
-    return [Picture("size", chart, "Dice of every case that holds the class, against its true size.")] if chart else []
+    return (
+        [FigureBlock("size", chart, "Dice of every case that holds the class, against its true size.")] if chart else []
+    )

@@ -6,7 +6,7 @@ import numpy as np
 
 from heldout.evaluate.held_out import HeldOut
 from heldout.report.charts import UNIT, reliability_chart
-from heldout.report.sections.blocks import Block, Heading, Picture, Table, Text
+from heldout.report.sections.blocks import Block, FigureBlock, Heading, TableBlock, Text
 from heldout.report.svg import Line, line_chart, matrix_chart
 
 
@@ -32,13 +32,13 @@ def confusion_blocks(subject: HeldOut, both: list[int]) -> list[Block]:
     if not subject.segments and size > 1 and bool((truth.sum(1) == 1).all() and (predicted.sum(1) == 1).all()):
         counts = np.bincount(size * truth.argmax(1) + predicted.argmax(1), minlength=size**2).reshape(size, size)
         caption = "Confusion matrix: cases of every class (rows) and what they were predicted as."
-        return [Picture("confusion", matrix_chart(counts, names, title), caption)]
+        return [FigureBlock("confusion", matrix_chart(counts, names, title), caption)]
     how = "predicted positive where its mask has any voxel" if subject.segments else "predicted labels as scored"
     tables = {names[k]: confusion(truth[:, k], predicted[:, k]) for k in both}
     if size == 1:
         (name, counts), *_ = tables.items()
         chart = matrix_chart(counts, (f"no {name}", name), title)
-        return [Picture("confusion", chart, f"Confusion matrix of {name}: {how}.")]
+        return [FigureBlock("confusion", chart, f"Confusion matrix of {name}: {how}.")]
     rows = []
     for name, counts in tables.items():
         (right_negative, extra), (missed, hits) = counts.tolist()
@@ -46,7 +46,7 @@ def confusion_blocks(subject: HeldOut, both: list[int]) -> list[Block]:
         figures = map(str, (hits + missed, hits, missed, extra, right_negative))
         rows.append((name, *figures, *(f"{share:.3f}" for share in shares)))
     columns = ("class", "positive cases", "found", "missed", "false positives", "true negatives")
-    return [Table((*columns, "sensitivity", "specificity"), rows, f"Predicted labels of every class: {how}")]
+    return [TableBlock((*columns, "sensitivity", "specificity"), rows, f"Predicted labels of every class: {how}")]
 
 
 def _curves(subject: HeldOut, both: list[int]) -> list[Block]:
@@ -72,7 +72,9 @@ def _curves(subject: HeldOut, both: list[int]) -> list[Block]:
         ("precision", recall, "recall", "precision", "Precision and recall", False),
     )
     return [
-        Picture(name, line_chart(lines, f"{text} {title}", x, y, spans=spans, diagonal=diagonal, width=400), f"{text}.")
+        FigureBlock(
+            name, line_chart(lines, f"{text} {title}", x, y, spans=spans, diagonal=diagonal, width=400), f"{text}."
+        )
         for name, lines, x, y, text, diagonal in charts
     ]
 
@@ -83,4 +85,4 @@ def _reliability(subject: HeldOut, both: list[int]) -> list[Block]:
     caption = "Reliability: what is stated happens on the dotted line; a dot's area is its cases."
     if any(f"uncalibrated_{name}" in subject.table for name in names):
         caption += " Dashed: before calibration; solid: after it, cross-fitted."
-    return [Picture("reliability", chart, caption)]
+    return [FigureBlock("reliability", chart, caption)]

@@ -6,7 +6,7 @@ import numpy as np
 
 from heldout.evaluate.cases import MOST_FAILURES
 from heldout.evaluate.held_out import HeldOut
-from heldout.report.sections.blocks import Block, Heading, Picture, Table
+from heldout.report.sections.blocks import Block, FigureBlock, Heading, TableBlock
 from heldout.report.svg import Line, line_chart
 
 
@@ -38,15 +38,17 @@ def number_blocks(subject: HeldOut) -> list[Block]:
         errors = line_chart(
             [_points(name, true, error), *limits], f"errors of {subject.name}", f"true {name}", "predicted - true"
         )
-        blocks.append(Picture(f"predicted_{name}", chart, f"Predicted against true {name}; dotted: equal."))
-        blocks.append(Picture(f"errors_{name}", errors, f"Error of {name} against its true value, with 95 % limits."))
+        blocks.append(FigureBlock(f"predicted_{name}", chart, f"Predicted against true {name}; dotted: equal."))
+        blocks.append(
+            FigureBlock(f"errors_{name}", errors, f"Error of {name} against its true value, with 95 % limits.")
+        )
         worst = subject.table.assign(error=error).reindex(np.argsort(-np.abs(error), kind="stable")[:MOST_FAILURES])
         rows = [
             (one.case_id, one.patient_id, str(one.fold), f"{y:.4g}", f"{p:.4g}", f"{one.error:+.4g}")
             for one, y, p in zip(worst.itertuples(), worst[f"y_{name}"], worst[f"p_{name}"], strict=True)
         ]
         columns = ("case", "patient", "fold", f"true {name}", f"predicted {name}", "error")
-        blocks.append(Table(columns, rows, f"Largest errors of {name}"))
+        blocks.append(TableBlock(columns, rows, f"Largest errors of {name}"))
     return blocks
 
 

@@ -13,7 +13,7 @@ from heldout.evaluate.held_out import HeldOut
 from heldout.evaluate.row import groups
 from heldout.report.columns import columns
 from heldout.report.format import bounds, count, lineage, number, signed
-from heldout.report.sections.blocks import Block, Heading, Picture, Section, Table, Text
+from heldout.report.sections.blocks import Block, FigureBlock, Heading, Section, TableBlock, Text
 from heldout.report.svg import Bar, bar_chart, forest
 
 
@@ -23,11 +23,11 @@ def overview(subjects: Sequence[HeldOut]) -> Section:
     rows = [subject.row for subject in subjects]
     for number_, ((dataset, metric, _), members) in enumerate(groups(rows).items()):
         caption = "Square: score with its 95 % interval over patients; hollow where not ranked. Dots: folds."
-        picture = Picture(f"scores{number_ or ''}", forest(members, metric), f"{dataset}: {metric}. {caption}")
+        picture = FigureBlock(f"scores{number_ or ''}", forest(members, metric), f"{dataset}: {metric}. {caption}")
         blocks += [picture] if picture.content else []
     shown = columns("name", "title", "metric", "score", "cases", "budget", "seconds", "parameters")
     table = [tuple(column.text(row) for column in shown) for row in rows]
-    blocks.append(Table(tuple(column.header for column in shown), table, "Scores on held-out predictions"))
+    blocks.append(TableBlock(tuple(column.header for column in shown), table, "Scores on held-out predictions"))
     blocks += [Text(f"{row.name}: {row.note}.") for row in rows if row.note]
     verdicts = _verdicts(subjects)
     if verdicts:
@@ -48,7 +48,7 @@ def _verdicts(subjects: Sequence[HeldOut]) -> dict[tuple[str, str], Verdict | st
     return found
 
 
-def _compared(verdicts: dict[tuple[str, str], Verdict | str]) -> Table:
+def _compared(verdicts: dict[tuple[str, str], Verdict | str]) -> TableBlock:
     rows = []
     for (first, second), found in verdicts.items():
         if isinstance(found, str):
@@ -59,7 +59,7 @@ def _compared(verdicts: dict[tuple[str, str], Verdict | str]) -> Table:
         on = f"{found.patients}{', those both predicted' if found.only_shared else ''}"
         rows.append((f"{first} - {second}", signed(gain), bounds(low, high), f"{chance:.2f}", on, verdict))
     columns = ("pair", "gain", "95 % interval", "probability that the first is better", "patients", "verdict")
-    return Table(columns, rows, "Paired over the patients that both predicted; positive: the first is better")
+    return TableBlock(columns, rows, "Paired over the patients that both predicted; positive: the first is better")
 
 
 def _ablation(subjects: Sequence[HeldOut], verdicts: dict[tuple[str, str], Verdict | str]) -> list[Block]:
@@ -84,7 +84,7 @@ def _ablation(subjects: Sequence[HeldOut], verdicts: dict[tuple[str, str], Verdi
         "Gain of every child over its parent on the patients that both predicted, 95 % intervals; thresholds are "
         f"cross-fitted. {changes}."
     )
-    return [Heading("What each change is worth"), Picture("ablation", chart, caption)]
+    return [Heading("What each change is worth"), FigureBlock("ablation", chart, caption)]
 
 
 def claim(subjects: Sequence[HeldOut]) -> str:

@@ -14,7 +14,7 @@ from heldout.evaluate.row import Row
 from heldout.progress import track
 from heldout.records import finite
 from heldout.report.format import bounds, duration, interval_text, number, signed
-from heldout.report.sections.blocks import Block, Heading, Picture, Table, Text
+from heldout.report.sections.blocks import Block, FigureBlock, Heading, TableBlock, Text
 from heldout.report.svg import Bar, Line, bar_chart, line_chart
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def score_blocks(subject: HeldOut) -> list[Block]:
     caption = f"Held-out predictions of {on}; intervals are over patients"
     if subject.segments and told_apart:
         caption += "; roc_auc and all below it are about whether a case holds the class at all"
-    blocks: list[Block] = [Heading("Scores"), Table(columns, rows, caption)]
+    blocks: list[Block] = [Heading("Scores"), TableBlock(columns, rows, caption)]
     if subject.row.in_sample is not None:
         in_sample = f"In-sample {number(subject.row.in_sample)}: the same score on the cases that it was tuned on"
         blocks.append(Text(f"{in_sample}. All figures here are cross-fitted: tuned on the other folds."))
@@ -60,7 +60,7 @@ def fit_blocks(subject: HeldOut) -> list[Block]:
     """Score of each fold and seed."""
     if subject.row.kind == "blend":
         folds = [(str(fold), number(value)) for fold, value in subject.row.fold_scores.items()]
-        return [Heading("Folds"), Table(("fold", subject.row.metric), folds, "Settings tuned on the other folds")]
+        return [Heading("Folds"), TableBlock(("fold", subject.row.metric), folds, "Settings tuned on the other folds")]
     rows = [
         (
             f"seed {fit.seed}, fold {fit.fold}",
@@ -73,7 +73,7 @@ def fit_blocks(subject: HeldOut) -> list[Block]:
         for fit in subject.row.fits
     ]
     columns = ("fit", subject.row.metric, "epochs", "checkpoint", "trained", "machine")
-    return [Heading("Folds and seeds"), Table(columns, rows, "Each network on the fold that it never saw")]
+    return [Heading("Folds and seeds"), TableBlock(columns, rows, "Each network on the fold that it never saw")]
 
 
 def overlap_blocks(subject: HeldOut) -> list[Block]:
@@ -95,7 +95,7 @@ def overlap_blocks(subject: HeldOut) -> list[Block]:
         "all cases together, in which large lesions weigh more and false positives count"
     )
     chart = bar_chart(drawn, f"IoU by class of {subject.name}", "IoU")
-    return [Heading("Overlap by class"), Picture("iou", chart, caption)]
+    return [Heading("Overlap by class"), FigureBlock("iou", chart, caption)]
 
 
 def curve_blocks(subject: HeldOut) -> list[Block]:
@@ -124,7 +124,7 @@ def curve_blocks(subject: HeldOut) -> list[Block]:
         ("rate", rate, "learning rate", "Learning rate at the end of every epoch."),
     )
     blocks: list[Block] = [
-        Picture(name, chart, caption)
+        FigureBlock(name, chart, caption)
         for name, lines, label, caption in parts
         if (chart := line_chart(lines, f"{label} of {subject.name}", "epoch", label))
     ]
@@ -168,7 +168,7 @@ def depth_blocks(subject: HeldOut) -> list[Block]:
         f"Mean IoU of the slices in {PARTS} equal parts of the depth, of slices with truth or prediction; a dot's area "
         "is the number of slices."
     )
-    return [Heading("Overlap along the depth"), Picture("depth", chart, caption)]
+    return [Heading("Overlap along the depth"), FigureBlock("depth", chart, caption)]
 
 
 def _alternatives(row: Row) -> list[Block]:
@@ -180,7 +180,7 @@ def _alternatives(row: Row) -> list[Block]:
         optimism = gap if gap is None or row.higher_is_better else -gap
         rows.append((name, number(in_sample), number(cross_fitted), signed(optimism)))
     columns = ("choice", "in-sample", "cross-fitted", "optimism")
-    return [Table(columns, rows, f"{row.metric} of single members and of other weightings")] if rows else []
+    return [TableBlock(columns, rows, f"{row.metric} of single members and of other weightings")] if rows else []
 
 
 def _cells(subject: HeldOut, name: str) -> tuple[str, ...] | None:

@@ -15,7 +15,7 @@ from heldout import files
 from heldout.errors import UserError
 from heldout.evaluate.collect import open_row
 from heldout.evaluate.held_out import HeldOut
-from heldout.report.sections.blocks import Block, Heading, Picture, Section, Table, Text
+from heldout.report.sections.blocks import Block, FigureBlock, Heading, Section, TableBlock, Text
 from heldout.report.sections.cases import failure_blocks, overlay_blocks
 from heldout.report.sections.labels import label_blocks
 from heldout.report.sections.numbers import number_blocks
@@ -144,7 +144,7 @@ def to_markdown(title: str, summary: str, claim: str, sections: Sequence[Section
     """The text, and the figures that it shows by file name."""
     figures: dict[str, bytes] = {}
 
-    def keep(picture: Picture, index: int) -> str:
+    def keep(picture: FigureBlock, index: int) -> str:
         content, stem = picture.content, figure_name(f"{index}_{picture.name}")
         if isinstance(content, str):
             name, figures[f"{stem}.svg"] = f"{stem}.svg", standalone([content]).encode()
@@ -162,23 +162,23 @@ def figure_name(text: str) -> str:
 
 
 def _name(block: Block) -> str:
-    """By which the templates tell blocks apart: ``Table``."""
+    """By which the templates tell blocks apart: ``TableBlock``."""
     return type(block).__name__
 
 
 def _kind(block: Block) -> str:
-    if not isinstance(block, Picture):
+    if not isinstance(block, FigureBlock):
         return ""
     return "pictures" if isinstance(block.content, str) else "overlays"
 
 
-def _content(picture: Picture) -> str:
+def _content(picture: FigureBlock) -> str:
     """A chart as part of a page, or the bytes of a picture as text."""
     found = picture.content
     return Markup(found) if isinstance(found, str) else base64.b64encode(found).decode()
 
 
-def _align(block: Table, column: int) -> str:
+def _align(block: TableBlock, column: int) -> str:
     """Class of a column: figures are aligned right, words left; long ones may break."""
     cells = [row[column] for row in block.rows if row[column] not in ("", "-")]
     words = [cell for cell in cells if not re.match(r"^[+\-\[]?\d", cell)]

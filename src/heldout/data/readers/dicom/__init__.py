@@ -17,13 +17,13 @@ import numpy as np
 from heldout.data.image import BadFile, Image
 from heldout.data.readers.dicom import geometry as geo
 from heldout.data.readers.dicom.header import read_header
-from heldout.data.readers.dicom.index import Entry, index_tree
+from heldout.data.readers.dicom.index import IndexedFile, index_tree
 from heldout.data.readers.dicom.pixels import load, load_slice
 from heldout.data.readers.dicom.series import Series, find_series
 from heldout.data.readers.dicom.tags import named
 
 __all__ = [
-    "Entry",
+    "IndexedFile",
     "Series",
     "Volume",
     "find_series",
@@ -159,7 +159,7 @@ def load_series(
     return Volume(Image(array, affine), geo.voxel_size(affine), way, units, series, tuple(notes))
 
 
-def grid_of(series: Series, *, gaps: Literal["refuse", "report", "resample"] = "refuse") -> geo.Stack:
+def grid_of(series: Series, *, gaps: Literal["refuse", "report", "resample"] = "refuse") -> geo.SliceGeometry:
     """Geometry of the volume that :func:`load_series` would give without correcting a tilt, from headers alone.
 
     Raises:

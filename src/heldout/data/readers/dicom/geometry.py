@@ -21,7 +21,7 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True)
-class Stack:
+class SliceGeometry:
     """Geometry of slices in their order.
 
     Attributes:
@@ -59,7 +59,7 @@ def normal_of(axes: np.ndarray) -> np.ndarray:
     return np.cross(axes[0], axes[1])
 
 
-def stack(positions: np.ndarray, axes: np.ndarray, spacing: tuple[float, float], thickness: float) -> Stack:
+def stack(positions: np.ndarray, axes: np.ndarray, spacing: tuple[float, float], thickness: float) -> SliceGeometry:
     """Geometry of slices that are sorted along the normal.
 
     Args:
@@ -71,7 +71,7 @@ def stack(positions: np.ndarray, axes: np.ndarray, spacing: tuple[float, float],
     normal = normal_of(axes)
     distances = (positions - positions[0]) @ normal
     if len(positions) == 1:
-        return Stack(positions[0], axes, spacing, normal * thickness, distances, 0.0, 0.0, 0.0)
+        return SliceGeometry(positions[0], axes, spacing, normal * thickness, distances, 0.0, 0.0, 0.0)
     count = len(positions) - 1
     line = positions[-1] - positions[0]
     step = line / count
@@ -80,7 +80,7 @@ def stack(positions: np.ndarray, axes: np.ndarray, spacing: tuple[float, float],
     beside = positions - positions[0] - np.outer(distances / distances[-1], line)
     tilt = float(np.degrees(np.arccos(np.clip(step @ normal / np.linalg.norm(step), -1, 1))))
     sideways = float(np.linalg.norm(beside, axis=1).max() / min(spacing))
-    return Stack(positions[0], axes, spacing, step, distances, tilt, off, sideways)
+    return SliceGeometry(positions[0], axes, spacing, step, distances, tilt, off, sideways)
 
 
 def even_step(distances: np.ndarray) -> float:
@@ -95,27 +95,27 @@ def describe_steps(distances: np.ndarray) -> str:
     return ", ".join(f"{steps[n]:g} mm x {counts[n]}" for n in order)
 
 
-def filled(geometry: Stack) -> float:
+def filled(geometry: SliceGeometry) -> float:
     """How many times as many slices an even stack would have."""
     return geometry.distances[-1] / even_step(geometry.distances) / len(geometry.distances)
 
 
-def widened(geometry: Stack, shape: tuple[int, int, int]) -> float:
+def widened(geometry: SliceGeometry, shape: tuple[int, int, int]) -> float:
     """How many times as wide planes would be after a tilt was corrected; shape in columns, rows and slices."""
     aside = abs(geometry.axes @ geometry.step) / geometry.spacing[::-1] * (len(geometry.distances) - 1)
     return float((1 + aside / shape[:2]).max())
 
 
-def evened(geometry: Stack) -> Stack:
+def evened(geometry: SliceGeometry) -> SliceGeometry:
     """The even grid nearest to uneven slices: from the first on at the usual step, as far as they reach."""
     step = even_step(geometry.distances)
     count = int(np.floor(geometry.distances[-1] / step + 1e-3)) + 1
     along = geometry.step / (geometry.step @ normal_of(geometry.axes)) * step
     places = np.arange(count) * step
-    return Stack(geometry.origin, geometry.axes, geometry.spacing, along, places, geometry.tilt, 0.0, 0.0)
+    return SliceGeometry(geometry.origin, geometry.axes, geometry.spacing, along, places, geometry.tilt, 0.0, 0.0)
 
 
-def resample_even(array: np.ndarray, geometry: Stack) -> tuple[np.ndarray, Stack]:
+def resample_even(array: np.ndarray, geometry: SliceGeometry) -> tuple[np.ndarray, SliceGeometry]:
     """Interpolate linearly between neighboring slices, onto the grid of :func:`evened`.
 
     Args:
@@ -137,7 +137,7 @@ def resample_even(array: np.ndarray, geometry: Stack) -> tuple[np.ndarray, Stack
     return out, grid
 
 
-def straighten(array: np.ndarray, geometry: Stack) -> tuple[np.ndarray, Stack]:
+def straighten(array: np.ndarray, geometry: SliceGeometry) -> tuple[np.ndarray, SliceGeometry]:
     """Undo the shear of a tilted gantry: move every slice within its plane, so that the step is along the normal.
 
     The plane grows so that nothing is lost; what no slice covers gets the smallest value of the array.
@@ -169,7 +169,9 @@ def straighten(array: np.ndarray, geometry: Stack) -> tuple[np.ndarray, Stack]:
     normal = normal_of(geometry.axes)
     back = geometry.axes[1] * geometry.spacing[0] * before[0] + geometry.axes[0] * geometry.spacing[1] * before[1]
     step = normal * (geometry.step @ normal)
-    return out, Stack(geometry.origin - back, geometry.axes, geometry.spacing, step, geometry.distances, 0.0, 0.0, 0.0)
+    return out, SliceGeometry(
+        geometry.origin - back, geometry.axes, geometry.spacing, step, geometry.distances, 0.0, 0.0, 0.0
+    )
 
 
 def orientation_of(affine: np.ndarray) -> str:

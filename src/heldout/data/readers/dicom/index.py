@@ -14,7 +14,7 @@ from heldout.progress import track
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class IndexedFile:
     """One file of a tree.
 
     Attributes:
@@ -39,7 +39,7 @@ class Entry:
     damaged: bool = False
 
 
-def index_tree(folder: Path | str, *, progress: bool = False) -> Iterator[Entry]:
+def index_tree(folder: Path | str, *, progress: bool = False) -> Iterator[IndexedFile]:
     """Yield an entry for every file below a folder, in the order of their names.
 
     Memory does not grow with the tree: entries are yielded as they come, and one folder is listed at a time.
@@ -61,19 +61,19 @@ def index_tree(folder: Path | str, *, progress: bool = False) -> Iterator[Entry]
     yield from map(index_file, paths)
 
 
-def index_file(path: Path) -> Entry:
-    """Entry of one file; what is wrong with it is told, not raised."""
+def index_file(path: Path) -> IndexedFile:
+    """What one file is; what is wrong with it is told, not raised."""
     try:
         header = read_header(FileBlob(path))
         rows, columns = (int(header.number(name, 0)) if header.pixels else 0 for name in ("Rows", "Columns"))
         frames = int(header.number("NumberOfFrames", 1)) if header.pixels else 0
     except NoDicom:
-        return Entry(path, problem="it is not a DICOM file")
+        return IndexedFile(path, problem="it is not a DICOM file")
     except BadFile as error:
-        return Entry(path, problem=str(error), damaged=True)
+        return IndexedFile(path, problem=str(error), damaged=True)
     names = ("PatientID", "SeriesInstanceUID", "Modality")
     patient, series, modality = map(header.text, names)
-    return Entry(
+    return IndexedFile(
         path,
         patient,
         series,

@@ -12,7 +12,7 @@ import numpy as np
 
 from heldout.data.image import BadFile
 from heldout.data.readers.dicom.blobs import open_blobs
-from heldout.data.readers.dicom.geometry import SAME_PLACE, Stack, normal_of, orientation_of, stack, voxel_size
+from heldout.data.readers.dicom.geometry import SAME_PLACE, SliceGeometry, normal_of, orientation_of, stack, voxel_size
 from heldout.data.readers.dicom.header import NoDicom, read_header
 from heldout.data.readers.dicom.pixels import stored_bytes
 from heldout.data.readers.dicom.slices import REPEATS, Slice, slices_of, why_skipped
@@ -68,7 +68,7 @@ class Series:
         return list(dict.fromkeys(one.header.name for one in self.slices))
 
     @cached_property
-    def geometry(self) -> Stack:
+    def geometry(self) -> SliceGeometry:
         """Where the slices lie; without positions they are stacked at the origin in their stored order."""
         first = self.slices[0]
         header = first.header

@@ -16,7 +16,7 @@ from heldout.data.readers.image import displayed_size
 from heldout.data.rle import RunLengths, fits_better_flipped
 from heldout.data.sources import NOTHING, Source, as_list, identifier
 from heldout.data.sources.layout import chosen_file, names_of
-from heldout.data.sources.table.columns import Columns
+from heldout.data.sources.table.columns import TableColumns
 from heldout.data.sources.table.drawn import Drawn
 from heldout.data.sources.table.files import RowFiles
 from heldout.data.sources.table.labels import LabelColumns, NumberColumns, is_binary
@@ -347,10 +347,10 @@ class Table(Source):
         return RowFiles(self.root, self._columns, self.dimensions == 3)
 
     @cached_property
-    def _columns(self) -> Columns:
+    def _columns(self) -> TableColumns:
         further = [text.partition(":") for text in names_of(self.options["file"])[1:]]
         joined = tuple((self.root / name, key or self.options["id"]) for name, _, key in further)
-        return Columns(self._csv, joined, self.options, self.defaults)
+        return TableColumns(self._csv, joined, self.options, self.defaults)
 
     @cached_property
     def _csv(self) -> Path:

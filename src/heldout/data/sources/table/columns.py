@@ -19,7 +19,7 @@ _REMEDY = "name the right one in source_options id"
 
 
 @dataclass(frozen=True, eq=False)
-class Columns:
+class TableColumns:
     """A table with a row per case, or several.
 
     Attributes:

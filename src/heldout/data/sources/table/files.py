@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from heldout.data.sources.layout import names_of
-from heldout.data.sources.table.columns import Columns
+from heldout.data.sources.table.columns import TableColumns
 from heldout.data.sources.template import Template, names_below
 from heldout.errors import UserError
 
@@ -25,7 +25,7 @@ class RowFiles:
     """
 
     root: Path
-    columns: Columns
+    columns: TableColumns
     folders: bool
 
     @cached_property

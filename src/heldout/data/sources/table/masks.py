@@ -9,7 +9,7 @@ from functools import cached_property
 from heldout.data.rle import RunLengths
 from heldout.data.sources import NOTHING, as_list, identifier, natural_key
 from heldout.data.sources.layout import names_of
-from heldout.data.sources.table.columns import Columns
+from heldout.data.sources.table.columns import TableColumns
 from heldout.data.sources.table.drawn import EMPTY, RUNS, Drawn, box_of
 from heldout.data.sources.table.files import RowFiles
 from heldout.data.sources.table.labels import BLANK
@@ -29,7 +29,7 @@ class RowMasks:
         rle: How run lengths count pixels.
     """
 
-    columns: Columns
+    columns: TableColumns
     files: RowFiles
     rle: RunLengths
 

@@ -1,4 +1,4 @@
-"""Content hashes of pixels, and small fingerprints by which near-duplicates are recognized."""
+"""Content hashes of pixels, and small signatures by which near-duplicates are recognized."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALIKE = 8  # bits in which sketches of one image may differ: a changed pixel mov
 
 
 @dataclass(frozen=True)
-class Fingerprint:
+class ImageSignature:
     """What is kept of a case's image to recognize it again.
 
     Attributes:
@@ -51,8 +51,8 @@ def content_hash(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(image: Image) -> Fingerprint:
-    """Fingerprint of an image, or of a volume brought to RAS orientation; channels are mixed to gray."""
+def signature(image: Image) -> ImageSignature:
+    """Signature of an image, or of a volume brought to RAS orientation; channels are mixed to gray."""
     from scipy.fft import dctn
 
     dimensions, array = image.array.ndim - 1, _gray(image)
@@ -60,7 +60,7 @@ def fingerprint(image: Image) -> Fingerprint:
     frequencies = dctn(coarse, norm="ortho")[tuple(slice(size) for size in LOW_FREQUENCIES[dimensions])].ravel()
     bits = int.from_bytes(np.packbits(frequencies > np.median(frequencies)).tobytes(), "big")
     detail = _unit(_detail(resample_linear(array, MINIATURE[dimensions])[0]))
-    return Fingerprint(bits, _unit(coarse), detail, local_features(array[0]) if dimensions == 2 else None)
+    return ImageSignature(bits, _unit(coarse), detail, local_features(array[0]) if dimensions == 2 else None)
 
 
 def sketch(image: Image) -> str:

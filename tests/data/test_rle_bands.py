@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from heldout.data.rle import RunLengths
-from heldout.data.runs import RunWriter, decode_region
+from heldout.data.rle_bands import RunWriter, decode_region
 
 masks = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
     lambda shape: arrays(np.uint8, shape, elements=st.integers(0, 1))
