@@ -115,3 +115,12 @@ def test_an_interrupt_is_one_line_and_exit_code_130(home):
     assert process.returncode == 130
     assert "interrupted: " in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("words", [["--look-again", "why"], ["--look-again=why"]])
+def test_the_earlier_name_of_an_option_is_accepted_with_a_note(home, capsys, words):
+    assert run(["test", "nothing", *words]) == 2
+    told = capsys.readouterr().err
+    assert "note: --look-again is now called --repeat" in told
+    assert "No such option" not in told
+    assert "nothing" in told

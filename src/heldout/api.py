@@ -24,11 +24,8 @@ if TYPE_CHECKING:
     from heldout.evaluate.compare import Verdict
     from heldout.evaluate.held_out import HeldOut
 
-_LEADERBOARD = (
-    *("name", "kind", "title", "dataset", "metric", "score", "low", "high", "threshold", "at_half"),
-    *("cases", "patients", "done", "planned", "complete", "budget", "sealed", "seconds", "parameters"),
-    *("test_score", "test_evals", "note"),
-)
+# what the board shows above its tables or within a cell, beside its columns
+_BESIDE = ("kind", "dataset", "metric", "low", "high", "threshold", "cases", "patients", "planned", "complete")
 
 
 @dataclass(frozen=True)
@@ -200,12 +197,18 @@ def blend(members: Sequence[str], name: str | None = None, **options: Any) -> Ru
 
 
 def leaderboard() -> pd.DataFrame:
-    """All runs and blends, as the command ``leaderboard`` ranks them: best first within dataset and metric."""
+    """All runs and blends, as the command ``leaderboard`` ranks them: best first within dataset and metric.
+
+    Returns:
+        A column for each of the leaderboard's, named as in ``leaderboard --json``, and ``kind``, ``low``, ``high`` ...
+    """
     import pandas as pd
 
     from heldout.evaluate.collect import collect
+    from heldout.report.columns import COLUMNS
 
-    return pd.DataFrame([{key: getattr(row, key) for key in _LEADERBOARD} for row in collect()], columns=_LEADERBOARD)
+    keys = list(dict.fromkeys(("name", *_BESIDE, "budget", "sealed", *(column.name for column in COLUMNS))))
+    return pd.DataFrame([{key: getattr(row, key) for key in keys} for row in collect()], columns=keys)
 
 
 def compare(first: str | Run, second: str | Run) -> Verdict:

@@ -76,7 +76,7 @@ STAGES = {
     "predict": ["predict", "duo", "--input", "NEW", "--output", "OUT"],
     "blend": ["blend", f"{TINY}/seed0", f"{TINY}/seed1", "--name", "third", "--trials", "3000"],
     "freeze": ["freeze", "draft"],
-    "test": ["test", "duo", "--look-again", "a signal ended it"],
+    "test": ["test", "duo", "--repeat", "a signal ended it"],
     "submit": ["submit", "duo"],
     "pack": ["pack", TINY, "--output", "OUT/tiny.zip"],
     "leaderboard": ["leaderboard"],

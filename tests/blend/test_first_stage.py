@@ -30,6 +30,7 @@ from heldout.predict import models
 from heldout.predict.models import load_model
 from heldout.predict.prediction import mean_predictions
 from heldout.predict.store import read_map
+from heldout.train import first_stage
 from heldout.train.first_stage import find_first_stage, with_first_stage
 from heldout.train.fit import fit_fold
 from heldout.train.runs import fit_folder
@@ -121,10 +122,11 @@ def test_a_decision_carries_its_first_stage_and_refuses_it_changed(home, spec):
 def test_three_members_share_what_one_command_opens(home, monkeypatch):
     blend(["exp916", "exp916/tta=h", "exp917"], "cascades", sampler="equal", progress=False)
     freeze("cascades")
-    opened, found, hashed, loaded = [], [], [], []
+    opened, found, fits, hashed, loaded = [], [], [], [], []
     counted = (
         (cases, "load", opened),
         (session, "find_first_stage", found),
+        (first_stage, "open_dependency", fits),
         (files, "sha256_file", hashed),
         (models, "load_model", loaded),
     )
@@ -136,6 +138,7 @@ def test_three_members_share_what_one_command_opens(home, monkeypatch):
     assert len(list(decision.predict([(case_id, decision.dataset.read_image(case_id))]))) == 1
     assert len(opened) == 1
     assert [config.spec for config, *_ in found] == ["exp916", "exp917"]
+    assert len(fits) == 4  # of exp911, which both depend on
     weights = [path for (path,) in hashed if path.name == "weights.safetensors"]
     assert len(weights) == len(set(weights)) == 8  # four of exp911, two of each second stage
     assert len(loaded) == len({path for _, path, *_ in loaded}) == 8

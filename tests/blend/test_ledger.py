@@ -76,7 +76,7 @@ def test_evaluations_are_counted_for_the_decision_and_for_the_test_part(evaluate
 @pytest.mark.parametrize("reason", [None, "", "  "])
 def test_a_second_evaluation_without_a_reason_is_refused(evaluated, reason):
     before = lines()
-    with pytest.raises(UserError, match=r"exp911 was tested on 2\d{3}-.*give the reason with --look-again"):
+    with pytest.raises(UserError, match=r"exp911 was tested on 2\d{3}-.*give the reason with --repeat"):
         evaluate("exp911", reason=reason)
     assert lines() == before
 

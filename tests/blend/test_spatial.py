@@ -31,7 +31,7 @@ def brute_force(values, spatial):
     mask = np.zeros(values.shape, bool)
     for number in range(1, count + 1):
         part = labels == number
-        if values[part].max() >= spatial.high and part.sum() * MILLION >= spatial.least * values.size:
+        if values[part].max() >= spatial.high and part.sum() * MILLION >= spatial.min_size * values.size:
             mask |= part
     if spatial.fill:
         outside = measure.label(np.pad(~mask, 1, constant_values=True), connectivity=1)
@@ -41,20 +41,20 @@ def brute_force(values, spatial):
 
 @settings(max_examples=60, deadline=None)
 @given(maps, st.integers(1, 255), st.integers(0, 255), st.integers(0, MILLION), st.booleans())
-def test_masks_equal_brute_force(values, low, rise, least, fill):
-    spatial = Spatial(low, min(255, low + rise), least, fill)
+def test_masks_equal_brute_force(values, low, rise, min_size, fill):
+    spatial = Spatial(low, min(255, low + rise), min_size, fill)
     np.testing.assert_array_equal(apply_spatial(values, spatial), brute_force(values, spatial))
 
 
 @settings(max_examples=60, deadline=None)
 @given(maps, st.integers(0, 2**31), st.integers(1, 255), st.integers(0, MILLION))
-def test_counts_from_components_equal_those_of_the_mask(values, seed, threshold, least):
+def test_counts_from_components_equal_those_of_the_mask(values, seed, threshold, min_size):
     truth = np.random.default_rng(seed).random(values.shape) < 0.4
     lows = candidate_lows(threshold)
     case = find_components(values, truth, lows)
     for index, low in enumerate(lows):
         for high in candidate_highs(low, threshold):
-            spatial = Spatial(low, high, least)
+            spatial = Spatial(low, high, min_size)
             mask = apply_spatial(values, spatial)
             expected = [(mask & truth).sum(), (mask & ~truth).sum(), (~mask & truth).sum()]
             assert count_components([case], index, [spatial])[0, 0].tolist() == expected

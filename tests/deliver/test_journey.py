@@ -82,7 +82,7 @@ def test_the_leaderboard_ranks_the_blend_by_its_cross_fitted_score_and_counts_th
 
 def test_a_second_look_needs_a_reason(journey, capsys):
     assert run(["test", "pair"]) == 2
-    assert "--look-again" in capsys.readouterr().err
+    assert "--repeat" in capsys.readouterr().err
 
 
 def test_new_files_get_masks_under_their_names_and_sizes(journey, tmp_path, capsys):

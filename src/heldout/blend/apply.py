@@ -172,7 +172,7 @@ class OpenDecision:
         """
         for case_id, image in cases:
             found = [member.predict(case_id, image, self.decision.exclusive) for member in self.members]
-            blended = blend_case(self.decision, [mean_predictions(predictions) for predictions in found])
+            blended = blend_members(self.decision, found)
             yield replace(blended, uncertainty=disagreement(self.decision, found)) if uncertainty else blended
 
 
@@ -186,14 +186,17 @@ def disagreement(decision: Decision, answers: Sequence[Sequence[Prediction]]) ->
     Returns:
         Scalars of a classification, maps (*spatial) of a segmentation, in nats.
     """
-    weighted = [
-        (weight / len(found), one) for weight, found in zip(decision.weights, answers, strict=False) for one in found
-    ]
+    weighted = [(weight / len(found), one) for weight, found in decision.weighted(answers) for one in found]
     total = sum(share for share, _ in weighted)
     segmentation = decision.kind == "segmentation"
     values = [map_of(one) if segmentation else one.scores for _, one in weighted]
     shares = [share / total for share, _ in weighted]
     return decompose(values, exclusive=decision.exclusive, background=segmentation, weights=shares)
+
+
+def blend_members(decision: Decision, answers: Sequence[Sequence[Prediction]]) -> Blended:
+    """Put one case's predictions together: of every member, those of all its networks."""
+    return blend_case(decision, [mean_predictions(predictions) for predictions in answers])
 
 
 def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:

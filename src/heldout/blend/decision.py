@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from heldout.blend.session import Session
 
 SCHEMA = 2
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,12 @@ class Decision:
     @property
     def weights(self) -> tuple[int, ...]:
         """Thousandth of every member that has a weight."""
-        return tuple(round(member.weight * WHOLE) for member in self.members if member.weight is not None)
+        return tuple(weight for weight, _ in self.weighted(self.members))
+
+    def weighted(self, values: Sequence[Value]) -> list[tuple[int, Value]]:
+        """Thousandth and value of every member that has a weight; ``values`` are those of all members."""
+        pairs = zip(self.members, values, strict=True)
+        return [(round(member.weight * WHOLE), value) for member, value in pairs if member.weight is not None]
 
     @property
     def shares(self) -> tuple[int, ...]:

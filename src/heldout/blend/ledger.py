@@ -196,7 +196,7 @@ def _permit(entries: list[Entry], decision: Decision, dataset: str, reason: str 
     if earlier and not (reason or "").strip():
         raise UserError(
             f"{decision.name} was tested on {earlier[-1].time}, and repeated evaluation makes test scores "
-            'optimistic: if it is needed, give the reason with --look-again "reason"'
+            'optimistic: if it is needed, give the reason with --repeat "reason"'
         )
 
 

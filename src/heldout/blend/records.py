@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field
 
@@ -120,13 +120,13 @@ class Spatial:
     Attributes:
         low: Level 0 ... 255 that a voxel must reach.
         high: Level that at least one voxel of its component must reach (hysteresis, Canny 1986).
-        least: Smallest component, in millionths of the case's voxels, so that it means the same at every resolution.
+        min_size: Smallest component, in millionths of the case's voxels, so that it means the same at every resolution.
         fill: Whether holes that a component encloses are filled.
     """
 
     low: int
     high: int
-    least: int = 0
+    min_size: Annotated[int, Field(alias="least")] = 0  # the seals of earlier decisions hash that name
     fill: bool = False
 
 

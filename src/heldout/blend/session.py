@@ -11,6 +11,7 @@ from heldout.data.cases import dataset_folder, open_dataset
 from heldout.data.dataset import Dataset
 from heldout.train.first_stage import FirstStage, find_first_stage
 from heldout.train.record import RunRecord, read_run
+from heldout.train.runs import FitRecord
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +26,7 @@ class Session:
     def __init__(self) -> None:
         self._datasets: dict[Path, Dataset] = {}
         self._first_stages: dict[str, FirstStage | None] = {}
+        self._stage_fits: dict[Path, dict[str, tuple[FitRecord, ...]]] = {}  # by dataset, then by spec
         self._runs: dict[Path, RunRecord] = {}
         self._hashes: dict[Path, str] = {}
         self._networks: dict[Path, nn.Module] = {}
@@ -47,7 +49,9 @@ class Session:
             UserError: as :func:`heldout.train.first_stage.find_first_stage`.
         """
         if config.spec not in self._first_stages:
-            self._first_stages[config.spec] = find_first_stage(config, self.dataset(config), self.sha256)
+            dataset = self.dataset(config)
+            opened = self._stage_fits.setdefault(dataset.folder, {})
+            self._first_stages[config.spec] = find_first_stage(config, dataset, self.sha256, opened)
         return self._first_stages[config.spec]
 
     def run(self, folder: Path) -> RunRecord:

@@ -18,7 +18,7 @@ from heldout.predict.prediction import to_mask
 MILLION = 1_000_000
 LOWS = 12  # levels at which components may begin, up to the threshold
 HIGHS = 12  # levels that a component's peak may have to reach
-LEASTS = (0, 3, 10, 30, 100, 300, 1000, 3000, 10_000)  # millionths of a case's voxels
+MIN_SIZES = (0, 3, 10, 30, 100, 300, 1000, 3000, 10_000)  # millionths of a case's voxels
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def class_values(blended: np.ndarray, exclusive: bool) -> tuple[np.ndarray, bool
 def apply_spatial(values: np.ndarray, spatial: Spatial) -> np.ndarray:
     """Mask of one class, (*S) bool, from its map (*S) uint8."""
     labels, peak, size = _label(values, spatial.low)
-    keep = (peak >= spatial.high) & (size * MILLION >= spatial.least * values.size)
+    keep = (peak >= spatial.high) & (size * MILLION >= spatial.min_size * values.size)
     keep[0] = False
     mask = keep[labels]
     return fill_holes(mask) if spatial.fill else mask
@@ -130,7 +130,7 @@ def tune_spatial(
     best, found = -np.inf, Spatial(threshold, threshold)
     for index, low in enumerate(lows):
         highs = candidate_highs(low, threshold)
-        trials = [Spatial(low, high, least) for high in highs for least in LEASTS]
+        trials = [Spatial(low, high, min_size) for high in highs for min_size in MIN_SIZES]
         scores = sign * metric.one_class(count_components(cases, index, trials), once)[0]
         if np.nanmax(scores, initial=-np.inf) > best + 1e-12:
             first = int(np.nanargmax(scores))
@@ -153,12 +153,12 @@ def candidate_highs(low: int, threshold: int) -> list[int]:
 def count_components(cases: Sequence[Components], index: int, trials: Sequence[Spatial]) -> np.ndarray:
     """(cases, trials, 3) float64 voxels [TP, FP, FN]."""
     high = np.array([trial.high for trial in trials])[:, None]
-    least = np.array([trial.least for trial in trials])[:, None]
+    min_size = np.array([trial.min_size for trial in trials])[:, None]
     counts = np.zeros((len(cases), len(trials), 3))
     for number, case in enumerate(cases):
         here = case.level == index
         size, hits = case.size[here], case.hits[here]
-        keep = (case.peak[here] >= high) & (size * MILLION >= least * case.voxels)
+        keep = (case.peak[here] >= high) & (size * MILLION >= min_size * case.voxels)
         counts[number, :, 0] = keep @ hits
         counts[number, :, 1] = keep @ (size - hits)
         counts[number, :, 2] = case.truth - counts[number, :, 0]

@@ -17,7 +17,7 @@ import typer
 
 from heldout import files
 from heldout.cli.shared import app, enter_project
-from heldout.errors import UserError
+from heldout.errors import UserError, note
 from heldout.escape import visible
 
 _UsageError: Any = typer.BadParameter.__bases__[0]  # of the click that typer uses, its own or the package
@@ -53,6 +53,8 @@ _MENDABLE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG),
     errno.EEXIST,
 }
+
+_RENAMED = {"--look-again": "--repeat"}  # options by their earlier name
 
 # in the order of --help
 _MODULES = (
@@ -147,7 +149,8 @@ def execute(arguments: Sequence[str]) -> int:
         UserError: a mistake the user can fix, one in the arguments included.
         KeyboardInterrupt: the user stopped it.
     """
-    arguments = sorted(arguments, key=lambda word: word != "--plain") or ["--help"]  # it may stand anywhere
+    arguments = sorted(map(_today, arguments), key=lambda word: word != "--plain")  # it may stand anywhere
+    arguments = arguments or ["--help"]
     first = arguments.count("--plain")
     if re.match(r"exp\d|.*\.py$", "".join(arguments[first : first + 1])):
         arguments.insert(first, "train")
@@ -163,6 +166,15 @@ def execute(arguments: Sequence[str]) -> int:
     if code == _INTERRUPTED:
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
+
+
+def _today(word: str) -> str:
+    """An option under today's name, with a note where the earlier one was used."""
+    name, sign, value = word.partition("=")
+    if name not in _RENAMED:
+        return word
+    note(f"{name} is now called {_RENAMED[name]}")
+    return f"{_RENAMED[name]}{sign}{value}"
 
 
 def _usage(error: Any) -> str:

@@ -11,6 +11,7 @@ from heldout.cli.shared import (
     Budget,
     Experiment,
     Name,
+    Repeat,
     Settings,
     command,
     configure,
@@ -129,7 +130,7 @@ def _print_stages(decision: Decision) -> None:
         print(f"  note: {visible(note)}")
     for label, one in decision.spatial.items():
         level = f" of {one.low / 255:.2f} and above whose peak reaches {one.high / 255:.2f}"
-        parts = f"components{level if decision.thresholds else ''} that cover {one.least} millionths of the image"
+        parts = f"components{level if decision.thresholds else ''} that cover {one.min_size} millionths of the image"
         print(f"  {visible(label)}: {parts}{', holes filled' if one.fill else ''}")
     if decision.presence:
         print("  presence: " + ", ".join(f"{share:.3f} {name}" for name, share in decision.presence.shares.items()))
@@ -182,9 +183,7 @@ def freeze(name: Annotated[str, typer.Argument(metavar="NAME", help="a blend")])
 @command("python run.py test frac1", name="test")
 def evaluate(
     name: Name,
-    reason: Annotated[
-        str | None, typer.Option("--look-again", metavar="REASON", help="why the same decision is evaluated again")
-    ] = None,
+    repeat: Repeat = None,
 ) -> None:
     """Predict the locked test part, score it once, and record the evaluation."""
     from heldout.blend.decision import load_decision
@@ -195,7 +194,7 @@ def evaluate(
     session = Session()
     decision = load_decision(name, session)
     note_missing(decision, session)
-    result = test(decision, reason, session)
+    result = test(decision, repeat, session)
     shown_score = _interval(result.score, result.low, result.high)
     print(f"evaluation {result.decision_evals} of this decision, {result.dataset_evals} on this test part in all")
     print(f"{name}: test {result.metric} {shown_score} on the locked part")

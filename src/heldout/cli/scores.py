@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heldout.cli.shared import AsJson, Name, SkipBad, command, finish, print_json, print_table
+from heldout.cli.shared import AsJson, Name, Repeat, SkipBad, command, finish, print_json, print_table
 
 
 @command("python run.py evaluate frac1 --by site,sex,age:3", name="evaluate")
@@ -22,9 +22,7 @@ def score_by(
         str | None, typer.Option(metavar="COLUMNS", help="subgroups: columns of the dataset's tables, age:3 in thirds")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="score; the decision's own by default")] = None,
-    reason: Annotated[
-        str | None, typer.Option("--look-again", metavar="REASON", help="why the same decision is evaluated again")
-    ] = None,
+    repeat: Repeat = None,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
@@ -47,7 +45,7 @@ def score_by(
 
         opened = open_decision(name)
         data = open_elsewhere(opened, on, skip_bad=skip_bad)
-        result, table = evaluate_on(opened, data, reason)
+        result, table = evaluate_on(opened, data, repeat)
         source, classes, metric = data.source, opened.decision.classes, metric or result.metric
         what = f"{metric} of {name} on {data.name}, evaluation {result.decision_evals} of this decision there"
     found = score_subgroups(metric, table, classes, source, columns)

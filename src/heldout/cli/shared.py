@@ -44,6 +44,9 @@ Minutes = Annotated[
         help="train as many epochs as fit into N minutes a fold: measured once, recorded, and the same for every fold",
     ),
 ]
+Repeat = Annotated[
+    str | None, typer.Option(metavar="REASON", help="why a decision that was evaluated is evaluated once more")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 
 

@@ -92,7 +92,7 @@ def predict_slides(
     decision = opened.decision
     if decision.kind != "segmentation":
         raise UserError(f"{decision.name} classifies: large pictures are predicted by decisions of segmentations")
-    if any(one.fill or one.least or one.high > one.low for one in (decision.spatial or {}).values()):
+    if any(one.fill or one.min_size or one.high > one.low for one in (decision.spatial or {}).values()):
         raise UserError(
             f"{decision.name} judges whole components, which may be larger than a band: blend without --spatial"
         )

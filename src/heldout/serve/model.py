@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from heldout.blend.apply import Blended, MemberNetworks, OpenDecision, blend_case, mask_of
+from heldout.blend.apply import Blended, MemberNetworks, OpenDecision, blend_members, mask_of
 from heldout.blend.decision import load_decision
 from heldout.blend.session import Session
 from heldout.blend.spatial import spatial_mask
@@ -23,7 +23,7 @@ from heldout.deliver.predict_folder import find_cases
 from heldout.deliver.submission.write import nifti_path
 from heldout.errors import UserError
 from heldout.metrics.uncertainty import Uncertainty, decompose
-from heldout.predict.prediction import Prediction, mean_predictions
+from heldout.predict.prediction import Prediction
 from heldout.predict.run import predict_cases
 from heldout.serve.drift import FingerprintRecord, fingerprint
 from heldout.serve.uploads import Refused
@@ -159,11 +159,8 @@ class Served:
     def predict(self, cases: Sequence[ReadCase]) -> list[Blended]:
         """Predict cases together where no first stage comes before; one alone has the bits of ``predict``."""
         exclusive = self.decision.exclusive
-        found: list[list[Prediction]] = [[] for _ in cases]
-        for number, member in enumerate(self.members):
-            for place, predictions in enumerate(self._of_member(number, member, cases, exclusive)):
-                found[place].append(mean_predictions(predictions))
-        return [blend_case(self.decision, members) for members in found]
+        found = [self._of_member(number, member, cases, exclusive) for number, member in enumerate(self.members)]
+        return [blend_members(self.decision, answers) for answers in zip(*found, strict=True)]
 
     def _of_member(
         self, number: int, member: MemberNetworks, cases: Sequence[ReadCase], exclusive: bool
@@ -206,8 +203,8 @@ class Served:
             raise Refused(409, f"{self.name} has a first stage: its uncertainty is in `predict --uncertainty`")
         values: list[np.ndarray] = []
         shares: list[float] = []
-        weights = [member.weight for member in self.decision.members if member.weight is not None]
-        for member, weight, (image, geometry) in zip(self.members, weights, prepared.inputs, strict=False):
+        members = list(zip(self.members, prepared.inputs, strict=True))
+        for weight, (member, (image, geometry)) in self.decision.weighted(members):
             case = (prepared.case.case_id, image, geometry)
             mine: list[np.ndarray] = []
             for model in member.models:

@@ -83,11 +83,20 @@ class FirstStage:
 
 
 def find_first_stage(
-    config: Task, dataset: Dataset, sha256: Callable[[Path], str] = files.sha256_file
+    config: Task,
+    dataset: Dataset,
+    sha256: Callable[[Path], str] = files.sha256_file,
+    opened: dict[str, tuple[runs.FitRecord, ...]] | None = None,
 ) -> FirstStage | None:
     """The first stage of an experiment, checked; None where it has none.
 
     An experiment run under a budget takes a first stage under the same budget, where that declares it.
+
+    Args:
+        config: The experiment.
+        dataset: Its checked dataset.
+        sha256: Hash of a file.
+        opened: Fits of first stages on this dataset that were opened already, by spec; what is opened is added.
 
     Raises:
         UserError: the first stage makes no maps, has a first stage itself, has not finished every fold and seed, has
@@ -97,11 +106,13 @@ def find_first_stage(
         return None
     source = find_dependency(config, "first_stage")
     _check_kind(config, source, dataset)
-    fits = [open_dependency(config, source, dataset, *place, sha256) for place in _places(config, source, dataset)]
+    opened = {} if opened is None else opened
+    if source.spec not in opened:
+        places = _places(config, source, dataset)
+        opened[source.spec] = tuple(open_dependency(config, source, dataset, *place, sha256) for place in places)
     fold_of = {str(case_id): int(fold) for case_id, fold in dataset.folds.items()}
-    found = FirstStage(
-        source.spec, source.tta, config.first_stage_use, config.first_stage_fraction, tuple(fits), fold_of
-    )
+    use, fraction = config.first_stage_use, config.first_stage_fraction
+    found = FirstStage(source.spec, source.tta, use, fraction, opened[source.spec], fold_of)
     made = f"trained on maps of {found.spec} that have changed since, or were of fewer seeds"
     runs.check_made_alike(config.spec, "first_stage", found.key, made, runs.run_folder(found.spec))
     return found
