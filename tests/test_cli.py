@@ -11,9 +11,12 @@ import time
 
 import pytest
 
+from heldout import cli
 from heldout.cli import app, run
+from heldout.errors import note
 from heldout.files import REPOSITORY
 
+cli.import_commands()
 COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
 
 
@@ -23,6 +26,25 @@ def test_every_command_has_help_with_an_example(command, capsys):
     text = capsys.readouterr().out
     assert "Example: python run.py" in text
     assert command in text
+
+
+def test_every_command_is_found_in_the_module_that_holds_it():
+    held: dict[str, set[str]] = {}
+    for one in app.registered_commands:
+        held.setdefault(one.callback.__module__, set()).add(one.name or one.callback.__name__)
+    for group in app.registered_groups:
+        held.setdefault(group.typer_instance.registered_commands[0].callback.__module__, set()).add(group.name)
+    assert held == {f"heldout.cli.{module}": set(names) for module, names in cli._COMMANDS.items()}
+
+
+def test_a_command_imports_no_other_commands(home):
+    code = (
+        "import sys; from heldout.cli import run; run(['experiments']); "
+        "sys.exit(' '.join(name for name in sys.modules if name in ('heldout.cli.reports', 'heldout.cli.queue')))"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY / 'src'}:{REPOSITORY}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert not done.stderr.strip()
 
 
 def test_without_words_there_is_help(capsys):
@@ -119,6 +141,7 @@ def test_an_interrupt_is_one_line_and_exit_code_130(home):
 
 @pytest.mark.parametrize("words", [["--look-again", "why"], ["--look-again=why"]])
 def test_the_earlier_name_of_an_option_is_accepted_with_a_note(home, capsys, words):
+    note.cache_clear()
     assert run(["test", "nothing", *words]) == 2
     told = capsys.readouterr().err
     assert "note: --look-again is now called --repeat" in told

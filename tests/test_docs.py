@@ -13,7 +13,7 @@ import typer
 from pydantic import TypeAdapter
 
 import heldout
-from heldout.cli import app
+from heldout.cli import app, import_commands
 from heldout.config import names
 from heldout.files import REPOSITORY
 from heldout.records import Record
@@ -21,6 +21,7 @@ from heldout.train.record import Settings
 
 PAGES = [REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "RESULTS.md")]
 PAGES += sorted((REPOSITORY / "docs").glob("*.md"))
+import_commands()
 COMMANDS = typer.main.get_command(app).commands
 of_every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 

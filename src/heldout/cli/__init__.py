@@ -56,27 +56,33 @@ _MENDABLE = {
 
 _RENAMED = {"--look-again": "--repeat"}  # options by their earlier name
 
-# in the order of --help
-_MODULES = (
-    "start",
-    "demo",
-    "init",
-    "doctor",
-    "experiments",
-    "training",
-    "queue",
-    "decisions",
-    "scores",
-    "exchange",
-    "kernels",
-    "serve",
-    "reports",
-    "datasets",
-    "search",
-    "full",
-)
-for module in _MODULES:
-    importlib.import_module(f"heldout.cli.{module}")
+# Commands and groups of every module, in the order of --help; only the module of the command at hand is imported.
+_COMMANDS = {
+    "start": ("start",),
+    "demo": ("demo",),
+    "init": ("init",),
+    "doctor": ("doctor",),
+    "experiments": ("experiments", "fields", "check", "new"),
+    "training": ("train", "folds"),
+    "queue": ("queue",),
+    "decisions": ("blend", "accept", "freeze", "test", "submit", "predict", "overlay"),
+    "scores": ("evaluate",),
+    "exchange": ("import-oof", "export-oof"),
+    "kernels": ("kernel", "push", "check-submission"),
+    "serve": ("serve", "corrections"),
+    "reports": (
+        *("leaderboard", "bench", "lb", "results", "report", "ablate", "card", "uncertainty", "explain", "profile"),
+    ),
+    "datasets": ("download", "pack", "unpack", "pseudo"),
+    "search": ("search",),
+    "full": ("full",),
+}
+
+
+def import_commands(name: str = "") -> None:
+    """Import what holds a command, so that it can be run; of no name, or of an unknown one, all commands."""
+    for module in [module for module, names in _COMMANDS.items() if name in names] or _COMMANDS:
+        importlib.import_module(f"heldout.cli.{module}")
 
 
 def main(project: Path | None = None) -> None:
@@ -154,6 +160,7 @@ def execute(arguments: Sequence[str]) -> int:
     first = arguments.count("--plain")
     if re.match(r"exp\d|.*\.py$", "".join(arguments[first : first + 1])):
         arguments.insert(first, "train")
+    import_commands("".join(arguments[first : first + 1]))
     try:
         name = "heldout" if Path(sys.argv[0]).name == "heldout" else "python run.py"  # by which a shell completes
         code = app(arguments, prog_name=name, standalone_mode=False, obj=execute)

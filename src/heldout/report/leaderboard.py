@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+_BETWEEN = 2  # columns of a terminal between those of a table
 _NARROW = 100  # columns of a terminal
 _LEGEND = "Score: out-of-fold, cross-fitted where anything was tuned, with its 95 % interval over patients."
 
@@ -37,17 +38,15 @@ def show(rows: list[Row], console: Console) -> None:
 
 def _fitting(group: Group, console: Console) -> tuple[Table, list[str]]:
     """The table of the columns that fit with nothing cut, the most important first, and headers of the others."""
+    from rich.cells import cell_len
+
     able = [column for column in group.columns if column.priority is not None]
-    wide = console.options.update(max_width=10_000)
-
-    def width(*columns: Column) -> int:
-        return console.measure(_table(group, list(columns), console), options=wide).maximum
-
+    rows = [row for part in group.parts for row in part.rows]
     first, *others = sorted(able, key=lambda column: column.priority or 0)
-    chosen, alone = [first], width(first)
-    total = alone
+    chosen = [first]
+    total = console.measure(_table(group, chosen, console), options=console.options.update(max_width=10_000)).maximum
     for column in others:
-        more = width(first, column) - alone
+        more = max(map(cell_len, (column.header, *(visible(column.text(row)) for row in rows)))) + _BETWEEN
         if column.priority == 0 or total + more <= console.width:
             chosen.append(column)
             total += more
