@@ -1,7 +1,7 @@
 """DICOM: a series to a checked volume against SimpleITK, MONAI and a bare pydicom loop; a header index; hostile files.
 
 The readers take turns, and ratios are of medians, so that what else the machine does falls on all of them alike.
-SimpleITK is no requirement of the project: where it is not installed its rows are left out.
+SimpleITK is not a requirement of the project: where it is not installed, its rows are left out.
 """
 
 from __future__ import annotations

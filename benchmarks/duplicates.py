@@ -82,7 +82,7 @@ def over_dealings(what: str, values: pd.Series) -> list[Measurement]:
 def main() -> int:
     """Train both kinds of folds and write what they score, over all ways to deal them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--home", type=Path, help="folder to train in; a second call goes on there")
+    parser.add_argument("--home", type=Path, help="folder to train in; a second call continues there")
     parser.add_argument("--spec", default="exp020@quick", help="the experiment")
     parser.add_argument("--splits", type=int, default=3, help="ways to deal the folds")
     chosen = parser.parse_args()

@@ -25,7 +25,7 @@ from heldout.metrics.lesion import count_lesions
 
 
 def of_patient(name: str, said: np.ndarray, truth: np.ndarray) -> list[Measurement]:
-    """Dice of the masks (*S) bool, and lesions found and invented; a lesion is found where a voxel of it is."""
+    """Dice of the masks (*S) bool, and true and false positive lesions; a lesion is found where a voxel of it is."""
     dice = 2 * np.count_nonzero(said & truth) / (np.count_nonzero(said) + np.count_nonzero(truth))
     lesions, found, _, false = (int(count) for count in count_lesions(said, truth))
     values = {"dice": float(dice), "lesions": lesions, "lesions found": found, "regions that are none": false}

@@ -50,7 +50,7 @@ def seconds_per_image(ways: dict[str, list[tuple[Task, torch.nn.Module]]], image
 
 
 def spared(config: Task, model: torch.nn.Module, images: np.ndarray, share: float) -> Task:
-    """The experiment with a limit that spares a share of these images, as the untrained head judges them."""
+    """The experiment with a limit that spares a share of these images, as the untrained head scores them."""
     flips = flip_sets(config, "")
     scores = [float(answer_batch(config, model, image[None], False, flips).scores.max()) for image in images]
     limit = float(np.quantile(scores, share, method="higher"))

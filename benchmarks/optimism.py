@@ -1,4 +1,4 @@
-"""How far tuning flatters itself: members that are nothing but noise, blended by many trials.
+"""How optimistic in-sample scores are: members that are nothing but noise, blended by many trials.
 
 Their in-sample score looks like skill. Scored with settings tuned on the other folds they must read as chance, an AUC
 of one half. The harder set has members on different levels of probability and folds of different prevalence: there a
@@ -63,13 +63,15 @@ def main() -> int:
             found = crossfit(noise(seed, uneven=uneven), SearchPlan(trials=asked.trials, seed=seed))
             rows.append([found.scores.in_sample, found.scores.cross_fitted, within_folds(found.cross_fitted)])
         values = np.array(rows)
-        flattered, honest, inside = values.mean(0)
+        in_sample, cross_fitted, inside = values.mean(0)
         error = values[:, 1].std(ddof=1) / np.sqrt(len(values))
         measurements += [
-            Measurement(f"{what}: in-sample AUC, mean of {asked.repeats}", float(flattered), ""),
-            Measurement(f"{what}: cross-fitted AUC, mean", float(honest), ""),
+            Measurement(f"{what}: in-sample AUC, mean of {asked.repeats}", float(in_sample), ""),
+            Measurement(f"{what}: cross-fitted AUC, mean", float(cross_fitted), ""),
             Measurement(f"{what}: cross-fitted AUC, standard error of the mean", float(error), ""),
-            Measurement(f"{what}: cross-fitted AUC, distance of the mean from 0.5", abs(float(honest) - 0.5), "", 0.04),
+            Measurement(
+                f"{what}: cross-fitted AUC, distance of the mean from 0.5", abs(float(cross_fitted) - 0.5), "", 0.04
+            ),
             Measurement(f"{what}: the same over pairs within a fold only", float(inside), ""),
         ]
     return record("optimism", measurements)

@@ -1,4 +1,4 @@
-"""The blend command: what it keeps, what it goes on from, and that a failure leaves the earlier blend whole."""
+"""The blend command: what it keeps, what it resumes from, and that a failure leaves the earlier blend whole."""
 
 from __future__ import annotations
 

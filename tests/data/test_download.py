@@ -124,7 +124,7 @@ def test_a_cut_connection_is_resumed_where_it_was_cut(server, tmp_path, cuts):
 
 def test_a_second_call_goes_on(server, tmp_path):
     server.cuts = (1_000_000, *[0] * room.TRIES)
-    with pytest.raises(UserError, match=r"cannot be reached .*run the command again later, it goes on"):
+    with pytest.raises(UserError, match=r"cannot be reached .*run the command again later, it resumes"):
         fetch(declared(server), tmp_path, quiet=True, wait=0)
     fetch(declared(server), tmp_path, quiet=True, wait=0)
     assert server.asked[-1] == "bytes=1000000-"

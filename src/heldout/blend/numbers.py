@@ -15,7 +15,7 @@ from heldout.errors import UserError
 from heldout.metrics.registry import get_metric
 from heldout.metrics.tables import columns_of
 
-NUMBER_METRICS = ("mae", "rmse", "r2")  # what a recalibration is judged by
+NUMBER_METRICS = ("mae", "rmse", "r2")  # by which a recalibration is evaluated
 _FEWEST = 5  # cases to fit a line on
 
 

@@ -140,7 +140,7 @@ def _work(
     record: TrialStore | None,
     process: int = 0,
 ) -> list[optuna.trial.FrozenTrial]:
-    """Go on until there are ``total`` trials, and return all that this process knows."""
+    """Continue until there are ``total`` trials, and return all that this process knows."""
     import optuna
 
     space: dict[str, optuna.distributions.BaseDistribution] = {

@@ -22,7 +22,7 @@ def download(
         str, typer.Option(metavar="SLUG", help="owner/dataset, or a competition, for the official kaggle client")
     ] = "",
 ) -> None:
-    """Download, verify and unpack a dataset; a second call goes on where the first was cut."""
+    """Download, verify and unpack a dataset; a second call resumes where the first was cut."""
     from heldout.data.download import download_dataset, known_downloads
     from heldout.data.sources.download import Download
 

@@ -158,7 +158,7 @@ def _locks() -> Iterator[Finding]:
     """Folders that a process holds now."""
     held = [path.parent for path in (files.home() / "working").rglob(".lock") if files.is_locked(path.parent)]
     if not held:
-        yield Finding("locks", "ok", "no other process is at work")
+        yield Finding("locks", "ok", "no other process holds one")
     for folder in held:
         holder = (folder / ".lock").read_text(encoding="utf-8", errors="replace")
         yield Finding("locks", "note", f"{folder.relative_to(files.home())}: {holder}")

@@ -118,7 +118,7 @@ def _fetch(download: Download, part: Path, show: Callable[[int, int | None], Non
                 raise UserError(f"{download.url} cannot be downloaded (HTTP {error.code}): check its address") from None
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise UserError(
-                    f"the disk of {part.parent} is full: free some space and run the command again, it goes on from "
+                    f"the disk of {part.parent} is full: free some space and run the command again, it resumes from "
                     f"what is loaded"
                 ) from None
             gained = part.exists() and part.stat().st_size > before
@@ -126,7 +126,7 @@ def _fetch(download: Download, part: Path, show: Callable[[int, int | None], Non
             if failed >= TRIES:
                 reason = getattr(error, "reason", None) or error
                 raise UserError(
-                    f"{download.url} cannot be reached ({reason}): run the command again later, it goes on from what "
+                    f"{download.url} cannot be reached ({reason}): run the command again later, it resumes from what "
                     f"is loaded"
                 ) from None
             time.sleep(wait * 2 ** max(failed - 1, 0))

@@ -96,7 +96,7 @@ def facts_of(dataset: Dataset, row: Mapping[str, Any]) -> dict[str, dict[str, fl
     found["size"] = {"bytes": math.log2(1 + sum(sizes)), "files": len(paths)}
     kind = readers.format_of(paths[0]) or "unknown"
     found["type"] = _words({f"format={kind}", f"ending={paths[0].suffix.lower()}"})
-    with contextlib.suppress(Exception):  # what a library cannot tell of a file that was read is no finding
+    with contextlib.suppress(Exception):  # what a library cannot tell of a file that was read is not a finding
         found |= _header(paths[0], kind)
     return found
 

@@ -94,7 +94,7 @@ def predict_slides(
         raise UserError(f"{decision.name} classifies: large pictures are predicted by decisions of segmentations")
     if any(one.fill or one.min_size or one.high > one.low for one in (decision.spatial or {}).values()):
         raise UserError(
-            f"{decision.name} judges whole components, which may be larger than a band: blend without --spatial"
+            f"{decision.name} filters whole components, which may be larger than a band: blend without --spatial"
         )
     text, scores = io.StringIO(), {}
     writer = csv.writer(text, lineterminator="\n")

@@ -119,7 +119,7 @@ def grouped(rows: list[Row], without: Sequence[str] = ()) -> list[Group]:
 
 
 def badges(row: Row) -> list[str]:
-    """What distinguishes a row at one glance."""
+    """Short labels that distinguish a row."""
     marks = ["blend" if row.kind == "blend" else "", "sealed" if row.sealed else ""]
     marks += [f"budget {row.budget}" if row.budget else ""]
     return [mark for mark in marks if mark]

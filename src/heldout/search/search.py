@@ -148,7 +148,7 @@ def _record(plan: Search, dataset: Dataset) -> TrialStore:
 
 
 def _work(plan: Search, dataset: Dataset, process: int, quiet: bool) -> None:
-    """Go on until the journal holds all trials; one of several processes, or 0 for the only one."""
+    """Continue until the journal holds all trials; one of several processes, or 0 for the only one."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -52,7 +52,7 @@ def open_large(path: Path) -> LargeImage:
     """Open a large picture; only its directory is read.
 
     Raises:
-        BadFile: it is missing, is no TIFF with one picture of integers, or the packages to read it are missing.
+        BadFile: it is missing, is not a TIFF with one picture of integers, or the packages to read it are missing.
     """
     try:
         import tifffile

@@ -207,7 +207,7 @@ def read_table(path: Path, columns: Sequence[str] = (), remedy: str = "restore i
 
 
 def label_value(text: str) -> float | None:
-    """Value of a label, NaN where it is unknown; None for a text that is no label."""
+    """Value of a label, NaN where it is unknown; None for a text that is not a label."""
     text = text.strip().lower()
     with contextlib.suppress(ValueError):
         value = _WORDS[text] if text in _WORDS else float(text)

@@ -73,7 +73,7 @@ class Msd(Source):
         """Read a label map; values with gaps are numbered 1 ... K, ignored ones become 255; regions become channels.
 
         Raises:
-            BadFile: the file is missing or damaged, or holds a value that is no label, or of no region.
+            BadFile: the file is missing or damaged, or holds a value that is not a label, or in no region.
         """
         mask, values, ignored = super().read_mask(row), list(self._regions.values()), self._labels.get(IGNORE)
         known = [0, *(value for region in values for value in region), *([] if ignored is None else [ignored])]

@@ -41,7 +41,7 @@ class _Manifest(Record):
     @field_validator("prior")
     @classmethod
     def _shares(cls, prior: dict[str, float], info: ValidationInfo) -> dict[str, float]:
-        """Only numbers to predict have a prior that is no share of the cases."""
+        """Only numbers to predict have a prior that is not a fraction of the cases."""
         if info.data.get("decision", {}).get("kind") != "regression" and not all(0 <= p <= 1 for p in prior.values()):
             raise ValueError("a share lies in 0 to 1")
         return prior
