@@ -143,8 +143,8 @@ def test_limits_hold_in_every_fold_and_cost_little():
     objective = members(count=160)
     noise = np.clip(objective.scores[0] + np.random.default_rng(1).normal(0, 0.02, (3, 160, 2)), 0, 1)
     objective = replace(objective, scores=np.concatenate([objective.scores, noise]))
-    free = crossfit(objective, SearchPlan("tpe", 40))
-    found = crossfit(objective, SearchPlan("tpe", 40, max_members=2))
+    free = crossfit(objective, SearchPlan("tpe", 15))
+    found = crossfit(objective, SearchPlan("tpe", 15, max_members=2))
     for one in (found.settings, *found.by_fold.values()):
         assert sum(weight > 0 for weight in one.weights) <= 2
         assert sum(one.weights) == 1000

@@ -18,7 +18,7 @@ from heldout import files
 from heldout.blend.decision import load_decision
 from heldout.blend.freeze import freeze
 from heldout.blend.members import load_member
-from heldout.blend.verify import open_decision, verify
+from heldout.blend.verify import check_maps, open_decision
 from heldout.deliver.submission.write import submit
 from heldout.evaluate.collect import find_row
 from heldout.evaluate.held_out import HeldOut
@@ -43,7 +43,7 @@ def sealed(request, known_experiments, home, monkeypatch) -> str:
 def test_it_is_what_was_validated_and_submits_the_same(sealed, home):
     path = home / "working" / "blends" / sealed / "decision.json"
     before = path.read_bytes()
-    verify(load_decision(sealed), maps=True)
+    assert check_maps(load_decision(sealed)) == []
     assert freeze(sealed).read_bytes() == before
     stored = pd.read_csv(home / "submissions" / f"{sealed}.csv", index_col="id")
     fresh = pd.read_csv(submit(open_decision(sealed)), index_col="id")

@@ -96,7 +96,7 @@ def test_text_of_others_is_escaped_in_every_form():
 
 
 def test_plain_output_has_no_bars_and_a_line_for_each_step(home):
-    words = [sys.executable, "run.py", "folds", "exp001@quick", "--plain"]
+    words = [sys.executable, "run.py", "folds", "exp001+source_options={'patients':24,'size':32}", "--plain"]
     environment = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm-256color"}
     done = subprocess.run(words, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
     assert "\x1b" not in done.stdout + done.stderr

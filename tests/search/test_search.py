@@ -83,7 +83,7 @@ def test_more_trials_continue_the_search(squares):
 
 
 def test_a_search_killed_in_a_trial_goes_on_with_it(squares):
-    one = plan(2, epochs=10)
+    one = plan(2, epochs=6)
     process = multiprocessing.get_context("fork").Process(target=search, args=(one,), kwargs={"quiet": True})
     process.start()
     deadline = time.monotonic() + 60
