@@ -23,7 +23,7 @@ from heldout.blend.search import blend
 from heldout.config import load
 from heldout.data.cases import index_dataset, open_dataset
 from heldout.data.dataset import Dataset
-from heldout.data.fingerprint import any_alike, sketch
+from heldout.data.signature import any_alike, sketch
 from heldout.data.split import check_split
 from heldout.errors import UserError
 from heldout.evaluate.collect import collect, find_row

@@ -38,7 +38,7 @@ class Evaluation(Record):
         dataset_evals: Evaluations on any of its cases, this one included.
         content: Hash of the image of every case, sorted; earlier entries lack it, and count by their dataset's name.
         sketches: Sketch of the image of every case, sorted, by which it is known after small changes; see
-            :func:`heldout.data.fingerprint.sketch`. Earlier entries lack them.
+            :func:`heldout.data.signature.sketch`. Earlier entries lack them.
     """
 
     event: Literal["look"] = "look"
@@ -180,7 +180,7 @@ def evaluations_on(
             return True
         if not looks or not one.sketches:
             return False
-        from heldout.data.fingerprint import any_alike
+        from heldout.data.signature import any_alike
 
         return any_alike(looks, one.sketches)
 

@@ -17,7 +17,7 @@ from heldout.blend.ledger import DIGITS, TestResult, record_evaluation
 from heldout.blend.values import labels_of
 from heldout.data.cases import open_source
 from heldout.data.checks import check_cases, refuse
-from heldout.data.fingerprint import sketch
+from heldout.data.signature import sketch
 from heldout.errors import UserError
 from heldout.metrics import interval
 from heldout.predict.details import mask_details
