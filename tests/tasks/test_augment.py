@@ -7,12 +7,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import affine_grid, grid_sample
 
 from heldout.errors import UserError
 from heldout.tasks import Segment2D, Segment3D
 from heldout.tasks.augment import nnunet
 from heldout.tasks.augment.image import augment_sample
-from heldout.tasks.augment.volume import VolumeAugment, sample, transform_grid
+from heldout.tasks.augment.volume import VolumeAugment, nearest, rotations, transform_grid
 
 RANDOM = np.random.default_rng(0)
 IMAGE = RANDOM.integers(0, 256, (3, 48, 40)).astype(np.uint8)
@@ -190,14 +191,27 @@ def test_a_quarter_turn_through_thick_slices_keeps_millimeters():
     box = torch.zeros(1, 1, 9, 32, 8)
     box[0, 0, 2:7, 12:20, 2:6] = 1  # 5 x 8 x 16 mm
     grid = transform_grid(torch.tensor([[torch.pi / 2, 0.0, 0.0]]), torch.ones(1), box.shape[2:], (1.0, 1.0, 4.0))
-    assert extents(sample(box, grid, "nearest")) == [5, 16, 2]
+    assert extents(nearest(box, grid)) == [5, 16, 2]
 
 
 def test_scales_above_one_enlarge():
     box = torch.zeros(1, 1, 16, 16, 16)
     box[0, 0, 6:10, 6:10, 6:10] = 1
     grid = transform_grid(torch.zeros(1, 3), torch.tensor([2.0]), box.shape[2:], (1.0, 1.0, 1.0))
-    assert extents(sample(box, grid, "nearest")) == [8, 8, 8]
+    assert extents(nearest(box, grid)) == [8, 8, 8]
+
+
+def test_the_grid_and_the_nearest_voxels_are_those_of_torch():
+    random, shape, spacing = generator(0), (9, 14, 11), torch.tensor([1.0, 2.0, 1.5])
+    angles, scales = torch.rand(3, 3, generator=random) - 0.5, 0.7 + torch.rand(3, generator=random)
+    grid = transform_grid(angles, scales, shape, spacing.tolist())
+    size = torch.tensor(shape) * spacing
+    matrices = rotations(angles) / scales.view(-1, 1, 1) * size.view(1, 1, 3) / size.view(1, 3, 1)
+    theta = torch.cat([matrices.flip(1, 2), torch.zeros(3, 3, 1)], dim=2)
+    torch.testing.assert_close(grid, affine_grid(theta, [3, 1, *shape], align_corners=False))
+    mask = torch.randint(0, 5, (3, 2, *shape), generator=random, dtype=torch.uint8)
+    expected = grid_sample(mask.float(), grid, mode="nearest", padding_mode="border", align_corners=False)
+    assert torch.equal(nearest(mask, grid), expected.to(torch.uint8))
 
 
 def test_only_named_axes_are_flipped():

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import grid_sample
 
 from heldout.data.sides import LEFT_RIGHT
 
@@ -120,15 +120,15 @@ class VolumeAugment(nn.Module):
         return torch.where(happens, values, neutral)
 
     def _flip(self, image: Tensor, mask: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        for letter in self.flips:
-            axis = 2 + AXES.index(letter)
-            turned = (torch.rand(len(image), generator=generator) < 0.5).to(image.device)
-            if letter == LEFT_RIGHT:
-                self.mirrored = turned
-            turned = turned.view(-1, 1, 1, 1, 1)
-            image = torch.where(turned, image.flip(axis), image)
-            mask = None if mask is None else torch.where(turned, mask.flip(axis), mask)
-        return image, mask
+        turned = {letter: torch.rand(len(image), generator=generator) < 0.5 for letter in self.flips}
+        self.mirrored = turned[LEFT_RIGHT].to(image.device) if LEFT_RIGHT in turned else self.mirrored
+        # each sample is copied once at most; torch.where would read every axis of all samples
+        axes = [[1 + AXES.index(letter) for letter in turned if turned[letter][i]] for i in range(len(image))]
+
+        def flipped(volumes: Tensor) -> Tensor:
+            return torch.stack([one.flip(found) if found else one for one, found in zip(volumes, axes, strict=True)])
+
+        return flipped(image), None if mask is None else flipped(mask)
 
     def _affine(self, image: Tensor, mask: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         count, limit = len(image), math.radians(self.rotation)
@@ -141,10 +141,9 @@ class VolumeAugment(nn.Module):
             return image, mask
         grid = transform_grid(angles[chosen], scales[chosen], image.shape[2:], self.spacing).to(image)
         chosen = chosen.to(image.device)
-        image = image.index_copy(0, chosen, sample(image[chosen], grid, "bilinear"))
+        image = image.index_copy(0, chosen, sample(image[chosen], grid))
         if mask is not None:
-            moved = sample(mask[chosen].to(image.dtype), grid, "nearest").to(mask.dtype)
-            mask = mask.index_copy(0, chosen, moved)
+            mask = mask.index_copy(0, chosen, nearest(mask[chosen], grid))
         return image, mask
 
     def _intensity(self, image: Tensor, generator: torch.Generator) -> Tensor:
@@ -191,9 +190,10 @@ def transform_grid(angles: Tensor, scales: Tensor, shape: Sequence[int], spacing
     # from normalized coordinates (-1 ... 1 along each axis) to millimeters, rotate, and back
     millimeters = torch.tensor([length * size for length, size in zip(shape, spacing, strict=True)])
     matrices = matrices * millimeters.view(1, 1, 3) / millimeters.view(1, 3, 1)
-    # torch counts coordinates from the last axis to the first
-    theta = torch.cat([matrices.flip(1, 2), torch.zeros(len(angles), 3, 1)], dim=2)
-    return affine_grid(theta, [len(angles), 1, *shape], align_corners=False)
+    along = [matrices[:, :, axis, None] * ((2 * torch.arange(n) + 1) / n - 1) for axis, n in enumerate(shape)]
+    x, y, z = along[0][..., None, None], along[1][..., None, :, None], along[2][..., None, None, :]
+    # (n, 3, X, Y, Z): a sum over whole planes, faster than `affine_grid`; torch counts coordinates from the last axis
+    return ((x + y) + z).flip(1).permute(0, 2, 3, 4, 1)
 
 
 def rotations(angles: Tensor) -> Tensor:
@@ -209,6 +209,18 @@ def rotations(angles: Tensor) -> Tensor:
     return result
 
 
-def sample(volume: Tensor, grid: Tensor, mode: str) -> Tensor:
-    """Read a volume (n, C, X, Y, Z) at a grid; the edge is continued, in image and mask alike, so that they agree."""
-    return grid_sample(volume, grid, mode=mode, padding_mode="border", align_corners=False)
+def sample(volume: Tensor, grid: Tensor) -> Tensor:
+    """Read a volume (n, C, X, Y, Z) at a grid, linearly; the edge is continued, as for masks, so that they agree."""
+    return grid_sample(volume, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def nearest(mask: Tensor, grid: Tensor) -> Tensor:
+    """Read a mask (n, M, X, Y, Z) of any type at the nearest voxels of a grid; the edge is continued.
+
+    As ``grid_sample`` would, which takes floats only and is slower.
+    """
+    index = torch.zeros((), dtype=torch.int64, device=mask.device)
+    for axis, length in enumerate(mask.shape[2:]):
+        place = ((grid[..., 2 - axis] + 1) * length - 1) / 2  # torch counts coordinates from the last axis
+        index = index * length + place.round().clamp(0, length - 1).long()
+    return mask.flatten(2).gather(2, index.flatten(1)[:, None].expand(-1, mask.shape[1], -1)).view(mask.shape)
