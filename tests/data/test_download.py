@@ -7,13 +7,14 @@ import tarfile
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from heldout.cli import run
 from heldout.data import download as room
-from heldout.data.download import download_dataset, fetch, known_downloads
+from heldout.data.download import download_dataset, download_missing, fetch, known_downloads
 from heldout.data.sources.download import Download
 from heldout.data.unpack import unpack
 from heldout.errors import UserError
@@ -241,6 +242,21 @@ def test_a_tar_and_a_single_file_are_taken_as_they_are(tmp_path):
     assert (unpack(tmp_path / "a.tgz", tmp_path / "out") / "b.txt").read_bytes() == b"abc"
     (tmp_path / "x.npz").write_bytes(archive({"train_images.npy": b"\x93"}))
     assert (unpack(tmp_path / "x.npz", tmp_path / "other") / "x.npz").is_file()
+
+
+def test_what_is_missing_is_downloaded_as_its_source_declares(home, server, monkeypatch):
+    monkeypatch.delenv("HELDOUT_DATA", raising=False)
+    server.content = archive({"cases.csv": "id\n"})
+    checksum = f"sha256:{hashlib.sha256(server.content).hexdigest()}"
+    monkeypatch.setattr(room.source_class("table"), "downloads", {"shadows": Download(server.url, checksum)})
+    config = SimpleNamespace(source="table", dataset="shadows", source_options={}, competition="")
+    assert download_missing(config) == f"downloaded {home / 'input' / 'shadows'}"
+    assert download_missing(config) == "shadows is here"
+    config.dataset = "unknown"
+    with pytest.raises(
+        UserError, match=r"nothing says where unknown comes from: put it below input/, download it with"
+    ):
+        download_missing(config)
 
 
 def test_kaggle_is_left_to_its_client(home, monkeypatch, tmp_path):

@@ -51,15 +51,18 @@ def test_loading_processes_are_no_part_of_a_run(at_home):
 def test_a_full_run_ends_in_one_sealed_decision(at_home, monkeypatch, capsys):
     monkeypatch.setattr(full_runs, "MINUTES", {"tiny": {SPEC: 1}, "others": {"exp004": 90}})
     monkeypatch.setattr(full_runs, "BLENDS", {"tiny": ("--sampler", "equal")})
-    assert run(["full", "tiny"]) == 0
+    assert run(["full", "tiny", "--download"]) == 0
     out = capsys.readouterr().out
-    assert [re.sub(r" \(\d+ s\)", "", line) for line in out.splitlines() if line.startswith(("[1]", "[2]", "exp"))] == [
-        "[1] folds: tiny: 44 cases in 2 folds",
+    assert [
+        re.sub(r" \(\d+ s\)", "", line) for line in out.splitlines() if line.startswith(("[1]", "[2]", "[3]", "exp"))
+    ] == [
+        "[1] download: tiny is here",
+        "[2] folds: tiny: 44 cases in 2 folds",
         f"{SPEC}: finished",
-        "[2] train: 4 of 4 fits are finished, 0 of them now",
+        "[3] train: 4 of 4 fits are finished, 0 of them now",
     ]
-    assert "[3] blend: roc_auc" in out
-    assert "[5] report: Wrote " in out
+    assert "[4] blend: roc_auc" in out
+    assert "[6] report: Wrote " in out
     sealed = read_decision("tiny")
     assert sealed.seal is not None
     assert run(["full", "tiny", "--test"]) == 0
@@ -69,6 +72,8 @@ def test_a_full_run_ends_in_one_sealed_decision(at_home, monkeypatch, capsys):
     assert run(["full", "tiny", "--test"]) == 0
     assert "[4] test: evaluated before, 1 times: not repeated" in capsys.readouterr().out
     assert read_decision("tiny") == sealed
+    assert run(["full", "exp004", "--serve"]) == 2
+    assert "--serve serves a sealed decision: add --name NAME" in capsys.readouterr().err
     assert run(["full", "exp004", "--test"]) == 2
     assert "add --name NAME, under which the experiments are blended" in capsys.readouterr().err
 

@@ -51,6 +51,8 @@ def full(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="data loading processes; by default one per core")] = None,
     test: Annotated[bool, typer.Option("--test", help="also evaluate on the locked test part, once")] = False,
+    download: Annotated[bool, typer.Option("--download", help="download datasets that are not here first")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="serve the sealed decision at the end")] = False,
 ) -> None:
     """Train the experiments of record of a dataset, blend and seal them under its name, and write the report.
 
@@ -64,11 +66,18 @@ def full(
     specs, listed = [config.spec for config in configs], listed_minutes(full_run)
     if name is None and listed:
         name = full_run if budget is None else f"{full_run}-{budget}"
-    if test and name is None:
-        raise UserError("--test evaluates a sealed decision: add --name NAME, under which the experiments are blended")
+    for option, what in ((test, "--test evaluates"), (serve, "--serve serves")):
+        if option and name is None:
+            raise UserError(f"{what} a sealed decision: add --name NAME, under which the experiments are blended")
+    if serve:
+        from heldout.cli.serve import require_packages
+
+        require_packages()
     step = _Steps(context.obj, files.home() / "working" / "full" / f"{name or full_run}.log")
     if pack is not None:
         step.run("unpack", "unpack", str(pack))
+    if download:
+        step("download", lambda: _download(configs))
     step("folds", lambda: _folds(configs))
     _print_budget(configs, listed)
     step("train", lambda: _train(configs, minutes, workers))
@@ -90,6 +99,8 @@ def full(
         step.run("test", "test", name)
     step.run("report", "report", *specs, name, "--name", name)
     finish(f"the sealed decision {name}", "leaderboard")
+    if serve:
+        step.execute(["serve", name])
 
 
 @dataclass
@@ -129,6 +140,13 @@ class _Steps:
         lines = [line.strip() for line in printed.getvalue().splitlines() if not line.startswith("Next: ")]
         told = [line for line in lines if not line.startswith("Wrote ")]
         return (told or lines or ["done"])[-1]
+
+
+def _download(configs: Sequence[Task]) -> str:
+    """Download what is not here."""
+    from heldout.data.download import download_missing
+
+    return ", ".join(dict.fromkeys(download_missing(config) for config in configs))
 
 
 def _folds(configs: Sequence[Task]) -> str:

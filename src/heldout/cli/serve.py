@@ -31,9 +31,7 @@ def serve(
 
     Settings come from the options, else from HELDOUT_SERVE_* of the environment, else from a file .env.
     """
-    for package in ("fastapi", "uvicorn", "pydantic_settings", "prometheus_client", "fastapi_offline", "multipart"):
-        if importlib.util.find_spec(package) is None:
-            raise UserError(f"the service needs {package}: run `pip install 'heldout[serve]'`, or `make serve`")
+    require_packages()
     from heldout.serve.settings import describe, read_settings
 
     settings = read_settings(
@@ -58,6 +56,17 @@ def serve(
     from heldout.serve.run import run
 
     run(settings)
+
+
+def require_packages() -> None:
+    """Refuse where a package of the service is missing.
+
+    Raises:
+        UserError: one is.
+    """
+    for package in ("fastapi", "uvicorn", "pydantic_settings", "prometheus_client", "fastapi_offline", "multipart"):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"the service needs {package}: run `pip install 'heldout[serve]'`, or `make serve`")
 
 
 corrections = typer.Typer(no_args_is_help=True, help="Reviewed predictions of a served decision.")

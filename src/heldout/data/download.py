@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from heldout import files
@@ -24,6 +24,9 @@ from heldout.data.sources.download import Download
 from heldout.data.unpack import unpack
 from heldout.errors import UserError
 from heldout.progress import progress_bar
+
+if TYPE_CHECKING:
+    from heldout.config import BaseConfig
 
 CHUNK = 1 << 20  # bytes
 TRIES = 5  # in a row that bring nothing
@@ -35,6 +38,28 @@ RECORD = ".download.json"  # in the dataset's folder: where it came from
 def known_downloads() -> dict[str, Download]:
     """The download of every dataset that a source declares, by the dataset's name."""
     return {name: one for source in SOURCES for name, one in source_class(source).downloads.items()}
+
+
+def download_missing(config: BaseConfig) -> str:
+    """Download the dataset of an experiment unless it is here: as its source declares, or from its competition.
+
+    Returns:
+        What was done, in words.
+
+    Raises:
+        UserError: neither says where it comes from, or it cannot be downloaded.
+    """
+    kind, name = source_class(config.source), config.dataset or config.source
+    with contextlib.suppress(UserError):
+        kind.locate(name, config.source_options)
+        return f"{name} is here"
+    found = kind.downloads.get(name) or (Download(kaggle=config.competition) if config.competition else None)
+    if found is None:
+        raise UserError(
+            f"nothing says where {name} comes from: put it below input/, download it with `python run.py download "
+            f'{name} --url URL`, or set `competition = "its-slug"` in the experiment'
+        )
+    return f"downloaded {download_dataset(name, found)}"
 
 
 def download_dataset(name: str, download: Download, *, quiet: bool = False) -> Path:
