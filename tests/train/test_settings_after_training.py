@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from heldout.blend.decision import load_decision
+from heldout.blend.flips import stored_flips
 from heldout.blend.freeze import freeze
 from heldout.blend.members import load_member
 from heldout.blend.search import blend
@@ -98,6 +99,7 @@ def test_another_overlap_is_predicted_from_the_same_weights(edited):
     blend(["exp950", "exp911"], "other", trials=2, progress=False)
     freeze("other")
     verify(load_decision("other"))
+    assert not any(stored_flips(after.config, fit.folder) for fit in after.fits)  # the flips are the same
     edited()
     assert [fit.hashes for fit in load_member("exp950").fits] == [fit.hashes for fit in before.fits]
 

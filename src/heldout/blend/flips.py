@@ -8,6 +8,7 @@ the weights.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,9 +48,21 @@ def check_flips(config: Task, tta: str) -> str:
 
 def predictions_folder(config: Task, folder: Path, tta: str) -> Path:
     """Where a fold's predictions with some flips lie: its own folder for those that were made when it was trained."""
-    trained = read_config(folder).settings
-    overlap = "" if config.overlap == trained.overlap else f"-overlap-{config.overlap}"
-    return folder if set(tta) == set(trained.tta) and not overlap else folder / f"tta-{tta or 'none'}{overlap}"
+    trained, ending = read_config(folder).settings, _ending(config, folder)
+    return folder if set(tta) == set(trained.tta) and not ending else folder / f"tta-{tta or 'none'}{ending}"
+
+
+def stored_flips(config: Task, folder: Path) -> set[str]:
+    """Other flips than the experiment's with which a fold was predicted already, with today's overlap."""
+    name = re.compile(rf"tta-([a-z]+){re.escape(_ending(config, folder))}")
+    names = (name.fullmatch(path.parent.name) for path in folder.glob("tta-*/predictions.json"))
+    flips = {"" if found[1] == "none" else found[1] for found in names if found}
+    return {axes for axes in flips if set(axes) != set(config.tta)}
+
+
+def _ending(config: Task, folder: Path) -> str:
+    """What the names of folders end with whose predictions have another overlap than when a fold was trained."""
+    return "" if config.overlap == read_config(folder).settings.overlap else f"-overlap-{config.overlap}"
 
 
 def read_hashes(config: Task, folder: Path, tta: str, read: Callable[[Path], RunRecord] = read_run) -> Hashes:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from heldout.blend.flips import stored_flips
 from heldout.blend.members import Member, load_member
 from heldout.config import load
 from heldout.config.legacy import today_spec
@@ -255,8 +256,5 @@ def tune_text(run: HeldOut) -> str:
 
 def _flips_on_disk(member: Member) -> list[str]:
     """Other flips with which every fit of a run has predicted its fold already."""
-    found = [
-        {path.parent.name.removeprefix("tta-") for path in fit.folder.glob("tta-*/predictions.json")}
-        for fit in member.fits
-    ]
-    return sorted("" if axes == "none" else axes for axes in set.intersection(*found)) if found else []
+    found = [stored_flips(member.config, fit.folder) for fit in member.fits]
+    return sorted(set.intersection(*found)) if found else []
