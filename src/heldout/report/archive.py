@@ -131,13 +131,12 @@ def stored_results() -> list[ResultRecord]:
 
 
 def merged(stored: Iterable[ResultRecord], here: Iterable[ResultRecord]) -> list[ResultRecord]:
-    """All records, a stored one only where its run is not here or has no score; what is new is written."""
+    """All records, a stored one only where its run is not here; what is new and has a score is written."""
     records = {record.name: record for record in stored}
     for record in here:
         if record.score is not None and record != records.get(record.name):
             files.write_json(results_folder() / f"{record.name}.json", record.to_json())
-        if record.score is not None or record.name not in records:
-            records[record.name] = record
+        records[record.name] = record
     return [records[name] for name in sorted(records)]
 
 

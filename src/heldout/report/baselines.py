@@ -145,10 +145,9 @@ def _compare(entry: Baseline, records: Sequence[ResultRecord]) -> Comparison | N
 def _ours(record: ResultRecord, metrics: Sequence[str]) -> list[str]:
     values = []
     for name in metrics:
-        known = name == record.metric and record.low is not None
         value = number(_value(record, name))
-        if known:
-            value += f" {bounds(record.low, record.high)}"
+        if name == record.metric:
+            value = f"{value} {bounds(record.low, record.high)}".strip()
         elif value != "-" and record.at_half is not None and get_metric(name).thresholded:
             value += " at ½"  # cross-fitted is the score that ranks alone
         values.append(value)

@@ -167,7 +167,7 @@ def _line(record: ResultRecord) -> list[str]:
         score + (" ½" if half else ""),
         number(at_half),
         gain_text(entry.main, entry.at_half) if entry and entry.parent else "-",
-        "-" if record.core_hours is None else f"{record.core_hours:.2g}",
+        "-" if record.score is None or record.core_hours is None else f"{record.core_hours:.2g}",
     ]
 
 
@@ -200,6 +200,9 @@ def _notes(records: Sequence[ResultRecord]) -> list[str]:
             lines.append(f"{record.name}, single seeds: {seeds_text(record)}")
         if record.score is None and record.note:
             lines.append(f"{record.name}: {record.note.rstrip('.')}")
+    entries = [entry for record in records for entry in record.entries if entry.name == record.name]
+    if reasons := _reasons((entry.name, entry.main) for entry in entries):
+        lines.append("; ".join(reasons))
     if any(entry.threshold == AT_HALF for record in records for entry in record.entries):
         lines.append(
             "Masks and predicted labels at one half (marked ½): one fold alone has nothing to tune thresholds on"
