@@ -11,6 +11,7 @@ import numpy as np
 
 from heldout.blend.calibrate import apply_calibration
 from heldout.blend.decision import Decision
+from heldout.blend.doubt import case_doubt, reason_of
 from heldout.blend.mixing import mix
 from heldout.blend.presence import fuse, levels_of_map, map_scores
 from heldout.blend.records import DecisionMember, FirstStageRef
@@ -51,6 +52,8 @@ class Blended:
         uncertainty: Where it was asked for, of the case or of every voxel; before calibration and thresholds.
         classified: (L, K) what classifications say, where they are mixed into the presence score of a segmentation.
         uncalibrated: (K,) the scores before calibration; None where a case was not predicted.
+        abstain: Why the case is left to people; empty where it is answered.
+        features: (F,) float32 of a network, where they were picked up.
     """
 
     case_id: str
@@ -61,6 +64,8 @@ class Blended:
     grade: int | None = None
     classified: np.ndarray = field(default_factory=lambda: np.empty(0))
     uncalibrated: np.ndarray | None = None
+    abstain: str = ""
+    features: np.ndarray | None = None
 
 
 class Predicts(Protocol):
@@ -209,13 +214,23 @@ def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
         calibrated = _calibrated(decision, scores)
         cuts = decision.levels if decision.exclusive else ()
         grade = int(labels_of(calibrated[None], cuts, True).argmax()) if len(cuts) > 1 else None
-        return Blended(case_id, calibrated, None, None, grade=grade, uncalibrated=scores)
+        reason = _abstain(decision, calibrated)
+        return Blended(case_id, calibrated, None, None, grade=grade, uncalibrated=scores, abstain=reason)
     blended = blend_maps([map_of(member) for member in weighted], weights)
     sources = decision.presence_sources.values() if decision.presence else ()
     classified = np.array([members[number].scores for number in sources], float)
     scores = _presence(decision, blended, classified)
     mask, calibrated = mask_of(decision, blended), _calibrated(decision, scores)
-    return Blended(case_id, calibrated, blended, mask, classified=classified, uncalibrated=scores)
+    reason = _abstain(decision, calibrated, blended, mask)
+    return Blended(case_id, calibrated, blended, mask, classified=classified, uncalibrated=scores, abstain=reason)
+
+
+def _abstain(
+    decision: Decision, scores: np.ndarray, blended: np.ndarray | None = None, mask: np.ndarray | None = None
+) -> str:
+    if not decision.abstention:
+        return ""
+    return reason_of(decision.abstention, case_doubt(decision.exclusive, scores, blended, mask))
 
 
 def known_scores(decision: Decision, result: Blended, truth: np.ndarray) -> np.ndarray:

@@ -14,10 +14,12 @@ from heldout import files
 from heldout.blend.records import (
     OF_MAP,
     WHOLE,
+    Abstention,
     Calibration,
     DecisionMember,
     DecisionScore,
     Dropped,
+    FeatureRef,
     FirstStageRef,
     Mixing,
     Presence,
@@ -57,6 +59,8 @@ class Decision:
         presence: How the case scores of a segmentation are mixed.
         calibration: Of the case scores.
         mixing: How the probabilities of classifiers are put together; on disk only where not by their weighted mean.
+        abstention: When a case is left to people; on disk only where there is a cut.
+        features: What held-out images look like to a network; on disk only where stored.
         notes: What a reader of the score should know, such as seeds that are missing.
         folds: Finished folds it depends on.
         dataset: Name of the dataset.
@@ -89,6 +93,8 @@ class Decision:
     presence: Presence = field(default_factory=Presence)
     calibration: Calibration = field(default_factory=Calibration)
     mixing: Mixing = field(default_factory=Mixing)
+    abstention: Abstention = field(default_factory=Abstention)
+    features: FeatureRef = field(default_factory=FeatureRef)
     notes: list[str] = field(default_factory=list)
     search: SearchRecord = field(default_factory=SearchRecord)
     tables: dict[str, str] = field(default_factory=dict)
@@ -199,8 +205,9 @@ class Decision:
         """Plain values under their names on disk."""
         stored = _ON_DISK.dump_python(self, mode="json", by_alias=True, exclude_unset=True)
         for one in (stored, *stored["search"].get("by_fold", {}).values()):
-            if not one.get("mixing"):  # decisions of before it could be chosen have the same hash
-                one.pop("mixing", None)
+            for later in ("mixing", "abstention", "features"):  # decisions of before these existed have the same hash
+                if not one.get(later):
+                    one.pop(later, None)
         return stored
 
     def compute_digest(self) -> str:

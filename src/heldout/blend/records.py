@@ -186,6 +186,40 @@ class Mixing(DecisionRecord):
     ranks: tuple[tuple[tuple[Number, ...], ...], ...] = ()
 
 
+class Abstention(DecisionRecord):
+    """When a case is left to people; empty, every case is answered.
+
+    Attributes:
+        risk: Mean loss of the answered cases that was asked for.
+        cut: Entropy in nats above which a case is not answered.
+        coverage, selective_risk: Share of the cases that are answered and their mean loss, cross-fitted.
+        full_risk: Mean loss of all cases.
+    """
+
+    risk: Number = 1.0
+    cut: Number = 0.0
+    coverage: Number = 1.0
+    selective_risk: Number | None = None
+    full_risk: Number = 0.0
+
+
+class FeatureRef(DecisionRecord):
+    """Features of held-out images, in ``features.npz``; empty where none are stored.
+
+    Attributes:
+        seed, fold: Of the network of the first member that gave them.
+        layer: Its layer.
+        images: Number of images.
+        sha256: Of the file.
+    """
+
+    seed: int = 0
+    fold: int = 0
+    layer: str = ""
+    images: int = 0
+    sha256: str = ""
+
+
 @dataclass(frozen=True)
 class BlendSettings:
     """What was tuned.

@@ -173,11 +173,29 @@ def accept(
 
 
 @command("python run.py freeze frac1")
-def freeze(name: Annotated[str, typer.Argument(metavar="NAME", help="a blend")]) -> None:
+def freeze(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a blend")],
+    abstain: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="RISK",
+            help="leave uncertain cases to people, so that the others have this risk: wrong labels, or 1 - Dice",
+        ),
+    ] = None,
+) -> None:
     """Seal a decision: hashes of all weights, of folds and data, and reference predictions to reproduce."""
     from heldout.blend.freeze import freeze as seal
 
-    finish(seal(name), f"test {name}")
+    path = seal(name, abstain)
+    if abstain is not None:
+        from heldout.blend.decision import read_decision
+
+        found = read_decision(name).abstention
+        print(f"  abstains above {found.cut:.3f} nats: cross-fitted, {found.coverage:.1%} of the cases are answered")
+        print(f"  with a risk of {_number(found.selective_risk)}; all cases have {_number(found.full_risk)}")
+    finish(path, f"test {name}")
 
 
 @command("python run.py test frac1", name="test")
@@ -243,6 +261,10 @@ def predict(
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="also write uncertainty: columns, and a map per case")
     ] = False,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="dicomseg", help="masks as DICOM segmentations of DICOM input (extra dicom)"),
+    ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="run the code of a bundle that was not written here, now and later")
     ] = False,
@@ -253,6 +275,8 @@ def predict(
     """
     from heldout.deliver.predict_folder import check_folders, predict_folder
 
+    if form not in (None, "dicomseg"):
+        raise UserError(f"--format {form} is not known: write dicomseg, or leave it out for NIfTI and PNG")
     check_folders(folder.resolve(), output.resolve(), force=force)
 
     from heldout.blend.apply import OpenDecision
@@ -265,7 +289,9 @@ def predict(
     else:
         opened = open_decision(name)
         note_missing(opened.decision, opened.session)
-    outcome = predict_folder(opened, folder, output, skip_bad=skip_bad, force=force, uncertainty=uncertainty)
+    outcome = predict_folder(
+        opened, folder, output, skip_bad=skip_bad, force=force, uncertainty=uncertainty, dicomseg=form == "dicomseg"
+    )
     print(", ".join(f"{count} {status}" for status, count in outcome.counts.items()))
     masks = f" and {outcome.masks} masks" if outcome.masks else ""
     finish(f"{shown(outcome.table)}{masks}")

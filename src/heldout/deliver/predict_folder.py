@@ -16,6 +16,7 @@ from heldout import files
 from heldout.blend.apply import OpenDecision
 from heldout.data.image import Image
 from heldout.data.sources import Source
+from heldout.deliver.dicom_seg import check_packages, segmentation_file
 from heldout.deliver.masks import mask_files, uncertainty_file
 from heldout.deliver.slides import predict_slides
 from heldout.deliver.submission.write import nifti_path
@@ -43,6 +44,7 @@ def predict_folder(
     skip_bad: bool,
     force: bool,
     uncertainty: bool = False,
+    dicomseg: bool = False,
 ) -> Outcome:
     """Predict every case of a folder.
 
@@ -52,6 +54,7 @@ def predict_folder(
         output: Folder to write: one mask per case under the input's name, and ``predictions.csv``, written last.
         skip_bad: Predict files that are damaged but readable in part, list the unreadable ones, and continue.
         force: Replace files of the same name in an output folder that is not empty.
+        dicomseg: Write masks as DICOM segmentations on the frames of the input, which must be DICOM.
         uncertainty: Say in further columns, and of segmentations in a map per case, how far the networks agree.
 
     Raises:
@@ -63,6 +66,10 @@ def predict_folder(
     folder, output = folder.resolve(), output.resolve()
     check_folders(folder, output, force=force)
     decision, config = opened.decision, opened.config
+    if dicomseg:
+        check_packages()
+        if decision.kind != "segmentation":
+            raise UserError(f"{decision.name} makes no masks: leave out --format dicomseg")
     source = source_class(config.source)(folder, **config.source_options)  # the dataset itself may be elsewhere
     rows, notes = find_cases(source, folder, skip_bad=skip_bad)
     if source.tiled:
@@ -85,15 +92,22 @@ def predict_folder(
     outcome = Outcome(output / "predictions.csv", Counter(status for status, _ in notes.values()))
     scores: dict[str, Any] = {}
     unsure: dict[str, Uncertainty] = {}
+    left: dict[str, str] | None = {} if decision.abstention else None
     for result in opened.predict(images(), uncertainty=uncertainty):
         case_id, image = result.case_id, waiting.pop(result.case_id)
         scores[case_id] = result.scores
+        if left is not None:
+            left[case_id] = result.abstain
         if result.uncertainty is not None:
             unsure[case_id] = result.uncertainty
         if result.mask is None or result.map is None:
             continue
         like = nifti_path(folder, rows[case_id]["image"])
-        for name, content in mask_files(stems[case_id], result.mask, decision.classes, affine=image.affine, like=like):
+        if dicomseg:
+            contents = [segmentation_of(opened, stems[case_id], result.mask, image, rows[case_id]["image"], folder)]
+        else:
+            contents = [*mask_files(stems[case_id], result.mask, decision.classes, affine=image.affine, like=like)]
+        for name, content in contents:
             files.write_bytes(output / name, content)
             outcome.masks += 1
         if result.uncertainty is not None:
@@ -101,8 +115,25 @@ def predict_folder(
             name, content = uncertainty_file(stems[case_id], entropy, outcomes, affine=image.affine, like=like)
             files.write_bytes(output / name, content)
             unsure[case_id] = region_means(result.uncertainty, np.any(result.mask > 0, axis=0))
-    write_table(outcome.table, rows, scores, notes, decision.classes, unsure)
+    write_table(outcome.table, rows, scores, notes, decision.classes, unsure, left)
     return outcome
+
+
+def segmentation_of(
+    opened: OpenDecision, stem: str, mask: np.ndarray, image: Image, source: str, root: Path
+) -> tuple[str, bytes]:
+    """Name and content of a case's DICOM segmentation; see :func:`heldout.deliver.dicom_seg.segmentation_file`."""
+    decision = opened.decision
+    return segmentation_file(
+        stem,
+        mask,
+        decision.classes,
+        affine=image.affine,
+        source=source,
+        root=root,
+        decision=decision.name,
+        seal=decision.identity,
+    )
 
 
 def check_folders(folder: Path, output: Path, *, force: bool) -> None:
@@ -123,15 +154,11 @@ def check_folders(folder: Path, output: Path, *, force: bool) -> None:
         raise UserError(f"--output {output} is not empty: choose another, or add --force to replace files in it")
 
 
-def find_cases(
-    source: Source, folder: Path, *, skip_bad: bool
-) -> tuple[dict[str, Mapping[str, Any]], dict[str, tuple[str, str]]]:
-    """Every case of a folder: its row and what :func:`examine` says of it, both by its id.
-
-    Images of a kind that the source does not read are cases too, by their path, and ``skipped``.
+def list_cases(source: Source, folder: Path, *, skip_bad: bool) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+    """Every case of a folder by its id, and by its name why an image of a kind that the source does not read is none.
 
     Raises:
-        UserError: two cases share an id, or a file is bad and ``skip_bad`` is off.
+        UserError: two cases share an id, or a file is of such a kind and ``skip_bad`` is off.
     """
     rows: dict[str, Mapping[str, Any]] = {}
     for row in source.loose(folder).to_dict("records"):
@@ -142,6 +169,20 @@ def find_cases(
     unread = source.unread(folder, rows.values())
     if unread and not skip_bad:
         raise UserError(f"{next(iter(unread.values()))} {_SKIP_HINT}")
+    return rows, unread
+
+
+def find_cases(
+    source: Source, folder: Path, *, skip_bad: bool
+) -> tuple[dict[str, Mapping[str, Any]], dict[str, tuple[str, str]]]:
+    """Every case of a folder: its row and what :func:`examine` says of it, both by its id.
+
+    Images of a kind that the source does not read are cases too, by their path, and ``skipped``.
+
+    Raises:
+        UserError: as :func:`list_cases`, or a file is bad and ``skip_bad`` is off.
+    """
+    rows, unread = list_cases(source, folder, skip_bad=skip_bad)
     notes = {case_id: examine(source, row, skip_bad=skip_bad) for case_id, row in rows.items()}
     for name, reason in unread.items():
         rows[str(folder / name)], notes[str(folder / name)] = {"name": name}, ("skipped", reason)
@@ -189,21 +230,38 @@ def write_table(
     notes: dict[str, tuple[str, str]],
     classes: tuple[str, ...],
     unsure: Mapping[str, Uncertainty] | None = None,
+    left: Mapping[str, str] | None = None,
 ) -> None:
     """Write ``predictions.csv``: name, the probability of every class, status and note, in the folder's order.
 
     Images of kinds that are not read come last. Where uncertainties are given, their columns ``entropy``, ``aleatoric``
-    and ``epistemic`` (nats) follow.
+    and ``epistemic`` (nats) follow. Where the decision may abstain, the column ``abstain`` is last: why a case is left
+    to people, or nothing.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     further = ["entropy", "aleatoric", "epistemic"] if unsure else []
-    writer.writerow(["name", *(f"p_{label}" for label in classes), "status", "note", *further])
+    writer.writerow(
+        [
+            "name",
+            *(f"p_{label}" for label in classes),
+            "status",
+            "note",
+            *further,
+            *(["abstain"] if left is not None else []),
+        ]
+    )
     for case_id, row in rows.items():
         values = [f"{float(value):.6f}" for value in scores[case_id]] if case_id in scores else [""] * len(classes)
         one = (unsure or {}).get(case_id)
         measured = [f"{float(value):.6f}" for value in (one.total, one.aleatoric, one.epistemic)] if one else []
         writer.writerow(
-            [spreadsheet(row["name"]), *values, *map(spreadsheet, notes[case_id]), *(measured or [""] * len(further))]
+            [
+                spreadsheet(row["name"]),
+                *values,
+                *map(spreadsheet, notes[case_id]),
+                *(measured or [""] * len(further)),
+                *([left.get(case_id, "")] if left is not None else []),
+            ]
         )
     files.write_text(path, text.getvalue())

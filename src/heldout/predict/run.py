@@ -19,6 +19,7 @@ from heldout.data.geometry import Geometry, restore
 from heldout.data.normalize import to_float
 from heldout.data.patches import center, cut_patch
 from heldout.errors import Diverged
+from heldout.predict.features import Pooler
 from heldout.predict.forward import (
     NetworkOutput,
     answer_batch,
@@ -41,6 +42,7 @@ def predict_cases(
     exclusive: bool,
     device: torch.device | str | None = None,
     tta: str | None = None,
+    pooler: Pooler | None = None,
 ) -> Iterator[list[Prediction]]:
     """Predict cases with several networks of one experiment, in float32.
 
@@ -58,6 +60,7 @@ def predict_cases(
         exclusive: The classes exclude each other.
         device: Where to compute; None is where the first network is.
         tta: Axes to flip: the mean over all combinations counts. None is the experiment's own ``tta``.
+        pooler: Picks up features of the cases from one of the networks.
 
     Yields:
         One prediction per network, for each case in turn.
@@ -76,7 +79,11 @@ def predict_cases(
         waiting: deque[Future[list[Prediction]]] = deque()
         for batch in _batches(config, models, cases):
             images = np.stack([to_float(case.image) for case in batch])
+            if pooler is not None:
+                pooler.begin()
             answers = [answer_batch(config, model, images, exclusive, flips) for model in models]
+            if pooler is not None:
+                pooler.end(len(batch))
             ready = len(waiting)
             for position, case in enumerate(batch):
                 waiting.append(pool.submit(_finish, case, answers, position, config.value_range))

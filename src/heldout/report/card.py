@@ -21,6 +21,7 @@ from heldout.report.records import CardFacts, DataFacts, HashFacts, ScoreFacts, 
 from heldout.report.templates import render
 
 if TYPE_CHECKING:
+    from heldout.blend.decision import Decision
     from heldout.data.records import LeaksRecord
     from heldout.evaluate.held_out import HeldOut
     from heldout.evaluate.row import Row
@@ -199,6 +200,19 @@ def _output(held: HeldOut) -> dict[str, Any]:
         "thresholds": cut or ("none" if held.kind == "regression" else "the most probable class"),
         "second_stage": "hysteresis, smallest component, filled holes" if decision.spatial else "none",
         "flips_when_predicting": tta if len(set(tta.values())) > 1 else next(iter(tta.values())),
+        **_abstains(decision),
+    }
+
+
+def _abstains(decision: Decision) -> dict[str, str]:
+    """When the decision leaves a case to people, and what that is worth out of fold."""
+    one = decision.abstention
+    if not one:
+        return {}
+    risk = "risk unknown" if one.selective_risk is None else f"risk {one.selective_risk:.4f}"
+    return {
+        "abstains": f"above an entropy of {one.cut:.3f} nats, tuned for a risk of {one.risk:g}; cross-fitted, "
+        f"{one.coverage:.1%} of the cases are answered with {risk}, all cases have {one.full_risk:.4f}"
     }
 
 

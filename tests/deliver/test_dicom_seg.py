@@ -1,0 +1,103 @@
+"""DICOM segmentations, read back by highdicom: every pixel of a source's frame has the mask's label."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heldout.data.readers import open_series
+from heldout.deliver.dicom_seg import segmentation_file
+from heldout.errors import UserError
+
+pytestmark = pytest.mark.extras
+highdicom = pytest.importorskip("highdicom", reason="the extra dicom is not installed")
+
+
+def ct_files() -> list[Path]:
+    """Three neighboring slices of a CT among pydicom's test files, not in the order of their positions."""
+    import pydicom
+    from pydicom.data import get_testdata_file
+
+    paths = Path(get_testdata_file("dicomdirtests/77654033/CT2/17106")).parent.iterdir()
+    ordered = sorted(paths, key=lambda path: float(pydicom.dcmread(path).ImagePositionPatient[2]), reverse=True)
+    steps = [float(pydicom.dcmread(path).ImagePositionPatient[2]) for path in ordered]
+    start = 0 if abs(steps[0] - steps[2]) < 10 else 1
+    return [ordered[start + k] for k in (1, 2, 0)]
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory) -> Path:
+    """A folder with that CT."""
+    folder = tmp_path_factory.mktemp("series")
+    for number, path in enumerate(ct_files()):
+        (folder / f"{number}.dcm").write_bytes(path.read_bytes())
+    return folder
+
+
+def write(mask, series, affine, classes=("bone", "air")):
+    return segmentation_file(
+        "case", mask, classes, affine=affine, source=str(series), root=Path("/"), decision="d", seal="0" * 64
+    )
+
+
+def hounsfield(path):
+    import pydicom
+
+    one = pydicom.dcmread(path)
+    return one, one.pixel_array * float(one.RescaleSlope) + float(one.RescaleIntercept)
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_every_frame_has_the_mask_of_its_own_pixels(series, overlapping):
+    image = open_series([series])
+    limit = float(np.median(image.array))
+    dense, light = image.array[0] > limit, image.array[0] <= limit
+    assert 0 < dense.mean() < 1
+    mask = np.stack([dense, light]) if overlapping else np.where(dense, 1, 2)[None]
+    name, content = write(mask.astype(np.uint8), series, image.affine)
+    assert name == "case.dcm"
+    found = highdicom.seg.segread(io.BytesIO(content))
+    assert [one.SegmentLabel for one in found.SegmentSequence] == ["bone", "air"]
+    for path in series.iterdir():
+        source, values = hounsfield(path)
+        pixels = found.get_pixels_by_source_instance([source.SOPInstanceUID])[0]
+        np.testing.assert_array_equal(pixels[..., 0], values > limit)
+        np.testing.assert_array_equal(pixels[..., 1], values <= limit)
+
+
+def test_the_same_mask_gives_the_same_bytes_and_names_the_patient_of_its_source(series):
+    image = open_series([series])
+    mask = (image.array > np.median(image.array)).astype(np.uint8)
+    first, second = (write(mask, series, image.affine, ("bone",))[1] for _ in range(2))
+    assert first == second
+    found, (source, _) = highdicom.seg.segread(io.BytesIO(first)), hounsfield(next(series.iterdir()))
+    assert found.PatientID == source.PatientID
+    assert found.FrameOfReferenceUID == source.FrameOfReferenceUID
+    assert found.StudyInstanceUID == source.StudyInstanceUID
+    other = write(1 - mask, series, image.affine, ("bone",))[1]
+    assert highdicom.seg.segread(io.BytesIO(other)).SOPInstanceUID != found.SOPInstanceUID
+
+
+def test_an_empty_mask_is_a_file_too(series):
+    image = open_series([series])
+    content = write(np.zeros_like(image.array, np.uint8), series, image.affine, ("bone",))[1]
+    assert not highdicom.seg.segread(io.BytesIO(content)).pixel_array.any()
+
+
+def test_a_file_that_is_no_dicom_is_named(tmp_path):
+    import nibabel
+
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4)), tmp_path / "scan.nii")
+    with pytest.raises(UserError, match=r"scan\.nii is no DICOM file"):
+        write(np.zeros((1, 4, 4, 4), np.uint8), tmp_path / "scan.nii", np.eye(4))
+
+
+def test_a_mask_off_the_frames_is_refused(series):
+    image = open_series([series])
+    moved = image.affine.copy()
+    moved[0, 3] += 0.4 * np.linalg.norm(moved[:3, 0])
+    with pytest.raises(UserError, match="no DICOM frame lies on the grid"):
+        write(np.zeros_like(image.array, np.uint8), series, moved)
