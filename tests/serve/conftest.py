@@ -76,7 +76,7 @@ Serve = Callable[..., Server]
 
 
 @pytest.fixture(scope="session")
-def serve(served_home, tmp_path_factory) -> Iterator[Serve]:
+def serve(request, tmp_path_factory) -> Iterator[Serve]:
     """Start services; they end with the session."""
     import httpx
 
@@ -84,8 +84,11 @@ def serve(served_home, tmp_path_factory) -> Iterator[Serve]:
 
     def start(*arguments: str, ready: bool = True, **environment: str) -> Server:
         log = tmp_path_factory.mktemp("log") / "serve.log"
-        settings = {"HELDOUT_HOME": str(served_home), "OMP_NUM_THREADS": "1", "TMPDIR": str(log.parent), **environment}
-        words = [sys.executable, str(REPOSITORY / "run.py"), "serve", *arguments, "--port", "0"]
+        if "HELDOUT_HOME" not in environment:
+            environment["HELDOUT_HOME"] = str(request.getfixturevalue("served_home"))
+        settings = {"OMP_NUM_THREADS": "1", "TMPDIR": str(log.parent), **environment}
+        project = Path(environment.get("HELDOUT_PROJECT", REPOSITORY))
+        words = [sys.executable, str(project / "run.py"), "serve", *arguments, "--port", "0"]
         with open(log, "w") as handle:
             process = subprocess.Popen(
                 words, env=os.environ | settings, stdout=handle, stderr=subprocess.STDOUT, text=True, cwd=log.parent

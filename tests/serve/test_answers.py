@@ -13,8 +13,10 @@ import zipfile
 import httpx
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
+from tests.deliver.test_dicom_seg import ct_files
 from tests.serve.conftest import REPOSITORY, as_array
 
 pytestmark = pytest.mark.extras
@@ -24,14 +26,14 @@ def _post(server, path, files=None, **given):
     return httpx.post(f"{server.url}{path}", files=files, timeout=60, **given)
 
 
-def _predicted(served_home, tmp_path, name, file, content):
+def predicted(served_home, tmp_path, name, file, content):
     """What the command `predict` says of a file: its row, and the content of its masks by name."""
     folder, output = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     (folder / file).write_bytes(content)
     words = [
         sys.executable,
-        str(REPOSITORY / "run.py"),
+        str((served_home if (served_home / "run.py").is_file() else REPOSITORY) / "run.py"),
         "predict",
         name,
         "--input",
@@ -48,7 +50,7 @@ def _predicted(served_home, tmp_path, name, file, content):
 
 @pytest.mark.parametrize(("name", "path"), [("labels", "/classify"), ("heads", "/segment"), ("heads", "/multitask")])
 def test_a_picture_gets_the_bits_of_predict(server, served_home, tmp_path, picture, name, path):
-    row, masks = _predicted(served_home, tmp_path, name, "a.png", picture)
+    row, masks = predicted(served_home, tmp_path, name, "a.png", picture)
     found = _post(server, path, {"file": picture}, params={"model": name}).json()
     for label, value in found["probabilities"].items():
         assert f"{value:.6f}" == row[f"p_{label}"]
@@ -59,7 +61,7 @@ def test_a_picture_gets_the_bits_of_predict(server, served_home, tmp_path, pictu
 
 
 def test_a_volume_gets_the_bits_of_predict_on_its_own_grid(server, served_home, tmp_path, volume):
-    row, masks = _predicted(served_home, tmp_path, "volumes", "a.nii.gz", volume)
+    row, masks = predicted(served_home, tmp_path, "volumes", "a.nii.gz", volume)
     answer = _post(server, "/v1/predict", {"file": volume}, params={"return_binary": "true"})
     assert answer.status_code == 200, answer.text
     if len(masks) == 1:
@@ -198,3 +200,36 @@ def test_an_input_unlike_the_training_images_is_said(server, picture):
     drift = httpx.get(f"{server.url}/v1/drift", params={"model": "labels"}).json()
     assert 0 < drift["unusual"] < drift["inputs"]
     assert 'heldout_out_of_distribution_total{decision="labels"}' in httpx.get(f"{server.url}/metrics").text
+
+
+def test_a_dicom_series_gets_the_file_of_predict_on_its_own_frames(server, served_home, tmp_path):
+    highdicom = pytest.importorskip("highdicom")
+    series = ct_files()
+    folder, packed = tmp_path / "in" / "scan", io.BytesIO()
+    folder.mkdir(parents=True)
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in series:
+            (folder / f"{path.name}.dcm").write_bytes(path.read_bytes())
+            archive.writestr(f"some/name/{path.name}", path.read_bytes())
+    options = {"model": "volumes", "return_binary": "true"}
+    answer = _post(server, "/v1/predict", {"file": packed.getvalue()}, params=options | {"format": "dicomseg"})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/dicom"
+    words = [sys.executable, str(REPOSITORY / "run.py"), "predict", "volumes", "--format", "dicomseg"]
+    environment = {"HELDOUT_HOME": str(served_home), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
+    words += ["--input", str(folder.parent), "--output", str(tmp_path / "out")]
+    subprocess.run(words, check=True, capture_output=True, env=environment)
+    [written] = (tmp_path / "out").glob("*.dcm")
+    assert written.read_bytes() == answer.content
+    mask = _post(server, "/v1/predict", {"file": packed.getvalue()}, params=options).content
+    volume = np.asanyarray(nibabel.Nifti1Image.from_bytes(gzip.decompress(mask)).dataobj)
+    found = highdicom.seg.segread(io.BytesIO(answer.content))
+    counts = [int((volume == k + 1).sum()) for k in range(len(found.SegmentSequence))]
+    frames = found.get_pixels_by_source_instance([pydicom.dcmread(path).SOPInstanceUID for path in series])
+    assert [int(frames[..., k].sum()) for k in range(len(counts))] == counts
+
+
+def test_a_segmentation_in_dicom_needs_dicom(server, volume):
+    answer = _post(server, "/v1/predict", {"file": volume}, params={"model": "volumes", "format": "dicomseg"})
+    assert answer.status_code == 422
+    assert "is no DICOM file" in answer.json()["detail"]

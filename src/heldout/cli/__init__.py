@@ -70,6 +70,7 @@ _COMMANDS = {
     "exchange": ("import-oof", "export-oof"),
     "kernels": ("kernel", "push", "check-submission"),
     "serve": ("serve", "corrections"),
+    "registry": ("registry",),
     "reports": (
         *("leaderboard", "bench", "lb", "results", "report", "ablate", "card", "uncertainty", "explain", "profile"),
     ),

@@ -25,7 +25,9 @@ class Options(BaseModel):
     files: bool = Field(True, description="masks and maps as files in the answer, base64")
     preview: bool = Field(False, description="a PNG of a picture for the screen, base64")
     return_binary: bool = Field(False, description="answer with the file of the mask instead of JSON")
-    format: Literal["nifti", "png"] | None = Field(None, description="format of the file; the input's by default")
+    format: Literal["nifti", "png", "dicomseg"] | None = Field(
+        None, description="format of the mask's file; the input's by default; dicomseg needs DICOM input"
+    )
     what: Literal["mask", "probability"] = Field("mask", description="which file")
     pixel_mm: float | None = Field(None, gt=0, description="size of a pixel of a stack of pictures")
     slice_mm: float | None = Field(None, gt=0, description="distance of the slices of a stack of pictures")
@@ -45,6 +47,16 @@ class MemberInfo(BaseModel):
     tta: str = Field(description="axes of its flips")
 
 
+class AbstentionInfo(BaseModel):
+    """When a decision leaves a case to people. The risk is the share of wrong labels, or 1 - Dice."""
+
+    risk: float = Field(description="risk of the answered cases that was asked for")
+    cut: float = Field(description="entropy in nats above which a case is not answered")
+    coverage: float = Field(description="share of the cases that are answered, cross-fitted")
+    selective_risk: float | None = Field(description="risk of the answered cases, cross-fitted")
+    full_risk: float = Field(description="risk of all cases")
+
+
 class InputInfo(BaseModel):
     """What goes in."""
 
@@ -59,10 +71,11 @@ class ModelInfo(BaseModel):
     """A decision that is served."""
 
     name: str
+    served_as: str = Field("", description="name that it is served by, such as frac1@production")
     sealed: bool
     seal: str = Field(description="SHA-256 over everything the decision depends on")
     sealed_at: str | None
-    kind: Literal["classification", "segmentation"]
+    kind: Literal["classification", "segmentation", "regression"]
     dimensions: int
     two_heads: bool = Field(description="masks, and a head that classifies")
     classes: list[str]
@@ -76,6 +89,10 @@ class ModelInfo(BaseModel):
     members: list[MemberInfo]
     input: InputInfo
     fingerprint: FingerprintRecord = Field(description="what the training images are like")
+    network_features: bool = Field(
+        description="whether features of a network are compared too; decisions sealed before they were stored have none"
+    )
+    abstention: AbstentionInfo | None = Field(description="null where every case is answered")
     card: dict[str, Any] | None = Field(description="model card; null until `card NAME` has written it")
 
     @property
@@ -86,7 +103,7 @@ class ModelInfo(BaseModel):
     @property
     def classifies(self) -> bool:
         """Whether a network of it classifies whole cases."""
-        return not self.segments or self.two_heads
+        return self.kind == "classification" or self.two_heads
 
     @property
     def has_threshold(self) -> bool:
@@ -122,6 +139,8 @@ class Answer(BaseModel):
     took_ms: float = Field(description="time to answer, in ms")
     warnings: list[str] = Field(default=[], description="what a reader of the answer must know")
     in_distribution: bool | None = Field(None, description="whether the input is like the training data; null: unknown")
+    abstain: bool | None = Field(None, description="whether the case is left to people; null: the decision has no cut")
+    abstain_reason: str | None = Field(None, description="why, where it is")
     research_use_only: bool = True
 
 
@@ -132,7 +151,18 @@ class Classification(Answer):
     confidence: float = Field(description="probability of the prediction, before calibration")
     calibrated_confidence: float = Field(description="probability of the prediction, as sealed")
     probabilities: dict[str, float] = Field(description="probability of every class, as sealed")
+    grade: int | None = Field(
+        None, description="number of the grade, from 0, where the classes are grades with cut points"
+    )
     preview: str | None = Field(None, description="PNG of the picture for the screen, base64, where it was asked for")
+
+
+class Numbers(Answer):
+    """What a regression says of one image or volume."""
+
+    values: dict[str, float] = Field(description="the numbers, as sealed")
+    uncalibrated_values: dict[str, float] = Field(description="the numbers before their linear calibration")
+    preview: str | None = Field(None, description="as of a classification")
 
 
 class GradCam(Classification):

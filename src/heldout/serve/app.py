@@ -40,9 +40,10 @@ def make_app(settings: ServeSettings, on_stop: Callable[[], None] = lambda: None
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.engine.start()
-        sweep = asyncio.create_task(service.jobs.sweep())
+        tasks = [asyncio.create_task(act()) for act in (service.jobs.sweep, service.follow)]
         yield
-        sweep.cancel()
+        for task in tasks:
+            task.cancel()
         service.close()
 
     app = FastAPIOffline(

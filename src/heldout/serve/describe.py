@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from heldout.serve.answers import InputInfo, MemberInfo, ModelInfo
+from heldout.serve.answers import AbstentionInfo, InputInfo, MemberInfo, ModelInfo
 from heldout.serve.model import MOST_VOXELS, Served
 
 
@@ -18,9 +18,9 @@ def describe(served: Served) -> ModelInfo:
         sealed=served.sealed,
         seal=decision.identity,
         sealed_at=decision.sealed_at,
-        kind="segmentation" if served.segments else "classification",
+        kind=decision.kind,
         dimensions=served.dimensions,
-        two_heads=served.segments and served.classifies,
+        two_heads=served.segments and bool(decision.presence_sources),
         classes=list(decision.classes),
         exclusive=decision.exclusive,
         dataset=decision.dataset,
@@ -41,6 +41,8 @@ def describe(served: Served) -> ModelInfo:
             most_voxels=MOST_VOXELS,
         ),
         fingerprint=served.fingerprint,
+        network_features=served.features is not None,
+        abstention=AbstentionInfo(**decision.abstention.to_json()) if decision.abstention else None,
         card=_card(decision.folder / "model_card.yaml", decision.seal),
     )
 

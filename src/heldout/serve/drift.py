@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
 from heldout import files
-from heldout.blend.apply import OpenDecision
 from heldout.data.geometry import orientation
 from heldout.data.image import BadFile, Image
 from heldout.records import Record, read_record
+
+if TYPE_CHECKING:
+    from heldout.blend.apply import OpenDecision
+    from heldout.blend.features import FeatureSpread
 
 SAMPLE = 128  # training images that are measured
 MARGIN = 0.25  # of the range of the training images, allowed beyond either end
 _FEWEST = 10  # images below which no range is known
 _QUANTILES = (1, 25, 50, 75, 99)
+DISTANCE = "distance of network features"
 _REMEDY = "delete it: the service measures the images again"
 
 
@@ -44,13 +49,13 @@ class FingerprintRecord(Record):
         """Whether enough images were measured to know a range."""
         return self.images >= _FEWEST
 
-    def unusual(self, image: Image) -> list[str]:
+    def unusual(self, image: Image, measures: Mapping[str, float]) -> list[str]:
         """Sentences about measures outside the range of the training images; empty where it is like them."""
         found = []
         if len(image.array) not in self.channels:
             known = " or ".join(map(str, self.channels))
             found.append(f"it has {len(image.array)} channels, the training images {known}")
-        for name, value in measure(image).items():
+        for name, value in measures.items():
             if name not in self.lowest:
                 continue
             low, high = self.lowest[name], self.highest[name]
@@ -99,7 +104,9 @@ def fingerprint(opened: OpenDecision) -> FingerprintRecord:
         stored = read_record(path, FingerprintRecord, 1, _REMEDY)
         if stored.identity == identity:
             return stored
-    record = _measured(identity, _training_images(opened))
+    from heldout.blend.features import read_features
+
+    record = _measured(identity, _training_images(opened), read_features(opened.decision))
     files.write_json(path, record.model_dump(mode="json", by_alias=True))
     return record
 
@@ -113,13 +120,15 @@ def _training_images(opened: OpenDecision) -> Iterable[Image]:
             continue
 
 
-def _measured(identity: str, images: Iterable[Image]) -> FingerprintRecord:
+def _measured(identity: str, images: Iterable[Image], features: FeatureSpread | None) -> FingerprintRecord:
     rows, channels = [], set()
     for image in images:
         rows.append(measure(image))
         channels.add(len(image.array))
     names = set.intersection(*map(set, rows)) if rows else set()
     values = {name: np.array([row[name] for row in rows]) for name in sorted(names)}
+    if features is not None:
+        values[DISTANCE] = features.distances
     return FingerprintRecord.model_validate(
         {
             "identity": identity,

@@ -9,22 +9,29 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
 from heldout.serve.answers import ModelInfo
+from heldout.serve.messages import Ask, Failure, Opened, Reply
 from heldout.serve.settings import ServeSettings
 from heldout.serve.uploads import Refused
-from heldout.serve.work import Ask
-from heldout.serve.worker import Failure, Opened, Reply, main
 
+_GRACE = 2.0  # seconds that a process which is no longer wanted still takes requests
 _TRIES = 2  # a request whose process died is given to another once
 
 
 class Stopped(Exception):  # noqa: N818 - the reason, in one sentence
     """The decisions cannot be served."""
+
+
+def _work(*arguments: Any, **settings: Any) -> None:
+    """A network process: what it needs is imported there alone, so that the web process stays small."""
+    from heldout.serve.worker import main
+
+    main(*arguments, **settings)
 
 
 @dataclass(eq=False)
@@ -40,7 +47,10 @@ class _Process:
 
     process: Any
     pipe: Connection
+    decisions: tuple[str, ...]
     ready: bool = False
+    retiring: bool = False
+    models: list[ModelInfo] = field(default_factory=list)
     work: dict[int, _Waiting] = field(default_factory=dict)
 
 
@@ -49,13 +59,19 @@ class NetworkPool:
 
     Attributes:
         models: What the processes serve, as they say themselves; empty until the first is ready.
+        refused: Decisions that were to be switched to and cannot be served.
         stopped: Why nothing can be served; None while all is well.
+        names: Decisions that are served, each with the name that it was asked for by.
         restarts: How many processes were started in place of dead ones.
         device_memory: Bytes of the accelerator in use, as the last answer said.
     """
 
-    def __init__(self, settings: ServeSettings, on_stop: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, settings: ServeSettings, names: Mapping[str, str], on_stop: Callable[[], None] = lambda: None
+    ) -> None:
         self.settings = settings
+        self.names = dict(names)
+        self.refused: dict[str, str] = {}
         self.models: list[ModelInfo] = []
         self.device_memory = 0
         self.stopped: str | None = None
@@ -65,6 +81,7 @@ class NetworkPool:
         self._numbers = itertools.count()
         self._processes: list[_Process] = []
         self._closing = False
+        self._retiring: set[asyncio.Future[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -82,6 +99,19 @@ class NetworkPool:
         self._loop = asyncio.get_running_loop()
         for _ in range(self.settings.workers):
             self._spawn()
+
+    def switch(self, names: Mapping[str, str]) -> None:
+        """Serve other decisions: requests go to new processes once one is ready, what old ones work on is answered.
+
+        Args:
+            names: As :attr:`names`.
+        """
+        self.names = dict(names)
+        mine = [one for one in self._processes if one.decisions == tuple(names) and not one.retiring]
+        for _ in range(self.settings.workers - len(mine)):
+            self._spawn()
+        if ready := [one for one in mine if one.ready]:
+            self._take_over(ready[0])
 
     def close(self) -> None:
         """End the processes."""
@@ -107,23 +137,27 @@ class NetworkPool:
         return reply
 
     async def _give(self, waiting: _Waiting) -> Reply:
-        free = [one for one in self._processes if one.ready]
-        if not free:
+        process = self._free(waiting.ask)
+        if process is None:
             raise Refused(503, self.stopped or "the networks are being loaded: try again in a moment")
-        process = min(free, key=lambda one: len(one.work))
         number = self._send(process, waiting)
         try:
             return await waiting.future
         finally:
             process.work.pop(number, None)
 
+    def _free(self, ask: Ask) -> _Process | None:
+        """The process with the least work that serves the decision; None while there is none."""
+        free = [one for one in self._processes if one.ready and ask.model in one.decisions]
+        return min(free, key=lambda one: (one.retiring, len(one.work)), default=None)
+
     def _spawn(self) -> None:
         ours, theirs = self._context.Pipe()
         settings = self.settings
         threads = max(1, len(os.sched_getaffinity(0)) // settings.workers)
         process = self._context.Process(
-            target=main,
-            args=(theirs, settings.decision),
+            target=_work,
+            args=(theirs, tuple(self.names)),
             kwargs={
                 "device": settings.device,
                 "unsealed": settings.unsealed,
@@ -136,7 +170,7 @@ class NetworkPool:
         )
         process.start()
         theirs.close()
-        one = _Process(process, ours)
+        one = _Process(process, ours, tuple(self.names))
         self._processes.append(one)
         threading.Thread(target=self._receive, args=(one,), daemon=True).start()
 
@@ -155,17 +189,53 @@ class NetworkPool:
 
     def _handle(self, one: _Process, message: Opened | Failure | Reply | None) -> None:
         if isinstance(message, Reply):
-            waiting = one.work.get(message.number)
+            waiting = one.work.pop(message.number, None)
             self.device_memory = message.device_memory
             if waiting is not None and not waiting.future.done():
                 waiting.future.set_result(message)
         elif isinstance(message, Opened):
-            self.models, one.ready = message.models, True
+            one.models, one.ready = message.models, True
+            if one.decisions == tuple(self.names):
+                self._take_over(one)
+            else:  # something else is wanted by now
+                self._end(one)
+        elif isinstance(message, Failure) and any(other.ready for other in self._processes):
+            print(f"the decisions served so far stay: {message.detail}", file=sys.stderr, flush=True)
+            self._refuse(one)
         elif isinstance(message, Failure):
             self.stopped = message.detail
             self._on_stop()
-        elif message is None and self.stopped is None:
+        elif message is None and self.stopped is None and one in self._processes:
             self._bury(one)
+
+    def _refuse(self, one: _Process) -> None:
+        """Decisions that were switched to cannot be served: those served so far are wanted again."""
+        if one in self._processes:
+            self._processes.remove(one)
+        if one.decisions == tuple(self.names):
+            self.refused, self.names = self.names, {model.name: model.served_as for model in self.models}
+
+    def _take_over(self, one: _Process) -> None:
+        """A process of the decisions that are wanted is ready: those of others end when their work is done."""
+        self.models = [model.model_copy(update={"served_as": self.names[model.name]}) for model in one.models]
+        for other in self._processes:
+            if other.decisions != one.decisions and other.ready:
+                self._end(other)
+
+    def _end(self, one: _Process) -> None:
+        one.retiring = True
+        self._retiring.add(task := asyncio.ensure_future(self._retire(one)))
+        task.add_done_callback(self._retiring.discard)
+
+    async def _retire(self, one: _Process) -> None:
+        await asyncio.sleep(_GRACE)  # a request may have chosen its decision already
+        while one.work:
+            await asyncio.sleep(_GRACE / 10)
+        if one in self._processes:
+            self._processes.remove(one)
+            one.pipe.close()
+            one.process.terminate()
+            await asyncio.to_thread(one.process.join, 5)
 
     def _bury(self, one: _Process) -> None:
         """A process died: start another, and give its requests to those that live, once."""
@@ -177,15 +247,16 @@ class NetworkPool:
             self._on_stop()
             return
         self.restarts += 1
-        self._spawn()
+        if one.decisions == tuple(self.names):
+            self._spawn()
         for waiting in one.work.values():
             if waiting.future.done():
                 continue
-            if waiting.tries >= _TRIES or not self.ready:
+            process = self._free(waiting.ask)
+            if waiting.tries >= _TRIES or process is None:
                 waiting.future.set_result(Reply(-1, Failure(503, "a network process died: try again in a moment")))
                 continue
             waiting.tries += 1
-            process = min((other for other in self._processes if other.ready), key=lambda other: len(other.work))
             self._send(process, waiting)
 
     def _send(self, process: _Process, waiting: _Waiting) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 
 from heldout.blend.apply import Blended, MemberNetworks, OpenDecision, blend_members, mask_of
 from heldout.blend.decision import load_decision
+from heldout.blend.features import read_features
 from heldout.blend.session import Session
 from heldout.blend.spatial import spatial_mask
 from heldout.blend.verify import verify
@@ -19,13 +20,14 @@ from heldout.data.geometry import Geometry, restore
 from heldout.data.image import BadFile, Image
 from heldout.data.sources import source_class
 from heldout.data.transform import prepare_image
-from heldout.deliver.predict_folder import find_cases
+from heldout.deliver.predict_folder import list_cases
 from heldout.deliver.submission.write import nifti_path
 from heldout.errors import UserError
 from heldout.metrics.uncertainty import Uncertainty, decompose
+from heldout.predict.features import Pooler
 from heldout.predict.prediction import Prediction
 from heldout.predict.run import predict_cases
-from heldout.serve.drift import FingerprintRecord, fingerprint
+from heldout.serve.drift import DISTANCE, FingerprintRecord, fingerprint
 from heldout.serve.uploads import Refused
 
 MOST_VOXELS = 2**27  # of one case; float32 with the copies of preparation stays below 2 GB
@@ -40,12 +42,14 @@ class Case:
         case_id: Its id; dropout is drawn by it.
         image: As the file holds it.
         like: Its NIfTI file, whose header a mask keeps; None for other formats.
+        source: Its files below the folder of the request, as a table of cases names them; empty of a slice.
     """
 
     name: str
     case_id: str
     image: Image
     like: Path | None
+    source: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,7 @@ class Served:
         opened: The verified decision and its networks.
         sealed: Whether it is sealed.
         fingerprint: What its training images are like.
+        features: How features of a network are spread over held-out images; None where the decision stored none.
     """
 
     fingerprint: FingerprintRecord
@@ -72,8 +77,8 @@ class Served:
         """Open, verify and warm a decision.
 
         Raises:
-            UserError: it predicts numbers or has no networks, it is not sealed and ``unsealed`` is off, it is not what
-                was validated, or ``tta`` names no axis.
+            UserError: it has no networks or reads pictures by region, it is not sealed and ``unsealed`` is off, it is
+                not what was validated, or ``tta`` names no axis.
         """
         self.name = name
         session = Session()
@@ -86,8 +91,8 @@ class Served:
             self.opened = verify(decision, session)
         else:
             self.opened = OpenDecision(decision, session)
-        if decision.kind not in ("classification", "segmentation"):
-            raise UserError(f"{name} predicts numbers, which the service does not answer: use `python run.py predict`")
+        if source_class(self.opened.config.source).tiled:
+            raise UserError(f"{name} reads large pictures by region: use `python run.py predict {name}`")
         networks = [member for member in self.opened.members if isinstance(member, MemberNetworks)]
         if len(networks) < len(self.opened.members):
             raise UserError(
@@ -98,6 +103,17 @@ class Served:
         self.decision = decision
         self._check_flips()
         self.fingerprint = fingerprint(self.opened)
+        self.features = read_features(decision)
+        self._pooler = self._make_pooler()
+
+    def _make_pooler(self) -> Pooler | None:
+        """What picks up the features that the decision stored the spread of."""
+        reference = self.decision.features
+        if not reference:
+            return None
+        fits = [(fit.seed, fit.fold) for fit in self.decision.members[0].folders]
+        network = self.members[0].models[fits.index((reference.seed, reference.fold))]
+        return Pooler(network, reference.layer)
 
     def _check_flips(self) -> None:
         from heldout.predict.forward import flip_sets
@@ -115,11 +131,6 @@ class Served:
         """Whether it makes masks."""
         return self.decision.kind == "segmentation"
 
-    @property
-    def classifies(self) -> bool:
-        """Whether a network of it classifies whole cases."""
-        return not self.segments or bool(self.decision.presence_sources)
-
     def read(self, folder: Path) -> list[Case]:
         """Read the cases of a folder, in the order of their names.
 
@@ -129,9 +140,9 @@ class Served:
         """
         self._check_sizes(folder)
         source = source_class(self.config.source)(folder, **self.config.source_options)
-        rows, _ = find_cases(source, folder, skip_bad=False)
+        rows, _ = list_cases(source, folder, skip_bad=False)
         return [
-            Case(row["name"], case_id, source.read_image(row), nifti_path(folder, row["image"]))
+            Case(row["name"], case_id, source.read_image(row), nifti_path(folder, row["image"]), row["image"])
             for case_id, row in rows.items()
         ]
 
@@ -159,8 +170,19 @@ class Served:
     def predict(self, cases: Sequence[ReadCase]) -> list[Blended]:
         """Predict cases together where no first stage comes before; one alone has the bits of ``predict``."""
         exclusive = self.decision.exclusive
+        if self._pooler is not None:
+            self._pooler.rows.clear()
         found = [self._of_member(number, member, cases, exclusive) for number, member in enumerate(self.members)]
-        return [blend_members(self.decision, answers) for answers in zip(*found, strict=True)]
+        results = [blend_members(self.decision, answers) for answers in zip(*found, strict=True)]
+        rows = self._pooler.rows if self._pooler is not None else []
+        rows = rows or [None] * len(results)  # none where a first stage comes before
+        return [replace(result, features=row) for result, row in zip(results, rows, strict=True)]
+
+    def distance(self, result: Blended) -> dict[str, float]:
+        """How far a case's features are from those of held-out images, by that measure's name; empty if unknown."""
+        if self.features is None or result.features is None:
+            return {}
+        return {DISTANCE: self.features.distance(result.features)}
 
     def _of_member(
         self, number: int, member: MemberNetworks, cases: Sequence[ReadCase], exclusive: bool
@@ -170,7 +192,10 @@ class Served:
                 yield member.predict(one.case.case_id, one.case.image, exclusive)
             return
         inputs = [(one.case.case_id, *one.inputs[number]) for one in cases if one.inputs is not None]
-        yield from predict_cases(member.config, member.models, inputs, exclusive=exclusive, tta=member.tta)
+        pooler = self._pooler if number == 0 else None
+        yield from predict_cases(
+            member.config, member.models, inputs, exclusive=exclusive, tta=member.tta, pooler=pooler
+        )
 
     def mask_at(self, result: Blended, threshold: float) -> np.ndarray:
         """Mask of a result with one threshold for every class instead of the decision's.

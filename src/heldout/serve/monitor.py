@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from heldout.serve.drift import Recent
 from heldout.serve.engine import NetworkPool
-from heldout.serve.work import Found
+from heldout.serve.messages import Found
 
 _CASES = (1, 2, 4, 8, 16, 32)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -42,16 +42,16 @@ class Monitor:
         self.requests.labels(route, str(status)).inc()
         self.seconds.labels(route).observe(seconds)
 
-    def answered(self, decision: str, found: list[Found], batch: int) -> None:
+    def answered(self, decision: str, found: list[Found], batch: int, labels: Sequence[str | None]) -> None:
         """Count what was predicted."""
         self.batches.observe(batch)
-        for one in found:
+        for one, label in zip(found, labels, strict=True):
             if one.measures:
                 self.recent.add(decision, not one.unusual, one.measures)
             if one.unusual:
                 self.unusual.labels(decision).inc()
-            label = max(one.scores, key=lambda name: one.scores[name])
-            self.predicted.labels(decision, label if one.scores[label] >= 0.5 else "none").inc()
+            if label is not None:
+                self.predicted.labels(decision, label).inc()
 
     def text(self) -> bytes:
         """The metrics in Prometheus' format."""

@@ -10,15 +10,15 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from pydantic import BaseModel
 
 from heldout import __version__
 from heldout.serve import answers, uploads
 from heldout.serve.answers import ModelInfo, Options, request_docs
 from heldout.serve.corrections import CorrectionRecord
-from heldout.serve.service import Service, binary_of, is_volume, labels_of
+from heldout.serve.fitting import fits, is_volume, labels_of
+from heldout.serve.messages import Found, Kind, as_text
+from heldout.serve.service import Service, binary_of
 from heldout.serve.uploads import Refused
-from heldout.serve.work import Found, Kind, as_text
 
 _CLASSIFIED, _SEGMENTED = 100, 50  # most files of a batch
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -90,7 +90,7 @@ def images(service: Service) -> APIRouter:
     """Classification and segmentation, of one file or of several."""
     router = APIRouter()
 
-    def one(path: str, kind: Kind, need: str, model: type[BaseModel], tag: str, summary: str) -> None:
+    def one(path: str, kind: Kind, need: str, model: Any, tag: str, summary: str) -> None:
         async def endpoint(request: Request) -> JSONResponse:
             with uploads.request_folder(service.root) as folder:
                 stored = await service.store(request, folder, 1)
@@ -134,11 +134,18 @@ def images(service: Service) -> APIRouter:
             openapi_extra=request_docs(most),
         )(endpoint)
 
-    one("/classify", "predict", "classify", answers.Classification, "classification", "Classify an image or a volume")
+    one(
+        "/classify",
+        "predict",
+        "classify",
+        answers.Classification | answers.Numbers,
+        "classification",
+        "Classify an image or a volume; a regression answers its numbers, grades have one more field",
+    )
     one(
         "/classify/gradcam",
         "gradcam",
-        "classify",
+        "explain",
         answers.GradCam,
         "classification",
         "Classify and explain by Grad-CAM",
@@ -173,8 +180,9 @@ def volumes(service: Service) -> APIRouter:
     async def analyze_stack(request: Request) -> JSONResponse:
         with uploads.request_folder(service.root) as folder:
             stored = await service.store(request, folder, 1000)
-            chosen = service.choose(stored.options, "any", None)
-            right = [one for one in service.engine.models if (one.dimensions == 3) == is_volume(stored.kinds)]
+            chosen = service.choose(stored.options, "stack", None)
+            fitting = [one for one in service.engine.models if fits(one, "stack")]
+            right = [one for one in fitting if (one.dimensions == 3) == is_volume(stored.kinds)]
             if stored.options.model is None and right:
                 chosen = right[0]
             [found] = await service.answer("stack", chosen, folder, stored.options)
@@ -193,7 +201,7 @@ def volumes(service: Service) -> APIRouter:
 
     @router.post(
         "/v1/predict",
-        response_model=answers.Segmentation,
+        response_model=answers.Segmentation | answers.Classification | answers.Numbers,
         responses=_PROBLEMS,
         tags=["any decision"],
         summary="What `predict` says of a file; with return_binary=true the mask on the input's own grid",

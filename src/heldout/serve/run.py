@@ -12,6 +12,7 @@ import uvicorn
 from heldout.blend.decision import load_decision
 from heldout.errors import UserError
 from heldout.serve.app import make_app
+from heldout.serve.registry import resolve_all
 from heldout.serve.settings import ServeSettings
 
 
@@ -21,7 +22,7 @@ def run(settings: ServeSettings) -> None:
     Raises:
         UserError: a decision does not exist or is not what was validated, or the port is taken.
     """
-    for name in settings.decision:
+    for name in resolve_all(settings.decision, settings.registry):
         load_decision(name)  # what is misspelled is said before a port is bound
     remove_leftovers()
     listener = _bind(settings)
@@ -63,7 +64,8 @@ def remove_leftovers() -> None:
 
 def _bind(settings: ServeSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends small packets at once only from sockets whose protocol is named
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))

@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import shutil
+import sys
 import tempfile
 import time
 import zipfile
@@ -22,16 +23,19 @@ from starlette.datastructures import UploadFile
 
 from heldout import __version__
 from heldout.data import readers
+from heldout.errors import UserError
 from heldout.serve import uploads
 from heldout.serve.answers import ModelInfo, Options
 from heldout.serve.corrections import VERDICTS, CorrectionRecord
 from heldout.serve.corrections import save as save_correction
 from heldout.serve.engine import NetworkPool
+from heldout.serve.fitting import does, endpoint_of, fits, is_volume, labels_of
 from heldout.serve.jobs import Jobs
+from heldout.serve.messages import Ask, Found, Kind, as_text
 from heldout.serve.monitor import Monitor
+from heldout.serve.registry import resolve_all, split
 from heldout.serve.settings import ServeSettings
 from heldout.serve.uploads import Refused
-from heldout.serve.work import Ask, Found, Kind, as_text
 
 
 @dataclass
@@ -64,7 +68,7 @@ class Service:
 
     def __init__(self, settings: ServeSettings, on_stop: Callable[[], None] = lambda: None) -> None:
         self.settings = settings
-        self.engine = NetworkPool(settings, on_stop)
+        self.engine = NetworkPool(settings, resolve_all(settings.decision, settings.registry), on_stop)
         self.monitor = Monitor(self.engine)
         self.jobs = Jobs(settings.job_keep_minutes * 60)
         self.root = Path(tempfile.mkdtemp(prefix=f"heldout-serve-{os.getpid()}-"))
@@ -74,12 +78,24 @@ class Service:
         self.engine.close()
         shutil.rmtree(self.root, ignore_errors=True)
 
+    async def follow(self) -> None:
+        """Switch to what the registry has in production, for ever; to be cancelled."""
+        while any(split(name) for name in self.settings.decision):
+            await asyncio.sleep(self.settings.registry_seconds)
+            try:
+                names = await asyncio.to_thread(resolve_all, self.settings.decision, self.settings.registry)
+            except UserError as error:
+                print(f"the decisions served so far stay: {error}", file=sys.stderr, flush=True)
+                continue
+            if names not in (self.engine.names, self.engine.refused):
+                self.engine.switch(names)
+
     def choose(self, options: Options, endpoint: str, volume: bool | None) -> ModelInfo:
         """The decision that answers a request.
 
         Args:
             options: Of the request.
-            endpoint: ``classify``, ``segment``, ``multitask`` or ``any``.
+            endpoint: As for :func:`fits`.
             volume: Whether the upload is a volume; None where either may be.
 
         Raises:
@@ -89,13 +105,13 @@ class Service:
         if not self.engine.ready:
             raise Refused(503, self.engine.stopped or "the networks are being loaded: try again in a moment")
         if options.model is not None:
-            models = [one for one in models if one.name == options.model]
+            models = [one for one in models if options.model in (one.name, one.served_as)]
             if not models:
-                names = ", ".join(one.name for one in self.engine.models)
+                names = ", ".join(one.served_as for one in self.engine.models)
                 raise Refused(404, f"there is no decision of that name here: ask one of {names}")
-        fitting = [one for one in models if _fits(one, endpoint)]
+        fitting = [one for one in models if fits(one, endpoint)]
         if not fitting:
-            raise Refused(409, f"{models[0].name} {_does(models[0])}: ask {_endpoint_of(models[0])}")
+            raise Refused(409, f"{models[0].name} {does(models[0])}: ask {endpoint_of(models[0])}")
         if volume is None:
             return fitting[0]
         right = [one for one in fitting if (one.dimensions == 3) == volume]
@@ -190,6 +206,7 @@ class Service:
             tta=tta,
             target=target,
             files=options.files,
+            dicomseg=options.format == "dicomseg",
             preview=options.preview,
             pixel_mm=options.pixel_mm,
             slice_mm=options.slice_mm,
@@ -251,7 +268,8 @@ class Service:
         """Have the networks answer, and count it."""
         reply = await self.engine.ask(self.ask_of(kind, model, folder, options))
         assert isinstance(reply.found, list), "failures are raised"
-        self.monitor.answered(model.name, reply.found, reply.batch)
+        labels = [labels_of(model, one).get("prediction") for one in reply.found]
+        self.monitor.answered(model.name, reply.found, reply.batch, labels)
         return reply.found
 
     def head(self, request: Request, model: ModelInfo, warnings: list[str]) -> dict[str, Any]:
@@ -265,6 +283,7 @@ class Service:
             "took_ms": round((time.perf_counter() - request.state.started) * 1000, 2),
             "warnings": warnings,
             "in_distribution": None,
+            "abstain": None,
             "research_use_only": True,
         }
 
@@ -272,6 +291,8 @@ class Service:
         """An answer in JSON."""
         named = self.head(request, model, [*found.unusual, *found.warnings]) | labels_of(model, found)
         named["in_distribution"] = not found.unusual if found.measures else None
+        if found.abstain is not None:
+            named |= {"abstain": bool(found.abstain), "abstain_reason": found.abstain or None}
         if found.preview is not None:
             named["preview"] = as_text(found.preview)
         if found.areas is not None:
@@ -305,60 +326,18 @@ def _count(count: int, most: int) -> None:
         raise Refused(413, f"{count} files were sent, {files} allowed: send fewer")
 
 
-def is_volume(kinds: set[str]) -> bool:
-    """Whether files of these formats are volumes."""
-    return bool(kinds & {"nifti", "dicom", "zip"})
-
-
-def _fits(model: ModelInfo, endpoint: str) -> bool:
-    segments = model.kind == "segmentation"
-    return {
-        "any": True,
-        "segment": segments,
-        "classify": not segments or model.two_heads,
-        "multitask": model.two_heads,
-    }[endpoint]
-
-
-def _does(model: ModelInfo) -> str:
-    if model.two_heads:
-        return "classifies and segments"
-    return (
-        "segments and has no head that classifies" if model.kind == "segmentation" else "classifies and makes no masks"
-    )
-
-
-def _endpoint_of(model: ModelInfo) -> str:
-    return "/segment" if model.kind == "segmentation" else "/classify"
-
-
-def labels_of(model: ModelInfo, found: Found) -> dict[str, Any]:
-    """The predicted class and its probabilities."""
-    scores, raw = found.scores, found.uncalibrated
-    multiclass = model.exclusive and len(model.classes) > 1 and model.kind == "classification"
-    best = max(scores, key=lambda name: scores[name])
-    cut = model.thresholds.get(best, 0.5) if model.kind == "classification" else 0.5
-    positive = multiclass or scores[best] >= cut
-    return {
-        "prediction": best if positive else "none",
-        "confidence": raw[best] if positive else 1 - raw[best],
-        "calibrated_confidence": scores[best] if positive else 1 - scores[best],
-        "probabilities": scores,
-    }
-
-
 def binary_of(model: ModelInfo, options: Options, found: Found) -> Response:
     """The files of an answer as they are: one by itself, several in a zip archive."""
     if found.areas is None:
-        raise Refused(409, f"{model.name} classifies and makes no masks: leave return_binary out")
+        raise Refused(409, f"{model.name} {does(model)}: leave return_binary out")
     format_ = "png" if model.dimensions == 2 else "nifti"
-    if options.format not in (None, format_):
+    if options.format not in (None, format_, "dicomseg"):
         raise Refused(422, f"format = {options.format}: the input gives {format_} files")
     files = {name: content for name, content in found.files.items() if name.startswith(options.what)}
     headers = {"x-heldout-seal": model.seal, "x-heldout-decision": model.name}
     if len(files) == 1:
         [(name, content)] = files.items()
-        kind = "image/png" if name.endswith(".png") else "application/octet-stream"
+        kind = {"png": "image/png", "dcm": "application/dicom"}.get(name.rpartition(".")[2], "application/octet-stream")
     else:
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:

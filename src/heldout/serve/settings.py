@@ -21,6 +21,10 @@ class ServeSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
     decision: Names = Field((), description="decisions to serve, separated by commas")
+    registry: str | None = Field(
+        None, description="folder or s3:// address of the registry; HELDOUT_REGISTRY, else working/registry"
+    )
+    registry_seconds: float = Field(10, gt=0, description="pause between looks at the registry")
     host: str = Field("127.0.0.1", description="address to bind")
     port: int = Field(8000, ge=0, lt=65536, description="port to bind; 0 takes a free one")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the networks compute")

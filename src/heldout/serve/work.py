@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -14,78 +12,14 @@ from heldout.blend.apply import Blended
 from heldout.data.geometry import orientation
 from heldout.data.image import Image
 from heldout.data.normalize import LUMA
+from heldout.deliver.dicom_seg import check_packages
 from heldout.deliver.masks import mask_files, png_bytes, uncertainty_file
+from heldout.deliver.predict_folder import segmentation_of
 from heldout.metrics.overlap import case_dice, count_errors
 from heldout.serve.drift import measure
+from heldout.serve.messages import Ask, Found
 from heldout.serve.model import Case, ReadCase, Served
 from heldout.serve.uploads import Refused
-
-Kind = Literal["predict", "uncertainty", "gradcam", "stack"]
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A request to a network process.
-
-    Attributes:
-        kind: What is wanted.
-        model: Name of the decision.
-        folder: Where the uploads are.
-        threshold: Of masks instead of the decision's.
-        n_samples: Passes with dropout.
-        tta: Axes of flips of uncertainties.
-        target: Index of the class to explain; None takes the most probable.
-        files: Whether files are wanted: masks, and maps of the probabilities.
-        preview: Whether a picture of 8 bits for the screen is wanted.
-        pixel_mm, slice_mm: Of a stack of pictures, the size of a pixel and the distance of slices.
-    """
-
-    kind: Kind
-    model: str
-    folder: Path
-    threshold: float | None = None
-    n_samples: int = 1
-    tta: str = ""
-    target: int | None = None
-    files: bool = True
-    preview: bool = False
-    pixel_mm: float | None = None
-    slice_mm: float | None = None
-
-
-@dataclass
-class Found:
-    """What is known of a case; arrays are turned into files already.
-
-    Attributes:
-        name: Place of the case in the request.
-        scores: Probability of every class, calibrated where the decision says so.
-        uncalibrated: The same before calibration.
-        shape: Spatial shape of the case.
-        spacing_mm: Size of a voxel; None for pictures.
-        areas: Of every class, voxels of the mask; None of a classification.
-        volumes_ml: Of every class; None without a voxel size.
-        files: Content by name, such as ``mask.png``.
-        preview: PNG of the picture for the screen.
-        numbers: Further scalars and lists.
-        unusual: How the input is unlike the training images.
-        measures: What was measured of it.
-        warnings: Sentences for the answer.
-    """
-
-    name: str
-    scores: dict[str, float]
-    uncalibrated: dict[str, float]
-    shape: tuple[int, ...]
-    spacing_mm: tuple[float, ...] | None = None
-    areas: dict[str, int] | None = None
-    volumes_ml: dict[str, float] | None = None
-    files: dict[str, bytes] = field(default_factory=dict)
-    preview: bytes | None = None
-    numbers: dict[str, Any] = field(default_factory=dict)
-    unusual: list[str] = field(default_factory=list)
-    measures: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
 
 
 def read(served: Served, ask: Ask) -> list[ReadCase]:
@@ -123,9 +57,12 @@ def alone(served: Served, ask: Ask, prepared: Sequence[ReadCase]) -> list[Found]
 def _found(served: Served, ask: Ask, case: Case, result: Blended) -> Found:
     decision = served.decision
     scores, raw = (_named(served, values) for values in (result.scores, result.uncalibrated))
-    found = Found(case.name, scores, raw, case.image.full_shape, _spacing(case.image))
+    found = Found(case.name, scores, raw, case.image.full_shape, result.grade, _spacing(case.image))
     if served.fingerprint.is_known:
-        found.measures, found.unusual = measure(case.image), served.fingerprint.unusual(case.image)
+        found.measures = measure(case.image) | served.distance(result)
+        found.unusual = served.fingerprint.unusual(case.image, found.measures)
+    if decision.abstention:
+        found.abstain = result.abstain
     if ask.preview and len(found.shape) == 2:
         found.preview = png_bytes(_on_screen(case.image.array))
     if result.map is None or result.mask is None:
@@ -136,7 +73,7 @@ def _found(served: Served, ask: Ask, case: Case, result: Blended) -> Found:
         found.warnings.append(f"the mask is cut at {ask.threshold:g}, not as it was sealed")
     found.areas, found.volumes_ml = _measure(served, mask, case.image)
     if ask.files:
-        found.files = dict(_mask_files(served, case, mask))
+        found.files = dict(_mask_files(served, ask, case, mask))
         for channel, name in zip(result.map, decision.classes, strict=True):
             file, content = _map_file(f"probability_{name}", channel, case)
             found.files[file] = content
@@ -276,7 +213,10 @@ def _spacing(image: Image) -> tuple[float, ...] | None:
     return None if image.affine is None else tuple(float(n) for n in np.linalg.norm(image.affine[:3, :3], axis=0))
 
 
-def _mask_files(served: Served, case: Case, mask: np.ndarray) -> list[tuple[str, bytes]]:
+def _mask_files(served: Served, ask: Ask, case: Case, mask: np.ndarray) -> list[tuple[str, bytes]]:
+    if ask.dicomseg:
+        check_packages()
+        return [segmentation_of(served.opened, "mask", mask, case.image, case.source, ask.folder)]
     return list(mask_files("mask", mask, served.decision.classes, affine=case.image.affine, like=case.like))
 
 
@@ -289,8 +229,3 @@ def _map_file(name: str, values: np.ndarray, case: Case) -> tuple[str, bytes]:
     from heldout.deliver.masks import nifti_bytes
 
     return f"{name}.nii.gz", gzip.compress(nifti_bytes(values, case.image.affine, case.like), 1, mtime=0)
-
-
-def as_text(content: bytes) -> str:
-    """A file in a JSON answer."""
-    return base64.b64encode(content).decode("ascii")

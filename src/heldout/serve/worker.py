@@ -20,43 +20,11 @@ from typing import Any
 
 from heldout.errors import UserError
 from heldout.serve import work
-from heldout.serve.answers import ModelInfo
 from heldout.serve.describe import describe
+from heldout.serve.messages import Ask, Failure, Found, Opened, Reply
 from heldout.serve.model import ReadCase, Served
 from heldout.serve.uploads import Refused
-from heldout.serve.work import Ask, Found
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A request that got no answer: an HTTP status and one sentence."""
-
-    status: int
-    detail: str
-
-
-@dataclass(frozen=True)
-class Opened:
-    """The process is ready: what it serves."""
-
-    models: list[ModelInfo]
-
-
-@dataclass(frozen=True)
-class Reply:
-    """The answer to a request.
-
-    Attributes:
-        number: Of the request.
-        found: An answer for every case, or why there is none.
-        batch: Cases that went through the networks with its own.
-        device_memory: Bytes of the accelerator in use.
-    """
-
-    number: int
-    found: list[Found] | Failure
-    batch: int = 1
-    device_memory: int = 0
+from heldout.train.allocator import keep_freed_memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +48,7 @@ def main(
 ) -> None:
     """Serve until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the web process ends this one
+    keep_freed_memory()
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     try:
@@ -103,34 +72,41 @@ class _Worker:
         self.batch = batch
         self.wait = wait
         self.ready: queue.Queue[_Ready] = queue.Queue()
-        self.reading = 0
+        self.busy = 0  # requests that are read or finished beside the network
+        self.last = 0  # cases that went through the networks together before
         self.lock = threading.Lock()
         self.readers = ThreadPoolExecutor(2)
         self.writers = ThreadPoolExecutor(1)
 
     def run(self) -> None:
-        """Receive requests until the pipe closes."""
-        threading.Thread(target=self._networks, daemon=True).start()
+        """Answer requests until the pipe closes.
+
+        The networks run in the main thread: the memory of others is given back after every batch, and faulted in again.
+        """
+        threading.Thread(target=self._receive, daemon=True).start()
+        self._networks()
+
+    def _receive(self) -> None:
         while True:
             try:
                 number, ask = self.pipe.recv()
             except (EOFError, OSError):
                 os._exit(0)  # the web process ended
-            with self.lock:
-                self.reading += 1
+            self._count(1)
             self.readers.submit(self._read, number, ask)
 
     def _read(self, number: int, ask: Ask) -> None:
         served = self.models[ask.model]
         try:
-            prepared = work.read(served, ask)
-            with self.lock:
-                self.reading -= 1
-                self.ready.put(_Ready(number, ask, served, prepared))
+            self.ready.put(_Ready(number, ask, served, work.read(served, ask)))
         except BaseException as error:
-            with self.lock:
-                self.reading -= 1
             self._fail(number, ask, error)
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self.lock:
+            self.busy += change
 
     def _networks(self) -> None:
         while True:
@@ -149,27 +125,34 @@ class _Worker:
             for one in group:
                 mine = results[start : start + len(one.prepared)]
                 start += len(one.prepared)
+                self._count(1)
                 self.writers.submit(self._finish, one, mine, len(cases))
 
     def _next(self) -> list[_Ready]:
-        """The next request, with others that are ready or being read, as long as they may go together."""
+        """The next request, with others that are ready or on their way, as long as they may go together.
+
+        Those on their way are being read, or may come from clients that were just answered together and ask again: each
+        wait is as long as the setting says, and a request that was and is alone does not wait.
+        """
         group = [self.ready.get()]
         if not work.is_joint(group[0].ask):
             return group
-        until = time.monotonic() + self.wait
-        while sum(len(one.prepared) for one in group) < self.batch:
-            with self.lock:
-                left = self.reading
-            if self.ready.empty() and not left:
+        together = self.last > 1
+        until = time.monotonic() + self.wait * self.batch
+        while (count := sum(len(one.prepared) for one in group)) < self.batch:
+            if self.ready.empty() and not together and not self.busy:
                 break
             try:
-                other = self.ready.get(timeout=max(0.0, until - time.monotonic()) or 1e-4)
+                other = self.ready.get(timeout=self.wait or 1e-4)
             except queue.Empty:
+                if self.busy and time.monotonic() < until:
+                    continue
                 break
             if other.served is not group[0].served or not work.is_joint(other.ask):
                 self.ready.put(other)  # it goes next, by itself or with its own kind
                 break
             group.append(other)
+        self.last = count
         return group
 
     def _finish(self, one: _Ready, results: list[Any], batch: int) -> None:
@@ -177,6 +160,8 @@ class _Worker:
             self._reply(one.number, work.finish(one.served, one.ask, one.prepared, results), batch)
         except BaseException as error:
             self._fail(one.number, one.ask, error)
+        finally:
+            self._count(-1)
 
     def _fail_group(self, group: list[_Ready], error: BaseException) -> None:
         if len(group) == 1:
@@ -184,7 +169,9 @@ class _Worker:
             return
         for one in group:  # one of them is at fault: the others are answered
             try:
-                self._finish(one, one.served.predict(one.prepared), len(one.prepared))
+                results = one.served.predict(one.prepared)
+                self._count(1)
+                self._finish(one, results, len(one.prepared))
             except BaseException as own:
                 self._fail(one.number, one.ask, own)
 

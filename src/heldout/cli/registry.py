@@ -1,0 +1,64 @@
+"""Commands for versions of sealed decisions: registry list, promote, rollback."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from heldout.cli.shared import app, command, finish, print_table
+
+registry = typer.Typer(no_args_is_help=True, help="Versions of sealed decisions, and which one is in production.")
+app.add_typer(registry, name="registry")
+Place = Annotated[
+    str | None,
+    typer.Option("--store", metavar="PLACE", help="folder or s3:// address; HELDOUT_REGISTRY, else working/registry"),
+]
+
+
+@command("python run.py registry list", group=registry, name="list")
+def list_versions(store: Place = None) -> None:
+    """List all versions of all models."""
+    from heldout.serve.registry import Store
+
+    opened, rows = Store(store), []
+    for name in opened.names():
+        record = opened.read(name)
+        for one in record.versions if record else ():
+            current = "production" if record and record.production[-1:] == (one.version,) else ""
+            score = "" if one.score is None else f"{one.metric} {one.score:.4f}"
+            rows.append((f"{name}@{one.version}", current, one.decision, one.seal[:12], score, one.registered))
+    if not rows:
+        print("No version yet. Next: python run.py registry promote NAME")
+        return
+    print_table("Versions", ("version", "alias", "decision", "seal", "score", "registered"), rows)
+
+
+@command("python run.py registry promote frac1", group=registry)
+def promote(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a sealed decision, or a version such as frac1@2")],
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="model that the decision is a version of; its own name if left out"),
+    ] = None,
+    store: Place = None,
+) -> None:
+    """Put a version into production; services of MODEL@production switch to it."""
+    from heldout.serve.registry import Store, promote, split
+
+    one = promote(name, model, Store(store))
+    parts = split(name)
+    key = parts[0] if parts else (model or name)
+    print(f"  {key}@production is {key}@{one.version}: {one.decision}, seal {one.seal[:12]}")
+    finish(f"{key}.json in the registry", f"serve {key}@production")
+
+
+@command("python run.py registry rollback frac1", group=registry)
+def rollback(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="a model of the registry")], store: Place = None
+) -> None:
+    """Put the version back into production that was so before."""
+    from heldout.serve.registry import Store, rollback
+
+    one = rollback(model, Store(store))
+    print(f"  {model}@production is {model}@{one.version}: {one.decision}, seal {one.seal[:12]}")

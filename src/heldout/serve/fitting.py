@@ -1,0 +1,58 @@
+"""Which endpoint fits a decision, and what it says of a case in words and numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from heldout.serve.answers import ModelInfo
+from heldout.serve.messages import Found
+
+
+def is_volume(kinds: set[str]) -> bool:
+    """Whether files of these formats are volumes."""
+    return bool(kinds & {"nifti", "dicom", "zip"})
+
+
+def fits(model: ModelInfo, endpoint: str) -> bool:
+    """Whether a decision answers an endpoint."""
+    return {
+        "any": True,
+        "segment": model.segments,
+        "classify": not model.segments or model.two_heads,
+        "explain": model.classifies,
+        "stack": model.kind != "regression",
+        "multitask": model.two_heads,
+    }[endpoint]
+
+
+def does(model: ModelInfo) -> str:
+    """What a decision does, in words."""
+    if model.two_heads:
+        return "classifies and segments"
+    return {
+        "segmentation": "segments and has no head that classifies",
+        "classification": "classifies and makes no masks",
+        "regression": "predicts numbers",
+    }[model.kind]
+
+
+def endpoint_of(model: ModelInfo) -> str:
+    """The endpoint that fits a decision."""
+    return "/segment" if model.kind == "segmentation" else "/classify"
+
+
+def labels_of(model: ModelInfo, found: Found) -> dict[str, Any]:
+    """The predicted class and its probabilities, or the numbers of a regression."""
+    scores, raw = found.scores, found.uncalibrated
+    if model.kind == "regression":
+        return {"values": scores, "uncalibrated_values": raw}
+    multiclass = model.exclusive and len(model.classes) > 1 and model.kind == "classification"
+    best = max(scores, key=lambda name: scores[name]) if found.grade is None else model.classes[found.grade]
+    cut = model.thresholds.get(best, 0.5) if model.kind == "classification" else 0.5
+    positive = multiclass or scores[best] >= cut
+    return {
+        "prediction": best if positive else "none",
+        "confidence": raw[best] if positive else 1 - raw[best],
+        "calibrated_confidence": scores[best] if positive else 1 - scores[best],
+        "probabilities": scores,
+    } | ({} if found.grade is None else {"grade": found.grade})

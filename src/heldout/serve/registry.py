@@ -1,0 +1,264 @@
+"""Sealed decisions as versions of a model, ``frac1@3``, and which of them is ``@production``.
+
+One JSON file per model in a folder, or below an address such as ``s3://bucket/models`` that fsspec opens. A version
+names a decision and its seal; the decision itself must lie on the machine that serves it, and be that one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from heldout import files
+from heldout.blend.decision import Decision, blend_folder, check_name, load_decision, read_decision
+from heldout.errors import UserError
+from heldout.records import Number, Record, parse_record, read_bytes
+
+VARIABLE = "HELDOUT_REGISTRY"
+PRODUCTION = "production"
+_REMEDY = "restore it, or delete it and promote again"
+
+
+class VersionRecord(Record):
+    """A version of a model.
+
+    Attributes:
+        version: 1 and on.
+        decision, seal, sealed_at: The sealed decision.
+        metric, score: Its cross-fitted score; None where it has none.
+        registered: When it became a version, UTC.
+    """
+
+    version: int
+    decision: str
+    seal: str
+    sealed_at: str | None
+    metric: str
+    score: Number | None
+    registered: str
+
+
+class ModelRecord(Record):
+    """``<model>.json``: versions of a model.
+
+    Attributes:
+        name: Name of the model.
+        versions: In the order of their numbers.
+        production: Every version that was in production, the current one last.
+    """
+
+    schema_version: int = Field(default=1, alias="schema")
+    name: str
+    versions: tuple[VersionRecord, ...] = ()
+    production: tuple[int, ...] = ()
+
+    def version(self, number: int) -> VersionRecord:
+        """A version.
+
+        Raises:
+            UserError: there is none of that number.
+        """
+        for one in self.versions:
+            if one.version == number:
+                return one
+        raise UserError(f"{self.name} has no version {number}: see `python run.py registry list`")
+
+
+class Store:
+    """Where the records of models lie.
+
+    Args:
+        place: A folder, or an address that fsspec opens; None is ``$HELDOUT_REGISTRY``, else ``working/registry``.
+    """
+
+    def __init__(self, place: str | None = None) -> None:
+        self.place = place or os.environ.get(VARIABLE) or str(files.home() / "working" / "registry")
+        self._remote: Any = None
+        if "://" in self.place:
+            self._remote, self._root = _open_remote(self.place)
+
+    def names(self) -> list[str]:
+        """Names of all models."""
+        if self._remote is None:
+            return sorted(path.stem for path in Path(self.place).glob("*.json"))
+        self._remote.invalidate_cache()
+        return sorted(Path(path).stem for path in self._remote.glob(f"{self._root}/*.json"))
+
+    def read(self, name: str) -> ModelRecord | None:
+        """A model; None where there is none of that name.
+
+        Raises:
+            UserError: its file is damaged, or the store cannot be reached.
+        """
+        place = f"{self.place}/{name}.json"
+        if self._remote is None:
+            data = read_bytes(Path(place)) if Path(place).is_file() else None
+        else:
+            with _reached(self.place):
+                try:
+                    data = self._remote.cat_file(f"{self._root}/{name}.json")
+                except FileNotFoundError:
+                    data = None
+        return None if data is None else parse_record(data, place, ModelRecord, 1, _REMEDY)
+
+    def write(self, record: ModelRecord) -> None:
+        """Replace a model's file.
+
+        Raises:
+            UserError: the store cannot be reached.
+        """
+        stored = record.model_dump(mode="json", by_alias=True)
+        if self._remote is None:
+            files.write_json(Path(self.place) / f"{record.name}.json", stored)
+            return
+        with _reached(self.place):
+            self._remote.pipe_file(f"{self._root}/{record.name}.json", json.dumps(stored, indent=1).encode())
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes of this machine from writing meanwhile."""
+        folder = Path(self.place) if self._remote is None else files.home() / "working" / "registry"
+        folder.mkdir(parents=True, exist_ok=True)
+        with files.lock(folder, "changing the registry", wait=True):
+            yield
+
+
+def _open_remote(place: str) -> tuple[Any, str]:
+    try:
+        import fsspec
+
+        remote, root = fsspec.core.url_to_fs(place)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"the registry {place} cannot be opened ({error}): run `pip install 'heldout[s3]'`") from None
+    return remote, root.rstrip("/")
+
+
+@contextlib.contextmanager
+def _reached(place: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # of any storage's own kind
+        raise UserError(f"the registry {place} cannot be reached ({type(error).__name__}: {error})") from None
+
+
+def split(name: str) -> tuple[str, str] | None:
+    """Model and version or alias of ``frac1@3``; None of other names, experiments with a budget among them."""
+    model, _, version = name.partition("@")
+    return (model, version) if version == PRODUCTION or (version.isdigit() and not model.startswith("exp")) else None
+
+
+def resolve(name: str, store: Store | None = None) -> str:
+    """The decision behind a name: of ``frac1@3`` and ``frac1@production`` the registered one, else the name itself.
+
+    Raises:
+        UserError: there is no such model or version, or the decision of that name on this machine has another seal.
+    """
+    parts = split(name)
+    if parts is None:
+        return name
+    store = store or Store()
+    record = store.read(parts[0])
+    if record is None:
+        known = ", ".join(store.names()) or "none yet"
+        raise UserError(f"the registry {store.place} has no model {parts[0]!r}: there are {known}")
+    if parts[1] == PRODUCTION and not record.production:
+        raise UserError(f"no version of {parts[0]} is in production: run `python run.py registry promote {parts[0]}`")
+    one = record.version(record.production[-1] if parts[1] == PRODUCTION else int(parts[1]))
+    if load_decision(one.decision).seal != one.seal:
+        raise UserError(
+            f"{name} is the decision {one.decision} with the seal {one.seal[:12]}, which is not the one here: copy it"
+        )
+    return one.decision
+
+
+def resolve_all(names: Sequence[str], place: str | None) -> dict[str, str]:
+    """Names of the decisions behind those that are to be served, each with the name that was asked for.
+
+    Raises:
+        UserError: the registry has no such version, or its decision is not the one on this machine.
+    """
+    if not any(map(split, names)):
+        return {name: name for name in names}
+    store = Store(place)
+    return {resolve(name, store): name for name in names}
+
+
+def promote(name: str, model: str | None = None, store: Store | None = None) -> VersionRecord:
+    """Put a version into production; a sealed decision that is none yet becomes the next one.
+
+    Args:
+        name: A sealed decision, or a version such as ``frac1@2``.
+        model: Model that the decision is a version of; by default that of its own name.
+        store: The registry.
+
+    Raises:
+        UserError: there is no such decision or version, or it is not sealed.
+    """
+    store, parts = store or Store(), split(name)
+    if parts is not None and model is not None:
+        raise UserError(f"{name} is a version of {parts[0]} already: leave out --model")
+    if parts is None:
+        check_name(model or name)
+        if not (blend_folder(name) / "decision.json").is_file():
+            raise UserError(f"there is no blend {name!r}: name a sealed decision, or a version such as {name}@2")
+        decision = read_decision(name)
+        if decision.seal is None:
+            raise UserError(f"{name} is not sealed: run `python run.py freeze {name}` first")
+    key = parts[0] if parts is not None else (model or name)
+    with store.lock():
+        record = store.read(key)
+        if parts is not None:
+            if record is None:
+                raise UserError(f"the registry {store.place} has no model {key!r}: promote a sealed decision first")
+            if parts[1] == PRODUCTION:
+                raise UserError(f"{name} is in production: name a version, such as {key}@1")
+            one = record.version(int(parts[1]))
+        else:
+            record = record or ModelRecord.model_validate({"name": key})
+            found = next((one for one in record.versions if one.seal == decision.seal), None)
+            one = found or _next_version(record, decision)
+            if found is None:
+                record = record.model_copy(update={"versions": (*record.versions, one)})
+        if record.production[-1:] != (one.version,):
+            record = record.model_copy(update={"production": (*record.production, one.version)})
+        store.write(record)
+    return one
+
+
+def _next_version(record: ModelRecord, decision: Decision) -> VersionRecord:
+    return VersionRecord.model_validate(
+        {
+            "version": 1 + max((one.version for one in record.versions), default=0),
+            "decision": decision.name,
+            "seal": decision.seal,
+            "sealed_at": decision.sealed_at,
+            "metric": decision.metric,
+            "score": decision.score.cross_fitted,
+            "registered": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+    )
+
+
+def rollback(model: str, store: Store | None = None) -> VersionRecord:
+    """Put the version into production that was so before the current one.
+
+    Raises:
+        UserError: there is no such model, or no version before.
+    """
+    store = store or Store()
+    with store.lock():
+        record = store.read(model)
+        if record is None or len(record.production) < 2:
+            raise UserError(f"{model} has no version that was in production before: see `python run.py registry list`")
+        record = record.model_copy(update={"production": record.production[:-1]})
+        store.write(record)
+    return record.version(record.production[-1])
