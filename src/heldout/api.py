@@ -1,7 +1,7 @@
 """What notebooks use, as ``import heldout as ho``: runs, blends and the leaderboard as data frames and pictures.
 
-Everything is read from the files that the commands write, and follows their rules: scores are of held-out predictions,
-thresholds are cross-fitted, and a picture of a case is of the networks that never saw its patient.
+Everything is read from the files that the commands write, and follows their rules: scores are of held-out predictions
+at cross-fitted thresholds, and a picture of a case is of the networks that never saw its patient.
 """
 
 from __future__ import annotations
@@ -147,7 +147,10 @@ class Run:
             return Picture(path.read_bytes(), title)
 
     def worst(self, count: int = 10) -> pd.DataFrame:
-        """The cases with the largest errors; of segmentations, of cases with foreground, those with the lowest Dice."""
+        """The cases with the largest errors; of segmentations, of cases with foreground, those with the lowest Dice.
+
+        Masks of a run are cut at one half here and in :meth:`show`, those of a blend at its cross-fitted thresholds.
+        """
         scores = self.held_out.case_scores
         if "dice" in scores:
             return scores[scores["n_true"] > 0].sort_values("dice", kind="stable").head(count).reset_index(drop=True)

@@ -157,6 +157,13 @@ def test_members_on_other_folds_or_cases_are_refused(runs, hash_name, message):
         check_together([one, other])
 
 
+def test_members_of_other_datasets_are_refused_before_their_folds_are_compared(runs):
+    one, other = load_member("exp911"), load_member("exp912")
+    other = replace(other, config=other.config.model_copy(update={"dataset": "elsewhere"}))
+    with pytest.raises(UserError, match=r"one is of .*, the other of elsewhere; blend members of one dataset"):
+        check_together([one, other])
+
+
 def test_members_with_other_finished_folds_are_refused(runs):
     shutil.rmtree(fit_folder(runs, "exp912", fold=1))
     with pytest.raises(UserError, match=r"exp911 and exp912 .* folds \[0, 1\] and \[0\]; train the missing"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -163,3 +165,10 @@ def test_limits_of_masks_are_recorded(runs):
     fast = blend(["exp911", "exp912"], "fast", trials=6, max_seconds=60.0, progress=False)
     assert len(fast.search.seconds) == 2
     assert all(second > 0 for second in fast.search.seconds)
+
+
+def test_the_method_is_part_of_what_identifies_a_decision(finish):
+    first, second = finish(seeds=(0,)), finish(f"{TINY},lr=0.01", seeds=(0,))
+    found = blend([first, second], "pair", sampler="equal", progress=False)
+    other = replace(found, mixing=Mixing(method="rank"))
+    assert found.identity != other.identity

@@ -198,6 +198,13 @@ def test_a_kernel_without_an_owner_is_not_pushed(stand_in, kernel):
     assert stand_in.calls == []
 
 
+@pytest.mark.parametrize("text", ['{"id": 5}', "[]", '{"title": "x"}'])
+def test_metadata_that_was_edited_badly_is_named(kernel, text):
+    (kernel / "dataset" / "dataset-metadata.json").write_text(text)
+    with pytest.raises(UserError, match=r"dataset-metadata.json names no owner: run `python run.py kernel fractures"):
+        push_kernel(kernel, "x")
+
+
 def test_a_refusal_that_the_client_ends_well_with_is_one_sentence(stand_in, kernel):
     stand_in.fails = "the notebook is too long"
     with pytest.raises(

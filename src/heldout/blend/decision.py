@@ -197,9 +197,11 @@ class Decision:
             "metric",
             "fold_hash",
             "data_hash",
+            "mixing",
+            "abstention",
         ]
-        stored = self.to_json()
-        return files.sha256_json(first_names({name: stored[name] for name in names}))
+        stored = self.to_json()  # without what is empty of the last two, so that earlier decisions keep their hash
+        return files.sha256_json(first_names({name: stored[name] for name in names if name in stored}))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values under their names on disk."""

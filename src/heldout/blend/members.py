@@ -242,6 +242,11 @@ def check_together(members: Sequence[Member]) -> None:
         raise UserError(f"{min(repeated)} is named twice: name every member of a blend once")
     for other in members[1:]:
         pair = f"{first.name} and {other.name}"
+        names = [one.config.dataset or one.config.source for one in (first, other)]
+        if names[0] != names[1]:
+            raise UserError(
+                f"{pair} cannot be blended: one is of {names[0]}, the other of {names[1]}; blend members of one dataset"
+            )
         if (first.dataset.classes, first.dataset.exclusive) != (other.dataset.classes, other.dataset.exclusive):
             raise UserError(f"{pair} cannot be blended: their classes differ; blend members of one label set")
         if first.dataset.fold_hash != other.dataset.fold_hash:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ import time
 from pathlib import Path
 
 from heldout.errors import UserError
+from heldout.records import read_json
 
 _REMEDY = "check the name, your token in ~/.kaggle, and that you accepted the rules on its page"
 _REFUSED = re.compile(r"[\w ]+ error: ")  # what the client may say and end as if all were well
@@ -53,9 +53,11 @@ def push_kernel(folder: Path, message: str, *, patience: float = 600.0) -> list[
     about = dataset / "dataset-metadata.json"
     if not about.is_file() or not (notebook / "kernel-metadata.json").is_file():
         raise UserError(f"{folder} is not what `kernel` writes: run `python run.py kernel {folder.name}` first")
-    name = json.loads(about.read_text(encoding="utf-8"))["id"]
-    if name.startswith("USER/"):
-        raise UserError(f"{about} names no owner: run `python run.py kernel {folder.name} --user NAME` again")
+    again = f"run `python run.py kernel {folder.name} --user NAME` again"
+    metadata = read_json(about, again)
+    name = metadata.get("id") if isinstance(metadata, dict) else None
+    if not isinstance(name, str) or "/" not in name or name.startswith("USER/"):
+        raise UserError(f"{about} names no owner: {again}")
     if _status(name):
         said = [_call(["datasets", "version", "-p", str(dataset), "-m", message, "-r", "zip"], f"upload {dataset}")]
     else:

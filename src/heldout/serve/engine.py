@@ -23,10 +23,6 @@ _GRACE = 2.0  # seconds that a process which is no longer wanted still takes req
 _TRIES = 2  # a request whose process died is given to another once
 
 
-class Stopped(Exception):  # noqa: N818 - the reason, in one sentence
-    """The decisions cannot be served."""
-
-
 def _work(*arguments: Any, **settings: Any) -> None:
     """A network process: what it needs is imported there alone, so that the web process stays small."""
     from heldout.serve.worker import main
