@@ -1,6 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 
-import { Drift, drift, information, ModelInfo } from "./api";
+import { Drift, drift, information, ModelInfo, Reliability } from "./api";
+import { COLORS, css } from "./pixels";
 
 function Facts(props: { value: unknown }) {
   const { value } = props;
@@ -95,6 +96,7 @@ export function Model(props: { model: ModelInfo }) {
           </table>
         </div>
       </div>
+      {model.reliability.length > 0 && <Diagram curves={model.reliability} />}
       {recent && <DriftTable recent={recent} refresh={() => drift(model.name).then(setRecent, () => undefined)} />}
       <div class="panel">
         <h2>Model card</h2>
@@ -128,6 +130,63 @@ function Interval(props: { low: number; score: number; high: number }) {
   );
 }
 
+const [SIDE, EDGE] = [320, 40];
+
+// Observed share against stated probability; the area of a point is the number of its cases.
+function Diagram(props: { curves: Reliability[] }) {
+  const x = (value: number) => EDGE + value * (SIDE - EDGE - 10);
+  const y = (value: number) => SIDE - EDGE - value * (SIDE - EDGE - 10);
+  const most = Math.max(...props.curves.flatMap((one) => one.cases));
+  return (
+    <div class="panel">
+      <h2>Reliability</h2>
+      <div class="row" style={{ alignItems: "start", gap: "24px" }}>
+        <svg class="chart" style={{ maxWidth: "420px", cursor: "default" }} viewBox={`0 0 ${SIDE} ${SIDE}`} role="img" aria-label="Reliability diagram">
+          {[0, 0.5, 1].map((tick) => (
+            <g key={tick}>
+              <line x1={x(0)} x2={x(1)} y1={y(tick)} y2={y(tick)} />
+              <line x1={x(tick)} x2={x(tick)} y1={y(0)} y2={y(1)} />
+              <text x={x(0) - 6} y={y(tick) + 4} text-anchor="end">
+                {tick}
+              </text>
+              <text x={x(tick)} y={y(0) + 14} text-anchor="middle">
+                {tick}
+              </text>
+            </g>
+          ))}
+          <line x1={x(0)} y1={y(0)} x2={x(1)} y2={y(1)} style={{ stroke: "var(--muted)" }} stroke-dasharray="4 4" />
+          <text x={x(0.5)} y={SIDE - 6} text-anchor="middle">
+            stated probability
+          </text>
+          <text transform={`translate(10 ${y(0.5)}) rotate(-90)`} text-anchor="middle">
+            observed share
+          </text>
+          {props.curves.map((one, k) => (
+            <g key={one.label} fill={css(COLORS[k % COLORS.length])} stroke={css(COLORS[k % COLORS.length])}>
+              <polyline fill="none" stroke-width="2" points={one.stated.map((value, i) => `${x(value)},${y(one.observed[i])}`).join(" ")} />
+              {one.stated.map((value, i) => (
+                <circle key={i} cx={x(value)} cy={y(one.observed[i])} r={2 + 8 * Math.sqrt(one.cases[i] / most)} fill-opacity="0.5">
+                  <title>
+                    {one.label}: stated {value.toFixed(2)}, observed {one.observed[i].toFixed(2)}, {one.cases[i]} cases
+                  </title>
+                </circle>
+              ))}
+            </g>
+          ))}
+        </svg>
+        <div>
+          {props.curves.map((one, k) => (
+            <p key={one.label}>
+              <span class="swatch" style={{ background: css(COLORS[k % COLORS.length]) }} /> {one.label}
+            </p>
+          ))}
+          <p class="muted">Cases that the networks had not seen. On the dashed line, what is stated happens as often as it is stated.</p>
+        </div>
+      </div>
+    </div>
+  );
+}
+
 function DriftTable(props: { recent: Drift; refresh: () => void }) {
   const { recent } = props;
   const figure = (value: number | null) => (value === null ? "" : Number(value.toPrecision(4)).toLocaleString());
@@ -145,6 +204,7 @@ function DriftTable(props: { recent: Drift; refresh: () => void }) {
           <thead>
             <tr>
               <th scope="col">Measure</th>
+              <th scope="col">Inputs in the range of training</th>
               <th scope="col" class="number">
                 Inputs, median
               </th>
@@ -163,6 +223,9 @@ function DriftTable(props: { recent: Drift; refresh: () => void }) {
             {Object.entries(recent.measures).map(([name, [now, low, middle, high]]) => (
               <tr key={name}>
                 <th scope="row">{name}</th>
+                <td>
+                  <Range now={now} low={low} middle={middle} high={high} />
+                </td>
                 <td class={`number ${now !== null && (now < low || now > high) ? "warning" : ""}`}>{figure(now)}</td>
                 <td class="number">{figure(middle)}</td>
                 <td class="number">{figure(low)}</td>
@@ -173,5 +236,20 @@ function DriftTable(props: { recent: Drift; refresh: () => void }) {
         </table>
       </div>
     </div>
+  );
+}
+
+// The range of the training images as a bar, their median as a tick, the median of the last inputs as a point.
+function Range(props: { now: number | null; low: number; middle: number; high: number }) {
+  const span = props.high - props.low || Math.abs(props.high) || 1;
+  const x = (value: number) => 8 + 144 * Math.max(0, Math.min(1, (value - props.low + 0.3 * span) / (1.6 * span)));
+  const outside = props.now !== null && (props.now < props.low || props.now > props.high);
+  return (
+    <svg viewBox="0 0 160 16" width="160" height="16" aria-hidden="true">
+      <line x1="8" x2="152" y1="8" y2="8" stroke="var(--line)" />
+      <line x1={x(props.low)} x2={x(props.high)} y1="8" y2="8" stroke="var(--muted)" stroke-width="5" stroke-opacity="0.45" />
+      <line x1={x(props.middle)} x2={x(props.middle)} y1="3" y2="13" stroke="var(--muted)" />
+      {props.now !== null && <circle cx={x(props.now)} cy="8" r="5" fill={outside ? "var(--bad)" : "var(--accent)"} />}
+    </svg>
   );
 }

@@ -1,6 +1,6 @@
 import { useMemo, useState } from "preact/hooks";
 
-import { Answer, bytesOf, isVolume, ModelInfo, post, Stack } from "./api";
+import { Answer, bytesOf, isDicom, isVolume, ModelInfo, onScreen, post, Stack } from "./api";
 import { Bars, Drop, Empty, Origin, Panes, Slider, Status, Task } from "./parts";
 import { COLORS, css } from "./pixels";
 import { Overlay, Volume } from "./Volume";
@@ -80,7 +80,7 @@ export function Patient(props: { model: ModelInfo; task: Task }) {
       setMask(null);
       setSlice(Math.floor(found.slices / 2));
       if (model.dimensions === 3 && model.kind === "segmentation")
-        setMask(await post<Answer>("/segment", given, { model: model.name }));
+        setMask(await post<Answer>("/segment", given, { model: model.name, preview: true }));
     });
 
   const overlays = useMemo<Overlay[]>(
@@ -97,7 +97,11 @@ export function Patient(props: { model: ModelInfo; task: Task }) {
     [mask, opacity, model],
   );
   const curves = stack?.areas ?? stack?.slice_probabilities ?? null;
-  const volume = files.length === 1 && isVolume(files[0]) && !/\.(zip|dcm)$/i.test(files[0].name);
+  const volume = useMemo(() => {
+    const [one] = files;
+    if (files.length !== 1 || !isVolume(one)) return null;
+    return isDicom(one) && !mask?.preview ? null : onScreen(one, mask?.preview);
+  }, [files, mask]);
   const url = useMemo(() => (files.length > 1 && files[slice] ? URL.createObjectURL(files[slice]) : ""), [files, slice]);
 
   return (
@@ -145,7 +149,7 @@ export function Patient(props: { model: ModelInfo; task: Task }) {
       }
     >
       {!stack && <Empty>The patient in three planes, and how the finding runs along the depth, appear here.</Empty>}
-      {stack && volume && <Volume file={files[0]} overlays={overlays} slice={slice} label="Patient with mask" />}
+      {stack && volume && <Volume file={volume} overlays={overlays} slice={slice} label="Patient with mask" />}
       {stack && url && <img class="picture" src={url} alt={`Slice ${slice + 1}`} />}
       {curves && (
         <div class="panel">

@@ -1,10 +1,10 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { Answer, bytesOf, ModelInfo, post, saveCorrection } from "./api";
+import { Answer, bytesOf, isDicom, ModelInfo, onScreen, post, saveCorrection } from "./api";
 import { exportCase } from "./export";
 import { Check, Classes, Drop, Empty, Origin, Panes, percent, Picture, save, Slider, Status, Task } from "./parts";
 import { atLeast, count, decode, decodePng, dice, errorLayers, ERRORS, COLORS, css, Gray, Layer, where } from "./pixels";
-import { Handle, Overlay, Volume } from "./Volume";
+import { Handle, Overlay, Start, Volume } from "./Volume";
 
 type Tool = "none" | "paint" | "erase";
 
@@ -21,6 +21,8 @@ async function masksOf(answer: Answer, classes: string[]): Promise<Uint8Array[]>
 export function Segmentation(props: { model: ModelInfo; task: Task }) {
   const { model, task } = props;
   const [file, setFile] = useState<File | null>(null);
+  const [volume, setVolume] = useState<File | null>(null); // as the viewer reads it
+  const [start, setStart] = useState<Start | null>(null); // of a drawing in a volume
   const [answer, setAnswer] = useState<Answer | null>(null);
   const [image, setImage] = useState<Gray | null>(null);
   const [sealedMasks, setSealedMasks] = useState<Uint8Array[]>([]);
@@ -41,6 +43,7 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
   const [note, setNote] = useState("");
   const handle = useRef<Handle | null>(null);
   const canCut = !model.exclusive || model.classes.length === 1;
+  const correctable = (model.exclusive || model.classes.length === 1) && !(file && isDicom(file));
 
   useEffect(() => setShown(model.classes.map(() => true)), [model]);
 
@@ -48,6 +51,8 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
     task.run("Segmenting", async () => {
       const found = await post<Answer>("/segment", [one], { model: model.name, preview: true });
       setFile(one);
+      setStart(null);
+      setTool("none");
       setUnsure(null);
       setEntropy(null);
       setTruth(null);
@@ -56,7 +61,9 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
       setThreshold(null);
       setNote("");
       const files = found.files ?? {};
-      const drawn = found.preview ? await decodePng(found.preview) : null;
+      const flat = found.shape?.length === 2;
+      const drawn = flat && found.preview ? await decodePng(found.preview) : null;
+      setVolume(flat ? null : onScreen(one, found.preview));
       if (drawn) {
         setSealedMasks(await masksOf(found, model.classes));
         setMaps(await Promise.all(model.classes.map(async (name) => (await decodePng(files[`probability_${name}.png`])).values)));
@@ -98,7 +105,7 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
   }, [masks, shown, opacity, truth, union, withEntropy, entropy]);
 
   const overlays = useMemo<Overlay[]>(() => {
-    if (!answer?.files || image) return [];
+    if (!answer?.files || image || start) return []; // a drawing shows itself
     const files = answer.files;
     const blob = (name: string) => new Blob([bytesOf(files[name])]);
     if (threshold !== null) {
@@ -114,7 +121,7 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
     return model.classes.flatMap((name, k) =>
       shown[k] ? [{ name: `mask_${name}`, content: blob(`mask_${name}.nii.gz`), kind: "label" as const, classIndex: k, opacity }] : [],
     );
-  }, [answer, image, threshold, shown, opacity, model]);
+  }, [answer, image, start, threshold, shown, opacity, model]);
 
   const paint = (x: number, y: number) => {
     if (!image) return;
@@ -129,6 +136,24 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
       }
     }
     setPainted(next);
+  };
+
+  // A drawing begins as the mask that is shown, so that a reviewer corrects it.
+  const choose = (wanted: Tool) => {
+    const next = tool === wanted ? "none" : wanted;
+    setTool(next);
+    if (next === "none" || image || start || !answer?.files) return;
+    const blob = (name: string) => new Blob([bytesOf(answer.files![name])]);
+    if (threshold === null) setStart({ content: blob("mask.nii.gz") });
+    else setStart({ content: blob(`probability_${model.classes[0]}.nii.gz`), from: Math.max(1, Math.round(threshold * 255)) });
+  };
+  const chosen = useRef(choose);
+  chosen.current = correctable && answer ? choose : () => undefined;
+  const discard = () => {
+    setStart(null);
+    setPainted(null);
+    setHistory([]);
+    setTool("none");
   };
 
   const keep = (verdict: "accepted" | "corrected" | "rejected") =>
@@ -153,8 +178,8 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
   useEffect(() => {
     const keys = (event: KeyboardEvent) => {
       if (event.target instanceof HTMLElement && /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
-      if (event.key === "p") setTool((now) => (now === "paint" ? "none" : "paint"));
-      if (event.key === "e") setTool((now) => (now === "erase" ? "none" : "erase"));
+      if (event.key === "p") chosen.current("paint");
+      if (event.key === "e") chosen.current("erase");
       if (event.key === "[") setOpacity((now) => Math.max(0, now - 0.1));
       if (event.key === "]") setOpacity((now) => Math.min(1, now + 0.1));
     };
@@ -187,11 +212,17 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
                     value={threshold ?? Object.values(model.thresholds)[0] ?? 0.5}
                     shown={threshold === null ? "as sealed" : threshold.toFixed(2)}
                     onValue={(value) => {
-                      setPainted(null);
+                      discard();
                       setThreshold(value);
                     }}
                   />
-                  <button onClick={() => setThreshold(null)} disabled={threshold === null}>
+                  <button
+                    onClick={() => {
+                      discard();
+                      setThreshold(null);
+                    }}
+                    disabled={threshold === null}
+                  >
                     As sealed
                   </button>
                 </div>
@@ -219,14 +250,14 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
               <fieldset>
                 <legend>Correction</legend>
                 <div class="row">
-                  <button aria-pressed={tool === "paint"} onClick={() => setTool(tool === "paint" ? "none" : "paint")}>
+                  <button aria-pressed={tool === "paint"} disabled={!correctable} onClick={() => choose("paint")}>
                     Paint
                   </button>
-                  <button aria-pressed={tool === "erase"} onClick={() => setTool(tool === "erase" ? "none" : "erase")}>
+                  <button aria-pressed={tool === "erase"} disabled={!correctable} onClick={() => choose("erase")}>
                     Erase
                   </button>
                   <button
-                    disabled={image ? !history.length : false}
+                    disabled={image ? !history.length : !start}
                     onClick={() => {
                       if (!image) handle.current?.viewer.drawUndo();
                       else {
@@ -237,7 +268,15 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
                   >
                     Undo
                   </button>
+                  <button disabled={!painted && !start} onClick={discard}>
+                    Discard
+                  </button>
                 </div>
+                {!correctable && (
+                  <p class="muted">
+                    {file && isDicom(file) ? "DICOM series are not corrected here: send them as NIfTI." : "Its classes overlap: corrections need one label a voxel."}
+                  </p>
+                )}
                 <label for="pen">Class</label>
                 <select id="pen" value={pen} onChange={(event) => setPen(Number(event.currentTarget.value))}>
                   {model.classes.map((name, k) => (
@@ -252,7 +291,7 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
                 <label for="comment">Comment</label>
                 <textarea id="comment" rows={2} value={comment} onInput={(event) => setComment(event.currentTarget.value)} />
                 <div class="row">
-                  <button class="main" disabled={Boolean(image) && !painted} onClick={() => keep("corrected")}>
+                  <button class="main" disabled={!painted && !start} onClick={() => keep("corrected")}>
                     Save correction
                   </button>
                   <button onClick={() => keep("accepted")}>Accept</button>
@@ -285,11 +324,13 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
           onStroke={() => setHistory([...history.slice(-19), masks])}
         />
       )}
-      {answer && !image && file && (
+      {answer && !image && volume && (
         <Volume
-          file={file}
+          file={volume}
           overlays={overlays}
           pen={tool === "none" ? null : tool === "erase" ? 0 : pen + 1}
+          start={start}
+          opacity={opacity}
           label={`Volume with the mask of ${model.name}`}
           onReady={(ready) => (handle.current = ready)}
         />
@@ -297,7 +338,7 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
       {answer && (
         <div class="panel">
           <table>
-            <caption>{painted ? "Mask as corrected" : threshold === null ? "Mask as sealed" : `Mask at ${threshold.toFixed(2)}, not as sealed`}</caption>
+            <caption>{start ? "Mask before the correction" : painted ? "Mask as corrected" : threshold === null ? "Mask as sealed" : `Mask at ${threshold.toFixed(2)}, not as sealed`}</caption>
             <thead>
               <tr>
                 <th scope="col">Class</th>

@@ -14,6 +14,12 @@ export interface Overlay {
   from?: number; // values below are not shown
 }
 
+// The mask that a drawing starts from: values of at least `from` are its class, or each value is a class.
+export interface Start {
+  content: Blob;
+  from?: number;
+}
+
 export interface Handle {
   viewer: Niivue;
   drawing: () => Promise<Uint8Array | null>;
@@ -23,6 +29,8 @@ export function Volume(props: {
   file: File;
   overlays: Overlay[];
   pen?: number | null; // label to draw, 0 erases, null draws nothing
+  start?: Start | null; // a drawing is open, and began as this; null closes it
+  opacity?: number; // of the drawing
   slice?: number | null; // of the last axis, from the feet up
   label: string;
   onReady?: (handle: Handle) => void;
@@ -30,6 +38,7 @@ export function Volume(props: {
   const canvas = useRef<HTMLCanvasElement>(null);
   const viewer = useRef<Niivue | null>(null);
   const [loaded, setLoaded] = useState(0);
+  const [open, setOpen] = useState(0); // how many drawings were opened; 0 while there is none
   const [problem, setProblem] = useState("");
 
   useEffect(() => {
@@ -107,10 +116,40 @@ export function Volume(props: {
 
   useEffect(() => {
     const nv = viewer.current;
-    if (!nv || !loaded || props.pen === undefined) return;
+    if (!nv || !loaded || props.start === undefined) return;
+    if (!props.start) {
+      if (nv.drawBitmap) nv.closeDrawing();
+      setOpen(0);
+      return;
+    }
+    const { content, from } = props.start;
+    (async () => {
+      const mask = await NVImage.loadFromFile({ file: new File([content], "mask.nii.gz"), name: "mask.nii.gz" });
+      mask.img = Uint8Array.from(mask.img as Uint8Array, (value) => (from === undefined ? value : Number(value >= from)));
+      const own: number[][] = [[0, 0, 0], ...COLORS];
+      const colors = {
+        R: own.map((c) => c[0]),
+        G: own.map((c) => c[1]),
+        B: own.map((c) => c[2]),
+        A: own.map((_, k) => (k ? 255 : 0)),
+        labels: own.map((_, k) => String(k)),
+      };
+      nv.setDrawColormap(colors as unknown as string); // it takes both, whatever its type says
+      if (nv.loadDrawing(mask)) setOpen((n) => n + 1);
+      else setProblem("the mask is on another grid");
+    })();
+  }, [loaded, props.start]);
+
+  useEffect(() => {
+    if (open) viewer.current?.setDrawOpacity(props.opacity ?? 0.55);
+  }, [open, props.opacity]);
+
+  useEffect(() => {
+    const nv = viewer.current;
+    if (!nv || !open || props.pen === undefined) return;
     nv.setDrawingEnabled(props.pen !== null);
     if (props.pen !== null) nv.setPenValue(props.pen, false);
-  }, [loaded, props.pen]);
+  }, [open, props.pen]);
 
   useEffect(() => {
     const nv = viewer.current;
@@ -123,7 +162,7 @@ export function Volume(props: {
   return (
     <div>
       <div class="volume">
-        <canvas ref={canvas} aria-label={props.label} role="img" data-loaded={loaded} />
+        <canvas ref={canvas} aria-label={props.label} role="img" data-loaded={loaded} data-drawing={open} />
       </div>
       {problem && <p class="error">The volume cannot be shown: {problem}</p>}
     </div>

@@ -25,7 +25,15 @@ export interface ModelInfo {
   calibration: string;
   members: Member[];
   input: { formats: string[]; channels: number; image_size: number[] | null; spacing_mm: number[] | null };
+  reliability: Reliability[];
   card: Record<string, unknown> | null;
+}
+
+export interface Reliability {
+  label: string;
+  stated: number[];
+  observed: number[];
+  cases: number[];
 }
 
 export interface Drift {
@@ -137,6 +145,15 @@ export function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   return bytes;
+}
+
+export function isDicom(file: File): boolean {
+  return /\.(zip|dcm)$/i.test(file.name);
+}
+
+// A volume as the viewer reads it: a DICOM series comes back as NIfTI.
+export function onScreen(file: File, preview: string | undefined): File {
+  return preview ? new File([bytesOf(preview)], "series.nii.gz") : file;
 }
 
 export function isVolume(file: File): boolean {

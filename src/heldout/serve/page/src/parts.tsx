@@ -10,6 +10,10 @@ export function percent(value: number): string {
   return `${(100 * value).toFixed(1)} %`;
 }
 
+export function seconds(ms: number): string {
+  return ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
 export function Drop(props: {
   id: string;
   label: string;
@@ -117,7 +121,7 @@ export function Origin(props: { answer: Pick<Answer, "decision" | "seal" | "seal
     <div class="origin">
       <p>
         <span class={`chip ${answer.sealed ? "good" : "bad"}`}>{answer.sealed ? "sealed" : "not sealed"}</span>{" "}
-        {answer.decision} <code title={answer.seal}>{answer.seal.slice(0, 12)}</code>, {answer.took_ms.toFixed(0)} ms
+        {answer.decision} <code title={answer.seal}>{answer.seal.slice(0, 12)}</code>, {seconds(answer.took_ms)}
       </p>
       {answer.in_distribution === false && <p class="warning">This input is unlike the training images.</p>}
       {answer.warnings.map((text) => (
