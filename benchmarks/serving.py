@@ -103,12 +103,8 @@ def program(home: Path, *words: str, log: Path, **settings: str) -> Iterator[Pro
     try:
         yield Program(process)
     finally:
-        started = Program(process).tree()
         process.terminate()
         process.wait(30)
-        for pid in started[1:]:  # LitServe leaves some behind
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager

@@ -4,10 +4,8 @@ import shutil
 
 import numpy as np
 import pandas as pd
-import PIL.Image as Pillow
 import pytest
 
-from heldout.cli import run
 from heldout.config import BaseConfig
 from heldout.data import cases as room
 from heldout.data.split import check_split
@@ -296,20 +294,3 @@ def test_a_dataset_whose_copies_were_searched_by_the_earlier_rule_keeps_its_grou
     assert any("searched by an earlier rule" in line for line in room.leak_report(again).caveats)
     shutil.rmtree(dataset.folder)
     assert room.open_dataset(toy.toy_config()).row("p01_0")["group_id"] == "p00"
-
-
-def test_a_segmentation_needs_masks(home, capsys):
-    folder = home / "input" / "shadows"
-    folder.mkdir(parents=True)
-    rows = ["id,path,label_shadow"]
-    for number in range(24):
-        array = np.random.default_rng(number).integers(0, 256, (8, 8), np.uint8)
-        Pillow.fromarray(array).save(folder / f"{number}.png")
-        rows.append(f"c{number},{number}.png,{number % 2}")
-    (folder / "data.csv").write_text("\n".join(rows) + "\n")
-    settings = "dataset='shadows',source='table',source_options={},image_size=(32,32),test_fraction=0"
-    assert run(["folds", f"exp001+{settings}"]) == 2
-    assert (
-        "no case of shadows has a mask, and Segment2D learns masks: name them in source_options, or subclass Classify2D"
-        in capsys.readouterr().err
-    )

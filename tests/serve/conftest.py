@@ -95,7 +95,7 @@ def serve(request, tmp_path_factory) -> Iterator[Serve]:
             )
         server = Server("", process, log)
         started.append(server)
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while time.monotonic() < until and process.poll() is None:
             if not server.url and (found := re.search(r"http://\S+:\d+", log.read_text())):
                 server.url = found[0].rstrip(";")

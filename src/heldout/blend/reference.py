@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,11 @@ from heldout.metrics.overlap import count_errors
 from heldout.predict.prediction import Prediction
 from heldout.predict.store import read_table
 from heldout.progress import track
+from heldout.train.runs import fit_folder
+
+if TYPE_CHECKING:
+    from heldout.data.sources import Source
+    from heldout.tasks import Task
 
 CASES = 2  # per member
 # On one machine predictions repeat bit for bit but for the batch they were in; another processor adds in other orders.
@@ -69,7 +74,7 @@ def store_reference(decision: Decision, session: Session) -> Reference:
         cases=tuple(cases),
         sha256=files.sha256_bytes(buffer.getvalue()),
         blended={result.case_id: tuple(map(float, result.scores)) for result in results},
-        lines=product_lines(decision, members[0], results),
+        lines=product_lines(decision, members[0].config, members[0].dataset.source, results),
     )
 
 
@@ -81,38 +86,73 @@ def check_reference(decision: Decision, session: Session) -> list[str]:
     if decision.reference is None:
         member = load_member(decision.members[0].name, session)
         return check_products(decision, [member], choose_cases(member, member.fits[0]))
+    if changes := check_kept(decision):
+        return changes
+    members = {member.name: load_member(member.name, session) for member in decision.members}
+
+    def predict(one: ReferenceCase) -> Prediction:
+        member = members[one.member]
+        fit = next(f for f in member.fits if (f.seed, f.fold) == (one.seed, one.fold))
+        return predict_again(member, fit, one.case_id)
+
+    first = members[decision.members[0].name]
+    two_heads = {name for name, member in members.items() if member.two_heads}
+    changes, case_ids = compare_kept(decision, predict, two_heads, first.config, first.dataset.source)
+    return changes or check_products(decision, list(members.values()), case_ids)
+
+
+def check_kept(decision: Decision) -> list[str]:
+    """Why the file of the reference predictions cannot be used; empty where it can."""
     path = decision.folder / "kept.npz"
     if not path.is_file():
         return [f"{path} is missing"]
-    if files.sha256_file(path) != decision.reference.sha256:
+    if decision.reference is None or files.sha256_file(path) != decision.reference.sha256:
         return [f"{path} changed"]
+    return []
+
+
+def compare_kept(
+    decision: Decision,
+    predict: Callable[[ReferenceCase], Prediction],
+    two_heads: Collection[str],
+    config: Task,
+    source: Source,
+) -> tuple[list[str], list[str]]:
+    """Predict the reference cases again, and blend and write down what was stored of them.
+
+    Args:
+        decision: A sealed decision.
+        predict: What today's code predicts for a reference case.
+        two_heads: Names of the members whose case scores are those of a second head.
+        config: The first member's experiment.
+        source: Says how run lengths count pixels.
+
+    Returns:
+        What is no longer as it was sealed; ids of the cases.
+    """
+    assert decision.reference is not None, "only a sealed decision has reference predictions"
     changes = []
-    members = {member.name: load_member(member.name, session) for member in decision.members}
     predictions: dict[str, list[Prediction]] = {}
-    with np.load(path) as arrays:
+    with np.load(decision.folder / "kept.npz") as arrays:
         cases = decision.reference.cases
         for number, one in enumerate(track(cases, len(cases), "Reproducing reference cases")):
-            member = members[one.member]
-            fit = next(f for f in member.fits if (f.seed, f.fold) == (one.seed, one.fold))
-            pixels = arrays.get(f"{number}.map")
-            stored = Prediction(one.case_id, arrays[f"{number}.scores"], pixels)
+            stored = Prediction(one.case_id, arrays[f"{number}.scores"], arrays.get(f"{number}.map"))
             predictions.setdefault(one.case_id, []).append(stored)
-            if difference := compare(stored, predict_again(member, fit, one.case_id), two_heads=member.two_heads):
+            if difference := compare(stored, predict(one), two_heads=one.member in two_heads):
+                spec = next(member.spec for member in decision.members if member.name == one.member)
+                folder = fit_folder(spec, one.seed, one.fold)
                 changes.append(
-                    f"the code predicts case {one.case_id} of {fit.folder} otherwise than validated ({difference})"
+                    f"the code predicts case {one.case_id} of {folder} otherwise than validated ({difference})"
                 )
     results = {case_id: blend_case(decision, found) for case_id, found in predictions.items()}
     for case_id, scores in decision.reference.blended.items():
         if difference := _gap(np.array(scores), results[case_id].scores):
             changes.append(f"the code blends the members' predictions of case {case_id} otherwise ({difference})")
-    first = members[decision.members[0].name]
-    lines = product_lines(decision, first, results.values()) if decision.reference.lines else {}
+    lines = product_lines(decision, config, source, results.values()) if decision.reference.lines else {}
     for case_id, line in lines.items():
         if not _same_line(decision.reference.lines[case_id], line):
             changes.append(f"the code writes case {case_id} otherwise into a submission than validated")
-    if not changes:
-        changes += check_products(decision, list(members.values()), results)
-    return changes
+    return changes, list(results)
 
 
 def choose_cases(member: Member, fit: OpenFit) -> list[str]:
@@ -181,9 +221,11 @@ def check_products(decision: Decision, members: Sequence[Member], case_ids: Iter
     return changes
 
 
-def product_lines(decision: Decision, member: Member, results: Iterable[Blended]) -> dict[str, tuple[str, ...]]:
+def product_lines(
+    decision: Decision, config: Task, source: Source, results: Iterable[Blended]
+) -> dict[str, tuple[str, ...]]:
     """What a submission would hold of cases: a text for every class, and the hash of the mask."""
-    config, runs = member.config, run_lengths(member.config, member.dataset.source)
+    runs = run_lengths(config, source)
     lines = {}
     for result in results:
         values = case_values(result, config.submission, decision.classes, runs)

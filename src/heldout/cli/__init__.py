@@ -69,7 +69,7 @@ _COMMANDS = {
     "scores": ("evaluate",),
     "exchange": ("import-oof", "export-oof"),
     "kernels": ("kernel", "push", "check-submission"),
-    "serve": ("serve", "corrections"),
+    "serve": ("serve", "bundle", "corrections"),
     "registry": ("registry",),
     "reports": (
         *("leaderboard", "bench", "lb", "results", "report", "ablate", "card", "uncertainty", "explain", "profile"),

@@ -64,7 +64,7 @@ def open_dataset(config: BaseConfig, *, skip_bad: bool | None = None) -> Dataset
         with files.lock(folder, "checking the dataset", wait=True):
             if not (folder / "index.json").exists():  # another process may have done it while this one waited
                 _build(config, source, folder, skip, progress=True)
-    return _with_masks(config, load(folder, source))
+    return load(folder, source)
 
 
 def open_source(config: BaseConfig, *, skip_bad: bool | None = None) -> Source:
@@ -88,21 +88,7 @@ def index_dataset(config: BaseConfig, *, skip_bad: bool = False, progress: bool 
     folder, source = dataset_folder(config, skip), with_extra(_source(config), config)
     with files.lock(folder, "checking the dataset", wait=True):
         _build(config, source, folder, skip, progress)
-    return _with_masks(config, load(folder, source))
-
-
-def _with_masks(config: BaseConfig, dataset: Dataset) -> Dataset:
-    """Refuse a dataset without masks where the experiment learns them.
-
-    Raises:
-        UserError: no training case has a mask.
-    """
-    if getattr(config, "kind", "") == "segmentation" and (dataset.part("train")["mask"] == "").all():
-        raise UserError(
-            f"no case of {config.dataset or config.source} has a mask, and {config.task_name()} learns masks: name "
-            f"them in source_options, or subclass Classify{config.dimensions}D"
-        )
-    return dataset
+    return load(folder, source)
 
 
 def _source(config: BaseConfig) -> Source:

@@ -22,7 +22,6 @@ from heldout.errors import UserError
 from heldout.predict.windows import MIN_WEIGHT, SIGMA
 
 MASKS = "masks.csv"
-CHUNK = 64  # rows that are worked on at a time
 
 
 class BandBlender:
@@ -52,18 +51,12 @@ class BandBlender:
         count = min(row - self._top, len(self._weight))
         if count <= 0:
             return
-        for first in range(0, count, CHUNK):
-            rows = slice(first, min(first + CHUNK, count))
-            mean = self._total[:, rows] / np.maximum(self._weight[rows], 1e-12)
-            yield self._top + first, np.rint(mean, out=mean).astype(np.uint8)
-        height = len(self._weight)
-        for first in range(0, height, CHUNK):  # in parts, from the top: a whole copy would take as much again
-            rows = slice(first, min(first + CHUNK, height))
-            kept = slice(min(rows.start + count, height), min(rows.stop + count, height))
-            for buffer in (self._total, self._weight):
-                moved = buffer[..., kept, :]
-                buffer[..., first : first + moved.shape[-2], :] = moved
-                buffer[..., first + moved.shape[-2] : rows.stop, :] = 0
+        mean = self._total[:, :count] / np.maximum(self._weight[:count], 1e-12)
+        yield self._top, np.rint(mean).astype(np.uint8)
+        for buffer in (self._total, self._weight):
+            left = buffer.shape[-2] - count
+            buffer[..., :left, :] = buffer[..., count:, :].copy()
+            buffer[..., left:, :] = 0
         self._top = row
 
 

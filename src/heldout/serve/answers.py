@@ -23,7 +23,7 @@ class Options(BaseModel):
     use_tta: bool = Field(False, description="compare the answers of all flips")
     target: str | None = Field(None, description="class to explain; the most probable by default")
     files: bool = Field(True, description="masks and maps as files in the answer, base64")
-    preview: bool = Field(False, description="a PNG of a picture for the screen, base64")
+    preview: bool = Field(False, description="8 bits for the screen: PNG, or NIfTI of a DICOM series, base64")
     return_binary: bool = Field(False, description="answer with the file of the mask instead of JSON")
     format: Literal["nifti", "png", "dicomseg"] | None = Field(
         None, description="format of the mask's file; the input's by default; dicomseg needs DICOM input"
@@ -57,6 +57,15 @@ class AbstentionInfo(BaseModel):
     full_risk: float = Field(description="risk of all cases")
 
 
+class ReliabilityInfo(BaseModel):
+    """How often what a decision says of a class happens: points of a reliability diagram."""
+
+    label: str
+    stated: list[float] = Field(description="mean probability of the cases of a bin")
+    observed: list[float] = Field(description="share of them that show the class")
+    cases: list[int]
+
+
 class InputInfo(BaseModel):
     """What goes in."""
 
@@ -88,6 +97,9 @@ class ModelInfo(BaseModel):
     calibration: str
     members: list[MemberInfo]
     input: InputInfo
+    reliability: list[ReliabilityInfo] = Field(
+        default=[], description="of the calibrated probabilities of the training cases, cross-fitted where they can be"
+    )
     fingerprint: FingerprintRecord = Field(description="what the training images are like")
     network_features: bool = Field(
         description="whether features of a network are compared too; decisions sealed before they were stored have none"
@@ -154,7 +166,9 @@ class Classification(Answer):
     grade: int | None = Field(
         None, description="number of the grade, from 0, where the classes are grades with cut points"
     )
-    preview: str | None = Field(None, description="PNG of the picture for the screen, base64, where it was asked for")
+    preview: str | None = Field(
+        None, description="PNG of a picture, or NIfTI of a DICOM series, for the screen, base64, where it was asked for"
+    )
 
 
 class Numbers(Answer):

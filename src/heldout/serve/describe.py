@@ -7,6 +7,7 @@ from typing import Any
 
 from heldout.serve.answers import AbstentionInfo, InputInfo, MemberInfo, ModelInfo
 from heldout.serve.model import MOST_VOXELS, Served
+from heldout.serve.reliability import reliability
 
 
 def describe(served: Served) -> ModelInfo:
@@ -40,6 +41,7 @@ def describe(served: Served) -> ModelInfo:
             spacing_mm=list(config.spacing) if config.spacing else None,
             most_voxels=MOST_VOXELS,
         ),
+        reliability=reliability(decision),
         fingerprint=served.fingerprint,
         network_features=served.features is not None,
         abstention=AbstentionInfo(**decision.abstention.to_json()) if decision.abstention else None,

@@ -144,7 +144,7 @@ class NetworkPool:
 
     def _free(self, ask: Ask) -> _Process | None:
         """The process with the least work that serves the decision; None while there is none."""
-        free = [one for one in self._processes if one.ready and ask.model in one.decisions]
+        free = [one for one in self._processes if one.ready and any(model.name == ask.model for model in one.models)]
         return min(free, key=lambda one: (one.retiring, len(one.work)), default=None)
 
     def _spawn(self) -> None:
@@ -213,7 +213,9 @@ class NetworkPool:
 
     def _take_over(self, one: _Process) -> None:
         """A process of the decisions that are wanted is ready: those of others end when their work is done."""
-        self.models = [model.model_copy(update={"served_as": self.names[model.name]}) for model in one.models]
+        self.models = [  # a bundle is asked for by its folder, and served under its own name
+            model.model_copy(update={"served_as": self.names.get(model.name, model.name)}) for model in one.models
+        ]
         for other in self._processes:
             if other.decisions != one.decisions and other.ready:
                 self._end(other)

@@ -26,7 +26,7 @@ class Ask:
         target: Index of the class to explain; None takes the most probable.
         files: Whether files are wanted: masks, and maps of the probabilities.
         dicomseg: Whether the mask is wanted as a DICOM segmentation.
-        preview: Whether a picture of 8 bits for the screen is wanted.
+        preview: Whether 8 bits for the screen are wanted, of what is no NIfTI file.
         pixel_mm, slice_mm: Of a stack of pictures, the size of a pixel and the distance of slices.
     """
 
@@ -58,7 +58,7 @@ class Found:
         areas: Of every class, voxels of the mask; None of a classification.
         volumes_ml: Of every class; None without a voxel size.
         files: Content by name, such as ``mask.png``.
-        preview: PNG of the picture for the screen.
+        preview: For the screen: PNG of a picture, NIfTI (gzip) of a DICOM series.
         numbers: Further scalars and lists.
         unusual: How the input is unlike the training images.
         measures: What was measured of it.

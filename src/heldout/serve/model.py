@@ -27,6 +27,7 @@ from heldout.metrics.uncertainty import Uncertainty, decompose
 from heldout.predict.features import Pooler
 from heldout.predict.prediction import Prediction
 from heldout.predict.run import predict_cases
+from heldout.serve.bundle import is_bundle, open_bundled
 from heldout.serve.drift import DISTANCE, FingerprintRecord, fingerprint
 from heldout.serve.uploads import Refused
 
@@ -80,14 +81,17 @@ class Served:
             UserError: it has no networks or reads pictures by region, it is not sealed and ``unsealed`` is off, it is
                 not what was validated, or ``tta`` names no axis.
         """
-        self.name = name
         session = Session()
-        decision = load_decision(name, session)
+        bundled = open_bundled(Path(name), session) if is_bundle(name) else None
+        decision = bundled.decision if bundled else load_decision(name, session)
+        self.name = decision.name
         self.sealed = decision.seal is not None
         if not self.sealed and not unsealed:
             remedy = f"run `python run.py freeze {name}`" if decision.is_blend else "blend and freeze it"
             raise UserError(f"{name} is not sealed: {remedy}, or add --unsealed")
-        if self.sealed or not decision.is_blend:
+        if bundled:
+            self.opened = bundled
+        elif self.sealed or not decision.is_blend:
             self.opened = verify(decision, session)
         else:
             self.opened = OpenDecision(decision, session)

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import tempfile
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
 from heldout.blend.decision import load_decision
+from heldout.deliver.kernel.bundle import check_trust, read_bundle
 from heldout.errors import UserError
 from heldout.serve.app import make_app
+from heldout.serve.bundle import is_bundle
 from heldout.serve.registry import resolve_all
 from heldout.serve.settings import ServeSettings
+
+
+class _Server(uvicorn.Server):
+    """A server for which being told to stop is no failure."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - what uvicorn calls
+        """Answer what has begun, then end; end at once where Ctrl-C is pressed again."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def run(settings: ServeSettings) -> None:
@@ -22,8 +35,14 @@ def run(settings: ServeSettings) -> None:
     Raises:
         UserError: a decision does not exist or is not what was validated, or the port is taken.
     """
+    # what is misspelled or not trusted is said before a port is bound
     for name in resolve_all(settings.decision, settings.registry):
-        load_decision(name)  # what is misspelled is said before a port is bound
+        if not is_bundle(name):
+            load_decision(name)
+        elif len(settings.decision) > 1:
+            raise UserError(f"{name} is a bundle, and a service holds one of them alone: start another service for it")
+        else:
+            check_trust(read_bundle(Path(name).resolve()), accept=settings.trust)
     remove_leftovers()
     listener = _bind(settings)
     server: uvicorn.Server | None = None
@@ -42,7 +61,7 @@ def run(settings: ServeSettings) -> None:
         h11_max_incomplete_event_size=1 << 16,
         timeout_graceful_shutdown=10,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     address, port = listener.getsockname()[:2]
     print(
         f"Serving {', '.join(settings.decision)} at http://{address}:{port}; the API is described at /docs", flush=True
@@ -52,6 +71,7 @@ def run(settings: ServeSettings) -> None:
     stopped = app.app.state.service.engine.stopped
     if stopped is not None:
         raise UserError(stopped)
+    print("Stopped.", flush=True)
 
 
 def remove_leftovers() -> None:

@@ -20,7 +20,7 @@ class ServeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
-    decision: Names = Field((), description="decisions to serve, separated by commas")
+    decision: Names = Field((), description="decisions to serve, separated by commas, or one bundle")
     registry: str | None = Field(
         None, description="folder or s3:// address of the registry; HELDOUT_REGISTRY, else working/registry"
     )
@@ -30,6 +30,7 @@ class ServeSettings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the networks compute")
     workers: int = Field(1, ge=1, le=64, description="number of network processes")
     unsealed: bool = Field(False, description="also serve experiments and blends that are not sealed")
+    trust: bool = Field(False, description="run the code of a bundle that was not written here")
     token: str | None = Field(None, min_length=8, description="bearer token that every request must carry")
     token_file: Path | None = Field(None, description="file of lines `name: token`, one per reviewer")
     allow_origins: Names = Field((), description="origins that a browser may call from, separated by commas")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from heldout.data.geometry import orientation
 from heldout.data.image import Image
 from heldout.data.normalize import LUMA
 from heldout.deliver.dicom_seg import check_packages
-from heldout.deliver.masks import mask_files, png_bytes, uncertainty_file
+from heldout.deliver.masks import mask_files, nifti_bytes, png_bytes, uncertainty_file
 from heldout.deliver.predict_folder import segmentation_of
 from heldout.metrics.overlap import case_dice, count_errors
 from heldout.serve.drift import measure
@@ -63,8 +64,9 @@ def _found(served: Served, ask: Ask, case: Case, result: Blended) -> Found:
         found.unusual = served.fingerprint.unusual(case.image, found.measures)
     if decision.abstention:
         found.abstain = result.abstain
-    if ask.preview and len(found.shape) == 2:
-        found.preview = png_bytes(_on_screen(case.image.array))
+    if ask.preview and case.like is None:
+        shown = _on_screen(case.image.array)
+        found.preview = png_bytes(shown) if shown.ndim == 2 else gzip.compress(nifti_bytes(shown, case.image.affine), 1)
     if result.map is None or result.mask is None:
         return found
     mask = result.mask
@@ -201,7 +203,7 @@ def _measure(served: Served, mask: np.ndarray, image: Image) -> tuple[dict[str, 
 
 
 def _on_screen(array: np.ndarray) -> np.ndarray:
-    """A picture (C, H, W) as (H, W) uint8: as it is, or between its 0.5th and 99.5th percentile."""
+    """An image (C, *S) as (*S) uint8: as it is, or between its 0.5th and 99.5th percentile."""
     gray = array[0] if len(array) != 3 else np.tensordot(LUMA, array.astype(np.float32), axes=1)
     if array.dtype != np.uint8:
         low, high = np.percentile(gray, (0.5, 99.5))

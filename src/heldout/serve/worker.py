@@ -55,7 +55,8 @@ def main(
         import torch
 
         torch.set_num_threads(threads)
-        models = {name: Served(name, unsealed=unsealed, tta=tta) for name in names}
+        opened = [Served(name, unsealed=unsealed, tta=tta) for name in names]
+        models = {served.name: served for served in opened}
         for served in models.values():
             served.warm()
         pipe.send(Opened([describe(served) for served in models.values()]))

@@ -26,7 +26,13 @@ from heldout.train.runs import fit_folder
 
 MANIFEST = "bundle.json"
 SCHEMA = 1
-_INERT = (".json", ".safetensors", ".whl")  # all else counts as code: Python also imports .so and .pyc files
+_INERT = (
+    ".json",
+    ".npz",
+    ".safetensors",
+    ".whl",
+    ".yaml",
+)  # all else counts as code: Python also imports .so and .pyc files
 
 
 class _Manifest(Record):
@@ -66,13 +72,14 @@ class Bundle:
     hashes: dict[str, str]
 
 
-def write_bundle(opened: OpenDecision, folder: Path, wheels: Sequence[Path] = ()) -> Bundle:
+def write_bundle(opened: OpenDecision, folder: Path, wheels: Sequence[Path] | None = ()) -> Bundle:
     """Write a verified decision and everything it needs, so that neither repository nor training data are wanted.
 
     Args:
         opened: The decision.
-        folder: Folder to write.
-        wheels: Wheels of packages that the kernel's image lacks, which ``check_wheel`` took.
+        folder: Folder to write; what lies there already belongs to the bundle.
+        wheels: Wheels of packages that the kernel's image lacks, which ``check_wheel`` took; the wheel of this package
+            lies beside them. None writes no wheels.
 
     Raises:
         UserError: the package cannot be built.
@@ -90,9 +97,10 @@ def write_bundle(opened: OpenDecision, folder: Path, wheels: Sequence[Path] = ()
     for path, place in experiment_files(decision).items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / place)
-    build_wheel(folder / "wheels")
-    for wheel in wheels:
-        shutil.copyfile(wheel, folder / "wheels" / wheel.name)
+    if wheels is not None:
+        build_wheel(folder / "wheels")
+        for wheel in wheels:
+            shutil.copyfile(wheel, folder / "wheels" / wheel.name)
     return _write_manifest(folder, decision, class_prior(opened), trained_files(opened))
 
 

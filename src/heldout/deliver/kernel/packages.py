@@ -106,7 +106,7 @@ def _build(folder: Path) -> Path:
     with tempfile.TemporaryDirectory() as temporary:
         for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
             shutil.copyfile(files.REPOSITORY / name, Path(temporary) / name)
-        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "node_modules")
         shutil.copytree(files.REPOSITORY / "src", Path(temporary) / "src", ignore=ignored)
         options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
         command = [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", str(folder), temporary]
