@@ -58,10 +58,10 @@ def test_empty_masks():
 def test_it_is_measured_where_an_experiment_ranks_by_it_and_scored_over_positives(home):
     config = load("exp001+metric=nsd:1.5,source_options={'patients':24,'images_per_patient':1,'size':32}")
     dataset = open_dataset(config)
-    measure = mask_details(config, dataset)
+    measure = mask_details(config, dataset.source, dataset.row)
     case_id = dataset.part("train")["case_id"][0]
     truth = dataset.truth(case_id)
-    found = measure(case_id, truth, truth)
+    found = measure(case_id, truth, truth, 255 * truth)
     assert found == {f"nsd:1.5_{name}": 1.0 for name in dataset.classes}
     ids = ["a", "b", "c"]
     table = pd.DataFrame({"case_id": ids, "y_x": [1, 1, 0], "p_x": 0.5, "tp_x": [5, 0, 0], "fp_x": [0, 0, 3]})

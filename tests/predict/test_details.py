@@ -19,8 +19,8 @@ CLASSES = ("a", "b")
 
 
 def dataset(size=(1.0, 2.0, 3.0)):
-    source = SimpleNamespace(voxel_axes=lambda _: None if size is None else np.diag((*size, 1.0)[:3]))
-    return SimpleNamespace(classes=CLASSES, source=source, row=lambda case_id: {"case_id": case_id})
+    source = SimpleNamespace(classes=CLASSES, voxel_axes=lambda _: None if size is None else np.diag((*size, 1.0)[:3]))
+    return source, lambda case_id: {"case_id": case_id}
 
 
 def case(exclusive):
@@ -38,7 +38,7 @@ def table(config, *, exclusive=False, size=(1.0, 2.0, 3.0)):
     rows = pd.DataFrame({"case_id": ["one"], "patient_id": ["p"], "fold": [0], "y_a": [1.0], "y_b": [1.0]})
     prediction, truth = case(exclusive)
     return build_table(
-        rows, [prediction], lambda _: truth, exclusive=exclusive, details=mask_details(config, dataset(size))
+        rows, [prediction], lambda _: truth, exclusive=exclusive, details=mask_details(config, *dataset(size))
     )
 
 
@@ -56,7 +56,7 @@ def test_everything_that_is_asked_for_stands_in_the_table(exclusive):
 
 
 def test_nothing_is_measured_unless_the_experiment_or_its_metric_asks():
-    assert mask_details(Segment3D(), dataset()) is None
+    assert mask_details(Segment3D(), *dataset()) is None
     assert "lesions_a" not in table(Segment3D())
     assert "lesions_a" in table(Segment3D(metric="lesion_f1_pos"))
     assert "hd95_a" not in table(Segment3D(metric="patient:lesion_f1_pos"))
@@ -65,10 +65,10 @@ def test_nothing_is_measured_unless_the_experiment_or_its_metric_asks():
 
 def test_pictures_without_a_voxel_size_are_measured_in_pixels_and_have_no_volume():
     config = Segment2D(mask_details=("surface", "volume"))
-    measure = mask_details(config, dataset(None))
+    measure = mask_details(config, *dataset(None))
     mask = np.zeros((2, 8, 8), np.uint8)
     mask[:, 2, 2] = 1
-    found = measure("one", mask, np.roll(mask, 3, axis=2))
+    found = measure("one", mask, np.roll(mask, 3, axis=2), 255 * mask)
     assert found == {"hd95_a": 3, "assd_a": 3, "hd95_b": 3, "assd_b": 3}
 
 

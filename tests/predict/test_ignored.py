@@ -42,18 +42,13 @@ def scored():
         mask_details, metric = ("lesions", "surface"), "hd95_pos"
 
     class Source:
+        classes = ("lesion",)
+
         @staticmethod
         def voxel_axes(row):  # noqa: ARG004 - pictures have no millimeters
             return None
 
-    class Dataset:
-        classes, source = ("lesion",), Source
-
-        @staticmethod
-        def row(case_id):
-            return case_id
-
-    details = mask_details(Config, Dataset)
+    details = mask_details(Config, Source, lambda case_id: case_id)
     return build_table(ROWS, iter(predictions), truths.__getitem__, exclusive=True, details=details), maps, truths
 
 

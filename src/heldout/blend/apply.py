@@ -24,6 +24,7 @@ from heldout.data.rle import RunLengths
 from heldout.data.transform import prepare_image
 from heldout.metrics.ignored import hide
 from heldout.metrics.uncertainty import Uncertainty, decompose
+from heldout.predict.peaks import find_detections
 from heldout.predict.prediction import Prediction, mean_predictions, presence
 from heldout.predict.run import predict_cases
 from heldout.tasks.base import load_task
@@ -48,6 +49,7 @@ class Blended:
             decision says so.
         map: (K, *spatial) uint8 blended probabilities on the image's own grid; None for classification.
         mask: (M, *spatial) uint8; None for classification.
+        detections: (m, 3 + 2 D) of a detection, see :func:`heldout.predict.peaks.find_detections`; else None.
         grade: Number of the class that tuned cut points of ordered classes decide for; None where there are none.
         uncertainty: Where it was asked for, of the case or of every voxel; before calibration and thresholds.
         classified: (L, K) what classifications say, where they are mixed into the presence score of a segmentation.
@@ -61,6 +63,7 @@ class Blended:
     map: np.ndarray | None
     mask: np.ndarray | None
     uncertainty: Uncertainty | None = None
+    detections: np.ndarray | None = None
     grade: int | None = None
     classified: np.ndarray = field(default_factory=lambda: np.empty(0))
     uncalibrated: np.ndarray | None = None
@@ -222,7 +225,19 @@ def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
     scores = _presence(decision, blended, classified)
     mask, calibrated = mask_of(decision, blended), _calibrated(decision, scores)
     reason = _abstain(decision, calibrated, blended, mask)
-    return Blended(case_id, calibrated, blended, mask, classified=classified, uncalibrated=scores, abstain=reason)
+    detections = None
+    if (finder := decision.finder) is not None:
+        detections = find_detections(finder, blended, decision.levels, kept=finder.kept)
+    return Blended(
+        case_id,
+        calibrated,
+        blended,
+        mask,
+        detections=detections,
+        classified=classified,
+        uncalibrated=scores,
+        abstain=reason,
+    )
 
 
 def _abstain(
@@ -294,11 +309,13 @@ def case_values(
 
     Args:
         result: What the decision predicts.
-        form: ``rle``, or another form of a submission.
+        form: ``rle``, or another form of a submission; of ``detections`` nothing is said here.
         classes: Names of the classes.
         runs: How run lengths count pixels.
         empty: Text of an empty mask.
     """
+    if form == "detections":
+        return {}
     if form == "rle":
         return runs.of_classes(mask_of_result(result), classes, empty)
     return {label: round(float(value), 6) for label, value in zip(classes, result.scores, strict=True)}

@@ -35,7 +35,7 @@ def fit_calibration(
             logit (Platt 1999, with his smoothed targets); ``isotonic``: any rising curve (Zadrozny and Elkan 2002),
             kept off 0 and 1 by the rule of succession, with the order of the scores within its steps; ``auto``: the one
             of these with the best log-loss on patients it was not fitted on.
-        truth: (n, K) bool.
+        truth: (n, K) 0 and 1, nan where a class of a case is unknown.
         scores: (n, K) in 0 ... 1.
         patients: (n,) patient of every case.
         classes: Names of the K classes.
@@ -51,13 +51,13 @@ def fit_calibration(
         return Calibration()
     _check_cases(method, truth, classes)
     if method == "temperature" and multiclass:
-        return Calibration(method=method, multiclass=True, maps=((_temperature(truth, np.log(inside(scores))),),))
+        return Calibration(method=method, multiclass=True, maps=((_temperature(truth > 0, np.log(inside(scores))),),))
     fit: Callable[[np.ndarray, np.ndarray], tuple[Any, ...]] = {
         "temperature": _binary_temperature,
         "platt": _platt,
         "isotonic": _isotonic,
     }[method]
-    maps = tuple(fit(of_class, score) for of_class, score in zip(truth.T, scores.T, strict=True))
+    maps = tuple(fit(*_of_known(*pair)) for pair in zip(truth.T, scores.T, strict=True))
     return Calibration(method=method, multiclass=multiclass, maps=maps)
 
 
@@ -89,7 +89,7 @@ def cross_fitted(table: pd.DataFrame, classes: Sequence[str], multiclass: bool, 
     """
     result = table.copy()
     columns = [f"p_{name}" for name in classes]
-    truth, scores = table[[f"y_{name}" for name in classes]].to_numpy() > 0, table[columns].to_numpy(float)
+    truth, scores = table[[f"y_{name}" for name in classes]].to_numpy(float), table[columns].to_numpy(float)
     patients, folds = table["patient_id"].to_numpy(str), table["fold"].to_numpy()
     for fold in np.unique(folds):
         held_out, others = folds == fold, folds != fold
@@ -103,7 +103,8 @@ def negative_log_likelihood(truth: np.ndarray, scores: np.ndarray, multiclass: b
     once = np.ones((1, len(truth)))
     if multiclass:
         return float(log_loss(np.ones(len(truth), bool), (scores * truth).sum(1), once)[0])
-    return float(np.mean([log_loss(y, p, once)[0] for y, p in zip(truth.T, scores.T, strict=True)]))
+    known = [_of_known(y, p) for y, p in zip(truth.T, scores.T, strict=True)]
+    return float(np.mean([log_loss(y, p, np.ones((1, len(y))))[0] for y, p in known]))
 
 
 def _choose(
@@ -115,7 +116,7 @@ def _choose(
     """
     names, of_case = np.unique(patients, return_inverse=True)
     held = np.zeros((len(names), truth.shape[1]), int)
-    np.maximum.at(held, of_case, truth.astype(int))
+    np.maximum.at(held, of_case, np.nan_to_num(truth).astype(int))
     order = np.lexsort([np.arange(len(names)), *held.T])
     part = np.empty(len(names), int)
     part[order] = np.arange(len(names)) % PARTS
@@ -135,9 +136,15 @@ def _choose(
     return METHODS[int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))]
 
 
+def _of_known(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (bool) and scores of the cases of which a class is known."""
+    known = ~np.isnan(truth)
+    return truth[known] > 0, scores[known]
+
+
 def _check_cases(method: str, truth: np.ndarray, classes: Sequence[str]) -> None:
     for name, of_class in zip(classes, truth.T, strict=True):
-        for what, count in (("positive", np.count_nonzero(of_class)), ("negative", np.count_nonzero(~of_class))):
+        for what, count in (("positive", np.sum(of_class == 1)), ("negative", np.sum(of_class == 0))):
             if count < FEWEST_CASES:
                 raise UserError(
                     f"{method} calibration needs {FEWEST_CASES} {what} cases of {name}, and there are {count} to fit "

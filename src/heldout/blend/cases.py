@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from heldout.blend.detections import DetectionObjective, detection_objective
 from heldout.blend.distinct import distinct_voxels
 from heldout.blend.histogram import join
+from heldout.blend.maps import Work, map_work, mean_map
 from heldout.blend.members import Member
 from heldout.blend.mixing import METHODS
 from heldout.blend.numbers import ValueObjective
 from heldout.blend.objective import LabelObjective, MaskObjective
-from heldout.blend.values import map_of
 from heldout.data.parallel import map_cases
 from heldout.data.sources import Source
 from heldout.errors import UserError
 from heldout.metrics.ignored import hide
-from heldout.predict.prediction import Prediction, mean_predictions
-from heldout.predict.store import read_map
 
 Reduced = tuple[np.ndarray, np.ndarray, np.ndarray]
-Work = tuple[dict[str, Any], list[list[tuple[Path, str]]]]  # a case's row; for each member its maps with their hashes
 
 
 def build_objective(
     members: Sequence[Member], metric: str, *, method: str = "mean", progress: bool = True
-) -> LabelObjective | MaskObjective | ValueObjective:
+) -> LabelObjective | MaskObjective | ValueObjective | DetectionObjective:
     """Gather what members that belong together predict.
 
     Args:
@@ -56,15 +52,10 @@ def build_objective(
     shared = (first.dataset.source, together)
     reduced = list(map_cases(_reduce, shared, map_work(members), "Reading out-of-fold maps", progress=progress))
     histograms = tuple(join(parts) for parts in zip(*reduced, strict=True))
-    return MaskObjective(first.frame, classes, metric, histograms)
-
-
-def map_work(members: Sequence[Member]) -> list[Work]:
-    """Every case of the members with the files of its maps."""
-    return [
-        (row, [member.map_files(row["fold"], row["case_id"]) for member in members])
-        for row in members[0].cases.to_dict("records")
-    ]
+    objective = MaskObjective(first.frame, classes, metric, histograms)
+    if first.config.finder is None:
+        return objective
+    return detection_objective(members, objective, progress=progress)
 
 
 def _reduce(source: Source, together: bool, work: list[Work]) -> list[list[Reduced]]:
@@ -82,14 +73,3 @@ def _reduce(source: Source, together: bool, work: list[Work]) -> list[list[Reduc
         channels = [maps] if together else [maps[:, k : k + 1] for k in range(maps.shape[1])]
         found.append([distinct_voxels(part, label) for part, label in zip(channels, truth, strict=True)])
     return found
-
-
-def mean_map(case_id: str, paths: list[tuple[Path, str]]) -> np.ndarray:
-    """Map (K, *S) uint8 of one member, its seeds averaged.
-
-    Raises:
-        UserError: a map is missing or was changed.
-    """
-    no_scores = np.empty(0, np.float32)
-    seeds = [Prediction(case_id, no_scores, read_map(folder, "oof", case_id, digest)) for folder, digest in paths]
-    return map_of(mean_predictions(seeds))

@@ -31,6 +31,7 @@ from heldout.blend.records import (
 from heldout.config.legacy import first_names
 from heldout.errors import UserError
 from heldout.records import parse_object, parse_value, read_bytes
+from heldout.tasks.finder import Finder
 from heldout.train.runs import run_folder
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Decision:
         mixing: How the probabilities of classifiers are put together; on disk only where not by their weighted mean.
         abstention: When a case is left to people; on disk only where there is a cut.
         features: What held-out images look like to a network; on disk only where stored.
+        finder: How detections are found in the map; on disk only where there are any.
         notes: What a reader of the score should know, such as seeds that are missing.
         folds: Finished folds it depends on.
         dataset: Name of the dataset.
@@ -95,6 +97,7 @@ class Decision:
     mixing: Mixing = field(default_factory=Mixing)
     abstention: Abstention = field(default_factory=Abstention)
     features: FeatureRef = field(default_factory=FeatureRef)
+    finder: Finder | None = None
     notes: list[str] = field(default_factory=list)
     search: SearchRecord = field(default_factory=SearchRecord)
     tables: dict[str, str] = field(default_factory=dict)
@@ -199,6 +202,7 @@ class Decision:
             "data_hash",
             "mixing",
             "abstention",
+            *(["finder"] if self.finder else []),
         ]
         stored = self.to_json()  # without what is empty of the last two, so that earlier decisions keep their hash
         return files.sha256_json(first_names({name: stored[name] for name in names if name in stored}))
@@ -210,6 +214,8 @@ class Decision:
             for later in ("mixing", "abstention", "features"):  # decisions of before these existed have the same hash
                 if not one.get(later):
                     one.pop(later, None)
+        if self.finder is None:
+            stored.pop("finder", None)
         return stored
 
     def compute_digest(self) -> str:
@@ -355,9 +361,19 @@ def decision_of(
             *(describe_member(member, None) for member in labels),
         ],
         thresholds=thresholds,
+        finder=_shipped(first.config.finder, metric),
         folds=list(first.folds),
         dataset=first.config.dataset or first.config.source,
         fold_hash=first.dataset.fold_hash,
         data_hash=first.dataset.data_hash,
         notes=[note for member in (*members, *labels) for note in member.notes],
     )
+
+
+def _shipped(finder: Finder | None, metric: str) -> Finder | None:
+    """A finder that leaves out what a score of kept detections does not count."""
+    from heldout.metrics.registry import get_metric
+
+    if finder is None or get_metric(metric).uses != "kept_detections":
+        return finder
+    return finder.model_copy(update={"kept": True})

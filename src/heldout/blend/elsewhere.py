@@ -124,7 +124,7 @@ def evaluate_on(opened: OpenDecision, data: Elsewhere, reason: str | None = None
             (lambda case_id: data.source.read_mask(by_id[case_id])) if masks else None,
             exclusive=decision.exclusive,
             cut=functools.partial(mask_of, decision),
-            details=mask_details(opened.config, opened.dataset) if masks and not _needs_axes(opened.config) else None,
+            details=mask_details(opened.config, data.source, by_id.__getitem__, decision.levels) if masks else None,
         )
         names = [f"p_{name}" for name in decision.classes]
         if decision.kind == "classification" and decision.levels:
@@ -162,11 +162,6 @@ def _refuse_trained(rows: pd.DataFrame, dataset: Dataset, on: str) -> None:
 
 def _as_predictions(results: list[Blended]) -> Iterator[Prediction]:
     return (Prediction(one.case_id, one.scores, one.map) for one in results)
-
-
-def _needs_axes(config: Task) -> bool:
-    """Whether what is measured of masks asks the decision's own dataset for the size of voxels."""
-    return bool({"surface", "volume"} & set(getattr(config, "mask_details", ())))
 
 
 def _table_path(folder: Path, name: str) -> Path:

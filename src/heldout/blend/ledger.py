@@ -286,7 +286,9 @@ def _score_table(
         sealed.truth if masks else None,
         exclusive=decision.exclusive,
         cut=functools.partial(mask_of, decision),
-        details=mask_details(load_task(decision.members[0].spec), dataset) if masks else None,
+        details=mask_details(load_task(decision.members[0].spec), dataset.source, sealed.row, decision.levels)
+        if masks
+        else None,
     )
     if not masks and decision.levels:
         called = labels_of(table[names].to_numpy(), decision.levels, decision.exclusive)

@@ -149,7 +149,7 @@ class Member:
             return self.frame.merge(stored.drop(columns=self.frame.columns[1:]), on="case_id", validate="1:1")[kept]
         predictions = (self.prediction(case_id) for case_id in self.cases["case_id"])
         truth = self.dataset.truth if self.kind == "segmentation" else None
-        details = mask_details(self.config, self.dataset)
+        details = mask_details(self.config, self.dataset.source, self.dataset.row)
         return build_table(self.cases, predictions, truth, exclusive=self.dataset.exclusive, details=details)
 
     @cached_property

@@ -62,13 +62,14 @@ def fit_stack(scores: np.ndarray, truth: np.ndarray) -> Mixing:
 
     Args:
         scores: (members, n, K).
-        truth: (n, K) bool.
+        truth: (n, K) 0 and 1, nan where a class of a case is unknown.
     """
     from scipy.optimize import minimize
 
     weights, intercepts = [], []
     for k in range(truth.shape[1]):
-        logits, target = logit(scores[..., k]).T, truth[:, k].astype(float)
+        known = ~np.isnan(truth[:, k])
+        logits, target = logit(scores[:, known, k]).T, truth[known, k].astype(float)
 
         def loss(
             values: np.ndarray, logits: np.ndarray = logits, target: np.ndarray = target

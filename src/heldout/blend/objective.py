@@ -114,9 +114,8 @@ class LabelObjective(ScoreObjective):
         """Score and settings of a method that fits its weights; None of one whose weights are searched."""
         if self.method not in FITTED or self.members < 2:
             return None
-        truth = self.frame[[f"y_{name}" for name in self.classes]].to_numpy(float) > 0
         if self.method == "stack":
-            mixing = fit_stack(self.scores, truth)
+            mixing = fit_stack(self.scores, self._truth)
         else:
             sign = 1 if get_metric(self.metric).higher_is_better else -1
 
@@ -128,6 +127,10 @@ class LabelObjective(ScoreObjective):
         return self._tune(shares_of(mixing), mixing)
 
     @cached_property
+    def _truth(self) -> np.ndarray:
+        return self.frame[[f"y_{name}" for name in self.classes]].to_numpy(float)
+
+    @cached_property
     def _ranks(self) -> Mixing:
         return fit_ranks(self.scores)
 
@@ -135,12 +138,13 @@ class LabelObjective(ScoreObjective):
         """Score of mixed members with the best thresholds, and the settings."""
         metric = get_metric(self.metric)
         blended = mix(self.scores, weights, mixing, self.exclusive)
-        truth = self.frame[[f"y_{name}" for name in self.classes]].to_numpy(float) > 0
+        known, truth = ~np.isnan(self._truth), self._truth > 0
         multiclass = self.exclusive and len(self.classes) > 1
         ordered = multiclass and metric.ordered
         thresholds = middle_cuts(len(self.classes)) if ordered else () if multiclass else (HALF,) * len(self.classes)
         if not multiclass and metric.uses == "predicted_label" and metric.whole is None:
-            scores = np.stack([by_threshold(metric, y, p) for y, p in zip(truth.T, blended.T, strict=True)])
+            of_class = zip(truth.T, blended.T, known.T, strict=True)
+            scores = np.stack([by_threshold(metric, y[rows], p[rows]) for y, p, rows in of_class])
             value, settings = best_by_class(metric, scores, weights, self.classes)
             return value, replace(settings, mixing=mixing)
         columns = Columns(
@@ -150,6 +154,7 @@ class LabelObjective(ScoreObjective):
             None,
             multiclass,
             self.classes,
+            known=None if known.all() else known,
             patients=self.frame["patient_id"].to_numpy(),
             folds=self.frame["fold"].to_numpy(),  # ranked within folds, as it is scored
         )
@@ -198,14 +203,17 @@ class MaskObjective:
         """Whether a voxel gets its most probable class, so that there is no threshold."""
         return self.histograms[0].values.shape[1] > 1
 
+    def untuned(self, weights: Sequence[int]) -> BlendSettings:
+        """A weighting with thresholds of one half."""
+        return BlendSettings(tuple(weights), () if self.multiclass else (HALF,) * len(self.classes))
+
     def tune(self, weights: Sequence[int]) -> tuple[float, BlendSettings]:
         """Score of a weighting with its best thresholds, and those; see :class:`Objective`."""
         metric = get_metric(self.metric)
-        thresholds = () if self.multiclass else (HALF,) * len(self.classes)
         if metric.uses != "counts":
             presence = np.concatenate([part.presence(weights) for part in self._presence_trials], 1)
             value = score(self.metric, self._with_presence(presence), self.classes)
-            return refuse_undefined(value, metric, self.classes), BlendSettings(tuple(weights), thresholds)
+            return refuse_undefined(value, metric, self.classes), self.untuned(weights)
         if metric.whole is not None:
             return self._tune_whole(metric, weights)
         if self.multiclass:
@@ -221,8 +229,8 @@ class MaskObjective:
 
     def _tune_whole(self, metric: Metric, weights: Sequence[int]) -> tuple[float, BlendSettings]:
         """Best thresholds of a score that is not a mean over classes: one class's after the other."""
-        thresholds = () if self.multiclass else (HALF,) * len(self.classes)
-        columns = columns_of(self.table(BlendSettings(tuple(weights), thresholds)), self.classes)
+        settings = self.untuned(weights)
+        thresholds, columns = settings.thresholds, columns_of(self.table(settings), self.classes)
         if thresholds:
             counts = np.stack([part.counts_by_threshold(weights) for part in self.histograms], 2).astype(float)
 

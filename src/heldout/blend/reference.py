@@ -22,6 +22,7 @@ from heldout.data.first_stage import first_stage_map
 from heldout.errors import UserError
 from heldout.metrics.ignored import hide
 from heldout.metrics.overlap import count_errors
+from heldout.metrics.tables import rows_to_text
 from heldout.predict.prediction import Prediction
 from heldout.predict.store import read_table
 from heldout.progress import track
@@ -159,7 +160,7 @@ def choose_cases(member: Member, fit: OpenFit) -> list[str]:
     """Two held-out cases of a fit, always the same: one positive and one negative where there are both."""
     labels = fit.table[[f"y_{name}" for name in member.dataset.classes]].to_numpy(float)
     order = sorted(fit.table.index, key=lambda case_id: hashlib.sha256(case_id.encode()).hexdigest())
-    positive = dict(zip(fit.table.index, labels.any(1), strict=True))
+    positive = dict(zip(fit.table.index, np.nan_to_num(labels).any(1), strict=True))
     chosen = [case for wanted in (True, False) for case in [one for one in order if positive[one] == wanted][:1]]
     return (chosen + [case for case in order if case not in chosen])[:CASES]
 
@@ -224,13 +225,14 @@ def check_products(decision: Decision, members: Sequence[Member], case_ids: Iter
 def product_lines(
     decision: Decision, config: Task, source: Source, results: Iterable[Blended]
 ) -> dict[str, tuple[str, ...]]:
-    """What a submission would hold of cases: a text for every class, and the hash of the mask."""
+    """What a submission would hold of cases: a text for every class, and hashes of the mask and of detections."""
     runs = run_lengths(config, source)
     lines = {}
     for result in results:
         values = case_values(result, config.submission, decision.classes, runs)
         mask = [] if result.mask is None else [files.sha256_bytes(np.ascontiguousarray(result.mask).tobytes())]
-        lines[result.case_id] = (*map(str, values.values()), *mask)
+        found = [] if result.detections is None else [files.sha256_bytes(rows_to_text(result.detections).encode())]
+        lines[result.case_id] = (*map(str, values.values()), *mask, *found)
     return lines
 
 

@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from heldout import files
-from heldout.blend.cases import build_objective, map_work
+from heldout.blend.cases import build_objective
 from heldout.blend.costs import measure, some_cases
 from heldout.blend.crossfit import CrossFit, crossfit
 from heldout.blend.decision import Decision, blend_folder, check_name, decision_of, read_decision, save_decision
+from heldout.blend.maps import map_work
 from heldout.blend.members import Member, check_together, load_member, split_members
 from heldout.blend.objective import Objective, check_metric
 from heldout.blend.records import SearchRecord

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from heldout.blend.cases import Work, mean_map
+from heldout.blend.maps import Work, mean_map
 from heldout.blend.records import BlendSettings, Spatial
 from heldout.blend.spatial import (
     Components,

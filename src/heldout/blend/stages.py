@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from heldout.blend.calibrate import CHOICES, LINEAR, apply_calibration, fit_calibration
+from heldout.blend.detections import DetectionObjective
 from heldout.blend.members import Member
 from heldout.blend.numbers import NUMBER_METRICS, ValueObjective, fit_line
 from heldout.blend.objective import LabelObjective, MaskObjective, Objective
@@ -64,7 +65,7 @@ class Staged:
         maps: The full maps of the cases, for the second stage of masks; None where there is none.
     """
 
-    base: LabelObjective | MaskObjective | ValueObjective
+    base: LabelObjective | MaskObjective | ValueObjective | DetectionObjective
     labels: np.ndarray
     stages: Stages
     maps: SecondStage | None = None
@@ -117,7 +118,7 @@ class Staged:
         Raises:
             UserError: a class lacks the cases that a stage needs.
         """
-        stages, truth = self.stages, self.frame[[f"y_{name}" for name in self.classes]].to_numpy(float) > 0
+        stages, truth = self.stages, self.frame[[f"y_{name}" for name in self.classes]].to_numpy(float)
         if self.maps is not None:
             settings = replace(settings, spatial=self.maps.tune(settings, get_metric(self.metric)))
         if stages.presence_metric is not None:
@@ -126,8 +127,7 @@ class Staged:
         if stages.calibrate != "none":
             scores, patients = self._uncalibrated(settings), self.frame["patient_id"].to_numpy(str)
             if isinstance(self.base, ValueObjective):
-                targets = self.frame[[f"y_{name}" for name in self.classes]].to_numpy(float)
-                return replace(settings, calibration=fit_line(targets, scores))
+                return replace(settings, calibration=fit_line(truth, scores))
             fitted = fit_calibration(stages.calibrate, truth, scores, patients, self.classes, self.multiclass)
             settings = replace(settings, calibration=fitted)
             if isinstance(self.base, LabelObjective) and settings.thresholds:
@@ -184,7 +184,7 @@ def presence_members(members: Sequence[Member], labels: Sequence[Member]) -> dic
 
 
 def add_stages(
-    objective: LabelObjective | MaskObjective | ValueObjective,
+    objective: LabelObjective | MaskObjective | ValueObjective | DetectionObjective,
     labels: Sequence[Member],
     stages: Stages,
     maps: SecondStage | None = None,

@@ -197,8 +197,8 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     )
     overlap: float = Field(0.5, ge=0, lt=1, description="overlap of sliding windows, as a fraction of the window")
     metric: str = Field("", description="the score that ranks: a name of heldout.metrics")
-    submission: Literal["csv", "rle", "masks"] = Field(
-        "csv", description="csv of probabilities, csv of run-length masks, or zip of mask files"
+    submission: Literal["csv", "rle", "masks", "detections"] = Field(
+        "csv", description="csv of probabilities, csv of run-length masks, zip of mask files, or csv of detections"
     )
     rle: Literal["columns", "rows"] | None = Field(
         None, description="how run lengths count pixels; None as the training masks were counted, else columns"

@@ -16,7 +16,10 @@ from heldout.config.loading import has_file, import_file
 from heldout.errors import UserError
 from heldout.files import sha256_json
 
-Uses = Literal["probability", "predicted_label", "value", "counts", "lesions", "surfaces", "volume"]
+Uses = Literal[
+    "probability", "predicted_label", "value", "counts", "lesions", "surfaces", "volume", "detections",
+    "kept_detections",
+]  # fmt: skip
 IntervalScale = Literal["logit", "log", "plain", "real"]
 _FORMS = (["cases"], ["table"], ["cases", "weights"])
 MODULE = "metrics"  # of exps/, for metrics that several experiments share
@@ -62,7 +65,8 @@ def metric(
     Args:
         higher_is_better: Whether a larger value is a better one.
         uses: ``predicted_label`` where thresholds matter, ``value`` for a regression, ``counts`` for voxels of masks,
-            or what masks must be measured for: ``lesions``, ``surfaces``, ``volume``.
+            or what masks must be measured for: ``lesions``, ``surfaces``, ``volume``; ``detections``, or where a
+            threshold matters ``kept_detections``.
         scale: Where intervals are symmetric; see :class:`OwnMetric`.
 
     Raises:

@@ -33,7 +33,7 @@ class Checked:
     """What reading a sound case once leaves behind.
 
     Attributes:
-        labels: Value of every ``y_<class>``; NaN for a case without labels.
+        labels: Value of every ``y_<class>``; NaN for a case without labels, or a class of which nothing is known.
         content_hash: SHA-256 of the image's pixels.
         mask_hash: SHA-256 of the mask's pixels, "" without a mask.
         channels: Channels of the image.
@@ -232,6 +232,9 @@ def _check_mask_place(source: Source, row: Mapping[str, Any], image: Image) -> N
 
 def _check_labels(source: Source, row: Mapping[str, Any], labels: dict[str, float]) -> None:
     case, values = f"case {row['case_id']}", list(labels.values())
+    several = source.kind == "classification" and len(values) > 1 and not source.exclusive
+    if several and not np.isnan(values).all():  # what is unknown of a class is neither learned nor scored
+        values = [value for value in values if not np.isnan(value)]
     if np.isnan(values).any():
         missing = next(name for name, value in labels.items() if np.isnan(value))
         raise BadFile(f"{case} has no label for {missing}: fill it in, or mark the case as split 'submit'")

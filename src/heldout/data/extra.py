@@ -106,6 +106,11 @@ class WithExtra(Source):
         source, own = self._of(row)
         return source.read_mask(own)
 
+    def objects(self, row: Mapping[str, Any], mask: np.ndarray) -> np.ndarray:
+        """As the dataset of the case says."""
+        source, own = self._of(row)
+        return source.objects(own, mask)
+
     def voxel_axes(self, row: Mapping[str, Any]) -> np.ndarray | None:
         """Steps between a case's voxels, by the source that it is of."""
         source, own = self._of(row)

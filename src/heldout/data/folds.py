@@ -38,6 +38,12 @@ def class_table(cases: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{NO_CLASS: (table.sum(axis=1) == 0).astype(int)})
 
 
+def unknown_labels(cases: pd.DataFrame) -> dict[str, pd.Series]:
+    """For each class of which some cases say nothing: 1 of those that do not, 0 of the others."""
+    missing = cases.filter(regex="^y_").isna()
+    return {name.removeprefix("y_"): missing[name].astype(int) for name in missing if missing[name].any()}
+
+
 def _binned(values: pd.Series) -> pd.Series | pd.DataFrame:
     """0 and 1 of a class as they are; a column per fifth of numbers."""
     if values.dropna().isin((0, 1)).all():
@@ -50,6 +56,8 @@ def _binned(values: pd.Series) -> pd.Series | pd.DataFrame:
 def strata(cases: pd.DataFrame, stratify: Sequence[str], fold_count: int) -> pd.DataFrame:
     """One column of 0 and 1 per value, or bin of numbers, of the columns to stratify by besides the classes.
 
+    Unknown labels of a class are such a value too, so that every fold has its share of those that are known.
+
     Args:
         cases: Columns ``c_<name>`` as :func:`heldout.data.columns.further_columns` found them.
         stratify: ``site`` or, with a number of bins, ``age:5``; ``label`` stands for the classes and adds nothing.
@@ -58,7 +66,7 @@ def strata(cases: pd.DataFrame, stratify: Sequence[str], fold_count: int) -> pd.
     Raises:
         UserError: a column has more values than can be spread over the folds.
     """
-    found = {}
+    found = {f"{name} unknown": unknown for name, unknown in unknown_labels(cases).items()}
     for name in stratify:
         if name == LABEL:
             continue

@@ -197,11 +197,12 @@ def told(
         for number in known:
             predicted = np.full(len(labels), np.nan)
             for fold in np.unique(folds):
-                held_out, truth = folds == fold, labels[folds != fold, number]
-                if truth.min() == truth.max():
+                held_out, learned = folds == fold, (folds != fold) & ~np.isnan(labels[:, number])
+                truth = labels[learned, number]
+                if len(np.unique(truth)) < 2:
                     continue
                 forest = RandomForestClassifier(60, min_samples_leaf=3, random_state=0)
-                forest.fit(table[~held_out], truth)
+                forest.fit(table[learned], truth)
                 predicted[held_out] = forest.predict_proba(table[held_out])[:, 1]
             if np.isnan(predicted).any():
                 continue

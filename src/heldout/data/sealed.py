@@ -31,10 +31,18 @@ class Sealed:
         Raises:
             UserError: the case is not in the test part.
         """
+        return self._source.read_mask(self.row(case_id))
+
+    def row(self, case_id: str) -> pd.Series:
+        """Row of a test case, with its mask.
+
+        Raises:
+            UserError: the case is not in the test part.
+        """
         rows = self._rows[self._rows["case_id"] == case_id]
         if rows.empty:
             raise UserError(f"case {case_id} is not in the test part: check its id")
-        return self._source.read_mask(rows.iloc[0])
+        return rows.iloc[0]
 
 
 def open_sealed(dataset: Dataset) -> Sealed:

@@ -10,7 +10,7 @@ import pandas as pd
 from heldout.data.checks import CaseProblem, first_file
 from heldout.data.columns import PREFIX, column_and_bins
 from heldout.data.dataset import Dataset
-from heldout.data.folds import choose_test, make_folds
+from heldout.data.folds import choose_test, make_folds, unknown_labels
 from heldout.data.given_folds import folds_by, folds_path, given_folds, leak_text, read_folds_file
 from heldout.data.pack.source import PackedSource
 from heldout.data.records import read_leaks
@@ -61,6 +61,12 @@ def about_folds(config: BaseConfig, train: pd.DataFrame, folds: pd.Series) -> tu
     """What a reader of scores must know of the folds, and what else is on record about them, a sentence each."""
     fold = train["case_id"].map(folds)
     caveats, found = [], []
+    for name, unknown in unknown_labels(train).items():
+        by_fold = ", ".join(str(int(part.sum())) for _, part in unknown.groupby(fold))
+        found.append(
+            f"{name}: {int(unknown.sum())} of {len(train)} training cases have no label ({by_fold} by fold): neither "
+            "learned nor scored"
+        )
     if config.folds_file:
         leaks = leak_text(train, fold)
         count = f"{len(train)} cases in {config.fold_count} folds"

@@ -19,6 +19,7 @@ from heldout.data.sources import Source
 from heldout.deliver.dicom_seg import check_packages, segmentation_file
 from heldout.deliver.masks import mask_files, uncertainty_file
 from heldout.deliver.slides import predict_slides
+from heldout.deliver.submission.detections import row_table
 from heldout.deliver.submission.write import nifti_path
 from heldout.errors import UserError
 from heldout.escape import spreadsheet
@@ -51,7 +52,8 @@ def predict_folder(
     Args:
         opened: A verified decision.
         folder: New files, in the dataset's own layout or loose.
-        output: Folder to write: one mask per case under the input's name, and ``predictions.csv``, written last.
+        output: Folder to write: one mask per case under the input's name, ``detections.csv`` where something is
+            detected, and ``predictions.csv``, written last.
         skip_bad: Predict files that are damaged but readable in part, list the unreadable ones, and continue.
         force: Replace files of the same name in an output folder that is not empty.
         dicomseg: Write masks as DICOM segmentations on the frames of the input, which must be DICOM.
@@ -93,6 +95,7 @@ def predict_folder(
     scores: dict[str, Any] = {}
     unsure: dict[str, Uncertainty] = {}
     left: dict[str, str] | None = {} if decision.abstention else None
+    detections: dict[str, Any] = {}
     for result in opened.predict(images(), uncertainty=uncertainty):
         case_id, image = result.case_id, waiting.pop(result.case_id)
         scores[case_id] = result.scores
@@ -100,6 +103,8 @@ def predict_folder(
             left[case_id] = result.abstain
         if result.uncertainty is not None:
             unsure[case_id] = result.uncertainty
+        if result.detections is not None:
+            detections[rows[case_id]["name"]] = result.detections
         if result.mask is None or result.map is None:
             continue
         like = nifti_path(folder, rows[case_id]["image"])
@@ -115,6 +120,9 @@ def predict_folder(
             name, content = uncertainty_file(stems[case_id], entropy, outcomes, affine=image.affine, like=like)
             files.write_bytes(output / name, content)
             unsure[case_id] = region_means(result.uncertainty, np.any(result.mask > 0, axis=0))
+    if decision.finder is not None:
+        table = row_table(detections, decision.classes, source.dimensions, boxes=decision.finder.objects == "boxes")
+        files.write_text(output / "detections.csv", table.to_csv(index=False, lineterminator="\n"))
     write_table(outcome.table, rows, scores, notes, decision.classes, unsure, left)
     return outcome
 

@@ -104,11 +104,12 @@ def score_cases(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     if columns.target is not None and columns.value is not None:
         error = np.abs(columns.target - columns.value).max(1)
         return table[["case_id", "patient_id", "fold"]].assign(error=error)
+    known = True if columns.known is None else columns.known
     found = table[["case_id", "patient_id", "fold"]].assign(
-        error=np.abs(columns.truth - columns.probability).max(1),
+        error=np.where(known, np.abs(columns.truth - columns.probability), 0).max(1),
         p_max=columns.probability.max(1),
         labeled=columns.truth.any(1),
-        wrong=(columns.truth != columns.predicted).any(1),
+        wrong=((columns.truth != columns.predicted) & known).any(1),
     )
     if columns.counts is None:
         return found
@@ -132,11 +133,15 @@ def score_classes(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     parts = []
     for k, name in enumerate(columns.classes):
         rows = table[["case_id", "patient_id", "fold"]].assign(label=name)
-        if columns.counts is None:
-            score = columns.probability[:, k]
-            n_true, n_pred = columns.truth[:, k].astype(int), columns.predicted[:, k].astype(int)
+        if columns.known is not None:
+            rows, columns_k = rows[columns.known[:, k]], columns.take(np.flatnonzero(columns.known[:, k]))
         else:
-            hits, extra, missed = columns.counts[:, k].astype(int).T
+            columns_k = columns
+        if columns_k.counts is None:
+            score = columns_k.probability[:, k]
+            n_true, n_pred = columns_k.truth[:, k].astype(int), columns_k.predicted[:, k].astype(int)
+        else:
+            hits, extra, missed = columns_k.counts[:, k].astype(int).T
             score = 2 * hits / np.maximum(2 * hits + extra + missed, 1)
             n_true, n_pred = hits + missed, hits + extra
         parts.append(rows.assign(score=score, n_true=n_true, n_pred=n_pred))

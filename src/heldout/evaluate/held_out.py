@@ -262,6 +262,13 @@ class HeldOut:
         return self.columns.positive
 
     @property
+    def known(self) -> np.ndarray:
+        """(n, K) bool: of which cases a class is known."""
+        import numpy as np
+
+        return np.ones(self.columns.truth.shape, bool) if self.columns.known is None else self.columns.known
+
+    @property
     def predicted_labels(self) -> np.ndarray:
         """(n, K) bool: predicted labels; of a segmentation, whether its mask has any voxel of the class."""
         counts = self.columns.counts

@@ -209,7 +209,7 @@ def _errors(run: HeldOut) -> pd.DataFrame:
         loss, wrong = 1 - scores["dice"], scores["dice"] < WRONG_BELOW
         holds, error = scores["n_true"] > 0, wrong
     else:
-        mistakes = run.columns.truth != run.columns.predicted
+        mistakes = (run.columns.truth != run.columns.predicted) & run.known
         exclusive = run.columns.exclusive
         loss = scores["wrong"].astype(float) if exclusive else pd.Series(mistakes.mean(1), scores.index)
         wrong, holds, error = scores["wrong"], scores["labeled"], loss

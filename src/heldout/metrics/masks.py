@@ -16,8 +16,12 @@ from heldout.metrics import overlap
 from heldout.metrics.ranking import divide
 from heldout.metrics.tables import Columns
 
-Uses = Literal["probability", "predicted_label", "value", "counts", "lesions", "surfaces", "volume", "tolerance"]
+Uses = Literal[
+    "probability", "predicted_label", "value", "counts", "lesions", "surfaces", "volume", "tolerance", "detections",
+    "kept_detections",
+]  # fmt: skip
 OF_LABELS = ("probability", "predicted_label", "value")  # what is known of cases without masks
+OF_DETECTIONS = ("detections", "kept_detections")  # of all, ranked by score, or of those above the threshold
 # What an experiment must measure of its masks, by what a score looks at.
 DETAILS = {"lesions": "lesions", "surfaces": "surface", "volume": "volume"}
 _MM3_PER_ML = 1000

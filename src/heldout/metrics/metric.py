@@ -10,7 +10,7 @@ import numpy as np
 
 from heldout.errors import UserError
 from heldout.metrics import calibration, ranking
-from heldout.metrics.masks import DETAILS, OF_LABELS, Uses, mask_values
+from heldout.metrics.masks import DETAILS, OF_DETECTIONS, OF_LABELS, Uses, mask_values
 from heldout.metrics.patients import pool_patients
 from heldout.metrics.tables import Columns
 
@@ -83,7 +83,7 @@ class Metric:
     @property
     def thresholded(self) -> bool:
         """Whether the score depends on a threshold."""
-        return self.uses not in ("probability", "value")
+        return self.uses not in ("probability", "value", "detections")
 
     @property
     def ranks(self) -> bool:
@@ -133,7 +133,7 @@ class Metric:
 
     def _of_all(self, columns: Columns, weights: np.ndarray) -> np.ndarray:
         assert self.whole is not None, "a score of all classes together"
-        if self.uses not in (*OF_LABELS, "tolerance"):
+        if self.uses not in (*OF_LABELS, *OF_DETECTIONS, "tolerance"):
             mask_values(self.name, self.uses, columns)  # refuses cases whose masks were not measured
         return self.whole(columns, weights)
 
@@ -149,7 +149,7 @@ class Metric:
             patients = patients[first]
         found = [len(np.unique(patients))]
         for side in self.sides:
-            held = columns.positive if side == "positive" else ~columns.positive
+            held = columns.positive if side == "positive" else columns.negative
             found += [len(np.unique(patients[of_class])) for of_class in held.T]
         return min(found)
 
@@ -164,12 +164,24 @@ class Metric:
         seen = columns.probability if self.uses == "probability" else columns.predicted
         if columns.exclusive and self.exclusive is not None:
             return self.exclusive(columns.truth, seen, weights)
+        if columns.known is not None:
+            parts = [self._of_known(columns, seen, k, weights) for k in range(len(columns.classes))]
+            return np.average(parts, axis=0, weights=self._shares(columns.classes))
         pairs = zip(columns.truth.T, seen.T, strict=True)
         if self.within_folds is not None and columns.folds is not None:
             scores = [self.within_folds(y, s, weights, columns.folds) for y, s in pairs]
         else:
             scores = [self.one_class(y, s, weights) for y, s in pairs]
         return np.average(scores, axis=0, weights=self._shares(columns.classes))
+
+    def _of_known(self, columns: Columns, seen: np.ndarray, number: int, weights: np.ndarray) -> np.ndarray:
+        """(draws,) scores of one class on the cases of which it is known."""
+        assert columns.known is not None, "some labels are unknown"
+        rows = np.flatnonzero(columns.known[:, number])
+        truth, values, of_case = columns.truth[rows, number], seen[rows, number], weights[:, rows]
+        if self.within_folds is not None and columns.folds is not None:
+            return self.within_folds(truth, values, of_case, columns.folds[rows])
+        return self.one_class(truth, values, of_case)
 
     def check_classes(self, classes: Sequence[str]) -> None:
         """Refuse a metric named after a class that is none of these.

@@ -140,7 +140,8 @@ def frame_of(columns: Columns | _Repeated) -> pd.DataFrame:
         found["patient_id"] = columns.patients
     if columns.folds is not None:
         found["fold"] = columns.folds
-    kinds = {"y": columns.truth.astype(float), "p": columns.probability, "d": columns.predicted.astype(float)}
+    truth = columns.truth.astype(float) if columns.known is None else np.where(columns.known, columns.truth, np.nan)
+    kinds = {"y": truth, "p": columns.probability, "d": columns.predicted.astype(float)}
     if columns.counts is not None:
         kinds |= {kind: columns.counts[..., index] for index, kind in enumerate(("tp", "fp", "fn"))}
     if columns.target is not None and columns.value is not None:

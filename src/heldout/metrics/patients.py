@@ -16,11 +16,11 @@ POOLS = {"patient": 1, "patient_top3": 3}
 def pool_patients(columns: Columns, highest: int) -> tuple[Columns, np.ndarray]:
     """Put the cases of every patient together.
 
-    A patient is positive for a class where any case of the patient is. The probability is the mean of the highest
-    probabilities of the cases; with one, the predicted label is positive where that of any case is, otherwise where the
-    mean reaches 0.5. Voxels add up, weighted by their volume where it differs, so that slices are scored as the volume
-    they make. Lesions add up as they were counted, case by case: one that several slices show counts in each.
-    Surface distances do not add up and are left out.
+    A patient is positive for a class where any case of the patient is, and unknown where all of them are. The
+    probability is the mean of the highest probabilities of the cases; with one, the predicted label is positive where
+    that of any case is, otherwise where the mean reaches 0.5. Voxels add up, weighted by their volume where it differs,
+    so that slices are scored as the volume they make. Lesions add up as they were counted, case by case: one that
+    several slices show counts in each. Surface distances do not add up and are left out.
 
     Args:
         columns: (n,) cases.
@@ -51,6 +51,7 @@ def pool_patients(columns: Columns, highest: int) -> tuple[Columns, np.ndarray]:
     pooled = replace(
         columns,
         truth=each(np.logical_or, columns.truth),
+        known=None if columns.known is None else each(np.logical_or, columns.known),
         probability=probability,
         predicted=each(np.logical_or, columns.predicted) if highest == 1 else probability >= 0.5,
         counts=voxels,

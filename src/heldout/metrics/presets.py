@@ -80,6 +80,7 @@ def _exclusive(columns: Columns, part: Sequence[int], draws: np.ndarray, weights
 def _by_class(columns: Columns, draws: np.ndarray, weights: Mapping[str, Weight]) -> np.ndarray:
     pairs = np.array([_pair(weights.get(name, 1.0)) for name in columns.classes])
     weight = np.where(columns.truth, pairs[:, 1], pairs[:, 0])
+    weight = weight if columns.known is None else weight * columns.known
     of_true = np.where(columns.truth, columns.probability, 1 - columns.probability)
     loss = -np.log(np.clip(of_true, _SMALLEST, 1.0))
     return divide(draws @ (weight * loss).sum(1), draws @ weight.sum(1))

@@ -22,6 +22,8 @@ import numpy as np
 from heldout.config.metric import own_names
 from heldout.errors import UserError
 from heldout.metrics import calibration, decisions, ranking, values
+from heldout.metrics.detection import PREFIXES as DETECTION_SCORES
+from heldout.metrics.detection import detection_metric
 from heldout.metrics.masks import MASK_SCORES, at_tolerance
 from heldout.metrics.metric import Metric, Scale, Side
 from heldout.metrics.own import own_metric
@@ -137,6 +139,8 @@ def get_metric(name: str) -> Metric:
     ``nsd:2`` and ``surface_dice:2`` score surfaces at a tolerance in mm; see
     :func:`heldout.metrics.surface.surface_dice`.
 
+    ``map:0.5``, ``froc:5`` and ``fbeta:4:6`` score detections; see :func:`heldout.metrics.detection.detection_metric`.
+
     Raises:
         UserError: there is no such metric.
 
@@ -153,6 +157,8 @@ def get_metric(name: str) -> Metric:
     if name.startswith(WEIGHTED):
         presence = name.removeprefix(WEIGHTED)
         return replace(METRICS["roc_auc"], name=name, description=f"AUC, half of it of {presence}", presence=presence)
+    if prefix in DETECTION_SCORES:
+        return detection_metric(name)
     if f"{prefix}:" in TOLERANT_COLUMNS:
         return _at_tolerance(name, prefix, inner)
     if name not in METRICS:
@@ -160,9 +166,9 @@ def get_metric(name: str) -> Metric:
             return own
         known = ", ".join((*METRICS, *own_names()))
         raise UserError(
-            f"metric {name!r} does not exist: choose one of {known}, or {WEIGHTED}CLASS, where CLASS "
-            f"says whether there is anything at all; {' or '.join(f'{pool}:' for pool in POOLS)} before a name scores "
-            "patients"
+            f"metric {name!r} does not exist: choose one of {known}, map:IOU, froc:MM or fbeta:BETA:MM of detections, "
+            f"or {WEIGHTED}CLASS, where CLASS says whether there is anything at all; "
+            f"{' or '.join(f'{pool}:' for pool in POOLS)} before a name scores patients"
         )
     return METRICS[name]
 

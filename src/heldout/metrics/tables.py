@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -30,9 +31,12 @@ class Columns:
         counts: (n, K, 3) float64 voxel counts [TP, FP, FN], or None without masks.
         exclusive: The rows are one-hot labels with probabilities that sum to one.
         classes: Names of the K classes.
+        known: (n, K) bool: of which cases a class is known, the truth of others being False; None where all are.
         patients: (n,) patient of every case, or None where the table names none.
         lesions: (n, K, 4) float64 counts of :func:`heldout.metrics.lesion.count_lesions`, or None where not counted.
         surfaces: (n, K, 2) float64 of :func:`heldout.metrics.surface.surface_distances`, or None where not measured.
+        detections: (n,) arrays of detections, see :mod:`heldout.metrics.detection`; None where nothing is detected.
+        objects: (n,) arrays of the true objects.
         tolerant: (n, K) float64 surface scores at a tolerance, by their names such as ``nsd:2``.
         voxel_mm3: (n,) float64 volume of a case's voxel, or None where not known.
         target: (n, K) float64 true numbers of a regression, which has no labels; else None.
@@ -46,6 +50,7 @@ class Columns:
     counts: np.ndarray | None
     exclusive: bool
     classes: tuple[str, ...]
+    known: np.ndarray | None = None
     patients: np.ndarray | None = None
     lesions: np.ndarray | None = None
     surfaces: np.ndarray | None = None
@@ -53,12 +58,19 @@ class Columns:
     folds: np.ndarray | None = None
     target: np.ndarray | None = None
     value: np.ndarray | None = None
+    detections: np.ndarray | None = None
+    objects: np.ndarray | None = None
     tolerant: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def positive(self) -> np.ndarray:
         """(n, K) bool: which cases hold a class: by their masks, where there are any."""
         return self.truth if self.counts is None else self.counts[..., 0] + self.counts[..., 2] > 0
+
+    @property
+    def negative(self) -> np.ndarray:
+        """(n, K) bool: which cases are known not to hold a class."""
+        return ~self.positive if self.known is None else ~self.positive & self.known
 
     def take(self, rows: np.ndarray) -> Columns:
         """The cases at some positions (m,), which may repeat."""
@@ -73,7 +85,7 @@ def columns_of(table: pd.DataFrame, classes: Sequence[str], *, regression: bool 
         UserError: a column is missing, a case repeats, or a value is not finite or out of range.
     """
     check_cases(table)
-    truth = _read(table, "y", classes)
+    truth = _read(table, "y", classes, unknown=not regression)
     known: dict[str, Any] = {
         "patients": table["patient_id"].to_numpy() if "patient_id" in table else None,
         "folds": table["fold"].to_numpy() if "fold" in table and table["fold"].nunique() > 1 else None,
@@ -81,6 +93,9 @@ def columns_of(table: pd.DataFrame, classes: Sequence[str], *, regression: bool 
     if regression:
         value, none = _read(table, "p", classes), np.zeros(truth.shape, bool)
         return Columns(none, none.astype(float), none, None, False, tuple(classes), target=truth, value=value, **known)
+    unknown = np.isnan(truth)
+    if unknown.any():
+        known["known"], truth = ~unknown, np.where(unknown, 0.0, truth)
     if not np.isin(truth, (0, 1)).all():
         _complain(table, ~np.isin(truth, (0, 1)), "y", classes, "must be 0 or 1")
     probability = _read(table, "p", classes)
@@ -105,8 +120,26 @@ def columns_of(table: pd.DataFrame, classes: Sequence[str], *, regression: bool 
         surfaces=_read_together(table, SURFACE_COLUMNS, classes),
         voxel_mm3=_read(table, "voxel", ["mm3"])[:, 0] if "voxel_mm3" in table else None,
         tolerant=_tolerant(table, classes),
+        detections=_rows_of(table, "detections"),
+        objects=_rows_of(table, "objects"),
         **known,
     )
+
+
+def rows_to_text(rows: np.ndarray) -> str:
+    """The JSON text of a case's detections or objects (m, columns), as :func:`columns_of` reads it."""
+    return json.dumps([[round(float(value), 4) for value in row] for row in rows])
+
+
+def _rows_of(table: pd.DataFrame, name: str) -> np.ndarray | None:
+    """(n,) arrays of a column of JSON texts, (0, 0) of an empty list."""
+    if name not in table:
+        return None
+    found = np.empty(len(table), object)
+    for place, text in enumerate(table[name]):
+        rows = np.array(json.loads(text), float)
+        found[place] = rows if rows.ndim == 2 else np.empty((0, 0))
+    return found
 
 
 def _tolerant(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, np.ndarray]:
@@ -155,14 +188,15 @@ def _read_together(table: pd.DataFrame, kinds: Sequence[str], classes: Sequence[
     return np.stack([_read(table, kind, classes) for kind in kinds], -1)
 
 
-def _read(table: pd.DataFrame, kind: str, classes: Sequence[str]) -> np.ndarray:
-    """(n, K) float64 of the columns of one kind."""
+def _read(table: pd.DataFrame, kind: str, classes: Sequence[str], *, unknown: bool = False) -> np.ndarray:
+    """(n, K) float64 of the columns of one kind; with ``unknown`` nan where a case has no value."""
     names = [f"{kind}_{name}" for name in classes]
     if missing := [name for name in names if name not in table]:
         raise UserError(f"a table of predictions has no column {missing[0]}: it needs one per class")
     values = table[names].to_numpy(float)
-    if not np.isfinite(values).all():
-        _complain(table, ~np.isfinite(values), kind, classes, "is not a finite number")
+    fine = np.isfinite(values) | (np.isnan(values) & unknown)
+    if not fine.all():
+        _complain(table, ~fine, kind, classes, "is not a finite number")
     return values
 
 

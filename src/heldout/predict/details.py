@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from heldout.metrics.lesion import LESION_COLUMNS, class_masks, count_lesions
 from heldout.metrics.registry import get_metric
 from heldout.metrics.surface import SURFACE_COLUMNS, surface_dice, surface_distances
-from heldout.metrics.tables import TOLERANT_COLUMNS
+from heldout.metrics.tables import TOLERANT_COLUMNS, rows_to_text
+from heldout.predict.peaks import find_detections
 
 if TYPE_CHECKING:
-    from heldout.data.dataset import Dataset
+    from heldout.data.sources import Source
     from heldout.tasks import Task
 
 # Beginnings of all columns of a table of predictions that come from masks.
@@ -21,37 +22,50 @@ MASK_COLUMNS = (
     *(f"{kind}_" for kind in ("tp", "fp", "fn", *LESION_COLUMNS, *SURFACE_COLUMNS)),
     *TOLERANT_COLUMNS,
     "voxel_mm3",
+    "detections",
+    "objects",
 )
 
-Details = Callable[[str, np.ndarray, np.ndarray], dict[str, float]]
+# From a case id, its predicted and its true mask, and its map to further columns of the table.
+Details = Callable[[str, np.ndarray, np.ndarray, np.ndarray], dict[str, float | str]]
+Row = Callable[[str], Mapping[str, Any]]
 
 
-def mask_details(config: Task, dataset: Dataset) -> Details | None:
-    """What to measure of every mask: what ``mask_details`` names, and what the metric needs.
+def mask_details(config: Task, source: Source, row: Row, thresholds: Sequence[int] | None = None) -> Details | None:
+    """What to measure of every mask: what ``mask_details`` names, what the metric needs, and detections.
 
     Args:
         config: The experiment.
-        dataset: Its checked dataset, which knows the size of a case's voxels.
+        source: Reads the cases, and knows the size of their voxels and their objects.
+        row: From a case id to its row of the index, with its mask.
+        thresholds: (K,) smallest values of detections that are kept; None is one half.
 
     Returns:
-        A function of a case id, its predicted and its true mask (M, *spatial) that gives further columns of the table:
+        A function of a case id, its predicted and its true mask (M, *spatial) and its map (K, *spatial) that gives
+        further columns of the table:
         ``lesions_``, ``found_``, ``regions_`` and ``false_<class>``, see :func:`heldout.metrics.lesion.count_lesions`;
         ``hd95_`` and ``assd_<class>`` in mm, in pixels where a picture has no voxel size; ``nsd:2_<class>``;
-        ``voxel_mm3``. None where nothing is asked for.
+        ``voxel_mm3``; ``detections`` and ``objects``, see :mod:`heldout.metrics.detection`. None where nothing is asked
+        for.
     """
     asked = {*getattr(config, "mask_details", ()), get_metric(config.metric).detail} - {None}
-    if not asked:
+    finder = config.finder
+    if not asked and finder is None:
         return None
-    classes, tolerant = dataset.classes, sorted(name for name in asked if name.startswith(TOLERANT_COLUMNS))
+    classes, tolerant = source.classes, sorted(name for name in asked if name.startswith(TOLERANT_COLUMNS))
 
-    def measure(case_id: str, mask: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    def measure(case_id: str, mask: np.ndarray, truth: np.ndarray, heat: np.ndarray) -> dict[str, float | str]:
         pairs = list(zip(classes, class_masks(mask, len(classes)), class_masks(truth, len(classes)), strict=True))
-        found: dict[str, float] = {}
+        found: dict[str, float | str] = {}
+        if finder is not None:
+            objects, size = true_objects(source, row(case_id), truth)
+            detections = detections_text(find_detections(finder, heat, thresholds), size)
+            found |= {"detections": detections, "objects": objects}
         if "lesions" in asked:
             for name, pred, true in pairs:
                 counts = count_lesions(pred, true)
                 found |= {f"{kind}_{name}": int(n) for kind, n in zip(LESION_COLUMNS, counts, strict=True)}
-        axes = dataset.source.voxel_axes(dataset.row(case_id)) if tolerant or asked & {"surface", "volume"} else None
+        axes = source.voxel_axes(row(case_id)) if tolerant or asked & {"surface", "volume"} else None
         if "surface" in asked:
             spacing = np.ones(mask.ndim - 1) if axes is None else axes[:, : mask.ndim - 1]
             for name, pred, true in pairs:
@@ -68,3 +82,21 @@ def mask_details(config: Task, dataset: Dataset) -> Details | None:
         return found
 
     return measure
+
+
+def true_objects(source: Source, row: Mapping[str, Any], truth: np.ndarray) -> tuple[str, np.ndarray]:
+    """The text of a case's objects, in mm where its file has a voxel size, and that size along the axes (D,).
+
+    Args:
+        source: Reads the case.
+        row: Its row of the index.
+        truth: Its true mask (M, *spatial).
+    """
+    axes, objects = source.voxel_axes(row), source.objects(row, truth)
+    size = np.ones(truth.ndim - 1) if axes is None else np.linalg.norm(axes, axis=0)[: truth.ndim - 1]
+    return rows_to_text(np.concatenate([objects[:, :1], objects[:, 1:] * np.tile(size, 2)], 1)), size
+
+
+def detections_text(detections: np.ndarray, size: np.ndarray) -> str:
+    """The text of detections, as :func:`heldout.predict.peaks.find_detections` gives them, by the size of a voxel."""
+    return rows_to_text(np.concatenate([detections[:, :3], detections[:, 3:] * np.tile(size, 2)], 1))

@@ -108,7 +108,7 @@ def build_table(
     missing = dict.fromkeys(rows["case_id"])
     scores: dict[str, np.ndarray] = {}
     counts: dict[str, np.ndarray] = {}
-    measured: dict[str, dict[str, float]] = {}
+    measured: dict[str, dict[str, float | str]] = {}
     for prediction in predictions:
         case_id = prediction.case_id
         if case_id not in missing:
@@ -124,10 +124,11 @@ def build_table(
                     f"case {case_id}: its mask has the shape {true_mask.shape} and its prediction {mask.shape}; "
                     "index the dataset again"
                 )
+            heat = hide(prediction.map, true_mask)
             mask, true_mask = hide(mask, true_mask), hide(true_mask, true_mask)
             counts[case_id] = count_errors(mask, true_mask, len(classes), exclusive)
             if details is not None:
-                measured[case_id] = details(case_id, mask, true_mask)
+                measured[case_id] = details(case_id, mask, true_mask, heat)
     if missing:
         raise UserError(f"case {next(iter(missing))} has no prediction ({len(missing)} missing): predict it again")
     known = [column for column in ("case_id", "patient_id", "fold") if column in rows]

@@ -40,8 +40,9 @@ def reliability_chart(table: pd.DataFrame, classes: Sequence[str], title: str, w
         for column, how in (("uncalibrated", "before calibration"), ("p", "")):
             if f"{column}_{name}" not in table:
                 continue
-            truth = table[f"y_{name}"].to_numpy(float) > 0
-            curve = reliability_curve(truth, table[f"{column}_{name}"].to_numpy(float))
+            rows = table[table[f"y_{name}"].notna()]  # of which the class is known
+            truth = rows[f"y_{name}"].to_numpy(float) > 0
+            curve = reliability_curve(truth, rows[f"{column}_{name}"].to_numpy(float))
             sizes = 2.5 + 14 * np.sqrt(curve.cases / len(truth))
             points = list(zip(curve.stated, curve.observed, strict=True))
             lines.append(Line(f"{name} {how}".strip(), points, k, list(sizes), dashed=bool(how)))

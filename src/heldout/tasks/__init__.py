@@ -12,6 +12,7 @@ from heldout.tasks.base import Task, load_experiments, load_task
 
 if TYPE_CHECKING:
     from heldout.tasks.classify import Classify2D, Classify3D
+    from heldout.tasks.detect import Detect2D, Detect3D
     from heldout.tasks.multitask import MultiTask2D
     from heldout.tasks.regress import Regress2D, Regress3D
     from heldout.tasks.segment import Segment2D, Segment3D
@@ -22,6 +23,8 @@ __all__ = [
     "TASKS",
     "Classify2D",
     "Classify3D",
+    "Detect2D",
+    "Detect3D",
     "MultiTask2D",
     "Regress2D",
     "Regress3D",
@@ -34,6 +37,8 @@ __all__ = [
 _MODULES = {
     "Classify2D": "classify",
     "Classify3D": "classify",
+    "Detect2D": "detect",
+    "Detect3D": "detect",
     "MultiTask2D": "multitask",
     "Regress2D": "regress",
     "Regress3D": "regress",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     Blended = Any  # of heldout.blend, which is built on this
+    from heldout.tasks.finder import Finder
     from heldout.tasks.losses import PlainLoss
 
     Outputs = dict[str, Any]
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 
 SMOOTHED = ("auto", "bce", "ce", "dice_bce", "dice_ce")  # losses with a cross-entropy, whose labels can be smoothed
+DETECTION_SCORES = ("map:", "froc:", "fbeta:")
 
 
 class Task(Training):
@@ -61,6 +63,8 @@ class Task(Training):
     def _flips_and_weights(self) -> Self:
         if self.augment == "nnunet" and self.dimensions == 2:
             raise ValueError("augment = 'nnunet' is for volumes: set augment = 'strong'")
+        if self.metric.startswith(DETECTION_SCORES) and self.finder is None:
+            raise ValueError(f"metric = {self.metric!r} scores detections: derive the experiment from a Detect task")
         flips = self.flips or ""
         if not set(flips) <= set(self.flip_axes) or len(set(flips)) != len(flips):
             raise ValueError(f"flips = {flips!r} may hold each of {self.flip_axes!r} once")
@@ -75,6 +79,11 @@ class Task(Training):
     def output(self) -> Literal["label", "mask"]:
         """Key of the network's logits in its output, and of the target in a batch."""
         return "mask" if self.kind == "segmentation" else "label"
+
+    @property
+    def finder(self) -> Finder | None:
+        """How detections are found in the map of a segmentation; None where nothing is detected."""
+        return None
 
     @property
     def bounded(self) -> bool:

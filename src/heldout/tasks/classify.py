@@ -49,8 +49,9 @@ class Classify(Task):
             return None
         import torch
 
-        counts = torch.as_tensor(labels).double().sum(dim=0).clamp(min=1)
-        total: float = len(labels)
+        values = torch.as_tensor(labels).double()
+        counts = values.nansum(dim=0).clamp(min=1)
+        total = (~values.isnan()).sum(dim=0).double()  # of which the class is known
         if self.class_weighting == "effective":
             # Cui et al. 2019, https://arxiv.org/abs/1901.05555: n cases of which each covers 1/N of what there is
             absent, keep = total - counts, 1 - 1 / total

@@ -201,7 +201,7 @@ def _store_fold(
         rows,
         exclusive=dataset.exclusive,
         truth=dataset.truth if masks else None,
-        details=mask_details(config, dataset) if masks else None,
+        details=mask_details(config, dataset.source, dataset.row) if masks else None,
     )
     # in the place of weights: what stands behind the predictions of new cases
     files.write_bytes(folder / "weights.safetensors", files.sha256_json(record.to_json()).encode())

@@ -83,7 +83,7 @@ class ValidationFold:
             self.predict(network, tta=""),
             self.truth,
             exclusive=exclusive,
-            details=mask_details(self.config, self.dataset),
+            details=mask_details(self.config, self.dataset.source, self.dataset.row),
         )
         return self.score_table(table)
 
@@ -100,7 +100,7 @@ class ValidationFold:
             self.rows,
             exclusive=self.dataset.exclusive,
             truth=self.truth,
-            details=mask_details(self.config, self.dataset),
+            details=mask_details(self.config, self.dataset.source, self.dataset.row),
         )
 
 

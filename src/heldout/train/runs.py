@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 
 # a change of these trains nothing again: other out-of-fold predictions are made from the same weights
 OF_PREDICTION = frozenset({"tta", "overlap"})
-OF_DELIVERY = frozenset({"predict_batch_size", "submission", "sample_submission"})
+OF_DELIVERY = frozenset(
+    {
+        "predict_batch_size", "submission", "sample_submission", "detection_text", "detection_columns", "no_detection",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """One module per dataset layout, and what they have in common.
 
 A source turns a dataset's folder into one row per case and reads a case's pixels. To add a layout, subclass
-:class:`Source` in a module of this package, fill ``_rows`` and name the module in :data:`SOURCES`.
+:class:`Source` in a module of this package, fill ``_rows`` and name the module in
+:data:`heldout.data.sources.names.SOURCES`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from heldout import files
 from heldout.data import readers
 from heldout.data.image import BadFile, Image
+from heldout.data.objects import mask_objects
 from heldout.data.rle import RunLengths
 from heldout.data.sources.download import Download
 from heldout.data.sources.layout import (
@@ -35,6 +37,7 @@ from heldout.data.sources.layout import (
     unused_images,
     visible_files,
 )
+from heldout.data.sources.names import SOURCES
 from heldout.errors import UserError
 from heldout.metrics.ignored import IGNORED
 
@@ -51,25 +54,6 @@ __all__ = [
     "source_class",
     "unique_ids",
 ]
-
-SOURCES = {
-    "phantom": "Phantom",
-    "msd": "Msd",
-    "fracatlas": "FracAtlas",
-    "lgg": "Lgg",
-    "brain_mri": "BrainMri",
-    "medmnist3d": "MedMnist3d",
-    "table": "Table",
-    "folders": "Folders",
-    "coco": "Coco",
-    "rsna_aneurysm": "RsnaAneurysm",
-    "phantom_aneurysm": "PhantomAneurysm",
-    "atlas": "Atlas",
-    "isles": "Isles",
-    "phantom_lesions": "PhantomLesions",
-    "brats_slices": "BratsSlices",
-    "slides": "Slides",
-}
 
 NOTHING = -1  # of the option ignore
 
@@ -259,6 +243,19 @@ class Source(ABC):
                 )
             mask[mask == ignore] = IGNORED
         return mask
+
+    def objects(self, row: Mapping[str, Any], mask: np.ndarray) -> np.ndarray:  # noqa: ARG002 - for subclasses
+        """What there is to detect in a case; of layouts that list nothing, the connected regions of its mask.
+
+        Args:
+            row: A row of :meth:`index`.
+            mask: What :meth:`read_mask` gives for it.
+
+        Returns:
+            (n, 1 + 2 D) rows of the class's number and the low and the high corner of a box along the axes of the
+            file, in voxels from the edge of the first one; of a point both are equal.
+        """
+        return mask_objects(mask, len(self.classes))
 
     def memory(self, row: Mapping[str, Any]) -> int:
         """Bytes that preparing a case takes at most, by the headers of its files; 0 where they say nothing."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from heldout.data import readers
 from heldout.data.image import BadFile
+from heldout.data.objects import Named, object_rows
 from heldout.data.readers.image import displayed_size
 from heldout.data.sources import Source, as_list, identifier
 from heldout.data.sources.layout import in_natural_order, names_of, visible_files
@@ -181,6 +182,18 @@ class Coco(Source):
             if (name := identifier(mark.category)) in self.classes:
                 masks[self.classes.index(name)] |= self._drawn(mark, (shape[0], shape[1]), f"{path.name} in {file}")
         return masks
+
+    def objects(self, row: Mapping[str, Any], mask: np.ndarray) -> np.ndarray:
+        """The boxes of the annotations; where one has none, what the mask has."""
+        file, _, number = row["mask"].partition("#")
+        marks = [mark for mark in self._marks[file, number] if identifier(mark.category) in self.classes]
+        if not all(mark.box for mark in marks):
+            return super().objects(row, mask)
+        found: list[Named] = []
+        for mark in marks:
+            left, top, wide, high = map(float, mark.box)
+            found.append((self.classes.index(identifier(mark.category)), (top, left), (top + high, left + wide)))
+        return object_rows(found, 2)
 
     def _drawn(self, mark: Mark, shape: tuple[int, int], where: str) -> np.ndarray:
         """Mask (H, W) of an annotation."""

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from heldout.data.image import BadFile
+from heldout.data.objects import object_rows
 from heldout.data.sources import Source, as_list, folder_with, natural_key
 from heldout.data.sources.layout import read_table
 from heldout.errors import UserError
@@ -66,6 +67,11 @@ class FracAtlas(Source):
             fixed = np.round(points * 2**_SUBPIXEL_BITS).astype(np.int32)
             cv2.fillPoly(mask, [fixed], 1, shift=_SUBPIXEL_BITS)
         return mask[None]
+
+    def objects(self, row: Mapping[str, Any], mask: np.ndarray) -> np.ndarray:  # noqa: ARG002 - outlines are listed
+        """A box around every outline."""
+        outlines = self._outlines.get(row["mask"].partition("#")[2], [])
+        return object_rows([(0, one.min(0)[::-1].tolist(), one.max(0)[::-1].tolist()) for one in outlines], 2)
 
     def tables(self) -> list[Path]:
         """``dataset.csv`` and the outlines."""

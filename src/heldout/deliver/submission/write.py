@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from heldout.data.image import Image
 from heldout.data.readers import format_of
 from heldout.data.sources.layout import image_paths
 from heldout.deliver.masks import mask_files
+from heldout.deliver.submission.detections import check_table, detection_table
 from heldout.deliver.submission.form import (
     arrange,
     asked_for,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from heldout.blend.apply import Blended, OpenDecision
     from heldout.data.dataset import Dataset
     from heldout.data.sources import Source
+    from heldout.tasks.detect import Detect
 
 
 def submit(opened: OpenDecision) -> Path:
@@ -128,6 +130,8 @@ class SubmissionWriter:
             raise UserError(f"{config.spec}: submission = 'rle' is for images; write submission = 'masks' for volumes")
         if config.submission != "csv" and config.kind != "segmentation":
             raise UserError(f"{config.spec}: submission = {config.submission!r} needs a segmentation; write 'csv'")
+        if config.submission == "detections" and config.finder is None:
+            raise UserError(f"{config.spec}: submission = 'detections' needs Detect2D or Detect3D; write 'csv'")
         self._checked_as = "number" if config.kind == "regression" else config.submission
         self.config = config
         cases = with_own_ids(cases, config)
@@ -139,7 +143,7 @@ class SubmissionWriter:
             else read_sample(find_sample(root, config.sample_submission))
         )
         grades = {} if self.sample is None else sample_form(self.sample, classes).grades
-        if grades and (self.form != "csv" or not source.exclusive):
+        if grades and self.form != "detections" and (self.form != "csv" or not source.exclusive):
             raise UserError(
                 f"{config.spec}: the sample submission has one value column, which can hold the class of a case "
                 "only where classes are exclusive and submission = 'csv': set source_options exclusive, or name the "
@@ -176,8 +180,7 @@ class SubmissionWriter:
         if self.form == "masks":
             write_zip(stem.with_name(f"{stem.name}.zip"), self._masks(results))
             return stem.with_name(f"{stem.name}.zip")
-        values = {result.case_id: self._values(result) for result in results}
-        table = self._arrange(values)
+        table = self._table(results)
         text, path = table.to_csv(index=False, lineterminator="\n"), stem.with_name(f"{stem.name}.csv")
         # what is checked is what a reader of the file will see
         self.check(read_submission(io.StringIO(text), path.name), path.name)
@@ -194,6 +197,9 @@ class SubmissionWriter:
         Raises:
             UserError: naming the row, the column and the remedy.
         """
+        if self.form == "detections":
+            check_table(self._detect, table, self.names, name)
+            return
         sizes: dict[str, tuple[int, int]] = {}
         expected = self._expected()
         if self.form == "rle":
@@ -202,6 +208,19 @@ class SubmissionWriter:
             sizes = {one: self._sizes[self.names[name]] for one, name in zip(ids, names, strict=True)}
         grades = {} if self.sample is None else sample_form(self.sample, self.classes).grades
         check(table, expected, "class" if grades else self._checked_as, sizes, name, self._runs, grades.values())
+
+    @property
+    def _detect(self) -> Detect:
+        return cast("Detect", self.config)
+
+    def _table(self, results: Iterable[Blended]) -> pd.DataFrame:
+        """The table of what is predicted."""
+        if self.form != "detections":
+            return self._arrange({result.case_id: self._values(result) for result in results})
+        names = {case_id: name for name, case_id in self.names.items()}
+        own = tuple(self._own_classes.get(label, label) for label in self.classes)
+        found = ((names[result.case_id], result.detections) for result in results)
+        return detection_table(self._detect, found, own, self.sample)
 
     def _expected(self) -> pd.DataFrame:
         """Columns and ids of the submission; the values do not count."""

@@ -13,7 +13,7 @@ from heldout.report.svg import Line, line_chart, matrix_chart
 def label_blocks(subject: HeldOut) -> list[Block]:
     """Confusion matrix, ROC and precision-recall curves, and reliability."""
     truth = subject.truth
-    both = [k for k in range(len(subject.classes)) if 0 < truth[:, k].sum() < len(truth)]
+    both = [k for k, known in enumerate(subject.known.T) if 0 < truth[known, k].sum() < known.sum()]
     title = "Presence" if subject.segments else "Predicted labels and probabilities"
     if not both:
         return [Heading(title), Text("Every case is of the same kind in every class: there is nothing to tell apart.")]
@@ -34,7 +34,8 @@ def confusion_blocks(subject: HeldOut, both: list[int]) -> list[Block]:
         caption = "Confusion matrix: cases of every class (rows) and what they were predicted as."
         return [FigureBlock("confusion", matrix_chart(counts, names, title), caption)]
     how = "predicted positive where its mask has any voxel" if subject.segments else "predicted labels as scored"
-    tables = {names[k]: confusion(truth[:, k], predicted[:, k]) for k in both}
+    known = subject.known.T
+    tables = {names[k]: confusion(truth[known[k], k], predicted[known[k], k]) for k in both}
     if size == 1:
         (name, counts), *_ = tables.items()
         chart = matrix_chart(counts, (f"no {name}", name), title)
@@ -57,8 +58,8 @@ def _curves(subject: HeldOut, both: list[int]) -> list[Block]:
     # curves of ranking look at what the scores of ranking look at: before a calibration that differs between folds
     table, roc, recall = get_metric("roc_auc").view(subject.table, subject.classes), [], []
     for k in both:
-        name, truth = subject.classes[k], subject.truth[:, k]
-        score = table[f"p_{name}"].to_numpy(float)
+        name, known = subject.classes[k], subject.known[:, k]
+        truth, score = subject.truth[known, k], table[f"p_{name}"].to_numpy(float)[known]
         false_alarms, hits, _ = roc_curve(truth, score)
         precisions, recalls, _ = precision_recall_curve(truth, score)
         roc.append(Line(name, list(zip(false_alarms, hits, strict=True)), k))

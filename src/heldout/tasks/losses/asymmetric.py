@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from heldout.tasks.losses.bce import per_channel
+from heldout.tasks.losses.ignored import mean_of_known
 
 
 class Asymmetric(nn.Module):
@@ -41,12 +42,14 @@ class Asymmetric(nn.Module):
         self.register_buffer("class_weight", None if class_weight is None else class_weight / class_weight.mean())
         self.register_buffer("positive_weight", positive_weight)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Logits and 0/1 targets (B, C, *S) to a scalar."""
+    def forward(self, logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+        """Logits and 0/1 targets (B, C, *S) to a scalar; with ``known``, 0/1 (B, 1 or C, *S), of these alone."""
         wrong = (logits.sigmoid() - self.margin).clamp(min=0)
         positive = -functional.logsigmoid(logits)
         if self.positive_weight is not None:
             positive = positive * per_channel(self.positive_weight, logits)
         negative = -(wrong**self.gamma) * torch.log1p(-wrong)
         losses = target * positive + (1 - target) * negative
-        return (losses if self.class_weight is None else losses * per_channel(self.class_weight, logits)).mean()
+        if self.class_weight is not None:
+            losses = losses * per_channel(self.class_weight, logits)
+        return mean_of_known(losses, known)

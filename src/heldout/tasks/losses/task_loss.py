@@ -16,7 +16,7 @@ from heldout.tasks.losses.bce import BinaryCrossEntropy
 from heldout.tasks.losses.ce import CrossEntropy
 from heldout.tasks.losses.dice import Dice, DiceCE, PositiveDice
 from heldout.tasks.losses.focal import Focal
-from heldout.tasks.losses.ignored import hide_logits, takes_known
+from heldout.tasks.losses.ignored import SURE, hide_logits, takes_known
 from heldout.tasks.losses.ordinal import Ordinal
 from heldout.tasks.losses.tversky import Tversky
 
@@ -30,8 +30,8 @@ class TaskLoss(nn.Module):
     """The loss of a task, always computed in float32, whatever precision the network ran in.
 
     Outputs under ``"aux"`` count half as much as the one before them (Dou et al. 2016, deep supervision). Where a mask
-    is 255 a voxel is ignored: the loss gets background there, predicted with certainty and without gradient, and where
-    it has a parameter ``known``, that voxels are to be left out of its mean.
+    is 255 a voxel is ignored, where a label is NaN a class of a case: the loss gets background there, predicted with
+    certainty and without gradient, and where it has a parameter ``known``, that these are to be left out of its mean.
 
     Args:
         make: From the number of logits and whether they are exclusive (softmax) to a loss of logits and one-hot targets
@@ -65,12 +65,23 @@ class TaskLoss(nn.Module):
     def _of(self, loss: Callable[..., Tensor], logits: Tensor, batch: dict[str, Tensor], softmax: bool) -> Tensor:
         """The loss of one output."""
         if self.key == "label":
-            return loss(logits, batch["label"].float())
+            return _of_known_labels(loss, logits, batch["label"].float())
         mask = batch["mask"]
         target, hidden = one_hot(mask, logits.shape[1], softmax), hide_logits(logits, mask, softmax)
         if hidden is logits or not takes_known(loss):
             return loss(hidden, target)
         return loss(hidden, target, known=(mask != IGNORED).to(logits))
+
+
+def _of_known_labels(loss: Callable[..., Tensor], logits: Tensor, label: Tensor) -> Tensor:
+    """The loss of labels (B, K), of which those that are NaN are unknown: they have no loss and no gradient."""
+    known = ~label.isnan()
+    if bool(known.all()):
+        return loss(logits, label)
+    target = label.nan_to_num(0.0)
+    if takes_known(loss):
+        return loss(logits, target, known=known.to(logits))
+    return loss(torch.where(known, logits, -SURE), target)
 
 
 def one_hot(mask: Tensor, channels: int, softmax: bool) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from heldout.data import readers
+from heldout.data.objects import object_rows
 from heldout.data.readers.image import displayed_size
 from heldout.data.rle import RunLengths, fits_better_flipped
 from heldout.data.sources import NOTHING, Source, as_list, identifier
@@ -62,6 +63,8 @@ class Table(Source):
             better by rows.
         box, corners: Four columns of a box, separated by commas: its left, top, width and height, or with ``corners``
             its left, top, right and bottom. Boxes are filled.
+        point, radius: Columns of a point, ``x, y`` and of volumes ``z``, in voxels from the edge of the first one, and
+            the radius in voxels of the ball that the mask has around it.
         split: Column with train, test, submit or nothing, used where it exists. Without it, rows without any label
             (with masks: without a mask) are unlabeled, the others are split by patient. An empty mask is ``-1``.
         submit: Templates of the images of unlabeled cases that the table does not list: ``test_images/{id}.png``.
@@ -95,6 +98,8 @@ class Table(Source):
         "rle_form": "length",
         "box": "",
         "corners": False,
+        "point": "",
+        "radius": 5.0,
         "split": "split",
         "submit": "",
         "absent": "refuse",
@@ -180,18 +185,27 @@ class Table(Source):
         return {**{identifier(name): name for name in self._files_of.unlisted}, **listed}
 
     def paths(self, text: str) -> list[Path]:
-        """Files of a text of the index; none of run lengths and boxes."""
+        """Files of a text of the index; none of run lengths, boxes and points."""
         return [] if Drawn.is_one(text) else super().paths(text)
 
     def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
-        """Read a mask, or draw its run lengths or boxes; see :meth:`Source.read_mask`."""
+        """Read a mask, or draw its run lengths, boxes or points; see :meth:`Source.read_mask`."""
         if not Drawn.is_one(row["mask"]):
             return super().read_mask(row)
         path = self.paths(row["image"])[0]
         plain = path.is_file() and readers.format_of(path) in ("png", "jpeg", "tiff")
-        height, width = displayed_size(path) if plain else self.read_image(row).full_shape
-        drawn = Drawn(len(self.classes), self.exclusive, self.rle, self.options["corners"], self._csv)
-        return drawn.read(row["case_id"], row["mask"], (height, width))
+        shape = displayed_size(path) if plain else self.read_image(row).full_shape
+        return self._drawn.read(row["case_id"], row["mask"], shape)
+
+    def objects(self, row: Mapping[str, Any], mask: np.ndarray) -> np.ndarray:
+        """The boxes or points of the table's rows, else what the mask has."""
+        listed = self._drawn.objects(row["mask"]) if Drawn.is_one(row["mask"]) else None
+        return super().objects(row, mask) if listed is None else object_rows(listed, self.dimensions)
+
+    @property
+    def _drawn(self) -> Drawn:
+        options = self.options
+        return Drawn(len(self.classes), self.exclusive, self.rle, options["corners"], options["radius"], self._csv)
 
     def image_of(self, row: Mapping[str, str]) -> str:
         """First image of a row of the table, "" where it does not exist."""

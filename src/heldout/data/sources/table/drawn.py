@@ -1,4 +1,4 @@
-"""Masks that a table describes: run lengths and boxes, one or several rows per case."""
+"""Masks that a table describes: run lengths, boxes and points, one or several rows per case."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from heldout.data.image import BadFile
+from heldout.data.objects import Named
 from heldout.data.rle import RunLengths
 from heldout.data.sources.table.labels import BLANK
 from heldout.errors import UserError
@@ -18,7 +19,7 @@ from heldout.errors import UserError
 EMPTY = ("-1", "1 0", "0 0")  # how competitions write run lengths of nothing
 RUNS = re.compile(rf"{EMPTY[0]}|\d+( +\d+)*")
 _PREFIX = "rle:"  # begins the text of the index: pairs of class and run lengths, or of class and box
-_BOX = "box:"
+_BOX, _POINT = "box:", "point:"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Drawn:
         exclusive: Whether the channels are merged into one label map.
         rle: How run lengths count pixels.
         corners: Whether a box is its first and last column and row, and not its corner, width and height.
+        radius: Radius of the ball around a point, in voxels.
         path: The table, for messages.
     """
 
@@ -37,12 +39,13 @@ class Drawn:
     exclusive: bool
     rle: RunLengths
     corners: bool
+    radius: float
     path: Path
 
     @staticmethod
     def is_one(text: str) -> bool:
         """Whether a ``mask`` text of the index describes what is to be drawn, and names no file."""
-        return text.startswith((_PREFIX, _BOX))
+        return text.startswith((_PREFIX, _BOX, _POINT))
 
     @staticmethod
     def runs(found: Sequence[tuple[int, str]]) -> str:
@@ -55,31 +58,76 @@ class Drawn:
         return _BOX + json.dumps(found)
 
     @staticmethod
+    def points(found: Sequence[tuple[int, Sequence[float]]]) -> str:
+        """The ``mask`` text of points by the number of their class; none are an empty mask."""
+        return _POINT + json.dumps(found)
+
+    def objects(self, text: str) -> list[Named] | None:
+        """Boxes or points of a ``mask`` text, in the order of the array's axes; None of run lengths."""
+        if text.startswith(_PREFIX):
+            return None
+        found: list[Named] = []
+        for number, numbers in json.loads(text.partition(":")[2]):
+            if text.startswith(_POINT):
+                place = _by_axes(numbers)
+                found.append((number, place, place))
+            else:
+                left, top, right, bottom = self._corners(numbers)
+                found.append((number, (top, left), (bottom, right)))
+        return found
+
+    @staticmethod
     def described(text: str) -> list[tuple[int, str]]:
         """Class and run lengths of a ``mask`` text."""
         return json.loads(text.removeprefix(_PREFIX) or "[]") if text.startswith(_PREFIX) else []
 
-    def read(self, case_id: str, text: str, shape: tuple[int, int]) -> np.ndarray:
-        """Mask of a case, uint8 (M, H, W).
+    def read(self, case_id: str, text: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Mask of a case, uint8 (M, *shape).
 
         Raises:
-            BadFile: runs or boxes leave the image, or masks of exclusive classes overlap.
+            BadFile: runs, boxes or points leave the image, or masks of exclusive classes overlap.
         """
         masks = np.zeros((self.classes, *shape), np.uint8)
         for number, what in json.loads(text.partition(":")[2]):
             try:
-                masks[number] |= self.rle.decode(what, shape) if text.startswith(_PREFIX) else self._box(what, shape)
+                if text.startswith(_POINT):
+                    self._ball(masks[number], what)
+                    continue
+                size = (shape[0], shape[1])
+                masks[number] |= self.rle.decode(what, size) if text.startswith(_PREFIX) else self._box(what, size)
             except UserError as error:
                 raise BadFile(f"case {case_id}: the {error}: correct its row in {self.path}") from None
         if not self.exclusive or len(masks) == 1:
             return masks
+        if text.startswith(_POINT):  # balls of neighbors may touch: the first class keeps what they share
+            masks = masks * (np.cumsum(masks, 0) == 1).astype(np.uint8)
         if (masks.sum(0) > 1).any():
             raise BadFile(f"case {case_id}: its masks overlap: set source_options exclusive to False")
-        return (masks * np.arange(1, len(masks) + 1, dtype=np.uint8)[:, None, None]).sum(0, dtype=np.uint8)[None]
+        labels = np.arange(1, len(masks) + 1, dtype=np.uint8).reshape(-1, *[1] * len(shape))
+        return (masks * labels).sum(0, dtype=np.uint8)[None]
+
+    def _corners(self, numbers: Sequence[float]) -> tuple[float, float, float, float]:
+        left, top, third, fourth = numbers
+        return (left, top, third, fourth) if self.corners else (left, top, left + third, top + fourth)
+
+    def _ball(self, mask: np.ndarray, numbers: Sequence[float]) -> None:
+        """Draw what lies within the radius of a point, its own voxel at least, into a mask."""
+        place = np.array(_by_axes(numbers))
+        if len(place) != mask.ndim or (place < 0).any() or (place > mask.shape).any():
+            shown = " ".join(f"{number:g}" for number in numbers)
+            raise UserError(f"point {shown} leaves an image of {' x '.join(map(str, mask.shape))} voxels")
+        own = np.minimum(place.astype(int), np.array(mask.shape) - 1)
+        near = [
+            slice(max(0, int(middle - self.radius)), min(length, int(middle + self.radius) + 1))
+            for middle, length in zip(place, mask.shape, strict=True)
+        ]
+        grid = np.meshgrid(*[np.arange(one.start, one.stop) + 0.5 for one in near], indexing="ij")
+        distance = sum((axis - middle) ** 2 for axis, middle in zip(grid, place, strict=True))
+        mask[tuple(near)] |= (distance <= self.radius**2).astype(np.uint8)
+        mask[tuple(own)] = 1
 
     def _box(self, numbers: Sequence[float], shape: tuple[int, int]) -> np.ndarray:
-        left, top, third, fourth = numbers
-        right, bottom = (third, fourth) if self.corners else (left + third, top + fourth)
+        left, top, right, bottom = self._corners(numbers)
         shown = f"box {' '.join(f'{number:g}' for number in numbers)}"
         if right <= left or bottom <= top:
             raise UserError(f"{shown} has no area, so corners may be meant as sizes or the other way round")
@@ -93,8 +141,13 @@ class Drawn:
         return mask
 
 
-def box_of(cells: Sequence[str], where: str) -> list[float] | None:
-    """Numbers of a row's box; None where its cells are empty.
+def _by_axes(numbers: Sequence[float]) -> list[float]:
+    """A point's x, y or x, y, z in the order of an array's axes: rows come first in pictures."""
+    return list(numbers[::-1] if len(numbers) == 2 else numbers)
+
+
+def numbers_of(cells: Sequence[str], where: str) -> list[float] | None:
+    """Numbers of a row's box or point; None where its cells are empty.
 
     Raises:
         UserError: some are empty, or hold something else than numbers.
@@ -107,5 +160,6 @@ def box_of(cells: Sequence[str], where: str) -> list[float] | None:
     except ValueError:
         numbers = []
     if len(numbers) != len(cells) or not np.isfinite(numbers).all():
-        raise UserError(f"{where} has the box {', '.join(cells)}: write four numbers, or leave all four empty")
+        what, count = {4: ("box", "four"), 3: ("point", "three"), 2: ("point", "two")}[len(cells)]
+        raise UserError(f"{where} has the {what} {', '.join(cells)}: write {count} numbers, or leave all {count} empty")
     return numbers

@@ -1,4 +1,4 @@
-"""The masks that a table describes: files, run lengths or boxes, in one or several rows of a case."""
+"""The masks that a table describes: files, run lengths, boxes or points, in one or several rows of a case."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from heldout.data.rle import RunLengths
 from heldout.data.sources import NOTHING, as_list, identifier, natural_key
 from heldout.data.sources.layout import names_of
 from heldout.data.sources.table.columns import TableColumns
-from heldout.data.sources.table.drawn import EMPTY, RUNS, Drawn, box_of
+from heldout.data.sources.table.drawn import EMPTY, RUNS, Drawn, numbers_of
 from heldout.data.sources.table.files import RowFiles
 from heldout.data.sources.table.labels import BLANK
 from heldout.data.sources.template import Template
@@ -53,6 +53,21 @@ class RowMasks:
         return names
 
     @cached_property
+    def point(self) -> list[str]:
+        """The columns of a point, x, y and of volumes z.
+
+        Raises:
+            UserError: there are more or fewer, or one does not exist.
+        """
+        names, dimensions = self.columns.listed("point"), self.columns.options["dimensions"]
+        if names and len(names) != dimensions:
+            asked = self.columns.options["point"]
+            raise UserError(
+                f"source_options point = {asked!r} must name {dimensions} columns of {self.columns.path}, as 'x, y'"
+            )
+        return names
+
+    @cached_property
     def encoded(self) -> bool:
         """Whether the masks are run lengths.
 
@@ -86,12 +101,12 @@ class RowMasks:
     @property
     def any(self) -> bool:
         """Whether the table describes masks at all; beside numbers to predict they play no part."""
-        return bool(self.box or self.place) and not self.columns.options["targets"]
+        return bool(self.box or self.point or self.place) and not self.columns.options["targets"]
 
     @property
     def several_rows(self) -> bool:
         """Whether a case may have several rows."""
-        return bool(self.box) or self.encoded
+        return bool(self.box or self.point) or self.encoded
 
     @cached_property
     def class_column(self) -> str:
@@ -117,11 +132,14 @@ class RowMasks:
         Raises:
             UserError: a mask's file does not exist, or it is not clear whether an empty cell means an empty mask.
         """
-        if self.box:
+        if names := self.box or self.point:
             found = [
-                (row, number, box_of([row[name] for name in self.box], self._where(number))) for number, row in rows
+                (row, number, numbers_of([row[name] for name in names], self._where(number))) for number, row in rows
             ]
-            return Drawn.boxes([(self._class(row, number), box) for row, number, box in found if box]), False
+            if part == "submit":
+                return "", True
+            write = Drawn.boxes if self.box else Drawn.points
+            return write([(self._class(row, number), numbers) for row, number, numbers in found if numbers]), False
         if self.encoded:
             return self._run_lengths(rows, part)
         number, row = rows[0]
