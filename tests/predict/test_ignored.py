@@ -39,7 +39,7 @@ def scored():
     predictions = [score_known(Prediction(name, presence(maps[name]), maps[name]), truths[name]) for name in truths]
 
     class Config:
-        mask_details, metric = ("lesions", "surface"), "hd95_pos"
+        mask_details, metric, finder = ("lesions", "surface"), "hd95_pos", None
 
     class Source:
         classes = ("lesion",)
