@@ -120,10 +120,10 @@ function Interval(props: { low: number; score: number; high: number }) {
       <line x1="10" x2="310" y1="16" y2="16" stroke="var(--line)" stroke-width="4" />
       <line x1={x(props.low)} x2={x(props.high)} y1="16" y2="16" stroke="var(--accent)" stroke-width="6" />
       <circle cx={x(props.score)} cy="16" r="6" fill="var(--accent)" />
-      <text x={x(props.low)} y="38" text-anchor="middle" font-size="12" fill="var(--muted)">
+      <text x={Math.min(x(props.low), 262)} y="38" text-anchor="end" font-size="12" fill="var(--muted)">
         {props.low.toFixed(3)}
       </text>
-      <text x={x(props.high)} y="38" text-anchor="middle" font-size="12" fill="var(--muted)">
+      <text x={Math.min(x(props.high), 276)} y="38" text-anchor="start" font-size="12" fill="var(--muted)">
         {props.high.toFixed(3)}
       </text>
     </svg>
