@@ -8,6 +8,7 @@ competition's own metric.
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +20,15 @@ __version__ = "0.1.0"
 
 _HOMES = dict.fromkeys(("Picture", "Run", "compare", "leaderboard", "run"), "heldout.api")
 _HOMES["metric"] = "heldout.config.metric"
+
+
+class CallablePackage(ModuleType):
+    """A package that notebooks call by its name, as ``ho.blend(["exp040", "exp042"])``; see :mod:`heldout.api`."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """What the function of this name in :mod:`heldout.api` returns."""
+        name = self.__name__.rpartition(".")[2]
+        return getattr(importlib.import_module("heldout.api"), name)(*arguments, **options)
 
 
 def __getattr__(name: str) -> Any:
