@@ -195,9 +195,14 @@ def test_a_report_needs_cross_fitted_predictions(home, finish):
 
 def test_one_class_has_a_confusion_matrix_and_several_have_a_table():
     truth = np.array([[1, 0], [1, 1], [0, 0], [0, 1]], bool)
-    one = SimpleNamespace(truth=truth[:, :1], predicted_labels=truth[:, 1:], classes=("a",), segments=False, name="x")
+    of_both = {"segments": False, "name": "x"}
+    one = SimpleNamespace(
+        truth=truth[:, :1], known=truth[:, :1] | True, predicted_labels=truth[:, 1:], classes=("a",), **of_both
+    )
     assert [block.name for block in confusion_blocks(one, [0])] == ["confusion"]
-    both = SimpleNamespace(truth=truth, predicted_labels=truth[:, ::-1], classes=("a", "b"), segments=False, name="x")
+    both = SimpleNamespace(
+        truth=truth, known=truth | True, predicted_labels=truth[:, ::-1], classes=("a", "b"), **of_both
+    )
     (table,) = confusion_blocks(both, [0, 1])
     assert table.rows[0] == ("a", "2", "1", "1", "1", "1", "0.500", "0.500")
 

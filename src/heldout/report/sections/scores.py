@@ -72,7 +72,8 @@ def fit_blocks(subject: HeldOut) -> list[Block]:
         )
         for fit in subject.row.fits
     ]
-    columns = ("fit", subject.row.metric, "epochs", "checkpoint", "trained", "machine")
+    at_half = "" if subject.row.at_half is None else " at ½"
+    columns = ("fit", subject.row.metric + at_half, "epochs", "checkpoint", "trained", "machine")
     return [Heading("Folds and seeds"), TableBlock(columns, rows, "Each network on the fold that it never saw")]
 
 
@@ -94,6 +95,8 @@ def overlap_blocks(subject: HeldOut) -> list[Block]:
         "IoU by class with 95 % intervals over patients: the mean over the cases that hold it, and of all voxels of "
         "all cases together, in which large lesions weigh more and false positives count"
     )
+    if subject.row.at_half is not None:
+        caption += "; masks are cut at one half"
     chart = bar_chart(drawn, f"IoU by class of {subject.name}", "IoU")
     return [Heading("Overlap by class"), FigureBlock("iou", chart, caption)]
 
