@@ -117,3 +117,15 @@ def write_picture(path: Path, array: np.ndarray, **changes) -> None:
     data = plane(array.astype(np.uint16), **names)
     data.file_meta.MediaStorageSOPInstanceUID = path.stem
     data.save_as(path, enforce_file_format=True)
+
+
+def ct_files() -> list[Path]:
+    """Three neighboring slices of a CT among pydicom's test files, not in the order of their positions."""
+    import pydicom
+    from pydicom.data import get_testdata_file
+
+    paths = Path(get_testdata_file("dicomdirtests/77654033/CT2/17106")).parent.iterdir()
+    ordered = sorted(paths, key=lambda path: float(pydicom.dcmread(path).ImagePositionPatient[2]), reverse=True)
+    steps = [float(pydicom.dcmread(path).ImagePositionPatient[2]) for path in ordered]
+    start = 0 if abs(steps[0] - steps[2]) < 10 else 1
+    return [ordered[start + k] for k in (1, 2, 0)]

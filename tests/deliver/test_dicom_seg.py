@@ -11,21 +11,10 @@ import pytest
 from heldout.data.readers import open_series
 from heldout.deliver.dicom_seg import segmentation_file
 from heldout.errors import UserError
+from tests.data.dicom_toy import ct_files
 
 pytestmark = pytest.mark.extras
 highdicom = pytest.importorskip("highdicom", reason="the extra dicom is not installed")
-
-
-def ct_files() -> list[Path]:
-    """Three neighboring slices of a CT among pydicom's test files, not in the order of their positions."""
-    import pydicom
-    from pydicom.data import get_testdata_file
-
-    paths = Path(get_testdata_file("dicomdirtests/77654033/CT2/17106")).parent.iterdir()
-    ordered = sorted(paths, key=lambda path: float(pydicom.dcmread(path).ImagePositionPatient[2]), reverse=True)
-    steps = [float(pydicom.dcmread(path).ImagePositionPatient[2]) for path in ordered]
-    start = 0 if abs(steps[0] - steps[2]) < 10 else 1
-    return [ordered[start + k] for k in (1, 2, 0)]
 
 
 @pytest.fixture(scope="module")

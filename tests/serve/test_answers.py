@@ -16,7 +16,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from tests.deliver.test_dicom_seg import ct_files
+from tests.data.dicom_toy import ct_files
 from tests.serve.conftest import REPOSITORY, as_array
 
 pytestmark = pytest.mark.extras

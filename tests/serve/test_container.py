@@ -12,6 +12,9 @@ import pytest
 import yaml
 
 from heldout.files import REPOSITORY
+
+pytest.importorskip("pydantic_settings", reason="the extra serve is not installed")
+
 from heldout.serve.settings import PREFIX, ServeSettings
 
 pytestmark = pytest.mark.extras
