@@ -154,3 +154,38 @@ def processes_of(session: int) -> list[str]:
             if int(group) == session and state != "Z":
                 found.append(place.parent.name)
     return found
+
+
+@pytest.mark.parametrize("wanted", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_while_an_object_is_finalized_ends_the_command_too(home, wanted):
+    """Python swallows what is raised there, and would go on."""
+    text = f"""
+import os, time
+from pathlib import Path
+import heldout.cli as cli
+
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), {int(wanted)})
+        for _ in range(1000):
+            pass
+
+def execute(arguments):
+    Last()
+    time.sleep(30)
+
+cli.execute = execute
+cli.main(Path({str(files.REPOSITORY)!r}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", text, "folds"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=heeds_interrupts,
+        env={**os.environ, "PYTHONPATH": str(files.REPOSITORY / "src")},
+        check=False,
+    )
+    assert done.returncode == 128 + wanted
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].endswith("the same command resumes")

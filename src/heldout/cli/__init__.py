@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,17 @@ def _terminate(number: int, frame: object) -> None:  # noqa: ARG001 - what a han
     # loading processes may end as well: torch would call that an error
     signal.signal(signal.SIGCHLD, lambda *_: None)  # not SIG_DFL: Python complains where a signal is on its way
     raise _Terminated
+
+
+def _send_again(ignored: sys.UnraisableHookArgs) -> None:
+    """Where a signal came while Python could raise nothing, as in a finalizer, send it once more."""
+    number = {_Terminated: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}.get(ignored.exc_type)
+    if number is None:
+        sys.__unraisablehook__(ignored)
+        return
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), number))
+    timer.daemon = True
+    timer.start()
 
 
 # Read by libraries when they are imported, and therefore set before any is.
@@ -96,6 +108,7 @@ def main(project: Path | None = None) -> None:
     # libraries create some 600,000 lasting objects when they are imported, which would be searched again and again
     gc.set_threshold(100_000, 20, 100)
     signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _send_again
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     code = run(sys.argv[1:])
