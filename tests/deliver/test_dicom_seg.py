@@ -80,7 +80,7 @@ def test_a_file_that_is_no_dicom_is_named(tmp_path):
     import nibabel
 
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4)), tmp_path / "scan.nii")
-    with pytest.raises(UserError, match=r"scan\.nii is no DICOM file"):
+    with pytest.raises(UserError, match=r"scan\.nii is not a DICOM file"):
         write(np.zeros((1, 4, 4, 4), np.uint8), tmp_path / "scan.nii", np.eye(4))
 
 

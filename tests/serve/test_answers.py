@@ -232,4 +232,4 @@ def test_a_dicom_series_gets_the_file_of_predict_on_its_own_frames(server, serve
 def test_a_segmentation_in_dicom_needs_dicom(server, volume):
     answer = _post(server, "/v1/predict", {"file": volume}, params={"model": "volumes", "format": "dicomseg"})
     assert answer.status_code == 422
-    assert "is no DICOM file" in answer.json()["detail"]
+    assert "is not a DICOM file" in answer.json()["detail"]

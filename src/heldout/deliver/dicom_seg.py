@@ -220,4 +220,6 @@ def _datasets(source: str, root: Path) -> Iterator[Dataset]:
                         if content[128:132] == b"DICM":
                             yield pydicom.dcmread(io.BytesIO(content))
             elif not path.is_dir():
-                raise UserError(f"{path.name} is no DICOM file: DICOM segmentations lie on the frames of DICOM images")
+                raise UserError(
+                    f"{path.name} is not a DICOM file: DICOM segmentations lie on the frames of DICOM images"
+                )

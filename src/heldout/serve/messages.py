@@ -26,7 +26,7 @@ class Ask:
         target: Index of the class to explain; None takes the most probable.
         files: Whether files are wanted: masks, and maps of the probabilities.
         dicomseg: Whether the mask is wanted as a DICOM segmentation.
-        preview: Whether 8 bits for the screen are wanted, of what is no NIfTI file.
+        preview: Whether 8 bits for the screen are wanted, of what is not a NIfTI file.
         pixel_mm, slice_mm: Of a stack of pictures, the size of a pixel and the distance of slices.
     """
 
