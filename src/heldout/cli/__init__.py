@@ -141,10 +141,10 @@ def _end() -> int:
 
 def _end_helpers() -> None:
     """End the processes that work on cases, which would wait for more."""
-    if "joblib.externals.loky.reusable_executor" in sys.modules:
-        from joblib.externals.loky import get_reusable_executor
+    if "heldout.data.parallel" in sys.modules:
+        from heldout.data.parallel import end_processes
 
-        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        end_processes()
 
 
 def _explain(error: Exception) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -95,6 +96,14 @@ def map_cases(
         for results in pool(joblib.delayed(function)(*shared, chunk) for chunk in chunks):
             yield from results
             bar.advance(task, len(results))
+
+
+def end_processes() -> None:
+    """End the processes that work on cases, where there are any; they would wait for more work."""
+    if "joblib.externals.loky.reusable_executor" in sys.modules:
+        from joblib.externals.loky import get_reusable_executor
+
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 @contextlib.contextmanager

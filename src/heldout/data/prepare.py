@@ -17,7 +17,7 @@ from heldout.data.foreground import sample_foreground
 from heldout.data.geometry import Geometry, prepare_mask, restore
 from heldout.data.image import BadFile, Image
 from heldout.data.normalize import to_float
-from heldout.data.parallel import map_cases
+from heldout.data.parallel import end_processes, map_cases
 from heldout.data.recipe import Recipe
 from heldout.data.records import Manifest, PreparedCase, StoredMask, read_manifest
 from heldout.data.sources import Source
@@ -242,12 +242,15 @@ class ArrayStore:
             Manifest entries, to be filled with those of the cases to keep; arrays of other cases are removed in the
             end, and all of them where the block fails.
         """
-        with files.lock(self.folder, "preparing arrays", wait=True):
+        with files.lock(self.folder, "preparing arrays", wait=True), files.no_parts_left(self.folder):
             (self.folder / "manifest.json").unlink(missing_ok=True)
             entries: dict[str, PreparedCase] = {}
             try:
                 yield entries
                 write_manifest(self.folder, self.recipe, entries)
+            except BaseException:
+                end_processes()  # which may be writing an array
+                raise
             finally:
                 for path in self.folder.glob("*.npy"):
                     if path.name.rsplit(".", 2)[0] not in entries:
