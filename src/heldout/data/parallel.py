@@ -113,13 +113,12 @@ def _ended() -> Iterator[None]:
     Raises:
         UserError: a process died.
     """
-    from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
     try:
         yield
     except BaseException as error:
-        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        end_processes()
         if isinstance(error, BrokenProcessPool):
             raise UserError(
                 "a process that works on cases died, mostly for want of memory: free some and run the command again, "
