@@ -72,7 +72,7 @@ def test_a_head_that_says_something_else_than_it_did_is_found(runs, monkeypatch)
         patch.setattr(
             multitask.MultiTask2D, "classify_head", lambda _, outputs: outputs["label"].float().sigmoid() * 0.99
         )
-        with pytest.raises(UserError, match=r"case \w+ is not reproduced as it was after training \(probability off"):
+        with pytest.raises(UserError, match=r"case \w+ is not reproduced as it was after training \(score off"):
             freeze("heads")
     freeze("heads")
     sealed = load_decision("heads")
@@ -80,7 +80,7 @@ def test_a_head_that_says_something_else_than_it_did_is_found(runs, monkeypatch)
     monkeypatch.setattr(
         multitask.MultiTask2D, "classify_head", lambda _, outputs: outputs["label"].float().sigmoid() * 0.99
     )
-    assert any("otherwise than validated (probability off" in change for change in check_reference(sealed, Session()))
+    assert any("otherwise than validated (score off" in change for change in check_reference(sealed, Session()))
 
 
 def test_a_head_alone_is_a_classification(runs):
