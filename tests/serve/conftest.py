@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,3 +148,66 @@ def as_array(png: bytes) -> np.ndarray:
     from PIL import Image
 
     return np.asarray(Image.open(io.BytesIO(png)))
+
+
+PAGE = REPOSITORY / "src" / "heldout" / "serve" / "page" / "dist"
+_BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+_ARGUMENTS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's chromium, without a screen."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if _BROWSER is None:
+        pytest.skip("no chromium is installed")
+    if not (PAGE / "index.html").is_file():
+        pytest.skip("the page was not built: make page")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=_BROWSER, args=_ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser, request):
+    """Opens the page of a service at 1280 px; fails on an error in its console and on requests that leave the host."""
+    problems: list[str] = []
+    pages = []
+
+    def open_one(server: Server):
+        opened = browser.new_page(viewport={"width": 1280, "height": 800})
+        opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        opened.on("pageerror", lambda error: problems.append(str(error)))
+        local = (server.url, "blob:", "data:")
+        opened.on(
+            "request", lambda one: None if one.url.startswith(local) else problems.append(f"left the host: {one.url}")
+        )
+        opened.goto(server.url)
+        opened.get_by_role("tab", name="Model").wait_for()
+        pages.append(opened)
+        return opened
+
+    yield open_one
+    for opened in pages:
+        if folder := os.environ.get("SCREENSHOTS"):
+            opened.screenshot(path=Path(folder) / f"{request.node.name}.png", full_page=True)
+        opened.close()
+    assert problems == []
+
+
+def upload(name: str, content: bytes) -> dict:
+    """A file as the browser is given it."""
+    return {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+
+
+def panel_of(page, name: str):
+    """A tab's panel, opened."""
+    page.get_by_role("tab", name=name).click()
+    return page.locator(f"#panel-{name}")

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.serve.conftest import REPOSITORY
+from tests.serve.conftest import REPOSITORY, panel_of, upload
 from tests.serve.test_answers import predicted
 
 pytestmark = pytest.mark.extras
@@ -191,3 +191,28 @@ def test_features_of_a_network_tell_another_kind_of_picture(numbers_server, disc
     found = _post(numbers_server, "/classify", other, model="grades").json()
     assert found["in_distribution"] is False
     assert any("distance of network features is" in text for text in found["warnings"])
+
+
+def test_the_page_shows_numbers_grades_and_which_cases_are_left_to_people(
+    numbers_server, open_page, numbers_home, disc
+):
+    page = open_page(numbers_server)
+    panel = panel_of(page, "Classification")
+    page.locator("#decision").select_option("ages")
+    panel.locator("#classify-file").set_input_files(upload("a.png", disc))
+    panel.get_by_text("Predicted numbers").wait_for(timeout=60_000)
+    value = _post(numbers_server, "/classify", disc, model="ages").json()["values"]["age"]
+    assert float(panel.locator("td.number").first.text_content()) == pytest.approx(value, rel=1e-3)
+    page.locator("#decision").select_option("grades")
+    panel.locator("#classify-file").set_input_files(upload("a.png", disc))
+    grade = _post(numbers_server, "/classify", disc, model="grades").json()["grade"]
+    panel.get_by_text(f"{grade} of 0 to 2").wait_for(timeout=60_000)
+
+    panel = panel_of(page, "Batch")
+    page.locator("#decision").select_option("grades")
+    contents = [path.read_bytes() for path in sorted((numbers_home / "input" / "grades").glob("*.png"))[:40]]
+    panel.locator("#batch-files").set_input_files([upload(f"{k}.png", one) for k, one in enumerate(contents)])
+    panel.get_by_text("40 of 40").wait_for(timeout=120_000)
+    answers = [_post(numbers_server, "/classify", one, model="grades").json()["abstain"] for one in contents]
+    assert any(answers), "the cut leaves none of these cases to people"
+    assert panel.get_by_text("left to people").count() == sum(answers)

@@ -2,73 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
 
-from heldout.files import REPOSITORY
+from tests.serve.conftest import panel_of, upload
 
 pytestmark = pytest.mark.extras
 
-PAGE = REPOSITORY / "src" / "heldout" / "serve" / "page" / "dist"
-
-_ARGUMENTS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist",
-]
-_BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if _BROWSER is None:
-        pytest.skip("no chromium is installed")
-    if not (PAGE / "index.html").is_file():
-        pytest.skip("the page was not built: make page")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=_BROWSER, args=_ARGUMENTS)
-        yield chromium
-        chromium.close()
-
 
 @pytest.fixture
-def page(browser, server, request):
-    """The page at 1280 px; fails on an error in its console and on any request that leaves the host."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 800})
-    problems: list[str] = []
-    opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    local = (server.url, "blob:", "data:")
-    opened.on(
-        "request", lambda one: None if one.url.startswith(local) else problems.append(f"left the host: {one.url}")
-    )
-    opened.goto(server.url)
-    opened.get_by_role("tab", name="Model").wait_for()
-    yield opened
-    if folder := os.environ.get("SCREENSHOTS"):
-        opened.screenshot(path=Path(folder) / f"{request.node.name}.png", full_page=True)
-    opened.close()
-    assert problems == []
-
-
-def _file(name: str, content: bytes) -> dict:
-    return {"name": name, "mimeType": "application/octet-stream", "buffer": content}
-
-
-def _panel(page, name: str):
-    page.get_by_role("tab", name=name).click()
-    return page.locator(f"#panel-{name}")
+def page(open_page, server):
+    """The page of the service that most tests ask."""
+    return open_page(server)
 
 
 def test_classification_shows_class_probability_and_grad_cam(page, picture):
-    panel = _panel(page, "Classification")
-    panel.locator("#classify-file").set_input_files(_file("a.png", picture))
+    panel = panel_of(page, "Classification")
+    panel.locator("#classify-file").set_input_files(upload("a.png", picture))
     panel.get_by_role("img", name="Image with Grad-CAM").wait_for(timeout=60_000)
     assert panel.get_by_text("Calibrated probability").is_visible()
     panel.locator("#target").select_option("small")
@@ -76,14 +27,14 @@ def test_classification_shows_class_probability_and_grad_cam(page, picture):
 
 
 def test_segmentation_of_a_picture_follows_the_threshold(page, picture):
-    panel = _panel(page, "Segmentation")
-    panel.locator("#segment-file").set_input_files(_file("a.png", picture))
+    panel = panel_of(page, "Segmentation")
+    panel.locator("#segment-file").set_input_files(upload("a.png", picture))
     panel.get_by_text("Mask as sealed").wait_for(timeout=60_000)
     panel.locator("#threshold").fill("0")
     panel.get_by_text("Mask at 0.00, not as sealed").wait_for()
     panel.get_by_role("button", name="Show uncertainty").click()
     panel.get_by_text("epistemic").wait_for(timeout=60_000)
-    panel.locator("#truth-file").set_input_files(_file("truth.png", picture))
+    panel.locator("#truth-file").set_input_files(upload("truth.png", picture))
     panel.get_by_text("Dice with the true mask").wait_for()
     with page.expect_download() as download:
         panel.get_by_role("button", name="Export as one HTML file").click()
@@ -93,9 +44,9 @@ def test_segmentation_of_a_picture_follows_the_threshold(page, picture):
 
 
 def test_a_volume_is_drawn_with_its_mask_and_corrected(page, volume):
-    panel = _panel(page, "Segmentation")
+    panel = panel_of(page, "Segmentation")
     page.locator("#decision").select_option("volumes")
-    panel.locator("#segment-file").set_input_files(_file("a.nii.gz", volume))
+    panel.locator("#segment-file").set_input_files(upload("a.nii.gz", volume))
     panel.locator("canvas[data-loaded='1']").wait_for(timeout=60_000)
     assert panel.get_by_text("ml", exact=False).first.is_visible()
     panel.get_by_role("button", name="Paint").click()
@@ -109,8 +60,8 @@ def test_a_volume_is_drawn_with_its_mask_and_corrected(page, volume):
 
 
 def test_a_batch_becomes_a_table_that_sorts_and_downloads(page, picture):
-    panel = _panel(page, "Batch")
-    files = [_file("b.png", picture), _file("notes.txt", b"no image"), _file("a.png", picture)]
+    panel = panel_of(page, "Batch")
+    files = [upload("b.png", picture), upload("notes.txt", b"no image"), upload("a.png", picture)]
     panel.locator("#batch-files").set_input_files(files)
     panel.get_by_text("3 of 3").wait_for(timeout=60_000)
     panel.get_by_text("is not PNG").wait_for()
@@ -120,13 +71,13 @@ def test_a_batch_becomes_a_table_that_sorts_and_downloads(page, picture):
     with page.expect_download() as download:
         panel.get_by_role("button", name="CSV").click()
     lines = Path(download.value.path()).read_text().splitlines()
-    assert lines[0] == "name,prediction,p_small,p_large,error"
+    assert lines[0] == "name,prediction,p_small,p_large,abstain,error"
     assert len(lines) == 4
 
 
 def test_a_patient_has_a_curve_to_jump_along(page, volume):
-    panel = _panel(page, "Patient")
-    panel.locator("#patient-files").set_input_files(_file("a.nii.gz", volume))
+    panel = panel_of(page, "Patient")
+    panel.locator("#patient-files").set_input_files(upload("a.nii.gz", volume))
     curve = panel.get_by_role("img", name="voxels along the depth")
     curve.wait_for(timeout=60_000)
     panel.locator("canvas[data-loaded='1']").wait_for(timeout=60_000)
@@ -137,7 +88,7 @@ def test_a_patient_has_a_curve_to_jump_along(page, volume):
 def test_the_model_shows_its_seal_and_members(page, server):
     import httpx
 
-    panel = _panel(page, "Model")
+    panel = panel_of(page, "Model")
     info = httpx.get(f"{server.url}/model/info", params={"model": "heads"}).json()
     panel.get_by_text(info["seal"]).wait_for()
     assert panel.get_by_text(info["metric"]).first.is_visible()

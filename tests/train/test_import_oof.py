@@ -16,6 +16,7 @@ from heldout.data.cases import open_dataset
 from heldout.errors import UserError
 from heldout.evaluate.collect import find_row
 from heldout.train.fit import fit_fold
+from heldout.train.import_files import read_foreign_map
 from heldout.train.import_run import import_oof
 from heldout.train.imported import imported_folder
 
@@ -105,3 +106,22 @@ def test_a_folder_of_nnu_net_is_read_with_its_folds(masks, tmp_path):
     np.savez(first, probabilities=np.zeros((2, 5, 5), np.float32))
     with pytest.raises(UserError, match=r"has the shape \(5, 5\), its case"):
         import_oof("other", folder, "nnU-Net", like=spec)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6), (4, 5, 4)])
+def test_volumes_of_nnu_net_are_turned_round_whatever_their_shape(tmp_path, shape):
+    values = np.random.default_rng(0).random((2, *shape)).astype(np.float32)
+    rounded = np.rint(255 * values).astype(np.uint8)
+    background = 1 - values.max(0, keepdims=True)
+    stored = np.concatenate([background, values]).transpose(0, 3, 2, 1)
+    np.savez(tmp_path / "a.npz", probabilities=stored)
+    np.testing.assert_array_equal(read_foreign_map(tmp_path / "a.npz", shape, 2), rounded)
+    np.savez(tmp_path / "b.npz", map=values)
+    np.testing.assert_array_equal(read_foreign_map(tmp_path / "b.npz", shape, 2), rounded)
+    if shape[0] != shape[2]:
+        np.savez(tmp_path / "c.npz", map=stored)
+        with pytest.raises(UserError, match="holds a map with z first: turn its axes round, or call the array of an"):
+            read_foreign_map(tmp_path / "c.npz", shape, 2)
+        np.savez(tmp_path / "d.npz", probabilities=values)
+        with pytest.raises(UserError, match="holds a map with x first: turn its axes round"):
+            read_foreign_map(tmp_path / "d.npz", shape, 2)

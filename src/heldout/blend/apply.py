@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from heldout.data.first_stage import FirstStageMap
 from heldout.data.image import BadFile, Image
 from heldout.data.rle import RunLengths
 from heldout.data.transform import prepare_image
+from heldout.errors import UserError
 from heldout.metrics.ignored import hide
 from heldout.metrics.uncertainty import Uncertainty, decompose
 from heldout.predict.peaks import find_detections
@@ -209,34 +210,62 @@ def blend_members(decision: Decision, answers: Sequence[Sequence[Prediction]]) -
 
 def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
     """Put one case's member predictions, in the order of the decision's members, together as it says."""
-    case_id, weights = members[0].case_id, decision.weights
-    weighted = members[: len(weights)]
-    if decision.kind != "segmentation":
-        found = np.stack([member.scores for member in weighted])[:, None]
-        scores = mix(found, weights, decision.mixing, decision.exclusive)[0]
-        calibrated = _calibrated(decision, scores)
-        cuts = decision.levels if decision.exclusive else ()
-        grade = int(labels_of(calibrated[None], cuts, True).argmax()) if len(cuts) > 1 else None
-        reason = _abstain(decision, calibrated)
-        return Blended(case_id, calibrated, None, None, grade=grade, uncalibrated=scores, abstain=reason)
-    blended = blend_maps([map_of(member) for member in weighted], weights)
+    found = _segmented(decision, members) if decision.kind == "segmentation" else _classified(decision, members)
+    if decision.postprocess:
+        found = run_hook(load_task(decision.members[0].spec), found, decision.postprocess.settings)
+    cuts = decision.levels if decision.exclusive and found.map is None else ()
+    grade = int(labels_of(found.scores[None], cuts, True).argmax()) if len(cuts) > 1 else None
+    return replace(found, grade=grade, abstain=_abstain(decision, found.scores, found.map, found.mask))
+
+
+def run_hook(config: Task, result: Blended, settings: Mapping[str, Any]) -> Blended:
+    """A result after the experiment's hook ``postprocess``.
+
+    Raises:
+        UserError: the hook fails, or returns something else than a result of the same shapes.
+    """
+    hook = f"postprocess of {config.experiment}"
+    try:
+        changed = config.postprocess(result, **settings)
+    except Exception as error:
+        raise UserError(
+            f"{hook} fails for case {result.case_id} ({type(error).__name__}: {error}): correct it"
+        ) from error
+    if not isinstance(changed, Blended):
+        raise UserError(f"{hook} returns a {type(changed).__name__}: return dataclasses.replace(result, ...)")
+    for name in ("scores", "mask"):
+        before, after = getattr(result, name), getattr(changed, name)
+        if np.shape(before) != np.shape(after) or (before is not None and not np.isfinite(after).all()):
+            raise UserError(
+                f"{hook} gives case {result.case_id} other {name} than an array {np.shape(before)}: correct it"
+            )
+    mask = None if changed.mask is None else np.asarray(changed.mask, np.uint8)
+    return replace(result, scores=np.asarray(changed.scores, np.float32), mask=mask)
+
+
+def _classified(decision: Decision, members: Sequence[Prediction]) -> Blended:
+    found = np.stack([member.scores for member in members[: len(decision.weights)]])[:, None]
+    scores = mix(found, decision.weights, decision.mixing, decision.exclusive)[0]
+    return Blended(members[0].case_id, _calibrated(decision, scores), None, None, uncalibrated=scores)
+
+
+def _segmented(decision: Decision, members: Sequence[Prediction]) -> Blended:
+    weights = decision.weights
+    blended = blend_maps([map_of(member) for member in members[: len(weights)]], weights)
     sources = decision.presence_sources.values() if decision.presence else ()
     classified = np.array([members[number].scores for number in sources], float)
     scores = _presence(decision, blended, classified)
-    mask, calibrated = mask_of(decision, blended), _calibrated(decision, scores)
-    reason = _abstain(decision, calibrated, blended, mask)
     detections = None
     if (finder := decision.finder) is not None:
         detections = find_detections(finder, blended, decision.levels, kept=finder.kept)
     return Blended(
-        case_id,
-        calibrated,
+        members[0].case_id,
+        _calibrated(decision, scores),
         blended,
-        mask,
+        mask_of(decision, blended),
         detections=detections,
         classified=classified,
         uncalibrated=scores,
-        abstain=reason,
     )
 
 
@@ -254,7 +283,11 @@ def known_scores(decision: Decision, result: Blended, truth: np.ndarray) -> np.n
     known = hide(result.map, truth)
     if known is result.map:
         return result.scores
-    return _calibrated(decision, _presence(decision, known, result.classified))
+    scores = _calibrated(decision, _presence(decision, known, result.classified))
+    if not decision.postprocess:
+        return scores
+    before = replace(result, scores=scores, mask=mask_of(decision, result.map))
+    return run_hook(load_task(decision.members[0].spec), before, decision.postprocess.settings).scores
 
 
 def _presence(decision: Decision, blended: np.ndarray, classified: np.ndarray) -> np.ndarray:
@@ -269,7 +302,7 @@ def _calibrated(decision: Decision, scores: np.ndarray) -> np.ndarray:
 
 
 def mask_of(decision: Decision, blended: np.ndarray) -> np.ndarray:
-    """Mask (M, *spatial) uint8 that a decision makes of a blended map (K, *spatial) uint8."""
+    """Mask (M, *spatial) uint8 that a decision makes of a blended map (K, *spatial) uint8, before the hook."""
     spatial = [decision.spatial[name] for name in decision.classes] if decision.spatial else []
     return spatial_mask(blended, decision.levels or None, spatial, decision.exclusive)
 

@@ -22,6 +22,7 @@ from heldout.blend.records import (
     FeatureRef,
     FirstStageRef,
     Mixing,
+    Postprocess,
     Presence,
     Reference,
     SearchRecord,
@@ -60,6 +61,7 @@ class Decision:
         presence: How the case scores of a segmentation are mixed.
         calibration: Of the case scores.
         mixing: How the probabilities of classifiers are put together; on disk only where not by their weighted mean.
+        postprocess: The experiment's own last step; on disk only where there is one.
         abstention: When a case is left to people; on disk only where there is a cut.
         features: What held-out images look like to a network; on disk only where stored.
         finder: How detections are found in the map; on disk only where there are any.
@@ -95,6 +97,7 @@ class Decision:
     presence: Presence = field(default_factory=Presence)
     calibration: Calibration = field(default_factory=Calibration)
     mixing: Mixing = field(default_factory=Mixing)
+    postprocess: Postprocess = field(default_factory=Postprocess)
     abstention: Abstention = field(default_factory=Abstention)
     features: FeatureRef = field(default_factory=FeatureRef)
     finder: Finder | None = None
@@ -201,6 +204,7 @@ class Decision:
             "fold_hash",
             "data_hash",
             "mixing",
+            "postprocess",
             "abstention",
             *(["finder"] if self.finder else []),
         ]
@@ -214,6 +218,10 @@ class Decision:
             for later in ("mixing", "abstention", "features"):  # decisions of before these existed have the same hash
                 if not one.get(later):
                     one.pop(later, None)
+            if one.get("postprocess") is None:
+                one.pop("postprocess", None)
+        if not self.postprocess:
+            stored.pop("postprocess", None)
         if self.finder is None:
             stored.pop("finder", None)
         return stored

@@ -186,6 +186,18 @@ class Mixing(DecisionRecord):
     ranks: tuple[tuple[tuple[Number, ...], ...], ...] = ()
 
 
+class Postprocess(DecisionRecord):
+    """The experiment's own last step; empty where there is none.
+
+    Attributes:
+        settings: What its hook ``postprocess`` is called with.
+        code: SHA-256 of the code that the hook reaches.
+    """
+
+    settings: dict[str, bool | int | Number | str] = Field(default_factory=dict)
+    code: str = ""
+
+
 class Abstention(DecisionRecord):
     """When a case is left to people; empty, every case is answered.
 
@@ -230,6 +242,7 @@ class BlendSettings:
         spatial: Second stage of every class; empty where the thresholds alone make the mask.
         presence: Thousandth of every presence score; empty where presence is not mixed.
         calibration, mixing: Of the case scores; how probabilities are put together, on disk only if not by their mean.
+        postprocess: What the experiment's hook is called with; None, and not on disk, where it is not.
     """
 
     weights: tuple[int, ...]
@@ -238,6 +251,7 @@ class BlendSettings:
     presence: tuple[int, ...] = ()
     calibration: Calibration = Calibration()  # noqa: RUF009 - frozen
     mixing: Mixing = Mixing()  # noqa: RUF009 - frozen
+    postprocess: dict[str, bool | int | Number | str] | None = None
 
 
 class Alternative(DecisionRecord):

@@ -19,6 +19,7 @@ from heldout.blend.decision import Decision, blend_folder, check_name, decision_
 from heldout.blend.maps import map_work
 from heldout.blend.members import Member, check_together, load_member, split_members
 from heldout.blend.objective import Objective, check_metric
+from heldout.blend.postprocess import find_hook
 from heldout.blend.records import SearchRecord
 from heldout.blend.second_stage import SecondStage
 from heldout.blend.session import Session
@@ -154,10 +155,10 @@ def _gather(
         if stages.spatial and masks
         else None
     )
+    hook = find_hook(members[0].config, dataset.source, map_work(members) if masks else (), dataset.exclusive, progress)
     sources = presence_members(members, labels)
-    objective = add_stages(
-        build_objective(members, metric, method=method, progress=progress), list(sources.values()), stages, maps
-    )
+    base = build_objective(members, metric, method=method, progress=progress)
+    objective = add_stages(base, list(sources.values()), stages, maps, hook)
     return _Gathered(members, labels, list(sources), objective)
 
 

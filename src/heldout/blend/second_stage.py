@@ -87,7 +87,7 @@ def _components(
 ) -> list[list[Components]]:
     found = []
     for one in work:
-        blended, truth = _read(source, one, weights)
+        blended, truth = read_work(source, one, weights)
         blended, truth = hide(blended, truth), hide(truth, truth)
         values, multiclass = class_values(blended, exclusive)
         cuts = [ALONE] * len(values) if thresholds is None else thresholds
@@ -107,13 +107,13 @@ def _counts(
 ) -> list[np.ndarray]:
     found = []
     for one in work:
-        blended, truth = _read(source, one, weights)
+        blended, truth = read_work(source, one, weights)
         mask = spatial_mask(blended, thresholds, spatial, exclusive)
         found.append(count_errors(hide(mask, truth), hide(truth, truth), len(blended), exclusive))
     return found
 
 
-def _read(source: Source, work: Work, weights: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def read_work(source: Source, work: Work, weights: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Blended map (K, *S) uint8 and true mask (M, *S) of a case."""
     row, members = work
     return blend_maps([mean_map(row["case_id"], paths) for paths in members], weights), source.read_mask(row)

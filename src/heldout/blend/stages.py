@@ -17,6 +17,7 @@ from heldout.blend.detections import DetectionObjective
 from heldout.blend.members import Member
 from heldout.blend.numbers import NUMBER_METRICS, ValueObjective, fit_line
 from heldout.blend.objective import LabelObjective, MaskObjective, Objective
+from heldout.blend.postprocess import Hook, describe_hook
 from heldout.blend.presence import fuse, map_scores
 from heldout.blend.records import OF_MAP, WHOLE, BlendSettings, Calibration, Change, Presence
 from heldout.blend.second_stage import SecondStage
@@ -63,12 +64,14 @@ class Staged:
         labels: (L, n, K) probabilities of what classifies whole cases beside segmentations.
         stages: The stages.
         maps: The full maps of the cases, for the second stage of masks; None where there is none.
+        hook: The experiment's own last step; None where it has none.
     """
 
     base: LabelObjective | MaskObjective | ValueObjective | DetectionObjective
     labels: np.ndarray
     stages: Stages
     maps: SecondStage | None = None
+    hook: Hook | None = None
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -106,7 +109,8 @@ class Staged:
     def select(self, chosen: np.ndarray) -> Staged:
         """The objective of the chosen cases; see :class:`Objective`."""
         maps = None if self.maps is None else self.maps.select(chosen)
-        return replace(self, base=self.base.select(chosen), labels=self.labels[:, chosen], maps=maps)
+        hook = None if self.hook is None else self.hook.select(chosen)
+        return replace(self, base=self.base.select(chosen), labels=self.labels[:, chosen], maps=maps, hook=hook)
 
     def keep(self, members: Sequence[int]) -> Staged:
         """The objective of some members, for their weights; see :class:`Objective`."""
@@ -118,6 +122,16 @@ class Staged:
         Raises:
             UserError: a class lacks the cases that a stage needs.
         """
+        settings = self._finish_scores(settings)
+        if self.hook is not None:
+            choices = self.hook.choices
+            tables = self.hook.tables(self._before_hook(settings), self.classes, settings, choices)
+            sign = 1 if get_metric(self.metric).higher_is_better else -1
+            values = [sign * score(self.metric, self._called(one, settings), self.classes) for one in tables]
+            settings = replace(settings, postprocess=choices[int(np.argmax(np.nan_to_num(values, nan=-np.inf)))])
+        return settings
+
+    def _finish_scores(self, settings: BlendSettings) -> BlendSettings:
         stages, truth = self.stages, self.frame[[f"y_{name}" for name in self.classes]].to_numpy(float)
         if self.maps is not None:
             settings = replace(settings, spatial=self.maps.tune(settings, get_metric(self.metric)))
@@ -142,6 +156,12 @@ class Staged:
         Where presence was mixed, ``top_<class>`` is the score without that; where scores were calibrated,
         ``uncalibrated_<class>`` is the score before.
         """
+        table = self._before_hook(settings)
+        if self.hook is not None and settings.postprocess is not None:
+            [table] = self.hook.tables(table, self.classes, settings, [settings.postprocess])
+        return self._called(table, settings)
+
+    def _before_hook(self, settings: BlendSettings) -> pd.DataFrame:
         table = self.base.table(settings)
         new: dict[str, np.ndarray] = {}
         scores = self._uncalibrated(settings)
@@ -154,11 +174,15 @@ class Staged:
         if self.stages.calibrate != "none":
             new |= _columns("uncalibrated", self.classes, scores)
         final = apply_calibration(settings.calibration, scores).astype(np.float32)
-        new |= _columns("p", self.classes, final.astype(float))
-        if isinstance(self.base, LabelObjective):
-            called = labels_of(final, settings.thresholds, self.base.exclusive)
-            new |= _columns("d", self.classes, called.astype(float))
-        return table.assign(**new)
+        return table.assign(**new, **_columns("p", self.classes, final.astype(float)))
+
+    def _called(self, table: pd.DataFrame, settings: BlendSettings) -> pd.DataFrame:
+        """The table with the labels of its scores, where cases have labels."""
+        if not isinstance(self.base, LabelObjective):
+            return table
+        final = table[[f"p_{name}" for name in self.classes]].to_numpy(np.float32)
+        called = labels_of(final, settings.thresholds, self.base.exclusive)
+        return table.assign(**_columns("d", self.classes, called.astype(float)))
 
     def _sources(self, settings: BlendSettings) -> np.ndarray:
         """(3 + L, n, K) everything that says something of presence."""
@@ -188,6 +212,7 @@ def add_stages(
     labels: Sequence[Member],
     stages: Stages,
     maps: SecondStage | None = None,
+    hook: Hook | None = None,
 ) -> Objective:
     """The objective with its stages, or as it is where there is none.
 
@@ -195,6 +220,7 @@ def add_stages(
         objective: What the weights are tuned on.
         labels: Second heads of segmentations and classifications beside them, which are mixed into the presence score.
         maps: The full maps of the cases, for the second stage of masks.
+        hook: The experiment's own last step.
         stages: The stages; the presence metric is the AUC where those ask for one and none is named.
 
     Raises:
@@ -214,12 +240,12 @@ def add_stages(
     by_class = metric.uses == "counts" and metric.whole is None
     if stages.spatial and not (isinstance(objective, MaskObjective) and by_class):
         raise UserError(f"--spatial works on masks, which {metric.name} does not score class by class: leave it out")
-    if not stages.spatial and stages.presence_metric is None and stages.calibrate == "none":
+    if not stages.spatial and stages.presence_metric is None and stages.calibrate == "none" and hook is None:
         return objective
     case_ids = objective.frame["case_id"]
     predicted = [[member.scores(case_id) for case_id in case_ids] for member in labels]
     scores = np.array(predicted, float).reshape(-1, len(case_ids), len(objective.classes))
-    return Staged(objective, scores, stages, maps if stages.spatial else None)
+    return Staged(objective, scores, stages, maps if stages.spatial else None, hook)
 
 
 def finish(objective: Objective, tuned: Tuned) -> Tuned:
@@ -237,7 +263,7 @@ def describe_stages(
     cross_fitted: pd.DataFrame | None,
     labels: Sequence[str],
 ) -> dict[str, Any]:
-    """The fields ``spatial``, ``presence`` and ``calibration`` of a decision: what was tuned, and what it is worth.
+    """What was tuned, and what it is worth: a decision's ``spatial``, ``presence``, ``calibration``, ``postprocess``.
 
     Args:
         objective: What was tuned.
@@ -269,7 +295,8 @@ def describe_stages(
             maps=found.maps,
             scores=scores,
         )
-    fields = {"spatial": spatial, "presence": presence, "calibration": calibration}
+    postprocess = None if objective.hook is None else describe_hook(objective.hook, settings)
+    fields = {"spatial": spatial, "presence": presence, "calibration": calibration, "postprocess": postprocess}
     return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -10,6 +10,7 @@ from heldout import files
 from heldout.blend.apply import OpenDecision
 from heldout.blend.decision import Decision, load_decision
 from heldout.blend.flips import predictions_folder, read_hashes
+from heldout.blend.postprocess import hook_hash
 from heldout.blend.records import FitRef
 from heldout.blend.reference import check_reference
 from heldout.blend.session import Session
@@ -76,7 +77,7 @@ def refuse_changes(decision: Decision, changes: list[str]) -> None:
 
 def check_parts(decision: Decision, session: Session) -> list[str]:
     """What changed among settings, fold table, data, weights, out-of-fold predictions and the blend's own tables."""
-    changes = [*_metric(decision), *_tables(decision)]
+    changes = [*_metric(decision), *_postprocess(decision), *_tables(decision)]
     for member in decision.stages:
         config = _tried(changes, load_task, member.spec)
         if config is None:
@@ -119,6 +120,12 @@ def _metric(decision: Decision) -> Iterator[str]:
     code = decision.search.metric_code
     if code is not None and all([code] != metric_code(decision.metric, reader) for reader in (READER, EARLIER)):
         yield f"the code of metric {decision.metric} changed"
+
+
+def _postprocess(decision: Decision) -> Iterator[str]:
+    config = load_task(decision.members[0].spec)
+    if decision.postprocess and decision.postprocess.code != hook_hash(config):
+        yield f"the code of postprocess of {config.experiment} changed"
 
 
 def _tables(decision: Decision) -> Iterator[str]:

@@ -132,6 +132,9 @@ def _print_stages(decision: Decision) -> None:
         level = f" of {one.low / 255:.2f} and above whose peak reaches {one.high / 255:.2f}"
         parts = f"components{level if decision.thresholds else ''} that cover {one.min_size} millionths of the image"
         print(f"  {visible(label)}: {parts}{', holes filled' if one.fill else ''}")
+    if decision.postprocess:
+        chosen = ", ".join(f"{name} = {value}" for name, value in decision.postprocess.settings.items())
+        print(f"  post-processing of the experiment: {visible(chosen) or 'applied'}")
     if decision.presence:
         print("  presence: " + ", ".join(f"{share:.3f} {name}" for name, share in decision.presence.shares.items()))
     if decision.calibration:

@@ -223,7 +223,10 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     )
 
     outside_identity: ClassVar[frozenset[str]] = frozenset(
-        {"budgets", "search_space", "workers", "folds", "seeds", "rle", "rle_start", "competition"}
+        {
+            *("budgets", "search_space", "workers", "folds", "seeds", "rle", "rle_start", "competition"),
+            "postprocess_choices",
+        }
     )
     dimensions: ClassVar[int]
 

@@ -13,14 +13,16 @@ import difflib
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
 _LIBRARIES = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 _LIBRARIES.add(Path(__file__).resolve().parents[1])
-READER = 2  # what today's runs record
+READER = 3  # what today's runs record
+WITH_POSTPROCESSING = 2  # took the hook that decisions pin for part of training
 EARLIER = 1  # saw no second meaning of a name, no effects of compound statements, no packages above a module
+POSTPROCESS = "postprocess"  # hook that acts on blends alone
 _DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -35,6 +37,16 @@ def code_of(experiment: type, version: int = READER) -> dict[str, str]:
     own = [cls for cls in experiment.__mro__ if reader.module(cls.__module__) is not None]
     for position, cls in enumerate(own):
         reader.read_class(cls, own[:position])
+    return dict(sorted(reader.found.items()))
+
+
+def code_of_postprocessing(experiment: type) -> dict[str, str]:
+    """Source, as :func:`code_of` gives it, of an experiment's hook ``postprocess`` and of all that it reaches."""
+    reader = _Reader(READER)
+    own = [cls for cls in experiment.__mro__ if reader.module(cls.__module__) is not None]
+    reader.found.clear()  # what acts on import is training's
+    for cls in own:
+        reader.read_members(cls, {POSTPROCESS})
     return dict(sorted(reader.found.items()))
 
 
@@ -161,9 +173,21 @@ class _Reader:
         fields = getattr(cls, "model_fields", {})
         for node in module.statements.get(cls.__name__, []):
             for member in node.body if isinstance(node, ast.ClassDef) else []:
-                for name in set(_bound(member)) - set(fields):
+                for name in set(_bound(member)) - set(fields) - self._later():
                     if all(name not in vars(child) or self._calls_super(child, name) for child in children):
                         self._keep(module, f"{cls.__name__}.{name}", [member])
+
+    def read_members(self, cls: type, names: Collection[str]) -> None:
+        """Some members of a class, and all that they reach."""
+        module = self.module(cls.__module__)
+        assert module is not None, "only the user's own classes are read"
+        for node in module.statements.get(cls.__name__, []):
+            for member in node.body if isinstance(node, ast.ClassDef) else []:
+                for name in set(_bound(member)) & set(names):
+                    self._keep(module, f"{cls.__name__}.{name}", [member])
+
+    def _later(self) -> set[str]:
+        return {POSTPROCESS} if self.version > WITH_POSTPROCESSING else set()
 
     def _calls_super(self, cls: type, name: str) -> bool:
         prefix = f"{cls.__module__}:{cls.__name__}."

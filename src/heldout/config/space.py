@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 KINDS = ("log", "uniform", "int")
+MOST_CHOICES = 64  # combinations of settings of the hook postprocess
 _LARGEST = sys.float_info.max  # what is above it is infinite, or an integer too large for a float
 _NOT_SEARCHED = {
     *("dataset", "source", "source_options", "skip_bad", "near_duplicates", "test_fraction", "fold_count", "fold_seed"),
@@ -75,6 +77,23 @@ def check_space(space: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> No
             except ValidationError as error:
                 reason = error.errors(include_url=False)[0]["msg"]
                 raise ValueError(f"search_space {name} = {space[name]!r} may try {value!r}: {reason}") from None
+
+
+def check_choices(choices: Mapping[str, Sequence[Any]], no_hook: bool) -> None:
+    """Refuse choices for a hook that is not there, and those that no one can try.
+
+    Raises:
+        ValueError: the hook is missing, a setting has no values or one twice, or there are too many combinations.
+    """
+    if no_hook:
+        raise ValueError("postprocess_choices are settings of the hook postprocess: define it, or leave them out")
+    for name, values in choices.items():
+        if not name.isidentifier() or name in ("self", "result"):
+            raise ValueError(f"postprocess_choices {name!r} cannot name an argument of the hook postprocess")
+        if not values or len({repr(value) for value in values}) != len(values):
+            raise ValueError(f"postprocess_choices {name} = {values!r}: list different values")
+    if (count := math.prod(map(len, choices.values()))) > MOST_CHOICES:
+        raise ValueError(f"postprocess_choices are {count} combinations: leave {MOST_CHOICES} at most")
 
 
 def read_space(space: Mapping[str, Any]) -> dict[str, Range]:

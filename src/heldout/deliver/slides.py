@@ -96,6 +96,10 @@ def predict_slides(
         raise UserError(
             f"{decision.name} filters whole components, which may be larger than a band: blend without --spatial"
         )
+    if decision.postprocess:
+        raise UserError(
+            f"{decision.name} post-processes whole masks, which are never in memory: blend without the hook"
+        )
     text, scores = io.StringIO(), {}
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["name", "class", "rle"])

@@ -130,4 +130,5 @@ def held_out_decision(decision: Decision, fold: int) -> Decision:
         presence=presence,
         calibration=settings.calibration,
         mixing=settings.mixing,
+        postprocess=decision.postprocess.model_copy(update={"settings": settings.postprocess or {}}),
     )

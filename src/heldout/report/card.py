@@ -7,6 +7,7 @@ programs. Both are collected from run records, the configuration, the dataset's 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -199,9 +200,15 @@ def _output(held: HeldOut) -> dict[str, Any]:
         "what": f"{what}, for each of {', '.join(held.classes)}",
         "thresholds": cut or ("none" if held.kind == "regression" else "the most probable class"),
         "second_stage": "hysteresis, smallest component, filled holes" if decision.spatial else "none",
+        **({"post_processing": _words(decision.postprocess.settings)} if decision.postprocess else {}),
         "flips_when_predicting": tta if len(set(tta.values())) > 1 else next(iter(tta.values())),
         **_abstains(decision),
     }
+
+
+def _words(settings: Mapping[str, Any]) -> str:
+    """Settings of the experiment's own last step."""
+    return ", ".join(f"{name} = {value}" for name, value in settings.items()) or "the experiment's own"
 
 
 def _abstains(decision: Decision) -> dict[str, str]:

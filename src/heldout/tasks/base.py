@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from heldout.config import BaseConfig, experiments, load
+from heldout.config.space import check_choices
 from heldout.errors import UserError
 from heldout.tasks.training import Training
 
@@ -45,6 +46,11 @@ class Task(Training):
         None, description="predictions made elsewhere that stand in for training, by the name that import-oof gave them"
     )
 
+    postprocess_choices: dict[str, tuple[bool | int | float | str, ...]] = Field(
+        {},
+        description="values that blend tries for each setting of the hook postprocess, the first where none is better",
+    )
+
     # Loss
     loss: str = Field("auto", description="name of the loss; auto is the cross-entropy, for masks with Dice")
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="mass moved from the label to the other classes")
@@ -65,6 +71,8 @@ class Task(Training):
             raise ValueError("augment = 'nnunet' is for volumes: set augment = 'strong'")
         if self.metric.startswith(DETECTION_SCORES) and self.finder is None:
             raise ValueError(f"metric = {self.metric!r} scores detections: derive the experiment from a Detect task")
+        if self.postprocess_choices:
+            check_choices(self.postprocess_choices, type(self).postprocess is Task.postprocess)
         flips = self.flips or ""
         if not set(flips) <= set(self.flip_axes) or len(set(flips)) != len(flips):
             raise ValueError(f"flips = {flips!r} may hold each of {self.flip_axes!r} once")
@@ -227,6 +235,19 @@ class Task(Training):
     def file_id(self, path: str) -> str | None:  # noqa: ARG002 - a hook
         """What a competition calls a case, from the path of its image below the dataset; None is its case id."""
         return None
+
+    def postprocess(self, result: Blended, **settings: Any) -> Blended:  # noqa: ARG002 - a hook
+        """Change what a blend says of a case, at its very end; tuned and cross-fitted as thresholds are.
+
+        Args:
+            result: Of one case: ``scores`` (K,) float32, calibrated, and, of segmentations, ``map`` (K, *S) uint8 and
+                ``mask`` (M, *S) uint8, or M = 1 label map of exclusive classes.
+            settings: One value of each entry of ``postprocess_choices``.
+
+        Returns:
+            ``dataclasses.replace(result, mask=..., scores=...)``, of the same shapes and types.
+        """
+        return result
 
     def write_submission(self, results: Iterable[Blended], stem: Path) -> Path | None:  # noqa: ARG002 - a hook
         """Write a submission of a form of your own; None writes what ``submission`` names.

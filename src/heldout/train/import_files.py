@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 IDS = ("id", "case_id", "case", "image_id", "image", "name")
 MAP_ENDINGS = (".npz", ".npy", ".nii.gz", ".nii", ".png")
-_ARRAYS = ("probabilities", "map", "p", "arr_0")
+NNUNET = "probabilities"  # array of its npz files
+_ARRAYS = ("map", NNUNET, "p", "arr_0")
 
 
 @dataclass(frozen=True)
@@ -77,21 +78,27 @@ def read_foreign(path: Path, dataset: Dataset, maps: Path | None = None) -> Fore
 def read_foreign_map(path: Path, shape: tuple[int, ...], classes: int) -> np.ndarray:
     """Map (K, *spatial) uint8 of a file: probabilities 0 ... 1 or 0 ... 255, or a label map.
 
-    Arrays of nnU-Net have the background first and the axes of SimpleITK, z first; they are turned round.
+    The array ``probabilities`` of an npz file is nnU-Net's: floats of the background first, on the axes of SimpleITK,
+    z first. All others are on the axes of the image.
 
     Raises:
         UserError: its shape is not that of the case, or a value is not a probability.
     """
-    values = _read_array(path)
+    values, key = _read_array(path)
     integers = values.dtype.kind in "ub"
+    z_first = key == NNUNET and not integers and len(shape) == 3
+    expected = shape[::-1] if z_first else shape
     while values.ndim > len(shape) + 1 and values.shape[0] == 1:
         values = values[0]
     if values.ndim == len(shape):
         values = values[None]
-    if len(shape) == 3 and values.shape[1:] != shape and values.shape[1:] == shape[::-1]:
-        values = values.transpose(0, 3, 2, 1)
-    if values.shape[1:] != shape:
+    if values.shape[1:] != expected:
+        if values.shape[1:] == expected[::-1]:
+            order, name = ("x first", "another name") if z_first else ("z first", f"as floats, {NNUNET}")
+            raise UserError(f"{path} holds a map with {order}: turn its axes round, or call the array of an npz {name}")
         raise UserError(f"{path} has the shape {values.shape[1:]}, its case {shape}: write it on the grid of the image")
+    if z_first:
+        values = values.transpose(0, 3, 2, 1)
     if len(values) == classes + 1:  # the background first
         values = values[1:]
     if len(values) == 1 and path.name.endswith((".nii", ".nii.gz")) and _is_label_map(values, classes):
@@ -247,23 +254,24 @@ def _maps(folder: Path, names: _Names, wanted: set[str] | None) -> dict[str, Pat
     return found
 
 
-def _read_array(path: Path) -> np.ndarray:
+def _read_array(path: Path) -> tuple[np.ndarray, str]:
+    """The array of a file, and its name in an npz."""
     try:
         if path.suffix == ".npy":
-            return np.asarray(np.load(path))
+            return np.asarray(np.load(path)), ""
         if path.suffix == ".npz":
             with np.load(path) as arrays:
                 key = next((name for name in _ARRAYS if name in arrays.files), None)
                 if key is None:
                     raise UserError(f"{path} holds {', '.join(arrays.files)}: it needs the array {_ARRAYS[0]}")
-                return np.asarray(arrays[key])
+                return np.asarray(arrays[key]), key
         if path.suffix == ".png":
             import cv2
 
-            return np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))[None]
+            return np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))[None], ""
         import nibabel
 
-        return np.asarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]
+        return np.asarray(nibabel.load(path).dataobj), ""  # type: ignore[attr-defined]
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}): write it again") from None
 

@@ -180,9 +180,9 @@ def export_oof(member_table: pd.DataFrame, classes: tuple[str, ...], own: dict[s
 
 
 def export_map(values: np.ndarray, path: Path) -> None:
-    """Write a map (K, *spatial) uint8 as ``probabilities`` of an npz file."""
+    """Write a map (K, *spatial) uint8 as ``map`` of an npz file."""
     import io
 
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, probabilities=values)
+    np.savez_compressed(buffer, map=values)
     files.write_bytes(path, buffer.getvalue())

@@ -2,13 +2,17 @@ import { zipSync } from "fflate";
 import { useMemo, useState } from "preact/hooks";
 
 import { Answer, BatchResult, bytesOf, ModelInfo, post } from "./api";
-import { Check, Drop, Empty, Panes, percent, save, Status, Task } from "./parts";
+import { Check, Drop, Empty, figure, Panes, percent, save, Status, Task } from "./parts";
 
 const TOGETHER = 8;
 
 interface Row {
   name: string;
   answer: (Answer & { error?: string }) | null;
+}
+
+function verdict(answer: Answer): string {
+  return answer.abstain ? "left to people" : answer.prediction;
 }
 
 function cell(text: string): string {
@@ -19,6 +23,7 @@ function cell(text: string): string {
 export function Batch(props: { model: ModelInfo; task: Task }) {
   const { model, task } = props;
   const segments = model.kind === "segmentation";
+  const numbers = model.kind === "regression";
   const [rows, setRows] = useState<Row[]>([]);
   const [done, setDone] = useState(0);
   const [masks, setMasks] = useState(segments);
@@ -45,8 +50,8 @@ export function Batch(props: { model: ModelInfo; task: Task }) {
   const value = (row: Row, key: string): string | number => {
     if (key === "name") return row.name;
     if (!row.answer || row.answer.error) return -1;
-    if (key === "prediction") return row.answer.prediction;
-    return row.answer.probabilities[key];
+    if (key === "prediction") return verdict(row.answer);
+    return (row.answer.values ?? row.answer.probabilities)[key];
   };
   const sorted = useMemo(() => {
     if (!order.key) return rows;
@@ -55,11 +60,12 @@ export function Batch(props: { model: ModelInfo; task: Task }) {
   }, [rows, order]);
 
   const table = () => {
-    const head = ["name", "prediction", ...model.classes.map((name) => `p_${name}`), "error"];
+    const head = ["name", "prediction", ...model.classes.map((name) => (numbers ? name : `p_${name}`)), "abstain", "error"];
     const lines = rows.map(({ name, answer }) => [
       name,
       answer?.error ? "" : (answer?.prediction ?? ""),
-      ...model.classes.map((one) => (answer && !answer.error ? answer.probabilities[one].toFixed(6) : "")),
+      ...model.classes.map((one) => (answer && !answer.error ? (answer.values ?? answer.probabilities)[one].toFixed(6) : "")),
+      answer?.abstain ? (answer.abstain_reason ?? "") : "",
       answer?.error ?? "",
     ]);
     return [head, ...lines].map((line) => line.map(cell).join(",")).join("\n") + "\n";
@@ -121,7 +127,7 @@ export function Batch(props: { model: ModelInfo; task: Task }) {
               <tr>
                 <th scope="col">Image</th>
                 {heading("name", "File")}
-                {heading("prediction", "Prediction")}
+                {!numbers && heading("prediction", "Prediction")}
                 {model.classes.map((name) => heading(name, name, true))}
               </tr>
             </thead>
@@ -137,15 +143,15 @@ export function Batch(props: { model: ModelInfo; task: Task }) {
                   </td>
                   <td>{row.name}</td>
                   {row.answer?.error ? (
-                    <td class="error" colSpan={1 + model.classes.length}>
+                    <td class="error" colSpan={(numbers ? 0 : 1) + model.classes.length}>
                       {row.answer.error}
                     </td>
                   ) : (
                     <>
-                      <td>{row.answer?.prediction ?? "…"}</td>
+                      {!numbers && <td title={row.answer?.abstain_reason ?? ""}>{row.answer ? verdict(row.answer) : "…"}</td>}
                       {model.classes.map((name) => (
                         <td key={name} class="number">
-                          {row.answer ? percent(row.answer.probabilities[name]) : ""}
+                          {row.answer ? (row.answer.values ? figure(row.answer.values[name]) : percent(row.answer.probabilities[name])) : ""}
                         </td>
                       ))}
                     </>

@@ -1,16 +1,41 @@
 import { useMemo, useState } from "preact/hooks";
 
 import { Answer, ModelInfo, post } from "./api";
-import { Bars, Drop, Empty, Origin, Panes, percent, Picture, Slider, Status, Task } from "./parts";
+import { Bars, Drop, Empty, figure, Origin, Panes, percent, Picture, Slider, Status, Task } from "./parts";
 import { decodePng, Gray, Layer } from "./pixels";
 
-export function Verdict(props: { answer: Answer }) {
-  const { answer } = props;
+export function Verdict(props: { answer: Answer; model: ModelInfo }) {
+  const { answer, model } = props;
+  if (answer.values)
+    return (
+      <div class="panel">
+        <table>
+          <caption>Predicted numbers</caption>
+          <tbody>
+            {Object.entries(answer.values).map(([name, value]) => (
+              <tr key={name}>
+                <th scope="row">{name}</th>
+                <td class="number">{figure(value)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+        <Origin answer={answer} />
+      </div>
+    );
   return (
     <div class="panel">
       <p class="verdict">{answer.prediction}</p>
       <table>
         <tbody>
+          {answer.grade !== undefined && (
+            <tr>
+              <th scope="row">Grade</th>
+              <td class="number">
+                {answer.grade} of 0 to {model.classes.length - 1}
+              </td>
+            </tr>
+          )}
           <tr>
             <th scope="row">Probability</th>
             <td class="number">{percent(answer.confidence)}</td>
@@ -33,12 +58,13 @@ export function Classification(props: { model: ModelInfo; task: Task }) {
   const [heat, setHeat] = useState<Gray | null>(null);
   const [file, setFile] = useState<File | null>(null);
   const [opacity, setOpacity] = useState(0.5);
+  const numbers = props.model.kind === "regression";
 
   const ask = (one: File, target: string) =>
     props.task.run("Classifying", async () => {
       const options: Record<string, string | boolean> = { model: props.model.name, preview: true };
       if (target) options.target = target;
-      const found = await post<Answer>("/classify/gradcam", [one], options);
+      const found = await post<Answer>(numbers ? "/classify" : "/classify/gradcam", [one], options);
       setFile(one);
       setAnswer(found);
       setImage(found.preview ? await decodePng(found.preview) : null);
@@ -60,7 +86,7 @@ export function Classification(props: { model: ModelInfo; task: Task }) {
             hint={`${props.model.input.formats.join(", ")}; it stays on this server`}
             onFiles={([one]) => ask(one, "")}
           />
-          {file && (
+          {file && !numbers && (
             <div class="field">
               <label for="target">Explain the class</label>
               <select id="target" value={answer?.explained} onChange={(event) => ask(file, event.currentTarget.value)}>
@@ -72,20 +98,22 @@ export function Classification(props: { model: ModelInfo; task: Task }) {
               </select>
             </div>
           )}
-          <Slider id="heat-opacity" label="Opacity of Grad-CAM" value={opacity} onValue={setOpacity} />
+          {!numbers && <Slider id="heat-opacity" label="Opacity of Grad-CAM" value={opacity} onValue={setOpacity} />}
           <Status task={props.task} />
         </>
       }
     >
-      {!answer && <Empty>The class, its probability and what speaks for it appear here.</Empty>}
+      {!answer && (
+        <Empty>{numbers ? "The predicted numbers appear here." : "The class, its probability and what speaks for it appear here."}</Empty>
+      )}
       {answer && (
         <div class="two">
           {image ? (
-            <Picture image={image} layers={layers} label={`Image with Grad-CAM of ${answer.explained}`} />
+            <Picture image={image} layers={layers} label={numbers ? "Image" : `Image with Grad-CAM of ${answer.explained}`} />
           ) : (
             <Empty>Volumes are shown under Patient.</Empty>
           )}
-          <Verdict answer={answer} />
+          <Verdict answer={answer} model={props.model} />
         </div>
       )}
     </Panes>

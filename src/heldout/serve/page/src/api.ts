@@ -12,7 +12,7 @@ export interface ModelInfo {
   sealed: boolean;
   seal: string;
   sealed_at: string | null;
-  kind: "classification" | "segmentation";
+  kind: "classification" | "segmentation" | "regression";
   dimensions: number;
   two_heads: boolean;
   classes: string[];
@@ -51,10 +51,14 @@ export interface Answer {
   took_ms: number;
   warnings: string[];
   in_distribution: boolean | null;
+  abstain: boolean | null;
+  abstain_reason: string | null;
   prediction: string;
   confidence: number;
   calibrated_confidence: number;
   probabilities: Record<string, number>;
+  grade?: number;
+  values?: Record<string, number>;
   shape?: number[];
   spacing_mm?: number[] | null;
   areas?: Record<string, number>;

@@ -24,7 +24,7 @@ const SHORTCUTS: [string, string][] = [
 ];
 
 function fits(tab: Tab, model: ModelInfo): boolean {
-  if (tab === "Classification") return model.kind === "classification" || model.two_heads;
+  if (tab === "Classification") return model.kind !== "segmentation" || model.two_heads;
   if (tab === "Segmentation") return model.kind === "segmentation";
   return true;
 }

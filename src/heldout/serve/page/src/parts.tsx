@@ -6,6 +6,11 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Answer, ModelInfo, Refusal } from "./api";
 import { COLORS, css, draw, Gray, Layer } from "./pixels";
 
+// A number of a regression, in four digits.
+export function figure(value: number): string {
+  return Math.abs(value) < 1000 ? value.toPrecision(4) : value.toFixed(0);
+}
+
 export function percent(value: number): string {
   return `${(100 * value).toFixed(1)} %`;
 }
@@ -115,7 +120,7 @@ export function Bars(props: { values: Record<string, number>; title: string }) {
   );
 }
 
-export function Origin(props: { answer: Pick<Answer, "decision" | "seal" | "sealed" | "took_ms" | "warnings" | "in_distribution"> }) {
+export function Origin(props: { answer: Pick<Answer, "decision" | "seal" | "sealed" | "took_ms" | "warnings" | "in_distribution" | "abstain" | "abstain_reason"> }) {
   const { answer } = props;
   return (
     <div class="origin">
@@ -123,6 +128,8 @@ export function Origin(props: { answer: Pick<Answer, "decision" | "seal" | "seal
         <span class={`chip ${answer.sealed ? "good" : "bad"}`}>{answer.sealed ? "sealed" : "not sealed"}</span>{" "}
         {answer.decision} <code title={answer.seal}>{answer.seal.slice(0, 12)}</code>, {seconds(answer.took_ms)}
       </p>
+      {answer.abstain && <p class="warning">Left to people: {answer.abstain_reason}.</p>}
+      {answer.abstain === false && <p class="muted">Sure enough to be answered, by the decision's own cut.</p>}
       {answer.in_distribution === false && <p class="warning">This input is unlike the training images.</p>}
       {answer.warnings.map((text) => (
         <p class="warning" key={text}>

@@ -1,0 +1,149 @@
+"""The experiment's own last step: the hook ``postprocess``, its settings tuned on out-of-fold predictions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from heldout import files
+from heldout.blend.apply import Blended, run_hook
+from heldout.blend.maps import Work
+from heldout.blend.records import BlendSettings, Postprocess
+from heldout.blend.second_stage import read_work
+from heldout.blend.spatial import spatial_mask
+from heldout.config.code import code_of_postprocessing
+from heldout.data.parallel import map_cases
+from heldout.data.sources import Source
+from heldout.errors import UserError
+from heldout.metrics.ignored import hide
+from heldout.metrics.overlap import count_errors
+from heldout.tasks import Task, load_task
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Hook:
+    """The hook of an experiment on cases that were held out.
+
+    Attributes:
+        config: The experiment.
+        source: Reads the true masks.
+        work: The cases with their maps; empty where there are no masks.
+        exclusive: Classes exclude each other.
+        progress: Show a progress bar where maps are read.
+    """
+
+    config: Task
+    source: Source
+    work: tuple[Work, ...]
+    exclusive: bool
+    progress: bool = False
+
+    @property
+    def choices(self) -> list[dict[str, Any]]:
+        """Every combination of its settings, the first values first."""
+        names = self.config.postprocess_choices
+        return [dict(zip(names, values, strict=True)) for values in itertools.product(*names.values())]
+
+    def select(self, chosen: np.ndarray) -> Hook:
+        """The chosen cases, by an (n,) bool array."""
+        work = tuple(one for one, wanted in zip(self.work, chosen, strict=True) if wanted) if self.work else ()
+        return replace(self, work=work)
+
+    def tables(
+        self, table: pd.DataFrame, classes: Sequence[str], settings: BlendSettings, choices: Sequence[Settings]
+    ) -> list[pd.DataFrame]:
+        """The cases as the hook leaves them with every choice of its settings.
+
+        Args:
+            table: The cases before the hook, with ``p_<class>`` and, of masks, ``tp_``, ``fp_``, ``fn_<class>``.
+            classes: Names of the classes.
+            settings: What makes the masks.
+            choices: Settings of the hook.
+
+        Raises:
+            UserError: the hook fails.
+        """
+        scores = table[[f"p_{name}" for name in classes]].to_numpy(np.float32)
+        if self.work:
+            shared = (self.config.spec, self.source, self.exclusive, settings, choices)
+            work = list(zip(self.work, scores, strict=True))
+            found = list(map_cases(_masks, shared, work, "Post-processing masks", progress=self.progress))
+        else:
+            cases = zip(table["case_id"], scores, strict=True)
+            results = [Blended(case_id, of_case, None, None) for case_id, of_case in cases]
+            found = [([run_hook(self.config, one, choice).scores for choice in choices], None) for one in results]
+        return [self._changed(table, classes, found, number) for number in range(len(choices))]
+
+    def _changed(
+        self, table: pd.DataFrame, classes: Sequence[str], found: Sequence[tuple[Any, Any]], number: int
+    ) -> pd.DataFrame:
+        after = np.array([scores[number] for scores, _ in found])
+        before = table[[f"p_{name}" for name in classes]].to_numpy(np.float32)
+        if f"uncalibrated_{classes[0]}" in table.columns and not np.array_equal(before, after):
+            raise UserError(
+                f"postprocess of {self.config.experiment} changes calibrated scores, whose order is judged as it was "
+                "before calibration: leave --calibrate out, or change masks alone"
+            )
+        new = {f"p_{name}": after[:, k].astype(float) for k, name in enumerate(classes)}
+        if self.work:
+            counts = np.array([of_case[number] for _, of_case in found], np.int64)
+            for k, name in enumerate(classes):
+                new |= {f"{kind}_{name}": counts[:, k, index] for index, kind in enumerate(("tp", "fp", "fn"))}
+        return table.assign(**new)
+
+
+def find_hook(config: Task, source: Source, work: Sequence[Work], exclusive: bool, progress: bool) -> Hook | None:
+    """The hook of an experiment; None where it has none.
+
+    Raises:
+        UserError: the experiment detects, and its detections come from the map alone.
+    """
+    if type(config).postprocess is Task.postprocess:
+        return None
+    if config.finder is not None:
+        raise UserError(
+            f"postprocess of {config.experiment} changes masks, and detections come from maps: leave it out"
+        )
+    return Hook(config, source, tuple(work), exclusive, progress)
+
+
+def describe_hook(hook: Hook, settings: BlendSettings) -> Postprocess:
+    """The hook as a decision keeps it."""
+    return Postprocess(settings=settings.postprocess or {}, code=hook_hash(hook.config))
+
+
+def hook_hash(config: Task) -> str:
+    """SHA-256 of the code that an experiment's hook reaches."""
+    return files.sha256_json(code_of_postprocessing(type(config)))
+
+
+def _masks(
+    spec: str,
+    source: Source,
+    exclusive: bool,
+    settings: BlendSettings,
+    choices: Sequence[Settings],
+    work: list[tuple[Work, np.ndarray]],
+) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
+    """Scores (K,) and voxels (K, 3) [TP, FP, FN] of some cases with every choice."""
+    config, found = load_task(spec), []
+    for one, scores in work:
+        blended, truth = read_work(source, one, settings.weights)
+        mask = spatial_mask(blended, settings.thresholds or None, settings.spatial, exclusive)
+        before = Blended(one[0]["case_id"], scores, blended, mask)
+        results = [run_hook(config, before, choice) for choice in choices]
+        known = hide(truth, truth)
+        counts = [
+            count_errors(hide(result.mask, truth), known, len(blended), exclusive)
+            for result in results
+            if result.mask is not None
+        ]
+        found.append(([result.scores for result in results], counts))
+    return found

@@ -1,0 +1,166 @@
+"""The hook postprocess: added to trained runs, tuned and cross-fitted by blend, sealed, delivered."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from heldout.blend.apply import OpenDecision, blend_case
+from heldout.blend.decision import load_decision
+from heldout.blend.freeze import freeze
+from heldout.blend.members import load_member
+from heldout.blend.search import blend
+from heldout.blend.verify import verify
+from heldout.config import load
+from heldout.errors import UserError
+from heldout.evaluate.thresholds import held_out_decision
+from heldout.metrics import score
+from heldout.metrics.overlap import count_errors
+from tests.trained_runs import EXPERIMENTS
+
+HEAD = """    postprocess_choices = {choices}
+
+    def postprocess(self, result, {arguments}):
+        from dataclasses import replace
+{body}
+"""
+SMALLEST = """
+        from scipy.ndimage import label
+        mask = result.mask.copy()
+        for channel in mask:
+            parts, _ = label(channel)
+            channel[np.bincount(parts.ravel())[parts] < smallest] = 0
+        return replace(result, mask=mask)"""
+MASKS = HEAD.format(choices={"smallest": (0, 3, 8, 900)}, arguments="smallest", body=SMALLEST)
+SCORES = HEAD.format(
+    choices={"turn": (False, True), "power": (1.0, 0.5)},
+    arguments="turn, power",
+    body="        return replace(result, scores=(1 - result.scores if turn else result.scores) ** power)",
+)
+
+
+@pytest.fixture
+def add_hook(runs, tmp_path, monkeypatch):
+    """A function that appends a hook to a trained experiment's file."""
+    import exps
+
+    folder = tmp_path / "exps"
+    shutil.copytree(EXPERIMENTS, folder)
+    monkeypatch.setattr(exps, "__path__", [str(folder), *exps.__path__])
+    known = {name: module for name, module in sys.modules.items() if name.startswith("exps.exp9")}
+
+    def forget():
+        for name in [name for name in sys.modules if name.startswith("exps.exp9")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+
+    def add(name: str, text: str) -> None:
+        original = (EXPERIMENTS / f"{name}.py").read_text(encoding="utf-8")
+        head = original.replace("import torch\n", "import numpy as np\nimport torch\n", 1)
+        (folder / f"{name}.py").write_text(f"{head}\n{text}", encoding="utf-8")
+        forget()
+
+    yield add
+    forget()
+    sys.modules.update(known)
+
+
+def make(specs, **options):
+    return blend(specs, "mended", trials=6, progress=False, **options)
+
+
+def test_masks_are_tuned_cross_fitted_sealed_and_delivered(add_hook):
+    add_hook("exp911", MASKS)
+    decision = make(["exp911"], metric="dice_all")
+    tried = load("exp911").postprocess_choices["smallest"]
+    assert decision.postprocess.settings["smallest"] in tried
+    assert all(one.postprocess["smallest"] in tried for one in decision.search.by_fold.values())
+    member = load_member("exp911")
+    crossed = pd.read_parquet(decision.folder / "oof.parquet").set_index("case_id")
+    for case_id in crossed.index[::6]:
+        fold = int(crossed.loc[case_id, "fold"])
+        held = held_out_decision(decision, fold)
+        assert held.postprocess.settings == decision.search.by_fold[str(fold)].postprocess
+        found = blend_case(held, [member.prediction(case_id)])
+        counts = count_errors(found.mask, member.dataset.truth(case_id), len(decision.classes), decision.exclusive)
+        stored = crossed.loc[case_id, [f"{kind}_{name}" for name in decision.classes for kind in ("tp", "fp", "fn")]]
+        np.testing.assert_array_equal(counts.ravel(), stored.to_numpy(float))
+    assert score("dice_all", crossed.reset_index(), decision.classes) == pytest.approx(decision.score.cross_fitted)
+
+    freeze("mended")
+    sealed = load_decision("mended")
+    verify(sealed)
+    new = member.dataset.part("test")["case_id"].iloc[0]
+    (shipped,) = OpenDecision(sealed).predict([(new, member.dataset.read_image(new))])
+    assert shipped.mask.shape[1:] == shipped.map.shape[1:]
+    add_hook("exp911", MASKS.replace("< smallest", "<= smallest"))
+    with pytest.raises(UserError, match="the code of postprocess of exp911 changed"):
+        verify(load_decision("mended"))
+
+
+def test_the_best_settings_of_scores_are_chosen_and_the_first_of_equals(add_hook):
+    plain = make(["exp914"], metric="roc_auc")
+    assert not plain.postprocess
+    assert "postprocess" not in plain.to_json()
+    add_hook("exp914", SCORES)
+    decision = make(["exp914"], metric="roc_auc")
+    upright = plain.score.in_sample >= 0.5
+    assert decision.postprocess.settings == {"turn": not upright, "power": 1.0}  # a power changes no order
+    assert decision.score.in_sample == pytest.approx(max(plain.score.in_sample, 1 - plain.score.in_sample))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("        return result.mask", r"postprocess of exp911 returns a ndarray: return dataclasses.replace"),
+        ("        return replace(result, mask=result.mask[:, :5])", r"gives case \w+ other mask than an array \(2, 32"),
+        ("        return replace(result, scores=result.scores * np.nan)", r"gives case \w+ other scores than an array"),
+        (
+            "        raise KeyError('size')",
+            r"postprocess of exp911 fails for case \w+ \(KeyError: 'size'\): correct it",
+        ),
+    ],
+)
+def test_a_hook_that_is_wrong_is_named(add_hook, body, message):
+    add_hook("exp911", HEAD.format(choices={"smallest": (0, 1)}, arguments="smallest", body=body))
+    with pytest.raises(UserError, match=message):
+        make(["exp911"])
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({}, None),
+        ({"smallest": ()}, r"postprocess_choices smallest = \(\): list different values"),
+        ({"smallest": (1, 1)}, "list different values"),
+        ({"two words": (1,)}, "cannot name an argument"),
+        ({"a": tuple(range(65))}, "are 65 combinations: leave 64 at most"),
+    ],
+)
+def test_choices_that_no_one_can_try_are_refused(add_hook, choices, message):
+    add_hook("exp911", HEAD.format(choices=choices, arguments="**settings", body="        return result"))
+    if message is None:
+        assert make(["exp911"]).postprocess.settings == {}
+        return
+    with pytest.raises(UserError, match=message):
+        load("exp911")
+
+
+def test_calibrated_scores_stay_in_their_order(add_hook, monkeypatch):
+    from heldout.blend import calibrate
+
+    monkeypatch.setattr(calibrate, "FEWEST_CASES", 1)
+    add_hook("exp914", SCORES)
+    with pytest.raises(UserError, match=r"postprocess of exp914 changes calibrated scores.*leave --calibrate out"):
+        make(["exp914"], calibrate="temperature")
+
+
+def test_choices_without_a_hook_are_refused(add_hook):
+    add_hook("exp911", "    postprocess_choices = {'smallest': (0, 1)}\n")
+    with pytest.raises(UserError, match="are settings of the hook postprocess: define it, or leave them out"):
+        load("exp911")
