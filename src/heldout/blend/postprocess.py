@@ -78,7 +78,7 @@ class Hook:
         else:
             cases = zip(table["case_id"], scores, strict=True)
             results = [Blended(case_id, of_case, None, None) for case_id, of_case in cases]
-            found = [([run_hook(self.config, one, choice).scores for choice in choices], None) for one in results]
+            found = [([run_hook(self.config, one, choice).scores for choice in choices], []) for one in results]
         return [self._changed(table, classes, found, number) for number in range(len(choices))]
 
     def _changed(
