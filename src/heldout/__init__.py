@@ -12,13 +12,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heldout.api import Picture, Run, compare, leaderboard, run
+    from heldout.api import Figure, Run, compare, leaderboard, run
     from heldout.config.metric import metric
 
-__all__ = ["Picture", "Run", "__version__", "compare", "leaderboard", "metric", "run"]
+__all__ = ["Figure", "Run", "__version__", "compare", "leaderboard", "metric", "run"]
 __version__ = "0.1.0"
 
-_HOMES = dict.fromkeys(("Picture", "Run", "compare", "leaderboard", "run"), "heldout.api")
+_HOMES = dict.fromkeys(("Figure", "Run", "compare", "leaderboard", "run"), "heldout.api")
 _HOMES["metric"] = "heldout.config.metric"
 
 

@@ -1,7 +1,7 @@
-"""What notebooks use, as ``import heldout as ho``: runs, blends and the leaderboard as data frames and pictures.
+"""What notebooks use, as ``import heldout as ho``: runs, blends and the leaderboard as data frames and figures.
 
 Everything is read from the files that the commands write, and follows their rules: scores are of held-out predictions
-at cross-fitted thresholds, and a picture of a case is of the networks that never saw its patient.
+at cross-fitted thresholds, and a figure of a case is of the networks that never saw its patient.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _BESIDE = ("kind", "dataset", "metric", "low", "high", "threshold", "cases", "pa
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture that Jupyter shows.
+class Figure:
+    """A figure that Jupyter shows.
 
     Attributes:
         png: Content of a PNG file.
@@ -41,7 +41,14 @@ class Picture:
     title: str
 
     def save(self, path: str | Path) -> Path:
-        """Write the PNG file."""
+        """Write the PNG file.
+
+        Example:
+            >>> import tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     Figure(b"...", "a case").save(Path(folder) / "case.png").name
+            'case.png'
+        """
         files.write_bytes(Path(path), self.png)
         return Path(path)
 
@@ -80,6 +87,10 @@ class Run:
 
         Raises:
             UserError: a blend of one fold has no cross-fitted predictions, or a file changed.
+
+        Example:
+            >>> list(run("exp004").oof)[:3]
+            ['case_id', 'patient_id', 'fold']
         """
         return self.held_out.ranking_table.copy()
 
@@ -94,6 +105,11 @@ class Run:
 
         Raises:
             UserError: there is no such metric, or it cannot score these predictions.
+
+        Example:
+            >>> scores = run("exp004").scores("roc_auc", "brier")
+            >>> scores["higher_is_better"].to_dict()
+            {'roc_auc': True, 'brier': False}
         """
         import pandas as pd
 
@@ -121,6 +137,10 @@ class Run:
 
         Raises:
             UserError: no table has such a column.
+
+        Example:
+            >>> run("exp004").by("fold")["by"].tolist()
+            ['all cases', 'fold', 'fold']
         """
         import pandas as pd
 
@@ -131,11 +151,16 @@ class Run:
             [vars(one) for one in score_subgroups(metric or self.metric, self.oof, self.classes, source, columns)]
         )
 
-    def show(self, case_id: str) -> Picture:
+    def show(self, case_id: str) -> Figure:
         """Draw a case: its image, its truth, and what was predicted while it was held out.
 
         Raises:
             UserError: no finished fold held out the case.
+
+        Example:
+            >>> one = run("exp004")
+            >>> one.show(one.oof["case_id"][0]).png[1:4]
+            b'PNG'
         """
         from heldout.report.figures import draw_case
 
@@ -144,12 +169,16 @@ class Run:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "case.png"
             draw_case(self.held_out, case_id, title, path)
-            return Picture(path.read_bytes(), title)
+            return Figure(path.read_bytes(), title)
 
     def worst(self, count: int = 10) -> pd.DataFrame:
         """The cases with the largest errors; of segmentations, of cases with foreground, those with the lowest Dice.
 
         Masks of a run are cut at one half here and in :meth:`show`, those of a blend at its cross-fitted thresholds.
+
+        Example:
+            >>> run("exp004").worst(3)["error"].is_monotonic_decreasing
+            True
         """
         scores = self.held_out.case_scores
         if "dice" in scores:
@@ -174,6 +203,11 @@ def run(name: str) -> Run:
 
     Raises:
         UserError: there is none of that name, it has no finished fold, or its files changed.
+
+    Example:
+        >>> one = run("exp004")
+        >>> one.name, one.metric, one.classes
+        ('exp004', 'roc_auc', ('small', 'large'))
     """
     from heldout.evaluate.held_out import open_held_out
 
@@ -190,6 +224,10 @@ def blend(members: Sequence[str], name: str | None = None, **options: Any) -> Ru
 
     Raises:
         UserError: the members do not belong together, or a sealed blend has this name.
+
+    Example:
+        >>> blend(["exp004", "exp004+lr=0.01"], "both", trials=4).name
+        'both'
     """
     from heldout.blend.search import blend as search
 
@@ -204,6 +242,11 @@ def leaderboard() -> pd.DataFrame:
 
     Returns:
         A column for each of the leaderboard's, named as in ``leaderboard --json``, and ``kind``, ``low``, ``high`` ...
+
+    Example:
+        >>> board = leaderboard()
+        >>> board.loc[board["kind"] == "run", "name"].tolist()
+        ['exp004+lr=0.01', 'exp004']
     """
     import pandas as pd
 
@@ -219,6 +262,10 @@ def compare(first: str | Run, second: str | Run) -> Verdict:
 
     Raises:
         UserError: one does not exist, or the two do not compare.
+
+    Example:
+        >>> compare("exp004", "exp004+lr=0.01").better
+        'exp004+lr=0.01'
     """
     from heldout.evaluate.compare import compare_held_out
 

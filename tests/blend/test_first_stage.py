@@ -111,7 +111,7 @@ def test_held_out_predictions_come_out_again(home, spec):
 def test_a_decision_carries_its_first_stage_and_refuses_it_changed(home, spec):
     decision = load_decision(spec)
     verify(decision)
-    assert [(stage.spec, len(stage.folders)) for stage in decision.stages] == [("exp911", 4), (spec, 2)]
+    assert [(stage.spec, len(stage.folders)) for stage in decision.predictors] == [("exp911", 4), (spec, 2)]
     assert {path.name for path in experiment_files(decision)} >= {"exp911.py", f"{spec}.py"}
     path = fit_folder("exp911", 1, 0) / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")

@@ -13,7 +13,7 @@ from heldout.blend.calibrate import apply_calibration
 from heldout.blend.crossfit import crossfit
 from heldout.blend.numbers import ValueObjective, fit_line
 from heldout.blend.objective import LabelObjective, check_metric
-from heldout.blend.stages import Stages, add_stages
+from heldout.blend.refine import Refinement, add_refinement
 from heldout.blend.study import SearchPlan
 from heldout.blend.values import grade_levels, labels_of, middle_cuts
 from heldout.errors import UserError
@@ -51,9 +51,9 @@ def test_scores_of_numbers_agree_with_scikit_learn(seed, targets):
 def test_a_line_is_fitted_on_the_other_folds_and_improves_the_score():
     frame, scores = numbers()
     plain = ValueObjective(frame, ("age",), "mae", scores)
-    staged = add_stages(plain, [], Stages(calibrate="linear"))
+    processed = add_refinement(plain, [], Refinement(calibrate="linear"))
     plan = SearchPlan("equal", 1)
-    before, after = crossfit(plain, plan), crossfit(staged, plan)
+    before, after = crossfit(plain, plan), crossfit(processed, plan)
     assert after.scores.cross_fitted < before.scores.cross_fitted / 2
     table = after.cross_fitted.set_index("case_id")
     for fold, one in after.by_fold.items():
@@ -97,7 +97,7 @@ def test_metrics_of_another_kind_are_refused(metric, kind, message):
 def test_calibrations_of_another_kind_are_refused():
     frame, scores = numbers()
     with pytest.raises(UserError, match="--calibrate platt does not fit these members: choose linear or auto"):
-        add_stages(ValueObjective(frame, ("age",), "mae", scores), [], Stages(calibrate="platt"))
+        add_refinement(ValueObjective(frame, ("age",), "mae", scores), [], Refinement(calibrate="platt"))
 
 
 def graded(seed=0, count=150) -> LabelObjective:

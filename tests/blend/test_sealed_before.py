@@ -101,7 +101,7 @@ def test_it_is_on_the_leaderboard_with_its_score(sealed, home):
     assert find_row(sealed).score == pytest.approx(stored["score"]["cross_fitted"])
 
 
-def test_they_cover_calibration_second_stages_and_presence(sealed, home):
+def test_they_cover_calibration_components_and_presence(sealed, home):
     stored = read_json(home / "working" / "blends" / sealed / "decision.json")
     covered = {
         "labels": lambda: stored["calibration"]["method"] == "temperature",

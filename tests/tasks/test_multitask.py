@@ -1,4 +1,4 @@
-"""Two heads on one encoder, the stages that train them, and the losses that ask whether a class is there at all."""
+"""Two heads on one encoder, the phases that train them, and the losses that ask whether a class is there at all."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def train_step(config, model, optimizer, epoch):
     return outputs
 
 
-def test_each_stage_trains_its_own_part_and_touches_nothing_else():
+def test_each_phase_trains_its_own_part_and_touches_nothing_else():
     config = MultiTask2D.create(
         overrides={"warmup_epochs": 1, "head_epochs": 2, "epochs": 4, "encoder": "tu-mobilenetv3_small_050"}
     )
@@ -122,7 +122,7 @@ def test_each_stage_trains_its_own_part_and_touches_nothing_else():
         trained.append({"head" if key.startswith("body.classification_head") else "rest" for key in changed})
     assert trained == [{"rest"}, {"head"}, {"head"}, {"rest", "head"}]
     assert given_out == [{"mask"}, {"label"}, {"label"}, {"mask", "label"}]
-    assert [config.stage(epoch) for epoch in range(4)] == ["mask", "head", "head", "joint"]
+    assert [config.phase(epoch) for epoch in range(4)] == ["mask", "head", "head", "joint"]
     config.start_epoch(model, 1)
     assert set(model.eval()(torch.rand(1, 1, 32, 32))) == {"mask", "label"}
 

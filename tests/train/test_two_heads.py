@@ -1,4 +1,4 @@
-"""Training in stages: stopped at any of them, a run ends as if it had not been, and its scores are the head's."""
+"""Training in phases: stopped at any of them, a run ends as if it had not been, and its scores are the head's."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Killed(BaseException):
     [({}, (1, 2, 3)), ({"ema_decay": None, "optimizer": "sgd"}, (2,))],
     ids=["average", "plain"],
 )
-def test_a_run_stopped_in_any_stage_ends_as_if_it_had_not_been(squares, monkeypatch, overrides, stops):
+def test_a_run_stopped_in_any_phase_ends_as_if_it_had_not_been(squares, monkeypatch, overrides, stops):
     expected = hashes(fit(**overrides))
     module = sys.modules["heldout.train.history"]
     original = module.write_metrics

@@ -19,7 +19,7 @@ import pandas as pd
 
 from heldout.blend.objective import Objective
 from heldout.blend.records import Alternative, BlendSettings, DecisionScore
-from heldout.blend.stages import finish
+from heldout.blend.refine import finish
 from heldout.blend.study import SearchPlan
 from heldout.blend.weights import EQUAL, baselines, search
 from heldout.errors import UserError
@@ -29,7 +29,7 @@ from heldout.progress import progress_bar
 from heldout.records import finite
 
 TUNED = "tuned"
-STAGED = "tuned, all stages"
+COMPLETE = "tuned, all stages"  # on disk
 _FEWER = 4  # part of the trials that a search behind a fold's choice has: there are as many as pairs of folds
 
 
@@ -45,7 +45,7 @@ class CrossFit:
         by_fold: The settings that each fold was scored with.
         scores: What they scored.
         baselines: Every single member, equal weights, the greedy selection, the tuned weights and, where there are
-            later stages, all of them; each with its thresholds tuned, cross-fitted on the other folds.
+            later steps, all of them; each with its thresholds tuned, cross-fitted on the other folds.
         note: Why equal weights were kept in place of tuned ones; None where they were not.
     """
 
@@ -69,7 +69,7 @@ def crossfit(
 ) -> CrossFit:
     """Tune on all folds for use, and on all but one at a time for the score.
 
-    Tuned weights that score worse cross-fitted than equal ones give way to these, before any later stage. A fold is
+    Tuned weights that score worse cross-fitted than equal ones give way to these, before any later step. A fold is
     scored with what the other folds choose when they are cross-fitted among themselves: the weights above, tuned on all
     folds but one, have seen it. Two folds cannot be, so that each is scored with tuned weights.
 
@@ -106,19 +106,19 @@ def crossfit(
     chosen = [_choose(objective, tables), *(_chosen_without(of_fold[fold], fold, inner, journal) for fold in folds)]
     if plan.limited:  # equal weights of all members would not keep to limits
         chosen = [TUNED] * len(parts)
-    staged = [finish(part, one[method]) for part, one, method in zip(parts, tuned, chosen, strict=True)]
-    cross_fitted = _join([part.table(one[1]) for part, one in zip(held_out, staged[1:], strict=True)])
+    complete = [finish(part, one[method]) for part, one, method in zip(parts, tuned, chosen, strict=True)]
+    cross_fitted = _join([part.table(one[1]) for part, one in zip(held_out, complete[1:], strict=True)])
     values = {method: _value(objective, _join(parts)) for method, parts in tables.items()}
-    if staged[0] is not tuned[0][chosen[0]]:
-        # weights and thresholds alone compare with the baselines; what the later stages add has a row of its own
-        tuned[0][STAGED], values[STAGED] = staged[0], _value(objective, cross_fitted)
-    settings = staged[0][1]
+    if complete[0] is not tuned[0][chosen[0]]:
+        # weights and thresholds alone compare with the baselines; what the later steps add has a row of its own
+        tuned[0][COMPLETE], values[COMPLETE] = complete[0], _value(objective, cross_fitted)
+    settings = complete[0][1]
     in_sample = objective.table(settings)
     rows = {
         _named(method, names): Alternative(in_sample=finite(value), cross_fitted=values[method], weights=one.weights)
         for method, (value, one) in tuned[0].items()
     }
-    by_fold = {fold: one[1] for fold, one in zip(folds, staged[1:], strict=True)}
+    by_fold = {fold: one[1] for fold, one in zip(folds, complete[1:], strict=True)}
     scores, note = _scores(objective, in_sample, cross_fitted), None
     if chosen[0] == EQUAL:
         numbers = f"{values[TUNED]:.4f} against {values[EQUAL]:.4f}"

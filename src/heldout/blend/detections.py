@@ -14,7 +14,7 @@ import pandas as pd
 
 from heldout.blend.maps import Work, map_work, mean_map
 from heldout.blend.members import Member
-from heldout.blend.objective import MaskObjective
+from heldout.blend.objective import DerivedObjective, MaskObjective
 from heldout.blend.records import BlendSettings
 from heldout.blend.thresholds import best_thresholds, refuse_undefined
 from heldout.blend.values import LEVELS, blend_maps
@@ -48,7 +48,7 @@ class HeatCase:
 
 
 @dataclass(frozen=True)
-class DetectionObjective:
+class DetectionObjective(DerivedObjective):
     """Detections; attributes as :class:`heldout.blend.objective.Objective`.
 
     Attributes:
@@ -62,26 +62,6 @@ class DetectionObjective:
     finder: Finder
     cases: tuple[HeatCase, ...]
     members_kept: tuple[int, ...]
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """See :class:`heldout.blend.objective.Objective`."""
-        return self.base.frame
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """See :class:`heldout.blend.objective.Objective`."""
-        return self.base.classes
-
-    @property
-    def metric(self) -> str:
-        """See :class:`heldout.blend.objective.Objective`."""
-        return self.base.metric
-
-    @property
-    def members(self) -> int:
-        """Number of members."""
-        return self.base.members
 
     def tune(self, weights: Sequence[int]) -> tuple[float, BlendSettings]:
         """Score of a weighting with its best thresholds, and those."""

@@ -62,6 +62,37 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True)
+class DerivedObjective:
+    """An objective that completes the tables of another one, with its cases, classes, metric and members.
+
+    Attributes:
+        base: The other one.
+    """
+
+    base: Objective
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """See :class:`Objective`."""
+        return self.base.frame
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """See :class:`Objective`."""
+        return self.base.classes
+
+    @property
+    def metric(self) -> str:
+        """See :class:`Objective`."""
+        return self.base.metric
+
+    @property
+    def members(self) -> int:
+        """Number of members that are weighted."""
+        return self.base.members
+
+
+@dataclass(frozen=True)
 class ScoreObjective:
     """Cases of which every member gives numbers; attributes as :class:`Objective`.
 

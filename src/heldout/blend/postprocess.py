@@ -12,9 +12,9 @@ import pandas as pd
 
 from heldout import files
 from heldout.blend.apply import Blended, run_hook
+from heldout.blend.components import read_work
 from heldout.blend.maps import Work
 from heldout.blend.records import BlendSettings, Postprocess
-from heldout.blend.second_stage import read_work
 from heldout.blend.spatial import spatial_mask
 from heldout.config.code import code_of_postprocessing
 from heldout.data.parallel import map_cases

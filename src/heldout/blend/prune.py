@@ -2,8 +2,8 @@
 
 Members of weight 0 are dropped first, then flips, then networks (seeds) and members: always what
 loses the least cross-fitted score per second saved per case. A candidate is scored with the weights that each fold was
-scored with, those of a dropped member shared out among the rest, and thresholds tuned on the other folds; later stages
-are left aside. What remains is blended and sealed again under a new name, with every stage tuned and cross-fitted as in
+scored with, those of a dropped member shared out among the rest, and thresholds tuned on the other folds; later steps
+are left aside. What remains is blended and sealed again under a new name, with every step tuned and cross-fitted as in
 any blend. The choice is cross-fitted too: for the score of a fold it is made once more on the other folds alone, with
 the weights that were tuned on them, so that a fold may be scored with other members. Predictions with fewer flips are
 made by out-of-fold networks where they are missing. Classifications beside segmentations stay: the score of the masks

@@ -13,6 +13,7 @@ from typing import Any
 
 from heldout import files
 from heldout.blend.cases import build_objective
+from heldout.blend.components import ComponentTuning
 from heldout.blend.costs import measure, some_cases
 from heldout.blend.crossfit import CrossFit, crossfit
 from heldout.blend.decision import Decision, blend_folder, check_name, decision_of, read_decision, save_decision
@@ -21,9 +22,8 @@ from heldout.blend.members import Member, check_together, load_member, split_mem
 from heldout.blend.objective import Objective, check_metric
 from heldout.blend.postprocess import find_hook
 from heldout.blend.records import SearchRecord
-from heldout.blend.second_stage import SecondStage
+from heldout.blend.refine import Refinement, add_refinement, describe_refinement, presence_members
 from heldout.blend.session import Session
-from heldout.blend.stages import Stages, add_stages, describe_stages, presence_members
 from heldout.blend.study import SearchPlan
 from heldout.config.metric import metric_code
 from heldout.errors import UserError
@@ -63,8 +63,9 @@ def blend(
         seed: Seed of the search.
         processes: Processes that share the trials of a search.
         metric: Score to tune; None is the first member's.
-        spatial: Give masks a second stage; see :mod:`heldout.blend.spatial`.
-        presence_metric: Score to tune the presence mix of segmentations for; see :class:`heldout.blend.stages.Stages`.
+        spatial: Choose components of masks; see :mod:`heldout.blend.spatial`.
+        presence_metric: Score to tune the presence mix of segmentations for; see
+            :class:`heldout.blend.refine.Refinement`.
         calibrate: How case scores are calibrated; see :func:`heldout.blend.calibrate.fit_calibration`.
         chosen_without: Where the members were chosen by their scores: for each fold those that the other folds choose.
         method: How the probabilities of classifications are put together; see :mod:`heldout.blend.mixing`.
@@ -83,9 +84,9 @@ def blend(
     check_name(name)
     plan = SearchPlan(sampler, trials, seed, processes, max_members)
     _refuse_sealed(name)
-    stages = Stages(spatial, presence_metric, calibrate, replace(plan.unlimited, processes=1))
+    steps = Refinement(spatial, presence_metric, calibrate, replace(plan.unlimited, processes=1))
     session = Session()
-    gather = functools.cache(lambda chosen: _gather(chosen, metric, method, stages, session, progress))
+    gather = functools.cache(lambda chosen: _gather(chosen, metric, method, steps, session, progress))
     gathered = gather(tuple(specs))
     members, labels, objective = gathered.members, gathered.labels, gathered.objective
     of_fold = {fold: gather(tuple(chosen)) for fold, chosen in (chosen_without or {}).items()}
@@ -110,7 +111,7 @@ def blend(
         thresholds = dict(zip(classes, found.settings.thresholds, strict=True)) if found.settings.thresholds else {}
         decision = decision_of(members, found.settings.weights, thresholds, name=name, metric=metric, labels=labels)
         tables = found.in_sample, found.cross_fitted
-        described = describe_stages(objective, found.settings, *tables, gathered.sources)
+        described = describe_refinement(objective, found.settings, *tables, gathered.sources)
         by_fold = {str(fold): settings for fold, settings in found.by_fold.items()}
         pinned: dict[str, Any] = {"metric_code": code[0]} if (code := metric_code(metric)) else {}
         given = {name: value for name, value in asdict(plan).items() if value not in (None, ())}
@@ -138,7 +139,7 @@ class _Gathered:
 
 
 def _gather(
-    specs: Sequence[str], metric: str | None, method: str, stages: Stages, session: Session, progress: bool
+    specs: Sequence[str], metric: str | None, method: str, steps: Refinement, session: Session, progress: bool
 ) -> _Gathered:
     members = [load_member(spec, session) for spec in specs]
     check_together(members)
@@ -151,14 +152,14 @@ def _gather(
     check_metric(metric, members[0].kind)
     dataset, masks = members[0].dataset, members[0].kind == "segmentation"
     maps = (
-        SecondStage(dataset.source, tuple(map_work(members)), dataset.exclusive, progress)
-        if stages.spatial and masks
+        ComponentTuning(dataset.source, tuple(map_work(members)), dataset.exclusive, progress)
+        if steps.spatial and masks
         else None
     )
     hook = find_hook(members[0].config, dataset.source, map_work(members) if masks else (), dataset.exclusive, progress)
     sources = presence_members(members, labels)
     base = build_objective(members, metric, method=method, progress=progress)
-    objective = add_stages(base, list(sources.values()), stages, maps, hook)
+    objective = add_refinement(base, list(sources.values()), steps, maps, hook)
     return _Gathered(members, labels, list(sources), objective)
 
 

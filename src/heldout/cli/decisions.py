@@ -97,7 +97,7 @@ def blend(
         cuts = ", ".join(f"{visible(label)} {level / 255:.2f}" for label, level in decision.thresholds.items())
         print(f"  thresholds: {cuts}")
     _print_mixing(decision)
-    _print_stages(decision)
+    _print_refinement(decision)
     score = decision.score
     print(f"{decision.metric} in-sample {_number(score.in_sample)}, tuned and scored on the same cases")
     if score.cross_fitted is None:
@@ -122,7 +122,7 @@ def _print_mixing(decision: Decision) -> None:
         print(f"  {visible(label)}: " + " + ".join(f"{value:.3f} {member.name}" for value, member in pairs))
 
 
-def _print_stages(decision: Decision) -> None:
+def _print_refinement(decision: Decision) -> None:
     """How presence is mixed and probabilities are calibrated, and what either changes; draws the diagram."""
     from heldout.report.charts import write_reliability
 

@@ -17,8 +17,8 @@ from heldout.blend.apply import OpenDecision
 from heldout.data.image import Image
 from heldout.data.sources import Source
 from heldout.deliver.dicom_seg import check_packages, segmentation_file
+from heldout.deliver.large_images import predict_large_images
 from heldout.deliver.masks import mask_files, uncertainty_file
-from heldout.deliver.slides import predict_slides
 from heldout.deliver.submission.detections import row_table
 from heldout.deliver.submission.write import nifti_path
 from heldout.errors import UserError
@@ -77,7 +77,7 @@ def predict_folder(
     if source.tiled:
         bad = {rows[case_id]["name"]: note for case_id, note in notes.items() if note[0] != "ok"}
         used = {case_id: row for case_id, row in rows.items() if row["name"] not in bad}
-        of_slide = predict_slides(opened, source, used, output)
+        of_slide = predict_large_images(opened, source, used, output)
         slides = {row["name"]: row for row in rows.values()}
         notes = {name: bad.get(name, ("ok", "")) for name in slides}
         write_table(output / "predictions.csv", slides, of_slide, notes, decision.classes)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from heldout.metrics.overlap import case_dice
 from heldout.metrics.tables import Columns
 
 SEGMENTED, CLASSIFIED = 4, 8  # cases of an overlay
@@ -40,8 +41,8 @@ class SegmentedCase:
     @property
     def dice(self) -> float:
         """Dice of all classes together; 1 where both masks are empty."""
-        total = self.truth.sum() + self.scored.sum()
-        return 1.0 if total == 0 else float(2 * (self.truth & self.scored).sum() / total)
+        hits = (self.truth & self.scored).sum()
+        return float(case_dice(np.array([hits, self.scored.sum() - hits, self.truth.sum() - hits]), empty=1.0))
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,7 @@ def score_cases(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     if columns.counts is None:
         return found
     hits, extra, missed = columns.counts.sum(1).T
-    size = 2 * hits + extra + missed
-    dice = np.divide(2 * hits, size, out=np.ones_like(size), where=size > 0)
+    dice = case_dice(columns.counts.sum(1), empty=1.0)
     return found.assign(dice=dice, n_true=(hits + missed).astype(int), n_pred=(hits + extra).astype(int))
 
 
@@ -142,7 +142,7 @@ def score_classes(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
             n_true, n_pred = columns_k.truth[:, k].astype(int), columns_k.predicted[:, k].astype(int)
         else:
             hits, extra, missed = columns_k.counts[:, k].astype(int).T
-            score = 2 * hits / np.maximum(2 * hits + extra + missed, 1)
+            score = case_dice(columns_k.counts[:, k], empty=0.0)
             n_true, n_pred = hits + missed, hits + extra
         parts.append(rows.assign(score=score, n_true=n_true, n_pred=n_pred))
     return pd.concat(parts)

@@ -1,4 +1,4 @@
-"""Scores of how far probabilities can be taken at their word, for many case weightings at once.
+"""Scores of calibrated probabilities, for many case weightings at once.
 
 All are matrix products of the weights, so that many weightings cost little more than one.
 """
@@ -19,12 +19,12 @@ def log_loss(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.nd
     """Mean negative log-likelihood of a binary label in nats.
 
     Args:
-        truth: (n,) bool.
-        score: (n,) probability.
-        weights: (draws, n) multiplicities.
+        truth: (n,) bool true labels.
+        score: (n,) probabilities in 0 ... 1.
+        weights: (draws, n) multiplicities of the cases.
 
     Returns:
-        (draws,) float64.
+        (draws,) float64 of at least 0, nan where all weights are zero.
 
     Example:
         >>> import numpy as np
@@ -35,7 +35,9 @@ def log_loss(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.nd
 
 
 def brier(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean squared distance between probability and label (Brier 1950); arguments as :func:`log_loss`.
+    """Mean squared distance between probability and label (Brier 1950).
+
+    Arguments and result as :func:`log_loss`, in 0 ... 1.
 
     Example:
         >>> import numpy as np
@@ -50,8 +52,8 @@ def expected_calibration_error(truth: np.ndarray, score: np.ndarray, weights: np
 
     The few cases of a bin never show exactly the stated frequency, so that the plain error of a perfect network is far
     from zero. What the noise adds to a bin's distance is subtracted: the excess of a folded normal mean over the
-    distance that is left of the squared one without the noise (Kumar, Liang and Ma 2019). Arguments as
-    :func:`log_loss`. Bins are weighted by their cases; the error of an empty bin is zero.
+    distance that is left of the squared one without the noise (Kumar, Liang and Ma 2019). Bins are weighted by their
+    cases; the error of an empty bin is zero. Arguments and result as :func:`log_loss`, in 0 ... 1.
 
     Example:
         >>> import numpy as np
@@ -83,7 +85,13 @@ def _excess(distance: np.ndarray, noise: np.ndarray) -> np.ndarray:
 def maximum_calibration_error(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Largest distance between stated and observed frequency over the bins that hold a case (Naeini 2015).
 
-    Arguments as :func:`log_loss`; nan where all weights are zero.
+    Arguments and result as :func:`log_loss`, in 0 ... 1. It is not debiased.
+
+    Example:
+        >>> import numpy as np
+        >>> truth, score = np.array([False, True, True]), np.array([0.2, 0.9, 0.9])
+        >>> maximum_calibration_error(truth, score, np.ones((1, 3))).round(2).tolist()
+        [0.2]
     """
     bins = _bins(score)
     gap, size = np.zeros((2, len(score), CALIBRATION_BINS))
@@ -99,9 +107,9 @@ class Reliability:
     """What a reliability diagram shows: one entry per bin of the probability that holds a case.
 
     Attributes:
-        stated: Mean probability of the bin's cases.
-        observed: Share of them that are positive.
-        cases: Their number.
+        stated: (bins,) mean probability of the bin's cases.
+        observed: (bins,) fraction of them that are positive.
+        cases: (bins,) their number.
     """
 
     stated: np.ndarray
@@ -113,8 +121,17 @@ def reliability_curve(truth: np.ndarray, score: np.ndarray) -> Reliability:
     """Stated and observed frequency in the bins of :func:`expected_calibration_error` (DeGroot and Fienberg 1983).
 
     Args:
-        truth: (n,) bool.
-        score: (n,) probability.
+        truth: (n,) bool true labels.
+        score: (n,) probabilities in 0 ... 1.
+
+    Returns:
+        The diagram, bins in the order of the probability; without a bin where there is no case.
+
+    Example:
+        >>> import numpy as np
+        >>> curve = reliability_curve(np.array([False, True, True]), np.array([0.2, 0.8, 0.8]))
+        >>> curve.stated.round(2).tolist(), curve.observed.tolist(), curve.cases.tolist()
+        ([0.2, 0.8], [0.0, 1.0], [1, 2])
     """
     bins = _bins(score)
     cases = np.bincount(bins, minlength=CALIBRATION_BINS)

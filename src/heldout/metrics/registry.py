@@ -21,7 +21,7 @@ import numpy as np
 
 from heldout.config.metric import own_names
 from heldout.errors import UserError
-from heldout.metrics import calibration, decisions, ranking, values
+from heldout.metrics import calibration, labels, ranking, values
 from heldout.metrics.detection import PREFIXES as DETECTION_SCORES
 from heldout.metrics.detection import detection_metric
 from heldout.metrics.masks import MASK_SCORES, at_tolerance
@@ -39,7 +39,7 @@ def _right_class(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) 
 
 
 def _mean_recall(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return np.mean([decisions.sensitivity(y, d, weights) for y, d in zip(truth.T, predicted.T, strict=True)], axis=0)
+    return np.mean([labels.sensitivity(y, d, weights) for y, d in zip(truth.T, predicted.T, strict=True)], axis=0)
 
 
 def _cross_entropy(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -76,7 +76,7 @@ def _numbers(name: str, higher_is_better: bool, description: str, function: Call
 
 _AUC, _AP = ranking.roc_auc_within_folds, ranking.average_precision_within_folds
 _ECE, _MCE = calibration.expected_calibration_error, calibration.maximum_calibration_error
-_QUADRATIC = functools.partial(decisions.kappa, quadratic=True)
+_QUADRATIC = functools.partial(labels.kappa, quadratic=True)
 _BEST = "highest F1 of all thresholds, chosen on the cases that it scores"
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -86,18 +86,18 @@ METRICS: dict[str, Metric] = {
             "average_precision", True, "average precision", ranking.average_precision, sides=_BOTH, within_folds=_AP
         ),
         _probabilities("best_f1", True, _BEST, ranking.best_f1, sides=_POSITIVE, optimistic=True),
-        _labels("accuracy", "share of correct predicted labels", decisions.accuracy, exclusive=_right_class),
+        _labels("accuracy", "share of correct predicted labels", labels.accuracy, exclusive=_right_class),
         _labels(
             "balanced_accuracy",
             "mean of sensitivity and specificity, or of all classes' recalls",
-            decisions.balanced_accuracy,
+            labels.balanced_accuracy,
             _BOTH,
             exclusive=_mean_recall,
         ),
-        _labels("f1", "harmonic mean of precision and recall", decisions.f1, _POSITIVE),
-        _labels("sensitivity", "share of positives found", decisions.sensitivity, _POSITIVE),
-        _labels("specificity", "share of negatives predicted negative", decisions.specificity, ("negative",)),
-        _labels("kappa", "Cohen's kappa", decisions.kappa, exclusive=decisions.kappa, interval_scale="real"),
+        _labels("f1", "harmonic mean of precision and recall", labels.f1, _POSITIVE),
+        _labels("sensitivity", "share of positives found", labels.sensitivity, _POSITIVE),
+        _labels("specificity", "share of negatives predicted negative", labels.specificity, ("negative",)),
+        _labels("kappa", "Cohen's kappa", labels.kappa, exclusive=labels.kappa, interval_scale="real"),
         _labels(
             "quadratic_kappa",
             "kappa weighted by squared distances of grades; of exclusive classes in their order",
@@ -106,7 +106,7 @@ METRICS: dict[str, Metric] = {
             ordered=True,
             interval_scale="real",
         ),
-        _probabilities("pf1", True, "probabilistic F1", decisions.probabilistic_f1, sides=_POSITIVE),
+        _probabilities("pf1", True, "probabilistic F1", labels.probabilistic_f1, sides=_POSITIVE),
         _probabilities("log_loss", False, "negative log-likelihood", calibration.log_loss, exclusive=_cross_entropy),
         _probabilities("brier", False, "mean squared error of the probability", calibration.brier),
         _probabilities("ece", False, f"expected {_BY_BINS}", _ECE),

@@ -41,7 +41,7 @@ def surface_distances(pred: np.ndarray, truth: np.ndarray, spacing: ArrayLike) -
     """
     if not pred.any() or not truth.any():
         axes = np.asarray(spacing, np.float64)
-        axes = np.linalg.norm(axes, axis=0) if axes.ndim == 2 and _right_angled(axes) else axes
+        axes = np.linalg.norm(axes, axis=0) if axes.ndim == 2 and right_angled(axes) else axes
         diagonal = _diagonal(pred.shape, axes)
         return np.full(2, diagonal if pred.any() or truth.any() else 0.0)
     directed = directed_distances(pred, truth, spacing)
@@ -49,15 +49,28 @@ def surface_distances(pred: np.ndarray, truth: np.ndarray, spacing: ArrayLike) -
 
 
 def directed_distances(pred: np.ndarray, truth: np.ndarray, spacing: ArrayLike) -> list[np.ndarray]:
-    """Distance of every surface voxel of the prediction from the true surface, and the other way, in mm.
+    """Distance of every surface voxel of one mask from the surface of the other.
 
-    Arguments as for :func:`surface_distances`; neither mask is empty.
+    Args:
+        pred: Predicted mask (*S) bool, not empty.
+        truth: True mask (*S) bool, not empty.
+        spacing: As for :func:`surface_distances`.
+
+    Returns:
+        (n,) float64 in mm of the n surface voxels of the prediction, and (m,) of the m of the true mask.
+
+    Example:
+        >>> import numpy as np
+        >>> truth, pred = np.zeros((2, 8), bool)
+        >>> truth[2], pred[5] = True, True
+        >>> [one.tolist() for one in directed_distances(pred, truth, spacing=(2.0,))]
+        [[6.0], [6.0]]
     """
     from scipy.ndimage import distance_transform_edt
     from scipy.spatial import cKDTree
 
     axes = np.asarray(spacing, np.float64)
-    if axes.ndim == 2 and _right_angled(axes):
+    if axes.ndim == 2 and right_angled(axes):
         axes = np.linalg.norm(axes, axis=0)
     box = bounding_box(pred | truth)
     surfaces = [_surface(mask[box]) for mask in (pred, truth)]
@@ -101,7 +114,7 @@ def surface_dice(
         from monai.metrics import compute_surface_dice
 
         axes = np.asarray(spacing, np.float64)
-        if axes.ndim == 2 and not _right_angled(axes):
+        if axes.ndim == 2 and not right_angled(axes):
             raise UserError(
                 f"surface_dice:{tolerance:g} needs voxels with right angles, and these are sheared: measure "
                 f"nsd:{tolerance:g} instead, or resample the volumes"
@@ -117,7 +130,14 @@ def surface_dice(
     return float(np.mean(np.concatenate(away) <= tolerance))
 
 
-def _right_angled(axes: np.ndarray) -> bool:
+def right_angled(axes: np.ndarray) -> bool:
+    """Whether the axes of voxels, columns of a matrix, stand at right angles to each other.
+
+    Example:
+        >>> import numpy as np
+        >>> right_angled(np.diag([1.0, 1.0, 3.0])), right_angled(np.array([[1.0, 0.3], [0.0, 1.0]]))
+        (True, False)
+    """
     lengths = np.linalg.norm(axes, axis=0)
     cosines = axes.T @ axes / np.outer(lengths, lengths)
     return bool(np.abs(cosines - np.eye(len(cosines))).max() < _RIGHT_ANGLE)

@@ -37,7 +37,7 @@ class NetworkOutput:
 
 
 @runtime_checkable
-class _Staged(Protocol):
+class _AskedByHead(Protocol):
     """A network of two heads that can be asked one by one; see :class:`heldout.tasks.nets.multitask2d.TwoHeads`."""
 
     def encode(self, image: Tensor) -> list[Tensor]: ...
@@ -157,7 +157,7 @@ def _unless_sure(
     """
     if len(image) != 1:
         raise ValueError(f"{len(image)} cases in a batch where decoders may be spared: give them one by one")
-    if not isinstance(model, _Staged):
+    if not isinstance(model, _AskedByHead):
         raise UserError("skip_mask_below needs build_model to give a TwoHeads: set it to None")
     turned = _laid_out(config, torch.cat([image.flip(axes) if axes else image for axes in flips]))
     window = window_of(config, image.shape[2:], model)

@@ -199,7 +199,7 @@ def _output(held: HeldOut) -> dict[str, Any]:
     return {
         "what": f"{what}, for each of {', '.join(held.classes)}",
         "thresholds": cut or ("none" if held.kind == "regression" else "the most probable class"),
-        "second_stage": "hysteresis, smallest component, filled holes" if decision.spatial else "none",
+        "components": "hysteresis, smallest component, filled holes" if decision.spatial else "all",
         **({"post_processing": _words(decision.postprocess.settings)} if decision.postprocess else {}),
         "flips_when_predicting": tta if len(set(tta.values())) > 1 else next(iter(tta.values())),
         **_abstains(decision),

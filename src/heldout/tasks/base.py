@@ -36,7 +36,19 @@ DETECTION_SCORES = ("map:", "froc:", "fbeta:")
 
 
 class Task(Training):
-    """Base of all tasks: 2D or 3D, classification or segmentation."""
+    """Base of all tasks: 2D or 3D, classification or segmentation.
+
+    Fields are data and hooks are methods; an experiment overrides either. A task is frozen and strict.
+
+    Example:
+        >>> from heldout.tasks import Classify2D
+        >>> class Small(Classify2D):
+        ...     source = "phantom"
+        ...     encoder = "resnet10t"
+        >>> task = Small(lr=0.01)
+        >>> task.kind, task.dimensions, task.encoder, task.lr
+        ('classification', 2, 'resnet10t', 0.01)
+    """
 
     kind: ClassVar[Literal["classification", "segmentation", "regression"]]
     value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)  # of what a network says after its activation
@@ -110,6 +122,14 @@ class Task(Training):
             a segmentation (B, K, *S), or (B, K + 1, *S) with the background first where several classes are exclusive.
             It may return the tensor, a list of it and of auxiliary logits in training, or a dictionary with
             ``"label"`` or ``"mask"`` and perhaps ``"aux"``, a list; see :meth:`as_outputs`.
+
+        Example:
+            >>> import torch
+            >>> from heldout.tasks import Segment2D
+            >>> task = Segment2D(encoder="resnet18", encoder_weights=None)
+            >>> network = task.build_model(classes=2, exclusive=False)
+            >>> tuple(task.as_outputs(network(torch.zeros(1, 1, 64, 64)))["mask"].shape)
+            (1, 2, 64, 64)
         """
         raise NotImplementedError(f"{type(self).__name__} has no network: define build_model")
 
@@ -151,6 +171,13 @@ class Task(Training):
         Args:
             exclusive: As in :meth:`build_model`.
             positive_weight: Weight (K,) of each class's positives, as :meth:`positive_weight` gives it.
+
+        Example:
+            >>> import torch
+            >>> from heldout.tasks import Classify2D
+            >>> loss = Classify2D().build_loss(exclusive=False)
+            >>> round(float(loss({"label": torch.zeros(4, 1)}, {"label": torch.ones(4, 1)})), 4)
+            0.6931
         """
         from heldout.tasks.losses import TaskLoss, build
 
@@ -183,6 +210,11 @@ class Task(Training):
 
         Args:
             answer: Logits; a list of logits whose first entry counts and whose others are auxiliary; or the dictionary.
+
+        Example:
+            >>> from heldout.tasks import Classify2D
+            >>> Classify2D().as_outputs(["logits", "auxiliary"])
+            {'label': 'logits', 'aux': ['auxiliary']}
         """
         if isinstance(answer, dict):
             return answer
@@ -198,6 +230,13 @@ class Task(Training):
             2D: an ``albumentations.Compose`` for one sample, or any function of an image (C, H, W), a mask (M, H, W) or
             None, and a numpy generator to both; see :func:`heldout.tasks.augment.image.augment_sample`.
             3D: a module for a batch on the device, see :class:`heldout.tasks.augment.volume.VolumeAugment`.
+
+        Example:
+            >>> from heldout.tasks import Classify2D
+            >>> type(Classify2D(augment="light").build_augment()).__name__
+            'Compose'
+            >>> Classify2D(augment="none").build_augment() is None
+            True
         """
         if self.augment == "none":
             return None
@@ -219,7 +258,14 @@ class Task(Training):
         return VolumeAugment.preset(self.augment, flips, self.spacing, self.channels)
 
     def activate(self, outputs: Outputs, exclusive: bool) -> Tensor:
-        """Turn logits into float32 probabilities of the K classes, (B, K) or (B, K, *S)."""
+        """Turn logits into float32 probabilities of the K classes, (B, K) or (B, K, *S).
+
+        Example:
+            >>> import torch
+            >>> from heldout.tasks import Classify2D
+            >>> Classify2D().activate({"label": torch.zeros(1, 2)}, exclusive=False).tolist()
+            [[0.5, 0.5]]
+        """
         import torch
 
         logits = outputs[self.output].float()
@@ -233,7 +279,16 @@ class Task(Training):
         return None
 
     def file_id(self, path: str) -> str | None:  # noqa: ARG002 - a hook
-        """What a competition calls a case, from the path of its image below the dataset; None is its case id."""
+        """What a competition calls a case, from the path of its image below the dataset; None is its case id.
+
+        Example:
+            >>> from heldout.tasks import Classify2D
+            >>> class Named(Classify2D):
+            ...     def file_id(self, path):
+            ...         return path.rpartition("/")[2].removesuffix(".png")
+            >>> Named().file_id("images/0012.png")
+            '0012'
+        """
         return None
 
     def postprocess(self, result: Blended, **settings: Any) -> Blended:  # noqa: ARG002 - a hook
@@ -250,7 +305,7 @@ class Task(Training):
         return result
 
     def write_submission(self, results: Iterable[Blended], stem: Path) -> Path | None:  # noqa: ARG002 - a hook
-        """Write a submission of a form of your own; None writes what ``submission`` names.
+        r"""Write a submission of a form of your own; None writes what ``submission`` names.
 
         Args:
             results: One for each case, as it is predicted, with ``case_id``, ``scores`` (K,) and, of segmentations,
@@ -259,6 +314,23 @@ class Task(Training):
 
         Returns:
             The file.
+
+        Example:
+            >>> import tempfile
+            >>> from pathlib import Path
+            >>> from types import SimpleNamespace
+            >>> from heldout.tasks import Classify2D
+            >>> class Lines(Classify2D):
+            ...     def write_submission(self, results, stem):
+            ...         path = stem.with_suffix(".csv")
+            ...         lines = [f"{result.case_id},{result.scores[0]:.2f}" for result in results]
+            ...         path.write_text("\n".join(["id,target", *lines]))
+            ...         return path
+            >>> results = [SimpleNamespace(case_id="0012", scores=[0.25])]
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     print(Lines().write_submission(results, Path(folder) / "frac1").read_text())
+            id,target
+            0012,0.25
         """
         return None
 
@@ -270,7 +342,13 @@ class Task(Training):
         model.train()
 
     def mask_channels(self, classes: int, exclusive: bool) -> int:
-        """Number of logits per voxel: one more than classes where several are exclusive, for the background."""
+        """Number of logits per voxel: one more than classes where several are exclusive, for the background.
+
+        Example:
+            >>> from heldout.tasks import Segment2D
+            >>> Segment2D().mask_channels(3, exclusive=True), Segment2D().mask_channels(3, exclusive=False)
+            (4, 3)
+        """
         return classes + 1 if exclusive and classes > 1 else classes
 
 

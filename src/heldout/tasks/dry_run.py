@@ -109,7 +109,7 @@ def check_outputs(config: Task, model: nn.Module, image: Tensor, classes: int, e
     for key, shape in expected.items():
         logits = outputs.get(key)
         if logits is None and config.two_heads and outputs:
-            continue  # of a stage that does not train this head
+            continue  # of a phase that does not train this head
         if logits is None and isinstance(answer, dict):
             raise UserError(f"build_model gives the outputs {', '.join(map(repr, outputs))}: call the logits {key!r}")
         _check_shape(key, logits, shape)

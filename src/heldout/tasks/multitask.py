@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from heldout.tasks.base import Outputs
-    from heldout.tasks.nets.multitask2d import Stage, TwoHeads
+    from heldout.tasks.nets.multitask2d import Phase, TwoHeads
 
 
 class MultiTask2D(Segment2D):
@@ -58,7 +58,7 @@ class MultiTask2D(Segment2D):
 
         Returns:
             A module to ``"mask"`` logits as of a segmentation and ``"label"`` logits (B, K): a dictionary, or the two
-            in this order. For ``skip_mask_below`` and the stages it must offer what
+            in this order. For ``skip_mask_below`` and the phases it must offer what
             :class:`heldout.tasks.nets.multitask2d.TwoHeads` does.
         """
         from heldout.tasks.nets.multitask2d import TwoHeads
@@ -67,7 +67,7 @@ class MultiTask2D(Segment2D):
         return self.standardized(TwoHeads(self._build_network(self.mask_channels(classes, exclusive), head)))
 
     def complete_loss(self, loss: nn.Module, exclusive: bool) -> nn.Module:
-        """Add the loss of the head; of the outputs that a stage lacks there is none."""
+        """Add the loss of the head; of the outputs that a phase lacks there is none."""
         from heldout.tasks.losses.presence import HeadPresence, WeightedSum
 
         mask = super().complete_loss(loss, exclusive)
@@ -93,18 +93,18 @@ class MultiTask2D(Segment2D):
         """Turn the head's logits into float32 probabilities (B, K); a case may show any subset of the classes."""
         return outputs["label"].float().sigmoid()
 
-    def stage(self, epoch: int) -> Stage:
+    def phase(self, epoch: int) -> Phase:
         """What an epoch, counted from 0, trains: the mask alone, the head alone, or both."""
         if epoch < self.warmup_epochs:
             return "mask"
         return "head" if epoch < self.warmup_epochs + self.head_epochs else "joint"
 
     def start_epoch(self, model: nn.Module, epoch: int) -> None:
-        """Put the network into training mode for the epoch's stage."""
+        """Put the network into training mode for the epoch's phase."""
         model.train()
         if self.warmup_epochs or self.head_epochs:
             if not hasattr(model, "enter"):
                 raise UserError("warmup_epochs and head_epochs need build_model to give a TwoHeads: set them to 0")
-            cast("TwoHeads", model).enter(self.stage(epoch))
-        if self.stage(epoch) != "head":  # where all but the head is frozen anyhow
+            cast("TwoHeads", model).enter(self.phase(epoch))
+        if self.phase(epoch) != "head":  # where all but the head is frozen anyhow
             self.freeze(model, epoch)

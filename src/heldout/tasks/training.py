@@ -62,6 +62,12 @@ class Training(BaseConfig):
             network: What is trained.
             precision: Number format; with ``"16-mixed"`` gradients are scaled, which a fused optimizer cannot
                 have clipped.
+
+        Example:
+            >>> from torch import nn
+            >>> from heldout.tasks import Classify2D
+            >>> type(Classify2D(lr=0.01).build_optimizer(nn.Linear(2, 1), "32-true")).__name__
+            'AdamW'
         """
         from heldout.tasks.optim import build_optimizer
 
@@ -73,6 +79,20 @@ class Training(BaseConfig):
         Args:
             optimizer: What it drives.
             steps_per_epoch: Optimizer steps of an epoch; there are ``self.epochs`` epochs.
+
+        Example:
+            >>> from torch import nn
+            >>> from heldout.tasks import Classify2D
+            >>> task = Classify2D(lr=0.01, epochs=10, warmup_fraction=0.0)
+            >>> optimizer = task.build_optimizer(nn.Linear(2, 1), "32-true")
+            >>> schedule = task.build_schedule(optimizer, steps_per_epoch=5)
+            >>> rates = []
+            >>> for _ in range(50):
+            ...     rates += schedule.get_last_lr()
+            ...     optimizer.step()
+            ...     schedule.step()
+            >>> max(rates), rates[-1] < 0.001
+            (0.01, True)
         """
         from heldout.tasks.optim import build_schedule
 
@@ -93,6 +113,19 @@ class Training(BaseConfig):
 
         Returns:
             (count,) positions of rows of ``cases``.
+
+        Example:
+            >>> import numpy as np
+            >>> import pandas as pd
+            >>> from heldout.tasks import Classify2D
+            >>> class Even(Classify2D):
+            ...     def draw_epoch(self, cases, count, generator):
+            ...         weight = 1 / cases.groupby("patient_id")["case_id"].transform("count")
+            ...         return generator.choice(len(cases), count, p=weight / weight.sum())
+            >>> cases = pd.DataFrame({"case_id": ["a", "b", "c"], "patient_id": ["1", "1", "2"]})
+            >>> drawn = Even().draw_epoch(cases, 4000, np.random.default_rng(0))
+            >>> round(float((drawn == 2).mean()), 1)
+            0.5
         """
         return None
 
@@ -107,6 +140,14 @@ class Training(BaseConfig):
         Returns:
             The batch. If it has ``"other"``, further labels and masks, and ``"share"``, a number, the loss is that
             share of the loss against the first, and the rest of it against the others.
+
+        Example:
+            >>> import torch
+            >>> from heldout.tasks import Classify2D
+            >>> batch = {"image": torch.rand(4, 1, 8, 8), "label": torch.ones(4, 1)}
+            >>> mixed = Classify2D(mixup=0.2).transform_batch(batch, torch.Generator().manual_seed(0), exclusive=False)
+            >>> sorted(mixed), tuple(mixed["image"].shape)
+            (['image', 'label', 'other', 'share'], (4, 1, 8, 8))
         """
         if not self.mixup and not self.cutmix:
             return batch

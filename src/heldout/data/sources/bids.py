@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from heldout.data.sources import NOTHING, Source, as_list, unique_ids
+from heldout.data.sources import Source, as_list, unique_ids
+from heldout.data.sources.source import NOTHING
 
 _SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)", re.ASCII)
 _SESSION = re.compile(r"(?:^|[/_])(ses-[A-Za-z0-9]+)", re.ASCII)

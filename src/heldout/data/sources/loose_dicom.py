@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from heldout.data.sources import as_list, unique_ids
+from heldout.data.sources.layout import as_list, unique_ids
 
 
 def loose_series(folder: Path, taken: list[str]) -> Iterator[dict[str, Any]]:

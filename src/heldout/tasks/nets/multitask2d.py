@@ -8,14 +8,14 @@ from torch import Tensor
 
 from heldout.tasks.nets.network import Network
 
-Stage = Literal["mask", "head", "joint"]
+Phase = Literal["mask", "head", "joint"]
 OUTPUTS = {"mask": ("mask",), "head": ("label",), "joint": ("mask", "label")}
 
 
 class TwoHeads(Network):
     """A network whose encoder, decoder and head can be asked one by one; see :class:`Network`.
 
-    Outside training it always gives both outputs; in training those of its stage.
+    Outside training it always gives both outputs; in training those of its phase.
     """
 
     body: Any  # with an encoder, a decoder and two heads, as those of smp
@@ -24,22 +24,22 @@ class TwoHeads(Network):
         super().__init__(
             network.body, standardize=network.standardize, multiple=network.multiple, input_size=network.input_size
         )
-        self.stage: Stage = "joint"
+        self.phase: Phase = "joint"
 
-    def enter(self, stage: Stage) -> None:
-        """Train for a stage: what it leaves alone keeps its weights, its momenta and its running statistics."""
-        self.stage = stage
+    def enter(self, phase: Phase) -> None:
+        """Train for a phase: what it leaves alone keeps its weights, its momenta and its running statistics."""
+        self.phase = phase
         head = self.body.classification_head
-        self.body.requires_grad_(stage != "head")
-        head.requires_grad_(stage != "mask")
-        if stage == "head":
+        self.body.requires_grad_(phase != "head")
+        head.requires_grad_(phase != "mask")
+        if phase == "head":
             # frozen layers normalize as they will at prediction, so that the head learns on what it will see
             self.body.eval()
             head.train()
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]  # two outputs have names
         """Compute ``"mask"`` logits (B, C, H, W) and ``"label"`` logits (B, K) of a float image (B, channels, H, W)."""
-        wanted = OUTPUTS[self.stage if self.training else "joint"]
+        wanted = OUTPUTS[self.phase if self.training else "joint"]
         features = self.encode(image)
         outputs = {}
         if "mask" in wanted:

@@ -15,8 +15,9 @@ from heldout.data import readers
 from heldout.data.objects import object_rows
 from heldout.data.readers.image import displayed_size
 from heldout.data.rle import RunLengths, fits_better_flipped
-from heldout.data.sources import NOTHING, Source, as_list, identifier
+from heldout.data.sources import Source, as_list, identifier
 from heldout.data.sources.layout import chosen_file, names_of
+from heldout.data.sources.source import NOTHING
 from heldout.data.sources.table.columns import TableColumns
 from heldout.data.sources.table.drawn import Drawn
 from heldout.data.sources.table.files import RowFiles

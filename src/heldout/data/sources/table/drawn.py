@@ -142,7 +142,7 @@ class Drawn:
 
 
 def _by_axes(numbers: Sequence[float]) -> list[float]:
-    """A point's x, y or x, y, z in the order of an array's axes: rows come first in pictures."""
+    """A point's x, y or x, y, z in the order of an array's axes: rows come first in images."""
     return list(numbers[::-1] if len(numbers) == 2 else numbers)
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from heldout.data.rle import RunLengths
-from heldout.data.sources import NOTHING, as_list, identifier, natural_key
+from heldout.data.sources import as_list, identifier, natural_key
 from heldout.data.sources.layout import names_of
+from heldout.data.sources.source import NOTHING
 from heldout.data.sources.table.columns import TableColumns
 from heldout.data.sources.table.drawn import EMPTY, RUNS, Drawn, numbers_of
 from heldout.data.sources.table.files import RowFiles

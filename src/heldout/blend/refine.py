@@ -1,6 +1,6 @@
 """Tuned after the members' weights: the masks, the presence score, its calibration, the labels predicted with it.
 
-Each stage is tuned on the same cases as the weights, so cross-fitting covers them all.
+Each step is tuned on the same cases as the weights, so cross-fitting covers them all.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 
 from heldout.blend.calibrate import CHOICES, LINEAR, apply_calibration, fit_calibration
+from heldout.blend.components import ComponentTuning
 from heldout.blend.detections import DetectionObjective
 from heldout.blend.members import Member
 from heldout.blend.numbers import NUMBER_METRICS, ValueObjective, fit_line
-from heldout.blend.objective import LabelObjective, MaskObjective, Objective
+from heldout.blend.objective import DerivedObjective, LabelObjective, MaskObjective, Objective
 from heldout.blend.postprocess import Hook, describe_hook
 from heldout.blend.presence import fuse, map_scores
 from heldout.blend.records import OF_MAP, WHOLE, BlendSettings, Calibration, Change, Presence
-from heldout.blend.second_stage import SecondStage
 from heldout.blend.study import SearchPlan
 from heldout.blend.values import labels_of
 from heldout.blend.weights import Tuned, search
@@ -32,11 +32,11 @@ CALIBRATION_METRICS = ("ece", "mce", "brier", "log_loss")
 
 
 @dataclass(frozen=True)
-class Stages:
-    """Which stages there are.
+class Refinement:
+    """Which steps there are after the weights.
 
     Attributes:
-        spatial: Whether masks get a second stage, see :mod:`heldout.blend.spatial`.
+        spatial: Whether components of masks are chosen, see :mod:`heldout.blend.spatial`.
         presence_metric: Score that the presence mix is tuned for; None keeps the mean of the most probable voxels.
         calibrate: Method of :func:`heldout.blend.calibrate.fit_calibration`.
         plan: How to search the presence mix.
@@ -56,42 +56,22 @@ class Stages:
 
 
 @dataclass(frozen=True)
-class Staged:
+class RefinedObjective(DerivedObjective):
     """An objective whose case scores are worked on after its weights were found; attributes as :class:`Objective`.
 
     Attributes:
         base: What the weights are tuned on.
         labels: (L, n, K) probabilities of what classifies whole cases beside segmentations.
-        stages: The stages.
-        maps: The full maps of the cases, for the second stage of masks; None where there is none.
+        steps: The steps.
+        maps: The full maps of the cases, where components are chosen; else None.
         hook: The experiment's own last step; None where it has none.
     """
 
     base: LabelObjective | MaskObjective | ValueObjective | DetectionObjective
     labels: np.ndarray
-    stages: Stages
-    maps: SecondStage | None = None
+    steps: Refinement
+    maps: ComponentTuning | None = None
     hook: Hook | None = None
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """See :class:`Objective`."""
-        return self.base.frame
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """See :class:`Objective`."""
-        return self.base.classes
-
-    @property
-    def metric(self) -> str:
-        """See :class:`Objective`."""
-        return self.base.metric
-
-    @property
-    def members(self) -> int:
-        """Number of members that are weighted."""
-        return self.base.members
 
     @property
     def multiclass(self) -> bool:
@@ -99,28 +79,28 @@ class Staged:
         return isinstance(self.base, LabelObjective) and self.base.exclusive and len(self.classes) > 1
 
     def tune(self, weights: Sequence[int]) -> tuple[float, BlendSettings]:
-        """Score of a weighting, before the stages; see :class:`Objective`."""
+        """Score of a weighting, before the steps; see :class:`Objective`."""
         return self.base.tune(weights)
 
     def fitted(self) -> Tuned | None:
-        """Where weights are fitted, before the stages; see :class:`Objective`."""
+        """Where weights are fitted, before the steps; see :class:`Objective`."""
         return self.base.fitted()
 
-    def select(self, chosen: np.ndarray) -> Staged:
+    def select(self, chosen: np.ndarray) -> RefinedObjective:
         """The objective of the chosen cases; see :class:`Objective`."""
         maps = None if self.maps is None else self.maps.select(chosen)
         hook = None if self.hook is None else self.hook.select(chosen)
         return replace(self, base=self.base.select(chosen), labels=self.labels[:, chosen], maps=maps, hook=hook)
 
-    def keep(self, members: Sequence[int]) -> Staged:
+    def keep(self, members: Sequence[int]) -> RefinedObjective:
         """The objective of some members, for their weights; see :class:`Objective`."""
         return replace(self, base=self.base.keep(members))
 
     def finish(self, settings: BlendSettings) -> BlendSettings:
-        """The settings with every stage tuned on these cases.
+        """The settings with every step tuned on these cases.
 
         Raises:
-            UserError: a class lacks the cases that a stage needs.
+            UserError: a class lacks the cases that a step needs.
         """
         settings = self._finish_scores(settings)
         if self.hook is not None:
@@ -132,17 +112,17 @@ class Staged:
         return settings
 
     def _finish_scores(self, settings: BlendSettings) -> BlendSettings:
-        stages, truth = self.stages, self.frame[[f"y_{name}" for name in self.classes]].to_numpy(float)
+        steps, truth = self.steps, self.frame[[f"y_{name}" for name in self.classes]].to_numpy(float)
         if self.maps is not None:
             settings = replace(settings, spatial=self.maps.tune(settings, get_metric(self.metric)))
-        if stages.presence_metric is not None:
-            sources = LabelObjective(self.frame, self.classes, stages.presence_metric, self._sources(settings), False)
-            settings = replace(settings, presence=search(sources, stages.plan)[1].weights)
-        if stages.calibrate != "none":
+        if steps.presence_metric is not None:
+            sources = LabelObjective(self.frame, self.classes, steps.presence_metric, self._sources(settings), False)
+            settings = replace(settings, presence=search(sources, steps.plan)[1].weights)
+        if steps.calibrate != "none":
             scores, patients = self._uncalibrated(settings), self.frame["patient_id"].to_numpy(str)
             if isinstance(self.base, ValueObjective):
                 return replace(settings, calibration=fit_line(truth, scores))
-            fitted = fit_calibration(stages.calibrate, truth, scores, patients, self.classes, self.multiclass)
+            fitted = fit_calibration(steps.calibrate, truth, scores, patients, self.classes, self.multiclass)
             settings = replace(settings, calibration=fitted)
             if isinstance(self.base, LabelObjective) and settings.thresholds:
                 calibrated = apply_calibration(fitted, scores)[None]
@@ -171,7 +151,7 @@ class Staged:
                 new |= _columns(kind, self.classes, counts[..., index])
         if settings.presence:
             new |= _columns("top", self.classes, table[[f"p_{name}" for name in self.classes]].to_numpy())
-        if self.stages.calibrate != "none":
+        if self.steps.calibrate != "none":
             new |= _columns("uncalibrated", self.classes, scores)
         final = apply_calibration(settings.calibration, scores).astype(np.float32)
         return table.assign(**new, **_columns("p", self.classes, final.astype(float)))
@@ -207,56 +187,56 @@ def presence_members(members: Sequence[Member], labels: Sequence[Member]) -> dic
     return {f"{member.name}/head": member for member in members if member.two_heads} | {m.name: m for m in labels}
 
 
-def add_stages(
+def add_refinement(
     objective: LabelObjective | MaskObjective | ValueObjective | DetectionObjective,
     labels: Sequence[Member],
-    stages: Stages,
-    maps: SecondStage | None = None,
+    steps: Refinement,
+    maps: ComponentTuning | None = None,
     hook: Hook | None = None,
 ) -> Objective:
-    """The objective with its stages, or as it is where there is none.
+    """The objective with its steps, or as it is where there is none.
 
     Args:
         objective: What the weights are tuned on.
         labels: Second heads of segmentations and classifications beside them, which are mixed into the presence score.
-        maps: The full maps of the cases, for the second stage of masks.
+        maps: The full maps of the cases, to choose components in.
         hook: The experiment's own last step.
-        stages: The stages; the presence metric is the AUC where those ask for one and none is named.
+        steps: The steps; the presence metric is the AUC where those ask for one and none is named.
 
     Raises:
         UserError: a presence metric is named for classifications.
     """
-    if labels and stages.presence_metric is None:
-        stages = replace(stages, presence_metric="roc_auc")
-    if (stages.calibrate == LINEAR) != isinstance(objective, ValueObjective) and stages.calibrate not in (
+    if labels and steps.presence_metric is None:
+        steps = replace(steps, presence_metric="roc_auc")
+    if (steps.calibrate == LINEAR) != isinstance(objective, ValueObjective) and steps.calibrate not in (
         "none",
         "auto",
     ):
         fitting = LINEAR if isinstance(objective, ValueObjective) else "temperature, platt, isotonic"
-        raise UserError(f"--calibrate {stages.calibrate} does not fit these members: choose {fitting} or auto")
-    if stages.presence_metric is not None and not isinstance(objective, MaskObjective):
+        raise UserError(f"--calibrate {steps.calibrate} does not fit these members: choose {fitting} or auto")
+    if steps.presence_metric is not None and not isinstance(objective, MaskObjective):
         raise UserError("--presence-metric is for blends of segmentations: leave it out, or add a segmentation")
     metric = get_metric(objective.metric)
     by_class = metric.uses == "counts" and metric.whole is None
-    if stages.spatial and not (isinstance(objective, MaskObjective) and by_class):
+    if steps.spatial and not (isinstance(objective, MaskObjective) and by_class):
         raise UserError(f"--spatial works on masks, which {metric.name} does not score class by class: leave it out")
-    if not stages.spatial and stages.presence_metric is None and stages.calibrate == "none" and hook is None:
+    if not steps.spatial and steps.presence_metric is None and steps.calibrate == "none" and hook is None:
         return objective
     case_ids = objective.frame["case_id"]
     predicted = [[member.scores(case_id) for case_id in case_ids] for member in labels]
     scores = np.array(predicted, float).reshape(-1, len(case_ids), len(objective.classes))
-    return Staged(objective, scores, stages, maps if stages.spatial else None, hook)
+    return RefinedObjective(objective, scores, steps, maps if steps.spatial else None, hook)
 
 
 def finish(objective: Objective, tuned: Tuned) -> Tuned:
-    """Score and settings with the stages tuned, where the objective has any."""
-    if not isinstance(objective, Staged):
+    """Score and settings with the steps tuned, where the objective has any."""
+    if not isinstance(objective, RefinedObjective):
         return tuned
     settings = objective.finish(tuned[1])
     return float(score(objective.metric, objective.table(settings), objective.classes)), settings
 
 
-def describe_stages(
+def describe_refinement(
     objective: Objective,
     settings: BlendSettings,
     in_sample: pd.DataFrame,
@@ -272,24 +252,24 @@ def describe_stages(
         cross_fitted: Table with every fold under settings tuned on the others; None with one fold.
         labels: Names of what classifies whole cases beside segmentations.
     """
-    if not isinstance(objective, Staged):
+    if not isinstance(objective, RefinedObjective):
         return {}
     tables = {"in_sample": in_sample, "cross_fitted": cross_fitted}
     spatial = dict(zip(objective.classes, settings.spatial, strict=True)) if settings.spatial else None
     presence = calibration = None
-    metric = objective.stages.presence_metric
+    metric = objective.steps.presence_metric
     if metric is not None and settings.presence:
         shares = {name: share / WHOLE for name, share in zip([*OF_MAP, *labels], settings.presence, strict=True)}
         scores = {key: _before_and_after(table, "top", [metric], objective.classes) for key, table in tables.items()}
         presence = Presence(metric=metric, shares=shares, scores=scores)
-    if objective.stages.calibrate != "none":
+    if objective.steps.calibrate != "none":
         judged = NUMBER_METRICS if isinstance(objective.base, ValueObjective) else CALIBRATION_METRICS
         scores = {
             key: _before_and_after(table, "uncalibrated", judged, objective.classes) for key, table in tables.items()
         }
         found = settings.calibration
         calibration = Calibration(
-            asked=objective.stages.calibrate,
+            asked=objective.steps.calibrate,
             method=found.method,
             multiclass=objective.multiclass,
             maps=found.maps,

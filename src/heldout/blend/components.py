@@ -1,4 +1,4 @@
-"""Tuning the second stage on full out-of-fold maps, which are read case by case and never kept."""
+"""Tuning which components of masks stay, on full out-of-fold maps, which are read case by case and never kept."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ALONE = 255  # threshold of an exclusive class: its map is 255 where it wins
 
 
 @dataclass(frozen=True)
-class SecondStage:
+class ComponentTuning:
     """Cases whose full maps can be read.
 
     Attributes:
@@ -44,7 +44,7 @@ class SecondStage:
     exclusive: bool
     progress: bool = False
 
-    def select(self, chosen: np.ndarray) -> SecondStage:
+    def select(self, chosen: np.ndarray) -> ComponentTuning:
         """The chosen cases, by an (n,) bool array."""
         return replace(self, work=tuple(one for one, wanted in zip(self.work, chosen, strict=True) if wanted))
 

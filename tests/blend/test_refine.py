@@ -17,8 +17,8 @@ from heldout.blend.freeze import freeze
 from heldout.blend.members import load_member
 from heldout.blend.objective import BlendSettings, LabelObjective
 from heldout.blend.presence import fuse, levels_of_map, map_scores
+from heldout.blend.refine import RefinedObjective, Refinement
 from heldout.blend.search import blend
-from heldout.blend.stages import Staged, Stages
 from heldout.blend.study import SearchPlan
 from heldout.blend.values import blend_maps
 from heldout.blend.verify import verify
@@ -52,13 +52,15 @@ def labels(members=2, cases=400, folds=4, classes=("a",), exclusive=False, metri
     return LabelObjective(frame, classes, metric, sure, exclusive)
 
 
-def staged(base, **options):
-    return Staged(base, np.empty((0, len(base.frame), len(base.classes))), Stages(plan=SearchPlan(trials=5), **options))
+def processed(base, **options):
+    return RefinedObjective(
+        base, np.empty((0, len(base.frame), len(base.classes))), Refinement(plan=SearchPlan(trials=5), **options)
+    )
 
 
 @pytest.mark.parametrize("method", ["temperature", "platt", "isotonic", "auto"])
 def test_cases_are_calibrated_by_a_map_that_never_saw_them(method):
-    objective = staged(labels(), calibrate=method)
+    objective = processed(labels(), calibrate=method)
     others = objective.frame["fold"].to_numpy() != 1
     fitted = objective.select(others).finish(BlendSettings((500, 500), (128,)))
     held_out = objective.select(~others)
@@ -71,7 +73,7 @@ def test_cases_are_calibrated_by_a_map_that_never_saw_them(method):
 
 
 def test_calls_are_tuned_on_the_calibrated_scale():
-    objective = staged(labels(metric="f1"), calibrate="platt")
+    objective = processed(labels(metric="f1"), calibrate="platt")
     settings = objective.finish(objective.tune((500, 500))[1])
     table = objective.table(settings)
     np.testing.assert_array_equal(table["d_a"], np.rint(255 * table["p_a"]) >= settings.thresholds[0])
@@ -82,7 +84,7 @@ def test_calls_are_tuned_on_the_calibrated_scale():
 
 
 def test_exclusive_classes_stay_probabilities():
-    objective = staged(labels(classes=("a", "b", "c"), exclusive=True), calibrate="temperature")
+    objective = processed(labels(classes=("a", "b", "c"), exclusive=True), calibrate="temperature")
     settings = objective.finish(BlendSettings((500, 500), ()))
     assert len(settings.calibration.maps) == 1
     table = objective.table(settings)
@@ -149,7 +151,7 @@ def test_a_presence_mix_needs_no_classification(runs):
     assert not decision.calibration
 
 
-def test_without_stages_nothing_of_them_is_decided(runs):
+def test_without_steps_nothing_of_them_is_decided(runs):
     decision = make(["exp911"])
     assert not decision.presence
     assert not decision.calibration
@@ -157,7 +159,7 @@ def test_without_stages_nothing_of_them_is_decided(runs):
     assert not [column for column in table if column.startswith(("top_", "uncalibrated_"))]
 
 
-def test_the_same_seed_tunes_the_same_stages(runs):
+def test_the_same_seed_tunes_the_same_steps(runs):
     first, second = (make(["exp911", "exp914"], name, seed=2, calibrate="auto") for name in ("one", "two"))
     assert (first.presence, first.calibration, first.score) == (second.presence, second.calibration, second.score)
 
@@ -180,7 +182,7 @@ def test_code_that_puts_scores_together_otherwise_is_found(runs, few_will_do, mo
 
 
 @pytest.mark.parametrize("part", ["shares", "maps"])
-def test_an_edited_stage_is_refused(runs, few_will_do, part):
+def test_an_edited_step_is_refused(runs, few_will_do, part):
     make(["exp911", "exp914"], calibrate="platt")
     path = freeze("mixed")
     value = json.loads(path.read_text())
@@ -201,7 +203,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_stages_that_do_not_exist_are_refused(runs, bad):
+def test_steps_that_do_not_exist_are_refused(runs, bad):
     options, message = BAD[bad]
     with pytest.raises(UserError, match=message):
         make(["exp911"], **options)
@@ -219,7 +221,7 @@ def test_too_few_cases_to_calibrate_are_named(runs):
     assert not (runs / "working" / "blends" / "mixed" / "decision.json").exists()
 
 
-def test_the_command_prints_what_the_stages_change_and_draws_it(runs, few_will_do, capsys):
+def test_the_command_prints_what_the_steps_change_and_draws_it(runs, few_will_do, capsys):
     from heldout.cli import run
 
     options = ["--name", "mixed", "--trials", "4", "--calibrate", "temperature", "--presence-metric", "roc_auc"]
@@ -244,7 +246,7 @@ def test_a_calibration_that_flatters_itself_is_told_the_truth():
     """A flexible map of scores that know nothing looks well calibrated where it was fitted, and nowhere else."""
     base = labels(cases=120)
     noise = LabelObjective(base.frame, base.classes, "log_loss", np.random.default_rng(1).random((1, 120, 1)), False)
-    found = crossfit(staged(noise, calibrate="isotonic"), SearchPlan(trials=1))
+    found = crossfit(processed(noise, calibrate="isotonic"), SearchPlan(trials=1))
     maps = [settings.calibration.maps for settings in (found.settings, *found.by_fold.values())]
     assert all(one != other for i, one in enumerate(maps) for other in maps[:i])
     assert found.scores.optimism > 0.03

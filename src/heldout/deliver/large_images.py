@@ -1,4 +1,4 @@
-"""Large pictures predicted tile by tile: overlapping tiles are blended in a band, and masks leave it as run lengths."""
+"""Large images predicted tile by tile: overlapping tiles are blended in a band, and masks leave it as run lengths."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BandBlender:
     """Weighted mean of tiles that overlap, of as many rows as a tile has.
 
     Args:
-        width: Columns of the whole picture.
+        width: Columns of the whole image.
         channels: Values per pixel.
         height: Rows of the tallest tile.
     """
@@ -70,28 +70,28 @@ def tile_weights(height: int, width: int) -> np.ndarray:
     return np.maximum(weight, max(float(weight.min()), MIN_WEIGHT)).astype(np.float32)
 
 
-def predict_slides(
+def predict_large_images(
     opened: OpenDecision, source: Source, rows: Mapping[str, Mapping[str, Any]], output: Path
 ) -> dict[str, np.ndarray]:
-    """Predict pictures tile by tile, and write ``masks.csv``: name, class and run lengths.
+    """Predict images tile by tile, and write ``masks.csv``: name, class and run lengths.
 
-    Memory is that of a band of tiles, and of the runs, whatever the size of the picture.
+    Memory is that of a band of tiles, and of the runs, whatever the size of the image.
 
     Args:
         opened: A verified decision.
         source: The layout, whose ``loose`` listed the tiles.
-        rows: Tiles by case id, those of a picture one after another and row by row.
+        rows: Tiles by case id, those of an image one after another and row by row.
         output: Folder to write to.
 
     Returns:
-        Scores of every picture, by its name: the highest of its tiles.
+        Scores of every image, by its name: the highest of its tiles.
 
     Raises:
         UserError: the decision changes masks by what lies beyond a band.
     """
     decision = opened.decision
     if decision.kind != "segmentation":
-        raise UserError(f"{decision.name} classifies: large pictures are predicted by decisions of segmentations")
+        raise UserError(f"{decision.name} classifies: large images are predicted by decisions of segmentations")
     if any(one.fill or one.min_size or one.high > one.low for one in (decision.spatial or {}).values()):
         raise UserError(
             f"{decision.name} filters whole components, which may be larger than a band: blend without --spatial"
@@ -117,8 +117,9 @@ def predict_slides(
         best = np.zeros(len(decision.classes))
         for row, result in zip(tiles, opened.predict(images()), strict=True):
             assert result.map is not None, "a segmentation gives a map"
-            _write(opened, writers, blender.rows_before(row["box"][0]))
-            blender.add(result.map.astype(np.float32), row["box"][0], row["box"][1])
+            top, left, *_ = row["box"]
+            _write(opened, writers, blender.rows_before(top))
+            blender.add(result.map.astype(np.float32), top, left)
             best = np.maximum(best, result.scores)
         _write(opened, writers, blender.rows_before(shape[0]))
         scores[name] = best

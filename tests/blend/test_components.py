@@ -1,4 +1,4 @@
-"""The second stage in a blend: tuned on full maps, cross-fitted, sealed, and applied as it was tuned."""
+"""The choice of components in a blend: tuned on full maps, cross-fitted, sealed, and applied as it was tuned."""
 
 from __future__ import annotations
 
@@ -72,19 +72,19 @@ def test_an_edited_component_size_is_refused(decision):
         read_decision("spatial")
 
 
-def test_scores_that_look_at_no_mask_have_no_second_stage(runs):
+def test_scores_that_look_at_no_mask_have_no_choice_of_components(runs):
     with pytest.raises(
         UserError, match="--spatial works on masks, which roc_auc does not score class by class: leave it out"
     ):
         blend(["exp911", "exp912"], "none", trials=6, metric="roc_auc", spatial=True, progress=False)
 
 
-def test_classifications_have_no_second_stage(runs):
+def test_classifications_have_no_choice_of_components(runs):
     with pytest.raises(UserError, match="--spatial works on masks"):
         blend(["exp914"], "none", trials=6, spatial=True, progress=False)
 
 
-def test_the_tuned_row_compares_with_the_members_and_the_stages_have_their_own(decision):
+def test_the_tuned_row_compares_with_the_members_and_the_steps_have_their_own(decision):
     rows = decision.search.baselines
     plain = blend(["exp911", "exp912"], "plain", trials=6, progress=False)
     assert rows["tuned"] == plain.search.baselines["tuned"]

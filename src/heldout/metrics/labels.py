@@ -1,8 +1,4 @@
-"""Scores of predicted labels, for many case weightings at once.
-
-Each takes (n,) bool true labels, (n,) bool predicted labels and (draws, n) multiplicities, and returns (draws,) scores
-in 0 ... 1, nan where the cases that the score is about are missing.
-"""
+"""Scores of predicted labels, for many case weightings at once."""
 
 from __future__ import annotations
 
@@ -12,7 +8,15 @@ from heldout.metrics.ranking import divide
 
 
 def accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share of correct labels.
+    """Fraction of correct labels.
+
+    Args:
+        truth: (n,) bool true labels.
+        predicted: (n,) bool predicted labels.
+        weights: (draws, n) multiplicities of the cases.
+
+    Returns:
+        (draws,) float64 in 0 ... 1, nan where all weights are zero.
 
     Example:
         >>> import numpy as np
@@ -24,7 +28,9 @@ def accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> n
 
 
 def sensitivity(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share of the positive cases that are predicted positive: recall.
+    """Fraction of the positive cases that are predicted positive: recall.
+
+    Arguments and result as :func:`accuracy`, nan without a positive case.
 
     Example:
         >>> import numpy as np
@@ -36,7 +42,9 @@ def sensitivity(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -
 
 
 def specificity(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share of the negative cases that are predicted negative.
+    """Fraction of the negative cases that are predicted negative.
+
+    Arguments and result as :func:`accuracy`, nan without a negative case.
 
     Example:
         >>> import numpy as np
@@ -50,6 +58,8 @@ def specificity(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -
 def balanced_accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean of sensitivity and specificity.
 
+    Arguments and result as :func:`accuracy`, nan where either is.
+
     Example:
         >>> import numpy as np
         >>> truth, predicted = np.array([True, True, False]), np.array([True, False, False])
@@ -60,7 +70,9 @@ def balanced_accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndar
 
 
 def f1(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Harmonic mean of precision and recall; nan without a positive case, where it is undefined.
+    """Harmonic mean of precision and recall.
+
+    Arguments and result as :func:`accuracy`, nan without a positive case.
 
     Example:
         >>> import numpy as np
@@ -117,6 +129,12 @@ def probabilistic_f1(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) 
 
     Returns:
         (draws,) float64 in 0 ... 1, nan without a positive case.
+
+    Example:
+        >>> import numpy as np
+        >>> truth, score = np.array([True, True, False]), np.array([0.9, 0.5, 0.2])
+        >>> probabilistic_f1(truth, score, np.ones((1, 3))).round(3).tolist()
+        [0.778]
     """
     positives = weights @ truth.astype(float)
     value = divide(2 * (weights @ (truth * score)), positives + weights @ score)
