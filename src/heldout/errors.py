@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import cache
 
 from heldout.escape import visible
@@ -12,7 +13,15 @@ class UserError(Exception):
     """A mistake the user can fix: one sentence naming the file or field and the remedy.
 
     The command line prints it without a traceback and exits with code 2.
+
+    Args:
+        sentence: The sentence.
+        details: Lines to show below it, such as a diff.
     """
+
+    def __init__(self, sentence: str, details: Sequence[str] = ()) -> None:
+        super().__init__(sentence)
+        self.details = tuple(details)
 
 
 class Diverged(UserError):  # noqa: N818 - the name says what happened

@@ -17,6 +17,7 @@ from heldout.blend.ledger import DIGITS, TestResult, record_evaluation
 from heldout.blend.values import labels_of
 from heldout.data.cases import open_source
 from heldout.data.checks import check_cases, refuse
+from heldout.data.grids import check_axes
 from heldout.data.signature import sketch
 from heldout.errors import UserError
 from heldout.metrics import interval
@@ -65,7 +66,8 @@ def open_elsewhere(opened: OpenDecision, on: str, *, skip_bad: bool = False) -> 
         skip_bad: Leave bad cases out.
 
     Raises:
-        UserError: there is no such dataset, its classes are others, a case is bad, or is one that was trained on.
+        UserError: there is no such dataset, its classes are others, a case is bad or was trained on, or
+            its volumes cannot be measured.
     """
     config = load_task(on) if on.startswith("exp") else _with_dataset(opened.config, on)
     source = open_source(config)
@@ -84,6 +86,7 @@ def open_elsewhere(opened: OpenDecision, on: str, *, skip_bad: bool = False) -> 
     labels = pd.DataFrame([one.labels for _, one in sound]).add_prefix("y_").astype("float64")
     rows = rows.drop(columns=list(labels)).join(labels).assign(content_hash=[one.content_hash for _, one in sound])
     _refuse_trained(rows, opened.dataset, on)
+    check_axes(opened.config, source, rows)
     return Elsewhere(config.dataset or config.source, source, rows)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from heldout.tasks import Task
 from heldout.tasks.base import load_task
 from heldout.train.runs import check_code, check_identity, fit_folder, records_code
 
+Refusal = str | UserError  # what changed in words, or the error that says so
+
 
 def verify(decision: Decision, session: Session | None = None, *, maps: bool = False) -> OpenDecision:
     """Refuse a decision that is not what was validated.
@@ -37,7 +39,8 @@ def verify(decision: Decision, session: Session | None = None, *, maps: bool = F
     """
     if decision.is_blend and decision.seal is None:
         raise UserError(f"blend {decision.name} is not frozen: run `python run.py freeze {decision.name}` first")
-    session, changes = session or Session(), []
+    session = session or Session()
+    changes: list[Refusal] = []
     if decision.seal is not None and decision.compute_seal() != decision.seal:
         changes.append(f"the decision {decision.name} itself was edited")
     changes += check_parts(decision, session)
@@ -62,7 +65,7 @@ def open_decision(name: str) -> OpenDecision:
     return verify(load_decision(name, session), session)
 
 
-def refuse_changes(decision: Decision, changes: list[str]) -> None:
+def refuse_changes(decision: Decision, changes: Sequence[Refusal]) -> None:
     """Raise one error that lists all changes, if any.
 
     Raises:
@@ -70,15 +73,16 @@ def refuse_changes(decision: Decision, changes: list[str]) -> None:
     """
     if changes:
         raise UserError(
-            f"{decision.name} is not what was validated: {'; '.join(changes)}. Restore these, or blend again under a "
-            "new name"
+            f"{decision.name} is not what was validated: {'; '.join(map(str, changes))}. Restore these, or blend again "
+            "under a new name",
+            [line for one in changes if isinstance(one, UserError) for line in one.details],
         )
 
 
-def check_parts(decision: Decision, session: Session) -> list[str]:
+def check_parts(decision: Decision, session: Session) -> list[Refusal]:
     """What changed among settings, fold table, data, weights, out-of-fold predictions and the blend's own tables."""
-    changes = [*_metric(decision), *_postprocess(decision), *_tables(decision)]
-    for member in decision.stages:
+    changes: list[Refusal] = [*_metric(decision), *_postprocess(decision), *_tables(decision)]
+    for member in decision.predictors:
         config = _tried(changes, load_task, member.spec)
         if config is None:
             continue
@@ -98,13 +102,13 @@ def check_parts(decision: Decision, session: Session) -> list[str]:
                     changes.append(f"the {what} in {dataset.folder} changed")
         for fit in member.folders:
             changes += _tried(changes, lambda c=config, f=fit, tta=member.tta: list(_files(c, f, tta, session))) or []
-    return list(dict.fromkeys(changes))
+    return list({str(one): one for one in changes}.values())
 
 
 def check_maps(decision: Decision) -> list[str]:
     """Which out-of-fold maps changed; reads them all."""
     changes: list[str] = []
-    for member in decision.stages:
+    for member in decision.predictors:
         config = load_task(member.spec)
         for fit in member.folders:
             folder = fit_folder(member.spec, fit.seed, fit.fold)
@@ -153,10 +157,10 @@ def _compare(path: Path, digest: str, sha256: Callable[[Path], str] = files.sha2
         yield f"{path} changed"
 
 
-def _tried(changes: list[str], function: Callable[..., Any], *arguments: Any) -> Any:
+def _tried(changes: list[Refusal], function: Callable[..., Any], *arguments: Any) -> Any:
     """Result of a check that may refuse; a refusal is one more change."""
     try:
         return function(*arguments)
     except UserError as error:
-        changes.append(str(error))
+        changes.append(error)
         return None

@@ -150,7 +150,7 @@ def _end_helpers() -> None:
 def _explain(error: Exception) -> int:
     """One line for what the user can fix; anything else is raised."""
     if isinstance(error, UserError):
-        return _complain(str(error))
+        return _complain(str(error), error.details)
     if isinstance(error, BrokenPipeError):  # the reader of a pipe, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -205,6 +205,8 @@ def _usage(error: Any) -> str:
     return f"{text[0].lower()}{text[1:]}: see `{command} --help`"
 
 
-def _complain(message: str) -> int:
+def _complain(message: str, details: Sequence[str] = ()) -> int:
     print(f"error: {visible(message)}", file=sys.stderr)
+    for line in details:
+        print(f"    {line[: len(line) - len(line.lstrip())]}{visible(line)}", file=sys.stderr)
     return 2

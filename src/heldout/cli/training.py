@@ -77,7 +77,7 @@ def folds(
     config = configure(experiment, budget, settings, skip_bad)
 
     from heldout.data.cases import index_dataset, leak_report, open_dataset
-    from heldout.data.grids import describe_grids
+    from heldout.data.grids import check_axes, describe_grids
     from heldout.data.outside import outside_lines, outside_report
     from heldout.deliver.submission.write import check_form
     from heldout.tasks.check import check_fields
@@ -85,6 +85,7 @@ def folds(
     check_fields(config)
     dataset = index_dataset(config, progress=not (as_json or form)) if rebuild else open_dataset(config)
     check_fields(config, dataset.classes)
+    check_axes(config, dataset.source, dataset.cases)
     check_form(config, dataset)
     report, grids = leak_report(dataset), describe_grids(dataset, config)
     outside = outside_report(dataset, progress=not as_json)

@@ -14,10 +14,16 @@ from heldout.data.patches import window_starts
 from heldout.data.prepare import finished_entries, prepared_folder
 from heldout.data.recipe import Recipe
 from heldout.errors import UserError
+from heldout.metrics.registry import get_metric
+from heldout.metrics.surface import right_angled
+from heldout.progress import track
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from heldout.config import BaseConfig
     from heldout.data.dataset import Dataset
+    from heldout.data.sources import Source
 
 MOST_WINDOWS = 1000  # of a case, above which a note says so
 ACROSS = 4  # times as many windows as with the patch's axes in another order
@@ -71,6 +77,32 @@ def check_patch(config: BaseConfig, shapes: Sequence[Shape]) -> None:
             f"patch_size = {patch} lies across prepared cases of {'x'.join(map(str, shape))} voxels (RAS order), which "
             f"makes {found} windows a case in place of {fewest}: set patch_size = {best}"
         )
+
+
+def check_axes(config: BaseConfig, source: Source, cases: pd.DataFrame) -> None:
+    """Refuse sheared volumes where areas of surfaces are to be measured, which is done once cases are predicted.
+
+    Args:
+        config: The experiment.
+        source: Reads the cases.
+        cases: Rows of its index.
+
+    Raises:
+        UserError: naming the case, and what can be measured instead.
+    """
+    asked = [*getattr(config, "mask_details", ()), get_metric(config.metric).detail or ""]
+    areas = next((name for name in asked if name.startswith("surface_dice:")), None)
+    if areas is None:
+        return
+    rows = cases[cases["split"] != "submit"].to_dict("records")
+    for row in track(rows, len(rows), "Reading axes"):
+        axes = source.voxel_axes(row)
+        if axes is not None and not right_angled(axes):
+            field = "metric" if get_metric(config.metric).detail == areas else "mask_details"
+            raise UserError(
+                f"{field}: {areas} needs voxels with right angles, and those of case {row['case_id']} are sheared: "
+                f"name nsd:{areas.partition(':')[2]} instead, or resample the volumes"
+            )
 
 
 def count_windows(shape: Sequence[int], patch: Sequence[int], overlap: float) -> int:

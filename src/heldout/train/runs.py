@@ -212,7 +212,8 @@ def check_code(config: BaseConfig) -> None:
             more = f" and {len(changed) - 1} others" if len(changed) > 1 else ""
             raise UserError(
                 f"{changed[0]}{more} changed since {folder} was trained: undo that, or if it changes no result, run "
-                f'`python run.py accept {config.spec} --reason "why"`\n{code_diff(code, today(reader), changed[0])}'
+                f'`python run.py accept {config.spec} --reason "why"`',
+                code_diff(code, today(reader), changed[0]).splitlines(),
             )
 
 
