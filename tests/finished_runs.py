@@ -13,7 +13,7 @@ from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.predict.prediction import Prediction, presence
 from heldout.predict.store import write_predictions
-from heldout.train.history import write_metrics
+from heldout.train.history import EpochRow, write_metrics
 from heldout.train.record import MadeFrom
 from heldout.train.runs import begin_fit, fit_folder
 
@@ -106,8 +106,7 @@ def finish_masks(spec: str, seed: int, fold: int, skill: float = 0.7) -> Path:
 
     weights = folder / "weights.safetensors"
     files.write_bytes(weights, b"no network stands behind these")
-    epochs = [{"epoch": e, "train_loss": 1 / e, "lr": 0.001, "seconds": 1.0, "wall_time": 0.0} for e in (1, 2, 3)]
-    write_metrics(folder, [{**row, f"val_{config.metric}": None} for row in epochs])
+    write_metrics(folder, [EpochRow(e, 1 / e, 0.001, 1.0, None, 0.0) for e in (1, 2, 3)], config.metric)
     record = {
         **{"schema": 1, "spec": config.spec, "budget": None, "seed": seed, "fold": fold, "metric": config.metric},
         **{"score": score(config.metric, stored.table, dataset.classes), "checkpoint": "last", "epochs": 3},
@@ -122,7 +121,7 @@ def finish_masks(spec: str, seed: int, fold: int, skill: float = 0.7) -> Path:
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory) -> Path:
-    """A home with finished segmentations of pictures (a parent and a better child) and of volumes."""
+    """A home with finished segmentations of images (a parent and a better child) and of volumes."""
     folder = tmp_path_factory.mktemp("drawn")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HELDOUT_HOME", str(folder))

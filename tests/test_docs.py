@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import pkgutil
 import re
 import runpy
+from collections.abc import Iterator
+from typing import get_args, get_type_hints
 
 import pytest
 import typer
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 import heldout
 from heldout.cli import app, import_commands
@@ -84,18 +87,29 @@ def test_fields_are_those_of_the_code():
     assert listed == {field for task in TASKS for field in task.model_fields}
 
 
+def parts(hint: object) -> Iterator[type]:
+    """Classes with fields that a type names."""
+    if isinstance(hint, type) and (issubclass(hint, BaseModel) or dataclasses.is_dataclass(hint)):
+        yield hint
+    for one in get_args(hint):
+        yield from parts(one)
+
+
 def record_classes() -> dict[str, type]:
-    """Classes of records that are files, or parts of files, by name."""
+    """Classes of records that are files, and of all that they hold, by name."""
     for module in pkgutil.walk_packages(heldout.__path__, "heldout."):
         with contextlib.suppress(ModuleNotFoundError):  # of a package that only some commands need
             importlib.import_module(module.name)
-    found, waiting = {}, [Record]
+    found, waiting = set(), [Record]
     while waiting:
-        waiting += (children := waiting.pop().__subclasses__())
-        found |= {cls.__name__: cls for cls in children if cls.model_fields and cls.__name__[0] != "_"}
-    from heldout.blend.decision import Decision
-
-    return found | {"Decision": Decision}
+        cls = waiting.pop()
+        waiting += {
+            *cls.__subclasses__(),
+            *(one for hint in get_type_hints(cls).values() for one in parts(hint)),
+        } - found
+        found.add(cls)
+    own = [cls for cls in found if cls.__module__.startswith("heldout.")]
+    return {cls.__name__: cls for cls in own if dataclasses.is_dataclass(cls) or cls.model_fields}
 
 
 def test_fields_of_records_are_in_the_page_of_formats():

@@ -36,7 +36,13 @@ def test_what_an_older_version_wrote_is_made_again(tmp_path):
     assert message.endswith(REMEDY)
 
 
-@pytest.mark.parametrize("content", ["{}", '{"score": "high"}'], ids=["missing", "wrong"])
+@pytest.mark.parametrize("schema", ["", '"schema": "2", ', '"schema": true, '], ids=["missing", "text", "truth"])
+def test_a_record_without_a_schema_is_not_taken_for_one_of_today(tmp_path, schema):
+    path = tmp_path / "run.json"
+    assert refusal(path, f'{{{schema}"score": 0.5}}') == f"{path} has a missing or wrong schema: {REMEDY}"
+
+
+@pytest.mark.parametrize("content", ['{"schema": 2}', '{"schema": 2, "score": "high"}'], ids=["missing", "wrong"])
 def test_a_field_that_is_missing_or_of_another_type_is_named(tmp_path, content):
     path = tmp_path / "run.json"
     assert refusal(path, content) == f"{path} has a missing or wrong score: {REMEDY}"

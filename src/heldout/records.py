@@ -113,17 +113,27 @@ def parse_object(data: bytes, name: str, schema: int, remedy: str) -> dict[str, 
     """The JSON object in the bytes of a file, as plain values.
 
     Raises:
-        UserError: the bytes are not such an object, or one of another version.
+        UserError: the bytes are not such an object, or one without a schema or of another version.
     """
     stored = parse_json(data, name, remedy)
     if not isinstance(stored, dict):
         raise UserError(f"{name} is not a JSON object as heldout writes it: {remedy}")
-    found = stored.get("schema", schema)
-    if type(found) is int and found != schema:
-        cure = "update heldout" if found > schema else remedy  # what a newer version wrote is not damaged
+    if type(stored.get("schema")) is not int:
+        raise UserError(f"{name} has a missing or wrong schema: {remedy}")
+    require_schema(stored["schema"], schema, name, remedy)
+    return stored
+
+
+def require_schema(found: int, schema: int, name: str, remedy: str) -> None:
+    """Refuse a record of another version than the one that is read.
+
+    Raises:
+        UserError: it is; what a newer version wrote is not damaged.
+    """
+    if found != schema:
+        cure = "update heldout" if found > schema else remedy
         versions = f"schema {found}; this version reads {schema}"
         raise UserError(f"{name} was written by another version of heldout ({versions}): {cure}")
-    return stored
 
 
 _adapter = functools.cache(TypeAdapter)  # takes milliseconds to build

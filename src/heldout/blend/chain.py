@@ -70,7 +70,7 @@ class EvaluationResult(Record):
     cases: int
 
 
-class _Link(Record):
+class Link(Record):
     """How a line is chained: the hash of the line before, and its own."""
 
     previous: str
@@ -117,11 +117,11 @@ def _read_lines() -> tuple[list[dict[str, Any]], str]:
     path, head = ledger_path(), _head_path()
     data = path.read_bytes() if path.exists() else b""
     entries: list[dict[str, Any]] = []
-    links = [_Link(previous="", hash=START)]
+    links = [Link(previous="", hash=START)]
     for number, line in enumerate(data.splitlines(), start=1):
         try:
             entry = parse_json(line, "a line", "")
-            link = parse_value(line, "a line", _Link, "")
+            link = parse_value(line, "a line", Link, "")
         except UserError:
             entry, link = {}, links[0]
         if link.hash != _digest(entry) or link.previous != links[-1].hash:

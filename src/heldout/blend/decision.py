@@ -57,7 +57,7 @@ class Decision:
         thresholds: Smallest value 0 ... 255 that counts as a class: of a voxel's probability, or of the case's,
             calibrated; empty where there are several exclusive classes.
         score: What it scored; empty for an experiment's plain mean.
-        spatial: Second stage of every class; empty where the thresholds alone make the mask.
+        spatial: How components of every class are chosen; empty where the thresholds alone make the mask.
         presence: How the case scores of a segmentation are mixed.
         calibration: Of the case scores.
         mixing: How the probabilities of classifiers are put together; on disk only where not by their weighted mean.
@@ -128,9 +128,9 @@ class Decision:
         return members
 
     @property
-    def stages(self) -> list[DecisionMember | FirstStageRef]:
+    def predictors(self) -> list[DecisionMember | FirstStageRef]:
         """Everything whose networks predict: the members, each after the first stage that it depends on."""
-        return [stage for member in self.members for stage in (member.first_stage, member) if stage]
+        return [one for member in self.members for one in (member.first_stage, member) if one]
 
     @property
     def weights(self) -> tuple[int, ...]:
@@ -292,11 +292,20 @@ def parse_decision(data: bytes, place: str, remedy: str) -> Decision:
     """
     stored = parse_object(data, place, SCHEMA, remedy)
     decision = parse_value(data, place, Decision, remedy)
+    require_unedited(decision, stored, place, remedy)
+    return decision
+
+
+def require_unedited(decision: Decision, stored: dict[str, Any], place: str, remedy: str) -> None:
+    """Refuse a decision whose digest or seal is not that of its fields as they were ``stored``.
+
+    Raises:
+        UserError: it was edited.
+    """
     sealed = decision.seal is not None
     wrong = decision.digest is not None and _digest(stored) != decision.digest
     if wrong or (sealed and _seal(stored) != decision.seal):
         raise UserError(f"{place} was edited after it was {'sealed' if sealed else 'written'}: {remedy}")
-    return decision
 
 
 def _digest(stored: dict[str, Any]) -> str:

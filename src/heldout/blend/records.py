@@ -131,7 +131,7 @@ class Spatial:
 
 
 class Change(DecisionRecord):
-    """A score of the case scores before and after a stage; None where undefined."""
+    """A score of the case scores before and after a step; None where undefined."""
 
     before: Number | None
     after: Number | None
@@ -239,7 +239,7 @@ class BlendSettings:
     Attributes:
         weights: Thousandth of every member, summing to 1000.
         thresholds: Threshold 0 ... 255 of every class; empty where classes are exclusive.
-        spatial: Second stage of every class; empty where the thresholds alone make the mask.
+        spatial: How components of every class are chosen; empty where the thresholds alone make the mask.
         presence: Thousandth of every presence score; empty where presence is not mixed.
         calibration, mixing: Of the case scores; how probabilities are put together, on disk only if not by their mean.
         postprocess: What the experiment's hook is called with; None, and not on disk, where it is not.
@@ -277,7 +277,7 @@ class Pruning(DecisionRecord):
         source, identity: Of the larger decision.
         hours, cases: The time limit.
         seconds_per_case: Before and after.
-        score_before: Cross-fitted score of the larger one, without its later stages.
+        score_before: Cross-fitted score of the larger one, without its later steps.
         steps: What was dropped, in order.
         by_fold: Members that a fold is scored with: what is left where the other folds choose. The weights of the
             folds are theirs.

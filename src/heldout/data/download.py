@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from pydantic import Field
+
 from heldout import files
 from heldout.data.kaggle import download_archive
 from heldout.data.sources import SOURCES, source_class
@@ -24,6 +26,7 @@ from heldout.data.sources.download import Download
 from heldout.data.unpack import unpack
 from heldout.errors import UserError
 from heldout.progress import progress_bar
+from heldout.records import Record
 
 if TYPE_CHECKING:
     from heldout.config import BaseConfig
@@ -33,6 +36,22 @@ TRIES = 5  # in a row that bring nothing
 WAIT = 1.0  # seconds before the second try, doubled before each further one
 TIMEOUT = 30.0  # seconds without a byte
 RECORD = ".download.json"  # in the dataset's folder: where it came from
+
+
+class DownloadRecord(Record):
+    """``.download.json`` in the folder of a dataset: see :class:`heldout.data.sources.download.Download`.
+
+    Attributes:
+        sha256: Of the file that was downloaded.
+    """
+
+    schema_version: int = Field(default=1, alias="schema")
+    url: str
+    checksum: str
+    size: int | None
+    license: str
+    kaggle: str
+    sha256: str
 
 
 def known_downloads() -> dict[str, Download]:
@@ -89,7 +108,8 @@ def download_dataset(name: str, download: Download, *, quiet: bool = False) -> P
     with files.lock(place, f"downloading {name}"):
         path = download_archive(download.kaggle, place) if download.kaggle else fetch(download, place, quiet=quiet)
         folder = unpack(path, place / "unpacked")
-        files.write_json(folder / RECORD, {"schema": 1, **asdict(download), "sha256": files.sha256_file(path)})
+        record = DownloadRecord(**asdict(download), sha256=files.sha256_file(path))
+        files.write_json(folder / RECORD, record.to_json())
         folder.rename(target)
     shutil.rmtree(place)
     return target

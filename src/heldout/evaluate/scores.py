@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from heldout import files
 from heldout.config import load
 from heldout.config.metric import metric_code
@@ -46,8 +48,18 @@ _ALSO = {
 }
 
 
-class _Cached(Record):
-    values: dict[str, Any]
+class CachedValue(Record):
+    """A value, and the hash of it and its key."""
+
+    value: Any
+    sha256: str
+
+
+class CacheRecord(Record):
+    """``working/cache/<name>.json``: values by the hash of what they were computed from."""
+
+    schema_version: int = Field(alias="schema")
+    values: dict[str, CachedValue]
 
 
 class JsonCache:
@@ -65,25 +77,26 @@ class JsonCache:
         self._schema = schema
         self._changed = False
         try:
-            stored = read_record(self._path, _Cached, schema, "it is written again")
+            stored = read_record(self._path, CacheRecord, schema, "it is written again").values
         except UserError:
-            stored = _Cached(values={})
-        self._values = stored.values
+            stored = {}
+        self._values = stored
 
     def get(self, about: Any, compute: Callable[[], Any]) -> Any:
         """The value stored under ``about``, else what ``compute`` returns; both are of JSON's types."""
         key = files.sha256_json(about)
         stored = self._values.get(key)
-        if not isinstance(stored, dict) or stored.get("sha256") != files.sha256_json([key, stored.get("value")]):
+        if stored is None or stored.sha256 != files.sha256_json([key, stored.value]):
             value = compute()
-            stored = {"value": value, "sha256": files.sha256_json([key, value])}
+            stored = CachedValue(value=value, sha256=files.sha256_json([key, value]))
             self._values[key], self._changed = stored, True
-        return stored["value"]
+        return stored.value
 
     def save(self) -> None:
         """Write the file, if anything was computed."""
         if self._changed:
-            files.write_json(self._path, {"schema": self._schema, "values": self._values})
+            record = CacheRecord(schema_version=self._schema, values=self._values)
+            files.write_json(self._path, record.to_json())
 
 
 @dataclass(frozen=True)

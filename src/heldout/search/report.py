@@ -1,4 +1,4 @@
-"""What a search leaves for its reader: a table, the best values as an experiment, a picture."""
+"""What a search leaves for its reader: a table, the best values as an experiment, a chart."""
 
 from __future__ import annotations
 

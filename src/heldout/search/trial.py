@@ -115,16 +115,16 @@ def _watch(config: Task, done: list[float], inner: int, report: Report) -> Calla
 
     def watch(progress: Progress) -> None:
         for row in progress.rows:
-            score = row[f"val_{config.metric}"]
-            if row["epoch"] <= last[0] or (score is None and row["epoch"] < config.epochs):
+            score = row.score
+            if row.epoch <= last[0] or (score is None and row.epoch < config.epochs):
                 continue
-            last[0] = row["epoch"]
+            last[0] = row.epoch
             if score is None:
                 raise UserError(f"{config.metric} is undefined on inner fold {inner}: search with fewer inner folds")
-            if row["epoch"] == config.epochs:
+            if row.epoch == config.epochs:
                 report(fmean([*done, score]), (inner + 1) * per_fold)
                 raise Ended(score)
-            if report(fmean([*done, score]), inner * per_fold + -(-row["epoch"] // (config.validate_every or 1))):
+            if report(fmean([*done, score]), inner * per_fold + -(-row.epoch // (config.validate_every or 1))):
                 raise Ended(None)
 
     return watch

@@ -11,6 +11,7 @@ import torch
 
 from heldout import files
 from heldout.errors import UserError
+from heldout.train.history import EpochRow
 from heldout.train.record import MinedRecord
 
 
@@ -30,7 +31,7 @@ class Progress:
 
     Attributes:
         epoch: Finished epochs.
-        rows: One row of ``metrics.csv`` per finished epoch.
+        rows: The finished epochs.
         best_score: Best score of a validation so far.
         best_epoch: The epoch it followed, counted from 1.
         stale: Validations since then.
@@ -39,7 +40,7 @@ class Progress:
     """
 
     epoch: int = 0
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[EpochRow] = field(default_factory=list)
     best_score: float | None = None
     best_epoch: int | None = None
     stale: int = 0
@@ -49,7 +50,7 @@ class Progress:
     @property
     def seconds(self) -> float:
         """Training time of the finished epochs, validations included."""
-        return math.fsum(row["seconds"] for row in self.rows)
+        return math.fsum(row.seconds for row in self.rows)
 
     def add_score(self, score: float, epoch: int, higher_is_better: bool) -> bool:
         """Take note of a validation; a score of NaN is never better.
@@ -68,7 +69,8 @@ class Progress:
 
 def save(path: Path, progress: Progress, parts: dict[str, Stateful]) -> None:
     """Write the state atomically."""
-    state = {"schema": 1, "progress": {**vars(progress), "mined": [one.to_json() for one in progress.mined]}}
+    rows, mined = [vars(row) for row in progress.rows], [one.to_json() for one in progress.mined]
+    state = {"schema": 1, "progress": {**vars(progress), "rows": rows, "mined": mined}}
     with files.atomic(path) as handle:
         torch.save({**state, "parts": {name: part.state_dict() for name, part in parts.items()}}, handle)
 
@@ -85,8 +87,10 @@ def load(path: Path, parts: dict[str, Stateful]) -> Progress:
         state = torch.load(path, map_location="cpu", weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
-        mined = [MinedRecord.model_validate(one) for one in state["progress"]["mined"]]
-        return Progress(**{**state["progress"], "mined": mined})
+        progress = Progress(**state["progress"])
+        progress.rows = [EpochRow.of(one) for one in state["progress"]["rows"]]
+        progress.mined = [MinedRecord.model_validate(one) for one in state["progress"]["mined"]]
+        return progress
     except Exception as error:  # torch reports a damaged file in a dozen ways
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} cannot be resumed ({first}): delete it, and the fold starts again") from None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from rich.console import Console
 from rich.progress import TaskID
 
 from heldout.progress import is_plain, progress_bar
+from heldout.train.history import EpochRow
 
 Item = TypeVar("Item")
 
@@ -49,19 +50,15 @@ class Display:
         """One batch is done."""
         self.bar.advance(self.task)
 
-    def epoch(self, row: dict[str, Any]) -> None:
-        """One epoch is done; ``row`` is its line of ``metrics.csv``."""
-        scores = [
-            f"{name.removeprefix('val_')} {value:.4f}"
-            for name, value in row.items()
-            if name.startswith("val_") and value is not None
-        ]
-        text = "  ".join([f"loss {row['train_loss']:.4f}", *scores])
-        number = row["epoch"]
+    def epoch(self, row: EpochRow, metric: str) -> None:
+        """One epoch is done."""
+        number, text = row.epoch, f"loss {row.train_loss:.4f}"
+        if row.score is not None:
+            text += f"  {metric} {row.score:.4f}"
         self.bar.update(self.task, completed=number * self.steps, note=f"epoch {number}/{self.epochs}  {text}")
-        left = _duration((self.epochs - number) * row["seconds"])
+        left = _duration((self.epochs - number) * row.seconds)
         self._say(
-            f"{self.label}: epoch {number}/{self.epochs}  {text}  lr {row['lr']:.2g}  {row['seconds']:.1f} s, "
+            f"{self.label}: epoch {number}/{self.epochs}  {text}  lr {row.lr:.2g}  {row.seconds:.1f} s, "
             f"about {left} left"
         )
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from heldout import files
 from heldout.data.cases import open_dataset, open_source
 from heldout.data.dataset import Dataset
+from heldout.data.grids import check_axes
 from heldout.errors import Diverged
 from heldout.metrics.registry import get_metric, get_ranking_metric
 from heldout.tasks import Task
@@ -40,7 +41,7 @@ from heldout.train.results import ValidationFold, write_results
 from heldout.train.state import TrainState, seed_everything, train_step
 
 CHECK_EVERY = 16  # batches between looks at the loss: every look makes a GPU wait
-DRAW_EVERY = 300.0  # seconds between pictures of the curves
+DRAW_EVERY = 300.0  # seconds between drawings of the curves
 
 Watch = Callable[[Progress], None]
 
@@ -81,6 +82,7 @@ def run_experiment(
         check_fields(config, source.classes)
         try_first_batch(config, source)
     dataset = open_dataset(config)
+    check_axes(config, dataset.source, dataset.cases)
     return [fit_fold(config, dataset, fold, seed, quiet=quiet, watch=watch) for fold, seed in chosen]
 
 
@@ -208,18 +210,18 @@ def _train(fold: Fold) -> None:
             if better and config.checkpoint == "best":
                 progress.best = {name: value.cpu().clone() for name, value in state.average.module.state_dict().items()}
         _look(fold, loss, score)
-        row = {
-            "epoch": progress.epoch,
-            "train_loss": loss,
-            "lr": lr,
-            "seconds": round(time.perf_counter() - started, 3),
-            f"val_{config.metric}": None if score is None or math.isnan(score) else score,
-            "wall_time": round(time.time(), 3),
-        }
+        row = history.EpochRow(
+            epoch=progress.epoch,
+            train_loss=loss,
+            lr=lr,
+            seconds=round(time.perf_counter() - started, 3),
+            score=None if score is None or math.isnan(score) else score,
+            wall_time=round(time.time(), 3),
+        )
         progress.rows.append(row)
         checkpoint.save(fold.folder / "state.pt", progress, state.stateful)
         _write_history(fold)
-        fold.display.epoch(row)
+        fold.display.epoch(row, config.metric)
         if time.monotonic() - drawn > DRAW_EVERY:
             history.draw_curves(fold.folder, progress.rows, fold.display.label, config.metric, progress.best_epoch)
             drawn = time.monotonic()
@@ -283,5 +285,5 @@ def _stops_early(fold: Fold) -> bool:
 
 
 def _write_history(fold: Fold) -> None:
-    history.write_metrics(fold.folder, fold.progress.rows)
-    history.write_tensorboard(fold.folder, fold.progress.rows)
+    for write in (history.write_metrics, history.write_tensorboard):
+        write(fold.folder, fold.progress.rows, fold.config.metric)

@@ -1,4 +1,4 @@
-"""What a fold's epochs looked like: ``metrics.csv``, TensorBoard and a picture, each written anew from the same rows.
+"""What a fold's epochs looked like: ``metrics.csv``, TensorBoard and a chart, each written anew from the same rows.
 
 Writing them anew instead of appending means that a resumed run neither repeats nor loses an epoch.
 """
@@ -6,26 +6,59 @@ Writing them anew instead of appending means that a resumed run neither repeats 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from heldout import files
 
-Rows = Sequence[dict[str, Any]]
-HIDDEN = ("wall_time",)
 LOSS_COLOR, SCORE_COLOR, RATE_COLOR = "#1f5fa8", "#c2571a", "#7a7a7a"
 
 
-def write_metrics(folder: Path, rows: Rows) -> None:
+@dataclass(frozen=True)
+class EpochRow:
+    """A finished epoch.
+
+    Attributes:
+        epoch: Its number, from 1.
+        train_loss: Mean loss of its batches.
+        lr: Learning rate of the last batch.
+        seconds: Wall time, validation included.
+        score: Of the validation; None where there was none or it is undefined.
+        wall_time: When it ended, in seconds since 1970.
+    """
+
+    epoch: int
+    train_loss: float
+    lr: float
+    seconds: float
+    score: float | None
+    wall_time: float
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """The row in a stored state; earlier versions named the score ``val_<metric>``."""
+        return cls(**{"score" if key.startswith("val_") else key: value for key, value in stored.items()})
+
+    def columns(self, metric: str) -> dict[str, float | None]:
+        """What users read of it, by column."""
+        values = {"train_loss": self.train_loss, "lr": self.lr, "seconds": self.seconds}
+        return {"epoch": self.epoch, **values, f"val_{metric}": self.score}
+
+
+Rows = Sequence[EpochRow]
+
+
+def write_metrics(folder: Path, rows: Rows, metric: str) -> None:
     """Write ``metrics.csv``: epoch, train_loss, lr, seconds, val_<metric>; empty where there was no validation."""
-    columns = [name for name in rows[0] if name not in HIDDEN]
-    lines = [",".join(columns)]
-    lines += [",".join("" if row[name] is None else repr(row[name]) for name in columns) for row in rows]
+    shown = [row.columns(metric) for row in rows]
+    lines = [",".join(shown[0])]
+    lines += [",".join("" if value is None else repr(value) for value in row.values()) for row in shown]
     files.write_text(folder / "metrics.csv", "\n".join(lines) + "\n")
 
 
-def write_tensorboard(folder: Path, rows: Rows) -> None:
+def write_tensorboard(folder: Path, rows: Rows, metric: str) -> None:
     """Write ``tensorboard/events.out.tfevents.heldout``, of which an earlier one is always the beginning."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -33,14 +66,14 @@ def write_tensorboard(folder: Path, rows: Rows) -> None:
 
     buffer = io.BytesIO()
     writer = RecordWriter(buffer)
-    writer.write(Event(wall_time=rows[0]["wall_time"], file_version="brain.Event:2").SerializeToString())
+    writer.write(Event(wall_time=rows[0].wall_time, file_version="brain.Event:2").SerializeToString())
     for row in rows:
         values = [
             Summary.Value(tag=name, simple_value=value)
-            for name, value in row.items()
-            if name not in ("epoch", *HIDDEN) and value is not None
+            for name, value in row.columns(metric).items()
+            if name != "epoch" and value is not None
         ]
-        event = Event(wall_time=row["wall_time"], step=row["epoch"], summary=Summary(value=values))
+        event = Event(wall_time=row.wall_time, step=row.epoch, summary=Summary(value=values))
         writer.write(event.SerializeToString())
     files.write_bytes(folder / "tensorboard" / "events.out.tfevents.heldout", buffer.getvalue())
 
@@ -54,11 +87,11 @@ def draw_curves(folder: Path, rows: Rows, title: str, metric: str, best_epoch: i
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    epochs = [row["epoch"] for row in rows]
+    epochs = [row.epoch for row in rows]
     marker = "o" if len(rows) < 40 else None
-    above.plot(epochs, [row["train_loss"] for row in rows], color=LOSS_COLOR, marker=marker, ms=3.5, lw=1.8)
+    above.plot(epochs, [row.train_loss for row in rows], color=LOSS_COLOR, marker=marker, ms=3.5, lw=1.8)
     above.set_ylabel("training loss", color=LOSS_COLOR)
-    scored = [(row["epoch"], row[f"val_{metric}"]) for row in rows if row[f"val_{metric}"] is not None]
+    scored = [(row.epoch, row.score) for row in rows if row.score is not None]
     if scored:
         right = above.twinx()
         right.plot(*zip(*scored, strict=True), color=SCORE_COLOR, marker="s", ms=3.5, lw=1.8)
@@ -66,8 +99,8 @@ def draw_curves(folder: Path, rows: Rows, title: str, metric: str, best_epoch: i
         right.spines[["top", "left"]].set_visible(False)
         if best_epoch is not None:
             right.axvline(best_epoch, color=SCORE_COLOR, lw=1, ls=":", alpha=0.8)
-    below.plot(epochs, [row["lr"] for row in rows], color=RATE_COLOR, lw=1.8)
-    below.fill_between(epochs, [row["lr"] for row in rows], color=RATE_COLOR, alpha=0.15)
+    below.plot(epochs, [row.lr for row in rows], color=RATE_COLOR, lw=1.8)
+    below.fill_between(epochs, [row.lr for row in rows], color=RATE_COLOR, alpha=0.15)
     below.set(ylabel="learning rate", xlabel="epoch", ylim=(0, None))
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (above, below):

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import importlib
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, FiniteFloat, ValidationInfo, field_validator
+from pydantic import Field, FiniteFloat, ValidationInfo, field_serializer, field_validator
 
 from heldout import files
 from heldout.blend.apply import OpenDecision
-from heldout.blend.decision import Decision, parse_decision
+from heldout.blend.decision import SCHEMA as DECISION_SCHEMA
+from heldout.blend.decision import Decision, require_unedited
 from heldout.blend.records import FitRef
 from heldout.config import load
 from heldout.config.code import code_of
 from heldout.deliver.kernel.packages import build_wheel, fetch_wheels, needed, requirements, write_packages
 from heldout.errors import UserError
-from heldout.records import Record, parse_value, read_bytes, read_record
+from heldout.records import Record, parse_value, read_bytes, read_record, require_schema
 from heldout.tasks.base import load_task
 from heldout.train.runs import fit_folder
 
@@ -35,11 +35,18 @@ _INERT = (
 )  # all else counts as code: Python also imports .so and .pyc files
 
 
-class _Manifest(Record):
-    """``bundle.json``: the decision as it is on disk, the class prior, and the SHA-256 of every other file."""
+class BundleRecord(Record):
+    """``bundle.json``.
+
+    Attributes:
+        decision: As in ``decision.json``.
+        prior: Share of the training cases that show each class; of numbers, their mean.
+        files: SHA-256 of every other file, by its path in the bundle.
+        trained: Files that were trained on, below the folder of the dataset.
+    """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
-    decision: dict[str, Any]
+    decision: Decision
     prior: dict[str, FiniteFloat]
     files: dict[str, str]
     trained: tuple[str, ...] = ()
@@ -48,9 +55,14 @@ class _Manifest(Record):
     @classmethod
     def _shares(cls, prior: dict[str, float], info: ValidationInfo) -> dict[str, float]:
         """Only numbers to predict have a prior that is not a fraction of the cases."""
-        if info.data.get("decision", {}).get("kind") != "regression" and not all(0 <= p <= 1 for p in prior.values()):
+        decision: Decision | None = info.data.get("decision")
+        if decision and decision.kind != "regression" and not all(0 <= p <= 1 for p in prior.values()):
             raise ValueError("a share lies in 0 to 1")
         return prior
+
+    @field_serializer("decision")
+    def _as_sealed(self, decision: Decision) -> dict[str, Any]:
+        return decision.to_json()
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,7 @@ def write_bundle(opened: OpenDecision, folder: Path, wheels: Sequence[Path] | No
     decision = opened.decision
     if made := [one.name for one in decision.members if load_task(one.spec).imported is not None]:
         raise UserError(f"{made[0]} was imported and has no networks for a kernel: blend without it")
-    for member in decision.stages:
+    for member in decision.predictors:
         for fit in member.folders:
             source = fit_folder(member.spec, fit.seed, fit.fold) / "weights.safetensors"
             target = folder / _fit_path(member.spec, fit) / source.name
@@ -131,7 +143,7 @@ def _write_manifest(folder: Path, decision: Decision, prior: dict[str, float], t
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in (MANIFEST, "dataset-metadata.json")
     }
-    record = _Manifest(decision=decision.to_json(), prior=prior, files=hashes, trained=trained)
+    record = BundleRecord(decision=decision, prior=prior, files=hashes, trained=trained)
     files.write_json(folder / MANIFEST, record.to_json())
     return Bundle(folder, decision, prior, trained, hashes)
 
@@ -143,7 +155,7 @@ def read_bundle(folder: Path) -> Bundle:
         UserError: it is missing, damaged or was changed.
     """
     again = "write the kernel again"
-    manifest = read_record(folder / MANIFEST, _Manifest, SCHEMA, again)
+    manifest = read_record(folder / MANIFEST, BundleRecord, SCHEMA, again)
     if outside := [name for name in manifest.files if Path(name).is_absolute() or ".." in Path(name).parts]:
         raise UserError(f"{folder / MANIFEST} lists {outside[0]}, which is not below the bundle: {again}")
     for name, digest in manifest.files.items():
@@ -155,8 +167,10 @@ def read_bundle(folder: Path) -> Bundle:
     found = {path.relative_to(folder) for path in below if path.is_file()}
     if unlisted := sorted(found - {Path(name) for name in (MANIFEST, "dataset-metadata.json", *manifest.files)}):
         raise UserError(f"{folder / unlisted[0]} is not a file of this bundle: remove it, or {again}")
-    decision = parse_decision(json.dumps(manifest.decision).encode(), f"the decision in {folder / MANIFEST}", again)
-    for member in decision.stages:
+    decision, place = manifest.decision, f"the decision in {folder / MANIFEST}"
+    require_schema(decision.schema_version, DECISION_SCHEMA, place, again)
+    require_unedited(decision, decision.to_json(), place, again)
+    for member in decision.predictors:
         for fit in member.folders:
             name = _fit_path(member.spec, fit).as_posix()
             if manifest.files.get(f"{name}/weights.safetensors") != fit.weights_sha256:
@@ -196,7 +210,7 @@ def experiment_files(decision: Decision) -> dict[Path, Path]:
     Returns:
         Place in a bundle, by file.
     """
-    kinds = [type(load(member.spec)) for member in decision.stages]
+    kinds = [type(load(member.spec)) for member in decision.predictors]
     names = {cls.__module__ for kind in kinds for cls in kind.__mro__}
     names |= {name.partition(":")[0] for kind in kinds for name in code_of(kind)}
     names |= {name.rpartition(".")[0] for name in names if name.count(".") > 1}  # packages of helpers
