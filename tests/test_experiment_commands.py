@@ -39,6 +39,17 @@ def test_fields_tells_value_default_origin_and_what_is_allowed(capsys):
     assert all(row["description"] for row in rows.values())
 
 
+@pytest.mark.parametrize("words", [["exp002", "epochs", "lr"], ["epochs", "lr"]], ids=["of an experiment", "of tasks"])
+def test_fields_shows_those_that_are_named_alone(capsys, words):
+    assert run(["fields", *words, "--json"]) == 0
+    assert {row["name"] for row in json.loads(capsys.readouterr().out)} == {"epochs", "lr"}
+
+
+def test_fields_names_the_nearest_of_one_that_does_not_exist(capsys):
+    assert run(["fields", "exp002", "epoch"]) == 2
+    assert "there is no field 'epoch'; did you mean 'epochs'?" in capsys.readouterr().err
+
+
 def test_fields_without_an_experiment_lists_those_of_every_task(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert run(["fields"]) == 0

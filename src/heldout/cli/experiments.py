@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -97,19 +98,26 @@ def _describe(name: str) -> _Row:
     return _Row(name, config.title, config.dataset, parent, changed, list(config.budgets), config.metric)
 
 
-@command("python run.py fields exp042 --budget quick")
+@command("python run.py fields exp042 lr epochs --budget quick")
 def fields(
-    experiment: Annotated[
-        str | None, typer.Argument(metavar="[EXPERIMENT]", help="exp042, exp042@quick; without it, every task's fields")
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[EXPERIMENT] [FIELD]...",
+            help="exp042, exp042@quick; without it, the fields of every task; then only these fields, such as lr",
+        ),
     ] = None,
     budget: Budget = None,
     settings: Settings = None,
     as_json: AsJson = False,
     form: AsForm = None,
 ) -> None:
-    """List every field: value, default, which ancestor set it, allowed values, description."""
+    """List fields: value, default, which ancestor set it, allowed values, description."""
     from heldout.config.fields import field_rows
+    from heldout.config.texts import nearest
 
+    wanted = names or []
+    experiment = wanted.pop(0) if wanted and re.match(r"exp\d", wanted[0]) else None
     if experiment is not None:
         rows = field_rows(configure(experiment, budget, settings, skip_bad=False))
     elif budget is not None or settings:
@@ -119,6 +127,10 @@ def fields(
 
         found = [row for task in TASKS for row in field_rows(task())]
         rows = list({(row.set_by, row.name): row for row in found}.values())
+    known = {row.name for row in rows}
+    if unknown := [name for name in wanted if name not in known]:
+        raise UserError(f"there is no field {unknown[0]!r}{nearest(unknown[0], known)}")
+    rows = [row for row in rows if not wanted or row.name in wanted]
     if as_json or form:
         columns = ("name", "value", "default", "set_by", "allowed", "description")
         cells = ([getattr(row, column) for column in columns] for row in rows)

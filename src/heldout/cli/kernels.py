@@ -165,6 +165,8 @@ def _fit(opened: OpenDecision, hours: float, cases: int, name: str | None) -> tu
 
 
 def _print_replay(exported: Export, mode: str) -> None:
+    from heldout.deliver.kernel.packages import image
+
     replay = exported.replay
     same = "equal to the last bit" if replay.difference == 0 else f"equal up to {replay.difference:.1g}"
     how = "answered a fake gateway offline" if mode == "server" else "replayed offline"
@@ -175,10 +177,11 @@ def _print_replay(exported: Export, mode: str) -> None:
             "the prior"
         )
     print(f"the kernel needs {', '.join('=='.join(one) for one in exported.wanted.items())}")
+    lacks = f"Kaggle's image (as of {image().as_of}) lacks"
     if exported.carried:
-        print(f"Kaggle's image lacks {', '.join(exported.carried)}: their wheels are in the bundle")
+        print(f"{lacks} {', '.join(exported.carried)}: their wheels are in the bundle")
     if exported.missing:
         print(
-            f"Kaggle's image lacks {', '.join(exported.missing)}, and no wheel could be fetched: download them where "
-            "there is a network, and add them with --wheel"
+            f"{lacks} {', '.join(exported.missing)}, and no wheel could be fetched: download them where there is a "
+            "network, and add them with --wheel"
         )

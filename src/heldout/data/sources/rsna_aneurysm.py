@@ -1,8 +1,7 @@
 """RSNA Intracranial Aneurysm Detection 2025: CT and MR series as folders of DICOM files.
 
 ``train.csv`` has a row per series: SeriesInstanceUID, PatientAge, PatientSex, Modality, 13 locations and Aneurysm
-Present. ``series/<SeriesInstanceUID>/`` holds its files, ``train_localizers.csv`` points at single aneurysms, and
-``segmentations/`` has vessel label maps of some series.
+Present. ``series/<SeriesInstanceUID>/`` holds its files, and ``train_localizers.csv`` points at single aneurysms.
 """
 
 from __future__ import annotations
@@ -54,12 +53,10 @@ class Localizer:
     Attributes:
         location: One of :data:`LOCATIONS`.
         voxel: Its place in the volume (column, row, slice), fractional; of the grid that :meth:`read_image` gives.
-        millimeters: Its place in the patient, RAS+.
     """
 
     location: str
     voxel: tuple[float, float, float]
-    millimeters: tuple[float, float, float]
 
 
 class RsnaAneurysm(Source):
@@ -129,25 +126,8 @@ class RsnaAneurysm(Source):
             place = one.position + axes[0] * sizes[1] * x + axes[1] * sizes[0] * y
             place = place * (-1, -1, 1)  # LPS to RAS
             voxel = np.linalg.solve(grid.affine, np.append(place, 1))[:3]
-            found.append(Localizer(point["location"], _xyz(voxel), _xyz(place)))
+            found.append(Localizer(point["location"], _xyz(voxel)))
         return found
-
-    def slice_labels(self, row: Mapping[str, Any]) -> np.ndarray:
-        """Which locations have a localizer in which slice: (slices, 13) uint8, slices as in the image."""
-        from heldout.data.readers.dicom import grid_of
-
-        labels = np.zeros((len(grid_of(self._series(row), gaps="resample").distances), len(LOCATIONS)), np.uint8)
-        for point in self.localizers(row):
-            number = int(np.clip(round(point.voxel[2]), 0, len(labels) - 1))
-            labels[number, LOCATIONS.index(point.location)] = 1
-        return labels
-
-    def segmentation(self, row: Mapping[str, Any]) -> Path | None:
-        """The vessel label map of a case, where there is one."""
-        uid = Path(self._place(row)[0]).name
-        folder = self._folder / "segmentations"
-        names = [f"{uid}.nii", f"{uid}.nii.gz", f"{uid}/{uid}.nii", f"{uid}/{uid}.nii.gz"]
-        return next((folder / name for name in names if (folder / name).is_file()), None)
 
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
         self._nameless = 0
