@@ -21,6 +21,7 @@ from heldout.records import Number, Record, read_record
 from heldout.train.runs import RunInfo, read_info, run_folder
 
 SCHEMA = 1
+ONE_HALF = "threshold of one half"
 _REMEDY = "restore it, or delete it and run `python run.py results` where the run is"
 _CORES = re.compile(r", (\d+) cores$")  # of a fit's record
 
@@ -172,4 +173,4 @@ def _thresholds(row: Row, infos: Sequence[RunInfo]) -> str:
         return "the most probable class each"
     if row.threshold == "cross-fitted" or (row.kind == "blend" and get_metric(row.metric).thresholded):
         return "cross-fitted thresholds"
-    return "threshold of one half"
+    return ONE_HALF

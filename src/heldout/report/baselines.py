@@ -10,9 +10,10 @@ from typing import TypeVar
 from heldout import files
 from heldout.evaluate.ablation import family_of
 from heldout.evaluate.row import Row
+from heldout.evaluate.scores import CALIBRATED_ERROR
 from heldout.metrics.registry import get_metric
-from heldout.records import Number, parse_value
-from heldout.report.archive import ResultRecord
+from heldout.records import Number, read_record
+from heldout.report.archive import ONE_HALF, ResultRecord
 from heldout.report.format import BEST_CHECKPOINT, asterisk, bounds, cases_text, number
 
 _CONDITIONS = ("data", "split", "budget", "pretraining", "source")
@@ -93,7 +94,7 @@ def baselines() -> list[Baseline]:
     path = files.project() / "exps" / "baselines.json"
     if not path.is_file():
         return []
-    return parse_value(path.read_bytes(), str(path), Baselines, "restore it from the repository").entries
+    return read_record(path, Baselines, 1, "restore it from the repository").entries
 
 
 Ours = TypeVar("Ours", bound="Row | ResultRecord")
@@ -102,13 +103,16 @@ Ours = TypeVar("Ours", bound="Row | ResultRecord")
 def matching(entry: Baseline, rows: Sequence[Ours]) -> list[Ours]:
     """Ours beside an entry: of each dataset and budget the best run, the runs it names beside, and the best blend.
 
-    The best has the most folds, and of those the highest score; the full budget comes first.
+    The best has the most folds, and of those the highest score. Where a dataset has a run under the full budget, those
+    that were scaled down are left out.
     """
     runs = [row for row in rows if row.kind == "run" and family_of(row.name) in entry.roots]
     runs = [row for row in runs if row.dataset in entry.datasets or not entry.datasets]
     runs = [row for row in runs if _experiment(row) not in entry.helpers]
     datasets = {row.dataset for row in runs}
+    full = {row.dataset for row in runs if row.budget is None}
     able = [*runs, *(row for row in rows if row.kind == "blend" and row.dataset in datasets)]
+    able = [row for row in able if row.budget is None or row.dataset not in full]
     scored = [(value, row) for row in able if (value := _value(row, entry.metrics[0])) is not None]
     best: dict[tuple[str, str | None, str], Ours] = {}
     for _, row in sorted(scored, key=lambda pair: (-len(pair[1].folds), -pair[0])):
@@ -145,18 +149,19 @@ def _compare(entry: Baseline, records: Sequence[ResultRecord]) -> Comparison | N
 def _ours(record: ResultRecord, metrics: Sequence[str]) -> list[str]:
     values = []
     for name in metrics:
-        value = number(_value(record, name))
-        if name == record.metric:
+        value, ranks = number(_value(record, name)), name == record.metric
+        if ranks:
             value = f"{value} {bounds(record.low, record.high)}".strip()
-        elif value != "-" and record.at_half is not None and get_metric(name).thresholded:
-            value += " at ½"  # cross-fitted is the score that ranks alone
-        values.append(value)
+        # of a run at cross-fitted thresholds, only the score that ranks is at these
+        half = record.thresholds == ONE_HALF or (record.at_half is not None and not ranks)
+        cut = half and value != "-" and name != CALIBRATED_ERROR and get_metric(name).thresholded
+        values.append(f"{value} at ½" if cut else value)
     budget = f"{record.budget}: {', '.join(record.scaled)}" if record.budget and record.scaled else record.budget
     if record.core_hours is not None:
         budget = f"{budget or 'full'}; {record.core_hours:.2g} core-hours"
     kind = "blend " if record.kind == "blend" else ""
     return [
-        f"heldout, {kind}{record.name}{asterisk(record)}, {record.thresholds}",
+        f"heldout, {kind}{record.name}{asterisk(record)}",
         *values,
         f"{cases_text(record)} of {record.dataset}",
         record.split,

@@ -126,9 +126,15 @@ def _lost(path: Path, known: Sequence[Row | ResultRecord]) -> list[str]:
 
 
 def _datasets(records: Sequence[ResultRecord]) -> list[DatasetResults]:
-    """The datasets in the order of their names; of each the runs by family, then the blends."""
+    """The datasets in the order of their names; of each the runs by family, then the blends.
+
+    Phantoms have no table beside real data.
+    """
     grouped: dict[str, list[ResultRecord]] = defaultdict(list)
-    for record in sorted(records, key=lambda one: (family(one), one.kind == "blend", one.name)):
+    from heldout.data.sources.phantom import SYNTHETIC
+
+    real = [one for one in records if not set(SYNTHETIC) & set(one.caveats)]  # phantoms alone are shown where all are
+    for record in sorted(real or records, key=lambda one: (family(one), one.kind == "blend", one.name)):
         grouped[record.dataset].append(record)
     made = []
     for name, members in sorted(grouped.items()):
