@@ -1,0 +1,1 @@
+"""The benchmark of the HTTP service: programs, their speed, and their answers."""
