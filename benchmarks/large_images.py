@@ -1,7 +1,7 @@
-"""Memory of training and prediction on large pictures: made slides of 5k to 20k pixels, by tile.
+"""Memory of training and prediction on large images: made slides of 5k to 20k pixels, by tile.
 
 For each size a pyramidal TIFF with tissue and glands is written tile by tile. A fold is trained for one epoch on its
-tiles, and the picture is then predicted by its network with overlapping tiles and written as run lengths, each in a
+tiles, and the image is then predicted by its network with overlapping tiles and written as run lengths, each in a
 process of its own, whose peak of anonymous memory is read. Needs the extra ``large``.
 """
 
@@ -46,7 +46,7 @@ class Exp999(Segment2D):
 
 
 def tiles(size: int, seed: int, channels: int) -> Iterator[np.ndarray]:
-    """Tiles of a picture, or of its mask: noise with darker disks, which are the glands."""
+    """Tiles of an image, or of its mask: noise with darker disks, which are the glands."""
     rows, columns = np.mgrid[:TILE, :TILE]
     for number in range((-(-size // TILE)) ** 2):
         generator = np.random.default_rng([seed, number % KINDS])

@@ -75,7 +75,7 @@ TRANSFORMATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarra
 
 
 def gray(image: Image) -> np.ndarray:
-    """A picture (H, W) uint8."""
+    """An image (H, W) uint8."""
     picture = image.array.mean(0)
     return np.rint(picture * (255 / max(picture.max(), 1))).astype(np.uint8)
 

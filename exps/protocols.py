@@ -11,28 +11,28 @@ from heldout.evaluate.held_out import HeldOut, open_held_out
 from heldout.metrics import score
 from heldout.report.protocols import ScoreLine, ScoringProtocol
 
-FRACATLAS = {True: 717, False: 3366}  # pictures by folder in the whole dataset: fractured, and not
+FRACATLAS = {True: 717, False: 3366}  # images by folder in the whole dataset: fractured, and not
 SIDE = 256
 THRESHOLDS = np.arange(5, 100, 5) / 100
-Parts = dict[str, str]  # part by name of the picture
+Parts = dict[str, str]  # part by name of the image
 
 
-def fracture_parts(pictures: Sequence[tuple[str, bool]], whole: dict[bool, int] = FRACATLAS) -> Parts:
+def fracture_parts(images: Sequence[tuple[str, bool]], whole: dict[bool, int] = FRACATLAS) -> Parts:
     """The parts of the X-ray fracture benchmark: ``random.Random(42).shuffle`` of each class, then 70, 15 and 15 %.
 
     Its test part may be absent, as in the folder that this was written with: the others keep their order, so that their
     parts follow from how many there are in the whole dataset.
 
     Args:
-        pictures: Names in the order of ``dataset.csv``, and whether they lie in ``Fractured/``.
-        whole: Number of pictures of the whole dataset, by class.
+        images: Names in the order of ``dataset.csv``, and whether they lie in ``Fractured/``.
+        whole: Number of images of the whole dataset, by class.
 
     Raises:
-        UserError: neither all pictures are there, nor all but the test part.
+        UserError: neither all images are there, nor all but the test part.
     """
     parts: Parts = {}
     for fractured, total in whole.items():
-        names = [name for name, found in pictures if found == fractured]
+        names = [name for name, found in images if found == fractured]
         order = list(range(total))
         random.Random(42).shuffle(order)
         ends = int(0.7 * total), int(0.85 * total)
@@ -40,7 +40,7 @@ def fracture_parts(pictures: Sequence[tuple[str, bool]], whole: dict[bool, int] 
         there = [part[place] for place in range(total) if len(names) == total or part[place] != "test"]
         if len(names) != len(there):
             raise UserError(
-                f"the benchmark's split needs {total} or {ends[1]} pictures {'with' if fractured else 'without'} "
+                f"the benchmark's split needs {total} or {ends[1]} images {'with' if fractured else 'without'} "
                 f"fracture, and there are {len(names)}: restore FracAtlas"
             )
         parts |= dict(zip(names, there, strict=True))
@@ -48,7 +48,7 @@ def fracture_parts(pictures: Sequence[tuple[str, bool]], whole: dict[bool, int] 
 
 
 def _fracture(held: HeldOut) -> ScoreLine:
-    """Dice at 256 x 256 of pictures with a fracture, threshold of the training part; presence of all."""
+    """Dice at 256 x 256 of images with a fracture, threshold of the training part; presence of all."""
     rows = held.dataset.cases.set_index("case_id")
     listed = [line.split(",")[0] for line in (held.dataset.source.root / "dataset.csv").read_text().splitlines()[1:]]
     folder = {path.name: path.parent.name for path in (held.dataset.source.root / "images").rglob("*.jpg")}

@@ -1,4 +1,4 @@
-"""The API for notebooks: data frames, pictures, blends; light to import; its page and its notebook run."""
+"""The API for notebooks: data frames, images, blends; light to import; its page and its notebook run."""
 
 from __future__ import annotations
 

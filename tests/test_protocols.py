@@ -14,7 +14,7 @@ from exps.protocols import fracture_parts
 from heldout.errors import UserError
 
 WHOLE = {True: 40, False: 61}
-PICTURES = [(f"IMG{number:04d}.jpg", number % 5 in (1, 3) and number < 100) for number in range(101)]
+IMAGES = [(f"IMG{number:04d}.jpg", number % 5 in (1, 3) and number < 100) for number in range(101)]
 
 
 def their_parts(names: list[str]) -> dict[str, str]:
@@ -26,15 +26,15 @@ def their_parts(names: list[str]) -> dict[str, str]:
 
 
 def test_the_split_of_the_fracture_benchmark_is_found_with_and_without_its_test_part():
-    assert sum(fractured for _, fractured in PICTURES) == WHOLE[True]
+    assert sum(fractured for _, fractured in IMAGES) == WHOLE[True]
     expected = {}
     for wanted in (True, False):
-        expected |= their_parts([name for name, fractured in PICTURES if fractured == wanted])
-    assert fracture_parts(PICTURES, WHOLE) == expected
-    left = [(name, fractured) for name, fractured in PICTURES if expected[name] != "test"]
-    assert len(left) < len(PICTURES)
+        expected |= their_parts([name for name, fractured in IMAGES if fractured == wanted])
+    assert fracture_parts(IMAGES, WHOLE) == expected
+    left = [(name, fractured) for name, fractured in IMAGES if expected[name] != "test"]
+    assert len(left) < len(IMAGES)
     assert fracture_parts(left, WHOLE) == {name: expected[name] for name, _ in left}
-    with pytest.raises(UserError, match=r"needs 40 or 34 pictures with fracture, and there are 33: restore FracAtlas"):
+    with pytest.raises(UserError, match=r"needs 40 or 34 images with fracture, and there are 33: restore FracAtlas"):
         fracture_parts([one for one in left if one != next(one for one in left if one[1])], WHOLE)
 
 

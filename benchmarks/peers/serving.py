@@ -2,7 +2,7 @@
 
 Called as ``python benchmarks/peers/serving.py bare|fastapi|litserve NAME PORT``. ``bare`` has no port: it reads lines
 ``alone N``, ``joint N`` and ``call N`` and answers each with the seconds of the clock and of the processor that N
-pictures took.
+images took.
 """
 
 import sys
@@ -39,7 +39,7 @@ def served(name: str) -> Any:
 
 
 def answer(one: Any, content: bytes) -> dict[str, float]:
-    """Read, prepare and predict one picture, as ``predict`` does."""
+    """Read, prepare and predict one image, as ``predict`` does."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "image.png").write_bytes(content)
         [case] = one.read(Path(folder))
@@ -48,7 +48,7 @@ def answer(one: Any, content: bytes) -> dict[str, float]:
 
 
 def bare(name: str) -> None:
-    """The network alone: over pictures that are prepared already, or from the file (``call``)."""
+    """The network alone: over images that are prepared already, or from the file (``call``)."""
     from heldout.files import home
 
     one = served(name)
@@ -99,14 +99,14 @@ class Lit(ls.LitAPI if ls else object):  # type: ignore[misc]
         self.one = served(self.name)
 
     def decode_request(self, request: Request) -> Any:
-        """Read and prepare one picture, from a form."""
+        """Read and prepare one image, from a form."""
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "image.png").write_bytes(request["file"].file.read())  # type: ignore[index]
             [case] = self.one.read(Path(folder))
             return self.one.prepare(case)
 
     def batch(self, inputs: list[Any]) -> list[Any]:
-        """Pictures go together."""
+        """Images go together."""
         return inputs
 
     def predict(self, x: list[Any]) -> list[Any]:

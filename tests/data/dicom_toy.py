@@ -111,7 +111,7 @@ def enhanced(array: np.ndarray, slopes: list[float], steps: list[float]) -> Data
 
 
 def write_picture(path: Path, array: np.ndarray, **changes) -> None:
-    """Write one gray picture (H, W), such as an X-ray."""
+    """Write one gray image (H, W), such as an X-ray."""
     path.parent.mkdir(parents=True, exist_ok=True)
     names = {"SOPInstanceUID": path.stem, "Modality": "CR", **changes}
     data = plane(array.astype(np.uint16), **names)

@@ -67,7 +67,7 @@ def test_deflate_bombs_are_inflated_to_a_limit_only(tmp_path, place):
     path = tmp_path / "bomb.dcm"
     path.write_bytes(meta(b"1.2.840.10008.1.2.1.99") + packer.compress(body) + packer.flush())
     assert path.stat().st_size < 2**18
-    if place == "as the pixels":  # a small picture with a long tail: the tail is never inflated
+    if place == "as the pixels":  # a small image with a long tail: the tail is never inflated
         assert dicom.read_volume(path).image.array.shape == (1, 8, 6, 1)
     else:
         refused(path, "hostile" if place == "before the pixels" else "is damaged")

@@ -31,7 +31,7 @@ def table(folder, *values, name="m.png", **options):
     ("values", "labels", "ignore", "read"),
     [
         ((0, 1, 255), "", 255, [0, 1, 255]),
-        ((0, 255), "", 255, [0, 255]),  # not the one class of a 0/255 picture
+        ((0, 255), "", 255, [0, 255]),  # not the one class of a 0/255 image
         ((0, 1, 2, 255), "artery,vein", 255, [0, 1, 2, 255]),
         ((0, 255), "artery,vein", 255, [0, 255]),
         ((0, 1, 2), "", 2, [0, 1, 255]),

@@ -161,7 +161,7 @@ def test_four_thousand_images_take_seconds():
     from heldout.data.signature import ImageSignature
 
     generator = np.random.default_rng(0)
-    base = generator.normal(size=(8, 1024))  # few kinds of pictures: many candidate pairs
+    base = generator.normal(size=(8, 1024))  # few kinds of images: many candidate pairs
     prints = []
     for number in range(4000):
         coarse = base[number % 8] + 0.3 * generator.normal(size=1024)

@@ -41,7 +41,7 @@ def test_a_label_that_the_file_type_tells_is_said(raw):
     assert rows["type"].told == "shadow"
     assert rows["type"].auc > 0.95
     assert "name" not in rows or rows["name"].low <= 0.5
-    assert any(line.startswith("file type alone tells shadow: AUC 1.00 (") for line in outside_lines(found))
+    assert any(line.startswith("file type alone predicts shadow: AUC 1.00 (") for line in outside_lines(found))
     assert found.parts == []
     times = (dataset.folder / FILE).stat().st_mtime_ns
     assert outside_report(dataset, progress=False) == found
@@ -52,7 +52,7 @@ def test_nothing_is_said_of_files_that_are_all_alike(raw):
     write(raw, lambda _: "bmp.png")
     _, found = report()
     assert all(row.low <= 0.5 for row in found.labels)
-    assert outside_lines(found) == ["no label is told by file type, size, mode, tags or name"]
+    assert outside_lines(found) == ["file type, size, mode, tags and name predict no label"]
 
 
 @pytest.mark.parametrize("brighter", [0, 60])
@@ -62,5 +62,5 @@ def test_unlabeled_images_are_told_apart_only_where_they_differ(raw, brighter):
     picture = next(row for row in found.parts if row.kind == "picture")
     assert picture.told == "submit"
     assert (picture.low > 0.7) == bool(brighter)
-    said = "a small gray picture alone tells train from submit"
+    said = "a gray thumbnail alone separates train from submit"
     assert any(said in line for line in outside_lines(found)) == bool(brighter)

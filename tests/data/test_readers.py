@@ -21,7 +21,7 @@ from heldout.data.readers.image import displayed_size
 
 @pytest.fixture
 def gray():
-    """A smooth textured picture (48, 64), uint8."""
+    """A smooth textured image (48, 64), uint8."""
     rows, columns = np.mgrid[:48, :64]
     return (rows * 2 + columns + np.random.default_rng(0).integers(0, 40, (48, 64))).astype(np.uint8)
 
@@ -39,7 +39,7 @@ def refused(call, *words):
         assert word in str(error.value)
 
 
-# Pictures
+# Images
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "LA"])
@@ -194,7 +194,7 @@ def test_wrong_dimensions_are_refused(tmp_path, gray):
     refused(lambda: open_any(save(tmp_path / "a.png", gray), dimensions=3), "a.png", "2 spatial axes", "2D")
 
 
-# Picture masks
+# Image masks
 
 
 def test_binary_mask_becomes_0_1_and_labels_stay(tmp_path):

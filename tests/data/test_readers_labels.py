@@ -1,4 +1,4 @@
-"""Label maps and deep pictures: values as stored, whatever the size of the picture."""
+"""Label maps and deep images: values as stored, whatever the size of the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Large pictures by tile, on small ones; needs the extra ``large``."""
+"""Large images by tile, on small ones; needs the extra ``large``."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ pytest.importorskip("zarr")
 
 from heldout.data.readers.regions import open_large  # noqa: E402
 from heldout.data.sources.slides import Slides, boxes  # noqa: E402
-from heldout.deliver.slides import BandBlender, tile_weights  # noqa: E402
+from heldout.deliver.large_images import BandBlender, tile_weights  # noqa: E402
 
 
 def write_pyramid(path, picture, levels=2):

@@ -150,7 +150,7 @@ def test_255_alone_is_a_class_only_where_there_is_one(tmp_path, labels, known):
 
 
 def write_pictures(folder, sides=(20, 30), count=6):
-    """Pictures with a bright triangle each; their masks."""
+    """Images with a bright triangle each; their masks."""
     masks = {}
     for number in range(count):
         mask = np.zeros(sides, np.uint8)

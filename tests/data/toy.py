@@ -52,7 +52,7 @@ class Toy(Source):
 
 
 def textured(seed: int, shape=(1, 24, 20)) -> np.ndarray:
-    """A picture unlike that of any other seed."""
+    """An image unlike that of any other seed."""
     generator = np.random.default_rng(seed)
     return generator.integers(0, 256, shape).astype(np.uint8)
 

@@ -34,7 +34,7 @@ def blocks(kind: str) -> list[str]:
 
 
 def write_dataset(folder) -> None:
-    """Pictures with up to three bright boxes; six further ones are not in the table."""
+    """Images with up to three bright boxes; six further ones are not in the table."""
     random = np.random.default_rng(0)
     rows = []
     for place, count in (("images", 60), ("test", 6)):

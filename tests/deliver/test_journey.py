@@ -46,7 +46,7 @@ def journey(tmp_path_factory):
 
 
 def new_images(journey, folder):
-    """Three pictures of the phantom's unlabeled patients, one of another size and name."""
+    """Three images of the phantom's unlabeled patients, one of another size and name."""
     (folder / "ward").mkdir(parents=True)
     pictures = sorted((journey / "input" / "tiny" / "submit").rglob("*.png"))
     shutil.copy(pictures[0], folder / "first.png")

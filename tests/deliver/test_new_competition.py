@@ -24,7 +24,7 @@ def blocks(kind: str) -> list[str]:
 
 
 def write_dataset(folder, header: str) -> None:
-    """24 patients with two pictures each; a shadow is a dark disc; the last four patients are unlabeled."""
+    """24 patients with two images each; a shadow is a dark disc; the last four patients are unlabeled."""
     random = np.random.default_rng(0)
     rows = []
     (folder / "images").mkdir(parents=True)

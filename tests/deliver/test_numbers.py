@@ -25,7 +25,7 @@ def blocks(kind: str) -> list[str]:
 
 
 def write_datasets(folder) -> None:
-    """Pictures of a disc that grows with age; the last cases have no label."""
+    """Images of a disc that grows with age; the last cases have no label."""
     random = np.random.default_rng(0)
     header = blocks("csv")[0].splitlines()[0].split(",")
     ages = random.uniform(12, 220, CASES).round()

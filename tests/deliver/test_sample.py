@@ -218,7 +218,7 @@ def test_a_class_called_like_the_id_column_keeps_a_column_of_its_own():
 
 @pytest.fixture
 def competition(tmp_path):
-    """A competition's folder: three public test pictures, two of them copies of those to train on, and the sample."""
+    """A competition's folder: three public test images, two of them copies of those to train on, and the sample."""
     import cv2
 
     for name in ("train/0", "train/1", "test/0", "test/1", "test/2"):

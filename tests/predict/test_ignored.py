@@ -45,7 +45,7 @@ def scored():
         classes = ("lesion",)
 
         @staticmethod
-        def voxel_axes(row):  # noqa: ARG004 - pictures have no millimeters
+        def voxel_axes(row):  # noqa: ARG004 - images have no millimeters
             return None
 
     details = mask_details(Config, Source, lambda case_id: case_id)

@@ -1,4 +1,4 @@
-"""Overlay pictures show the right cases and mark each pixel once."""
+"""Overlay images show the right cases and mark each pixel once."""
 
 from __future__ import annotations
 

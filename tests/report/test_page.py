@@ -1,4 +1,4 @@
-"""The page: sound HTML, nothing from the network, no markup of the user's, right pictures and sorting."""
+"""The page: sound HTML, nothing from the network, no markup of the user's, right images and sorting."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ VOLUMES = "exp003+dataset=volumes,source_options={'dimensions':3,'patients':14,'
 
 @pytest.fixture(scope="module")
 def reported(drawn, tmp_path_factory):
-    """A report of a run on pictures and one on volumes: its folder, page and Markdown, and cases of the test part."""
+    """A report of a run on images and one on volumes: its folder, page and Markdown, and cases of the test part."""
     home = tmp_path_factory.mktemp("reported") / "home"
     shutil.copytree(drawn, home)
     specs = [load(spec).spec for spec in (MASKS, VOLUMES)]

@@ -126,7 +126,7 @@ def server(serve) -> Server:
 
 @pytest.fixture(scope="session")
 def picture(served_home) -> bytes:
-    """A picture of the dataset that the decisions were made on."""
+    """An image of the dataset that the decisions were made on."""
     return sorted(served_home.glob("input/served/images/*.png"))[0].read_bytes()
 
 

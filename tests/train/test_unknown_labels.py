@@ -54,7 +54,7 @@ class Exp991(Exp990):
 
 @pytest.fixture
 def findings(experiments, tmp_path, monkeypatch):
-    """Sixty pictures; a third of the cells are empty, and four rows say nothing at all."""
+    """Sixty images; a third of the cells are empty, and four rows say nothing at all."""
     folder, random = tmp_path / "data" / "findings", np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     monkeypatch.setenv("HELDOUT_DATA", str(folder.parent))

@@ -271,7 +271,7 @@ def _index_problems(rows: list[dict[str, Any]]) -> dict[str, str]:
 def _drop_odd_channels(
     source: Source, rows: list[dict[str, Any]], results: list[Checked | None], problems: list[CaseProblem]
 ) -> tuple[list[Checked | None], list[CaseProblem]]:
-    """Find cases whose channel count differs from the rest; gray and RGB pictures may mix, as they can be converted."""
+    """Find cases whose channel count differs from the rest; gray and RGB images may mix, as they can be converted."""
     counts = Counter(result.channels for result in results if result is not None)
     if not counts:
         return results, problems

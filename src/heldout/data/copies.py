@@ -1,8 +1,8 @@
-"""Copies of pictures under flips, turns, rotation, crops, rescaling, other brightness and compression.
+"""Copies of images under flips, turns, rotation, crops, rescaling, other brightness and compression.
 
-Two pictures are copies where many of their local features (SIFT: Lowe 2004, https://doi.org/10.1023/B:VISI.0000029664.99615.94)
-agree on one similarity transform (RANSAC), in the picture or in its mirror image. Which pairs are compared is chosen
-by a descriptor of the whole picture that no such transform changes (VLAD: Jégou et al. 2010,
+Two images are copies where many of their local features (SIFT: Lowe 2004, https://doi.org/10.1023/B:VISI.0000029664.99615.94)
+agree on one similarity transform (RANSAC), in the image or in its mirror image. Which pairs are compared is chosen
+by a descriptor of the whole image that no such transform changes (VLAD: Jégou et al. 2010,
 https://doi.org/10.1109/CVPR.2010.5540039).
 """
 
@@ -15,29 +15,29 @@ import numpy as np
 
 SIDE = 256  # pixels of the longer side on which features are sought
 FEATURES = 200
-MIN_FEATURES = 30  # a picture with fewer, such as an empty slice, cannot be recognized by them
+MIN_FEATURES = 30  # an image with fewer, such as an empty slice, cannot be recognized by them
 RATIO = 0.85  # of the distances to the nearest and the second nearest feature
 TOLERANCE = 4.0  # pixels
 # Chosen by looking at the closest pairs of brain slices, X-rays and slices of volumes. Copies keep 29 features, at a
 # median distance of 62 at most. Other patients share up to 29, at a median distance of 66 or more.
 MIN_AGREEING = 24
 MEDIAN_DISTANCE = 64.0  # of the descriptors that agree
-MIN_AREA = 0.06  # of the picture that the agreeing features span: markers and scales recur from patient to patient
-WORDS, DIMENSIONS = 64, 512  # of the descriptor of a whole picture
-NEIGHBORS = 12  # pictures with which each one is compared
-ALL_PAIRS = 40  # pictures up to which all pairs are compared
+MIN_AREA = 0.06  # of the image that the agreeing features span: markers and scales recur from patient to patient
+WORDS, DIMENSIONS = 64, 512  # of the descriptor of a whole image
+NEIGHBORS = 12  # images with which each one is compared
+ALL_PAIRS = 40  # images up to which all pairs are compared
 
 
 @dataclass(frozen=True)
 class LocalFeatures:
-    """Places (N, 2) float32, x and y, and root-SIFT descriptors (N, 128) uint8 of a picture's local features."""
+    """Places (N, 2) float32, x and y, and root-SIFT descriptors (N, 128) uint8 of an image's local features."""
 
     places: np.ndarray
     descriptors: np.ndarray
 
 
 def local_features(gray: np.ndarray) -> LocalFeatures:
-    """Find the strongest local features of a picture.
+    """Find the strongest local features of an image.
 
     Args:
         gray: (H, W), any type.
@@ -49,9 +49,9 @@ def local_features(gray: np.ndarray) -> LocalFeatures:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(gray.astype(np.float32), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     low, high = np.percentile(small, [0.5, 99.5])
-    picture = np.clip((small - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
-    picture = cv2.createCLAHE(2.0, (8, 8)).apply(picture)
-    found, values = cv2.SIFT.create(FEATURES, contrastThreshold=0.01, edgeThreshold=20).detectAndCompute(picture, None)
+    levels = np.clip((small - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
+    levels = cv2.createCLAHE(2.0, (8, 8)).apply(levels)
+    found, values = cv2.SIFT.create(FEATURES, contrastThreshold=0.01, edgeThreshold=20).detectAndCompute(levels, None)
     if values is None:
         return LocalFeatures(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
     places = np.array([one.pt for one in found[:FEATURES]], np.float32)
@@ -60,13 +60,13 @@ def local_features(gray: np.ndarray) -> LocalFeatures:
 
 
 def mirrored(features: LocalFeatures) -> LocalFeatures:
-    """Features of the picture's mirror image: a descriptor's 4 x 4 cells and 8 directions change places."""
+    """Features of the image's mirror image: a descriptor's 4 x 4 cells and 8 directions change places."""
     cells = features.descriptors.reshape(-1, 4, 4, 8)[:, ::-1, :, [-direction % 8 for direction in range(8)]]
     return LocalFeatures(features.places * np.array([1, -1], np.float32), cells.reshape(-1, 128))
 
 
 def are_copies(first: LocalFeatures, second: LocalFeatures) -> bool:
-    """Whether two pictures, or one and the other's mirror image, show the same."""
+    """Whether two images, or one and the other's mirror image, show the same."""
     return any(agreeing(one, second) for one in (first, mirrored(first)))
 
 
@@ -104,8 +104,8 @@ def copied_pairs(features: Sequence[LocalFeatures], patients: Sequence[str], als
     """Pairs of rows (P, 2), first before second, that are copies of one another and of different patients.
 
     Args:
-        features: Of every picture.
-        patients: Patient of every picture: pictures of one patient are not compared.
+        features: Of every image.
+        patients: Patient of every image: images of one patient are not compared.
         also: Further pairs of rows (Q, 2) to compare.
     """
     candidates = sorted({*candidate_pairs(features, patients), *((int(a), int(b)) for a, b in also)})
@@ -114,7 +114,7 @@ def copied_pairs(features: Sequence[LocalFeatures], patients: Sequence[str], als
 
 
 def candidate_pairs(features: Sequence[LocalFeatures], patients: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs that may be copies: each picture with those of other patients that resemble it most, mirrored or not."""
+    """Pairs that may be copies: each image with those of other patients that resemble it most, mirrored or not."""
     rich = [row for row, one in enumerate(features) if len(one.places) >= MIN_FEATURES]
     names = np.array([patients[row] for row in rich])
     if len(rich) <= ALL_PAIRS:
@@ -136,7 +136,7 @@ def candidate_pairs(features: Sequence[LocalFeatures], patients: Sequence[str]) 
 
 
 def _centers(features: Sequence[LocalFeatures]) -> np.ndarray:
-    """Typical descriptors (WORDS, 128) of a set of pictures, by a few rounds of k-means on a sample."""
+    """Typical descriptors (WORDS, 128) of a set of images, by a few rounds of k-means on a sample."""
     everything = np.concatenate([one.descriptors[:: max(1, len(one.descriptors) // 40)] for one in features])
     generator = np.random.default_rng(0)
     sample = everything[generator.permutation(len(everything))[:12_000]].astype(np.float32)

@@ -19,12 +19,12 @@ class BadFile(UserError):  # noqa: N818 - the name says what is bad
 
 @dataclass(frozen=True)
 class Image:
-    """A picture or a volume as its file holds it.
+    """An image or a volume as its file holds it.
 
     Attributes:
-        array: Values (C, H, W) of a picture, or (C, X, Y, Z) of a volume in the file's own voxel order.
-        affine: Voxel indices to RAS+ millimeters (4, 4); None for pictures.
-        lost: What a damaged picture lacks: (before, after) pixels of each spatial axis that could not be decoded
+        array: Values (C, H, W) of an image, or (C, X, Y, Z) of a volume in the file's own voxel order.
+        affine: Voxel indices to RAS+ millimeters (4, 4); None for images.
+        lost: What a damaged image lacks: (before, after) pixels of each spatial axis that could not be decoded
             and are not part of ``array``; None for a whole one. ``np.pad(mask, image.lost)`` restores its grid.
         note: What had to be assumed, for the report on the dataset; "" where everything is stated.
     """
@@ -36,7 +36,7 @@ class Image:
 
     @property
     def full_shape(self) -> tuple[int, ...]:
-        """Spatial shape of the whole picture, lost pixels included."""
+        """Spatial shape of the whole image, lost pixels included."""
         shape = self.array.shape[1:]
         if self.lost is None:
             return shape

@@ -52,8 +52,8 @@ def find_duplicates(
         signatures: One per row.
         dimensions: 2 for images, 3 for volumes.
         near: Look for near duplicates too.
-        rule: 1 compares miniatures. 2 compares local features, also of pictures that were flipped, turned, rotated,
-            cut or rescaled; miniatures decide about pictures with too few of them, and about volumes.
+        rule: 1 compares miniatures. 2 compares local features, also of images that were flipped, turned, rotated,
+            cut or rescaled; miniatures decide about images with too few of them, and about volumes.
     """
     ids = cases["case_id"].to_numpy()
     exact = [sorted(ids[rows]) for rows in _equal_rows(cases["content_hash"].to_numpy())]

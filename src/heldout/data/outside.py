@@ -1,7 +1,7 @@
-"""A check for shortcuts: whether facts about the files, without pixels, predict a label or tell train from test.
+"""A check for shortcuts: whether facts about the files, without pixels, predict a label or separate train from test.
 
 A random forest sees one kind of facts about the files alone, is trained without a fold's patient groups, and predicts
-them. Its AUC on them is far above 0.5 where the facts tell the label. Networks can read several of them off the
+them. Its AUC on them is far above 0.5 where the facts predict the label. Networks can read several of them off the
 pixels: compression, size and mode leave traces.
 """
 
@@ -38,12 +38,12 @@ KINDS = {  # of facts: how they are called
     "mode": "color mode and bits",
     "tags": "tags of the file",
     "name": "file name",
-    "picture": "a small gray picture",
+    "picture": "a gray thumbnail",  # on disk
 }
 FILE = "outside.json"  # in the dataset's folder
 BUCKETS = 64  # that words are hashed into
 FEWEST = 20  # cases, and cases of each kind, below which nothing is said
-COMPARED = 400  # pictures of each part that are read to tell train from test
+COMPARED = 400  # images of each part that are read to tell train from test
 FOLDS = 5  # of telling train from test
 MINIATURE = 8
 DICOM_TAGS = (
@@ -53,7 +53,7 @@ DICOM_TAGS = (
 
 
 def outside_report(dataset: Dataset, *, progress: bool = True) -> OutsideRecord | None:
-    """How well labels, and the unlabeled part, are told without the pixels; computed once per dataset.
+    """How well labels, and the unlabeled part, are predicted without the pixels; computed once per dataset.
 
     Args:
         dataset: The checked dataset.
@@ -113,15 +113,13 @@ def _header(path: Path, kind: str) -> dict[str, dict[str, float]]:
     if kind in ("png", "jpeg", "tiff"):
         from PIL import Image
 
-        with Image.open(path) as picture:
-            width, height = picture.size
+        with Image.open(path) as opened:
+            width, height = opened.size
             tags = {
-                f"{key}={str(value)[:40]}"
-                for key, value in picture.info.items()
-                if isinstance(value, int | str | tuple)
+                f"{key}={str(value)[:40]}" for key, value in opened.info.items() if isinstance(value, int | str | tuple)
             }
-            tags |= {f"exif {key}={str(value)[:40]}" for key, value in picture.getexif().items()}
-            mode = {f"mode={picture.mode}", f"bits={getattr(picture, 'bits', '')}"}
+            tags |= {f"exif {key}={str(value)[:40]}" for key, value in opened.getexif().items()}
+            mode = {f"mode={opened.mode}", f"bits={getattr(opened, 'bits', '')}"}
         return {"shape": _shape((height, width)), "mode": _words(mode), "tags": _words(tags)}
     if kind == "nifti":
         import nibabel
@@ -175,7 +173,7 @@ def told(
     folds: np.ndarray,
     classes: tuple[str, ...],
 ) -> list[OutsideRow]:
-    """For each kind of facts the class that it tells best, by the lower bound of its AUC.
+    """For each kind of facts the class that it predicts best, by the lower bound of its AUC.
 
     Args:
         tables: Facts (N, F) by kind.
@@ -223,7 +221,7 @@ def _parts(
     train: pd.DataFrame,
     submit: pd.DataFrame,
 ) -> list[OutsideRow]:
-    """How well the unlabeled part is told from the training part, by its files and by a few numbers of its pictures."""
+    """How well files and a few numbers of the images separate the unlabeled part from the training part."""
     from sklearn.model_selection import GroupKFold
 
     if min(len(train), len(submit)) < FEWEST:
@@ -234,14 +232,14 @@ def _parts(
     folds = np.zeros(len(cases), int)
     for fold, (_, held_out) in enumerate(GroupKFold(FOLDS).split(cases, groups=cases["group_id"])):
         folds[held_out] = fold
-    with_pictures = {
-        row["case_id"]: {**facts[row["case_id"]], "picture": _picture_facts(dataset, row["case_id"])}
+    with_images = {
+        row["case_id"]: {**facts[row["case_id"]], "picture": _image_facts(dataset, row["case_id"])}
         for row in cases.to_dict("records")
     }
-    return told(_tables(with_pictures, cases), cases, labels, folds, ("submit",))
+    return told(_tables(with_images, cases), cases, labels, folds, ("submit",))
 
 
-def _picture_facts(dataset: Dataset, case_id: str) -> dict[str, float]:
+def _image_facts(dataset: Dataset, case_id: str) -> dict[str, float]:
     from heldout.data.resample import resample_linear
 
     with contextlib.suppress(UserError):
@@ -257,16 +255,16 @@ def _picture_facts(dataset: Dataset, case_id: str) -> dict[str, float]:
 def outside_lines(record: OutsideRecord) -> list[str]:
     """What was found, in sentences; only what is above chance with its whole interval."""
     labels, parts = ([row for row in rows if row.low > 0.5] for rows in (record.labels, record.parts))
-    lines = [f"{KINDS[row.kind]} alone tells {row.told}: AUC {_numbers(row)}" for row in labels]
+    lines = [f"{KINDS[row.kind]} alone predicts {row.told}: AUC {_numbers(row)}" for row in labels]
     if any(row.kind != "name" for row in labels):
-        lines.append("a network may learn how the files were made in place of what they show")
-    lines += [f"{KINDS[row.kind]} alone tells train from submit: AUC {_numbers(row)}" for row in parts]
+        lines.append("a network may learn how the files were made instead of what they show")
+    lines += [f"{KINDS[row.kind]} alone separates train from submit: AUC {_numbers(row)}" for row in parts]
     if parts:
-        lines.append("out-of-fold scores may not hold for the images to submit")
+        lines.append("out-of-fold scores may not hold for the cases to submit")
     if record.labels and not labels:
-        lines.append("no label is told by file type, size, mode, tags or name")
+        lines.append("file type, size, mode, tags and name predict no label")
     if record.parts and not parts:
-        lines.append("train and submit are not told apart by their files or by a small gray picture")
+        lines.append("neither their files nor a gray thumbnail separate train from submit")
     return lines
 
 

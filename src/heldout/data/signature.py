@@ -33,7 +33,7 @@ class ImageSignature:
             the miniature is constant.
         detail: The same of its edges and textures, brought to equal contrast everywhere. Two knees of two patients look
             alike from afar, but not in this.
-        local: Local features of a picture, by which copies are found that were flipped, turned or cut; None of volumes.
+        local: Local features of an image, by which copies are found that were flipped, turned or cut; None of volumes.
     """
 
     bits: int

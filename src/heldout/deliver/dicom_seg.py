@@ -50,7 +50,7 @@ def segmentation_file(
         stem: File name without its ending.
         mask: (M, *spatial) uint8, as :func:`heldout.deliver.masks.mask_files` takes it.
         classes: Names of the foreground classes.
-        affine: (4, 4) voxel to mm (RAS) of the mask; None of a picture.
+        affine: (4, 4) voxel to mm (RAS) of the mask; None of an image.
         source: ``image`` of the case's row: the DICOM files, folder or archive.
         root: Folder that relative paths start from.
         decision: Name of the decision.

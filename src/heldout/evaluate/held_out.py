@@ -330,7 +330,7 @@ class HeldOut:
         return blend_case(decision, [member.prediction(case_id) for member in members])
 
     def segmented_case(self, case_id: str) -> tuple[SegmentedCase, np.ndarray | None]:
-        """A case with its true and its predicted mask, and its affine (None for pictures).
+        """A case with its true and its predicted mask, and its affine (None for images).
 
         Raises:
             UserError: the case is not of the train part, or one of its files changed.

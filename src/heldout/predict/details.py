@@ -44,7 +44,7 @@ def mask_details(config: Task, source: Source, row: Row, thresholds: Sequence[in
         A function of a case id, its predicted and its true mask (M, *spatial) and its map (K, *spatial) that gives
         further columns of the table:
         ``lesions_``, ``found_``, ``regions_`` and ``false_<class>``, see :func:`heldout.metrics.lesion.count_lesions`;
-        ``hd95_`` and ``assd_<class>`` in mm, in pixels where a picture has no voxel size; ``nsd:2_<class>``;
+        ``hd95_`` and ``assd_<class>`` in mm, in pixels where an image has no voxel size; ``nsd:2_<class>``;
         ``voxel_mm3``; ``detections`` and ``objects``, see :mod:`heldout.metrics.detection`. None where nothing is asked
         for.
     """

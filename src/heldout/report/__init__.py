@@ -1,1 +1,1 @@
-"""Tables, pictures and pages of what evaluate knows: leaderboard, results, report, card, figures."""
+"""Tables, figures and pages of what evaluate knows: leaderboard, results, report, card, figures."""

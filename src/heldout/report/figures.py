@@ -1,4 +1,4 @@
-"""Pictures of out-of-fold predictions: which cases, which planes of a volume, and how they are drawn."""
+"""Figures of out-of-fold predictions: which cases, which planes of a volume, and how they are drawn."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def draw_case(held: HeldOut, case_id: str, title: str, path: Path) -> None:
 
 
 def views(case: SegmentedCase, affine: np.ndarray | None) -> list[SegmentedCase]:
-    """What to show of a single case: a picture as it is; a volume in three planes through the middle of its lesion.
+    """What to show of a single case: an image as it is; a volume in three planes through the middle of its lesion.
 
     The lesion is the largest connected part of the truth, of all classes together; where there is none, of the
     prediction. Planes are stretched so that their pixels are square in millimeters.
@@ -138,7 +138,7 @@ def draw_classification(cases: Sequence[ClassifiedCase], title: str, path: Path)
         axis.set_visible(False)
     for axis, case in zip(axes.flat, cases, strict=False):
         middle = case.image if case.image.ndim == 3 else case.image[..., case.image.shape[-1] // 2]
-        show_image(axis, picture(middle, case.image))
+        show_image(axis, to_colors(middle, case.image))
         likely = sorted(case.scores.items(), key=lambda pair: -pair[1])
         if not case.numbers:
             frame(axis, right={name for name, score in likely if score >= 0.5} == set(case.truth))
@@ -151,10 +151,10 @@ def draw_classification(cases: Sequence[ClassifiedCase], title: str, path: Path)
 
 
 def planar(case: SegmentedCase) -> SegmentedCase:
-    """The case with a picture (H, W) or (H, W, 3) and masks (K, H, W); of a volume the slice with most foreground."""
+    """The case with an image (H, W) or (H, W, 3) and masks (K, H, W); of a volume the slice with most foreground."""
     ignored = [] if case.ignored is None else [case.ignored]
     image, *masks = flat(case.truth | case.predicted, case.image, case.truth, case.predicted, *ignored)
-    return SegmentedCase(case.case_id, picture(image, case.image), *masks)
+    return SegmentedCase(case.case_id, to_colors(image, case.image), *masks)
 
 
 def flat(weight: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:
@@ -212,7 +212,7 @@ def finish_figure(figure: Any, title: str, path: Path) -> None:
     files.write_with(path, lambda temporary: figure.savefig(temporary, dpi=130, facecolor=PAPER))
 
 
-def picture(array: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def to_colors(array: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Scale values (C, H, W) to 0 ... 1 by percentiles of the whole case; three channels become colors."""
     low, high = np.percentile(whole.astype(np.float32), [0.5, 99.5])
     scaled = np.clip((array.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)

@@ -20,9 +20,9 @@ from heldout.report.figures import (
     flat,
     frame,
     new_figure,
-    picture,
     show_image,
     small_print,
+    to_colors,
 )
 
 
@@ -104,7 +104,7 @@ def draw(cases: Sequence[Explained], title: str, path: Path) -> None:
     for (above, below), case in zip(axes.T, cases, strict=True):
         image, (heat,) = flat(case.heat[None], case.image, case.heat[None])
         for axis in (above, below):
-            show_image(axis, picture(image[:1] if case.heat.ndim == 3 else image, case.image))
+            show_image(axis, to_colors(image[:1] if case.heat.ndim == 3 else image, case.image))
         # what has no heat is the image as it is
         drawn = below.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.75 * heat)
         if not (heat > 0).any():

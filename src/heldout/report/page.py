@@ -1,4 +1,4 @@
-"""The leaderboard as Markdown, and as one self-contained HTML page: sortable, with its pictures, loading nothing."""
+"""The leaderboard as Markdown, and as one self-contained HTML page: sortable, with its charts, loading nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from heldout.report.svg import MOST_ROWS, forest, scatter
 from heldout.report.templates import render
 
 _IN_NAME = ("title", "changed", "submission", "note")  # columns that the page shows below the name
-_LEGEND_OF_PICTURE = "Square: score with its 95 % interval; hollow where not ranked. Dots: folds. Diamond: in-sample."
+_LEGEND = "Square: score with its 95 % interval; hollow where not ranked. Dots: folds. Diamond: in-sample."
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class Group:
     agreement: list[str]
 
     @property
-    def pictures(self) -> list[BoardChart]:
+    def charts(self) -> list[BoardChart]:
         """Scores with intervals, and against those of a competition."""
         rows, found = [row for part in self.parts for row in part.rows], []
         if svg := forest(rows, self.metric):
             scored = sum(row.score is not None for row in rows)
             some = f" The first {MOST_ROWS} of {scored}." if scored > MOST_ROWS else ""
-            found.append(BoardChart(Markup(svg), _LEGEND_OF_PICTURE + some))
+            found.append(BoardChart(Markup(svg), _LEGEND + some))
         if svg := scatter(rows, self.metric):
             colors = "Blue: public, orange: private; hollow: not ranked, and not counted."
             found.append(BoardChart(Markup(svg), " ".join([*self.agreement, colors])))

@@ -20,7 +20,7 @@ def _always(*_: object) -> bool:
     return True
 
 
-def _augments_pictures(_: HeldOut, fields: dict[str, Any]) -> bool:
+def _augments_images(_: HeldOut, fields: dict[str, Any]) -> bool:
     return "2d" in fields["task"].lower() and fields.get("augment") != "none"
 
 
@@ -35,7 +35,7 @@ USED: dict[str, Used] = {  # by key of references.bib
     "wightman2019": _has("task", "classify2d", "multitask2d"),
     "iakubovskii2019": _has("task", "segment2d", "multitask2d"),
     "cardoso2022": _has("task", "3d"),
-    "buslaev2020": _augments_pictures,
+    "buslaev2020": _augments_images,
     "akiba2019": lambda subject, _: subject.is_blend,
     "ronneberger2015": _has("arch", "unet"),
     "he2016": _has("encoder", "resnet"),

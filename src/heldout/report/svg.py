@@ -91,7 +91,7 @@ def element(tag: str, *content: str, **attributes: Any) -> Markup:
     return Markup("<{0}{1}>{2}</{0}>").format(Markup(tag), values, inside)
 
 
-def picture(width: int, height: int, title: str, parts: Iterable[Markup]) -> Markup:
+def drawing(width: int, height: int, title: str, parts: Iterable[Markup]) -> Markup:
     """An ``<svg>`` element; the title is read to those who cannot see it."""
     size = {"viewBox": f"0 0 {width} {height}", "width": width, "height": height}
     return element("svg", *parts, **size, role="img", aria_label=visible(title))
@@ -105,7 +105,7 @@ def standalone(charts: Sequence[str]) -> str:
         across, down = (int(chart.partition(f' {name}="')[2].partition('"')[0]) for name in ("width", "height"))
         parts.append(Markup(chart.replace("<svg", f'<svg x="{width}"', 1)))
         width, height = width + across, max(height, down)
-    whole = picture(width, height, "heldout", parts)
+    whole = drawing(width, height, "heldout", parts)
     return f"{str(whole).replace('<svg', SPACE, 1)}\n"
 
 
@@ -207,7 +207,7 @@ def bar_chart(bars: Sequence[Bar], title: str, label: str, *, from_zero: bool = 
         )
         place = f"translate(0 {4 + (index + 0.5) * _LINE:g})"
         parts.append(element("g", *inside, class_=bar.kind or "run", transform=place))
-    return picture(width, bottom + 38, title, parts)
+    return drawing(width, bottom + 38, title, parts)
 
 
 def scatter(rows: list[Row], metric: str) -> str:
@@ -238,7 +238,7 @@ def scatter(rows: list[Row], metric: str) -> str:
             before = x > width * 0.6
             marks.append(_text(shorten(row.name, 24), x + (-9 if before else 9), y - 7, "end" if before else "start"))
         parts.append(element("g", *marks))
-    return picture(width, height, f"Competition score against out-of-fold {metric} of {len(known)} submissions", parts)
+    return drawing(width, height, f"Competition score against out-of-fold {metric} of {len(known)} submissions", parts)
 
 
 def line_chart(
@@ -285,7 +285,7 @@ def line_chart(
     legend = _legend_rows([line for line in drawn if line.name], width)
     for number_, members in enumerate(legend):
         parts += _legend(members, height + 12 + 18 * number_)
-    return picture(width, height + 18 * len(legend), title, parts)
+    return drawing(width, height + 18 * len(legend), title, parts)
 
 
 def matrix_chart(counts: np.ndarray, names: Sequence[str], title: str) -> str:
@@ -319,7 +319,7 @@ def matrix_chart(counts: np.ndarray, names: Sequence[str], title: str) -> str:
                     _text(f"{share:.1%}", x + size / 2, y + size / 2 + 18, "middle"),
                 )
             )
-    return picture(left + size * len(names) + 8, top + size * len(names) + 8, title, parts)
+    return drawing(left + size * len(names) + 8, top + size * len(names) + 8, title, parts)
 
 
 def _frame(x: Axis, y: Axis | tuple[float, float], x_label: str, y_label: str = "") -> list[Markup]:

@@ -29,8 +29,8 @@ class Options(BaseModel):
         None, description="format of the mask's file; the input's by default; dicomseg needs DICOM input"
     )
     what: Literal["mask", "probability"] = Field("mask", description="which file")
-    pixel_mm: float | None = Field(None, gt=0, description="size of a pixel of a stack of pictures")
-    slice_mm: float | None = Field(None, gt=0, description="distance of the slices of a stack of pictures")
+    pixel_mm: float | None = Field(None, gt=0, description="size of a pixel of a stack of images")
+    slice_mm: float | None = Field(None, gt=0, description="distance of the slices of a stack of images")
 
     @field_validator("threshold", "pixel_mm", "slice_mm", "model", "target", "format", mode="before")
     @classmethod
@@ -167,7 +167,7 @@ class Classification(Answer):
         None, description="number of the grade, from 0, where the classes are grades with cut points"
     )
     preview: str | None = Field(
-        None, description="PNG of a picture, or NIfTI of a DICOM series, for the screen, base64, where it was asked for"
+        None, description="PNG of an image, or NIfTI of a DICOM series, for the screen, base64, where it was asked for"
     )
 
 
@@ -190,7 +190,7 @@ class Segmentation(Classification):
     """One segmented image or volume."""
 
     shape: list[int] = Field(description="voxels along the axes of the input")
-    spacing_mm: list[float] | None = Field(None, description="size of a voxel; null for pictures")
+    spacing_mm: list[float] | None = Field(None, description="size of a voxel; null for images")
     areas: dict[str, int] = Field(description="voxels of every class")
     volumes_ml: dict[str, float] | None = Field(None, description="volume of every class; null without a voxel size")
     files: dict[str, str] = Field(default={}, description="mask and probability maps by name, base64")

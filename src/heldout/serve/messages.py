@@ -27,7 +27,7 @@ class Ask:
         files: Whether files are wanted: masks, and maps of the probabilities.
         dicomseg: Whether the mask is wanted as a DICOM segmentation.
         preview: Whether 8 bits for the screen are wanted, of what is not a NIfTI file.
-        pixel_mm, slice_mm: Of a stack of pictures, the size of a pixel and the distance of slices.
+        pixel_mm, slice_mm: Of a stack of images, the size of a pixel and the distance of slices.
     """
 
     kind: Kind
@@ -54,11 +54,11 @@ class Found:
         uncalibrated: The same before calibration; of a regression both are its numbers.
         grade: Number of the class, where the decision has cut points of grades.
         shape: Spatial shape of the case.
-        spacing_mm: Size of a voxel; None for pictures.
+        spacing_mm: Size of a voxel; None for images.
         areas: Of every class, voxels of the mask; None of a classification.
         volumes_ml: Of every class; None without a voxel size.
         files: Content by name, such as ``mask.png``.
-        preview: For the screen: PNG of a picture, NIfTI (gzip) of a DICOM series.
+        preview: For the screen: PNG of an image, NIfTI (gzip) of a DICOM series.
         numbers: Further scalars and lists.
         unusual: How the input is unlike the training images.
         measures: What was measured of it.

@@ -78,7 +78,7 @@ class Served:
         """Open, verify and warm a decision.
 
         Raises:
-            UserError: it has no networks or reads pictures by region, it is not sealed and ``unsealed`` is off, it is
+            UserError: it has no networks or reads images by region, it is not sealed and ``unsealed`` is off, it is
                 not what was validated, or ``tta`` names no axis.
         """
         session = Session()
@@ -96,7 +96,7 @@ class Served:
         else:
             self.opened = OpenDecision(decision, session)
         if source_class(self.opened.config.source).tiled:
-            raise UserError(f"{name} reads large pictures by region: use `python run.py predict {name}`")
+            raise UserError(f"{name} reads large images by region: use `python run.py predict {name}`")
         networks = [member for member in self.opened.members if isinstance(member, MemberNetworks)]
         if len(networks) < len(self.opened.members):
             raise UserError(
@@ -280,9 +280,9 @@ class Served:
         return np.stack(heats).mean(axis=0)
 
     def slices_of(self, path: Path) -> tuple[list[Case], Image, list[str]]:
-        """Axial pictures of a volume for a decision on pictures, from the feet up, and the volume.
+        """Axial images of a volume for a decision on images, from the feet up, and the volume.
 
-        A picture has the front at the top and the patient's right on the left. Numbers of other types than uint8
+        An image has the front at the top and the patient's right on the left. Numbers of other types than uint8
         become 0 ... 255 between the 0.5th and 99.5th percentile of the volume.
 
         Raises:

@@ -116,7 +116,7 @@ class Service:
             return fitting[0]
         right = [one for one in fitting if (one.dimensions == 3) == volume]
         if not right:
-            wanted = "a volume (NIfTI or a zip of DICOM files)" if not volume else "pictures (PNG, JPEG or TIFF)"
+            wanted = "a volume (NIfTI or a zip of DICOM files)" if not volume else "images (PNG, JPEG or TIFF)"
             raise Refused(409, f"{fitting[0].name} reads {wanted}: send one, or ask another decision")
         return right[0]
 

@@ -124,11 +124,11 @@ def _explained(served: Served, ask: Ask, one: ReadCase) -> Found:
 
 
 def _stack(served: Served, ask: Ask) -> Found:
-    """A patient: a volume for a decision on volumes, slices for one on pictures."""
+    """A patient: a volume for a decision on volumes, slices for one on images."""
     paths = sorted(ask.folder.iterdir())
-    pictures = len(paths) > 1 or (served.dimensions == 2 and not _is_volume(paths[0]))
+    in_2d = len(paths) > 1 or (served.dimensions == 2 and not _is_volume(paths[0]))
     if served.dimensions == 3:
-        if pictures:
+        if in_2d:
             raise Refused(409, f"{served.name} reads volumes: send one NIfTI file or a zip of DICOM files")
         [case, *_] = served.read(ask.folder)
         [result] = served.predict([served.prepare(case)])
@@ -137,7 +137,7 @@ def _stack(served: Served, ask: Ask) -> Found:
             found.numbers = _along_depth(served, result.mask, case.image)
         return found
     notes: list[str] = []
-    if pictures:
+    if in_2d:
         cases, voxel = served.read(ask.folder), None
         if ask.pixel_mm and ask.slice_mm:
             voxel = ask.pixel_mm**2 * ask.slice_mm
@@ -163,7 +163,7 @@ def _stack(served: Served, ask: Ask) -> Found:
         if voxel is not None:
             found.volumes_ml = {name: count * voxel / 1000 for name, count in found.areas.items()}
         else:
-            found.warnings.append("no volume in ml: the pictures have no size; give pixel_mm and slice_mm")
+            found.warnings.append("no volume in ml: the images have no size; give pixel_mm and slice_mm")
     return found
 
 

@@ -250,7 +250,7 @@ def _values(listing: Listing, names: Sequence[str]) -> tuple[dict[str, Any], str
     if lossy or colored or len(found) > 30:
         near = sum(number for value, number in counts.items() if value < 40 or value > 215) / max(counts.total(), 1)
         extreme = f"{near:.0%} of the pixels are nearly black or white" + (", JPEG" if lossy else "")
-        return {"threshold": 127}, f"pictures, {extreme}: above 127 is foreground", share
+        return {"threshold": 127}, f"images, {extreme}: above 127 is foreground", share
     if found in ([], [1], [255]):
         return {}, f"0 and {found[0] if found else 'nothing else'}, {share:.1%} of the pixels", share
     labels = ", ".join(f"label_{value}" for value in found)

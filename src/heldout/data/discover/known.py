@@ -23,7 +23,7 @@ _BIDS_FILE = re.compile(
 
 
 def from_decathlon(listing: Listing, ask: Ask) -> Proposal | None:  # noqa: ARG001 - nothing is left open
-    """A proposal for ``dataset.json`` of the Decathlon or nnU-Net, of volumes or of pictures."""
+    """A proposal for ``dataset.json`` of the Decathlon or nnU-Net, of volumes or of images."""
     folder = folder_with(listing.root, "dataset.json")
     if folder is None:
         return None
@@ -34,7 +34,7 @@ def from_decathlon(listing: Listing, ask: Ask) -> Proposal | None:  # noqa: ARG0
     version = "nnU-Net v2" if "channel_names" in plan else "Decathlon or nnU-Net v1"
     above = "" if folder == listing.root else folder.relative_to(listing.root).as_posix() + "/"
     if not ending.endswith(IMAGE_ENDINGS[3]):
-        return _decathlon_pictures(listing, plan, ending, above)
+        return _decathlon_images(listing, plan, ending, above)
     source = Msd(listing.root)
     index = source.index()
     splits = folder / "splits_final.json"
@@ -55,12 +55,12 @@ def from_decathlon(listing: Listing, ask: Ask) -> Proposal | None:  # noqa: ARG0
     return Proposal(f"dataset.json of {version}", "msd", "Segment3D", options, fields, found)
 
 
-def _decathlon_pictures(listing: Listing, plan: dict[str, Any], ending: str, above: str) -> Proposal:
+def _decathlon_images(listing: Listing, plan: dict[str, Any], ending: str, above: str) -> Proposal:
     channels = len(plan.get("channel_names", plan.get("modality", {"0": ""})))
     labels = {name: value for name, value in plan["labels"].items() if value not in (0, "0", "background")}
     if not all(isinstance(value, int) for value in labels.values()):
         raise UserError(
-            f"{listing.root / (above + 'dataset.json')} has regions of pictures, which are not read: list single labels"
+            f"{listing.root / (above + 'dataset.json')} has regions of images, which are not read: list single labels"
         )
     ordered = sorted(labels, key=lambda name: labels[name])
     options: dict[str, Any] = {
@@ -73,7 +73,7 @@ def _decathlon_pictures(listing: Listing, plan: dict[str, Any], ending: str, abo
     if any(name.startswith(f"{above}imagesTs/") for name in listing.images):
         options["submit"] = options["image"].replace("imagesTr/", "imagesTs/")
     return Proposal(
-        "dataset.json of nnU-Net v2, pictures", "folders", "Segment2D", options, {}, {"labels": ", ".join(ordered)}
+        "dataset.json of nnU-Net v2, images", "folders", "Segment2D", options, {}, {"labels": ", ".join(ordered)}
     )
 
 

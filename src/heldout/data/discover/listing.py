@@ -16,9 +16,9 @@ from heldout.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-PICTURES = (*IMAGE_ENDINGS[2], ".gif")
+IMAGES_2D = (*IMAGE_ENDINGS[2], ".gif")
 VOLUMES = IMAGE_ENDINGS[3]
-IMAGES = (*PICTURES, *VOLUMES, *DICOM_ENDINGS)
+IMAGES = (*IMAGES_2D, *VOLUMES, *DICOM_ENDINGS)
 MASKISH = re.compile(
     r"(^|[^a-z])(masks?|seg|segs|segmentations?|labels?(tr)?|gts?|ground.?truths?|gold.?standards?|annotations?|manual\d*|lesions?|msk|roi)"
     r"($|[^a-z])",

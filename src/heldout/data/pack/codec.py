@@ -17,7 +17,7 @@ _LARGEST = 1 << 31  # bytes of an array: more is not a case of a dataset, but a 
 def encode(array: np.ndarray) -> tuple[bytes, PackedArray]:
     """Compress an array.
 
-    Pictures of one or three channels of bytes become JPEG XL (ISO/IEC 18181), two fifths the size of what general
+    Images of one or three channels of bytes become JPEG XL (ISO/IEC 18181), two fifths the size of what general
     compressors make of X-rays; everything else becomes a Blosc2 frame with zstd.
 
     Args:
@@ -31,8 +31,8 @@ def encode(array: np.ndarray) -> tuple[bytes, PackedArray]:
     if array.ndim == 3 and array.dtype == np.uint8 and len(array) in (1, 3) and min(array.shape) > 0:
         import imagecodecs
 
-        picture = array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)
-        data = imagecodecs.jpegxl_encode(np.ascontiguousarray(picture), lossless=True, effort=_EFFORT)
+        channels_last = array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)
+        data = imagecodecs.jpegxl_encode(np.ascontiguousarray(channels_last), lossless=True, effort=_EFFORT)
         return bytes(data), PackedArray(codec="jpegxl", shape=shape, dtype=dtype)
     import blosc2
 

@@ -88,7 +88,7 @@ def open_any(reference: Path | str, *, dimensions: int | None = None, salvage: b
 
 
 def open_mask(reference: Path | str, *, dimensions: int | None = None, binary: bool = True) -> np.ndarray:
-    """Read a label map (1, *spatial) as uint8, values as stored save that a 0/255 picture becomes 0/1 if ``binary``.
+    """Read a label map (1, *spatial) as uint8, values as stored save that a 0/255 image becomes 0/1 if ``binary``.
 
     Raises:
         BadFile: the file is missing, damaged, or holds other values than whole numbers from 0 to 255.
@@ -138,7 +138,7 @@ def open_series(
 
     Args:
         paths: Where it is.
-        dimensions: 2 reads the only picture.
+        dimensions: 2 reads the only image.
         salvage: Take the largest of several volumes, and interpolate where slices are missing, instead of refusing.
         options: ``pick``, ``gaps`` and ``tilt`` of :func:`heldout.data.readers.dicom.read_volume`.
 

@@ -1,4 +1,4 @@
-"""PNG, JPEG, TIFF and GIF pictures: as displayed, without alpha, one channel where they are gray."""
+"""PNG, JPEG, TIFF and GIF images: as displayed, without alpha, one channel where they are gray."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WHITE_IS_ZERO = 0
 
 
 def read(path: Path, *, salvage: bool = False) -> Image:
-    """Read a picture as a viewer shows it: rotated as its EXIF data say, its palette applied.
+    """Read an image as a viewer shows it: rotated as its EXIF data say, its palette applied.
 
     Args:
         path: A PNG, JPEG, TIFF or GIF file under any name.
@@ -41,23 +41,23 @@ def read(path: Path, *, salvage: bool = False) -> Image:
         of floats.
 
     Raises:
-        BadFile: the file is missing, damaged, or holds no single finite picture.
+        BadFile: the file is missing, damaged, or holds no single finite image.
     """
     data = read_bytes(path)
     if not data.startswith(b"\xff\xd8"):
         return Image(_channels_first(path, _decode(path, data)))
-    picture, stored = jpeg.decode(path, data)
-    missing = picture.height - stored
+    pillow, stored = jpeg.decode(path, data)
+    missing = pillow.height - stored
     if missing and not salvage:
         raise BadFile(
-            f"{path} is truncated: {missing} of its {picture.height} rows are missing; restore it from its source, "
+            f"{path} is truncated: {missing} of its {pillow.height} rows are missing; restore it from its source, "
             f"or set it aside with --skip-bad"
         )
     if not stored:
-        raise BadFile(f"{path} is truncated: none of its {picture.height} rows is left; restore it from its source")
-    orientation = _orientation(picture)
-    array = _channels_first(path, _orient(_pixels(path, picture)[:stored], orientation))
-    return Image(array, lost=_lost(picture.height, stored, orientation) if missing else None)
+        raise BadFile(f"{path} is truncated: none of its {pillow.height} rows is left; restore it from its source")
+    orientation = _orientation(pillow)
+    array = _channels_first(path, _orient(_pixels(path, pillow)[:stored], orientation))
+    return Image(array, lost=_lost(pillow.height, stored, orientation) if missing else None)
 
 
 def read_mask(path: Path, *, binary: bool = True) -> np.ndarray:
@@ -69,7 +69,7 @@ def read_mask(path: Path, *, binary: bool = True) -> np.ndarray:
     data = read_bytes(path)
     array = read(path).array if data.startswith(b"\xff\xd8") else _channels_first(path, _decode(path, data, mask=True))
     if len(array) > 1:
-        raise BadFile(f"{path} is a color picture: store the mask as gray values, one per class")
+        raise BadFile(f"{path} is a color image: store the mask as gray values, one per class")
     check_labels(path, array)
     values = np.unique(array)
     scale = _scale_of_few_bits(data)
@@ -83,19 +83,19 @@ def read_mask(path: Path, *, binary: bool = True) -> np.ndarray:
 
 
 def displayed_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a picture as displayed, from its header alone.
+    """(height, width) of an image as displayed, from its header alone.
 
     Raises:
         BadFile: the file is missing or its header is damaged.
     """
     try:
-        with jpeg.open_picture(path, path, ("JPEG", "PNG", "TIFF", "GIF")) as picture:
-            width, height = picture.size
-            turned = picture.format != "TIFF" and _orientation(picture) >= 5
+        with jpeg.open_checked(path, path, ("JPEG", "PNG", "TIFF", "GIF")) as pillow:
+            width, height = pillow.size
+            turned = pillow.format != "TIFF" and _orientation(pillow) >= 5
     except BadFile:
         raise
     except jpeg.DECODER_ERRORS as error:
-        raise BadFile(f"{path} cannot be opened as a picture ({error}): restore it from its source") from None
+        raise BadFile(f"{path} cannot be opened as an image ({error}): restore it from its source") from None
     return (width, height) if turned else (height, width)
 
 
@@ -104,18 +104,18 @@ def _decode(path: Path, data: bytes, *, mask: bool = False) -> np.ndarray:
     if data.startswith(b"\x89PNG"):
         _check_png(path, data)
     try:
-        with jpeg.open_picture(path, io.BytesIO(data), ("PNG", "TIFF", "GIF")) as picture, _without_warnings():
-            pages = 1 if picture.format == "PNG" else getattr(picture, "n_frames", 1)
+        with jpeg.open_checked(path, io.BytesIO(data), ("PNG", "TIFF", "GIF")) as pillow, _without_warnings():
+            pages = 1 if pillow.format == "PNG" else getattr(pillow, "n_frames", 1)
             if pages > 1:
-                raise BadFile(f"{path} holds {pages} pages: split it into one file per picture, or into a NIfTI volume")
-            narrowed = picture.mode not in _KEPT and _bits(picture, data) > 8
-            picture.load()
-            orientation = _orientation(picture)
+                raise BadFile(f"{path} holds {pages} pages: split it into one file per image, or into a NIfTI volume")
+            narrowed = pillow.mode not in _KEPT and _bits(pillow, data) > 8
+            pillow.load()
+            orientation = _orientation(pillow)
             if not narrowed:
-                indices = mask and picture.mode in _PALETTE
-                if mask and picture.mode in ("LA", "RGBA"):
-                    _check_alpha(path, picture)
-                return _orient(_indices(picture) if indices else _pixels(path, picture), orientation)
+                indices = mask and pillow.mode in _PALETTE
+                if mask and pillow.mode in ("LA", "RGBA"):
+                    _check_alpha(path, pillow)
+                return _orient(_indices(pillow) if indices else _pixels(path, pillow), orientation)
     except BadFile:
         raise
     except Pillow.UnidentifiedImageError:
@@ -125,18 +125,18 @@ def _decode(path: Path, data: bytes, *, mask: bool = False) -> np.ndarray:
         ) from None
     except jpeg.DECODER_ERRORS as error:
         raise BadFile(f"{path} cannot be decoded ({error}): restore it from its source") from None
-    # Pillow cuts colors of 16 bits to 8; OpenCV keeps them, and rotates the picture by itself.
+    # Pillow cuts colors of 16 bits to 8; OpenCV keeps them, and rotates the image by itself.
     array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if array is None:
         raise BadFile(f"{path} cannot be decoded: restore it from its source")
     return array[..., ::-1]
 
 
-def _bits(picture: Any, data: bytes) -> int:
+def _bits(pillow: Any, data: bytes) -> int:
     """Bits of a sample, as the file stores it."""
-    if picture.format == "PNG":
+    if pillow.format == "PNG":
         return data[24]  # of IHDR, which comes first
-    return 8 if picture.format == "GIF" else max(picture.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
+    return 8 if pillow.format == "GIF" else max(pillow.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
 
 
 def _scale_of_few_bits(data: bytes) -> int:
@@ -145,31 +145,31 @@ def _scale_of_few_bits(data: bytes) -> int:
     return 255 // (2**bits - 1) if color == 0 and bits in (2, 4) else 1
 
 
-def _check_alpha(path: Path, picture: Pillow.Image) -> None:
+def _check_alpha(path: Path, pillow: Pillow.Image) -> None:
     """Refuse a mask whose one color is shown in some places and transparent in others: alpha is not read."""
-    *colors, (low, high) = picture.getextrema()  # type: ignore[misc]
+    *colors, (low, high) = pillow.getextrema()  # type: ignore[misc]
     if low != high and all(first == last for first, last in colors):  # type: ignore[misc]
         raise BadFile(f"{path} is of one color and holds its mask as transparency: store the mask as gray values")
 
 
-def _indices(picture: Pillow.Image) -> np.ndarray:
+def _indices(pillow: Pillow.Image) -> np.ndarray:
     """Palette indices (H, W)."""
-    return np.asarray(picture if picture.mode == "P" else picture.getchannel("P"))
+    return np.asarray(pillow if pillow.mode == "P" else pillow.getchannel("P"))
 
 
-def _pixels(path: Path, picture: Any) -> np.ndarray:
-    """Values (H, W) or (H, W, 3) of a decoded picture, without alpha."""
-    if picture.mode in _GRAY16:
-        values = np.asarray(picture).astype(np.int64)
+def _pixels(path: Path, pillow: Any) -> np.ndarray:
+    """Values (H, W) or (H, W, 3) of a decoded image, without alpha."""
+    if pillow.mode in _GRAY16:
+        values = np.asarray(pillow).astype(np.int64)
         if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
-            raise BadFile(f"{path} holds values outside 0 ... 65535: store the picture with 8 or 16 bits")
-        if picture.format == "TIFF" and picture.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow turns 8 bits only
-            bits = max(picture.tag_v2.get(_BITS_PER_SAMPLE, (16,)))
+            raise BadFile(f"{path} holds values outside 0 ... 65535: store the image with 8 or 16 bits")
+        if pillow.format == "TIFF" and pillow.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow turns 8 bits only
+            bits = max(pillow.tag_v2.get(_BITS_PER_SAMPLE, (16,)))
             values = 2 ** min(bits, 16) - 1 - values
         return values.astype(np.uint16)
-    if picture.mode == "F":
-        return np.asarray(picture)
-    return np.asarray(picture.convert("L" if picture.mode in _GRAY else "RGB"))
+    if pillow.mode == "F":
+        return np.asarray(pillow)
+    return np.asarray(pillow.convert("L" if pillow.mode in _GRAY else "RGB"))
 
 
 def _channels_first(path: Path, array: np.ndarray) -> np.ndarray:
@@ -182,10 +182,10 @@ def _channels_first(path: Path, array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
 
 
-def _orientation(picture: Any) -> int:
+def _orientation(pillow: Any) -> int:
     """EXIF orientation 1 ... 8; 1 where the EXIF data are damaged, as viewers show it."""
     with _without_warnings(), contextlib.suppress(*jpeg.DECODER_ERRORS):
-        found = picture.getexif().get(_ORIENTATION)
+        found = pillow.getexif().get(_ORIENTATION)
         return found if found in range(1, 9) else 1
     return 1
 
@@ -210,7 +210,7 @@ def _orient(array: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _lost(height: int, stored: int, orientation: int) -> tuple[tuple[int, int], ...]:
-    """Where the missing rows of the stored picture lie in the displayed one: (before, after) per axis."""
+    """Where the missing rows of the stored image lie in the displayed one: (before, after) per axis."""
     axis = 1 if orientation >= 5 else 0
     flipped = orientation in ((2, 3, 6, 7) if axis else (3, 4, 7, 8))
     missing = (height - stored, 0) if flipped else (0, height - stored)

@@ -1,6 +1,6 @@
 """How much of a JPEG was really stored.
 
-A decoder fills what a truncated file lacks with mid-gray (libjpeg's blocks of zero coefficients), so a padded picture
+A decoder fills what a truncated file lacks with mid-gray (libjpeg's blocks of zero coefficients), so a padded image
 looks fine to a program and odd to a network. Here the pixels that exist are told apart from the filling by decoding
 again with other bytes where the data end: pixels that were stored do not notice.
 """
@@ -34,7 +34,7 @@ _END = b"\xff\xd9"
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ONE_PASS = frozenset({0xC0, 0xC1})
-# Two fillings of other bits, with restart markers for pictures that use them.
+# Two fillings of other bits, with restart markers for images that use them.
 _FILLINGS = tuple(
     b"".join(bytes([byte]) * 64 + b"\xff" + bytes([0xD0 + n % 8]) for n in range(64)) for byte in (0x00, 0x5A)
 )
@@ -48,7 +48,7 @@ def decode(path: Path, data: bytes) -> tuple[Pillow.Image, int]:
         data: The file's bytes.
 
     Returns:
-        The picture, not yet rotated, and how many of its rows, from the top, were stored. What a decoder adds below
+        The image, not yet rotated, and how many of its rows, from the top, were stored. What a decoder adds below
         them is not data.
 
     Raises:
@@ -62,12 +62,12 @@ def decode(path: Path, data: bytes) -> tuple[Pillow.Image, int]:
     if not one_pass:
         return _open(path, data), _open(path, data).height
     body = data[:end].rstrip(b"\xff")
-    picture = _open(path, body + _END)
-    if complete and not _ends_gray(picture):
-        return picture, picture.height
-    pixels = np.asarray(picture)
+    opened = _open(path, body + _END)
+    if complete and not _ends_gray(opened):
+        return opened, opened.height
+    pixels = np.asarray(opened)
     stored = min(_equal_rows(pixels, np.asarray(_open(path, body + filling + _END))) for filling in _FILLINGS)
-    return picture, stored
+    return opened, stored
 
 
 def _scans(data: bytes) -> tuple[int | None, bool, bool]:
@@ -94,8 +94,8 @@ def _scans(data: bytes) -> tuple[int | None, bool, bool]:
     return end, scans == 1 and not progressive, complete
 
 
-def open_picture(path: Path, source: Path | io.BytesIO, formats: tuple[str, ...]) -> Pillow.Image:
-    """Open a picture without decoding it, and check its size before memory is taken for its pixels.
+def open_checked(path: Path, source: Path | io.BytesIO, formats: tuple[str, ...]) -> Pillow.Image:
+    """Open an image without decoding it, and check its size before memory is taken for its pixels.
 
     Raises:
         BadFile: it has more than ``MAX_PIXELS`` pixels, or lacks the data of a tag.
@@ -104,8 +104,8 @@ def open_picture(path: Path, source: Path | io.BytesIO, formats: tuple[str, ...]
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         try:
-            picture = Pillow.open(source, formats=formats)
-            size = picture.size
+            opened = Pillow.open(source, formats=formats)
+            size = opened.size
         except Pillow.DecompressionBombError:
             pass
     lost = next((str(one.message) for one in seen if "Skipping tag" in str(one.message)), "")
@@ -113,29 +113,29 @@ def open_picture(path: Path, source: Path | io.BytesIO, formats: tuple[str, ...]
         raise BadFile(f"{path} is damaged ({lost}): restore it from its source")
     if size is None or size[0] * size[1] > MAX_PIXELS:
         if size is not None:
-            picture.close()
+            opened.close()
         raise BadFile(
             f"{path} has {' x '.join(map(str, size)) if size else 'too many'} pixels, more than the {MAX_PIXELS} "
             f"allowed: scale it down, or cut it into tiles"
         )
-    return picture
+    return opened
 
 
 def _open(path: Path, data: bytes) -> Pillow.Image:
     try:
-        picture = open_picture(path, io.BytesIO(data), ("JPEG",))
-        picture.load()
+        opened = open_checked(path, io.BytesIO(data), ("JPEG",))
+        opened.load()
     except BadFile:
         raise
     except DECODER_ERRORS as error:
         raise BadFile(f"{path} cannot be decoded ({error}): restore it from its source") from None
-    return picture
+    return opened
 
 
-def _ends_gray(picture: Pillow.Image) -> bool:
+def _ends_gray(opened: Pillow.Image) -> bool:
     """Whether the last block is the flat mid-gray of missing data."""
-    width, height = picture.size
-    corner = np.asarray(picture.crop((max(width - 8, 0), max(height - 8, 0), width, height)), np.int16)
+    width, height = opened.size
+    corner = np.asarray(opened.crop((max(width - 8, 0), max(height - 8, 0), width, height)), np.int16)
     return bool((np.abs(corner - 128) <= 1).all())
 
 

@@ -1,4 +1,4 @@
-"""Large pictures, such as slides: read by region, never as a whole.
+"""Large images, such as slides: read by region, never as a whole.
 
 Regions come through tifffile and zarr, which decode only the tiles or strips that a region meets.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from heldout.data.image import BadFile
 
-OPEN_FILES = 8  # pictures that stay open in a process
+OPEN_FILES = 8  # images that stay open in a process
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class LargeImage:
     _arrays: tuple[Any, ...] = field(repr=False, default=())
 
     def read(self, row: int, column: int, height: int, width: int, level: int = 0) -> np.ndarray:
-        """A region (C, height, width) of a level, cut at the picture's borders.
+        """A region (C, height, width) of a level, cut at the image's borders.
 
         Raises:
             BadFile: the file is damaged there.
@@ -49,10 +49,10 @@ class LargeImage:
 
 @functools.lru_cache(maxsize=OPEN_FILES)
 def open_large(path: Path) -> LargeImage:
-    """Open a large picture; only its directory is read.
+    """Open a large image; only its directory is read.
 
     Raises:
-        BadFile: it is missing, is not a TIFF with one picture of integers, or the packages to read it are missing.
+        BadFile: it is missing, is not a TIFF with one image of integers, or the packages to read it are missing.
     """
     try:
         import tifffile

@@ -23,7 +23,7 @@ from heldout.data.sources.layout import IMAGE_ENDINGS, in_natural_order, visible
 from heldout.errors import UserError
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
-LEAST_BRAIN = 0.01  # share of a slice's pixels: the few voxels at the top of a head are not a picture
+LEAST_BRAIN = 0.01  # share of a slice's pixels: the few voxels at the top of a head are not an image
 # Which of the label values 1 (necrosis and core), 2 (oedema) and 4 (enhancing) make each class.
 _TARGETS: dict[str, dict[str, tuple[int, ...]]] = {
     "whole": {"tumor": (1, 2, 4)},

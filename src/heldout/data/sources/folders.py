@@ -30,7 +30,7 @@ class Folders(Source):
             in what ``*`` stands for are united.
         labels: Names of the values of a mask, separated by commas; of folders where there is ``{class}``, "" takes all.
         values: The values of a mask that ``labels`` names, separated by commas; "" is 1, 2, ...
-        threshold: Of masks that are pictures, such as JPEG files: foreground is above it. 0 takes masks as they are.
+        threshold: Of masks that are images, such as JPEG files: foreground is above it. 0 takes masks as they are.
         nothing: Names of classes, separated by ``|``, that stand for no class, such as ``normal``.
         test, submit: Templates of a labeled test part, and of unlabeled images.
         unmasked: What an image without a mask is: ``submit``, an unlabeled case, or ``empty``, one without foreground.

@@ -25,16 +25,16 @@ _VGG = "Annotations/VGG JSON/VGG_fracture_masks.json"
 _COCO = "Annotations/COCO JSON/COCO_fracture_masks.json"
 _RESTORE = "restore the Annotations folder of FracAtlas"
 _SUBPIXEL_BITS = 4
-_MARGIN = 2.0  # pixels by which an outline may leave its picture
+_MARGIN = 2.0  # pixels by which an outline may leave its image
 
 
 class FracAtlas(Source):
-    """Outlines are filled in the picture as displayed: EXIF rotation comes first.
+    """Outlines are filled in the image as displayed: EXIF rotation comes first.
 
-    Where ``dataset.csv`` and the outlines disagree about a picture, ``label_from`` decides: with "polygon" (default) a
-    picture is fractured if it has an outline, with "csv" an outline that the table denies is ignored, and a fracture
+    Where ``dataset.csv`` and the outlines disagree about an image, ``label_from`` decides: with "polygon" (default) a
+    image is fractured if it has an outline, with "csv" an outline that the table denies is ignored, and a fracture
     without an outline is a bad case. The outlines are those of the VGG file; where the COCO file lists more for a
-    picture, those of the COCO file. Every such case is reported.
+    image, those of the COCO file. Every such case is reported.
     """
 
     classes = ("fracture",)
@@ -47,7 +47,7 @@ class FracAtlas(Source):
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {"label_from": ("polygon", "csv")}
 
     def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
-        """Fill the outlines of a picture: (1, H, W) of the whole picture, rows lost to truncation included."""
+        """Fill the outlines of an image: (1, H, W) of the whole image, rows lost to truncation included."""
         import cv2
 
         from heldout.data.readers.image import displayed_size
@@ -61,7 +61,7 @@ class FracAtlas(Source):
             low, high = points.min(0), points.max(0)
             if low.min() < -_MARGIN or (high > np.array([width, height]) + _MARGIN).any():
                 raise BadFile(
-                    f"{path}: an outline reaches to {high.round().tolist()} in a picture of {width} x {height}: "
+                    f"{path}: an outline reaches to {high.round().tolist()} in an image of {width} x {height}: "
                     f"the file was rotated or resized, restore it"
                 )
             fixed = np.round(points * 2**_SUBPIXEL_BITS).astype(np.int32)
@@ -105,7 +105,7 @@ class FracAtlas(Source):
         found += [f"{name} has an outline but is not listed in dataset.csv" for name in unknown]
 
     def _decide(self, name: str, by_table: bool, folder: str, found: list[str]) -> tuple[bool, bool]:
-        """(fractured, has an outline) of one picture; a disagreement goes into ``found``."""
+        """(fractured, has an outline) of one image; a disagreement goes into ``found``."""
         outlined = bool(self._outlines.get(name))
         label = outlined if self.options["label_from"] == "polygon" else by_table
         by_folder = {"Fractured": True, "Non_fractured": False}.get(folder, by_table)

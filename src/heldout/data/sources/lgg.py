@@ -37,7 +37,7 @@ class Lgg(Source):
     )
 
     def read_image(self, row: Mapping[str, Any], *, salvage: bool = False) -> Image:
-        """Read a slice as three channels, also where FLAIR fills both others and the picture looks gray."""
+        """Read a slice as three channels, also where FLAIR fills both others and the image looks gray."""
         image = super().read_image(row, salvage=salvage)
         if len(image.array) == 3:
             return image

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-# Radius ranges of small (1) and large (2) lesions by spatial axes, as shares of the picture's side.
+# Radius ranges of small (1) and large (2) lesions by spatial axes, as shares of the image's side.
 _RADII = {2: {1: (0.028, 0.04), 2: (0.09, 0.125)}, 3: {1: (0.05, 0.065), 2: (0.12, 0.15)}}
 _ORIENTATIONS = ("RAS", "LPS", "PIR", "SAL")
 
@@ -20,7 +20,7 @@ def _draw(
 
     Args:
         grid: Coordinates in mm from the middle, (D, *S).
-        side: Side of the picture in mm.
+        side: Side of the image in mm.
         rng: Draws what differs between the images of a patient.
         shape: Draws what they share.
         sizes: Lesion classes to show, of 1 (small) and 2 (large).

@@ -1,4 +1,4 @@
-"""Large pictures, such as whole slides: cut into tiles that are cases, and read by tile."""
+"""Large images, such as whole slides: cut into tiles that are cases, and read by tile."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _SMALL = 4096  # pixels of a resolution that is looked at as a whole
 
 
 class Slides(Source):
-    """A table with a row per picture; all tiles of a patient stay together.
+    """A table with a row per image; all tiles of a patient stay together.
 
     Options:
         file: The table, CSV or TSV, with columns ``id``, ``path``, and where they exist ``patient``, ``mask`` and
             ``split``; "" takes the only one in the folder. ``mask`` names a TIFF of label values, or
-            holds run lengths. A picture without either is unlabeled.
+            holds run lengths. An image without either is unlabeled.
         labels: Names of the label values 1 ... K, separated by commas; run lengths are of one class.
         tile: Pixels of a tile's sides.
-        overlap: Share of a tile that the next one covers too when new pictures are predicted.
+        overlap: Share of a tile that the next one covers too when new images are predicted.
         background: Largest difference of gray values (of 255) in a tile that is left out as empty.
         rle, rle_start: How run lengths count pixels.
     """
@@ -106,7 +106,7 @@ class Slides(Source):
         return (values > 0).astype(np.uint8) if len(self.classes) == 1 else values.astype(np.uint8)
 
     def loose(self, folder: Path) -> pd.DataFrame:
-        """Overlapping tiles of all pictures below a folder, row by row; ``slide`` names the picture of each."""
+        """Overlapping tiles of all images below a folder, row by row; ``slide`` names the image of each."""
         import pandas as pd
 
         if not folder.is_dir():
@@ -141,9 +141,9 @@ class Slides(Source):
                 raise UserError(f"{where} has run lengths for {len(self.classes)} classes: name a TIFF of label values")
             if encoded and mask != "-1":
                 self.rle.runs(mask)
-            picture = open_large(path)
-            every = list(boxes(picture, self.options["tile"], 0.0))
-            used = [box for box in every if self._holds_detail(picture, box)]
+            large = open_large(path)
+            every = list(boxes(large, self.options["tile"], 0.0))
+            used = [box for box in every if self._holds_detail(large, box)]
             found.append(f"{row['path']}: {len(used)} of {len(every)} tiles are used, the others are empty")
             digest = hashlib.sha256(mask.encode()).hexdigest()[:16]
             for box in used:
@@ -157,12 +157,12 @@ class Slides(Source):
                     "split": row.get("split", "").strip() if mask else "submit",
                 }
 
-    def _holds_detail(self, picture: LargeImage, box: tuple[int, int, int, int]) -> bool:
-        levels = enumerate(picture.levels)
-        level = next((number for number, shape in levels if max(shape) <= _SMALL), len(picture.levels) - 1)
-        scale = picture.levels[level][0] / picture.levels[0][0]
+    def _holds_detail(self, large: LargeImage, box: tuple[int, int, int, int]) -> bool:
+        levels = enumerate(large.levels)
+        level = next((number for number, shape in levels if max(shape) <= _SMALL), len(large.levels) - 1)
+        scale = large.levels[level][0] / large.levels[0][0]
         small = [max(1, round(side * scale)) for side in box[2:]]
-        part = picture.read(int(box[0] * scale), int(box[1] * scale), small[0], small[1], level).mean(0)
+        part = large.read(int(box[0] * scale), int(box[1] * scale), small[0], small[1], level).mean(0)
         return part.size > 0 and float(np.ptp(part)) > self.options["background"]
 
     @cached_property
@@ -181,12 +181,12 @@ class Slides(Source):
         return chosen_file(self.root, self.options["file"], present, "table (CSV or TSV)")
 
 
-def boxes(picture: LargeImage, tile: int, overlap: float) -> Iterator[tuple[int, int, int, int]]:
-    """First row, first column, height and width of tiles that cover a picture, row by row.
+def boxes(large: LargeImage, tile: int, overlap: float) -> Iterator[tuple[int, int, int, int]]:
+    """First row, first column, height and width of tiles that cover an image, row by row.
 
-    Without overlap the last tiles are smaller; with it they end where the picture does.
+    Without overlap the last tiles are smaller; with it they end where the image does.
     """
-    height, width = picture.levels[0]
+    height, width = large.levels[0]
     if overlap:
         tops, lefts = (window_starts(size, min(tile, size), overlap) for size in (height, width))
     else:

@@ -24,7 +24,7 @@ class TableBlock:
 
 @dataclass(frozen=True)
 class FigureBlock:
-    """A picture: an ``<svg>`` text that takes its colors from the style sheet, or the bytes of a PNG.
+    """A figure: an ``<svg>`` text that takes its colors from the style sheet, or the bytes of a PNG.
 
     Attributes:
         name: File name in the Markdown's ``figures`` folder, without ending; unique in a report.

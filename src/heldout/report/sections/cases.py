@@ -1,4 +1,4 @@
-"""The part of a report about single cases: pictures of the best, the median and the worst, and what failed."""
+"""The part of a report about single cases: figures of the best, the median and the worst, and what failed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from heldout.report.svg import Line, line_chart
 
 
 def overlay_blocks(subject: HeldOut, each: int = EACH) -> list[Block]:
-    """Pictures of the worst, the median and the best cases, and of the largest false positive."""
+    """Images of the worst, the median and the best cases, and of the largest false positive."""
     blocks: list[Block] = [Heading("Cases from worst to best")]
     with tempfile.TemporaryDirectory() as folder:
         for case_id, why in choose_worst_median_best(subject.case_scores, each):
-            path = Path(folder) / "picture.png"
+            path = Path(folder) / "figure.png"
             draw_case(subject, case_id, f"{why}: {case_id}", path)
             blocks.append(FigureBlock(f"overlay_case_{case_id}", path.read_bytes(), f"{why}: {case_id}"))
     return blocks

@@ -1,4 +1,4 @@
-"""The first part of a report: everything in one picture and table, and who is better than whom."""
+"""The first part of a report: everything in one chart and table, and who is better than whom."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def overview(subjects: Sequence[HeldOut]) -> Section:
     rows = [subject.row for subject in subjects]
     for number_, ((dataset, metric, _), members) in enumerate(groups(rows).items()):
         caption = "Square: score with its 95 % interval over patients; hollow where not ranked. Dots: folds."
-        picture = FigureBlock(f"scores{number_ or ''}", forest(members, metric), f"{dataset}: {metric}. {caption}")
-        blocks += [picture] if picture.content else []
+        forest_block = FigureBlock(f"scores{number_ or ''}", forest(members, metric), f"{dataset}: {metric}. {caption}")
+        blocks += [forest_block] if forest_block.content else []
     shown = columns("name", "title", "metric", "score", "cases", "budget", "seconds", "parameters")
     table = [tuple(column.text(row) for column in shown) for row in rows]
     blocks.append(TableBlock(tuple(column.header for column in shown), table, "Scores on held-out predictions"))
@@ -93,7 +93,7 @@ def claim(subjects: Sequence[HeldOut]) -> str:
     datasets = dict.fromkeys(subject.row.dataset for subject in subjects)
     evals = {dataset: sum(entry.evaluation.dataset == dataset for entry in entries) for dataset in datasets}
     text = (
-        "Every number and every picture here is made from out-of-fold predictions of the train part: each case was "
+        "Every number and every figure here is made from out-of-fold predictions of the train part: each case was "
         "predicted by networks that never saw its patient, and whatever was tuned was tuned on the other folds. "
         "Nothing of a locked test part is shown"
     )

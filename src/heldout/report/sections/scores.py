@@ -137,7 +137,7 @@ def curve_blocks(subject: HeldOut) -> list[Block]:
 
 
 def depth_blocks(subject: HeldOut) -> list[Block]:
-    """IoU along the last axis of the volumes, all cases together; nothing for pictures and classifications."""
+    """IoU along the last axis of the volumes, all cases together; nothing for images and classifications."""
     if not subject.segments or subject.dataset.dimensions != 3:
         return []
     from heldout.metrics import iou_by_depth, mean_by_depth

@@ -92,7 +92,7 @@ def write_slides(names: Sequence[str], title: str | None = None) -> Path:
 
 
 def _slides(section: Section) -> list[Section]:
-    """A slide for each heading of a section, with a picture or a table on each."""
+    """A slide for each heading of a section, with a figure or a table on each."""
     title, found = section.title, [Section(section.title)]
     for block in section.blocks:
         if isinstance(block, Heading):
@@ -126,7 +126,7 @@ def _section(subject: HeldOut) -> Section:
 
 
 def to_html(title: str, summary: str, claim: str, sections: Sequence[Section], template: str = "report.html") -> str:
-    """The page, with every picture inside; pictures in a row are placed side by side as far as they fit."""
+    """The page, with every figure inside; figures in a row are placed side by side as far as they fit."""
     return render(
         template,
         title=title,
@@ -144,8 +144,8 @@ def to_markdown(title: str, summary: str, claim: str, sections: Sequence[Section
     """The text, and the figures that it shows by file name."""
     figures: dict[str, bytes] = {}
 
-    def keep(picture: FigureBlock, index: int) -> str:
-        content, stem = picture.content, figure_name(f"{index}_{picture.name}")
+    def keep(figure: FigureBlock, index: int) -> str:
+        content, stem = figure.content, figure_name(f"{index}_{figure.name}")
         if isinstance(content, str):
             name, figures[f"{stem}.svg"] = f"{stem}.svg", standalone([content]).encode()
         else:
@@ -169,12 +169,12 @@ def _name(block: Block) -> str:
 def _kind(block: Block) -> str:
     if not isinstance(block, FigureBlock):
         return ""
-    return "pictures" if isinstance(block.content, str) else "overlays"
+    return "charts" if isinstance(block.content, str) else "overlays"
 
 
-def _content(picture: FigureBlock) -> str:
-    """A chart as part of a page, or the bytes of a picture as text."""
-    found = picture.content
+def _content(figure: FigureBlock) -> str:
+    """A chart as part of a page, or the bytes of a PNG as text."""
+    found = figure.content
     return Markup(found) if isinstance(found, str) else base64.b64encode(found).decode()
 
 

@@ -62,13 +62,13 @@ class Volume:
 
 
 def read(path: Source, *, dimensions: int | None = None) -> Image:
-    """Read the only volume of a file, a folder or a zip archive; with ``dimensions = 2`` the only picture.
+    """Read the only volume of a file, a folder or a zip archive; with ``dimensions = 2`` the only image.
 
     Returns:
-        (C, columns, rows, slices) with an affine, or a picture (C, rows, columns) without.
+        (C, columns, rows, slices) with an affine, or an image (C, rows, columns) without.
 
     Raises:
-        BadFile: as :func:`read_volume`; or it is not a single picture where one is wanted.
+        BadFile: as :func:`read_volume`; or it is not a single image where one is wanted.
     """
     if dimensions != 2:
         return read_volume(path).image

@@ -70,7 +70,7 @@ def load_slice(one: Slice) -> np.ndarray:
 
 
 def stored_bytes(one: Slice) -> bytes:
-    """Bytes of a slice as its file holds them, by which copies are told from different pictures."""
+    """Bytes of a slice as its file holds them, by which copies are told from different images."""
     if one.header.syntax in COMPRESSED:
         return frames_of(one.header, one.frames)[one.frame]
     frame = np.empty(one.pixels.frame_bytes, np.uint8)
