@@ -58,7 +58,6 @@ ALLOWED_LONGER: dict[str, str] = {  # file below src/heldout: why it is better w
     "report/svg.py": "all charts, which share axes, legends and the classes of one style sheet",
     "report/card.py": "facts of one card, in the order in which the card shows them",
     "blend/apply.py": "from the predictions of a decision's networks to its one answer, step by step",
-    "blend/stages.py": "what is tuned after the weights, one stage after another, and what each is worth",
     "cli/decisions.py": "one command after another from out-of-fold predictions to what is shipped",
     "serve/model.py": "one decision as a network process holds it, with everything that it is asked for",
     "serve/service.py": "what every route shares: uploads, the choice of the decision, and how answers look",

@@ -301,6 +301,18 @@ class Task(Training):
 
         Returns:
             ``dataclasses.replace(result, mask=..., scores=...)``, of the same shapes and types.
+
+        Example:
+            >>> from dataclasses import make_dataclass, replace
+            >>> import numpy as np
+            >>> from heldout.tasks import Classify2D
+            >>> class Bounded(Classify2D):
+            ...     postprocess_choices = {"most": (0.9, 1.0)}
+            ...     def postprocess(self, result, most):
+            ...         return replace(result, scores=result.scores.clip(0, most))
+            >>> case = make_dataclass("Case", ["case_id", "scores"])("0012", np.array([0.95]))
+            >>> Bounded().postprocess(case, most=0.9).scores.tolist()
+            [0.9]
         """
         return result
 
