@@ -94,6 +94,38 @@ def test_localizers_point_at_the_aneurysm_in_image_and_patient(made):
     assert len(seen) > 6
 
 
+def test_points_become_balls_and_objects_on_the_grid_of_the_image(made):
+    source = get_source("rsna_points", made, {"radius_mm": 12.0})
+    plain, _ = rsna(made)
+    index = source.index()
+    assert source.classes == ("aneurysm",)
+    for row in index.to_dict("records"):
+        image, mask = source.read_image(row), source.read_mask(row)
+        points, objects = plain.localizers(row), source.objects(row, mask)
+        assert mask.shape == (1, *image.full_shape)
+        assert mask.any() == bool(points) == bool(row["y_aneurysm"])
+        assert objects.shape == (len(points), 7)
+        for point, (number, *place) in zip(points, objects, strict=True):
+            assert number == 0
+            assert place == pytest.approx([*(np.array(point.voxel) + 0.5), *(np.array(point.voxel) + 0.5)])
+        inside = np.argwhere(mask[0])
+        if len(inside):
+            places = inside @ image.affine[:3, :3].T + image.affine[:3, 3]
+            marked = np.array([point.millimeters for point in points])
+            nearest = np.linalg.norm(places[:, None] - marked[None], axis=-1).min(1)
+            assert nearest.max() <= 12.0 + 10  # a voxel of its own for every point, however large voxels are
+
+
+def test_a_point_that_cannot_be_placed_leaves_its_case_without_a_mask(root):
+    row = first_with_points(*rsna(root))
+    text = (root / "train_localizers.csv").read_text()
+    (root / "train_localizers.csv").write_text(text.replace(f",{row['case_id']}.", f",{row['case_id']}.9"))
+    source = get_source("rsna_points", root, {})
+    index = source.index().set_index("case_id")
+    with pytest.raises(BadFile, match="has no points that can be placed: leave it out"):
+        source.read_mask({"case_id": row["case_id"], **index.loc[row["case_id"]]})
+
+
 def test_ct_is_in_hounsfield_units_and_mr_is_not(made):
     source, index = rsna(made)
     ranges = [(image.array.min(), image.array.shape) for image in map(source.read_image, index.to_dict("records"))]

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from heldout.data.sources import source_class
 from heldout.deliver.submission.detections import check_table, detection_table
 from heldout.errors import UserError
 from heldout.files import REPOSITORY
@@ -23,6 +24,8 @@ FASTER = {
     "epochs = 40": "epochs = 6",
     "epochs = 20": "epochs = 6",
     "(96, 96)": "(48, 48)",
+    "(1.0, 1.0, 1.0)": "(5.0, 5.0, 5.0)",
+    "(96, 96, 96)": "(32, 32, 32)",
     "--trials 20": "--trials 2",
     'source = "phantom"': 'source = "phantom"\n    source_options = {"patients": 14, "size": 48}',
 }
@@ -53,11 +56,14 @@ def write_dataset(folder) -> None:
 
 
 @pytest.mark.journey
-def test_a_reader_gets_from_boxes_and_points_to_submissions(tmp_path):
+def test_a_reader_gets_from_boxes_and_points_to_submissions(tmp_path, monkeypatch):
     for name in ("run.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE", "src", "exps"):
         copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
         copy(REPOSITORY / name, tmp_path / name)
     write_dataset(tmp_path / "input" / "nodules")
+    monkeypatch.setenv("HELDOUT_HOME", str(tmp_path / "phantom"))
+    made = source_class("phantom_aneurysm").locate("", {"patients": 12, "size": 20, "slices": 10})
+    (tmp_path / "input" / "rsna-intracranial-aneurysm-detection").symlink_to(made)
     for text in blocks("python"):
         for slow, fast in FASTER.items():
             text = text.replace(slow, fast)
@@ -81,6 +87,7 @@ def test_a_reader_gets_from_boxes_and_points_to_submissions(tmp_path):
     assert sorted(sent["id"]) == [f"t{number:03d}.png" for number in range(6)]
     assert all(len(text.split()) % 5 == 0 for text in sent["detections"])
     assert any(sent["detections"])
+    assert "out-of-fold froc:10 " in printed["exp103"]
     points = pd.read_csv(tmp_path / "submissions" / "exp102.csv")
     assert list(points) == ["id", "image", "type", "x", "y", "confidence"]
 

@@ -11,6 +11,7 @@ SOURCES = {
     "folders": "Folders",
     "coco": "Coco",
     "rsna_aneurysm": "RsnaAneurysm",
+    "rsna_points": "RsnaAneurysmPoints",
     "phantom_aneurysm": "PhantomAneurysm",
     "atlas": "Atlas",
     "isles": "Isles",
