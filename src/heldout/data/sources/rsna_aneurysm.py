@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -75,7 +75,7 @@ class RsnaAneurysm(Source):
         )
     }
     dimensions = 3
-    kind = "classification"
+    kind: Literal["classification", "segmentation", "regression"] = "classification"
     exclusive = False
     classes: tuple[str, ...] = (*map(identifier, LOCATIONS), identifier(PRESENT))
     swaps = sided_pairs(classes)
