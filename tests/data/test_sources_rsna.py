@@ -111,7 +111,7 @@ def test_points_become_balls_and_objects_on_the_grid_of_the_image(made):
         inside = np.argwhere(mask[0])
         if len(inside):
             places = inside @ image.affine[:3, :3].T + image.affine[:3, 3]
-            marked = np.array([point.millimeters for point in points])
+            marked = np.array([point.voxel for point in points]) @ image.affine[:3, :3].T + image.affine[:3, 3]
             nearest = np.linalg.norm(places[:, None] - marked[None], axis=-1).min(1)
             assert nearest.max() <= 12.0 + 10  # a voxel of its own for every point, however large voxels are
 
