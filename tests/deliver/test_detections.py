@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -18,6 +14,7 @@ from heldout.deliver.submission.detections import check_table, detection_table
 from heldout.errors import UserError
 from heldout.files import REPOSITORY
 from heldout.tasks import Detect2D, Detect3D
+from tests.followed import blocks, copy_project, follow
 
 DOCUMENT = (REPOSITORY / "docs" / "detection.md").read_text(encoding="utf-8")
 FASTER = {
@@ -30,10 +27,6 @@ FASTER = {
     'source = "phantom"': 'source = "phantom"\n    source_options = {"patients": 14, "size": 48}',
 }
 FOUND = np.array([[1, 0.75, 1, 2, 3, 6, 9], [0, 0.5, 1, 10, 20, 14, 21.5]])
-
-
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
 
 
 def write_dataset(folder) -> None:
@@ -51,32 +44,18 @@ def write_dataset(folder) -> None:
             if place == "images":
                 patient = f"p{number // 2:02d}"
                 rows += [[name, patient, *box, "nodule"] for box in boxes] or [[name, patient, "", "", "", "", ""]]
-    columns = blocks("csv")[0].splitlines()[0].split(",")
+    columns = blocks(DOCUMENT, "csv")[0].splitlines()[0].split(",")
     pd.DataFrame(rows, columns=columns).to_csv(folder / "train.csv", index=False)
 
 
 @pytest.mark.journey
 def test_a_reader_gets_from_boxes_and_points_to_submissions(tmp_path, monkeypatch):
-    for name in ("run.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE", "src", "exps"):
-        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
-        copy(REPOSITORY / name, tmp_path / name)
+    copy_project(tmp_path)
     write_dataset(tmp_path / "input" / "nodules")
     monkeypatch.setenv("HELDOUT_HOME", str(tmp_path / "phantom"))
     made = source_class("phantom_aneurysm").locate("", {"patients": 12, "size": 20, "slices": 10})
     (tmp_path / "input" / "rsna-intracranial-aneurysm-detection").symlink_to(made)
-    for text in blocks("python"):
-        for slow, fast in FASTER.items():
-            text = text.replace(slow, fast)
-        (tmp_path / "exps" / f"{re.search(r'class (Exp[0-9]+)', text)[1].lower()}.py").write_text(text)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("HELDOUT")}
-    printed = {}
-    for line in re.findall(r"^python run\.py (.+)$", DOCUMENT, re.MULTILINE):
-        for slow, fast in FASTER.items():
-            line = line.replace(slow, fast)
-        command = [sys.executable, "run.py", *line.split()]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-        printed[line] = done.stdout
+    printed = follow(DOCUMENT, tmp_path, FASTER)
 
     assert (
         float(re.search(r"map:0.5 cross-fitted (\d\.\d+)", printed["blend exp100 exp101 --name boxes --trials 2"])[1])

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
-import sys
-
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from heldout.files import REPOSITORY
+from tests.followed import blocks, copy_project, follow
 
 DOCUMENT = (REPOSITORY / "docs" / "new-competition.md").read_text(encoding="utf-8")
 FASTER = {"epochs = 30": "epochs = 2", "image_size = (96, 96)": "image_size = (32, 32)"}
-
-
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
 
 
 def write_dataset(folder, header: str) -> None:
@@ -46,22 +37,9 @@ def write_dataset(folder, header: str) -> None:
 
 @pytest.mark.journey
 def test_a_reader_gets_from_images_to_a_submission(tmp_path):
-    for name in ("run.py", "src", "exps"):
-        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
-        copy(REPOSITORY / name, tmp_path / name)
-    write_dataset(tmp_path / "input" / "shadows", blocks("csv")[0].splitlines()[0])
-    for text in blocks("python"):
-        for slow, fast in FASTER.items():
-            text = text.replace(slow, fast)
-        (tmp_path / "exps" / f"{re.search(r'class (Exp[0-9]+)', text)[1].lower()}.py").write_text(text)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("HELDOUT")}
-
-    printed = {}
-    for line in re.findall(r"^python run\.py (.+)$", DOCUMENT, re.MULTILINE):
-        command = [sys.executable, "run.py", *line.split()]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
-        printed[line] = done.stdout
+    copy_project(tmp_path)
+    write_dataset(tmp_path / "input" / "shadows", blocks(DOCUMENT, "csv")[0].splitlines()[0])
+    printed = follow(DOCUMENT, tmp_path, FASTER)
 
     assert "fold 2" in printed["folds exp100"]
     board = (tmp_path / "working" / "leaderboard.md").read_text()

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -14,20 +10,17 @@ import pandas as pd
 import pytest
 
 from heldout.files import REPOSITORY
+from tests.followed import blocks, copy_project, follow
 
 DOCUMENT = (REPOSITORY / "docs" / "numbers.md").read_text(encoding="utf-8")
 FASTER = {"epochs = 40": "epochs = 8", "(128, 128)": "(32, 32)", "fold_count = 3": "fold_count = 2"}
 CASES, SUBMITTED = 84, 12
 
 
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
-
-
 def write_datasets(folder) -> None:
     """Images of a disc that grows with age; the last cases have no label."""
     random = np.random.default_rng(0)
-    header = blocks("csv")[0].splitlines()[0].split(",")
+    header = blocks(DOCUMENT, "csv")[0].splitlines()[0].split(",")
     ages = random.uniform(12, 220, CASES).round()
     for name in ("boneage", "grades"):
         (folder / name / "train").mkdir(parents=True)
@@ -53,21 +46,9 @@ def write_datasets(folder) -> None:
 
 @pytest.mark.journey
 def test_a_reader_gets_from_numbers_and_grades_to_submissions(tmp_path):
-    for name in ("run.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE", "src", "exps"):
-        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
-        copy(REPOSITORY / name, tmp_path / name)
+    copy_project(tmp_path)
     write_datasets(tmp_path / "input")
-    for text in blocks("python"):
-        for slow, fast in FASTER.items():
-            text = text.replace(slow, fast)
-        (tmp_path / "exps" / f"{re.search(r'class (Exp[0-9]+)', text)[1].lower()}.py").write_text(text)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("HELDOUT")}
-    printed = {}
-    for line in re.findall(r"^python run\.py (.+)$", DOCUMENT, re.MULTILINE):
-        command = [sys.executable, "run.py", *line.split()]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-        printed[line] = done.stdout
+    printed = follow(DOCUMENT, tmp_path, FASTER)
 
     ages = np.load(tmp_path / "input" / "ages.npy")
     submitted = pd.read_csv(tmp_path / "submissions" / "age.csv", dtype={"id": str})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 
@@ -16,13 +15,13 @@ import pytest
 from heldout.blend.distinct import distinct_voxels
 from heldout.blend.histogram import join
 from heldout.evaluate.cases import SegmentedCase
-from heldout.files import REPOSITORY
 from heldout.metrics.ignored import hide
 from heldout.metrics.registry import score
 from heldout.predict.details import mask_details
 from heldout.predict.prediction import Prediction, presence, score_known
 from heldout.predict.store import build_table
 from heldout.report.figures import IGNORED_COLOR, error_areas, planar
+from tests.followed import copy_project
 
 ROWS = pd.DataFrame({"case_id": ["a", "b"], "patient_id": ["p", "q"], "fold": 0, "y_lesion": [1.0, 0.0]})
 
@@ -107,9 +106,7 @@ class {name}(Segment2D):
 
 @pytest.mark.journey
 def test_a_dataset_with_uncertain_borders_from_files_to_the_test_score(tmp_path):
-    for name in ("run.py", "src", "exps"):
-        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
-        copy(REPOSITORY / name, tmp_path / name)
+    copy_project(tmp_path)
     data = tmp_path / "input/borders"
     data.mkdir(parents=True)
     random, rows = np.random.default_rng(0), []
