@@ -20,7 +20,7 @@ from record import Measurement, record
 os.environ["OMP_WAIT_POLICY"] = "passive"  # as the command line has it; read when torch is imported
 
 from heldout.config import load
-from heldout.train.allocator import SWITCH, keep_freed_memory
+from heldout.predict.allocator import SWITCH, keep_freed_memory
 
 WARM_UP = 2
 NETWORKS = {

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from record import Measurement, record
 
+from heldout.predict.allocator import keep_freed_memory
 from heldout.tasks import Segment2D, Segment3D
 from heldout.tasks.augment.image import augment_sample
-from heldout.train.allocator import keep_freed_memory
 
 SIZES = {"gray": (1, 384, 384), "color": (3, 256, 256)}
 VOLUME = (2, 1, 40, 56, 40)

@@ -28,8 +28,8 @@ def served(name: str) -> Any:
     """The decision as the service holds it, on one thread."""
     import torch
 
+    from heldout.predict.allocator import keep_freed_memory
     from heldout.serve.model import Served
-    from heldout.train.allocator import keep_freed_memory
 
     keep_freed_memory()  # as the service does
     torch.set_num_threads(1)

@@ -19,12 +19,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from heldout.errors import UserError
+from heldout.predict.allocator import keep_freed_memory
 from heldout.serve import work
 from heldout.serve.describe import describe
 from heldout.serve.messages import Ask, Failure, Found, Opened, Reply
 from heldout.serve.model import ReadCase, Served
 from heldout.serve.uploads import Refused
-from heldout.train.allocator import keep_freed_memory
 
 
 @dataclass(frozen=True, eq=False)

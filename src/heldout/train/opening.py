@@ -9,8 +9,8 @@ import torch
 
 from heldout.data.dataset import Dataset
 from heldout.data.prepare import Prepared
+from heldout.predict.allocator import keep_freed_memory
 from heldout.tasks import Task
-from heldout.train.allocator import keep_freed_memory
 from heldout.train.first_stage import with_first_stage
 from heldout.train.loader import Batches
 from heldout.train.origins import Origins

@@ -10,11 +10,11 @@ import sys
 import pytest
 
 from heldout.files import REPOSITORY
-from heldout.train.allocator import SWITCH
+from heldout.predict.allocator import SWITCH
 
 PROGRAM = """
 import resource
-from heldout.train.allocator import keep_freed_memory
+from heldout.predict.allocator import keep_freed_memory
 kept = keep_freed_memory()
 SIZE = 40_960_000
 b"x" * SIZE
