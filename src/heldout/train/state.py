@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.overrides import TorchFunctionMode
 
 from heldout.data.dataset import Dataset
 from heldout.data.sides import mirror_order
@@ -28,6 +27,7 @@ from heldout.tasks.nets.recompute import checkpoint_blocks
 from heldout.tasks.optim import machine_precision
 from heldout.train.average import ModelEma
 from heldout.train.checkpoint import Stateful
+from heldout.train.convolutions import Float32SmallConvolutions
 from heldout.train.origins import WarmStart
 from heldout.train.sampling import derive_seed, seed_globals
 
@@ -222,47 +222,3 @@ def _silence() -> None:
     # a step skipped for float16's sake makes the schedule believe that it is called too early
     warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
     warnings.filterwarnings("ignore", module=r"lightning\.fabric")
-
-
-_CONVOLUTIONS = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
-
-
-class Float32SmallConvolutions(TorchFunctionMode):
-    """Computes convolutions whose input is hardly larger than their kernel in float32, inside the context.
-
-    With torch 2.15 on a CPU with AVX512-bf16, the bfloat16 gradient of the kernel holds memory that nobody wrote where
-    the input is about as small as the kernel: (1, 1) or (2, 2, 2) voxels for a kernel of 3, (7, 7, 7) for one of 7 with
-    stride 2. Training then ends in NaN now and then, and no two runs are alike. Such convolutions cost little.
-    """
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Call ``func``, in float32 where it is a small convolution."""
-        kwargs = kwargs or {}
-        if func in _CONVOLUTIONS and _is_small(_CONVOLUTIONS[func], *args, **kwargs):
-            image, *others = args
-            with torch.autocast(image.device.type, enabled=False):
-                return func(image.float(), *others, **kwargs)
-        return func(*args, **kwargs)
-
-
-def _is_small(
-    dimensions: int,
-    image: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,  # noqa: ARG001 - torch's signature
-    stride: Any = 1,
-    padding: Any = 0,  # noqa: ARG001
-    dilation: Any = 1,
-    groups: int = 1,  # noqa: ARG001
-) -> bool:
-    strides, dilations = (tuple(v) if isinstance(v, Sequence) else (v,) * dimensions for v in (stride, dilation))
-    for length, kernel, step, gap in zip(image.shape[-dimensions:], weight.shape[2:], strides, dilations, strict=True):
-        if kernel > 1 and length < gap * (kernel - 1) + 1 + step:
-            return True
-    return False

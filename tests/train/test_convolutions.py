@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from heldout.train.state import Float32SmallConvolutions
+from heldout.train.convolutions import Float32SmallConvolutions
 
 
 @pytest.mark.parametrize(
