@@ -33,6 +33,7 @@ ROOMS = (
     "report",
     "api",
     "launch",
+    "track",
     "serve",
     "cli",
 )

@@ -89,6 +89,7 @@ _COMMANDS = {
     "datasets": ("download", "pack", "unpack", "pseudo"),
     "search": ("search",),
     "full": ("full",),
+    "track": ("track",),
 }
 
 

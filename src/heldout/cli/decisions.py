@@ -13,6 +13,7 @@ from heldout.cli.shared import (
     Name,
     Repeat,
     Settings,
+    Track,
     command,
     configure,
     finish,
@@ -67,28 +68,31 @@ def blend(
     calibrate: Annotated[
         str, typer.Option(help="calibrate probabilities: temperature, platt, isotonic or auto")
     ] = "none",
+    track: Track = None,
 ) -> None:
     """Tune weights and thresholds on out-of-fold predictions, and score them in-sample and cross-fitted.
 
     Finished trials are kept: the same command resumes an interrupted search.
     """
     from heldout.blend.search import blend as search
+    from heldout.track.follow import tracked
 
-    decision = search(
-        experiments,
-        name,
-        sampler=sampler,
-        trials=trials,
-        seed=seed,
-        processes=processes,
-        metric=metric,
-        spatial=spatial,
-        presence_metric=presence_metric,
-        calibrate=calibrate,
-        method=method,
-        max_members=max_members,
-        max_seconds=max_seconds,
-    )
+    with tracked(track, f"blends/{name}"):
+        decision = search(
+            experiments,
+            name,
+            sampler=sampler,
+            trials=trials,
+            seed=seed,
+            processes=processes,
+            metric=metric,
+            spatial=spatial,
+            presence_metric=presence_metric,
+            calibrate=calibrate,
+            method=method,
+            max_members=max_members,
+            max_seconds=max_seconds,
+        )
     _print_baselines(decision)
     for member in decision.members:
         if member.weight is not None:
@@ -187,11 +191,14 @@ def freeze(
             help="leave uncertain cases to people, so that the others have this risk: wrong labels, or 1 - Dice",
         ),
     ] = None,
+    track: Track = None,
 ) -> None:
     """Seal a decision: hashes of all weights, of folds and data, and reference predictions to reproduce."""
     from heldout.blend.freeze import freeze as seal
+    from heldout.track.follow import tracked
 
-    path = seal(name, abstain)
+    with tracked(track, f"blends/{name}"):
+        path = seal(name, abstain)
     if abstain is not None:
         from heldout.blend.decision import read_decision
 
@@ -205,17 +212,20 @@ def freeze(
 def evaluate(
     name: Name,
     repeat: Repeat = None,
+    track: Track = None,
 ) -> None:
     """Predict the locked test part, score it once, and record the evaluation."""
     from heldout.blend.decision import load_decision
     from heldout.blend.ledger import test
     from heldout.blend.session import Session
     from heldout.files import home
+    from heldout.track.follow import tracked
 
     session = Session()
     decision = load_decision(name, session)
     note_missing(decision, session)
-    result = test(decision, repeat, session)
+    with tracked(track, f"tests/{name}"):
+        result = test(decision, repeat, session)
     shown_score = _interval(result.score, result.low, result.high)
     print(f"evaluation {result.decision_evals} of this decision, {result.dataset_evals} on this test part in all")
     print(f"{name}: test {result.metric} {shown_score} on the locked part")

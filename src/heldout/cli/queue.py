@@ -18,6 +18,7 @@ from heldout.cli.shared import (
     ReadableGroup,
     Settings,
     SkipBad,
+    Track,
     app,
     choose,
     command,
@@ -91,13 +92,24 @@ def run(
     nice: Annotated[
         int, typer.Option(min=0, max=19, help="priority: 19 gives way to all other work on the machine, 0 to none")
     ] = 19,
+    track: Track = None,
 ) -> None:
     """Train what the queue holds, one fit at a time, with what other work leaves over; resumes where it was stopped."""
     from heldout.launch.local import LocalEngine
     from heldout.launch.runner import run_queue
+    from heldout.track.follow import tracked
 
-    refuse_failed(run_queue(LocalEngine(nice=nice), lambda line: print(line, flush=True)))
+    with tracked(track, *_tracked_runs()):
+        refuse_failed(run_queue(LocalEngine(nice=nice), lambda line: print(line, flush=True)))
     print("Nothing is left to train\nNext: python run.py leaderboard")
+
+
+def _tracked_runs() -> list[str]:
+    """What trackers are told of: the runs of the queue, as far as the number of their epochs is known."""
+    from heldout.launch import queue
+
+    configs = [fit.config() for entry in queue.read_queue().entries for fit in entry.fits()]
+    return list(dict.fromkeys(f"runs/{config.spec}" for config in configs if config is not None))
 
 
 def refuse_failed(failed: Sequence[QueuedFit]) -> None:

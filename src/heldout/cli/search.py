@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heldout.cli.shared import Budget, Experiment, Settings, command, configure, finish
+from heldout.cli.shared import Budget, Experiment, Settings, Track, command, configure, finish
 
 
 @command("python run.py search exp030 --budget quick --trials 20")
@@ -24,6 +24,7 @@ def search(
     ] = 1,
     budget: Budget = None,
     settings: Settings = None,
+    track: Track = None,
 ) -> None:
     """Search an experiment's search_space with Optuna, on inner folds of the training patients.
 
@@ -34,9 +35,11 @@ def search(
     from heldout.search.report import write_search
     from heldout.search.search import Search
     from heldout.search.search import search as run
+    from heldout.track.follow import tracked
 
     plan = Search(config, fold, trials, inner_folds, seed, processes)
-    best = write_search(plan, run(plan))
+    with tracked(track, f"searches/{config.spec}/fold{fold}"):
+        best = write_search(plan, run(plan))
     counts = best.trials
     print(f"{counts.complete} trials complete, {counts.pruned} pruned, {counts.fail} diverged")
     own = "" if best.own_value is None else f"; the experiment's own values {best.own_value:.4f}"

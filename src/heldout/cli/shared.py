@@ -44,6 +44,15 @@ Minutes = Annotated[
         help="train as many epochs as fit into N minutes a fold: measured once, recorded, and the same for every fold",
     ),
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="TRACKER",
+        envvar="HELDOUT_TRACK",
+        help="tell an experiment tracker: wandb, mlflow, trackio or tensorboard; may be repeated",
+    ),
+]
 Repeat = Annotated[
     str | None, typer.Option(metavar="REASON", help="why a decision that was evaluated is evaluated once more")
 ]

@@ -15,6 +15,7 @@ from heldout.cli.shared import (
     Minutes,
     Settings,
     SkipBad,
+    Track,
     choose,
     command,
     configure,
@@ -39,6 +40,7 @@ def train(
     settings: Settings = None,
     skip_bad: SkipBad = False,
     minutes: Minutes = None,
+    track: Track = None,
 ) -> None:
     """Train the missing folds and seeds of an experiment, and predict each held-out fold."""
     config = configure(experiment, budget, settings, skip_bad)
@@ -54,9 +56,12 @@ def train(
             f"{record.step_seconds:g} s a step ({record.machine}, {record.measured})"
         )
 
-    from heldout.train.fit import run_experiment
+    from heldout.track.follow import tracked
 
-    done = run_experiment(config, chosen_folds, chosen_seeds)
+    with tracked(track, f"runs/{config.spec}"):
+        from heldout.train.fit import run_experiment
+
+        done = run_experiment(config, chosen_folds, chosen_seeds)
     next_command = _summary(config)
     finish(done[0].parents[1] if len(done) > 1 else done[0], next_command)
 

@@ -6,7 +6,7 @@ Writing them anew instead of appending means that a resumed run neither repeats 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -60,22 +60,35 @@ def write_metrics(folder: Path, rows: Rows, metric: str) -> None:
 
 def write_tensorboard(folder: Path, rows: Rows, metric: str) -> None:
     """Write ``tensorboard/events.out.tfevents.heldout``, of which an earlier one is always the beginning."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    def values(row: EpochRow) -> list[Any]:
+        shown = {name: value for name, value in row.columns(metric).items() if name != "epoch" and value is not None}
+        return [Summary.Value(tag=name, simple_value=value) for name, value in shown.items()]
+
+    events = [(row.epoch, row.wall_time, values(row)) for row in rows]
+    write_events(folder / "tensorboard" / "events.out.tfevents.heldout", events)
+
+
+def write_events(path: Path, events: Iterable[tuple[int, float, list[Any]]]) -> None:
+    """Write an event file of TensorBoard at once.
+
+    Args:
+        path: The file.
+        events: Step, seconds since 1970, and values (``Summary.Value``) of every event; none leaves no file.
+    """
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     buffer = io.BytesIO()
     writer = RecordWriter(buffer)
-    writer.write(Event(wall_time=rows[0].wall_time, file_version="brain.Event:2").SerializeToString())
-    for row in rows:
-        values = [
-            Summary.Value(tag=name, simple_value=value)
-            for name, value in row.columns(metric).items()
-            if name != "epoch" and value is not None
-        ]
-        event = Event(wall_time=row.wall_time, step=row.epoch, summary=Summary(value=values))
-        writer.write(event.SerializeToString())
-    files.write_bytes(folder / "tensorboard" / "events.out.tfevents.heldout", buffer.getvalue())
+    for step, moment, values in events:
+        if not buffer.tell():
+            writer.write(Event(wall_time=moment, file_version="brain.Event:2").SerializeToString())
+        writer.write(Event(wall_time=moment, step=step, summary=Summary(value=values)).SerializeToString())
+    if buffer.tell():
+        files.write_bytes(path, buffer.getvalue())
 
 
 def draw_curves(folder: Path, rows: Rows, title: str, metric: str, best_epoch: int | None = None) -> None:
