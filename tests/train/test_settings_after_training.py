@@ -104,6 +104,29 @@ def test_another_overlap_is_predicted_from_the_same_weights(edited):
     assert [fit.hashes for fit in load_member("exp950").fits] == [fit.hashes for fit in before.fits]
 
 
+def test_another_precision_is_predicted_from_the_same_weights_and_sealed(edited):
+    before = load_member("exp950")
+    draft = blend(["exp950", "exp911"], "draft", trials=2, progress=False)
+    assert "predict_precision" not in (draft.folder / "decision.json").read_text()  # float32, as ever
+    edited("predict_precision = '32-true'")
+    edited("predict_precision = 'bf16-mixed'")
+    with pytest.raises(UserError, match=r"exp950 has predict_precision = bf16-mixed today and another then"):
+        freeze(draft.name)
+    after = load_member("exp950")
+    assert {fit.predictions.name for fit in after.fits} == {"tta-none-bf16-mixed"}
+    assert [fit.hashes.weights for fit in after.fits] == [fit.hashes.weights for fit in before.fits]
+    assert [fit.hashes.oof for fit in after.fits] != [fit.hashes.oof for fit in before.fits]
+    blend(["exp950", "exp911"], "half", trials=2, progress=False)
+    freeze("half")
+    opened = verify(load_decision("half"))
+    sealed = {member.spec: member.predict_precision for member in opened.decision.searched}
+    assert sealed == {"exp950": "bf16-mixed", "exp911": "32-true"}
+    used = [(member.config.spec, member.config.predict_precision) for member in opened.members]
+    assert used == [(member.spec, member.predict_precision) for member in opened.decision.members]
+    edited()
+    assert [fit.hashes for fit in load_member("exp950").fits] == [fit.hashes for fit in before.fits]
+
+
 @pytest.mark.parametrize("line", ["rle = 'rows'", "rle_start = 0", "submission = 'rle'"])
 def test_how_masks_are_written_changes_neither_weights_nor_predictions(edited, line):
     before = load_member("exp950")

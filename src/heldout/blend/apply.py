@@ -20,6 +20,7 @@ from heldout.blend.spatial import spatial_mask
 from heldout.blend.values import blend_maps, labels_of, map_of
 from heldout.data.first_stage import FirstStageMap
 from heldout.data.image import BadFile, Image
+from heldout.data.parallel import ahead
 from heldout.data.rle import RunLengths
 from heldout.data.transform import prepare_image
 from heldout.errors import UserError
@@ -118,6 +119,7 @@ class MemberNetworks:
         config = load_task(member.spec)
         if config.imported is not None:
             return ImportedMember(check_imported(config))
+        config = config.model_copy(update={"predict_precision": member.predict_precision})
         device = "cuda" if torch.cuda.is_available() else "cpu"
         paths = [fit_folder(member.spec, fit.seed, fit.fold) / "weights.safetensors" for fit in member.folders]
         models = [session.network(config, path, decision, device) for path in paths]
@@ -170,7 +172,7 @@ class OpenDecision:
         """Predict images: each member is the mean of all its fits, the members are blended, the blend is cut.
 
         Args:
-            cases: Case id and image as read; consumed one by one.
+            cases: Case id and image as read; consumed one by one, the next one while the last one is predicted.
             uncertainty: Say too how far the networks agree.
 
         Yields:
@@ -179,7 +181,7 @@ class OpenDecision:
         Raises:
             UserError: weights are missing or do not fit, or an image does not fit the preparation.
         """
-        for case_id, image in cases:
+        for case_id, image in ahead(cases):
             found = [member.predict(case_id, image, self.decision.exclusive) for member in self.members]
             blended = blend_members(self.decision, found)
             yield replace(blended, uncertainty=disagreement(self.decision, found)) if uncertainty else blended

@@ -1,9 +1,9 @@
-"""Out-of-fold predictions with other flips or another overlap than when a run was trained.
+"""Out-of-fold predictions with other flips, another overlap or precision than when a run was trained.
 
 They are made once, from the stored weights of each fold and for the cases that fold held out, and lie beside the run:
-``seed0/fold0/tta-hv/`` (``tta-none/`` without flips, ``tta-hv-overlap-0.25/`` with another overlap of windows) holds
-``oof.parquet`` and ``oof_maps/`` as the fold's own folder does, and ``predictions.json`` with their hashes and that of
-the weights.
+``seed0/fold0/tta-hv/`` (``tta-none/`` without flips, ``tta-hv-overlap-0.25/`` with another overlap of windows,
+``tta-hv-bf16-mixed/`` in another precision) holds ``oof.parquet`` and ``oof_maps/`` as the fold's own folder does, and
+``predictions.json`` with their hashes and that of the weights.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from heldout import files
 from heldout.errors import UserError
+from heldout.predict.precision import FLOAT32, resolve
 from heldout.progress import track
 from heldout.records import Record, read_record
 from heldout.train.record import Hashes, RunRecord, read_config, read_run
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 
 
 class PredictionsRecord(Record):
-    """``predictions.json``: the flips, and the hashes of what they gave."""
+    """``predictions.json``: the flips, the precision, and the hashes of what they gave."""
 
     schema_version: int = Field(default=1, alias="schema")
     tta: str
     sha256: Hashes
+    precision: str = FLOAT32
+    optional: ClassVar[frozenset[str]] = frozenset({"precision"})
 
 
 def check_flips(config: Task, tta: str) -> str:
@@ -61,8 +64,12 @@ def stored_flips(config: Task, folder: Path) -> set[str]:
 
 
 def _ending(config: Task, folder: Path) -> str:
-    """What the names of folders end with whose predictions have another overlap than when a fold was trained."""
-    return "" if config.overlap == read_config(folder).settings.overlap else f"-overlap-{config.overlap}"
+    """What the names of folders end with whose predictions are made otherwise than when a fold was trained."""
+    trained = read_config(folder).settings
+    overlap = "" if config.overlap == trained.overlap else f"-overlap-{config.overlap}"
+    # "auto" takes the predictions that there are
+    same = config.predict_precision in ("auto", trained.predict_precision)
+    return overlap + ("" if same else f"-{config.predict_precision}")
 
 
 def read_hashes(config: Task, folder: Path, tta: str, read: Callable[[Path], RunRecord] = read_run) -> Hashes:
@@ -72,11 +79,22 @@ def read_hashes(config: Task, folder: Path, tta: str, read: Callable[[Path], Run
         UserError: there are none with these flips, or their record is damaged.
     """
     place = predictions_folder(config, folder, tta)
-    if place == folder:
-        return read(folder).sha256
-    path = place / "predictions.json"
-    again = f"delete {path.parent}, the predictions are made again when needed"
-    return read_record(path, PredictionsRecord, 1, again).sha256
+    return read(folder).sha256 if place == folder else _read(place).sha256
+
+
+def read_precision(config: Task, folder: Path, tta: str, read: Callable[[Path], RunRecord] = read_run) -> str:
+    """Number format of a fold's predictions; ``read`` reads the record of a fit.
+
+    Raises:
+        UserError: as :func:`read_hashes`.
+    """
+    place = predictions_folder(config, folder, tta)
+    return read(folder).predict_precision if place == folder else _read(place).precision
+
+
+def _read(place: Path) -> PredictionsRecord:
+    again = f"delete {place}, the predictions are made again when needed"
+    return read_record(place / "predictions.json", PredictionsRecord, 1, again)
 
 
 def predict_flips(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) -> None:
@@ -117,4 +135,6 @@ def _predict(config: Task, dataset: Dataset, folder: Path, fold: int, tta: str) 
     target = predictions_folder(config, folder, tta)
     stored = held_out.store(target, iter(answers))
     hashes = Hashes(weights=read_run(folder).sha256.weights, oof=stored.sha256, maps=stored.maps)
-    files.write_json(target / "predictions.json", PredictionsRecord(tta=tta, sha256=hashes).to_json())
+    precision = resolve(config.predict_precision, device)
+    record = PredictionsRecord(tta=tta, sha256=hashes, precision=precision)
+    files.write_json(target / "predictions.json", record.to_json())

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from heldout.blend.flips import check_flips, predict_flips, predictions_folder, read_hashes
+from heldout.blend.flips import check_flips, predict_flips, predictions_folder, read_hashes, read_precision
 from heldout.blend.session import Session
 from heldout.data.dataset import Dataset
 from heldout.errors import UserError
 from heldout.metrics import get_metric
 from heldout.metrics.tables import check_cases, columns_of
 from heldout.predict.details import MASK_COLUMNS, mask_details
+from heldout.predict.precision import FLOAT32, least_exact
 from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.predict.store import build_table, read_map, read_table
 from heldout.tasks.base import load_task
@@ -43,6 +44,7 @@ class OpenFit:
         table: Its out-of-fold table, indexed by case.
         predictions: Where that table and its maps lie: ``folder``, or a folder in it for other flips or overlap.
         hashes: SHA-256 of its weights and of those predictions.
+        precision: Number format of the predictions.
     """
 
     seed: int
@@ -52,6 +54,7 @@ class OpenFit:
     table: pd.DataFrame
     predictions: Path
     hashes: Hashes
+    precision: str = FLOAT32
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +99,12 @@ class Member:
     def metric(self) -> str:
         """The experiment's own score; the AUC where that is of masks and the member has none."""
         return "roc_auc" if self.head and get_metric(self.config.metric).kind == "segmentation" else self.config.metric
+
+    @property
+    def precision(self) -> str:
+        """Number format of its predictions: as the experiment says, else as its out-of-fold predictions were made."""
+        wanted = self.config.predict_precision
+        return least_exact(fit.precision for fit in self.fits) if wanted == "auto" else wanted
 
     @property
     def two_heads(self) -> bool:
@@ -316,4 +325,5 @@ def _open_fit(config: Task, session: Session, seed: int, fold: int, folder: Path
         raise UserError(f"{path}: {error}") from None
     if config.kind == "segmentation" and (lost := sorted(set(table["case_id"]) - set(hashes.maps))):
         raise UserError(f"{folder / 'run.json'} lists no map of case {lost[0]}: delete {folder} and train again")
-    return OpenFit(seed, fold, folder, record, table.set_index("case_id"), predictions, hashes)
+    precision = read_precision(config, folder, tta, session.run)
+    return OpenFit(seed, fold, folder, record, table.set_index("case_id"), predictions, hashes, precision)

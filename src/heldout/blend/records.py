@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field
 
+from heldout.predict.precision import FLOAT32
 from heldout.records import Number, Record
 from heldout.train.record import FitRef
 
@@ -41,11 +42,13 @@ class FirstStageRef(DecisionRecord):
         spec: Their experiment.
         tta: Axes of the flips.
         folders: Their fits.
+        predict_precision: Number format of their predictions; on disk only where not float32.
     """
 
     spec: str
     tta: str
     folders: tuple[FitRef, ...]
+    predict_precision: str = FLOAT32
 
     @property
     def first_stage(self) -> None:
@@ -64,6 +67,7 @@ class DecisionMember(DecisionRecord):
         folders: Its fits.
         two_heads: Its case scores are those of a second head; on disk only where true.
         first_stage: Its first stage; on disk only where there is one.
+        predict_precision: Number format of its predictions; on disk only where not float32.
     """
 
     name: str
@@ -74,6 +78,7 @@ class DecisionMember(DecisionRecord):
     folders: tuple[FitRef, ...]
     two_heads: bool = False
     first_stage: FirstStageRef | None = None
+    predict_precision: str = FLOAT32
 
     def with_weight(self, weight: float) -> DecisionMember:
         """The same member with another weight."""
@@ -83,8 +88,11 @@ class DecisionMember(DecisionRecord):
 def describe_member(member: Member, weight: int | None) -> DecisionMember:
     """An opened member as a decision keeps it, with the hashes of its fits; ``weight`` in thousandths."""
     given: dict[str, Any] = {"two_heads": True} if member.two_heads else {}
+    if member.precision != FLOAT32:
+        given["predict_precision"] = member.precision
     if stage := member.first_stage:
-        given["first_stage"] = FirstStageRef(spec=stage.spec, tta=stage.tta, folders=stage.refs)
+        half = {} if stage.precision == FLOAT32 else {"predict_precision": stage.precision}
+        given["first_stage"] = FirstStageRef(spec=stage.spec, tta=stage.tta, folders=stage.refs, **half)
     return DecisionMember(
         name=member.name,
         spec=member.spec,

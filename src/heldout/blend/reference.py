@@ -23,6 +23,7 @@ from heldout.errors import UserError
 from heldout.metrics.ignored import hide
 from heldout.metrics.overlap import count_errors
 from heldout.metrics.tables import rows_to_text
+from heldout.predict.precision import FLOAT32, TOLERANCES, Tolerance
 from heldout.predict.prediction import Prediction
 from heldout.predict.store import read_table
 from heldout.progress import track
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
     from heldout.tasks import Task
 
 CASES = 2  # per member
-# On one machine predictions repeat bit for bit but for the batch they were in; another processor adds in other orders.
-SCORE_TOLERANCE = 1e-5
-MAP_TOLERANCE = 1  # of 255
+EXACT = TOLERANCES[FLOAT32]
 
 
 def store_reference(decision: Decision, session: Session) -> Reference:
@@ -55,7 +54,8 @@ def store_reference(decision: Decision, session: Session) -> Reference:
         fit = next(fit for fit in member.fits if (fit.seed, fit.fold) == (first.seed, first.fold))
         for case_id in choose_cases(member, fit):
             stored = stored_prediction(member, fit, case_id)
-            if difference := compare(stored, predict_again(member, fit, case_id), two_heads=member.two_heads):
+            fresh, tolerance = predict_again(member, fit, case_id), TOLERANCES[member.precision]
+            if difference := compare(stored, fresh, two_heads=member.two_heads, tolerance=tolerance):
                 raise UserError(
                     f"{fit.folder}: case {case_id} is not reproduced as it was after training ({difference}), so the "
                     f"code that predicts changed since: undo that, or train {member.spec} again"
@@ -139,9 +139,10 @@ def compare_kept(
         for number, one in enumerate(track(cases, len(cases), "Reproducing reference cases")):
             stored = Prediction(one.case_id, arrays[f"{number}.scores"], arrays.get(f"{number}.map"))
             predictions.setdefault(one.case_id, []).append(stored)
-            if difference := compare(stored, predict(one), two_heads=one.member in two_heads):
-                spec = next(member.spec for member in decision.members if member.name == one.member)
-                folder = fit_folder(spec, one.seed, one.fold)
+            member = next(member for member in decision.members if member.name == one.member)
+            tolerance = TOLERANCES[member.predict_precision]
+            if difference := compare(stored, predict(one), two_heads=one.member in two_heads, tolerance=tolerance):
+                folder = fit_folder(member.spec, one.seed, one.fold)
                 changes.append(
                     f"the code predicts case {one.case_id} of {folder} otherwise than validated ({difference})"
                 )
@@ -165,19 +166,20 @@ def choose_cases(member: Member, fit: OpenFit) -> list[str]:
     return (chosen + [case for case in order if case not in chosen])[:CASES]
 
 
-def compare(stored: Prediction, fresh: Prediction, *, two_heads: bool = False) -> str:
+def compare(stored: Prediction, fresh: Prediction, *, two_heads: bool = False, tolerance: Tolerance = EXACT) -> str:
     """How two predictions of a case differ by more than processors do; empty where they agree.
 
-    The scores of a map follow from it; those of a second head are compared too.
+    The scores of a map follow from it; those of a second head are compared too. ``tolerance`` is that of their number
+    format.
     """
     if stored.map is None:
-        return _gap(stored.scores, fresh.scores)
+        return _gap(stored.scores, fresh.scores, tolerance.score)
     if fresh.map is None or stored.map.shape != fresh.map.shape:
         return "another shape"
-    step = int(np.abs(stored.map.astype(np.int16) - fresh.map).max())
-    if step > MAP_TOLERANCE:
-        return f"map off by {step} of 255"
-    return _gap(stored.scores, fresh.scores) if two_heads else ""
+    steps = np.abs(stored.map.astype(np.int16) - fresh.map)
+    if np.count_nonzero(steps > tolerance.step) > tolerance.share * steps.size:
+        return f"map off by {int(steps.max())} of 255"
+    return _gap(stored.scores, fresh.scores, tolerance.score) if two_heads else ""
 
 
 def predict_again(member: Member, fit: OpenFit, case_id: str) -> Prediction:
@@ -185,11 +187,12 @@ def predict_again(member: Member, fit: OpenFit, case_id: str) -> Prediction:
     if member.config.imported is not None:  # nothing is computed: its files are hashed
         return stored_prediction(member, fit, case_id)
     dataset = member.dataset
-    model = member.session.network(member.config, fit.folder / "weights.safetensors", dataset)
+    config = member.config.model_copy(update={"predict_precision": member.precision})
+    model = member.session.network(config, fit.folder / "weights.safetensors", dataset)
     image = dataset.read_image(case_id)
     first_map = first_stage_map(member.first_stage, case_id)
     return predict_case(
-        member.config, [model], case_id, image, exclusive=dataset.exclusive, tta=member.tta, first_map=first_map
+        config, [model], case_id, image, exclusive=dataset.exclusive, tta=member.tta, first_map=first_map
     )[0]
 
 
@@ -244,10 +247,10 @@ def _same_line(stored: tuple[str, ...], fresh: tuple[str, ...]) -> bool:
     )
 
 
-def _gap(stored: np.ndarray | np.float64, fresh: np.ndarray | np.float64) -> str:
+def _gap(stored: np.ndarray | np.float64, fresh: np.ndarray | np.float64, tolerance: float = EXACT.score) -> str:
     """How far scores are off by more than processors differ; empty where they agree.
 
     Numbers beyond 1, of regressions, are compared by the digits that float32 has of them.
     """
     gap = float(np.max(np.abs(stored - fresh) / np.maximum(np.abs(stored), 1)))
-    return f"score off by {gap:.2g}" if not gap <= SCORE_TOLERANCE else ""
+    return f"score off by {gap:.2g}" if not gap <= tolerance else ""

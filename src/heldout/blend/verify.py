@@ -19,6 +19,7 @@ from heldout.config.metric import metric_code
 from heldout.errors import UserError, note
 from heldout.tasks import Task
 from heldout.tasks.base import load_task
+from heldout.train.record import read_config
 from heldout.train.runs import check_code, check_identity, fit_folder, records_code
 
 Refusal = str | UserError  # what changed in words, or the error that says so
@@ -141,7 +142,8 @@ def _files(config: Task, fit: FitRef, tta: str, session: Session) -> Iterator[st
     folder = fit_folder(config.spec, fit.seed, fit.fold)
     predictions = predictions_folder(config, folder, tta)
     if predictions != folder and not predictions.is_dir():
-        yield f"{config.spec} has overlap = {config.overlap:g} today and another then"
+        name = "overlap" if config.overlap != read_config(folder).settings.overlap else "predict_precision"
+        yield f"{config.spec} has {name} = {getattr(config, name)} today and another then"
         return
     hashes = read_hashes(config, folder, tta, session.run)
     yield from _compare(folder / "weights.safetensors", fit.weights_sha256, session.sha256)

@@ -186,6 +186,9 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     early_stopping: int | None = Field(None, ge=1, description="validations without improvement before training stops")
 
     # Prediction and score
+    predict_precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+        "auto", description="precision of prediction; auto takes 16-mixed on GPUs and 32-true on CPUs"
+    )
     predict_batch_size: int = Field(16, ge=1, le=8192, description="images or windows per batch in prediction")
     tta: str = Field(
         "",

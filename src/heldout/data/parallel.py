@@ -6,8 +6,9 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from heldout.data.memory import available_memory
 from heldout.errors import UserError
@@ -20,6 +21,17 @@ T = TypeVar("T")
 CHUNK = 16  # cases per task: few enough for a smooth bar, many enough that a source is seldom sent to a process
 SHARE = 0.8  # of the free memory that processes may fill
 WORTH_A_PROCESS = 48  # below this, starting processes costs more time than they save
+
+
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """The items, of which a thread makes the next one while the last one is used."""
+    iterator: Iterator[object] = iter(items)
+    end = object()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        coming = pool.submit(next, iterator, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, iterator, end)
+            yield cast("T", item)
 
 
 def cores() -> int:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from heldout import files
-from heldout.blend.apply import OpenDecision
+from heldout.blend.apply import Blended, OpenDecision
 from heldout.data.image import Image
 from heldout.data.sources import Source
 from heldout.deliver.dicom_seg import check_packages, segmentation_file
@@ -96,17 +97,11 @@ def predict_folder(
     unsure: dict[str, Uncertainty] = {}
     left: dict[str, str] | None = {} if decision.abstention else None
     detections: dict[str, Any] = {}
-    for result in opened.predict(images(), uncertainty=uncertainty):
-        case_id, image = result.case_id, waiting.pop(result.case_id)
-        scores[case_id] = result.scores
-        if left is not None:
-            left[case_id] = result.abstain
-        if result.uncertainty is not None:
-            unsure[case_id] = result.uncertainty
-        if result.detections is not None:
-            detections[rows[case_id]["name"]] = result.detections
+
+    def write(result: Blended, image: Image) -> None:
+        case_id = result.case_id
         if result.mask is None or result.map is None:
-            continue
+            return
         like = nifti_path(folder, rows[case_id]["image"])
         if dicomseg:
             contents = [segmentation_of(opened, stems[case_id], result.mask, image, rows[case_id]["image"], folder)]
@@ -120,6 +115,23 @@ def predict_folder(
             name, content = uncertainty_file(stems[case_id], entropy, outcomes, affine=image.affine, like=like)
             files.write_bytes(output / name, content)
             unsure[case_id] = region_means(result.uncertainty, np.any(result.mask > 0, axis=0))
+
+    with ThreadPoolExecutor(max_workers=1) as writer:  # while the next case is predicted
+        last: Future[None] | None = None
+        for result in opened.predict(images(), uncertainty=uncertainty):
+            case_id = result.case_id
+            scores[case_id] = result.scores
+            if left is not None:
+                left[case_id] = result.abstain
+            if result.uncertainty is not None:
+                unsure[case_id] = result.uncertainty
+            if result.detections is not None:
+                detections[rows[case_id]["name"]] = result.detections
+            if last is not None:
+                last.result()
+            last = writer.submit(write, result, waiting.pop(case_id))
+        if last is not None:
+            last.result()
     if decision.finder is not None:
         table = row_table(detections, decision.classes, source.dimensions, boxes=decision.finder.objects == "boxes")
         files.write_text(output / "detections.csv", table.to_csv(index=False, lineterminator="\n"))

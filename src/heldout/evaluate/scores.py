@@ -132,11 +132,13 @@ class Scores:
 
 
 def _other_views(spec: str, record: RunRecord) -> list[str]:
-    """The flips and the overlap of an experiment, where those that a fit was predicted with were others."""
+    """Flips, overlap and precision of an experiment, where those that a fit was predicted with were others."""
     with suppress(UserError):  # an experiment that is gone is scored as it was
         today, trained = load(spec), read_config(fit_folder(spec, record.seed, record.fold)).settings
         flips = [f"flips {today.tta}"] if set(today.tta) != set(trained.tta) else []
-        return flips + ([f"overlap {today.overlap:g}"] if today.overlap != trained.overlap else [])
+        overlap = [f"overlap {today.overlap:g}"] if today.overlap != trained.overlap else []
+        same = today.predict_precision in ("auto", trained.predict_precision)
+        return flips + overlap + ([] if same else [f"precision {today.predict_precision}"])
     return []
 
 

@@ -14,12 +14,14 @@ from torch.nn.functional import interpolate
 
 from heldout.data.sides import mirror_order
 from heldout.errors import UserError
-from heldout.predict.windows import slide
+from heldout.predict.precision import number_format, resolve
+from heldout.predict.windows import fits, slide
 from heldout.tasks import MultiTask2D, Task
 
 # A case that exceeds the patch by no more than this is predicted whole all the same: windows that overlap nearly
 # everywhere would cost several times as much and tell a convolutional network nothing new.
 WHOLE = 1.25
+IMAGE_COPIES = 4  # of an image that flips and scales need beside the maps
 EXCHANGE = 1  # among axes to flip: rows and columns of an image change places
 
 
@@ -94,7 +96,7 @@ def limit_of_skipping(config: Task) -> float | None:
 def answer_batch(
     config: Task, model: nn.Module, images: np.ndarray, exclusive: bool, flips: list[tuple[int, ...]]
 ) -> NetworkOutput:
-    """Mean probabilities over all flips, in float32.
+    """Mean probabilities over all flips, computed as ``predict_precision`` says.
 
     Args:
         config: The experiment.
@@ -104,13 +106,23 @@ def answer_batch(
         flips: From :func:`flip_sets`.
     """
     device = next(model.parameters()).device
-    image = torch.from_numpy(images).to(device)
-    # TF32 would round what a GPU multiplies to ten bits
-    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-    with exact, torch.autocast(device.type, enabled=False):
-        if isinstance(config, MultiTask2D) and (limit := limit_of_skipping(config)) is not None:
-            return _unless_sure(config, image, exclusive, flips, model, limit)
-        return _mean(config, image, exclusive, flips, model)
+    precision = resolve(config.predict_precision, device)
+    image = torch.from_numpy(images)
+    if window_of(config, image.shape[2:], model) is None or fits(
+        IMAGE_COPIES * image.shape[1], image.shape[2:], device
+    ):
+        image = image.to(device)
+
+    def answer(precision: str) -> NetworkOutput:
+        with number_format(precision, device):
+            if isinstance(config, MultiTask2D) and (limit := limit_of_skipping(config)) is not None:
+                return _unless_sure(config, image, exclusive, flips, model, limit)
+            return _mean(config, image, exclusive, flips, model)
+
+    found = answer(precision)
+    if precision == "16-mixed" and not np.isfinite(found.values).all():  # float16 ends at 65504
+        found = answer("bf16-mixed")
+    return found
 
 
 def _mean(
@@ -198,7 +210,8 @@ def _laid_out(config: Task, image: Tensor) -> Tensor:
 
 
 def _both(config: Task, outputs: dict[str, Tensor], exclusive: bool) -> tuple[Tensor, Tensor | None]:
-    return config.activate(outputs, exclusive), config.classify_head(outputs)
+    scores = config.classify_head(outputs)
+    return config.activate(outputs, exclusive).float(), None if scores is None else scores.float()
 
 
 def _tiled(
@@ -216,5 +229,6 @@ def _tiled(
             heads.append(scores)
         return values
 
-    values = slide(image, window, config.predict_batch_size, values_of, overlap=config.overlap)
+    device = next(model.parameters()).device
+    values = slide(image, window, config.predict_batch_size, values_of, overlap=config.overlap, device=device)
     return values, torch.cat(heads).amax(dim=0, keepdim=True) if heads else None

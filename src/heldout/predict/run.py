@@ -17,8 +17,10 @@ from torch import nn
 
 from heldout.data.geometry import Geometry, restore
 from heldout.data.normalize import to_float
+from heldout.data.parallel import ahead
 from heldout.data.patches import center, cut_patch
 from heldout.errors import Diverged
+from heldout.predict.allocator import keep_freed_memory
 from heldout.predict.features import Pooler
 from heldout.predict.forward import (
     NetworkOutput,
@@ -44,14 +46,14 @@ def predict_cases(
     tta: str | None = None,
     pooler: Pooler | None = None,
 ) -> Iterator[list[Prediction]]:
-    """Predict cases with several networks of one experiment, in float32.
+    """Predict cases with several networks of one experiment.
 
     A case smaller than the training patch is surrounded by zeros up to its size, as in training: networks that
     normalize by instance see shifted intensities otherwise. Consecutive cases of equal shape then share a batch of at
     most ``predict_batch_size``. A case that exceeds the training patch by more than a quarter along an axis is covered
-    by sliding windows with Gaussian weights; everything else is predicted whole. Only the current batches are held in
-    memory. Of a second head's probabilities the highest of all windows counts, and the mean over flips; where they may
-    spare the mask (``skip_mask_below``), every case is a batch of its own.
+    by sliding windows with Gaussian weights; everything else is predicted whole. Only the current batches and the next
+    are held in memory. Of a second head's probabilities the highest of all windows counts, and the mean over flips;
+    where they may spare the mask (``skip_mask_below``), every case is a batch of its own.
 
     Args:
         config: The experiment of all the networks.
@@ -68,6 +70,7 @@ def predict_cases(
     Raises:
         UserError: an axis of ``tta`` does not exist, or a network's output is not finite.
     """
+    keep_freed_memory()
     flips = flip_sets(config, config.tta if tta is None else tta)
     for model in models:
         model.eval()
@@ -77,7 +80,7 @@ def predict_cases(
             model.to(memory_format=memory_format(config))
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting: deque[Future[list[Prediction]]] = deque()
-        for batch in _batches(config, models, cases):
+        for batch in ahead(_batches(config, models, cases)):
             images = np.stack([to_float(case.image) for case in batch])
             if pooler is not None:
                 pooler.begin()
@@ -87,7 +90,7 @@ def predict_cases(
             ready = len(waiting)
             for position, case in enumerate(batch):
                 waiting.append(pool.submit(_finish, case, answers, position, config.value_range))
-            # while this batch is brought back to its grids, the next one is computed
+            # while this batch is brought back to its grids and the next but one is read, the next one is computed
             for _ in range(ready):
                 yield waiting.popleft().result()
         while waiting:

@@ -21,6 +21,7 @@ from heldout import files
 from heldout.config.legacy import first_spec
 from heldout.data.first_stage import Use
 from heldout.errors import UserError
+from heldout.predict.precision import least_exact
 from heldout.predict.prediction import Prediction, mean_predictions
 from heldout.tasks import Task
 from heldout.train import runs
@@ -75,6 +76,11 @@ class FirstStage:
         mean = mean_predictions([Prediction(case_id, np.zeros(len(one), np.float32), one) for one in maps]).map
         assert mean is not None, "the mean of maps is a map"
         return mean
+
+    @property
+    def precision(self) -> str:
+        """Number format of its maps."""
+        return least_exact(fit.record.predict_precision for fit in self.fits)
 
     @property
     def refs(self) -> tuple[FitRef, ...]:

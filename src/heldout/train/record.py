@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field, field_validator
 
 from heldout import files
+from heldout.predict.precision import FLOAT32
 from heldout.records import Number, Record, read_record
 
 SCHEMA = 1
@@ -100,6 +101,7 @@ class RunRecord(Record):
         best_epoch: The epoch whose weights were kept; None for the last.
         parameters: Of the network.
         precision: As Lightning Fabric names it.
+        predict_precision: Of the predictions, the same names; ``32-true`` of older runs.
         train_seconds: Wall time.
         machine: GPU, or CPU with its cores.
         torch: Version.
@@ -123,6 +125,7 @@ class RunRecord(Record):
     best_epoch: int | None
     parameters: int
     precision: str
+    predict_precision: str = FLOAT32
     train_seconds: Number
     machine: str
     torch: str
@@ -132,7 +135,9 @@ class RunRecord(Record):
     warm_start: WarmStartRecord | None = None
     pseudo_labels: PseudoLabelsRecord | None = None
     hard_negatives: tuple[MinedRecord, ...] | None = None
-    optional: ClassVar[frozenset[str]] = frozenset({"warm_start", "pseudo_labels", "hard_negatives"})
+    optional: ClassVar[frozenset[str]] = frozenset(
+        {"warm_start", "pseudo_labels", "hard_negatives", "predict_precision"}
+    )
 
 
 class Settings(Record):
@@ -151,6 +156,7 @@ class Settings(Record):
     checkpoint: str = "last"
     tta: str = ""
     overlap: float = 0.5
+    predict_precision: str = "auto"
     budgets: dict[str, dict[str, Any]] = Field(default_factory=dict)
     near_duplicates: bool = False
     accept_leaks: str = ""

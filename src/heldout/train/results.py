@@ -19,6 +19,7 @@ from heldout.data.prepare import Prepared
 from heldout.metrics.registry import score
 from heldout.predict.details import mask_details
 from heldout.predict.models import load_model, save_model
+from heldout.predict.precision import resolve
 from heldout.predict.prediction import Prediction, score_known
 from heldout.predict.run import predict_cases
 from heldout.predict.store import WrittenPredictions, build_table, write_predictions
@@ -61,7 +62,7 @@ class ValidationFold:
         return np.asarray(blosc2.unpack_array2(self._masks[case_id]))
 
     def predict(self, network: nn.Module, tta: str | None = None) -> Iterator[Prediction]:
-        """Predict every case once, in float32, back on its own grid."""
+        """Predict every case once, back on its own grid."""
         prepared = self.prepared
         cases = ((name, prepared.image(name), prepared.geometry(name)) for name in self.rows["case_id"])
         answers = predict_cases(
@@ -147,6 +148,7 @@ def write_results(
         best_epoch=progress.best_epoch,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         precision=state.fabric.strategy.precision.precision,
+        predict_precision=resolve(config.predict_precision, state.fabric.device),
         train_seconds=round(progress.seconds, 1),
         machine=describe_machine(state.fabric.device),
         torch=str(torch.__version__),

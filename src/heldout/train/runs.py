@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from heldout.data.dataset import Dataset
 
 # a change of these trains nothing again: other out-of-fold predictions are made from the same weights
-OF_PREDICTION = frozenset({"tta", "overlap"})
+OF_PREDICTION = frozenset({"tta", "overlap", "predict_precision"})
 OF_DELIVERY = frozenset(
     {
         "predict_batch_size", "submission", "sample_submission", "detection_text", "detection_columns", "no_detection",
