@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import runpy
+import subprocess
 import sys
 from dataclasses import fields
 from types import SimpleNamespace
@@ -63,3 +65,15 @@ def test_every_benchmark_finds_what_it_imports(path):
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
         runpy.run_path(str(path), run_name="imported")
+
+
+@pytest.mark.journey
+def test_the_script_for_a_gpu_runs_on_a_cpu():
+    words = [sys.executable, str(BENCHMARKS / "gpu.py"), "--tiny"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    values = dict(re.findall(r"^(.+): (\S+) ", done.stdout, re.MULTILINE))
+    assert float(values["exp040, training"]) > 0
+    assert float(values["exp037, steps/s of two fits at once over one"]) > 0
+    assert float(values["voxels of the same class in 16-mixed"]) == 1  # a CPU takes float32 for it
+    assert 0.9 < float(values["voxels of the same class in bf16-mixed"]) < 1
