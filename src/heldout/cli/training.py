@@ -40,9 +40,11 @@ def train(
     settings: Settings = None,
     skip_bad: SkipBad = False,
     minutes: Minutes = None,
+    devices: Annotated[int | None, typer.Option(min=1, help="devices that train a fold together: devices=N")] = None,
     track: Track = None,
 ) -> None:
     """Train the missing folds and seeds of an experiment, and predict each held-out fold."""
+    settings = [*(settings or []), *([] if devices is None else [f"devices={devices}"])]
     config = configure(experiment, budget, settings, skip_bad)
     chosen_folds = choose(fold, config.fold_list, "fold", config.spec)
     chosen_seeds = choose(seed, config.seeds, "seed", config.spec)

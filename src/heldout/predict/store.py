@@ -62,6 +62,21 @@ def write_predictions(
     Raises:
         UserError: a case is predicted twice, not at all, or does not belong.
     """
+    table, maps = write_maps(folder, name, predictions, frame, exclusive=exclusive, truth=truth, details=details)
+    return write_table(folder, name, table, maps)
+
+
+def write_maps(
+    folder: Path,
+    name: str,
+    predictions: Iterable[Prediction],
+    frame: pd.DataFrame,
+    *,
+    exclusive: bool,
+    truth: Truth | None = None,
+    details: Details | None = None,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The first part of :func:`write_predictions`: the maps; returns the table and the SHA-256 of each map's file."""
     maps: dict[str, str] = {}
 
     def keep() -> Iterator[Prediction]:
@@ -70,11 +85,18 @@ def write_predictions(
                 maps[prediction.case_id] = _write_map(_map_path(folder, name, prediction.case_id), prediction.map)
             yield prediction
 
-    table = build_table(frame, keep(), truth, exclusive=exclusive, details=details)
+    return build_table(frame, keep(), truth, exclusive=exclusive, details=details), maps
+
+
+def write_table(
+    folder: Path, name: str, table: pd.DataFrame, maps: dict[str, str], *, write: bool = True
+) -> WrittenPredictions:
+    """The second part: the table, unless another process writes it."""
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     data = buffer.getvalue()
-    files.write_bytes(folder / f"{name}.parquet", data)
+    if write:
+        files.write_bytes(folder / f"{name}.parquet", data)
     return WrittenPredictions(table, hashlib.sha256(data).hexdigest(), maps)
 
 

@@ -39,6 +39,8 @@ def try_batch(config: Task, classes: int, exclusive: bool, size: Sequence[int], 
         if train:
             one.load_pretrained(model)
         one.start_epoch(model.to(device), 0)
+        if one.devices > 1:
+            _refuse_separate_statistics(one, model)
         image, batch = random_batch(one, classes, exclusive, size, samples)
         batch = {key: value.to(device) for key, value in batch.items()}
         with torch.set_grad_enabled(train):
@@ -68,6 +70,25 @@ def try_batch(config: Task, classes: int, exclusive: bool, size: Sequence[int], 
                 f"a batch of {samples} of size {'x'.join(map(str, size))} cannot be trained on ({_reason(error)}): "
                 f"{next(remedies, 'change the network or the loss')}"
             ) from error
+
+
+def _refuse_separate_statistics(config: Task, model: nn.Module) -> None:
+    """Refuse batch normalization by the statistics of one device's part of a batch.
+
+    Raises:
+        UserError: there is any; names it.
+    """
+    import torch
+
+    for name, module in model.named_modules():
+        kind = torch.nn.modules.batchnorm._BatchNorm
+        apart = isinstance(module, kind) and not isinstance(module, torch.nn.SyncBatchNorm)
+        if apart and module.training:
+            raise UserError(
+                f"{config.spec} has devices = {config.devices} and batch normalization ({name}), whose statistics are "
+                "those of one device's part of a batch: set devices = 1, or convert the network in build_model with "
+                "torch.nn.SyncBatchNorm.convert_sync_batchnorm"
+            )
 
 
 def _check_loss(loss: Any) -> Tensor:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 class Training(BaseConfig):
     """Fields and hooks of the training loop."""
 
+    devices: int = Field(
+        1, ge=1, le=64, description="devices that train one fold together, each on its share of every batch"
+    )
     swa_start: float | None = Field(
         None,
         ge=0,
@@ -43,6 +46,17 @@ class Training(BaseConfig):
     cutmix: float = Field(
         0.0, ge=0, description="alpha of cutmix: a box of another sample is pasted; with mixup, either in turn"
     )
+
+    @model_validator(mode="after")
+    def _shares_of_batches(self) -> Self:
+        if self.batch_size % self.devices:
+            raise ValueError(
+                f"batch_size = {self.batch_size} cannot be shared evenly by devices = {self.devices}: make it a "
+                "multiple"
+            )
+        if self.devices > 1 and self.measure_speed:
+            raise ValueError("measure_speed measures one device: set devices = 1, or measure_speed = False")
+        return self
 
     @model_validator(mode="after")
     def _sizes_in_reach(self) -> Self:

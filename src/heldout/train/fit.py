@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -39,6 +40,7 @@ from heldout.train.origins import Origins, find_origins
 from heldout.train.record import PseudoLabelsRecord
 from heldout.train.results import ValidationFold, write_results
 from heldout.train.state import TrainState, seed_everything, train_step
+from heldout.train.team import Team, train_together
 
 CHECK_EVERY = 16  # batches between looks at the loss: every look makes a GPU wait
 DRAW_EVERY = 300.0  # seconds between drawings of the curves
@@ -149,7 +151,8 @@ def fit_fold(
                     rest.unlink()
                 try:
                     runs.begin_fit(config, dataset, folder, origins.hashes())
-                    _fit(config, dataset, (seed, fold), folder, origins, quiet, watch)
+                    fit = partial(_fit, config, dataset, (seed, fold), folder, origins)
+                    train_together(config.devices, partial(fit, quiet, watch), partial(fit, True, None))
                 except BaseException:
                     if not runs.has_epoch(folder):
                         runs.forget(folder)
@@ -167,8 +170,10 @@ def _fit(
     origins: Origins,
     quiet: bool,
     watch: Watch | None,
+    team: Team,
 ) -> None:
-    prepared, batches, state = open_fold(fastest(config, dataset, key, origins), dataset, key, origins, quiet=quiet)
+    measured = fastest(config, dataset, key, origins)
+    prepared, batches, state = open_fold(measured, dataset, key, origins, quiet=quiet, team=team)
     warm_start, pseudo = origins.warm_start, origins.pseudo_labels
     training, validation = dataset.fold_cases(key[1], config.case_fraction)
     begun = None if warm_start is None else warm_start.describe(state.network)
@@ -176,8 +181,8 @@ def _fit(
     if pseudo is not None:
         labels = PseudoLabelsRecord(name=pseudo.name, sha256=pseudo.sha256, cases=len(pseudo.rows))
     device = state.fabric.device
-    held_out = ValidationFold(config, dataset, prepared, validation.assign(fold=key[1]), device)
-    miner = Miner(config, prepared, training, dataset.classes, dataset.exclusive, device, key)
+    held_out = ValidationFold(config, dataset, prepared, validation.assign(fold=key[1]), device, team)
+    miner = Miner(config, prepared, training, dataset.classes, dataset.exclusive, device, key, team)
     progress = checkpoint.load(folder / "state.pt", state.stateful)
     label = f"{config.spec} seed {key[0]} fold {key[1]}"
     with Display(label, config.epochs, len(batches), progress.epoch, quiet) as display:
@@ -185,7 +190,8 @@ def _fit(
             display.announce(f"starts from {begun.loaded} of {begun.tensors} tensors of {begun.spec}")
         _train(Fold(config, key, folder, batches, state, held_out, miner, progress, display, watch))
         batches.close()
-        history.draw_curves(folder, progress.rows, label, config.metric, progress.best_epoch)
+        if team.is_first:
+            history.draw_curves(folder, progress.rows, label, config.metric, progress.best_epoch)
         write_results(folder, key, state, held_out, progress, display, begun, labels)
 
 
@@ -193,7 +199,7 @@ def _train(fold: Fold) -> None:
     """Run the epochs that are missing; after each, everything the next one needs is on the disk."""
     config, state, progress = fold.config, fold.state, fold.progress
     drawn = time.monotonic()
-    if progress.rows:
+    if progress.rows and state.team.is_first:
         _write_history(fold)  # a kill may have come between the state and these
         if fold.watch is not None:
             fold.watch(progress)
@@ -219,6 +225,8 @@ def _train(fold: Fold) -> None:
             wall_time=round(time.time(), 3),
         )
         progress.rows.append(row)
+        if not state.team.is_first:
+            continue
         checkpoint.save(fold.folder / "state.pt", progress, state.stateful)
         _write_history(fold)
         fold.display.epoch(row, config.metric)

@@ -36,6 +36,7 @@ from heldout.train.display import Display
 from heldout.train.loader import HardNegative
 from heldout.train.record import MinedRecord
 from heldout.train.sampling import derive_seed
+from heldout.train.team import ALONE, Team
 
 COLUMNS = ("epoch", "case_id", "score", "hard", "focus")
 
@@ -61,6 +62,7 @@ class Miner:
     exclusive: bool
     device: torch.device
     key: tuple[int, int]
+    team: Team = ALONE
 
     def is_due(self, epoch: int) -> bool:
         """Whether a choice follows the epoch, counted from 1; none follows the last."""
@@ -86,9 +88,11 @@ class Miner:
             UserError: no training case is negative.
         """
         names = self._sample(epoch)
+        own = self.team.share(names)
         scored = []
-        for prediction in display.track(self._predict(network, names), len(names), "scoring negatives"):
+        for prediction in display.track(self._predict(network, own), len(own), "scoring negatives"):
             scored.append((float(prediction.scores.max()), prediction.case_id, self._focus(prediction)))
+        scored = [row for part in self.team.gather(scored) for row in part]
         # ties are broken by case id, for determinism
         scored.sort(key=lambda row: (-row[0], row[1]))
         hard = math.ceil((1 - self.config.hard_negative_quantile) * len(scored))
@@ -98,7 +102,9 @@ class Miner:
         for rank, (score, case_id, focus) in enumerate(scored):
             writer.writerow([epoch, case_id, repr(score), int(rank < hard), " ".join(map(str, focus))])
         name, data = f"hard_negatives/epoch{epoch:03d}.csv", text.getvalue().encode()
-        files.write_bytes(folder / name, data)
+        if self.team.is_first:
+            files.write_bytes(folder / name, data)
+        self.team.wait()
         digest = hashlib.sha256(data).hexdigest()
         return MinedRecord(epoch=epoch, file=name, sha256=digest, scored=len(scored), hard=hard)
 

@@ -25,6 +25,7 @@ from heldout.errors import UserError
 from heldout.tasks import Task
 from heldout.train.first_batch import try_size
 from heldout.train.sampling import derive_seed, draw_cases, draw_patch, epoch_length, seed_globals
+from heldout.train.team import ALONE, Team
 
 
 class SampleKey(NamedTuple):
@@ -174,6 +175,26 @@ class EpochSampler(Sampler[SampleKey]):
         return SampleKey(self.epoch, position, *self.hard[index - ordinary])
 
 
+class Share(Sampler[SampleKey]):
+    """One device's part of every batch.
+
+    Args:
+        whole: Draws an epoch, in full batches.
+        batch_size: Samples of a batch.
+        team: The processes that train together.
+    """
+
+    def __init__(self, whole: EpochSampler, batch_size: int, team: Team) -> None:
+        self.whole, self.batch_size, self.team = whole, batch_size, team
+
+    def __len__(self) -> int:
+        return len(self.whole) // self.team.size
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        each = self.batch_size // self.team.size
+        return (place for place in self.whole if place.position % self.batch_size // each == self.team.rank)
+
+
 class Batches:
     """Batches of a fold, epoch by epoch: a pure function of (seed, fold, epoch), whatever ``config.workers`` is.
 
@@ -184,6 +205,7 @@ class Batches:
         cases: Rows of the training cases.
         key: Seed and fold.
         pin_memory: Whether batches go to a GPU.
+        share: The processes among which every batch is divided.
 
     Raises:
         UserError: no cases, or cases of different shapes with nothing that makes them equal.
@@ -197,6 +219,7 @@ class Batches:
         cases: pd.DataFrame,
         key: tuple[int, ...],
         pin_memory: bool = False,
+        share: Team = ALONE,
     ) -> None:
         _check_shapes(config, dataset, prepared, cases)
         samples = TrainingSamples(config, prepared, cases, dataset.classes, key)
@@ -213,8 +236,8 @@ class Batches:
         )
         self.loader = DataLoader(
             samples,
-            batch_size=config.batch_size,
-            sampler=self.sampler,
+            batch_size=config.batch_size // share.size,
+            sampler=Share(self.sampler, config.batch_size, share),
             num_workers=config.workers,
             persistent_workers=config.workers > 0,
             worker_init_fn=_start_loader,

@@ -74,11 +74,13 @@ def within_minutes(config: Task, minutes: float, seed: int, fold: int) -> tuple[
 
 
 def refuse_epochs(config: Task) -> None:
-    """Refuse an experiment whose number of epochs is given beside a number of minutes.
+    """Refuse an experiment whose number of epochs is given beside a number of minutes, or cannot be measured.
 
     Raises:
-        UserError: its overrides set the epochs.
+        UserError: its overrides set the epochs, or it trains on several devices.
     """
+    if config.devices > 1:
+        raise UserError(f"{config.spec} has devices = {config.devices}, and --minutes measures one: set epochs instead")
     if "epochs" in config.overrides:
         raise UserError(f"{config.spec} sets epochs, and --minutes chooses them: leave out one of the two")
 

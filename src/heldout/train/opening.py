@@ -14,14 +14,15 @@ from heldout.tasks import Task
 from heldout.train.first_stage import with_first_stage
 from heldout.train.loader import Batches
 from heldout.train.origins import Origins
-from heldout.train.state import TrainState, build_state, seed_everything, train_step
+from heldout.train.state import TrainState, build_state, loads_share, seed_everything, train_step
+from heldout.train.team import ALONE, Team
 
 WARM_UP = 4  # steps that choose kernels and use up batches that were loaded meanwhile
 MIN_STEPS = 6
 
 
 def open_fold(
-    config: Task, dataset: Dataset, key: tuple[int, int], origins: Origins, *, quiet: bool
+    config: Task, dataset: Dataset, key: tuple[int, int], origins: Origins, *, quiet: bool, team: Team = ALONE
 ) -> tuple[Prepared, Batches, TrainState]:
     """Prepared arrays, training batches and, as training starts with them, the state of the fold ``key[1]``."""
     keep_freed_memory()
@@ -31,8 +32,9 @@ def open_fold(
     if pseudo is not None:
         everything = pd.concat([training, pseudo.rows], ignore_index=True)
         shown = pseudo.join(prepared, dataset, config, progress=not quiet)
-    batches = Batches(config, dataset, shown, everything, key, pin_memory=torch.cuda.is_available())
-    return prepared, batches, build_state(config, dataset, batches.labels, key, len(batches), origins.warm_start)
+    share = team if loads_share(config) else ALONE
+    batches = Batches(config, dataset, shown, everything, key, torch.cuda.is_available(), share)
+    return prepared, batches, build_state(config, dataset, batches.labels, key, len(batches), origins.warm_start, team)
 
 
 def step_seconds(config: Task, state: TrainState, batches: Batches, key: tuple[int, int], seconds: float) -> float:

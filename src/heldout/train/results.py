@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from heldout import files
 from heldout.data.dataset import Dataset
 from heldout.data.parallel import cores
 from heldout.data.prepare import Prepared
@@ -22,12 +24,13 @@ from heldout.predict.models import load_model, save_model
 from heldout.predict.precision import resolve
 from heldout.predict.prediction import Prediction, score_known
 from heldout.predict.run import predict_cases
-from heldout.predict.store import WrittenPredictions, build_table, write_predictions
+from heldout.predict.store import WrittenPredictions, build_table, write_maps, write_table
 from heldout.tasks import Task
 from heldout.train.checkpoint import Progress
 from heldout.train.display import Display
 from heldout.train.record import Hashes, PseudoLabelsRecord, RunRecord, WarmStartRecord, write_run
 from heldout.train.state import TrainState
+from heldout.train.team import ALONE, Team
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +43,7 @@ class ValidationFold:
         prepared: Its prepared arrays.
         rows: Rows of the cases, with the column ``fold``.
         device: Where to compute.
+        team: The processes that share them, each case being predicted by one.
     """
 
     config: Task
@@ -47,6 +51,7 @@ class ValidationFold:
     prepared: Prepared
     rows: pd.DataFrame
     device: torch.device
+    team: Team = ALONE
     _masks: dict[str, bytes] = field(default_factory=dict, init=False)
 
     def truth(self, case_id: str) -> np.ndarray:
@@ -61,10 +66,15 @@ class ValidationFold:
             self._masks[case_id] = blosc2.pack_array2(np.ascontiguousarray(self.dataset.truth(case_id)))
         return np.asarray(blosc2.unpack_array2(self._masks[case_id]))
 
+    @cached_property
+    def own(self) -> pd.DataFrame:
+        """Rows of the cases that this process predicts."""
+        return self.rows.iloc[self.team.share(range(len(self.rows)))]
+
     def predict(self, network: nn.Module, tta: str | None = None) -> Iterator[Prediction]:
-        """Predict every case once, back on its own grid."""
+        """Predict every case of this process once, back on its own grid."""
         prepared = self.prepared
-        cases = ((name, prepared.image(name), prepared.geometry(name)) for name in self.rows["case_id"])
+        cases = ((name, prepared.image(name), prepared.geometry(name)) for name in self.own["case_id"])
         answers = predict_cases(
             self.config, [network], cases, exclusive=self.dataset.exclusive, device=self.device, tta=tta
         )
@@ -80,29 +90,41 @@ class ValidationFold:
         """Score of a validation during training, without flips; NaN where the fold lacks what the metric is about."""
         exclusive = self.dataset.exclusive
         table = build_table(
-            self.rows,
+            self.own,
             self.predict(network, tta=""),
             self.truth,
             exclusive=exclusive,
             details=mask_details(self.config, self.dataset.source, self.dataset.row),
         )
-        return self.score_table(table)
+        return self.score_table(self._together(self.team.gather(table)))
 
     def score_table(self, table: pd.DataFrame) -> float:
         """Score of a table of these cases."""
         return float(score(self.config.metric, table, self.dataset.classes))
 
     def store(self, folder: Path, predictions: Iterator[Prediction]) -> WrittenPredictions:
-        """Write ``oof.parquet`` and ``oof_maps/``."""
-        return write_predictions(
-            folder,
-            "oof",
-            predictions,
-            self.rows,
-            exclusive=self.dataset.exclusive,
-            truth=self.truth,
-            details=mask_details(self.config, self.dataset.source, self.dataset.row),
+        """Write ``oof.parquet`` and ``oof_maps/``, each process the maps of its cases."""
+        parts = self.team.gather(
+            write_maps(
+                folder,
+                "oof",
+                predictions,
+                self.own,
+                exclusive=self.dataset.exclusive,
+                truth=self.truth,
+                details=mask_details(self.config, self.dataset.source, self.dataset.row),
+            )
         )
+        maps = {case_id: digest for _, part in parts for case_id, digest in part.items()}
+        table = self._together([table for table, _ in parts])
+        return write_table(folder, "oof", table, maps, write=self.team.is_first)
+
+    def _together(self, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+        """One table in the order of all cases, from those of the processes."""
+        if len(tables) == 1:
+            return tables[0]
+        whole = pd.concat([table for table in tables if len(table)])
+        return whole.set_index("case_id", drop=False).loc[self.rows["case_id"]].reset_index(drop=True)
 
 
 def write_results(
@@ -130,11 +152,15 @@ def write_results(
     config, dataset, network = held_out.config, held_out.dataset, state.average.module
     if progress.best is not None:
         network.load_state_dict(progress.best)
-    weights = folder / "weights.safetensors"
-    weights_hash = save_model(network, weights)
+    weights, team = folder / "weights.safetensors", state.team
+    if team.is_first:
+        save_model(network, weights)
+    team.wait()
     shipped = load_model(config, weights, dataset.classes, dataset.exclusive)
-    predictions = display.track(held_out.predict(shipped), len(held_out.rows), "predicting the held-out cases")
+    predictions = display.track(held_out.predict(shipped), len(held_out.own), "predicting the held-out cases")
     stored = held_out.store(folder, predictions)
+    if not team.is_first:
+        return
     value = held_out.score_table(stored.table)
     record = RunRecord(
         spec=config.spec,
@@ -154,7 +180,7 @@ def write_results(
         torch=str(torch.__version__),
         fold_hash=dataset.fold_hash,
         data_hash=dataset.data_hash,
-        sha256=Hashes(weights=weights_hash, oof=stored.sha256, maps=stored.maps),
+        sha256=Hashes(weights=files.sha256_file(weights), oof=stored.sha256, maps=stored.maps),
         warm_start=warm_start,
         pseudo_labels=pseudo_labels,
         hard_negatives=tuple(progress.mined) if config.hard_negative_fraction else None,

@@ -25,11 +25,13 @@ from heldout.tasks import Task
 from heldout.tasks.augment.sides import swap_sides
 from heldout.tasks.nets.recompute import checkpoint_blocks
 from heldout.tasks.optim import machine_precision
+from heldout.tasks.training import Training
 from heldout.train.average import ModelEma
 from heldout.train.checkpoint import Stateful
 from heldout.train.convolutions import Float32SmallConvolutions
 from heldout.train.origins import WarmStart
 from heldout.train.sampling import derive_seed, seed_globals
+from heldout.train.team import ALONE, Team
 
 
 @dataclass(eq=False)
@@ -48,12 +50,13 @@ class TrainState:
         bare_optimizer: The optimizer itself, which holds the state.
         memory_format: How images lie in memory.
         exclusive: The classes exclude each other.
+        team: The processes that train together.
         sides: For each class the one that it is in a volume flipped from left to right; None where none has a side.
     """
 
     fabric: Fabric
     network: nn.Module
-    model: nn.Module
+    model: Any
     average: ModelEma
     optimizer: Any
     schedule: LRScheduler
@@ -63,6 +66,7 @@ class TrainState:
     memory_format: torch.memory_format
     sides: list[int] | None
     exclusive: bool = False
+    team: Team = ALONE
     size: float = 1.0  # of images or patches in this epoch, as a share of their sides
 
     @property
@@ -124,6 +128,7 @@ def build_state(
     key: tuple[int, ...],
     steps: int,
     warm_start: WarmStart | None = None,
+    team: Team = ALONE,
 ) -> TrainState:
     """Make what a fold is trained with, as training starts with it.
 
@@ -134,10 +139,11 @@ def build_state(
         key: Seed and fold.
         steps: Batches per epoch.
         warm_start: Weights to begin with; None begins with random ones.
+        team: The processes that train together.
     """
     _silence()
     precision = machine_precision(config.precision)
-    fabric = Fabric(accelerator="auto", devices=1, precision=precision)
+    fabric = team.fabric(precision)
     # batches of one shape: a GPU may try which convolution is fastest; prediction sets its own way back
     torch.backends.cudnn.benchmark = fabric.device.type == "cuda"
     seed_everything(*key, "network")
@@ -174,6 +180,7 @@ def build_state(
         memory_format=layout,
         sides=mirror_order(config, len(dataset.classes)),
         exclusive=dataset.exclusive,
+        team=team,
     )
 
 
@@ -185,7 +192,8 @@ def train_step(
     Args:
         config: The experiment.
         state: What is trained.
-        samples: A batch of the loader.
+        samples: A batch of the loader: of several devices this one's share, or the whole batch where samples are
+            augmented or mixed together.
         seed: Of the augmentation.
         group: Batches whose gradients are averaged.
         update: Whether the batch is the last of its group, so that the optimizer, schedule and average take a step.
@@ -193,15 +201,21 @@ def train_step(
     Returns:
         The loss, detached.
     """
-    generator = torch.Generator().manual_seed(derive_seed(seed, "batch") % 2**63)
+    generator, team = torch.Generator().manual_seed(derive_seed(seed, "batch") % 2**63), state.team
     batch: dict[str, Any] = config.transform_batch(state.to_device(samples, seed), generator, state.exclusive)
-    batch["image"] = batch["image"].contiguous(memory_format=state.memory_format)
-    with state.forward_guard():
-        outputs = config.as_outputs(state.model(batch["image"]))
-    loss = state.loss(outputs, batch)
-    if "other" in batch:
-        loss = batch["share"] * loss + (1 - batch["share"]) * state.loss(outputs, batch["other"])
-    state.fabric.backward(loss / group)
+    image = batch["image"] if team.size == 1 or loads_share(config) else team.cut(batch["image"])
+    if not team.is_first:
+        torch.manual_seed(derive_seed(seed, "device", team.rank) % 2**63)  # other units drop out than on the first
+    batch["image"] = image = image.contiguous(memory_format=state.memory_format)
+    with state.fabric.no_backward_sync(state.model, enabled=team.size > 1 and not update):
+        with state.forward_guard():
+            outputs = config.as_outputs(state.model(image))
+        # of the whole batch on every device, so that no loss has to know of several
+        outputs, batch = _whole(config, team, outputs, batch)
+        loss = state.loss(outputs, batch)
+        if "other" in batch:
+            loss = batch["share"] * loss + (1 - batch["share"]) * state.loss(outputs, batch["other"])
+        state.fabric.backward(loss / group if team.size == 1 else loss * (team.size / group))  # DDP takes their mean
     if update:
         if config.gradient_clip is not None:
             # float16 overflows now and then: its scaler skips such a step
@@ -213,6 +227,26 @@ def train_step(
         state.schedule.step()
         state.average.update()
     return loss.detach()
+
+
+def loads_share(config: Task) -> bool:
+    """Whether a device loads its share of a batch, or the whole, which is augmented or mixed together."""
+    alone = config.dimensions == 2 or config.augment == "none"
+    own = type(config).transform_batch is not Training.transform_batch or config.mixup or config.cutmix
+    return config.devices > 1 and alone and not own
+
+
+def _whole(
+    config: Task, team: Team, outputs: dict[str, Any], batch: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Outputs and batch of all devices together, as one device has them."""
+    if team.size == 1:
+        return outputs, batch
+    if loads_share(config):
+        batch = team.join(batch)
+    else:
+        batch["image"] = team.join(batch["image"])
+    return team.join(outputs), batch
 
 
 def _silence() -> None:
