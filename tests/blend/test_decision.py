@@ -245,7 +245,7 @@ def test_what_is_applied_is_the_blend_of_the_members_means(runs):
         np.testing.assert_array_equal(result.mask, to_mask(expected, list(decision.thresholds.values()), False))
 
 
-def test_images_are_taken_one_at_a_time(runs):
+def test_no_more_than_the_next_image_is_read_ahead(runs):
     decision = load_decision("exp914")
     dataset = load_member("exp914").dataset
     taken = []
@@ -257,7 +257,8 @@ def test_images_are_taken_one_at_a_time(runs):
 
     stream = OpenDecision(decision).predict(images())
     result = next(stream)
-    assert taken == [result.case_id]
+    assert taken[0] == result.case_id
+    assert len(taken) <= 2
     assert result.mask is None
     assert result.scores.shape == (2,)
 
