@@ -188,7 +188,7 @@ def test_another_line_of_the_submission_is_found(runs, monkeypatch):
     freeze("duo")
     open_decision("duo")
     monkeypatch.setattr(apply, "round", lambda value, _: round(1 - value, 6), raising=False)
-    with pytest.raises(UserError, match=r"the code writes case \w+ otherwise into a submission than validated"):
+    with pytest.raises(UserError, match=r"mask or submission line of case \w+ differ from those"):
         open_decision("duo")
 
 

@@ -153,7 +153,7 @@ def compare_kept(
     lines = product_lines(decision, config, source, results.values()) if decision.reference.lines else {}
     for case_id, line in lines.items():
         if not _same_line(decision.reference.lines[case_id], line):
-            changes.append(f"the code writes case {case_id} otherwise into a submission than validated")
+            changes.append(f"mask or submission line of case {case_id} differ from those that were validated")
     return changes, list(results)
 
 

@@ -42,7 +42,7 @@ def download(
 @command("python run.py pack exp040@baseline --output fracatlas.pack")
 def pack(
     experiments: Annotated[
-        list[str], typer.Argument(metavar="EXPERIMENT...", help="experiments of one dataset, such as exp040@baseline")
+        list[str], typer.Argument(metavar="EXPERIMENT", help="experiments of one dataset, such as exp040@baseline")
     ],
     output: Annotated[Path, typer.Option("--output", metavar="FILE", help="the file to write")],
     budget: Budget = None,

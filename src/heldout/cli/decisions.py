@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @command("python run.py blend exp040 exp042 --name frac1")
 def blend(
     experiments: Annotated[
-        list[str], typer.Argument(metavar="EXPERIMENT...", help="members, such as exp040 exp042@quick")
+        list[str], typer.Argument(metavar="EXPERIMENT", help="members, such as exp040 exp042@quick")
     ],
     name: Annotated[str, typer.Option(help="name of the decision")],
     sampler: Annotated[str, typer.Option(help="tpe or cmaes (Optuna), greedy or equal (no trials)")] = "tpe",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @command("python run.py experiments exp042")
 def experiments(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="only these, in full")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="EXPERIMENT", help="only these, in full")] = None,
     everything: Annotated[bool, typer.Option("--all", help="show what each experiment changes of its parent")] = False,
     as_json: AsJson = False,
     form: AsForm = None,
@@ -103,7 +103,7 @@ def fields(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[EXPERIMENT] [FIELD]...",
+            metavar="EXPERIMENT|FIELD",
             help="exp042, exp042@quick; without it, the fields of every task; then only these fields, such as lr",
         ),
     ] = None,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from heldout.launch.queue import QueuedFit
     from heldout.launch.schedule import Waiting
 
-Experiments = Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="exp042, exp042@quick, ...")]
+Experiments = Annotated[list[str], typer.Argument(metavar="EXPERIMENT", help="exp042, exp042@quick, ...")]
 
 
 group = typer.Typer(cls=ReadableGroup, invoke_without_command=True, rich_markup_mode="rich")

@@ -126,7 +126,7 @@ def results(
 @command("python run.py report exp040 exp042 frac1 --name fractures")
 def report(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="runs and blends, such as exp040 exp042@quick frac1")
+        list[str], typer.Argument(metavar="NAME", help="runs and blends, such as exp040 exp042@quick frac1")
     ],
     name: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="folder of the report; by default the joined names")
@@ -158,7 +158,7 @@ def report(
 @command("python run.py ablate exp040@quick exp043@quick --tta none")
 def ablate(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[EXPERIMENT...]", help="finished runs; all of them by default")
+        list[str] | None, typer.Argument(metavar="EXPERIMENT", help="finished runs; all of them by default")
     ] = None,
     tta: Annotated[
         list[str] | None,
@@ -230,7 +230,7 @@ def explain(
 
 @command("python run.py profile exp026 exp025 exp027")
 def profile(
-    experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="exp042, exp042@quick ...")],
+    experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENT", help="exp042, exp042@quick ...")],
     repeats: Annotated[int, typer.Option(min=3, help="timed passes per row")] = 20,
     seconds: Annotated[float, typer.Option(min=0, help="maximum seconds per row")] = 10.0,
     as_json: AsJson = False,
