@@ -41,7 +41,9 @@ def test_a_label_that_the_file_type_tells_is_said(raw):
     assert rows["type"].told == "shadow"
     assert rows["type"].auc > 0.95
     assert "name" not in rows or rows["name"].low <= 0.5
-    assert any(line.startswith("file type alone predicts shadow: AUC 1.00 (") for line in outside_lines(found))
+    assert any(
+        line.startswith("shadow can be predicted from file type alone: AUC 1.00 (") for line in outside_lines(found)
+    )
     assert found.parts == []
     times = (dataset.folder / FILE).stat().st_mtime_ns
     assert outside_report(dataset, progress=False) == found
@@ -62,5 +64,5 @@ def test_unlabeled_images_are_told_apart_only_where_they_differ(raw, brighter):
     picture = next(row for row in found.parts if row.kind == "picture")
     assert picture.told == "submit"
     assert (picture.low > 0.7) == bool(brighter)
-    said = "a gray thumbnail alone separates train from submit"
+    said = "train and submit can be separated by a gray thumbnail alone"
     assert any(said in line for line in outside_lines(found)) == bool(brighter)

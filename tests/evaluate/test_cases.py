@@ -54,13 +54,13 @@ def test_classified_cases_start_with_the_worst():
 def test_the_worst_median_and_best_cases_are_captioned_with_what_they_score():
     chosen = choose_worst_median_best(scores_of(MASKS), each=1)
     assert chosen == [
-        ("a", "Worst Dice 0.00"),
-        ("d", "Median Dice 0.82"),
-        ("c", "Best Dice 0.95"),
+        ("a", "Worst, Dice 0.00"),
+        ("d", "Median, Dice 0.82"),
+        ("c", "Best, Dice 0.95"),
         ("f", "Largest false positive, no foreground in this case"),
     ]
     labels = choose_worst_median_best(scores_of(of_labels([1, 0, 1], [0.9, 0.8, 0.4])), each=1)
-    assert labels == [("b", "Worst off by 0.80"), ("c", "Median off by 0.60"), ("a", "Best off by 0.10")]
+    assert labels == [("b", "Worst, off by 0.80"), ("c", "Median, off by 0.60"), ("a", "Best, off by 0.10")]
 
 
 def test_a_case_without_truth_and_prediction_is_perfect():

@@ -14,9 +14,7 @@ from heldout.errors import UserError
 
 @command("python run.py serve frac1 --port 8000")
 def serve(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="sealed decisions, or one bundle")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="sealed decisions, or one bundle")] = None,
     host: Annotated[str | None, typer.Option(help="address to bind; 127.0.0.1 by default")] = None,
     port: Annotated[int | None, typer.Option(help="port to bind; 8000 by default, 0 takes a free one")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,

@@ -255,10 +255,10 @@ def _image_facts(dataset: Dataset, case_id: str) -> dict[str, float]:
 def outside_lines(record: OutsideRecord) -> list[str]:
     """What was found, in sentences; only what is above chance with its whole interval."""
     labels, parts = ([row for row in rows if row.low > 0.5] for rows in (record.labels, record.parts))
-    lines = [f"{KINDS[row.kind]} alone predicts {row.told}: AUC {_numbers(row)}" for row in labels]
+    lines = [f"{row.told} can be predicted from {KINDS[row.kind]} alone: AUC {_numbers(row)}" for row in labels]
     if any(row.kind != "name" for row in labels):
         lines.append("a network may learn how the files were made instead of what they show")
-    lines += [f"{KINDS[row.kind]} alone separates train from submit: AUC {_numbers(row)}" for row in parts]
+    lines += [f"train and submit can be separated by {KINDS[row.kind]} alone: AUC {_numbers(row)}" for row in parts]
     if parts:
         lines.append("out-of-fold scores may not hold for the cases to submit")
     if record.labels and not labels:

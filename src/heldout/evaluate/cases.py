@@ -218,7 +218,7 @@ def choose_worst_median_best(scores: pd.DataFrame, each: int = EACH) -> list[tup
     order = np.argsort(values if masks else -values, kind="stable")
     half = max(0, len(order) // 2 - each // 2)
     parts = (("Worst", order[:each]), ("Median", order[half : half + each]), ("Best", order[::-1][:each]))
-    ids, text = ranked["case_id"].to_numpy(), "{} Dice {:.2f}" if masks else "{} off by {:.2f}"
+    ids, text = ranked["case_id"].to_numpy(), "{}, Dice {:.2f}" if masks else "{}, off by {:.2f}"
     chosen: dict[str, str] = {}
     for name, places in parts:
         for place in places:

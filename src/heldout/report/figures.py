@@ -145,7 +145,8 @@ def draw_classification(cases: Sequence[ClassifiedCase], title: str, path: Path)
         digits = ".4g" if case.numbers else ".2f"
         scores = ", ".join(f"{name} {score:{digits}}" for name, score in likely[:_MOST_SCORES])
         scores += ", …" if len(likely) > _MOST_SCORES else ""
-        lines = (case.case_id, f"truth: {', '.join(case.truth) or 'none'}", scores)
+        named = [case.case_id] if len(cases) > 1 else []  # of a single one the title says so
+        lines = (*named, f"truth: {', '.join(case.truth) or 'none'}", scores)
         axis.set_title("\n".join(map(small_print, lines)), color=INK, fontsize=8)
     finish_figure(figure, title, path)
 

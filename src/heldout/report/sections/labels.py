@@ -83,7 +83,7 @@ def _curves(subject: HeldOut, both: list[int]) -> list[Block]:
 def _reliability(subject: HeldOut, both: list[int]) -> list[Block]:
     names = [subject.classes[k] for k in both]
     chart = reliability_chart(subject.table, names, f"Reliability of {subject.name}")
-    caption = "Reliability: what is stated happens on the dotted line; a dot's area is its cases."
+    caption = "Reliability: calibrated probabilities lie on the diagonal; the area of a dot is its number of cases."
     if any(f"uncalibrated_{name}" in subject.table for name in names):
         caption += " Dashed: before calibration; solid: after it, cross-fitted."
     return [FigureBlock("reliability", chart, caption)]
