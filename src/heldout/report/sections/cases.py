@@ -31,7 +31,8 @@ def failure_blocks(subject: HeldOut) -> list[Block]:
     found = find_failures(subject.class_scores, masks=subject.segments)
     text = f"{found.missed_count} of {found.positive} positives were missed, {found.false_positive_count} of "
     text += f"{found.negative} negatives predicted as positive"
-    text += ", over all classes." if len(subject.classes) > 1 else "."
+    text += ", over all classes" if len(subject.classes) > 1 else ""
+    text += ", at a threshold of one half." if subject.row.at_half is not None else "."
     blocks: list[Block] = [Heading("Failures"), Text(text)]
     titles = (
         ("Worst cases", found.worst, "lowest Dice among those that were not missed"),

@@ -34,6 +34,8 @@ def confusion_blocks(subject: HeldOut, both: list[int]) -> list[Block]:
         caption = "Confusion matrix: cases of every class (rows) and what they were predicted as."
         return [FigureBlock("confusion", matrix_chart(counts, names, title), caption)]
     how = "predicted positive where its mask has any voxel" if subject.segments else "predicted labels as scored"
+    if subject.row.at_half is not None:
+        how += ", cut at one half"
     known = subject.known.T
     tables = {names[k]: confusion(truth[known[k], k], predicted[known[k], k]) for k in both}
     if size == 1:
