@@ -174,7 +174,7 @@ ROWS_OF_TABLES = (
     "blend",
     "deliver",
 )  # where a ``row`` is that of a table of cases or epochs
-MOST_KEYED = 20  # 15 today; left are hashed identities, checkpoints of torch, and a format of others
+MOST_KEYED = 20  # 16 today; left are hashed identities, checkpoints of torch, and a format of others
 
 
 def keyed_accesses(path: Path) -> list[str]:

@@ -87,10 +87,10 @@ def load(path: Path, parts: dict[str, Stateful]) -> Progress:
         state = torch.load(path, map_location="cpu", weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
-        progress = Progress(**state["progress"])
-        progress.rows = [EpochRow.of(one) for one in state["progress"]["rows"]]
-        progress.mined = [MinedRecord.model_validate(one) for one in state["progress"]["mined"]]
-        return progress
+        stored = state["progress"]
+        rows = [EpochRow.of(one) for one in stored["rows"]]
+        mined = [MinedRecord.model_validate(one) for one in stored["mined"]]
+        return Progress(**{**stored, "rows": rows, "mined": mined})
     except Exception as error:  # torch reports a damaged file in a dozen ways
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} cannot be resumed ({first}): delete it, and the fold starts again") from None
