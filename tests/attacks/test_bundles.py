@@ -141,7 +141,7 @@ def run_in_a_process(words: list[str]):
     )
 
 
-@pytest.mark.parametrize("change", ["weights", "sealed weights", "prior", "decision"])
+@pytest.mark.parametrize("change", ["weights", "sealed weights", "prior", "newer decision", "decision"])
 def test_parts_that_changed_are_refused(bundle, change):
     manifest = read_json(bundle / "bundle.json")
     weights = next(bundle.rglob("weights.safetensors"))
@@ -155,6 +155,9 @@ def test_parts_that_changed_are_refused(bundle, change):
     elif change == "prior":
         manifest["prior"] = dict.fromkeys(manifest["prior"], 7.5)
         message = "prior"
+    elif change == "newer decision":
+        manifest["decision"]["schema"] = 9
+        message = "the decision in .* was written by another version of heldout .*: update heldout"
     else:
         manifest["decision"]["members"][0]["folders"][0]["weights_sha256"] = "0" * 64
         message = "does not hold the weights that were sealed"
