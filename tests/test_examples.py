@@ -25,7 +25,7 @@ MODULES = sorted(
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings_run(name, request, monkeypatch):
     if name == "heldout.api":  # of two runs on few phantoms, the second the better one
-        monkeypatch.setattr(Phantom, "_usual", {"patients": 70, "images_per_patient": 1, "size": 32})
+        monkeypatch.setattr(Phantom, "_usual", {"patients": 40, "images_per_patient": 1, "size": 32})
         for spec, skill in (("exp004", 0.5), ("exp004+lr=0.01", 1.5)):
             request.getfixturevalue("finish")(spec, seeds=(0,), skill=skill)
     failed, tried = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
