@@ -177,7 +177,7 @@ def test_another_cut_of_masks_is_found(runs, monkeypatch, name):
         freeze(name)
     cut = apply.spatial_mask
     monkeypatch.setattr(apply, "spatial_mask", lambda map_, levels, *rest: cut(map_, (1,) * len(levels), *rest))
-    with pytest.raises(UserError, match=r"the code (makes another mask of|writes) case \w+"):
+    with pytest.raises(UserError, match=r"(the code makes another mask of|mask or submission line of) case \w+"):
         open_decision(name)
 
 

@@ -24,7 +24,7 @@ def create(**fields):
 
 def test_a_patch_across_the_slices_is_refused_with_the_order_that_fits():
     config = create(patch_size=(96, 96, 5))
-    with pytest.raises(UserError, match=r"336x5x384 voxels .* in place of 42: set patch_size = \(96, 5, 96\)"):
+    with pytest.raises(UserError, match=r"336x5x384 voxels .* instead of 42: set patch_size = \(96, 5, 96\)"):
         check_patch(config, [(336, 5, 384)] * 3)
     check_patch(create(patch_size=(96, 5, 96)), [(336, 5, 384)])
 
@@ -77,6 +77,15 @@ def test_areas_of_surfaces_of_upright_volumes_are_measured(with_affine):
     config = create(mask_details=("surface_dice:2",))
     dataset = open_dataset(config)
     check_axes(config, dataset.source, dataset.cases)
+
+
+def test_folds_refuses_a_patch_that_training_would_refuse(with_affine):
+    with_affine(THIN)
+    config = create(patch_size=(22, 22, 2), overlap=0.5)
+    with pytest.raises(
+        UserError, match=r"lies across prepared cases of 24x5x22 voxels .*: set patch_size = \(22, 2, 22\)"
+    ):
+        describe_grids(open_dataset(config), config)
 
 
 def test_the_grids_are_described_before_and_after(with_affine):

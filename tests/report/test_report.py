@@ -195,11 +195,14 @@ def test_a_report_needs_cross_fitted_predictions(home, finish):
 
 def test_one_class_has_a_confusion_matrix_and_several_have_a_table():
     truth = np.array([[1, 0], [1, 1], [0, 0], [0, 1]], bool)
-    of_both = {"segments": False, "name": "x"}
+    of_both = {"segments": False, "name": "x", "row": SimpleNamespace(at_half=None)}
     one = SimpleNamespace(
         truth=truth[:, :1], known=truth[:, :1] | True, predicted_labels=truth[:, 1:], classes=("a",), **of_both
     )
-    assert [block.name for block in confusion_blocks(one, [0])] == ["confusion"]
+    (matrix,) = confusion_blocks(one, [0])
+    assert (matrix.name, matrix.caption) == ("confusion", "Confusion matrix of a: predicted labels as scored.")
+    one.row = SimpleNamespace(at_half=0.5)
+    assert confusion_blocks(one, [0])[0].caption.endswith("cut at one half.")
     both = SimpleNamespace(
         truth=truth, known=truth | True, predicted_labels=truth[:, ::-1], classes=("a", "b"), **of_both
     )

@@ -33,12 +33,17 @@ Shape = tuple[int, ...]
 
 
 def describe_grids(dataset: Dataset, config: BaseConfig) -> list[str]:
-    """Lines on the training cases that are prepared: their grids as read, as prepared, and windows a case."""
+    """Lines on the training cases that are prepared: their grids as read, as prepared, and windows a case.
+
+    Raises:
+        UserError: a patch lies across them; see :func:`check_patch`.
+    """
     folder, train = prepared_folder(dataset.folder, Recipe.of(config)), dataset.part("train")
     geometries = [entry.geometry for entry in finished_entries(folder, train).values()]
     if not geometries:
         return []
     shapes = [geometry.prepared for geometry in geometries]
+    check_patch(config, shapes)
     before, after = [ranges([geometry.original for geometry in geometries])], [ranges(shapes)]
     affines = [dataset.read_image(case_id).affine for case_id in train["case_id"][:READ]]
     sizes = [np.linalg.norm(affine[:3, :3], axis=0) for affine in affines if affine is not None]
@@ -75,7 +80,7 @@ def check_patch(config: BaseConfig, shapes: Sequence[Shape]) -> None:
     if found >= ACROSS * fewest:
         raise UserError(
             f"patch_size = {patch} lies across prepared cases of {'x'.join(map(str, shape))} voxels (RAS order), which "
-            f"makes {found} windows a case in place of {fewest}: set patch_size = {best}"
+            f"makes {found} windows a case instead of {fewest}: set patch_size = {best}"
         )
 
 
