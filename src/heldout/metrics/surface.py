@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -123,9 +125,10 @@ def surface_dice(
         pair = [
             torch.from_numpy(np.pad(mask[bounding_box(pred | truth)], 2))[None, None].float() for mask in (pred, truth)
         ]
-        return float(
-            compute_surface_dice(pair[0], pair[1], [tolerance], True, spacing=steps.tolist(), use_subvoxels=True)
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of arguments that MONAI passes to itself
+            found = compute_surface_dice(*pair, [tolerance], True, spacing=steps.tolist(), use_subvoxels=True)
+        return float(found)
     away = directed_distances(pred, truth, spacing)
     return float(np.mean(np.concatenate(away) <= tolerance))
 
