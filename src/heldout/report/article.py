@@ -11,7 +11,7 @@ from heldout.errors import UserError
 from heldout.escape import Latex, latex
 from heldout.evaluate.collect import open_row
 from heldout.evaluate.held_out import HeldOut
-from heldout.report.card import card_facts, shown_value
+from heldout.report.card import card_facts, fact_name, shown_value
 from heldout.report.figures import draw_selection
 from heldout.report.format import interval_text
 from heldout.report.records import CardFacts
@@ -121,7 +121,7 @@ def _method(subject: HeldOut, facts: CardFacts) -> Named:
     """What a run or blend is, from the fields of its experiments."""
     values = facts.to_json()
     topics = [
-        (title, "; ".join(f"{key.replace('_', ' ')}: {shown_value(value)}" for key, value in values[key_].items()))
+        (title, "; ".join(f"{fact_name(key)}: {shown_value(value)}" for key, value in values[key_].items()))
         for key_, title in _TOPICS.items()
     ]
     seal = facts.hashes.seal

@@ -7,6 +7,7 @@ programs. Both are collected from run records, the configuration, the dataset's 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,10 +109,13 @@ def _front_matter(facts: CardFacts) -> str:
 
 
 def _listed(values: dict[str, Any]) -> Markdown:
-    lines = (
-        f"- **{markdown(key.replace('_', ' '))}**: {markdown(shown_value(value))}" for key, value in values.items()
-    )
+    lines = (f"- **{markdown(fact_name(key))}**: {markdown(shown_value(value))}" for key, value in values.items())
     return Markdown("\n".join(lines))
+
+
+def fact_name(key: str) -> str:
+    """The name of a fact in words; that of an experiment stays as it is."""
+    return key if re.match(r"exp\d", key) else key.replace("_", " ")
 
 
 def shown_value(value: Any) -> str:
