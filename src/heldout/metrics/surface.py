@@ -127,7 +127,9 @@ def surface_dice(
         ]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of arguments that MONAI passes to itself
-            found = compute_surface_dice(*pair, [tolerance], True, spacing=steps.tolist(), use_subvoxels=True)
+            found = compute_surface_dice(
+                pair[0], pair[1], [tolerance], True, spacing=steps.tolist(), use_subvoxels=True
+            )
         return float(found)
     away = directed_distances(pred, truth, spacing)
     return float(np.mean(np.concatenate(away) <= tolerance))
