@@ -175,6 +175,9 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     )
     compile: bool = Field(False, description="compile the network with torch.compile")
     workers: int = Field(2, ge=0, description="data loading processes; results do not depend on it")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads of a fit; None takes as many as the first fit of the run had"
+    )
 
     # Validation and checkpoints
     validate_every: int | None = Field(
@@ -231,6 +234,8 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
             "postprocess_choices",
         }
     )
+    # not set, it is left out of identities, whose recorded hashes stay what they were before there was such a field
+    left_out_unset: ClassVar[frozenset[str]] = frozenset({"threads"})
     dimensions: ClassVar[int]
 
     _budget: str | None = PrivateAttr(None)
@@ -340,7 +345,8 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
 
     def identity(self) -> dict[str, Any]:
         """What makes two runs comparable: every field that can change a result, the task and the overridden hooks."""
-        fields = self.model_dump(mode="json", exclude=set(self.outside_identity))
+        unset = {name for name in self.left_out_unset if getattr(self, name) is None}
+        fields = self.model_dump(mode="json", exclude={*self.outside_identity, *unset})
         return {"task": self.task_name(), "fields": fields, "hooks": self._hooks()}
 
     def complete(self, recorded: dict[str, Any]) -> dict[str, Any]:

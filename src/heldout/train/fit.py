@@ -41,6 +41,7 @@ from heldout.train.record import PseudoLabelsRecord
 from heldout.train.results import ValidationFold, write_results
 from heldout.train.state import TrainState, seed_everything, train_step
 from heldout.train.team import Team, train_together
+from heldout.train.threads import exactly
 
 CHECK_EVERY = 16  # batches between looks at the loss: every look makes a GPU wait
 DRAW_EVERY = 300.0  # seconds between drawings of the curves
@@ -72,12 +73,22 @@ def run_experiment(
         UserError: a fold is refused, pretrained weights cannot be had, or the network cannot be trained, see
             :func:`try_first_batch`.
     """
-    check_fields(config)
     chosen = [
         (fold, seed)
         for seed in (config.seeds if seeds is None else seeds)
         for fold in (config.fold_list if folds is None else folds)
     ]
+    dataset = open_checked(config, chosen)
+    return [fit_fold(config, dataset, fold, seed, quiet=quiet, watch=watch) for fold, seed in chosen]
+
+
+def open_checked(config: Task, chosen: Sequence[tuple[int, int]]) -> Dataset:
+    """The checked dataset of an experiment, whose network was tried unless all folds and seeds chosen hold an epoch.
+
+    Raises:
+        UserError: as :func:`run_experiment`.
+    """
+    check_fields(config)
     if not all(runs.has_epoch(runs.fit_folder(config.spec, seed, fold)) for fold, seed in chosen):
         config.pretrained_file()
         source = open_source(config)
@@ -85,7 +96,7 @@ def run_experiment(
         try_first_batch(config, source)
     dataset = open_dataset(config)
     check_axes(config, dataset.source, dataset.cases)
-    return [fit_fold(config, dataset, fold, seed, quiet=quiet, watch=watch) for fold, seed in chosen]
+    return dataset
 
 
 @dataclass(eq=False)
@@ -145,12 +156,12 @@ def fit_fold(
         if not runs.has_epoch(folder):
             try_first_batch(config, dataset, dataset)
         what = f"training {config.spec} seed {seed} fold {fold}"
-        with files.lock(folder, what), explained(folder):
+        with files.lock(folder, what), explained(folder), exactly(runs.fit_threads(config, folder)) as threads:
             if not runs.is_finished(folder):  # another process may have finished it a moment ago
                 for rest in folder.rglob(".*.part"):  # what a killed run was writing
                     rest.unlink()
                 try:
-                    runs.begin_fit(config, dataset, folder, origins.hashes())
+                    runs.begin_fit(config, dataset, folder, origins.hashes(), threads)
                     fit = partial(_fit, config, dataset, (seed, fold), folder, origins)
                     train_together(config.devices, partial(fit, quiet, watch), partial(fit, True, None))
                 except BaseException:

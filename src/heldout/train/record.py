@@ -194,6 +194,7 @@ class ConfigRecord(Record):
         made_from: What besides the dataset it was made from; older runs lack it.
         code: Of :func:`heldout.config.code.code_of`; None of older runs, whose helpers are not sealed.
         code_reader: Version of what read the code.
+        threads: CPU threads that it is trained with; None on a GPU, where no bit depends on them, and of older runs.
     """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
@@ -210,7 +211,8 @@ class ConfigRecord(Record):
     made_from: MadeFrom = MadeFrom()
     code: dict[str, str] | None = None
     code_reader: int = 1
-    optional: ClassVar[frozenset[str]] = frozenset({"code", "code_reader"})
+    threads: int | None = None
+    optional: ClassVar[frozenset[str]] = frozenset({"code", "code_reader", "threads"})
 
     @field_validator("config")
     @classmethod

@@ -196,8 +196,12 @@ def _compared(identity: dict[str, Any], later: Collection[str], hooks: bool) -> 
     return {**parts, "fields": {name: value for name, value in parts.get("fields", {}).items() if name not in later}}
 
 
-def check_code(config: BaseConfig) -> None:
+def check_code(config: BaseConfig, arriving: Path | None = None) -> None:
     """Refuse to mix code within a run: all its folds count as one experiment.
+
+    Args:
+        config: The experiment.
+        arriving: A fold trained elsewhere that is to become one of the run.
 
     Raises:
         UserError: the experiment reaches other code today than a fold was trained with; names it and shows the diff.
@@ -205,7 +209,7 @@ def check_code(config: BaseConfig) -> None:
     run = run_folder(config.spec)
     today = functools.cache(functools.partial(_code, config))
     edits = [edit for edit in read_accepted(run).edits if not changed_code(edit.code, today(edit.code_reader))]
-    for folder, (code, reader) in _codes(run).items():
+    for folder, (code, reader) in _codes(run, arriving).items():
         if code is None or any(edit.code_reader >= reader for edit in edits):
             continue
         if changed := changed_code(code, today(reader)):
@@ -234,9 +238,9 @@ def records_code(spec: str) -> bool:
     return all(code is not None for code, _ in _codes(run_folder(spec)).values())
 
 
-def _codes(run: Path) -> dict[Path, tuple[dict[str, str] | None, int]]:
-    """Code that every fold of a run was trained with, and the version of what read it."""
-    records = {folder: read_config(folder) for folder in _begun(run)}
+def _codes(run: Path, arriving: Path | None = None) -> dict[Path, tuple[dict[str, str] | None, int]]:
+    """Code that every fold of a run, and one to come, was trained with, and the version of what read it."""
+    records = {folder: read_config(folder) for folder in [*_begun(run), *([arriving] if arriving else [])]}
     return {folder: (record.code, record.code_reader) for folder, record in records.items()}
 
 
@@ -259,7 +263,22 @@ def accept_code(config: BaseConfig, reason: str) -> list[str]:
     return changed
 
 
-def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: MadeFrom) -> None:
+def fit_threads(config: BaseConfig, folder: Path) -> int | None:
+    """CPU threads that a fit must have: those it was begun with, else those of its run; None where nothing says."""
+    if has_epoch(folder) and (own := read_config(folder).threads) is not None:
+        return own
+    return run_threads(config)
+
+
+def run_threads(config: BaseConfig) -> int | None:
+    """CPU threads that further fits of a run must have; None while neither a field nor a fit says."""
+    recorded = [read_config(folder).threads for folder in _begun(run_folder(config.spec))]
+    return next((threads for threads in [config.threads, *recorded] if threads is not None), None)
+
+
+def begin_fit(
+    config: BaseConfig, dataset: Dataset, folder: Path, made_from: MadeFrom, threads: int | None = None
+) -> None:
     """Write ``config.json``, what a fold is trained with, unless it holds an epoch.
 
     Args:
@@ -267,6 +286,7 @@ def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: Mad
         dataset: The checked dataset.
         folder: The fold's folder.
         made_from: What besides the dataset it is made from.
+        threads: CPU threads that it is trained with; None on a GPU.
 
     Raises:
         UserError: the fold was begun from something else.
@@ -298,6 +318,7 @@ def begin_fit(config: BaseConfig, dataset: Dataset, folder: Path, made_from: Mad
         made_from=made_from,
         code=_code(config),
         code_reader=READER,
+        threads=threads,
     )
     write_config(folder, record)
 

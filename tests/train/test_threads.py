@@ -1,0 +1,63 @@
+"""CPU threads of a fit: recorded, and the same for every fit of a run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from heldout import files
+from heldout.data.cases import open_dataset
+from heldout.errors import UserError
+from heldout.train import runs
+from heldout.train.fit import fit_fold
+from tests.train.exp901 import Exp901
+
+
+@pytest.fixture
+def threads():
+    """Sets the threads of this process; they are put back."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="no bit depends on CPU threads there")
+def test_further_folds_have_the_threads_of_the_first_whatever_the_process_has(squares, threads):
+    config = Exp901.create(overrides={"epochs": 1})
+    dataset = open_dataset(config)
+    threads(2)
+    first = fit_fold(config, dataset, 0, 0, quiet=True)
+    threads(1)
+    second = fit_fold(config, dataset, 1, 0, quiet=True)
+    assert [runs.read_config(folder).threads for folder in (first, second)] == [2, 2]
+    assert torch.get_num_threads() == 1, "of this process they are what they were"
+    assert runs.run_threads(config) == 2
+
+
+def test_a_run_of_an_earlier_version_says_nothing_of_threads_and_stays_valid(squares, threads):
+    config = Exp901.create(overrides={"epochs": 1})
+    dataset = open_dataset(config)
+    first = fit_fold(config, dataset, 0, 0, quiet=True)
+    record = json.loads((first / "config.json").read_text())
+    del record["threads"], record["config"]["threads"]
+    files.write_json(first / "config.json", record)
+    assert runs.run_threads(config) is None
+    runs.check_identity(config, dataset)
+    fit_fold(config, dataset, 1, 0, quiet=True)
+
+
+def test_a_field_keeps_another_number_of_threads_apart(squares):
+    plain, two = Exp901.create(), Exp901.create(overrides={"threads": 2})
+    assert "threads" not in plain.identity()["fields"]
+    assert two.identity()["fields"]["threads"] == 2
+    assert runs.run_folder(two.spec) != runs.run_folder(plain.spec)
+    assert runs.run_threads(two) == 2
+
+
+def test_fewer_threads_than_the_run_has_are_refused(squares, monkeypatch):
+    config = Exp901.create(overrides={"threads": 2, "epochs": 1})
+    monkeypatch.setenv("OMP_THREAD_LIMIT", "1")
+    with pytest.raises(UserError, match="OMP_THREAD_LIMIT=1 allows fewer than the 2 threads of this run: unset it"):
+        fit_fold(config, open_dataset(config), 0, 0, quiet=True)
