@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from heldout import files
+from heldout import claims, files
 from heldout.errors import UserError
 from heldout.records import read_json
 
@@ -90,3 +90,67 @@ def test_a_device_is_neither_replaced_nor_read(path):
     with pytest.raises(UserError, match=f"{path} is not a regular file: name a JSON file"):
         read_json(Path(path))
     assert Path(path).stat().st_rdev == before
+
+
+WITHOUT_LOCKS = """
+import fcntl, sys, time
+from pathlib import Path
+from heldout import claims, files
+fcntl.flock = lambda *_: None  # as a mount may answer whose locks do not hold between machines
+claims.locks_hold = lambda _: False
+folder = Path(sys.argv[1])
+"""
+COUNTS = """
+for _ in range(20):
+    with files.lock(folder, "counting", wait=True):
+        number = int((folder / "count").read_text())
+        time.sleep(0.001)
+        (folder / "count").write_text(str(number + 1))
+"""
+HOLDS = """
+with files.lock(folder, "holding"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def start(program: str, folder: Path) -> subprocess.Popen[str]:
+    words = [sys.executable, "-c", WITHOUT_LOCKS + program, str(folder)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(files.REPOSITORY / "src")})
+
+
+def test_where_every_lock_succeeds_one_process_at_a_time_holds_a_folder(tmp_path):
+    (tmp_path / "count").write_text("0")
+    processes = [start(COUNTS, tmp_path) for _ in range(4)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
+    assert (tmp_path / "count").read_text() == "80"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "count"]
+
+
+def test_where_every_lock_succeeds_the_second_is_told_and_a_killed_holder_lets_go(tmp_path, monkeypatch):
+    monkeypatch.setattr("fcntl.flock", lambda *_: None)
+    monkeypatch.setattr(claims, "locks_hold", lambda _: False)
+    holder = start(HOLDS, tmp_path)
+    assert holder.stdout.readline() == "held\n"
+    told = pytest.raises(UserError, match=rf"in use by process {holder.pid} on .*holding.*: wait for it to end")
+    with told, files.lock(tmp_path, "trying"):
+        pass
+    assert files.is_locked(tmp_path)
+    holder.kill()
+    holder.wait()
+    monkeypatch.setattr(claims, "STALE_SECONDS", 0.5)
+    with files.lock(tmp_path, "going on", wait=True):
+        assert files.is_locked(tmp_path)
+    assert not files.is_locked(tmp_path)
+
+
+def test_locks_of_local_disks_are_relied_on_and_those_of_network_mounts_are_not(tmp_path, monkeypatch):
+    assert claims.locks_hold(tmp_path)
+    mounts = f"server:/x {tmp_path} nfs4 rw 0 0\n/dev/vda / ext4 rw 0 0\n"
+    (tmp_path / "mounts").write_text(mounts)
+    real = Path
+    monkeypatch.setattr(
+        claims, "Path", lambda place: tmp_path / "mounts" if place == "/proc/self/mounts" else real(place)
+    )
+    assert not claims.locks_hold(tmp_path / "working")
+    assert claims.locks_hold(real("/usr"))

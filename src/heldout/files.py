@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from heldout import claims
 from heldout.errors import UserError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # errors of a disk without room
@@ -189,6 +190,9 @@ def sha256_json(value: Any) -> str:
 def lock(folder: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     """Hold ``folder`` for this process; the operating system lets go when the process dies.
 
+    On a file system whose locks may not hold, see :mod:`heldout.claims`, a folder is free a minute and a half after
+    its holder was killed.
+
     Args:
         folder: The folder to hold; created where missing.
         what: What the holder does, for the message of whoever comes second.
@@ -198,16 +202,21 @@ def lock(folder: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         UserError: another process holds the folder; the message says which, and since when.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+", encoding="utf-8") as handle:
+    text = f"process {os.getpid()} on {socket.gethostname()}, {what}, since {time.strftime('%F %T')}"
+    with open(folder / ".lock", "a+", encoding="utf-8") as handle, contextlib.ExitStack() as claim:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            if not claims.locks_hold(folder):
+                claim.enter_context(claims.claimed(folder / ".holder", text, wait))
+        except BlockingIOError as error:
             handle.seek(0)
-            holder = handle.read().strip() or "another process"
-            raise UserError(f"{folder} is in use by {holder}: wait for it to end, or stop it") from None
+            holder = handle.read().strip() if error.errno else str(error)
+            raise UserError(
+                f"{folder} is in use by {holder or 'another process'}: wait for it to end, or stop it"
+            ) from None
         handle.seek(0)
         handle.truncate()
-        handle.write(f"process {os.getpid()} on {socket.gethostname()}, {what}, since {time.strftime('%F %T')}")
+        handle.write(text)
         handle.flush()
         _held.add(handle)
         try:
@@ -226,7 +235,7 @@ def is_locked(folder: Path) -> bool:
         return False
     except BlockingIOError:
         return True
-    return False
+    return not claims.locks_hold(folder) and claims.is_claimed(folder / ".holder")
 
 
 _held: set[IO[str]] = set()

@@ -13,10 +13,11 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from heldout import claims
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -123,14 +124,19 @@ class _WriteLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._handle: Any = None
+        self._claim = ExitStack()
 
     def acquire(self) -> bool:
+        if not claims.locks_hold(self._path.parent):
+            claim = self._path.with_name(f".{self._path.name}.holder")
+            self._claim.enter_context(claims.claimed(claim, "a search", wait=True))
         handle = open(self._path.with_name(f".{self._path.name}.lock"), "a")  # noqa: SIM115 - closed by release
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             _cut_torn_line(self._path)
         except BaseException:
             handle.close()
+            self._claim.close()
             raise
         self._handle = handle
         return True
@@ -138,6 +144,7 @@ class _WriteLock:
     def release(self) -> None:
         self._handle.close()
         self._handle = None
+        self._claim.close()
 
 
 @contextmanager
