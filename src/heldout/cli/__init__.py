@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import importlib
@@ -10,7 +11,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,12 @@ _COMMANDS = {
     "doctor": ("doctor",),
     "experiments": ("experiments", "fields", "check", "new"),
     "training": ("train", "folds"),
+    "plan": ("plan",),
     "queue": ("queue",),
     "decisions": ("blend", "accept", "freeze", "test", "submit", "predict", "overlay"),
     "scores": ("evaluate",),
     "exchange": ("import-oof", "export-oof"),
-    "kernels": ("kernel", "push", "check-submission"),
+    "kernels": ("kernel", "collect", "push", "check-submission"),
     "serve": ("serve", "bundle", "corrections"),
     "registry": ("registry",),
     "reports": (
@@ -123,7 +125,8 @@ def run(arguments: Sequence[str]) -> int:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
-        return execute(arguments)
+        with _home(arguments):
+            return execute(arguments)
     except _Terminated:
         return _end()
     except KeyboardInterrupt:
@@ -132,6 +135,28 @@ def run(arguments: Sequence[str]) -> int:
         return _INTERRUPTED
     except Exception as error:
         return _end() if _terminated else _explain(error)
+
+
+@contextlib.contextmanager
+def _home(arguments: Sequence[str]) -> Iterator[None]:
+    """Where ``HELDOUT_HOME`` is an address, fetch what is finished there before a command, and send it after one."""
+    if "://" not in os.environ.get("HELDOUT_HOME", "") or "--help" in arguments or not arguments:
+        yield
+        return
+    from heldout import remote
+
+    address = remote.enter()
+    assert address is not None, "it is one"
+    try:
+        for folder in remote.pull(address):
+            note(f"fetched {folder}")
+        try:
+            yield
+        finally:
+            for folder in remote.push(address):
+                note(f"sent {folder}")
+    finally:
+        os.environ["HELDOUT_HOME"] = address
 
 
 def _end() -> int:
