@@ -105,7 +105,7 @@ def test_wrongly_named_volumes_are_predicted_and_keep_their_grid(tmp_path):
             yield Blended(case_id, np.ones(1, np.float32), mask * 255, mask)
 
     opened = SimpleNamespace(
-        decision=SimpleNamespace(classes=("lump",), exclusive=True, abstention=None, finder=None),
+        decision=SimpleNamespace(classes=("lump",), exclusive=True, abstention=None, finder=None, identity=""),
         config=SimpleNamespace(source="table", source_options={"dimensions": 3, "labels": "lump"}),
         predict=predict,
     )

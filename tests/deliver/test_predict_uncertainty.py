@@ -25,7 +25,7 @@ def test_columns_are_means_over_the_written_mask(home, tmp_path, empty):
     low = np.full((1, 8, 8), 40, np.uint8)  # nothing reaches one half: a tuned threshold made the mask
     parts = (np.array([0.2]), low, mask, Uncertainty(entropy, entropy / 2, entropy / 2))
     opened = SimpleNamespace(
-        decision=SimpleNamespace(classes=("small",), exclusive=False, abstention=None, finder=None),
+        decision=SimpleNamespace(classes=("small",), exclusive=False, abstention=None, finder=None, identity=""),
         config=SimpleNamespace(source="phantom", source_options={}),
         predict=lambda images, **_: [Blended(case_id, *parts) for case_id, _ in images],
     )

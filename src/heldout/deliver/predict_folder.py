@@ -17,6 +17,7 @@ from heldout import files
 from heldout.blend.apply import Blended, OpenDecision
 from heldout.data.image import Image
 from heldout.data.sources import Source
+from heldout.deliver.case_log import CaseLog, LoggedCase, Part, is_begun, key_of
 from heldout.deliver.dicom_seg import check_packages, segmentation_file
 from heldout.deliver.large_images import predict_large_images
 from heldout.deliver.masks import mask_files, uncertainty_file
@@ -31,11 +32,12 @@ _SKIP_HINT = "(--skip-bad sets such files aside)"
 
 @dataclass
 class Outcome:
-    """What ``predict`` did: the table it wrote, and how many files went which way."""
+    """What ``predict`` did: the table, once all cases are in it, and how many files went which way."""
 
-    table: Path
+    table: Path | None
     counts: Counter[str] = field(default_factory=Counter)
     masks: int = 0
+    left: int = 0  # cases of other parts
 
 
 def predict_folder(
@@ -47,8 +49,9 @@ def predict_folder(
     force: bool,
     uncertainty: bool = False,
     dicomseg: bool = False,
+    part: Part | None = None,
 ) -> Outcome:
-    """Predict every case of a folder.
+    """Predict every case of a folder, or go on where the same command was killed.
 
     Args:
         opened: A verified decision.
@@ -59,6 +62,7 @@ def predict_folder(
         force: Replace files of the same name in an output folder that is not empty.
         dicomseg: Write masks as DICOM segmentations on the frames of the input, which must be DICOM.
         uncertainty: Say in further columns, and of segmentations in a map per case, how far the networks agree.
+        part: Only these cases; whoever finishes the last of all writes the tables. None is all that are not finished.
 
     Raises:
         UserError: nothing to predict, an unreadable file, cases that share an id, or an output folder that must not be
@@ -74,69 +78,128 @@ def predict_folder(
         if decision.kind != "segmentation":
             raise UserError(f"{decision.name} makes no masks: leave out --format dicomseg")
     source = source_class(config.source)(folder, **config.source_options)  # the dataset itself may be elsewhere
-    rows, notes = find_cases(source, folder, skip_bad=skip_bad)
     if source.tiled:
-        bad = {rows[case_id]["name"]: note for case_id, note in notes.items() if note[0] != "ok"}
-        used = {case_id: row for case_id, row in rows.items() if row["name"] not in bad}
-        of_slide = predict_large_images(opened, source, used, output)
-        slides = {row["name"]: row for row in rows.values()}
-        notes = {name: bad.get(name, ("ok", "")) for name in slides}
-        write_table(output / "predictions.csv", slides, of_slide, notes, decision.classes)
-        return Outcome(output / "predictions.csv", Counter(status for status, _ in notes.values()), len(of_slide))
-    good = [case_id for case_id, (status, _) in notes.items() if status != "skipped"]
-    stems = output_stems({case_id: rows[case_id]["name"] for case_id in good})
-    waiting: dict[str, Image] = {}
+        if part is not None:
+            raise UserError(f"--part: the pictures of {folder} are predicted region by region; leave it out")
+        return _predict_large(opened, source, folder, output, skip_bad)
+    log = CaseLog(output, key_of(decision.identity, str(folder), skip_bad, uncertainty, dicomseg))
+    log.refuse_others(force=force)
+    rows, unread = list_cases(source, folder, skip_bad=skip_bad)
+    rows |= {str(folder / name): {"name": name} for name in unread}
+    with log.open(part or Part()) as handle:
+        done = log.read()
+        cases = [case_id for case_id in (part or Part()).of(list(rows)) if case_id not in done]
+        notes = {
+            case_id: ("skipped", unread[rows[case_id]["name"]])
+            if rows[case_id]["name"] in unread
+            else examine(source, rows[case_id], skip_bad=skip_bad)
+            for case_id in cases
+        }
+        stems = output_stems({case_id: row["name"] for case_id, row in rows.items() if row["name"] not in unread})
+        for case_id, (status, note) in notes.items():
+            if status == "skipped":
+                log.add(handle, LoggedCase(case_id=case_id, status=status, note=note))
+        waiting: dict[str, Image] = {}
 
-    def images() -> Iterator[tuple[str, Image]]:
-        for case_id in good:
-            waiting[case_id] = source.read_image(rows[case_id], salvage=notes[case_id][0] == "salvaged")
-            yield case_id, waiting[case_id]
+        def images() -> Iterator[tuple[str, Image]]:
+            for case_id, (status, _) in notes.items():
+                if status != "skipped":
+                    waiting[case_id] = source.read_image(rows[case_id], salvage=status == "salvaged")
+                    yield case_id, waiting[case_id]
 
-    outcome = Outcome(output / "predictions.csv", Counter(status for status, _ in notes.values()))
-    scores: dict[str, Any] = {}
-    unsure: dict[str, Uncertainty] = {}
-    left: dict[str, str] | None = {} if decision.abstention else None
-    detections: dict[str, Any] = {}
+        def write(result: Blended, image: Image) -> None:
+            row, masks, unsure = rows[result.case_id], 0, result.uncertainty
+            if result.mask is not None and result.map is not None:
+                like = nifti_path(folder, row["image"])
+                stem = stems[result.case_id]
+                if dicomseg:
+                    contents = [segmentation_of(opened, stem, result.mask, image, row["image"], folder)]
+                else:
+                    contents = [*mask_files(stem, result.mask, decision.classes, affine=image.affine, like=like)]
+                masks = len(contents)
+                if unsure is not None:
+                    outcomes = len(decision.classes) + 1 if decision.exclusive else 2
+                    contents.append(uncertainty_file(stem, unsure.total, outcomes, affine=image.affine, like=like))
+                    unsure = region_means(unsure, np.any(result.mask > 0, axis=0))
+                for name, content in contents:
+                    files.write_bytes(output / name, content)
+            log.add(handle, _logged(result, notes[result.case_id], unsure, masks))
 
-    def write(result: Blended, image: Image) -> None:
-        case_id = result.case_id
-        if result.mask is None or result.map is None:
-            return
-        like = nifti_path(folder, rows[case_id]["image"])
-        if dicomseg:
-            contents = [segmentation_of(opened, stems[case_id], result.mask, image, rows[case_id]["image"], folder)]
-        else:
-            contents = [*mask_files(stems[case_id], result.mask, decision.classes, affine=image.affine, like=like)]
-        for name, content in contents:
-            files.write_bytes(output / name, content)
-            outcome.masks += 1
-        if result.uncertainty is not None:
-            entropy, outcomes = result.uncertainty.total, len(decision.classes) + 1 if decision.exclusive else 2
-            name, content = uncertainty_file(stems[case_id], entropy, outcomes, affine=image.affine, like=like)
-            files.write_bytes(output / name, content)
-            unsure[case_id] = region_means(result.uncertainty, np.any(result.mask > 0, axis=0))
-
-    with ThreadPoolExecutor(max_workers=1) as writer:  # while the next case is predicted
-        last: Future[None] | None = None
-        for result in opened.predict(images(), uncertainty=uncertainty):
-            case_id = result.case_id
-            scores[case_id] = result.scores
-            if left is not None:
-                left[case_id] = result.abstain
-            if result.uncertainty is not None:
-                unsure[case_id] = result.uncertainty
-            if result.detections is not None:
-                detections[rows[case_id]["name"]] = result.detections
+        with ThreadPoolExecutor(max_workers=1) as writer:  # while the next case is predicted
+            last: Future[None] | None = None
+            for result in opened.predict(images(), uncertainty=uncertainty):
+                if last is not None:
+                    last.result()
+                last = writer.submit(write, result, waiting.pop(result.case_id))
             if last is not None:
                 last.result()
-            last = writer.submit(write, result, waiting.pop(case_id))
-        if last is not None:
-            last.result()
-    if decision.finder is not None:
-        table = row_table(detections, decision.classes, source.dimensions, boxes=decision.finder.objects == "boxes")
-        files.write_text(output / "detections.csv", table.to_csv(index=False, lineterminator="\n"))
-    write_table(outcome.table, rows, scores, notes, decision.classes, unsure, left)
+        done = log.read()
+    outcome = Outcome(output / "predictions.csv", Counter(one.status for one in done.values()))
+    outcome.masks = sum(one.masks for one in done.values())
+    outcome.left = len(rows.keys() - done.keys())
+    if outcome.left:
+        outcome.table = None
+        return outcome
+    _write_tables(opened, source.dimensions, output, rows, done)
+    log.remove()
     return outcome
+
+
+def _logged(result: Blended, note: tuple[str, str], unsure: Uncertainty | None, masks: int) -> LoggedCase:
+    found = result.detections
+    return LoggedCase(
+        case_id=result.case_id,
+        status=note[0],
+        note=note[1],
+        scores=tuple(map(float, result.scores)),
+        uncertainty=None if unsure is None else (float(unsure.total), float(unsure.aleatoric), float(unsure.epistemic)),
+        abstain=result.abstain or "",
+        detections=None if found is None else tuple(tuple(map(float, row)) for row in found),
+        masks=masks,
+    )
+
+
+def _write_tables(
+    opened: OpenDecision,
+    dimensions: int,
+    output: Path,
+    rows: dict[str, Mapping[str, Any]],
+    done: Mapping[str, LoggedCase],
+) -> None:
+    """Write ``detections.csv``, where something is detected, and ``predictions.csv`` last."""
+    decision = opened.decision
+    if decision.finder is not None:
+        found = {
+            rows[name]["name"]: np.array(done[name].detections) for name in rows if done[name].detections is not None
+        }
+        table = row_table(found, decision.classes, dimensions, boxes=decision.finder.objects == "boxes")
+        files.write_text(output / "detections.csv", table.to_csv(index=False, lineterminator="\n"))
+    unsure = {
+        name: Uncertainty(*map(np.asarray, one.uncertainty))
+        for name, one in done.items()
+        if one.uncertainty is not None
+    }
+    write_table(
+        output / "predictions.csv",
+        rows,
+        {name: one.scores for name, one in done.items() if one.scores is not None},
+        {name: (one.status, one.note) for name, one in done.items()},
+        decision.classes,
+        unsure,
+        {name: one.abstain for name, one in done.items()} if decision.abstention else None,
+    )
+
+
+def _predict_large(opened: OpenDecision, source: Source, folder: Path, output: Path, skip_bad: bool) -> Outcome:
+    """Predict pictures that are read region by region."""
+    rows, notes = find_cases(source, folder, skip_bad=skip_bad)
+    bad = {rows[case_id]["name"]: note for case_id, note in notes.items() if note[0] != "ok"}
+    used = {case_id: row for case_id, row in rows.items() if row["name"] not in bad}
+    of_picture = predict_large_images(opened, source, used, output)
+    pictures = {row["name"]: row for row in rows.values()}
+    notes = {name: bad.get(name, ("ok", "")) for name in pictures}
+    write_table(output / "predictions.csv", pictures, of_picture, notes, opened.decision.classes)
+    return Outcome(output / "predictions.csv", Counter(status for status, _ in notes.values()), len(of_picture))
 
 
 def segmentation_of(
@@ -170,7 +233,7 @@ def check_folders(folder: Path, output: Path, *, force: bool) -> None:
         )
     if output.exists() and not output.is_dir():
         raise UserError(f"--output {output} is a file: give a folder")
-    if output.is_dir() and any(output.iterdir()) and not force:
+    if output.is_dir() and any(output.iterdir()) and not force and not is_begun(output):
         raise UserError(f"--output {output} is not empty: choose another, or add --force to replace files in it")
 
 

@@ -1,0 +1,147 @@
+"""What ``predict`` has finished, case by case, so that the same command goes on where it was killed.
+
+Every part of a folder, of which several commands may predict one each, has a log of its own below the output. The log
+is gone once the table of all cases is written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import ValidationError
+
+from heldout import files
+from heldout.errors import UserError
+from heldout.records import Record
+
+FOLDER = ".predicting"
+
+
+class LoggedCase(Record):
+    """A line of a log.
+
+    Attributes:
+        case_id: The case.
+        status, note: As in ``predictions.csv``.
+        scores: Probability of every class; None of a case that was skipped.
+        uncertainty: Entropy, aleatoric and epistemic, where they were asked for.
+        abstain: Why it is left to people, or nothing.
+        detections: Rows of numbers, where something is detected.
+        masks: Files of masks that were written.
+    """
+
+    case_id: str
+    status: str
+    note: str
+    scores: tuple[float, ...] | None = None
+    uncertainty: tuple[float, float, float] | None = None
+    abstain: str = ""
+    detections: tuple[tuple[float, ...], ...] | None = None
+    masks: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several parts of a folder: every ``count``-th case, from ``number`` on, which counts from 1."""
+
+    number: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """From ``2/8``.
+
+        Raises:
+            UserError: it is not a part.
+        """
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise UserError(f"--part {text!r} is not a part of a folder: write the second of eight as 2/8")
+        return cls(int(match[1]), int(match[2]))
+
+    def of(self, items: list[str]) -> list[str]:
+        """What belongs to it."""
+        return items[self.number - 1 :: self.count]
+
+    def __str__(self) -> str:
+        return f"{self.number} of {self.count}"
+
+
+class CaseLog:
+    """The logs of a folder that is being predicted.
+
+    Args:
+        output: Where predictions are written.
+        key: What they depend on.
+    """
+
+    def __init__(self, output: Path, key: str) -> None:
+        self.folder, self.key = output / FOLDER, key
+
+    def refuse_others(self, *, force: bool) -> None:
+        """Refuse an output in which another command has begun, or with ``force`` forget that.
+
+        Raises:
+            UserError: it was begun with another decision, input or options.
+        """
+        others = [path for path in self.folder.glob("*") if path.name != self.key]
+        if others and not force:
+            raise UserError(
+                f"{self.folder.parent} holds the beginning of another prediction, with another decision, input or "
+                "options: run that command again, choose another output, or add --force"
+            )
+        for path in others:
+            shutil.rmtree(path)
+
+    def read(self) -> dict[str, LoggedCase]:
+        """The finished cases of all parts by their id."""
+        found: dict[str, LoggedCase] = {}
+        for path in sorted(self.folder.glob(f"{self.key}/*/cases.jsonl")):
+            for line in path.read_bytes().splitlines():
+                try:
+                    case = LoggedCase.model_validate(json.loads(line), strict=False)
+                except (ValueError, ValidationError):
+                    continue  # a kill cut it off
+                found[case.case_id] = case
+        return found
+
+    @contextmanager
+    def open(self, part: Part) -> Iterator[IO[str]]:
+        """The log of a part, to which one process at a time adds.
+
+        Raises:
+            UserError: another process predicts this part.
+        """
+        folder = self.folder / self.key / f"part{part.number}of{part.count}"
+        with files.lock(folder, f"predicting part {part}"):
+            path = folder / "cases.jsonl"
+            if path.exists() and not path.read_bytes().endswith(b"\n"):
+                path.write_bytes(path.read_bytes().rpartition(b"\n")[0] + b"\n")
+            with open(path, "a", encoding="utf-8") as handle:
+                yield handle
+
+    def add(self, handle: IO[str], case: LoggedCase) -> None:
+        """Write a finished case down."""
+        handle.write(json.dumps(case.to_json()) + "\n")
+        handle.flush()
+
+    def remove(self) -> None:
+        """Everything is in the table."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def is_begun(output: Path) -> bool:
+    """Whether a command has begun to predict into a folder and was not finished."""
+    return (output / FOLDER).is_dir()
+
+
+def key_of(*parts: Any) -> str:
+    """A short name of all that predictions depend on."""
+    return files.sha256_json(list(parts))[:16]
