@@ -14,6 +14,7 @@ import pytest
 from heldout import files
 from heldout.config import load
 from heldout.launch import queue
+from heldout.launch.engine import Engine
 from heldout.launch.plan import Fit
 from heldout.launch.runner import run_queue
 from heldout.train import runs
@@ -34,11 +35,14 @@ class Job:
     def poll(self) -> int | None:
         return self.code
 
+    def interrupt(self) -> None:
+        pass
+
     def stop(self) -> None:
         self.stopped = True
 
 
-class StandIn:
+class StandIn(Engine):
     """Finishes fits at once; those of ``broken`` fail, those of ``endless`` never end."""
 
     def __init__(self, broken: tuple[Fit, ...] = (), endless: tuple[Fit, ...] = ()) -> None:

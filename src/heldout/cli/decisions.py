@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from heldout.cli.engines import Spread, spread
 from heldout.cli.shared import (
     Budget,
     Experiment,
@@ -69,11 +70,13 @@ def blend(
         str, typer.Option(help="calibrate probabilities: temperature, platt, isotonic or auto")
     ] = "none",
     track: Track = None,
+    ray: Spread = None,
 ) -> None:
     """Tune weights and thresholds on out-of-fold predictions, and score them in-sample and cross-fitted.
 
     Finished trials are kept: the same command resumes an interrupted search.
     """
+    spread(ray)
     from heldout.blend.search import blend as search
     from heldout.track.follow import tracked
 
@@ -281,15 +284,22 @@ def predict(
     trust: Annotated[
         bool, typer.Option("--trust", help="run the code of a bundle that was not written here, now and later")
     ] = False,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="K/N", help="one of several parts of the folder, for a command on each machine"),
+    ] = None,
 ) -> None:
     """Predict a folder of new patients: a mask per case under the input's name, and predictions.csv.
 
     NAME may also be a kernel's bundle, kaggle_kernels/frac1/dataset: that needs neither runs nor the dataset.
+    Finished cases are written down: the same command goes on after them where it was killed.
     """
+    from heldout.deliver.case_log import Part
     from heldout.deliver.predict_folder import check_folders, predict_folder
 
     if form not in (None, "dicomseg"):
         raise UserError(f"--format {form} is not known: write dicomseg, or leave it out for NIfTI and PNG")
+    chosen = None if part is None else Part.parse(part)
     check_folders(folder.resolve(), output.resolve(), force=force)
 
     from heldout.blend.apply import OpenDecision
@@ -303,10 +313,22 @@ def predict(
         opened = open_decision(name)
         note_missing(opened.decision, opened.session)
     outcome = predict_folder(
-        opened, folder, output, skip_bad=skip_bad, force=force, uncertainty=uncertainty, dicomseg=form == "dicomseg"
+        opened,
+        folder,
+        output,
+        skip_bad=skip_bad,
+        force=force,
+        uncertainty=uncertainty,
+        dicomseg=form == "dicomseg",
+        part=chosen,
     )
     print(", ".join(f"{count} {status}" for status, count in outcome.counts.items()))
     masks = f" and {outcome.masks} masks" if outcome.masks else ""
+    if outcome.table is None:
+        finish(
+            f"part {chosen}{masks}; {outcome.left} cases of other parts are left, the last of which writes the table"
+        )
+        return
     finish(f"{shown(outcome.table)}{masks}")
 
 

@@ -62,6 +62,9 @@ def kernel(
     fit_name: Annotated[
         str | None, typer.Option(metavar="NAME", help="name of the smaller decision; NAME-9h by default")
     ] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="a notebook that trains the missing fits of an experiment instead")
+    ] = False,
 ) -> None:
     """Write an offline notebook with its weights, and verify that it reproduces the local predictions."""
     if mode not in MODES:
@@ -72,6 +75,9 @@ def kernel(
             f"--user {user!r} (or $KAGGLE_USERNAME) is not a Kaggle user name: write that of your profile's address, "
             "up to 50 letters, digits, '-' and '_'"
         )
+    if train:
+        _write_training(name, user, limit_hours)
+        return
     if fit_hours is not None and cases is None:
         raise UserError("--fit-hours needs the number of cases to expect: add --cases N")
     if fit_name is not None and fit_hours is None:
@@ -111,6 +117,44 @@ def kernel(
     if user is None:
         print("the owner in both metadata files is USER: give your Kaggle name with --user before you upload")
     finish(exported.folder, f"push {name}")
+
+
+def _write_training(name: str, user: str | None, hours: float) -> None:
+    from heldout.launch.kaggle_training import write_training
+    from heldout.tasks import load_task
+
+    config = load_task(name)
+    written = write_training([config], name, user or "USER", hours)
+    print(f"{written.fits} fits are missing; a session of {hours:g} h trains them as far as it gets")
+    if written.missing:
+        print(f"Kaggle's image lacks {', '.join(written.missing)}, and no wheel could be fetched: turn on its internet")
+    if user is None:
+        print("the owner in both metadata files is USER: give your Kaggle name with --user before you upload")
+    finish(written.folder, f"push {written.folder.name}")
+
+
+@command("python run.py collect ada/heldout-exp042-train-kernel")
+def collect(
+    source: Annotated[str, typer.Argument(metavar="DIR", help="output of a training notebook, or its name: user/name")],
+) -> None:
+    """Take in the run folders that a training notebook left, after checking them."""
+    import tempfile
+
+    from heldout.data.kaggle import download_output
+    from heldout.launch.collect import collect as take_in
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(source)
+        if not folder.is_dir() and re.fullmatch(r"[A-Za-z0-9_-]+/[A-Za-z0-9-]+", source):
+            folder = download_output(source, Path(temporary))
+        found = take_in(folder)
+    for fits, what in ((found.finished, "finished"), (found.begun, "begun, and goes on from its last epoch")):
+        for fit in fits:
+            print(f"{fit}: {what}")
+    if found.known:
+        print(f"{found.known} fits were here already")
+    specs = list(dict.fromkeys(fit.spec for fit in (*found.finished, *found.begun)))
+    finish(f"{len(found.finished) + len(found.begun)} fits", specs[0] if specs else "leaderboard")
 
 
 @command('python run.py push frac1 --message "two seeds more"')

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from heldout.cli.engines import Spread, spread
 from heldout.cli.shared import Budget, Experiment, Settings, Track, command, configure, finish
 
 
@@ -25,12 +26,14 @@ def search(
     budget: Budget = None,
     settings: Settings = None,
     track: Track = None,
+    ray: Spread = None,
 ) -> None:
     """Search an experiment's search_space with Optuna, on inner folds of the training patients.
 
     Bad trials are pruned. The same command resumes an interrupted search.
     """
     config = configure(experiment, budget, settings, False)
+    spread(ray)
 
     from heldout.search.report import write_search
     from heldout.search.search import Search

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from heldout.cli.engines import Address, EngineName, EngineOptions, GpusPerFit, Shared, Spread, Submit, Workers, spread
 from heldout.cli.shared import (
     AsForm,
     AsJson,
@@ -33,26 +36,71 @@ if TYPE_CHECKING:
 
 @command("python run.py train exp042 --fold 0 --set lr=1e-4")
 def train(
-    experiment: Experiment,
+    experiments: Annotated[
+        list[str], typer.Argument(metavar="EXPERIMENT...", help="exp042, exp042@quick or exp042+lr=0.001")
+    ],
     fold: Annotated[list[int] | None, typer.Option(help="a fold to train; may be repeated; all by default")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="a seed to train; may be repeated; all by default")] = None,
     budget: Budget = None,
     settings: Settings = None,
     skip_bad: SkipBad = False,
     minutes: Minutes = None,
+    engine: EngineName = None,
+    workers: Workers = None,
+    gpus_per_fit: GpusPerFit = None,
+    address: Address = None,
+    shared: Shared = None,
+    submit: Submit = None,
     devices: Annotated[int | None, typer.Option(min=1, help="devices that train a fold together: devices=N")] = None,
     track: Track = None,
 ) -> None:
-    """Train the missing folds and seeds of an experiment, and predict each held-out fold."""
+    """Train the missing folds and seeds of experiments, and predict each held-out fold."""
     settings = [*(settings or []), *([] if devices is None else [f"devices={devices}"])]
-    config = configure(experiment, budget, settings, skip_bad)
-    chosen_folds = choose(fold, config.fold_list, "fold", config.spec)
-    chosen_seeds = choose(seed, config.seeds, "seed", config.spec)
+    configs = [configure(spec, budget, settings, skip_bad) for spec in experiments]
+    chosen = [
+        (choose(fold, config.fold_list, "fold", config.spec), choose(seed, config.seeds, "seed", config.spec))
+        for config in configs
+    ]
+    options = EngineOptions(engine, workers, gpus_per_fit, address, shared, submit)
+    if len(configs) == 1 and not options.is_given:
+        finish(*_train_here(configs[0], *chosen[0], minutes, track))
+        return
 
+    from heldout.cli.queue import refuse_failed
+    from heldout.launch.display import FitsDisplay
+    from heldout.launch.queue import QueueEntry
+    from heldout.launch.runner import run_fits
+    from heldout.launch.schedule import missing_fits
+    from heldout.track.follow import tracked
+    from heldout.train import runs
+    from heldout.train.fit import open_checked
+    from heldout.train.minutes import refuse_epochs
+
+    now, entries = time.strftime("%F %T"), []
+    for config, (folds, seeds) in zip(configs, chosen, strict=True):
+        if minutes is not None:
+            refuse_epochs(config)
+        open_checked(config, [(fold, seed) for seed in seeds for fold in folds])
+        entries.append(QueueEntry(spec=config.spec, minutes=minutes, folds=tuple(folds), seeds=tuple(seeds), added=now))
+    made = options.make(configs)
+    sources = [f"runs/{entry.spec}" for entry in entries]
+    with tracked(track, *sources), FitsDisplay(len(missing_fits(entries))) as display:
+        failed = run_fits(made, entries, display.say, display)
+    for entry in entries:
+        trained = next(entry.fits()).config()
+        next_command = entry.spec if trained is None else _summary(trained)
+    refuse_failed(failed)
+    finish(runs.run_folder(entries[-1].spec) if len(entries) == 1 else f"{len(entries)} runs", next_command)
+
+
+def _train_here(
+    config: Task, folds: list[int], seeds: list[int], minutes: float | None, track: list[str] | None
+) -> tuple[Path, str]:
+    """Train in this process, one fit after the other; what was written, and the command that comes next."""
     if minutes is not None:
         from heldout.train.minutes import within_minutes
 
-        config, record = within_minutes(config, minutes, chosen_seeds[0], chosen_folds[0])
+        config, record = within_minutes(config, minutes, seeds[0], folds[0])
         print(
             f"{config.spec}: {record.epochs} epochs of {record.steps} steps fit into {minutes:g} minutes at "
             f"{record.step_seconds:g} s a step ({record.machine}, {record.measured})"
@@ -63,9 +111,8 @@ def train(
     with tracked(track, f"runs/{config.spec}"):
         from heldout.train.fit import run_experiment
 
-        done = run_experiment(config, chosen_folds, chosen_seeds)
-    next_command = _summary(config)
-    finish(done[0].parents[1] if len(done) > 1 else done[0], next_command)
+        done = run_experiment(config, folds, seeds)
+    return done[0].parents[1] if len(done) > 1 else done[0], _summary(config)
 
 
 @command("python run.py folds exp042")
@@ -79,9 +126,11 @@ def folds(
     ] = False,
     as_json: AsJson = False,
     form: AsForm = None,
+    ray: Spread = None,
 ) -> None:
     """Check every case of a dataset, search for leaks, lock the test part and make the folds."""
     config = configure(experiment, budget, settings, skip_bad)
+    spread(ray)
 
     from heldout.data.cases import index_dataset, leak_report, open_dataset
     from heldout.data.grids import check_axes, describe_grids
@@ -110,7 +159,9 @@ def _summary(config: Task) -> str:
     from heldout.report.format import duration, interval_text, number
 
     row = run_row(config.spec)
-    assert row is not None, "a run was just trained"
+    if row is None:
+        print(f"{config.spec}: no fit finished")
+        return config.spec
     for fit in row.fits:
         score = number(fit.score)
         print(f"  seed {fit.seed} fold {fit.fold}  {row.metric} {score}  {duration(fit.train_seconds)}")

@@ -72,6 +72,16 @@ def push_kernel(folder: Path, message: str, *, patience: float = 600.0) -> list[
     return [*said, _call(["kernels", "push", "-p", str(notebook)], f"upload {notebook}")]
 
 
+def download_output(name: str, folder: Path) -> Path:
+    """Download the output of a notebook (``owner/name``) into a folder; returns it.
+
+    Raises:
+        UserError: the client is missing or refuses.
+    """
+    _call(["kernels", "output", name, "-p", str(folder)], f"download the output of {name}")
+    return folder
+
+
 def download_archive(name: str, folder: Path) -> Path:
     """Download the archive of a dataset (``owner/name``) or a competition.
 

@@ -39,6 +39,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+_elsewhere: dict[str, int] = {}  # backend of joblib that works instead of processes of this machine, and its cores
+
+
+def work_on(backend: str, count: int) -> None:
+    """Let a cluster that sees this machine's folders do what processes of this machine do otherwise.
+
+    Args:
+        backend: Name of a registered backend of joblib, such as ``ray``.
+        count: Its cores.
+    """
+    _elsewhere.clear()
+    _elsewhere[backend] = count
+
+
 def processes_that_fit(each: int) -> int:
     """How many processes that take ``each`` bytes fit into the memory there is; one at least."""
     there = available_memory()
@@ -57,6 +71,10 @@ def processes(count: int, **options: Any) -> joblib.Parallel:
     from multiprocessing.resource_tracker import ensure_running
 
     import joblib
+
+    if count > 1 and _elsewhere:
+        return joblib.Parallel(n_jobs=count, backend=next(iter(_elsewhere)), **options)
+
     from joblib._parallel_backends import LokyBackend
 
     class Shielded(LokyBackend):
@@ -98,8 +116,8 @@ def map_cases(
     import joblib
 
     if workers is None:
-        workers = min(joblib.cpu_count(), len(cases) // WORTH_A_PROCESS + 1)
-    if memory is not None and workers > 1:
+        workers = min(sum(_elsewhere.values()) or joblib.cpu_count(), len(cases) // WORTH_A_PROCESS + 1)
+    if memory is not None and workers > 1 and not _elsewhere:
         workers = min(workers, processes_that_fit(max(map(memory, cases), default=0)))
     chunks = [cases[first : first + CHUNK] for first in range(0, len(cases), CHUNK)]
     pool = processes(max(workers, 1), return_as="generator", pre_dispatch="2*n_jobs", batch_size=1)

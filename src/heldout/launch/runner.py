@@ -1,20 +1,114 @@
-"""Runs the queue on an engine until nothing is left that can be trained."""
+"""Runs fits on an engine until nothing is left that can be trained: those of the queue, or those of a command."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
+from heldout.errors import UserError
 from heldout.launch import queue as queues
 from heldout.launch.engine import TIME_IS_UP, Engine, Job
+from heldout.launch.order import longest_first
 from heldout.launch.plan import Fit
-from heldout.launch.queue import QueuedFit, QueueRecord
-from heldout.launch.schedule import Schedule, schedule
+from heldout.launch.queue import QueuedFit, QueueEntry, QueueRecord
+from heldout.launch.schedule import Schedule, progress, schedule
+from heldout.launch.worth import Worth
 
 POLL_SECONDS = 0.3
+MOST_KILLS = 3  # of a fit that finishes no epoch in between
 
 Say = Callable[[str], None]
+Edit = Callable[[QueueRecord], QueueRecord]
+
+
+class Fits(Protocol):
+    """What is to be trained, and what becomes of it."""
+
+    again: str  # how what was stopped is resumed
+
+    def read(self) -> QueueRecord:
+        """As it is now."""
+        ...
+
+    def change(self, edit: Edit) -> object:
+        """Note what becomes of it."""
+        ...
+
+    def stamp(self) -> int:
+        """Another number whenever it has changed."""
+        ...
+
+    def schedule(self) -> Schedule:
+        """What is missing, in the order in which it is to be trained."""
+        ...
+
+
+class Watcher(Protocol):
+    """Shows the fits that run."""
+
+    def show(self, plan: Schedule, running: Collection[QueuedFit]) -> None:
+        """Called a few times a second."""
+        ...
+
+
+@dataclass
+class StoredFits:
+    """Those of the queue on the disk, to which other commands add; ``only`` these experiments, or all."""
+
+    only: Collection[str] | None = None
+    again: str = "`queue run` resumes it"
+
+    def read(self) -> QueueRecord:
+        """The queue."""
+        queue = queues.read_queue()
+        if self.only is None:
+            return queue
+        return queue.model_copy(update={"entries": tuple(one for one in queue.entries if one.spec in self.only)})
+
+    def change(self, edit: Edit) -> object:
+        """Change the queue on the disk."""
+        return queues.change(edit)
+
+    def stamp(self) -> int:
+        """Time of the last change."""
+        return (queues.folder() / "queue.json").stat().st_mtime_ns
+
+    def schedule(self) -> Schedule:
+        """By expected gain an hour."""
+        return schedule(self.read())
+
+
+@dataclass
+class ListedFits:
+    """Those of one command."""
+
+    queue: QueueRecord
+    again: str = "the same command resumes it"
+
+    def read(self) -> QueueRecord:
+        """The list."""
+        return self.queue
+
+    def change(self, edit: Edit) -> object:
+        """Change the list."""
+        self.queue = edit(self.queue)
+        return self.queue
+
+    def stamp(self) -> int:
+        """Nobody else changes it."""
+        return 0
+
+    def schedule(self) -> Schedule:
+        """Those that many others wait for, and long ones, first."""
+        plan = schedule(self.queue)
+        found = {one.fit: one for one in plan.waiting}
+        order = longest_first(
+            {fit: one.worth.minutes for fit, one in found.items()}, {fit: one.needs for fit, one in found.items()}
+        )
+        return replace(plan, waiting=tuple(found[fit] for fit in order))
 
 
 def run_queue(engine: Engine, say: Say, only: Collection[str] | None = None) -> tuple[QueuedFit, ...]:
@@ -37,24 +131,51 @@ def run_queue(engine: Engine, say: Say, only: Collection[str] | None = None) -> 
     """
     with queues.runner_lock():
         queues.change(lambda queue: queue.model_copy(update={"running": (), "failed": ()}))
-        runner = _Runner(engine, say, only)
-        try:
-            while runner.step():
-                time.sleep(POLL_SECONDS)
-        finally:
-            runner.stop_all()
-        for spec, reason in runner.plan.problems.items():
-            say(f"{spec} cannot be planned: {reason}")
-    return queues.read_queue().failed
+        return _run(engine, say, StoredFits(only), None)
+
+
+def run_fits(
+    engine: Engine, entries: Sequence[QueueEntry], say: Say, watcher: Watcher | None = None
+) -> tuple[QueuedFit, ...]:
+    """Train the missing fits of experiments, and what they depend on; several processes may do so at once.
+
+    Args:
+        engine: Where fits are trained.
+        entries: The experiments.
+        say: Called with a line for every fit that starts or ends.
+        watcher: Shows the running fits.
+
+    Returns:
+        The fits that failed.
+
+    Raises:
+        KeyboardInterrupt: the running fits are stopped then; the next call resumes them.
+    """
+    return _run(engine, say, ListedFits(QueueRecord(entries=tuple(entries))), watcher)
+
+
+def _run(engine: Engine, say: Say, fits: Fits, watcher: Watcher | None) -> tuple[QueuedFit, ...]:
+    runner = _Runner(engine, say, fits)
+    try:
+        while runner.step():
+            if watcher is not None:
+                watcher.show(runner.plan, [about for _, about in runner.jobs.values()])
+            time.sleep(POLL_SECONDS)
+    finally:
+        runner.stop_all()
+    for spec, reason in runner.plan.problems.items():
+        say(f"{spec} cannot be planned: {reason}")
+    return fits.read().failed
 
 
 class _Runner:
     """The running fits, and what comes next."""
 
-    def __init__(self, engine: Engine, say: Say, only: Collection[str] | None) -> None:
-        self.engine, self.say, self.only = engine, say, only
+    def __init__(self, engine: Engine, say: Say, fits: Fits) -> None:
+        self.engine, self.say, self.fits = engine, say, fits
         self.jobs: dict[Fit, tuple[Job, QueuedFit]] = {}
         self.failed: set[Fit] = set()
+        self.kills: dict[Fit, tuple[int, int]] = {}  # how often in a row, and the epochs that were finished then
         self.seen = -1
         self.plan = Schedule((), (), {})
 
@@ -63,61 +184,86 @@ class _Runner:
         ended = [fit for fit, (job, _) in self.jobs.items() if job.poll() is not None]
         for fit in ended:
             self._end(fit)
-        changed = (queues.folder() / "queue.json").stat().st_mtime_ns
-        if not ended and changed == self.seen:
+        if not ended and self.fits.stamp() == self.seen:
             return bool(self.jobs)
-        self.plan = schedule(self._read())
+        self.plan = self.fits.schedule()
         wanted = {one.fit for one in self.plan.waiting}
-        for fit in [fit for fit in self.jobs if fit not in wanted]:
+        for fit in [fit for fit in self.jobs if fit not in wanted and not fit.is_finished()]:  # those end by themselves
             self._stop(fit)
-        for one in self.plan.waiting:
-            if len(self.jobs) == self.engine.workers or self._time_is_up():
-                break
-            if not one.needs and one.fit not in self.jobs and one.fit not in self.failed:
-                self._start(one.fit)
-        self.seen = (queues.folder() / "queue.json").stat().st_mtime_ns
+        with self.engine.together():
+            for one in self.plan.waiting:
+                if len(self.jobs) == self.engine.workers or self._time_is_up():
+                    break
+                if not one.needs and one.fit not in self.jobs and one.fit not in self.failed:
+                    self._start(one.fit)
+        self.seen = self.fits.stamp()
         return bool(self.jobs)
-
-    def _read(self) -> QueueRecord:
-        queue = queues.read_queue()
-        if self.only is None:
-            return queue
-        return queue.model_copy(update={"entries": tuple(one for one in queue.entries if one.spec in self.only)})
 
     def _time_is_up(self) -> bool:
         return self.engine.until is not None and time.time() > self.engine.until
 
     def stop_all(self) -> None:
         """Stop what is running."""
+        for job, _ in self.jobs.values():
+            job.interrupt()
         for fit in list(self.jobs):
             self._stop(fit)
 
     def _start(self, fit: Fit) -> None:
         log = queues.folder() / "logs" / f"{fit}.log".replace(" ", "-")
         about = _queued(fit, log)
-        self.jobs[fit] = self.engine.start(fit, log), about
-        _note(lambda queue: {"running": (*queue.running, about)})
+        try:
+            job = self.engine.start(fit, log)
+        except UserError as error:
+            self._fail(fit, log, str(error))
+            return
+        self.jobs[fit] = job, about
+        self._note(lambda queue: {"running": (*queue.running, about)})
         self.say(f"{_clock()} {fit}: started, log in {log}")
 
     def _stop(self, fit: Fit) -> None:
         job, about = self.jobs.pop(fit)
         job.stop()
-        _note(lambda queue: {"running": _without(queue.running, about)})
-        self.say(f"{_clock()} {fit}: stopped; `queue run` resumes it")
+        self._note(lambda queue: {"running": _without(queue.running, about)})
+        self.say(f"{_clock()} {fit}: stopped; {self.fits.again}")
 
     def _end(self, fit: Fit) -> None:
         job, about = self.jobs.pop(fit)
-        _note(lambda queue: {"running": _without(queue.running, about)})
-        if job.poll() == 0 and fit.is_finished():
+        code = job.poll()
+        assert code is not None, "it has ended"
+        self._note(lambda queue: {"running": _without(queue.running, about)})
+        if code == 0 and fit.is_finished():
             self.say(f"{_clock()} {fit}: finished")
-            return
-        if job.poll() == TIME_IS_UP:
+        elif code == TIME_IS_UP:
             self.say(f"{_clock()} {fit}: stopped after an epoch, as the time is up; the same command resumes it")
-            return
-        failure = _queued(fit, Path(about.log), _last_line(Path(about.log)) or f"exit code {job.poll()}")
+        elif code < 0 and (kills := self._count_kill(fit)) < MOST_KILLS:
+            self.say(f"{_clock()} {fit}: {job.where} is gone ({kills}); it is resumed after its last epoch")
+        else:
+            log = Path(about.log)
+            self._fail(fit, log, _gone(code) if code < 0 else _last_line(log) or f"exit code {code}")
+
+    def _count_kill(self, fit: Fit) -> int:
+        """How often it was killed without having finished an epoch in between."""
+        done = progress(fit, 0.0, Worth()).done
+        times, epochs = self.kills.get(fit, (0, done))
+        self.kills[fit] = (times + 1 if epochs == done else 1), done
+        return self.kills[fit][0]
+
+    def _fail(self, fit: Fit, log: Path, message: str) -> None:
+        failure = _queued(fit, log, message)
         self.failed.add(fit)
-        _note(lambda queue: {"failed": (*queue.failed, failure)})
+        self._note(lambda queue: {"failed": (*queue.failed, failure)})
         self.say(f"{_clock()} {fit}: failed: {failure.message}")
+
+    def _note(self, update: Callable[[QueueRecord], dict[str, tuple[QueuedFit, ...]]]) -> None:
+        self.fits.change(lambda queue: queue.model_copy(update=update(queue)))
+
+
+def _gone(code: int) -> str:
+    return (
+        f"killed {MOST_KILLS} times without an epoch in between (signal {-code}), mostly for want of memory: lower "
+        "--workers or batch_size"
+    )
 
 
 def _queued(fit: Fit, log: Path, message: str = "") -> QueuedFit:
@@ -130,10 +276,6 @@ def _queued(fit: Fit, log: Path, message: str = "") -> QueuedFit:
         log=str(log),
         message=message,
     )
-
-
-def _note(update: Callable[[QueueRecord], dict[str, tuple[QueuedFit, ...]]]) -> None:
-    queues.change(lambda queue: queue.model_copy(update=update(queue)))
 
 
 def _without(fits: tuple[QueuedFit, ...], one: QueuedFit) -> tuple[QueuedFit, ...]:

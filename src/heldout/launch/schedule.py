@@ -71,6 +71,15 @@ def schedule(queue: QueueRecord) -> Schedule:
     return Schedule(waiting, tuple(one for one in paused if one.fit not in known), problems)
 
 
+def missing_fits(entries: Sequence[QueueEntry]) -> list[Fit]:
+    """All fits that are missing of experiments and of what they depend on.
+
+    Raises:
+        UserError: as :func:`heldout.launch.plan.missing`.
+    """
+    return list(dict.fromkeys(one for entry in entries for fit in entry.fits() for one in missing(fit)))
+
+
 def _worth(fit: Fit, worths: Worths) -> Worth:
     config = fit.config()
     found = Worth() if config is None else worths.of(config.spec)

@@ -9,7 +9,8 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from heldout import files
@@ -29,12 +30,31 @@ class Order:
         nice: Nice value of the process.
         loaders: Loading processes; None leaves that to the experiment.
         until: When to stop after the current epoch, in seconds since 1970; None is never.
+        threads: CPU threads; None is what the process takes by itself.
+        packs: Packed datasets to unpack first, where no folder is shared.
     """
 
     fit: Fit
     nice: int
     loaders: int | None = None
     until: float | None = None
+    threads: int | None = None
+    packs: Sequence[str] = ()
+
+    def command(self) -> list[str]:
+        """What to call, without the name of the interpreter."""
+        return ["-m", "heldout.launch.worker", json.dumps(asdict(self))]
+
+
+def threads_environment(threads: int | None) -> dict[str, str]:
+    """What a process with a number of CPU threads has in its environment; None leaves them as they are."""
+    names = () if threads is None else ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return dict.fromkeys(names, str(threads))
+
+
+def own_modules() -> dict[str, str]:
+    """What lets another process import what this one does."""
+    return {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 class TimeIsUp(Exception):  # noqa: N818 - a message to the loop, no error
@@ -68,9 +88,18 @@ def train(order: Order) -> Path:
         UserError: it cannot be trained.
         TimeIsUp: it is not finished, and what is done is on the disk.
     """
+    import torch
+
     from heldout.train.fit import run_experiment
     from heldout.train.minutes import within_minutes
 
+    if order.packs:
+        from heldout.data.pack.read import unpack
+
+        for pack in order.packs:
+            unpack(Path(pack), progress=False)
+    if order.threads is not None:
+        torch.set_num_threads(order.threads)
     fit = order.fit
     config = load_task(fit.spec)
     if fit.minutes is not None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from heldout import files
 
 SETUP = '''\
-"""Predicts a competition's test cases with the sealed decision "{name}" of heldout, without a network."""
+"""{purpose}"""
 
 import os
 import subprocess
@@ -28,7 +29,6 @@ def mounted(name):
 
 
 BUNDLE = Path(os.environ.get("HELDOUT_BUNDLE") or mounted({slug!r}))
-TEST_CASES = Path(os.environ.get("HELDOUT_TEST_CASES") or mounted({inputs!r}))
 WORKING = Path(os.environ.get("HELDOUT_WORKING", "/kaggle/working"))
 PACKAGES = WORKING / ".packages"
 os.environ["HF_HUB_OFFLINE"] = "1"  # a kernel that is scored has no network
@@ -49,6 +49,10 @@ options = ["--no-index", "--no-deps", "--quiet", "--disable-pip-version-check", 
 subprocess.run([sys.executable, "-m", "pip", "install", *options, *wheels], check=True)
 sys.path.insert(0, str(PACKAGES))
 '''
+
+TEST_CASES = """
+TEST_CASES = Path(os.environ.get("HELDOUT_TEST_CASES") or mounted({inputs!r}))
+"""
 
 BATCH = """
 from heldout.deliver.kernel.packages import check_packages  # noqa: E402
@@ -127,9 +131,26 @@ def write_notebook(folder: Path, name: str, kernel: Kernel) -> Path:
         The script.
     """
     slug = slug_of(name)
-    template = SETUP + (SERVER if kernel.mode == "server" else BATCH)
+    template = SETUP + TEST_CASES + (SERVER if kernel.mode == "server" else BATCH)
     fields = {"inputs": kernel.inputs, "most_failures": kernel.most_failures, "cases": kernel.cases}
-    script = template.format(name=name, slug=slug, **fields)
+    purpose = f'Predicts a competition\'s test cases with the sealed decision "{name}" of heldout, without a network.'
+    competitions = [kernel.competition] if kernel.competition else []
+    return write_script(folder, slug, template.format(purpose=purpose, slug=slug, **fields), kernel.user, competitions)
+
+
+def write_script(folder: Path, slug: str, script: str, user: str, competitions: Sequence[str] = ()) -> Path:
+    """Write a script, the same as a notebook, and the notebook's metadata.
+
+    Args:
+        folder: Folder of the notebook.
+        slug: Name of the dataset that it reads.
+        script: What it does.
+        user: Kaggle user who owns both.
+        competitions: Whose files it reads as well.
+
+    Returns:
+        The script.
+    """
     files.write_text(folder / f"{slug}.py", script)
     # cells end where a comment begins a new step
     cells = [_cell(source) for source in re.split(r"\n\n+(?=#|from heldout)", script.strip())]
@@ -142,7 +163,7 @@ def write_notebook(folder: Path, name: str, kernel: Kernel) -> Path:
     files.write_text(folder / f"{slug}.ipynb", json.dumps(notebook, indent=1) + "\n")
     title = f"{slug[: 50 - len('-kernel')].rstrip('-')}-kernel"  # Kaggle takes no more than 50
     metadata = {
-        "id": f"{kernel.user}/{title}",
+        "id": f"{user}/{title}",
         "title": title,
         "code_file": f"{slug}.ipynb",
         "language": "python",
@@ -150,8 +171,8 @@ def write_notebook(folder: Path, name: str, kernel: Kernel) -> Path:
         "is_private": True,
         "enable_gpu": True,
         "enable_internet": False,
-        "dataset_sources": [f"{kernel.user}/{slug}"],
-        "competition_sources": [kernel.competition] if kernel.competition else [],
+        "dataset_sources": [f"{user}/{slug}"],
+        "competition_sources": list(competitions),
         "kernel_sources": [],
     }
     files.write_json(folder / "kernel-metadata.json", metadata)

@@ -83,6 +83,22 @@ def imported_packages() -> list[str]:
     return sorted(f"{name}=={version(name)}" for name in names if name != "heldout")
 
 
+def required_packages() -> list[str]:
+    """Packages that heldout asks for at run time, and what they ask for, with the versions that are installed here."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    found: dict[str, str] = {}
+    waiting = {canonicalize_name(Requirement(text).name) for text in requirements()}
+    while waiting:
+        name = waiting.pop()
+        if name not in found and _installed(name):
+            found[name] = version(name)
+            texts = [text for text in requires(name) or [] if "extra ==" not in text]
+            waiting |= {canonicalize_name(Requirement(text).name) for text in texts}
+    return sorted(f"{name}=={number}" for name, number in found.items())
+
+
 def requirements() -> list[str]:
     """What heldout asks for at run time, one requirement an entry."""
     if not files.is_checkout():

@@ -1,0 +1,154 @@
+"""The command that tells before a training what it takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from heldout.cli.shared import (
+    AsForm,
+    AsJson,
+    Budget,
+    Form,
+    Settings,
+    SkipBad,
+    command,
+    configure,
+    finish,
+    print_in,
+    print_table,
+)
+from heldout.errors import UserError, note
+
+if TYPE_CHECKING:
+    from heldout.launch.forecast import Forecast
+    from heldout.launch.plan import Fit
+    from heldout.tasks import Task
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_TRIALS = 200  # of a blend, as it has them where nothing else is said
+
+
+@command("python run.py plan exp042 --gpus 4")
+def plan(
+    experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="exp042, exp042@quick, ...")],
+    budget: Budget = None,
+    settings: Settings = None,
+    skip_bad: SkipBad = False,
+    gpus: Annotated[int | None, typer.Option(min=1, metavar="N", help="GPUs, with one fit on each")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="fits at once; as many as --gpus, or 1")
+    ] = None,
+    measurement: Annotated[
+        Path | None,
+        typer.Option("--measured", metavar="FILE", help="a file of working/plans/, copied from another machine"),
+    ] = None,
+    fit: Annotated[
+        str | None, typer.Option("--fit", metavar="SIZE", help="propose patch and batch size for memory such as 16GB")
+    ] = None,
+    as_json: AsJson = False,
+    form: AsForm = None,
+) -> None:
+    """Forecast time, memory, disk and energy of the missing fits, from a few steps measured on this machine."""
+    configs = [configure(spec, budget, settings, skip_bad) for spec in experiments]
+    if fit is not None:
+        _propose(configs, _bytes(fit))
+        return
+
+    from heldout.data.cases import open_dataset
+    from heldout.launch import forecast
+    from heldout.launch.measure import measured, read_measured
+    from heldout.launch.plan import Fit
+    from heldout.train.runs import run_threads
+
+    at_once = workers or gpus or 1
+    forecasts: dict[Fit, Forecast] = {}
+    rows, values = [], []
+    for config in configs:
+        dataset = open_dataset(config)
+        wanted = [Fit(config.spec, seed, fold) for seed in config.seeds for fold in config.fold_list]
+        left = [one for one in wanted if not one.is_finished()]
+        found = measured(wanted[0], run_threads(config)) if measurement is None else read_measured(measurement)
+        each = forecast.forecast_fit(config, found)
+        forecasts |= dict.fromkeys(left, each)
+        held = sum(len(dataset.part(part)) for part in ("test", "submit"))
+        cases = len(dataset.part("train"))
+        predicting = forecast.forecast_prediction(found, len(wanted), held)
+        blending = forecast.forecast_blend(found, len(config.seeds), cases, _TRIALS)
+        rows.append(_row(config, len(left), each, predicting, blending))
+        values.append(
+            {
+                "spec": config.spec,
+                "missing_fits": len(left),
+                **{name: getattr(each, name) for name in each.__dataclass_fields__},
+                "seconds": each.seconds,
+                "predict_further_seconds": predicting,
+                "blend_seconds": blending,
+                "machine": found.machine,
+                "threads": found.threads,
+                "measured": found.measured,
+            }
+        )
+    needs = {one: tuple(need for need in one.needs() if not need.is_finished()) for one in forecasts}
+    for absent in {need for few in needs.values() for need in few} - forecasts.keys():
+        note(f"{absent} must be trained first and is not counted: name {absent.spec} too")
+    seconds = forecast.makespan({one: about.seconds for one, about in forecasts.items()}, needs, at_once)
+    columns = ("experiment", "fits", "time/fit", "memory", "GPU", "disk/fit", "Wh/fit*", "predict", "blend")
+    if as_json or form:
+        print_in(form or Form.json, columns, rows, {"workers": at_once, "seconds": seconds, "experiments": values})
+        return
+    print_table("", columns, rows, words=("experiment",))
+    print(f"{len(forecasts)} missing fits, {at_once} at once: {_duration(seconds)}, from start to end")
+    print(f"measured on {values[0]['machine']}, {values[0]['measured']}")
+    print("* energy is an estimate: 8 W for each CPU thread, and a GPU at its power limit")
+    for line in forecast.warnings(list(forecasts.values()), at_once, _gpu_bytes()):
+        note(line)
+    finish(f"working/plans/ ({len(configs)} measurements)" if measurement is None else "nothing", configs[0].spec)
+
+
+def _row(config: Task, left: int, each: Forecast, predicting: float, blending: float) -> list[object]:
+    gpu = "-" if each.device_bytes is None else _size(each.device_bytes)
+    return [
+        *(config.spec, left, _duration(each.seconds), _size(each.host_bytes), gpu, _size(each.disk_bytes)),
+        *(f"{each.watt_hours:.3g}", _duration(predicting), _duration(blending)),
+    ]
+
+
+def _propose(configs: list[Task], size: int) -> None:
+    from heldout.data.cases import open_dataset
+    from heldout.launch.sizes import propose
+
+    for config in configs:
+        found = propose(config, open_dataset(config), size)
+        print(
+            f"{config.spec}: {found.field} = {found.size}, batch_size = {found.batch_size} "
+            f"({_size(found.peak_bytes)} in a step)"
+        )
+        fields = f"--set {found.field}={found.size} --set batch_size={found.batch_size}".replace(", ", ",")
+    finish("nothing", f"plan {configs[-1].spec} {fields}")
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?)i?b?\s*", text.lower())
+    if match is None or not float(match[1]):
+        raise UserError(f"--fit {text!r} is not an amount of memory: write it as 16GB")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _gpu_bytes() -> int | None:
+    import torch
+
+    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None

@@ -1,0 +1,139 @@
+"""Time, memory, disk and energy of fits before they are trained, from what some steps and predictions took."""
+
+from __future__ import annotations
+
+import heapq
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from heldout import files
+from heldout.data.memory import available_memory
+from heldout.launch.measure import MeasuredFit
+from heldout.launch.order import longest_first
+from heldout.launch.plan import Fit
+from heldout.tasks import Task
+
+LOG_BYTES = 400_000  # of curves, tables and records of a fit
+TRIAL_SECONDS = 0.01
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a fit takes.
+
+    Attributes:
+        train_seconds: Of training with its validations.
+        predict_seconds: Of predicting the held-out cases.
+        start_seconds: Until the first step.
+        host_bytes: Most memory, with that of its loading processes.
+        device_bytes: Most memory on the GPU; None on a CPU.
+        disk_bytes: Of what it leaves.
+        kept_bytes: Of its state while it is trained.
+        watt_hours: Energy; an estimate.
+    """
+
+    train_seconds: float
+    predict_seconds: float
+    start_seconds: float
+    host_bytes: int
+    device_bytes: int | None
+    disk_bytes: int
+    kept_bytes: int
+    watt_hours: float
+
+    @property
+    def seconds(self) -> float:
+        """From start to end."""
+        return self.start_seconds + self.train_seconds + self.predict_seconds
+
+
+def forecast_fit(config: Task, measured: MeasuredFit) -> Forecast:
+    """What a fit takes; with early stopping at most that.
+
+    Args:
+        config: The experiment, with its number of epochs.
+        measured: What its steps and predictions took.
+    """
+    epochs, every = config.epochs, config.validate_every
+    validations = 0 if every is None else sum(e % every == 0 or e == epochs for e in range(1, epochs + 1))
+    mined = (epochs - 1) // config.mine_every if config.hard_negative_fraction > 0 else 0
+    per_epoch = measured.steps * float(measured.step_seconds) + float(measured.save_seconds)
+    looks = validations * measured.held_out + mined * measured.training
+    train = epochs * per_epoch + looks * float(measured.validate_seconds)
+    predict = measured.held_out * float(measured.predict_seconds)
+    start = float(measured.start_seconds)
+    return Forecast(
+        train_seconds=train,
+        predict_seconds=predict,
+        start_seconds=start,
+        host_bytes=measured.host_bytes + config.workers * measured.loader_bytes,
+        device_bytes=measured.device_bytes,
+        disk_bytes=measured.weight_bytes + measured.held_out * measured.map_bytes + LOG_BYTES,
+        kept_bytes=measured.state_bytes,
+        watt_hours=(start + train + predict) * float(measured.watts) / 3600,
+    )
+
+
+def makespan(seconds: Mapping[Fit, float], needs: Mapping[Fit, Sequence[Fit]], workers: int) -> float:
+    """Seconds until all fits have ended on so many workers, started in the order in which engines start them."""
+    waiting = longest_first(dict(seconds), needs)
+    ends: list[tuple[float, int, Fit]] = []
+    done: set[Fit] = set()
+    now = 0.0
+    while waiting or ends:
+        for fit in list(waiting):
+            if len(ends) == workers:
+                break
+            if all(need in done or need not in seconds for need in needs.get(fit, ())):
+                heapq.heappush(ends, (now + seconds[fit], len(done) + len(waiting), fit))
+                waiting.remove(fit)
+        now, _, fit = heapq.heappop(ends)
+        done.add(fit)
+    return now
+
+
+def forecast_prediction(measured: MeasuredFit, fits: int, cases: int) -> float:
+    """Seconds in which all fits predict further cases, such as those of the test part."""
+    return fits * cases * float(measured.predict_seconds)
+
+
+def forecast_blend(measured: MeasuredFit, seeds: int, cases: int, trials: int) -> float:
+    """Seconds of a blend: every held-out map is read once, at about 200 MB a second, then trials cost milliseconds."""
+    return seeds * cases * max(measured.map_bytes / 4e6, 0.001) + trials * TRIAL_SECONDS
+
+
+def warnings(forecasts: Sequence[Forecast], workers: int, device_bytes: int | None) -> Iterator[str]:
+    """What will not fit, each with a remedy.
+
+    Args:
+        forecasts: Of the missing fits.
+        workers: How many of them run at once.
+        device_bytes: Memory of the GPU; None where there is none.
+    """
+    largest = sorted((one.host_bytes for one in forecasts), reverse=True)[:workers]
+    there = available_memory()
+    if there is not None and sum(largest) > there:
+        yield (
+            f"{workers} fits at once need {sum(largest) / _GIB:.1f} GiB of memory, and {there / _GIB:.1f} GiB are "
+            "free: lower --workers, the field workers or batch_size"
+        )
+    most = max((one.device_bytes or 0 for one in forecasts), default=0)
+    if device_bytes is not None and most > device_bytes:
+        yield (
+            f"a fit needs {most / _GIB:.1f} GiB of GPU memory, and the GPU has {device_bytes / _GIB:.1f} GiB: lower "
+            f"batch_size or patch_size (plan --fit {device_bytes / _GIB:.0f}GB proposes them)"
+        )
+    disk = sum(one.disk_bytes for one in forecasts) + workers * max((one.kept_bytes for one in forecasts), default=0)
+    free = shutil.disk_usage(_existing()).free
+    if disk > free:
+        yield (
+            f"the runs need {disk / _GIB:.1f} GiB of disk, and {free / _GIB:.1f} GiB are free: free some, or set "
+            "HELDOUT_HOME to a larger disk"
+        )
+
+
+def _existing() -> str:
+    home = files.home()
+    return str(next(folder for folder in (home, *home.parents) if folder.is_dir()))

@@ -1,0 +1,255 @@
+"""A fit's first steps and a few predictions, measured in a process of their own: ``python -m heldout.launch.measure``.
+
+What is measured does not depend on how long the fit is trained, so that the numbers of one machine serve on it for any
+number of epochs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from heldout import files
+from heldout.errors import UserError
+from heldout.launch.plan import Fit
+from heldout.launch.worker import own_modules, threads_environment
+from heldout.records import Number, Record, read_record
+from heldout.tasks import load_task
+
+if TYPE_CHECKING:
+    import torch
+
+SCHEMA = 1
+STEP_SECONDS = 10.0
+_STARTED = time.perf_counter()
+
+
+class MeasuredFit(Record):
+    """``working/plans/<spec>.json``: what a fit costs on a machine.
+
+    Attributes:
+        spec: The experiment.
+        identity_hash: SHA-256 of its identity.
+        machine: GPU, or CPU with its cores.
+        threads: CPU threads.
+        start_seconds: From the start of a process to its first step.
+        steps: Batches of an epoch.
+        step_seconds: Wall time of a training step, loading included.
+        save_seconds: Of keeping the state after an epoch.
+        predict_seconds: Of a held-out case, with flips, scored and written.
+        validate_seconds: Of a held-out case in a validation.
+        held_out: Held-out cases.
+        training: Training cases.
+        map_bytes: Of a stored map; 0 of a classification.
+        weight_bytes: Of the weights.
+        state_bytes: Of the state that is kept during training.
+        host_bytes: Most memory of the process.
+        loader_bytes: Memory of each loading process.
+        device_bytes: Most memory on the GPU; None on a CPU.
+        watts: Power while it trains; an estimate.
+        measured: When.
+    """
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    spec: str
+    identity_hash: str
+    machine: str
+    threads: int
+    start_seconds: Number
+    steps: int
+    step_seconds: Number
+    save_seconds: Number
+    predict_seconds: Number
+    validate_seconds: Number
+    held_out: int
+    training: int
+    map_bytes: int
+    weight_bytes: int
+    state_bytes: int
+    host_bytes: int
+    loader_bytes: int
+    device_bytes: int | None = None
+    watts: Number
+    measured: str
+
+
+def record_path(spec: str) -> Path:
+    """Where the measurement of an experiment lies."""
+    return files.home() / "working" / "plans" / f"{spec}.json"
+
+
+def read_measured(path: Path) -> MeasuredFit:
+    """A measurement, of this machine or of another.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    return read_record(path, MeasuredFit, SCHEMA, "delete it, and `plan` measures again")
+
+
+def measured(fit: Fit, threads: int | None) -> MeasuredFit:
+    """What a fit costs here: as recorded for the experiment as it is now, or measured.
+
+    Args:
+        fit: Any fit of the experiment.
+        threads: CPU threads; None is what a process takes by itself.
+
+    Raises:
+        UserError: the fit cannot begin.
+    """
+    config = fit.config()
+    if config is None:
+        raise UserError(f"the epochs of {fit} have not been measured: train one fold of it, or plan it without minutes")
+    path = record_path(config.spec)
+    with contextlib.suppress(UserError):
+        there = read_measured(path)
+        if there.identity_hash == config.identity_hash() and threads in (None, there.threads):
+            return there
+    done = subprocess.run(
+        [sys.executable, "-m", "heldout.launch.measure", config.spec, str(fit.seed), str(fit.fold)],
+        env={**os.environ, **own_modules(), **threads_environment(threads)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    lines = done.stdout.strip().splitlines() or [""]
+    if done.returncode:
+        raise UserError(f"{config.spec} cannot be measured: {lines[-1].removeprefix('error: ')}")
+    files.write_json(path, json.loads(lines[-1]))
+    return read_measured(path)
+
+
+def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
+    """Train some steps of a fit and predict some of its held-out cases, in this process; nothing of it is kept."""
+    import torch
+
+    from heldout.data.cases import open_dataset
+    from heldout.metrics.registry import score
+    from heldout.predict.models import save_model
+    from heldout.train import checkpoint
+    from heldout.train.checkpoint import Progress
+    from heldout.train.fastest import fastest
+    from heldout.train.opening import open_fold, step_seconds
+    from heldout.train.origins import find_origins
+    from heldout.train.results import ValidationFold, describe_machine
+
+    config, key = load_task(spec), (seed, fold)
+    dataset = open_dataset(config)
+    origins = find_origins(config, dataset, seed, fold)
+    quickest = fastest(config, dataset, key, origins)
+    prepared, batches, state = open_fold(quickest, dataset, key, origins, quiet=True)
+    device = state.fabric.device
+    started = time.perf_counter() - _STARTED
+    seconds = step_seconds(config, state, batches, key, STEP_SECONDS)
+    loaders = _children_bytes() // max(config.workers, 1)
+    batches.close()
+    training, rows = dataset.fold_cases(fold, config.case_fraction)
+    network = state.average.module
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        begun = time.perf_counter()
+        checkpoint.save(folder / "state.pt", Progress(), state.stateful)
+        saving = time.perf_counter() - begun
+        save_model(network, folder / "weights.safetensors")
+        few = 4 if config.dimensions == 3 else 2 * config.predict_batch_size
+        some = rows.iloc[:: max(1, len(rows) // few)].head(few).assign(fold=fold)
+        held_out = ValidationFold(config, dataset, prepared, some, device)
+        held_out.score(network)  # reads masks, and lets the device choose its kernels
+        begun = time.perf_counter()
+        held_out.score(network)
+        validating = (time.perf_counter() - begun) / len(some)
+        begun = time.perf_counter()
+        held_out._masks.clear()
+        table = held_out.store(folder, held_out.predict(network)).table
+        score(config.metric, table, dataset.classes)
+        predicting = (time.perf_counter() - begun) / len(some)
+        maps = [path.stat().st_size for path in folder.glob("oof_maps/*")]
+        sizes = {name: (folder / name).stat().st_size for name in ("state.pt", "weights.safetensors")}
+    return MeasuredFit(
+        spec=spec,
+        identity_hash=config.identity_hash(),
+        machine=describe_machine(device),
+        threads=torch.get_num_threads(),
+        start_seconds=round(started, 2),
+        steps=len(batches),
+        step_seconds=round(seconds, 5),
+        save_seconds=round(saving, 4),
+        predict_seconds=round(predicting, 5),
+        validate_seconds=round(validating, 5),
+        held_out=len(rows),
+        training=len(training),
+        map_bytes=sum(maps) // max(len(maps), 1),
+        weight_bytes=sizes["weights.safetensors"],
+        state_bytes=sizes["state.pt"],
+        host_bytes=peak_bytes(),
+        loader_bytes=loaders,
+        device_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None,
+        watts=_watts(device),
+        measured=time.strftime("%F %T"),
+    )
+
+
+def _watts(device: torch.device) -> float:
+    """Power while a fit trains: of a GPU its limit, of a CPU eight watts a thread; a guess either way."""
+    import torch
+
+    if device.type == "cuda":
+        with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
+            asked = [
+                "nvidia-smi",
+                "--query-gpu=power.limit",
+                "--format=csv,noheader,nounits",
+                "-i",
+                str(device.index or 0),
+            ]
+            return float(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()[0])
+        return 250.0
+    return 8.0 * torch.get_num_threads()
+
+
+def peak_bytes() -> int:
+    """Most memory that this process has held."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = status.read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _children_bytes() -> int:
+    """Memory that processes of this one hold for themselves."""
+    total = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError, StopIteration):
+            lines = status.read_text(encoding="utf-8").splitlines()
+            fields = dict(line.split(":", 1) for line in lines if ":" in line)
+            if int(fields["PPid"]) == os.getpid():
+                total += int(fields.get("RssAnon", "0").split()[0]) << 10
+    return total
+
+
+def main() -> int:
+    """Print the measurement as a line of JSON; 2 where the user can mend what is wrong."""
+    spec, seed, fold = sys.argv[1:]
+    try:
+        print(json.dumps(measure(spec, int(seed), int(fold)).to_json()), flush=True)
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", flush=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

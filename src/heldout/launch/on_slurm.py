@@ -1,0 +1,164 @@
+"""The engine of a Slurm cluster: one job for each fit, submitted as arrays by submitit over a shared folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heldout import files
+from heldout.data.parallel import cores
+from heldout.errors import UserError
+from heldout.launch.engine import threads_of
+from heldout.launch.plan import Fit
+from heldout.launch.worker import Order, own_modules, threads_environment
+
+STOP_SECONDS = 30.0
+
+
+def call(command: Sequence[str], environment: dict[str, str], log: str) -> int:
+    """Run a command on the node; returns its exit code. It ends with the process that called it."""
+    import socket
+
+    with open(log, "ab") as output:
+        output.write(f"on node {socket.gethostname()}\n".encode())
+        output.flush()
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        return process.wait()
+
+
+@dataclass
+class SlurmEngine:
+    """Trains fits in jobs of a cluster whose nodes see this folder.
+
+    Attributes:
+        executor: Of submitit.
+        workers: How many jobs run at once.
+        threads: CPU threads of a fit whose run does not say how many.
+        until: When fits stop after their current epoch, in seconds since 1970; None is never.
+    """
+
+    executor: Any
+    workers: int
+    threads: int
+    until: float | None = None
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Fits that are started within are one array."""
+        with self.executor.batch():
+            yield
+
+    def start(self, fit: Fit, log: Path) -> SlurmJob:
+        """Submit a fit, or its continuation.
+
+        Raises:
+            UserError: its run has other threads than the jobs have cores.
+        """
+        threads = threads_of(fit, self.threads)
+        if threads != self.threads:
+            raise UserError(
+                f"{fit} has {threads} threads, and the jobs have {self.threads} cores: train it in a command of its own"
+            )
+        log.parent.mkdir(parents=True, exist_ok=True)
+        named = {"HELDOUT_HOME": str(files.home()), "HELDOUT_PROJECT": str(files.project())}
+        environment = {**named, **own_modules(), **threads_environment(threads)}
+        order = Order(fit, 0, None, self.until, threads)
+        return SlurmJob(self.executor.submit(call, order.command(), environment, str(log)), log)
+
+
+class SlurmJob:
+    """A job, waiting or running."""
+
+    def __init__(self, job: Any, log: Path) -> None:
+        self.job, self.log = job, log
+
+    @property
+    def where(self) -> str:
+        """Its number."""
+        return f"job {self.job.job_id}"
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it waits or runs, negative where it or its node was ended."""
+        from submitit.core.utils import FailedJobError, UncompletedJobError
+
+        if not self.job.done():
+            return None
+        try:
+            return int(self.job.result())
+        except (FailedJobError, UncompletedJobError) as error:
+            with open(self.log, "a", encoding="utf-8") as handle:
+                handle.write(f"{self.where} ended as {self.job.state}: {str(error).strip().splitlines()[0]}\n")
+            return -1
+
+    def interrupt(self) -> None:
+        """Cancel it; what it has finished is on the disk."""
+        self.job.cancel(check=False)
+
+    def stop(self) -> None:
+        """Cancel it and wait for its end, half a minute at most."""
+        self.interrupt()
+        end = time.monotonic() + STOP_SECONDS
+        while not self.job.done(force_check=True) and time.monotonic() < end:
+            time.sleep(0.2)
+
+
+def slurm_engine(
+    workers: int | None, gpus_per_fit: float | None, threads: int | None, parameters: Sequence[str]
+) -> SlurmEngine:
+    """An engine of the cluster that this machine submits to.
+
+    Args:
+        workers: Jobs at once; None is 16.
+        gpus_per_fit: GPUs of each; None is none.
+        threads: CPU cores of each; None is 4.
+        parameters: Of submitit, as ``slurm_partition=gpu`` or ``timeout_min=600``; ``cluster=local`` runs jobs here.
+
+    Raises:
+        UserError: submitit is not installed, this machine has no ``sbatch``, or a parameter is unknown.
+    """
+    try:
+        import submitit
+    except ModuleNotFoundError:
+        raise UserError("--engine slurm needs the package submitit: pip install 'heldout[slurm]'") from None
+    given = {}
+    for text in parameters:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise UserError(f"--submit {text!r} has no value: write it as slurm_partition=gpu")
+        given[name.strip()] = int(value) if value.strip().isdecimal() else value.strip()
+    cluster = str(given.pop("cluster", "slurm"))
+    if cluster == "slurm" and shutil.which("sbatch") is None:
+        raise UserError("--engine slurm: this machine has no sbatch; run the command on a node that submits jobs")
+    if gpus_per_fit is not None and gpus_per_fit != int(gpus_per_fit):
+        raise UserError(f"--gpus-per-fit {gpus_per_fit:g}: Slurm gives whole GPUs; set a whole number")
+    at_once = workers or (16 if cluster == "slurm" else 1)
+    each = threads or (4 if cluster == "slurm" else max(1, cores() // at_once))
+    executor = submitit.AutoExecutor(folder=files.home() / "working" / "queue" / "jobs", cluster=cluster)
+    try:
+        executor.update_parameters(
+            **{
+                "name": "heldout",
+                "timeout_min": 24 * 60,
+                "cpus_per_task": each,
+                "gpus_per_node": int(gpus_per_fit or 0),
+                "slurm_array_parallelism": at_once,
+                **given,
+            }
+        )
+    except (NameError, TypeError, ValueError) as error:
+        raise UserError(f"--submit: submitit does not take these parameters ({str(error).splitlines()[0]})") from None
+    return SlurmEngine(executor, at_once, each)

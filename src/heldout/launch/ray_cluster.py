@@ -1,0 +1,103 @@
+"""A Ray cluster, and an engine with as many fits at once as it has room for."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from heldout.data.parallel import cores
+from heldout.errors import UserError
+from heldout.launch import seat as seats
+from heldout.launch import travel
+from heldout.launch.on_ray import RayEngine, passed_on
+from heldout.tasks import Task
+
+
+def connect(address: str | None) -> Any:
+    """The library, connected to a cluster.
+
+    Args:
+        address: ``auto`` or ``ray://host:10001``; None is ``$RAY_ADDRESS``, or Ray on this machine alone.
+
+    Raises:
+        UserError: Ray is not installed, or there is no such cluster.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise UserError("--engine ray needs the package ray: pip install 'heldout[scale]'") from None
+    if not ray.is_initialized():
+        options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
+        options["runtime_env"] = {"env_vars": passed_on()}
+        if address is None and "RAY_ADDRESS" not in os.environ:
+            options |= {"num_cpus": cores(), "include_dashboard": False}
+        try:
+            ray.init(**options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+            raise UserError(
+                f"--address {address}: no Ray cluster answers ({reason}); start one with `ray start --head`, or leave "
+                "it out to use this machine"
+            ) from None
+    ray.cloudpickle.register_pickle_by_value(seats)  # nodes may have no copy of this package
+    return ray
+
+
+def spread_cases(address: str | None) -> int:
+    """Let the nodes do what processes of this machine do otherwise: cases, trials, draws of a bootstrap.
+
+    They must see the folders of this machine.
+
+    Returns:
+        Cores of the cluster.
+
+    Raises:
+        UserError: as :func:`connect`.
+    """
+    from ray.util.joblib import register_ray
+
+    from heldout.data.parallel import work_on
+
+    ray = connect(address)
+    count = int(ray.cluster_resources().get("CPU", 1))
+    register_ray()
+    work_on("ray", count)
+    return count
+
+
+def ray_engine(
+    configs: Sequence[Task],
+    address: str | None,
+    workers: int | None,
+    gpus_per_fit: float | None,
+    threads: int | None,
+    shared: bool | None = None,
+) -> RayEngine:
+    """An engine on a cluster, by default with as many fits as it has room for.
+
+    Args:
+        configs: What is to be trained.
+        address: As :func:`connect` takes it.
+        workers: Fits at once; None is as many as there is room for, one on each node where ``threads`` is None.
+        gpus_per_fit: GPUs of each; None is 1 where the cluster has GPUs.
+        threads: CPU threads of each, as far as that is known; None shares the cores of a node.
+        shared: Whether nodes see the folder of this machine; None looks.
+
+    Raises:
+        UserError: as :func:`connect`, or nodes without a common folder cannot train an experiment.
+    """
+    ray = connect(address)
+    if shared is False:
+        for config in configs:
+            travel.refuse_to_travel(config, "to a node without a common folder")
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    if not nodes:
+        raise UserError(f"--address {address}: no node of the cluster has a core; add one with `ray start`")
+    gpus = (1.0 if any(one.get("GPU", 0) for one in nodes) else 0.0) if gpus_per_fit is None else gpus_per_fit
+    smallest = int(min(one["CPU"] for one in nodes))
+    if threads is None:
+        threads = max(1, smallest * len(nodes) // max(workers or 0, len(nodes)))
+    room = sum(min(one["CPU"] // threads, one.get("GPU", 0) // gpus if gpus else 1 << 20) for one in nodes)
+    return RayEngine(ray, workers or max(1, int(room)), min(threads, 1024), gpus, shared)

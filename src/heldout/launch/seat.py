@@ -1,0 +1,241 @@
+"""One place of a node where fits are trained, one after the other, each in a process of its own.
+
+It is sent to the nodes of a cluster as it stands here, and therefore uses nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+CHUNK = 1 << 24  # bytes of a part of a file
+SEND_SECONDS = 5.0  # between two times that the files of a running fit are sent, at least
+
+Thing = tuple[str, str, Callable[[], Iterator[bytes]]]  # name, SHA-256 of its bytes, and what gives them
+Part = tuple[str, int, bytes, str | None]  # name, offset, bytes; after the last part of a file its SHA-256
+
+
+class Seat:
+    """Runs one command after another.
+
+    Args:
+        scratch: Name of a folder below the node's own for temporary files, for what is received; None where nothing is,
+            as nodes share a folder.
+    """
+
+    def __init__(self, scratch: str | None = None) -> None:
+        own = re.sub(r"\W+", "-", self.where()).strip("-")  # two nodes may be one machine
+        self.scratch = None if scratch is None else Path(tempfile.gettempdir(), scratch, own).resolve()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.error: str | None = None
+        self.log: Path | None = None
+        self.read = 0
+        self.watched: Path | None = None
+        self.known: dict[str, tuple[int, int]] = {}
+        self.parts: Iterator[Part] = iter(())
+        self.sent = 0.0
+        self.closing = False
+
+    def where(self) -> str:
+        """Name of the node, with its number where a cluster has given it one."""
+        with contextlib.suppress(Exception):
+            import ray
+
+            return f"{socket.gethostname()} ({ray.get_runtime_context().get_node_id()[:8]})"
+        return socket.gethostname()
+
+    def sees(self, path: str, text: str) -> bool:
+        """Whether a file that the sender has just written is here too."""
+        with contextlib.suppress(OSError):
+            return Path(path).read_text(encoding="utf-8") == text
+        return False
+
+    def start(
+        self,
+        command: Sequence[str],
+        changed: dict[str, str],
+        log: str,
+        things: Sequence[Thing] = (),
+        watched: str | None = None,
+    ) -> None:
+        """Start a command in the background.
+
+        Args:
+            command: What to call, without the name of the interpreter, which is that of the node.
+            changed: Environment besides that of the node.
+            log: File for what it prints; with a scratch folder one below that, whose text :meth:`poll` gives.
+            things: Files below the scratch folder to write first, unless they are there. What ends in ``.zip`` is
+                unpacked into the folder of that name, ``home.zip`` every time.
+            watched: Folder below the scratch folder whose files :meth:`poll` gives.
+        """
+        self.closing, self.error, self.read, self.known, self.sent = False, None, 0, {}, time.monotonic()
+        self.process, self.parts = None, iter(())
+        self.log = Path(log) if self.scratch is None else self.scratch / log
+        self.watched = None if watched is None or self.scratch is None else self.scratch / watched
+        if self.scratch is not None:
+            self.log.unlink(missing_ok=True)
+        threading.Thread(target=self._begin, args=(list(command), dict(changed), list(things)), daemon=True).start()
+
+    def _begin(self, command: list[str], changed: dict[str, str], things: list[Thing]) -> None:
+        try:
+            assert self.log is not None, "set by start"
+            for name, sha256, content in things:
+                assert self.scratch is not None, "things are received there"
+                receive(self.scratch / name, sha256, content)
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.log, "ab") as output:
+                self.process = subprocess.Popen(
+                    [sys.executable, *command],
+                    env={**os.environ, **self._below(changed)},
+                    cwd=self.scratch,
+                    stdin=subprocess.PIPE,  # its end tells the command that this process has ended
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            if self.closing:
+                self.interrupt()
+        except Exception as error:
+            self.error = f"{type(error).__name__} on {self.where()}: {error}"
+
+    def _below(self, changed: dict[str, str]) -> dict[str, str]:
+        """The environment, its folders below the scratch folder where there is one."""
+        if self.scratch is None:
+            return changed
+        folders = ("HELDOUT_HOME", "HELDOUT_PROJECT", "PYTHONPATH")
+        return {name: str(self.scratch / value) if name in folders else value for name, value in changed.items()}
+
+    def poll(self, wait: float = 0.0) -> tuple[int | None, str, list[Part]]:
+        """Exit code, None while it works or files are on their way; new text of the log; parts of changed files.
+
+        Args:
+            wait: Seconds to wait for the end of the command, where nothing else is to be told.
+        """
+        end = time.monotonic() + wait
+        while True:
+            code, text, parts = self._look()
+            if code is not None or text or parts or time.monotonic() > end:
+                return code, text, parts
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.5) if self.process is not None else time.sleep(0.05)
+
+    def _look(self) -> tuple[int | None, str, list[Part]]:
+        if self.error is not None:
+            return 1, f"error: {self.error}\n", []
+        code = None if self.process is None else self.process.poll()
+        if self.watched is None or self.scratch is None:
+            return code, "", []
+        parts = self._next_parts(ended=code is not None)
+        text = self._new_text()
+        return (None if parts else code), text, parts
+
+    def _new_text(self) -> str:
+        assert self.log is not None, "set by start"
+        with contextlib.suppress(FileNotFoundError), open(self.log, "rb") as handle:
+            handle.seek(self.read)
+            data = handle.read(CHUNK)
+            self.read += len(data)
+            return data.decode("utf-8", "replace")
+        return ""
+
+    def _next_parts(self, ended: bool) -> list[Part]:
+        found = self._take()
+        due = ended or time.monotonic() - self.sent > SEND_SECONDS
+        if not found and due:
+            self.sent = time.monotonic()
+            self.parts = self._changed()
+            found = self._take()
+        return found
+
+    def _take(self) -> list[Part]:
+        found, size = [], 0
+        for part in self.parts:
+            found.append(part)
+            size += len(part[2])
+            if size >= CHUNK:
+                break
+        return found
+
+    def _changed(self) -> Iterator[Part]:
+        """Files that are new or changed, the one that confirms the others last."""
+        assert self.watched is not None, "asked before"
+        paths = [path for path in self.watched.rglob("*") if path.is_file() and not path.name.startswith(".")]
+        for path in sorted(paths, key=lambda path: (path.name == "run.json", path.as_posix())):
+            with contextlib.suppress(FileNotFoundError), open(path, "rb") as handle:
+                state = os.fstat(handle.fileno())
+                name = path.relative_to(self.watched).as_posix()
+                if self.known.get(name) == (state.st_mtime_ns, state.st_size):
+                    continue
+                digest, offset = hashlib.sha256(), 0
+                while data := handle.read(CHUNK):
+                    digest.update(data)
+                    yield name, offset, data, None
+                    offset += len(data)
+                self.known[name] = (state.st_mtime_ns, state.st_size)
+                yield name, offset, b"", digest.hexdigest()
+
+    def interrupt(self) -> None:
+        """Ask the command to end, as Ctrl-C does."""
+        self.closing = True
+        if self.process is not None and self.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+
+    def kill(self) -> None:
+        """End the command by force."""
+        self.closing = True
+        if self.process is not None and self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def receive(path: Path, sha256: str, content: Callable[[], Iterator[bytes]]) -> None:
+    """Write a file unless it is here, whole or not at all; of several processes of the node one does so.
+
+    Archives are unpacked; the files of ``home.zip`` change from fit to fit, and are written every time.
+
+    Args:
+        path: Where to.
+        sha256: Hash of its bytes.
+        content: Gives them.
+
+    Raises:
+        OSError: other bytes arrived.
+    """
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.name}.lock"), "w", encoding="utf-8") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        mark = path.with_name(f".{path.name}.sha256")
+        if mark.exists() and mark.read_text(encoding="utf-8") == sha256:
+            return
+        digest, part = hashlib.sha256(), path.with_name(f".{path.name}.part")
+        with open(part, "wb") as handle:
+            for data in content():
+                digest.update(data)
+                handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        if digest.hexdigest() != sha256:
+            part.unlink()
+            raise OSError(f"{path.name} arrived damaged: run the command again")
+        os.replace(part, path)
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(path.with_suffix(""))
+            path.unlink()
+        if path.name != "home.zip":
+            mark.write_text(sha256, encoding="utf-8")

@@ -1,0 +1,169 @@
+"""What a fit takes along to a machine without a common folder, and what it brings back."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import heldout
+from heldout import files
+from heldout.errors import UserError
+from heldout.launch.plan import Fit
+from heldout.launch.seat import Part
+from heldout.tasks import Task
+from heldout.train import runs
+from heldout.train.dependencies import find_dependency
+
+CODE = (".py", ".json", ".html", ".css", ".js", ".svg", ".txt", ".jinja")
+
+LEFT_HERE = ("tensorboard", "oof_maps", ".arriving")  # of a fit; no training reads them
+
+
+def refuse_to_travel(config: Task, where: str) -> None:
+    """Refuse an experiment that needs more of this machine than a packed dataset and finished fits.
+
+    Raises:
+        UserError: it does; names the field.
+    """
+    fields = ("first_stage", "pseudo_labels", "extra")
+    asked = [name for name in fields if getattr(config, name)]
+    if config.measure_speed and not (files.home() / _fastest(config)).exists():
+        asked.append("measure_speed")
+    if asked:
+        raise UserError(
+            f"{config.spec} sets {asked[0]}, which {where} cannot be sent: train it where the folder working/ is at "
+            "hand, or unset the field"
+        )
+
+
+def _fastest(config: Task) -> Path:
+    return Path("working/fastest") / f"{config.spec}.json"
+
+
+def pack_for(configs: Sequence[Task]) -> Path:
+    """A file with the dataset of experiments, prepared for all of them; made where it is not there.
+
+    Raises:
+        UserError: as :func:`heldout.data.pack.write.pack`.
+    """
+    from heldout.data.cases import open_dataset
+    from heldout.data.pack.write import pack
+    from heldout.data.recipe import Recipe
+
+    dataset = open_dataset(configs[0])
+    recipes = sorted({Recipe.of(config).digest() for config in configs})
+    key = files.sha256_json([dataset.data_hash, dataset.fold_hash, recipes])
+    path = files.home() / "working" / "launch" / f"{dataset.folder.name}-{key[:12]}.pack"
+    with files.lock(path.parent, "packing a dataset", wait=True):
+        if not path.exists():
+            pack(configs, path)
+    return path
+
+
+def place_of(spec: str, fit: Fit) -> str:
+    """Where a fit lies below ``HELDOUT_HOME`` of another machine, whatever its run is called here."""
+    return f"working/runs/{spec}/seed{fit.seed}/fold{fit.fold}"
+
+
+def needed_files(fits: Iterable[Fit]) -> dict[str, Path]:
+    """Files that fits read besides the dataset, by their place below ``HELDOUT_HOME``.
+
+    These are what there is of them, the fits that they start from, their pretrained weights, and how they train
+    fastest.
+    """
+    found: dict[str, Path] = {}
+    home = files.home()
+    for fit in fits:
+        config, folder = fit.config(), fit.folder()
+        assert config is not None, "its number of epochs is known"
+        assert folder is not None, "its number of epochs is known"
+        folders = {place_of(config.spec, fit): folder}
+        if config.warm_start is not None:
+            source = find_dependency(config, "warm_start")
+            folders[place_of(source.spec, fit)] = runs.fit_folder(source.spec, fit.seed, fit.fold)
+        for place, real in folders.items():
+            for path in sorted(real.rglob("*")):
+                below = path.relative_to(real)
+                if path.is_file() and not path.name.startswith(".") and below.parts[0] not in LEFT_HERE:
+                    found[f"{place}/{below.as_posix()}"] = path
+        if (weights := config.pretrained_file()) is not None:
+            found[f"input/weights/{_below_weights(weights)}"] = weights
+        if config.measure_speed:
+            found[_fastest(config).as_posix()] = home / _fastest(config)
+    return found
+
+
+def _below_weights(path: Path) -> str:
+    from heldout.tasks.nets.weights import weight_folders
+
+    for folder in weight_folders():
+        with contextlib.suppress(ValueError):
+            return path.relative_to(folder).as_posix()
+    return path.name
+
+
+def code_files() -> dict[str, Path]:
+    """Files of this package and of ``exps/``, by their place."""
+    package, exps = Path(heldout.__file__).parent, files.project() / "exps"
+    found = {}
+    for root, name in ((package, "heldout"), (exps, "exps")):
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and path.suffix in CODE and "node_modules" not in path.parts:
+                found[f"{name}/{path.relative_to(root).as_posix()}"] = path
+    return found
+
+
+def archive(content: dict[str, Path]) -> bytes:
+    """A zip archive; equal files make equal bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as made:
+        for name, path in sorted(content.items()):
+            made.writestr(files.zip_entry(name), path.read_bytes())
+    return buffer.getvalue()
+
+
+def chunks(path: Path, size: int = 1 << 25) -> Iterator[bytes]:
+    """The bytes of a file, part by part."""
+    with open(path, "rb") as handle:
+        while data := handle.read(size):
+            yield data
+
+
+class Arrival:
+    """Files of a fit that come from elsewhere in parts: each is put in place once its bytes are all here and verified.
+
+    The file that confirms the others is sent last, so that a folder is never taken for finished that is not whole.
+
+    Args:
+        folder: Where they belong.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.staged = folder / ".arriving"
+
+    def take(self, parts: Iterable[Part]) -> None:
+        """Write parts in the order in which they were sent.
+
+        Raises:
+            UserError: a file arrived damaged.
+        """
+        for name, offset, data, sha256 in parts:
+            path = self.staged / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if sha256 is None:
+                with open(path, "r+b" if offset else "wb") as handle:
+                    handle.seek(offset)
+                    handle.write(data)
+                continue
+            path.touch()  # an empty file has no parts
+            if files.sha256_file(path) != sha256:
+                raise UserError(f"{self.folder / name} arrived damaged: run the command again")
+            with open(path, "rb") as handle:
+                os.fsync(handle.fileno())
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, self.folder / name)

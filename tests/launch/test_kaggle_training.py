@@ -1,0 +1,147 @@
+"""The training notebook, replayed without a network, and its output taken in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heldout import files
+from heldout.cli import run
+from heldout.config import load
+from heldout.deliver.kernel import replay
+from heldout.errors import UserError
+from heldout.launch.collect import collect
+from heldout.launch.kaggle_training import OUTPUT
+from heldout.launch.plan import Fit
+from heldout.train import runs
+from tests.finished_runs import TINY
+
+SPEC = load(
+    "exp004+dataset=tiny,epochs=3,seeds=(0,),source_options={'patients':40,'images_per_patient':1,'size':32},"
+    "steps_per_epoch=20,threads=1,workers=0"
+).spec
+
+
+def notebook(folder: Path, target: Path, hours: str) -> Path:
+    """Run the script of a training kernel as Kaggle does, offline; its output."""
+    inputs, working = target / "input", target / "working"
+    shutil.copytree(folder / "dataset", inputs)
+    working.mkdir(parents=True)
+    script = next((folder / "notebook").glob("*.py"))
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("HELDOUT_", "PYTHONPATH"))}
+    done = subprocess.run(
+        [sys.executable, "-c", replay.OFFLINE, str(script)],
+        env={
+            **clean,
+            "HELDOUT_BUNDLE": str(inputs),
+            "HELDOUT_WORKING": str(working),
+            "HELDOUT_TRAIN_HOURS": hours,
+            "KAGGLE_KERNEL_RUN_TYPE": "Batch",
+        },
+        cwd=target,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return working
+
+
+@pytest.mark.journey
+def test_sessions_that_end_too_early_come_to_the_bits_of_a_training_here(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("heldout.launch.kaggle_training.fetch_wheels", lambda *_: [])
+    assert run(["train", SPEC, "--fold", "0"]) == 0
+    here = runs.fit_folder(SPEC, 0, 0)
+    expected = files.sha256_file(here / "weights.safetensors")
+    shutil.rmtree(runs.run_folder(SPEC))
+
+    assert run(["kernel", SPEC, "--train", "--user", "ada"]) == 0
+    assert "2 fits are missing" in capsys.readouterr().out
+    (kernel,) = (home / "kaggle_kernels").glob("*-train")
+    about = json.loads((kernel / "notebook" / "kernel-metadata.json").read_text())
+    assert about["enable_gpu"]
+    assert about["dataset_sources"] == [json.loads((kernel / "dataset" / "dataset-metadata.json").read_text())["id"]]
+    first = notebook(kernel, tmp_path / "one", "0.000001")
+    assert run(["collect", str(first)]) == 0
+    assert "begun, and goes on from its last epoch" in capsys.readouterr().out
+    assert not runs.is_finished(here)
+    assert runs.has_epoch(here)
+
+    assert run(["kernel", SPEC, "--train", "--user", "ada"]) == 0
+    second = notebook(kernel, tmp_path / "two", "1")
+    assert run(["collect", str(second)]) == 0
+    assert all(Fit(SPEC, 0, fold).is_finished() for fold in (0, 1))
+    assert files.sha256_file(here / "weights.safetensors") == expected
+    assert run(["collect", str(second)]) == 0
+    assert "2 fits were here already" in capsys.readouterr().out
+    assert run(["kernel", SPEC, "--train"]) == 2
+    assert "are finished: nothing to train" in capsys.readouterr().err
+
+
+@pytest.fixture
+def output(finish, home, tmp_path) -> Path:
+    """What a notebook left of a fit that is finished here too."""
+    spec = finish(TINY, seeds=(0,), folds=(0,))
+    folder = tmp_path / "output"
+    shutil.copytree(home / "working" / "runs", folder / "runs")
+    write_list(folder)
+    assert collect(folder).known == 1
+    shutil.rmtree(runs.run_folder(spec))
+    return folder
+
+
+def write_list(folder: Path) -> None:
+    paths = [path for path in sorted((folder / "runs").rglob("*")) if path.is_file()]
+    listed = {path.relative_to(folder).as_posix(): files.sha256_file(path) for path in paths}
+    files.write_json(folder / OUTPUT, {"schema": 1, "files": listed})
+
+
+def test_a_finished_fit_is_taken_in_whole(output):
+    (fit,) = collect(output).finished
+    assert fit.is_finished()
+    runs.check_weights(fit.folder())
+
+
+def test_a_changed_file_is_refused(output):
+    path = next(output.rglob("oof.parquet"))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"oof.parquet is missing or changed: download the output"):
+        collect(output)
+
+
+def test_a_name_that_leads_elsewhere_is_refused(output):
+    record = json.loads((output / OUTPUT).read_text())
+    record["files"]["runs/exp004/../../../fold0/x"] = "0" * 64
+    files.write_json(output / OUTPUT, record)
+    with pytest.raises(UserError, match="which is not a file of a run: download"):
+        collect(output)
+
+
+def test_a_fit_of_other_settings_is_refused(output):
+    path = next(output.rglob("config.json"))
+    record = json.loads(path.read_text())
+    record["identity"]["fields"]["lr"] = 0.5
+    files.write_json(path, record)
+    write_list(output)
+    with pytest.raises(UserError, match=r"was trained with other settings than .* has \(lr: 0.5 -> "):
+        collect(output)
+
+
+def test_a_fit_on_other_folds_is_refused(output):
+    path = next(output.rglob("config.json"))
+    files.write_json(path, {**json.loads(path.read_text()), "fold_hash": "0" * 64})
+    write_list(output)
+    with pytest.raises(UserError, match="was trained on other folds than those in"):
+        collect(output)
+
+
+def test_an_own_fit_that_differs_is_kept_and_named(output, finish):
+    finish(TINY, seeds=(0,), folds=(0,), skill=0.3)
+    with pytest.raises(UserError, match=r"is finished and differs from .*: delete one of the two"):
+        collect(output)

@@ -1,0 +1,136 @@
+"""Several fits at once on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from heldout import files
+from heldout.config import load
+from heldout.errors import UserError
+from heldout.launch.engine import Engine
+from heldout.launch.local import LocalEngine, _shares, local_engine
+from heldout.launch.order import longest_first
+from heldout.launch.plan import Fit
+from heldout.launch.queue import QueueEntry
+from heldout.launch.runner import run_fits
+from heldout.train import runs
+from tests.finished_runs import TINY, finish_fit
+
+SPEC = load(
+    "exp004+dataset=tiny,epochs=3,seeds=(0,),source_options={'patients':40,'images_per_patient':1,'size':32},"
+    "steps_per_epoch=20,threads=1,workers=0"
+).spec
+ENTRY = QueueEntry(spec=SPEC, added="today")
+
+
+def test_what_others_wait_for_and_long_fits_come_first():
+    minutes = {"short": 1.0, "long": 9.0, "first": 5.0, "second": 5.0, "unknown": None}
+    assert longest_first(minutes, {"second": ["first"]}) == ["first", "long", "second", "unknown", "short"]
+
+
+def test_threads_without_a_core_each_are_refused_with_what_fits(home, tmp_path, monkeypatch):
+    monkeypatch.setattr("heldout.launch.local.cores", lambda: 4)
+    engine = LocalEngine(workers=2)
+    with pytest.raises(UserError, match=r"has 3 threads, and 2 of such fits at once need 6 cores.*--workers 1"):
+        engine.start(Fit(load(f"{TINY},threads=3").spec, 0, 0), tmp_path / "log")
+
+
+def test_cores_are_shared_and_more_workers_than_cores_refused(monkeypatch):
+    monkeypatch.setattr("heldout.launch.local.cores", lambda: 8)
+    monkeypatch.setattr("heldout.launch.local._gpus", list)
+    assert local_engine(4, None, None).threads == 2
+    assert local_engine(None, None, 3).workers == 2
+    with pytest.raises(UserError, match="--workers 9: this machine has 8 cores"):
+        local_engine(9, None, None)
+    with pytest.raises(UserError, match="--gpus-per-fit 1: this machine has 0 GPUs"):
+        local_engine(1, 1, None)
+
+
+def test_gpus_are_shared():
+    assert _shares(["0", "1", "2"], 1) == ["0", "1", "2"]
+    assert _shares(["0", "1"], 0.5) == ["0", "0", "1", "1"]
+    assert _shares(["0", "1", "2"], 2) == ["0,1"]
+
+
+class Killed(Engine):
+    """Loses its process ``times`` times; after ``progress`` of them an epoch more is finished."""
+
+    workers, until, where = 1, None, "its process"
+
+    def __init__(self, times: int, progress: tuple[int, ...] = ()) -> None:
+        self.times, self.progress, self.started = times, progress, 0
+
+    def start(self, fit: Fit, log: Path) -> Killed:
+        self.started += 1
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+        if self.started in self.progress:
+            folder = fit.folder()
+            folder.mkdir(parents=True, exist_ok=True)
+            done = sum(number <= self.started for number in self.progress)
+            (folder / "metrics.csv").write_text("epoch,seconds\n" + "1,1\n" * done)
+        if self.started > self.times:
+            finish_fit(fit.spec, fit.seed, fit.fold)
+        return self
+
+    def poll(self) -> int | None:
+        return -9 if self.started <= self.times else 0
+
+    def interrupt(self) -> None:
+        raise AssertionError("nothing is left to stop")
+
+    stop = interrupt
+
+
+def entry() -> QueueEntry:
+    return QueueEntry(spec=load(TINY).spec, folds=(0,), seeds=(0,), added="today")
+
+
+def test_a_killed_fit_is_started_again(finish):
+    said: list[str] = []
+    assert run_fits(Killed(2), [entry()], said.append) == ()
+    assert sum("its process is gone" in line for line in said) == 2
+
+
+def test_a_fit_that_is_killed_at_every_start_fails_with_a_remedy(finish):
+    (failed,) = run_fits(Killed(9), [entry()], lambda _: None)
+    assert "killed 3 times without an epoch in between (signal 9), mostly for want of memory" in failed.message
+
+
+def test_a_fit_may_be_killed_any_number_of_times_while_it_gets_on(finish):
+    engine = Killed(7, progress=(2, 4, 6))
+    assert run_fits(engine, [entry()], lambda _: None) == ()
+    assert engine.started == 8
+
+
+@pytest.mark.journey
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two fits at once need two cores")
+def test_two_at_once_one_killed_and_two_drivers_give_the_bits_of_one(home):
+    assert run_fits(LocalEngine(1, nice=0), [ENTRY], lambda _: None) == ()
+    folders = [runs.fit_folder(SPEC, 0, fold) for fold in load(SPEC).fold_list]
+    alone = [files.sha256_file(folder / "weights.safetensors") for folder in folders]
+    runs.run_folder(SPEC).rename(home / "aside")
+
+    other = LocalEngine(1, nice=0).start(Fit(SPEC, 0, 0), home / "other.log")  # a second driver on the first fit
+    engine, killed = LocalEngine(2, nice=0), []
+
+    def watch(*_: object) -> None:
+        if not killed and (folders[1] / "state.pt").exists():
+            job = next(job for job in engine._jobs.values() if chr(34) + 'fold": 1' in job.process.args[-1])
+            os.kill(job.process.pid, signal.SIGKILL)
+            killed.append(job)
+
+    said: list[str] = []
+    shown = type("Watch", (), {"show": staticmethod(watch)})()
+    assert run_fits(engine, [ENTRY], said.append, shown) == ()
+    end = time.monotonic() + 60
+    while other.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert [files.sha256_file(folder / "weights.safetensors") for folder in folders] == alone
+    assert [runs.read_config(folder).threads for folder in folders] == [1, 1]

@@ -1,0 +1,78 @@
+"""Fits as jobs that submitit runs; its local executor stands for Slurm."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+
+import pytest
+
+from heldout import files
+from heldout.config import load
+from heldout.errors import UserError
+from heldout.launch.plan import Fit
+from heldout.launch.queue import QueueEntry
+from heldout.launch.runner import run_fits
+from heldout.train import runs
+
+pytest.importorskip("submitit")
+pytestmark = pytest.mark.extras
+
+SPEC = load(
+    "exp004+dataset=tiny,epochs=3,seeds=(0,),source_options={'patients':40,'images_per_patient':1,'size':32},"
+    "steps_per_epoch=20,threads=1,workers=0"
+).spec
+
+
+def test_a_killed_job_is_submitted_again_and_gives_the_bits_of_one_that_was_not(home):
+    from heldout.launch.on_slurm import slurm_engine
+
+    entry = QueueEntry(spec=SPEC, folds=(0,), added="")
+    folder = runs.fit_folder(SPEC, 0, 0)
+    assert run_fits(slurm_engine(1, None, 1, ["cluster=local"]), [entry], print) == ()
+    digest = files.sha256_file(folder / "weights.safetensors")
+    runs.run_folder(SPEC).rename(home / "aside")
+
+    killed: list[int] = []
+    said: list[str] = []
+
+    def show(*_: object) -> None:
+        if not killed and (folder / "state.pt").exists():
+            killed.append(int(re.findall(r"process (\d+)", (folder / ".lock").read_text())[0]))
+            os.kill(killed[0], signal.SIGKILL)
+
+    assert (
+        run_fits(
+            slurm_engine(1, None, 1, ["cluster=local"]),
+            [entry],
+            said.append,
+            type("Watch", (), {"show": staticmethod(show)})(),
+        )
+        == ()
+    )
+    assert files.sha256_file(folder / "weights.safetensors") == digest
+    assert any("job" in line and "is gone (1)" in line for line in said), said
+
+
+def test_a_machine_without_slurm_is_told_so(home, monkeypatch):
+    from heldout.launch.on_slurm import slurm_engine
+
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(UserError, match="this machine has no sbatch; run the command on a node that submits jobs"):
+        slurm_engine(2, None, 1, [])
+
+
+def test_an_unknown_parameter_of_a_job_is_named(home):
+    from heldout.launch.on_slurm import slurm_engine
+
+    with pytest.raises(UserError, match=r"--submit: submitit does not take these parameters .*colour"):
+        slurm_engine(2, None, 1, ["cluster=local", "colour=red"])
+
+
+def test_threads_that_the_jobs_do_not_have_are_refused(home):
+    from heldout.launch.on_slurm import slurm_engine
+
+    engine = slurm_engine(2, None, 2, ["cluster=local"])
+    with pytest.raises(UserError, match="has 1 threads, and the jobs have 2 cores: train it in a command of its own"):
+        engine.start(Fit(SPEC, 0, 0), home / "log")
