@@ -155,7 +155,7 @@ def overhead(counts: list[int]) -> list[Measurement]:
     entry = QueueEntry(spec=spec, folds=(0, 1), added="")
     assert len(list(entry.fits())) == fits
     small = {"object_store_memory": 80_000_000, "include_dashboard": False}
-    cluster = Cluster(head_node_args={"num_cpus": 16, **small})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 16, **small})
     for _ in range(3):
         cluster.add_node(num_cpus=16, object_store_memory=80_000_000)
     library = connect(cluster.address)
@@ -225,7 +225,7 @@ def experiment() -> list[Measurement]:
     serial, took = digests(), time.monotonic() - begun
     folder.rename(folder.with_name("aside"))
     small = {"object_store_memory": 80_000_000}
-    cluster = Cluster(head_node_args={"num_cpus": 0, "include_dashboard": False, **small})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **small})
     connect(cluster.address)
     nodes = [cluster.add_node(num_cpus=1, **small) for _ in range(2)]
     kills = []

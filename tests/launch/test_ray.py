@@ -41,7 +41,10 @@ def cluster(shared_home):
 
     from heldout.launch.ray_cluster import connect
 
-    made = Cluster(head_node_args={"num_cpus": 0, "object_store_memory": 100_000_000, "include_dashboard": False})
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "object_store_memory": 100_000_000, "include_dashboard": False},
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HELDOUT_HOME", str(shared_home))
         connect(made.address)  # to the head, as long as there is no other node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -120,12 +121,25 @@ def map_cases(
     if memory is not None and workers > 1 and not _elsewhere:
         workers = min(workers, processes_that_fit(max(map(memory, cases), default=0)))
     chunks = [cases[first : first + CHUNK] for first in range(0, len(cases), CHUNK)]
-    pool = processes(max(workers, 1), return_as="generator", pre_dispatch="2*n_jobs", batch_size=1)
-    with _ended() if workers > 1 else contextlib.nullcontext(), progress_bar(disable=not progress or not cases) as bar:
+    far = bool(_elsewhere) and workers > 1
+    options = {} if far else {"return_as": "generator", "pre_dispatch": "2*n_jobs"}
+    pool = processes(max(workers, 1), batch_size=1, **options)
+    calls = (joblib.delayed(function)(*shared, chunk) for chunk in chunks)
+    with (
+        _ended() if workers > 1 and not far else contextlib.nullcontext(),
+        progress_bar(disable=not progress or not cases) as bar,
+    ):
         task = bar.add_task(description, total=len(cases))
-        for results in pool(joblib.delayed(function)(*shared, chunk) for chunk in chunks):
+        for results in _in_windows(pool, calls, 4 * workers) if far else pool(calls):
             yield from results
             bar.advance(task, len(results))
+
+
+def _in_windows(pool: joblib.Parallel, calls: Iterator[Any], size: int) -> Iterator[Any]:
+    """Results of so many calls after another, for a backend that gives them all at once only."""
+    with pool:
+        while window := list(itertools.islice(calls, size)):
+            yield from pool(window)
 
 
 def end_processes() -> None:

@@ -1,0 +1,117 @@
+"""What fits will take, from what some of their steps took."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from heldout import files
+from heldout.cli import run
+from heldout.config import load
+from heldout.data.cases import open_dataset
+from heldout.errors import UserError
+from heldout.launch import forecast
+from heldout.launch.forecast import forecast_fit, makespan
+from heldout.launch.measure import MeasuredFit, record_path
+from heldout.launch.plan import Fit
+from heldout.launch.sizes import propose
+from heldout.train import runs
+from tests.finished_runs import MASKS, TINY
+
+SPEC = load(
+    "exp004+dataset=tiny,epochs=4,seeds=(0,),source_options={'patients':40,'images_per_patient':1,'size':32},"
+    "steps_per_epoch=20,threads=1,workers=0"
+).spec
+
+
+def measured(**changes: object) -> MeasuredFit:
+    about = {
+        **{"spec": "exp004", "identity_hash": "x", "machine": "a processor, 2 cores", "threads": 2},
+        **{"start_seconds": 5.0, "steps": 10, "step_seconds": 0.5, "save_seconds": 1.0, "predict_seconds": 2.0},
+        **{"validate_seconds": 1.0, "held_out": 30, "training": 120, "map_bytes": 1000, "weight_bytes": 4000},
+        **{"state_bytes": 16000, "host_bytes": 10**9, "loader_bytes": 10**8, "watts": 16.0, "measured": "today"},
+    }
+    return MeasuredFit(**{**about, **changes})
+
+
+def test_a_fit_is_its_steps_validations_and_predictions():
+    config = load("exp004+epochs=10,validate_every=4,workers=2")
+    found = forecast_fit(config, measured())
+    assert found.train_seconds == 10 * (10 * 0.5 + 1) + 3 * 30 * 1.0  # after epochs 4, 8 and 10
+    assert found.predict_seconds == 30 * 2.0
+    assert found.seconds == 5 + found.train_seconds + found.predict_seconds
+    assert found.host_bytes == 10**9 + 2 * 10**8
+    assert found.disk_bytes == pytest.approx(4000 + 30 * 1000, abs=10**6)
+    assert found.watt_hours == pytest.approx(found.seconds * 16 / 3600)
+
+
+def test_searching_hard_negatives_takes_its_time_too():
+    plain, mining = (
+        load(f"exp001+epochs=10{more}") for more in (",hard_negative_fraction=0.0", ",hard_negative_fraction=0.5")
+    )
+    more = forecast_fit(mining, measured()).train_seconds - forecast_fit(plain, measured()).train_seconds
+    assert more == ((10 - 1) // mining.mine_every) * 120
+
+
+def test_fits_at_once_wait_for_those_that_they_start_from():
+    fits = [Fit("exp004", 0, fold) for fold in range(4)]
+    seconds = dict(zip(fits, (10.0, 20.0, 30.0, 40.0), strict=True))
+    assert makespan(seconds, {}, 1) == 100
+    assert makespan(seconds, {}, 2) == 50
+    assert makespan(seconds, {fits[3]: (fits[0],)}, 4) == 50
+
+
+def test_what_does_not_fit_is_told_with_a_remedy(home, monkeypatch):
+    one = forecast_fit(load("exp004+epochs=2,workers=0"), measured(device_bytes=9 * 2**30))
+    monkeypatch.setattr(forecast, "available_memory", lambda: 15 * 10**8)
+    memory, gpu = forecast.warnings([one] * 3, 2, 8 * 2**30)
+    assert "2 fits at once need 1.9 GiB of memory, and 1.4 GiB are free: lower --workers" in memory
+    assert "a fit needs 9.0 GiB of GPU memory, and the GPU has 8.0 GiB: lower batch_size or patch_size" in gpu
+    assert list(forecast.warnings([one], 1, None)) == []
+
+
+def test_the_patch_is_cut_and_then_the_batch_fills_the_memory(home, masks):
+    config = load(MASKS)  # 32 x 32 pictures, of which 32 is the smallest patch
+    asked = []
+
+    def peak(config, size, samples):
+        asked.append((tuple(size), samples))
+        return 10**9 + 1000 * samples * math.prod(size)
+
+    found = propose(config, open_dataset(config), 10**9 + 10**8, peak)
+    assert found.field == "patch_size"
+    assert found.size == (32, 32)
+    assert found.peak_bytes <= 1.1e9
+    assert asked[-1] == (found.size, found.batch_size)
+    with pytest.raises(UserError, match=r"needs more than 0.9 GiB: take a smaller network"):
+        propose(config, open_dataset(config), 10**9 - 10**7, peak)
+
+
+def test_a_plan_measures_once_and_forecasts_within_reason(home, capsys):
+    assert run(["plan", SPEC, "--workers", "2", "--json"]) == 0
+    (about,) = json.loads(capsys.readouterr().out)["experiments"]
+    assert about["missing_fits"] == len(load(SPEC).fold_list)
+    before = record_path(SPEC).stat().st_mtime_ns
+    assert run(["plan", SPEC]) == 0
+    shown = capsys.readouterr().out
+    assert "energy is an estimate" in shown
+    assert record_path(SPEC).stat().st_mtime_ns == before
+    assert not runs.run_folder(SPEC).exists(), "nothing is trained"
+    assert run(["train", SPEC, "--fold", "0"]) == 0
+    seconds = float(runs.read_run(runs.fit_folder(SPEC, 0, 0)).train_seconds)
+    assert seconds / 4 < about["train_seconds"] < 4 * seconds  # the benchmark is stricter, on a machine of its own
+
+
+def test_a_measurement_of_another_machine_is_taken(home, capsys):
+    spec = load(TINY).spec
+    files.write_json(home / "other.json", measured(spec=spec, machine="a large GPU").to_json())
+    assert run(["plan", TINY, "--measured", str(home / "other.json")]) == 0
+    assert "measured on a large GPU" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["much", "0GB", "-1GB"])
+def test_memory_that_is_no_amount_is_refused(home, capsys, text):
+    assert run(["plan", TINY, f"--fit={text}"]) == 2
+    assert f"--fit {text!r} is not an amount of memory: write it as 16GB" in capsys.readouterr().err
