@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,13 +82,13 @@ def makespan(seconds: Mapping[Fit, float], needs: Mapping[Fit, Sequence[Fit]], w
     waiting = longest_first(dict(seconds), needs)
     ends: list[tuple[float, int, Fit]] = []
     done: set[Fit] = set()
-    now = 0.0
+    now, number = 0.0, itertools.count()
     while waiting or ends:
         for fit in list(waiting):
             if len(ends) == workers:
                 break
             if all(need in done or need not in seconds for need in needs.get(fit, ())):
-                heapq.heappush(ends, (now + seconds[fit], len(done) + len(waiting), fit))
+                heapq.heappush(ends, (now + seconds[fit], next(number), fit))
                 waiting.remove(fit)
         now, _, fit = heapq.heappop(ends)
         done.add(fit)
