@@ -91,6 +91,21 @@ def entry() -> QueueEntry:
     return QueueEntry(spec=load(TINY).spec, folds=(0,), seeds=(0,), added="today")
 
 
+class Refusing(Killed):
+    """Cannot give one fit what it needs."""
+
+    def start(self, fit: Fit, log: Path) -> Killed:
+        if fit.fold == 0:
+            raise UserError("no node is large enough: add one")
+        return super().start(fit, log)
+
+
+def test_a_fit_that_an_engine_refuses_hides_no_other(finish):
+    (failed,) = run_fits(Refusing(0), [entry().model_copy(update={"folds": (0, 1)})], lambda _: None)
+    assert (failed.fold, failed.message) == (0, "no node is large enough: add one")
+    assert Fit(failed.spec, 0, 1).is_finished()
+
+
 def test_a_killed_fit_is_started_again(finish):
     said: list[str] = []
     assert run_fits(Killed(2), [entry()], said.append) == ()

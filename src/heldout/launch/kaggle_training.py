@@ -190,7 +190,7 @@ def run(bundle: Path, working: Path, hours: float) -> None:
         for name in record.packs:
             unpack(bundle / name, progress=False)
         engine = local_engine(None, None, max(runs.run_threads(load_task(spec)) or 0 for spec in record.specs) or None)
-        engine.until = until
+        engine.until = max(until, time.time() + 5)  # an epoch at least, or no session would get on
         entries = [
             QueueEntry(spec=spec, seeds=record.seeds[spec], folds=record.folds[spec], added="") for spec in record.specs
         ]

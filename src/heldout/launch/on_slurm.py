@@ -134,6 +134,11 @@ def slurm_engine(
         import submitit
     except ModuleNotFoundError:
         raise UserError("--engine slurm needs the package submitit: pip install 'heldout[slurm]'") from None
+    import cloudpickle  # of submitit
+
+    cloudpickle.register_pickle_by_value(
+        sys.modules[__name__]
+    )  # a job finds this package by the environment of its command
     given = {}
     for text in parameters:
         name, sign, value = text.partition("=")

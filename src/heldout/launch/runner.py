@@ -190,12 +190,14 @@ class _Runner:
         wanted = {one.fit for one in self.plan.waiting}
         for fit in [fit for fit in self.jobs if fit not in wanted and not fit.is_finished()]:  # those end by themselves
             self._stop(fit)
-        with self.engine.together():
-            for one in self.plan.waiting:
-                if len(self.jobs) == self.engine.workers or self._time_is_up():
-                    break
-                if not one.needs and one.fit not in self.jobs and one.fit not in self.failed:
-                    self._start(one.fit)
+        ready = [
+            one.fit for one in self.plan.waiting if not one.needs and one.fit not in self.jobs.keys() | self.failed
+        ]
+        if ready and len(self.jobs) < self.engine.workers and not self._time_is_up():
+            with self.engine.together():
+                for fit in ready:
+                    if len(self.jobs) < self.engine.workers:
+                        self._start(fit)
         self.seen = self.fits.stamp()
         return bool(self.jobs)
 
