@@ -12,6 +12,7 @@ from heldout.errors import UserError
 from heldout.launch import seat as seats
 from heldout.launch import travel
 from heldout.launch.on_ray import RayEngine, passed_on
+from heldout.launch.worker import own_modules
 from heldout.tasks import Task
 
 
@@ -30,7 +31,7 @@ def connect(address: str | None) -> Any:
         raise UserError("--engine ray needs the package ray: pip install 'heldout[scale]'") from None
     if not ray.is_initialized():
         options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
-        options["runtime_env"] = {"env_vars": passed_on()}
+        options["runtime_env"] = {"env_vars": {**passed_on(), **own_modules()}}
         if address is None and "RAY_ADDRESS" not in os.environ:
             options |= {"num_cpus": cores(), "include_dashboard": False}
         try:
