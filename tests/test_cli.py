@@ -58,7 +58,7 @@ def test_without_words_there_is_help(capsys):
         (["foldz"], "did you mean `folds`"),
         (["nonsense"], "the commands are"),
         (["--nonsense"], "no such option: --nonsense"),
-        (["train"], "missing argument 'EXPERIMENT'"),
+        (["train"], "missing argument 'EXPERIMENT...'"),
         (["folds", "exp001", "--budgett", "quick"], "--budget"),
         (["exp999"], "exps/exp999.py does not exist"),
         (["exp001", "--fold", "9"], "exp001 has no fold 9: it has 0, 1"),

@@ -151,7 +151,7 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
     device = state.fabric.device
     started = time.perf_counter() - _STARTED
     seconds = step_seconds(config, state, batches, key, STEP_SECONDS)
-    loaders = _children_bytes() // max(config.workers, 1)
+    loaders, steps = _children_bytes() // max(config.workers, 1), len(batches)
     batches.close()
     training, rows = dataset.fold_cases(fold, config.case_fraction)
     network = state.average.module
@@ -181,7 +181,7 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
         machine=describe_machine(device),
         threads=torch.get_num_threads(),
         start_seconds=round(started, 2),
-        steps=len(batches),
+        steps=steps,
         step_seconds=round(seconds, 5),
         save_seconds=round(saving, 4),
         predict_seconds=round(predicting, 5),
