@@ -183,7 +183,7 @@ def test_cases_and_trials_are_worked_on_by_the_nodes(shared_home, cluster, monke
     assert here not in {process for _, process in told}
 
     monkeypatch.setenv("HELDOUT_HOME", str(shared_home))
-    config = load(f"{SPEC},search_space={{'lr':[0.001,0.01]}}")
+    config = load(f"{SPEC},search_space={{'lr':('log',0.001,0.01)}}")
     done = search(Search(config, trials=3, inner_folds=2, processes=2), quiet=True)
     assert len(done) == 3
 
