@@ -68,11 +68,10 @@ def steps_per_second(spec: str, seconds: float, tiny: bool) -> tuple[float, floa
     classes = 2 if volumes else 1
     size = config.patch_size or config.image_size
     if tiny:
-        size = TINY_WINDOW if volumes else (64, 64)
-        changes: dict[str, Any] = {
-            "batch_size": 2,
-            **({"filters": TINY_FILTERS, "patch_size": size} if volumes else {}),
-        }
+        size = (32, 32, 32) if volumes else (64, 64)
+        changes: dict[str, Any] = {"batch_size": 2}
+        if volumes:  # as many levels, with few filters
+            changes |= {"filters": tuple(range(4, 4 + len(config.filters))), "patch_size": size}
         config = config.model_copy(update=changes)
     shape = (config.batch_size, config.channels, *size)
     generator = torch.Generator().manual_seed(0)

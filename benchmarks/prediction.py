@@ -102,6 +102,20 @@ def run(who: str, batch: int, size, window, precision: str = "auto"):
     return found
 
 
+def compared(pairs: list, batch: int, faster: float | None = None, memory: float | None = None) -> list[Measurement]:
+    """Medians over pairs of measurements of ours and of MONAI's with ``sw_batch_size`` ``batch``."""
+    other = f"MONAI's, sw_batch_size {batch}"
+    wall, processor = (statistics.median(b[column] / a[column] for a, b in pairs) for column in (0, 1))
+    share = statistics.median(a[2] / b[2] for a, b in pairs)
+    same = min(float((a[4] == b[4]).mean()) for a, b in pairs)
+    return [
+        Measurement(f"wall time, {other} over heldout's", wall, "x", faster, True),
+        Measurement(f"processor time, {other} over heldout's", processor, "x"),
+        Measurement(f"memory, heldout's over {other}", share, "x", memory),
+        Measurement(f"voxels of the same most probable class as {other}", same, "", 1.0, True),
+    ]
+
+
 def main(arguments: list[str]) -> None:
     """Measure pairs, and write the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -109,27 +123,15 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--tiny", action="store_true", help="a small volume, nothing written")
     options = parser.parse_args(arguments)
     size, window = ((40, 48, 40), (32, 32, 32)) if options.tiny else (SIZE, WINDOW)
-    rows: dict[tuple[str, int], list] = {(OURS, 1): [], (INFERER, 4): [], (INFERER, 1): []}
+    pairs = []
     for _ in range(options.pairs):
-        for key, found in rows.items():
-            found.append(run(*key, size, window))
-            wall, processor, megabytes, peak, _ = found[-1]
-            print(f"{key[0]} batch {key[1]}: {wall:.1f} s, {processor:.1f} CPU s, {megabytes:.0f} MB, peak {peak:.0f}")
-    measured = []
-    ours = rows[OURS, 1]
-    for batch, bars in ((4, (1.3, 0.7)), (1, (None, None))):
-        theirs = rows[INFERER, batch]
-        for column, what in ((0, "wall time"), (1, "processor time")):
-            gain = statistics.median(b[column] / a[column] for a, b in zip(ours, theirs, strict=True))
-            bar = bars[0] if column == 0 else None
-            measured.append(
-                Measurement(f"{what} of MONAI, sw_batch_size {batch}, over heldout's", gain, "x", bar, True)
-            )
-        share = statistics.median(a[2] / b[2] for a, b in zip(ours, theirs, strict=True))
-        measured.append(Measurement(f"memory of heldout over MONAI's, sw_batch_size {batch}", share, "x", bars[1]))
-        same = min(float((a[4] == b[4]).mean()) for a, b in zip(ours, theirs, strict=True))
-        measured.append(Measurement(f"equal most probable classes, sw_batch_size {batch}", same, "", 1.0, True))
+        pairs.append((run(OURS, 1, size, window), run(INFERER, 4, size, window)))
+        for name, (wall, processor, megabytes, peak, _) in zip((OURS, INFERER), pairs[-1], strict=True):
+            print(f"{name}: {wall:.1f} s, {processor:.1f} CPU s, {megabytes:.0f} MB, peak {peak:.0f}", flush=True)
+    measured = compared(pairs, 4, 1.3, 0.7)
+    measured += compared([(pairs[0][0], run(INFERER, 1, size, window))], 1)
     half = run(OURS, 1, size, window, "bf16-mixed")
+    ours = [pair[0] for pair in pairs]
     measured.append(Measurement("seconds, heldout", statistics.median(row[0] for row in ours), "s"))
     measured.append(Measurement("seconds, heldout in bfloat16", half[0], "s"))
     measured.append(Measurement("megabytes, heldout", statistics.median(row[2] for row in ours), "MB"))
@@ -137,7 +139,7 @@ def main(arguments: list[str]) -> None:
         print(f"{one.what}: {one.value:.4f} {one.unit}")
     if not options.tiny:
         about = f"{' x '.join(map(str, size))} voxels, windows of {window[0]}³, overlap 1/2, DynUNet {FILTERS}"
-        record("prediction", f"Prediction by sliding windows: {about}; medians of {options.pairs} pairs", measured)
+        sys.exit(record("prediction", measured, f"{about}; medians of {options.pairs} pairs, two threads"))
 
 
 if __name__ == "__main__":
