@@ -23,7 +23,7 @@ import numpy as np
 SIZE, WINDOW = (182, 218, 182), (96, 96, 96)
 FILTERS = (16, 32, 64, 128)
 CLASSES = 3
-OURS, INFERER = "heldout", "MONAI"
+OURS, CONTIGUOUS, INFERER = "heldout", "heldout, channels_last = False", "MONAI"
 
 
 def measure(
@@ -44,12 +44,13 @@ def measure(
         patch_size = window
         normalize = "zscore"
         predict_precision = precision
+        channels_last = who == OURS
 
     config: BaseConfig = Volume()
     network = config.build_model(CLASSES, True).eval()
     image = np.random.default_rng(0).standard_normal((1, 1, *size), np.float32)
     first = image[:, :, : window[0], : window[1], : window[2]]
-    predict = _ours(config, network) if who == OURS else _inferer(network, batch, window)
+    predict = _inferer(network, batch, window) if who == INFERER else _ours(config, network)
     before = _memory("VmRSS")
     predict(first)  # chooses kernels, and imports what is imported late
     Path("/proc/self/clear_refs").write_text("5")
@@ -120,9 +121,14 @@ def main(arguments: list[str]) -> None:
     """Measure pairs, and write the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--contiguous", action="store_true", help="one pair in the memory layout of MONAI's network")
     parser.add_argument("--tiny", action="store_true", help="a small volume, nothing written")
     options = parser.parse_args(arguments)
     size, window = ((40, 48, 40), (32, 32, 32)) if options.tiny else (SIZE, WINDOW)
+    about = f"{' x '.join(map(str, size))} voxels, windows of {window[0]}³, overlap 1/2, DynUNet {FILTERS}"
+    if options.contiguous:
+        pair = run(CONTIGUOUS, 1, size, window), run(INFERER, 1, size, window)
+        sys.exit(record("prediction_contiguous", compared([pair], 1, 1.3), f"{about}, channels_last = False; one pair"))
     pairs = []
     for _ in range(options.pairs):
         pairs.append((run(OURS, 1, size, window), run(INFERER, 4, size, window)))
@@ -138,7 +144,6 @@ def main(arguments: list[str]) -> None:
     for one in measured:
         print(f"{one.what}: {one.value:.4f} {one.unit}")
     if not options.tiny:
-        about = f"{' x '.join(map(str, size))} voxels, windows of {window[0]}³, overlap 1/2, DynUNet {FILTERS}"
         sys.exit(record("prediction", measured, f"{about}; medians of {options.pairs} pairs, two threads"))
 
 
