@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +26,15 @@ SPECS = {
 }
 
 
-def make_decisions(home: Path) -> None:
-    """Train and seal the decisions that are missing."""
+def make_decisions(home: Path, names: Iterable[str] = SPECS) -> None:
+    """Train and seal those decisions that are missing."""
     from heldout.blend.freeze import freeze
     from heldout.blend.search import blend
     from heldout.config import load
     from heldout.train.fit import run_experiment
 
-    for name, spec in SPECS.items():
+    for name in names:
+        spec = SPECS[name]
         if not (home / "working" / "blends" / name / "decision.json").exists():
             config = load(spec)
             run_experiment(config, [0], [config.seeds[0]])
@@ -70,8 +71,10 @@ class Program:
 
 
 @contextmanager
-def program(home: Path, *words: str, log: Path, **settings: str) -> Iterator[Program]:
-    """Start a program on the second core."""
+def program(
+    home: Path, *words: str, log: Path, cores: Collection[int] = CORES[-1:], **settings: str
+) -> Iterator[Program]:
+    """Start a program, on the second core."""
     environment = {**os.environ, "HELDOUT_HOME": str(home), "OMP_NUM_THREADS": "1", **settings}
     with open(log, "w") as handle:
         process = subprocess.Popen(
@@ -81,7 +84,7 @@ def program(home: Path, *words: str, log: Path, **settings: str) -> Iterator[Pro
             stdout=subprocess.PIPE if "bare" in words else handle,
             stderr=handle,
             text=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, {CORES[-1]}),
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
     try:
         yield Program(process)
@@ -91,12 +94,14 @@ def program(home: Path, *words: str, log: Path, **settings: str) -> Iterator[Pro
 
 
 @contextmanager
-def service(home: Path, *names: str, log: Path, workers: int = 1, **settings: str) -> Iterator[Program]:
+def service(
+    home: Path, *names: str, log: Path, workers: int = 1, cores: Collection[int] = CORES[-1:], **settings: str
+) -> Iterator[Program]:
     """Start the service and wait until all its processes are ready."""
     import httpx
 
     words = (str(REPOSITORY / "run.py"), "serve", *names, "--port", "0", "--device", "cpu", "--workers", str(workers))
-    with program(home, *words, log=log, **settings) as one:
+    with program(home, *words, log=log, cores=cores, **settings) as one:
         wait_for(lambda: re.search(r"http://\S+:\d+", log.read_text()))
         one.url = re.findall(r"http://\S+:\d+", log.read_text())[0]
         wait_for(lambda: httpx.get(f"{one.url}/readyz").status_code == 200)

@@ -38,6 +38,7 @@ export function Volume(props: {
   const canvas = useRef<HTMLCanvasElement>(null);
   const viewer = useRef<Niivue | null>(null);
   const [loaded, setLoaded] = useState(0);
+  const [shown, setShown] = useState(0); // overlays that are drawn
   const [open, setOpen] = useState(0); // how many drawings were opened; 0 while there is none
   const [problem, setProblem] = useState("");
 
@@ -100,6 +101,7 @@ export function Volume(props: {
         nv.addVolume(image);
       }
       nv.updateGLVolume();
+      setShown(props.overlays.length);
     })();
   }, [loaded, names]);
 
@@ -162,7 +164,7 @@ export function Volume(props: {
   return (
     <div>
       <div class="volume">
-        <canvas ref={canvas} aria-label={props.label} role="img" data-loaded={loaded} data-drawing={open} />
+        <canvas ref={canvas} aria-label={props.label} role="img" data-loaded={loaded} data-overlays={shown} data-drawing={open} />
       </div>
       {problem && <p class="error">The volume cannot be shown: {problem}</p>}
     </div>
