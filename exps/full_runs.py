@@ -8,7 +8,7 @@ MINUTES = {
     "brain-mri": {"exp020_lite0": 1.5},
     "fracatlas": {"exp040_lite0": 9, "exp049_lite0": 7},
     "lgg": {"exp025_lite0": 10},
-    "hippocampus": {"exp030_short": 10, "exp037": 30},
+    "hippocampus": {"exp030_short": 4, "exp037": 30},
     "adrenal": {"exp050_lite0": 15, "exp054": 30},
 }
 
