@@ -321,10 +321,10 @@ def _anonymous(pid: int) -> int:
 FORECASTS = {
     "phantom segmentation": "exp001+dataset=tiny,epochs=8,seeds=(0,),steps_per_epoch=20,validate_every=4,workers=0,"
     "source_options={'patients':30,'size':64}",
-    "phantom classification": "exp004+dataset=tiny,epochs=8,seeds=(0,),steps_per_epoch=30,workers=0,"
+    "phantom classification": "exp004+dataset=small,epochs=8,seeds=(0,),steps_per_epoch=30,workers=0,"
     "source_options={'patients':60,'images_per_patient':2,'size':64}",
 }
-REAL = {"brain MRI (real)": "exp020@quick+epochs=2", "Hippocampus (real)": "exp030@quick+epochs=2"}
+REAL = {"brain MRI (real)": "exp020@quick+epochs=2"}
 
 
 def forecast() -> list[Measurement]:
