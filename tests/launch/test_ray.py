@@ -78,7 +78,7 @@ def test_with_and_without_a_shared_folder_and_killed_in_between_the_bits_are_tho
     alone = weights()
     made, nodes = cluster
     first = runs.fit_folder(SPEC, 0, 0)
-    for shared in (True, False):
+    for shared in (None, False):  # None: the nodes look, and see it
         runs.run_folder(SPEC).rename(home / f"aside-{shared}")
         engine = ray_engine([load(SPEC)], made.address, 2, None, 1, shared)
         said: list[str] = []

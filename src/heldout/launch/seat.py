@@ -38,6 +38,7 @@ class Seat:
     def __init__(self, scratch: str | None = None) -> None:
         own = re.sub(r"\W+", "-", self.where()).strip("-")  # two nodes may be one machine
         self.scratch = None if scratch is None else Path(tempfile.gettempdir(), scratch, own).resolve()
+        self.base: Path | None = None  # the scratch folder, where a command receives something
         self.process: subprocess.Popen[bytes] | None = None
         self.error: str | None = None
         self.log: Path | None = None
@@ -75,16 +76,18 @@ class Seat:
         Args:
             command: What to call, without the name of the interpreter, which is that of the node.
             changed: Environment besides that of the node.
-            log: File for what it prints; with a scratch folder one below that, whose text :meth:`poll` gives.
+            log: File for what it prints; where a folder is watched, one below the scratch folder, of which :meth:`poll`
+                gives the text.
             things: Files below the scratch folder to write first, unless they are there. What ends in ``.zip`` is
                 unpacked into the folder of that name, ``home.zip`` every time.
-            watched: Folder below the scratch folder whose files :meth:`poll` gives.
+            watched: Folder below the scratch folder whose files :meth:`poll` gives; None where nodes share a folder.
         """
         self.closing, self.error, self.read, self.known, self.sent = False, None, 0, {}, time.monotonic()
         self.process, self.parts = None, iter(())
-        self.log = Path(log) if self.scratch is None else self.scratch / log
-        self.watched = None if watched is None or self.scratch is None else self.scratch / watched
-        if self.scratch is not None:
+        self.base = None if watched is None else self.scratch
+        self.log = Path(log) if self.base is None else self.base / log
+        self.watched = None if watched is None or self.base is None else self.base / watched
+        if self.base is not None:
             self.log.unlink(missing_ok=True)
         threading.Thread(target=self._begin, args=(list(command), dict(changed), list(things)), daemon=True).start()
 
@@ -92,14 +95,14 @@ class Seat:
         try:
             assert self.log is not None, "set by start"
             for name, sha256, content in things:
-                assert self.scratch is not None, "things are received there"
-                receive(self.scratch / name, sha256, content)
+                assert self.base is not None, "things are received there"
+                receive(self.base / name, sha256, content)
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with open(self.log, "ab") as output:
                 self.process = subprocess.Popen(
                     [sys.executable, *command],
                     env={**os.environ, **self._below(changed)},
-                    cwd=self.scratch,
+                    cwd=self.base,
                     stdin=subprocess.PIPE,  # its end tells the command that this process has ended
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -112,10 +115,10 @@ class Seat:
 
     def _below(self, changed: dict[str, str]) -> dict[str, str]:
         """The environment, its folders below the scratch folder where there is one."""
-        if self.scratch is None:
+        if self.base is None:
             return changed
         folders = ("HELDOUT_HOME", "HELDOUT_PROJECT", "PYTHONPATH")
-        return {name: str(self.scratch / value) if name in folders else value for name, value in changed.items()}
+        return {name: str(self.base / value) if name in folders else value for name, value in changed.items()}
 
     def poll(self, wait: float = 0.0) -> tuple[int | None, str, list[Part]]:
         """Exit code, None while it works or files are on their way; new text of the log; parts of changed files.
@@ -135,7 +138,7 @@ class Seat:
         if self.error is not None:
             return 1, f"error: {self.error}\n", []
         code = None if self.process is None else self.process.poll()
-        if self.watched is None or self.scratch is None:
+        if self.watched is None or self.base is None:
             return code, "", []
         parts = self._next_parts(ended=code is not None)
         text = self._new_text()
