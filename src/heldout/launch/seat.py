@@ -54,6 +54,8 @@ class Seat:
         with contextlib.suppress(Exception):
             import ray
 
+            if not ray.is_initialized():  # asking would join whatever cluster ran here last
+                return socket.gethostname()
             return f"{socket.gethostname()} ({ray.get_runtime_context().get_node_id()[:8]})"
         return socket.gethostname()
 
