@@ -35,7 +35,11 @@ def test_a_training_that_is_stopped_says_so_in_one_line(home, wanted, group):
         command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heeds_interrupts
     ) as process:
         deadline = time.monotonic() + 240
-        while not list(home.rglob("state.pt")) and time.monotonic() < deadline and process.poll() is None:
+        while (
+            not any("state.pt" in names for _, _, names in os.walk(home))
+            and time.monotonic() < deadline
+            and process.poll() is None
+        ):
             time.sleep(0.1)
         (os.killpg if group else os.kill)(process.pid, wanted)
         _, text = process.communicate(timeout=60)

@@ -24,7 +24,7 @@ from heldout.data.pack.write import pack
 from heldout.data.prepare import open_prepared
 from heldout.data.records import PackedArray
 from heldout.errors import UserError
-from heldout.records import parse_record
+from heldout.records import parse_value
 from tests.data import toy
 
 
@@ -234,7 +234,7 @@ def test_an_unpacked_dataset_is_not_packed_again(packed):
 )
 def test_every_array_survives_the_codec(array):
     data, about = encode(array)
-    again = decode(data, parse_record(json.dumps(about.to_json()).encode(), "here", PackedArray, 1, ""), "here")
+    again = decode(data, parse_value(json.dumps(about.to_json()).encode(), "here", PackedArray, ""), "here")
     assert again.dtype == array.dtype
     assert np.array_equal(again, array)
 

@@ -49,7 +49,7 @@ def test_a_precision_that_is_set_stays(measured):
 def test_a_damaged_record_is_named(measured):
     train(measure_speed=True)
     path = next((files.home() / "working" / "fastest").glob("*.json"))
-    path.write_text("{}")
+    path.write_text('{"schema": 1}')
     with pytest.raises(
         UserError, match=r"has a missing or wrong spec.*delete it, and the next training measures again"
     ):

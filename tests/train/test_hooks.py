@@ -59,7 +59,7 @@ def test_every_example_passes_the_checks_and_trains(examples):
 def test_a_helper_in_a_package_beside_the_experiments_is_sealed_and_travels(examples):
     config = loading.load("exp110")
     assert "exps.own.nets:Plain" in code_of(type(config))
-    decision = SimpleNamespace(stages=[SimpleNamespace(spec="exp110")])
+    decision = SimpleNamespace(predictors=[SimpleNamespace(spec="exp110")])
     places = {place.as_posix() for place in experiment_files(decision).values()}
     assert places >= {"exps/exp110.py", "exps/exp001.py", "exps/own/nets.py"}
 

@@ -53,7 +53,7 @@ def test_epochs_are_not_chosen_twice(measured):
 def test_a_damaged_record_is_named(measured):
     within_minutes(load("exp910"), 1, seed=0, fold=0)
     path = minutes.record_path(load("exp910"), 1)
-    path.write_text("{}")
+    path.write_text('{"schema": 1}')
     with pytest.raises(UserError, match=r"minutes=1\.json has a missing or wrong spec.*delete it"):
         within_minutes(load("exp910"), 1, seed=0, fold=0)
 
