@@ -14,6 +14,7 @@ from heldout.blend.apply import OpenDecision, blend_case
 from heldout.blend.decision import load_decision
 from heldout.blend.freeze import freeze
 from heldout.blend.members import load_member
+from heldout.blend.postprocess import hook_hash
 from heldout.blend.search import blend
 from heldout.blend.verify import verify
 from heldout.config import load
@@ -101,6 +102,18 @@ def test_masks_are_tuned_cross_fitted_sealed_and_delivered(add_hook):
     add_hook("exp911", MASKS.replace("< smallest", "<= smallest"))
     with pytest.raises(UserError, match="the code of postprocess of exp911 changed"):
         verify(load_decision("mended"))
+
+
+def test_methods_that_the_hook_calls_are_pinned(add_hook):
+    body = "        return replace(result, scores=self.bounded(result.scores))\n\n"
+    body += "    def bounded(self, scores):\n        return {}"
+    text = HEAD.format(choices={}, arguments="**settings", body=body)
+    add_hook("exp914", text.replace("return {}", "return scores.clip(0, 1)"))
+    before = hook_hash(load("exp914"))
+    add_hook("exp914", text.replace("return {}", "return scores.clip(0, 0.9)"))
+    assert hook_hash(load("exp914")) != before
+    add_hook("exp914", text.replace("return {}", "return scores.clip(0, 1)  # as before"))
+    assert hook_hash(load("exp914")) == before
 
 
 def test_the_best_settings_of_scores_are_chosen_and_the_first_of_equals(add_hook):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from heldout.blend.reference import compare
-from heldout.predict.forward import answer_batch
+from heldout.predict import forward
+from heldout.predict.forward import NetworkOutput, answer_batch
 from heldout.predict.precision import FORMATS, TOLERANCES, least_exact, number_format, resolve
 from heldout.predict.prediction import Prediction
 from heldout.tasks import Segment3D
@@ -57,6 +60,24 @@ def test_bfloat16_changes_little_and_float32_nothing(window):
     assert half.dtype == exact.dtype == np.float32
     assert np.array_equal(exact, auto)
     assert 0 < np.abs(half - exact).max() < 0.05
+
+
+@pytest.mark.parametrize("place", ["values", "scores"])
+def test_what_float16_cannot_hold_is_predicted_in_float32(monkeypatch, place):
+    formats = []
+
+    def mean(*_):
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+        formats.append(dtype)
+        full = NetworkOutput(np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32))
+        overflown = np.full((1, 2), np.nan if dtype == torch.float16 else 0, np.float32)
+        return replace(full, **{place: overflown})
+
+    monkeypatch.setattr(forward, "_mean", mean)
+    monkeypatch.setattr(forward, "resolve", lambda *_: "16-mixed")
+    found = answers("16-mixed")
+    assert np.isfinite(found).all()
+    assert formats == [torch.float16, torch.float32]
 
 
 def maps(*values):

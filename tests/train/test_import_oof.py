@@ -17,7 +17,7 @@ from heldout.errors import UserError
 from heldout.evaluate.collect import find_row
 from heldout.train.fit import fit_fold
 from heldout.train.import_files import read_foreign_map
-from heldout.train.import_run import import_oof
+from heldout.train.import_run import export_map, import_oof
 from heldout.train.imported import imported_folder
 
 
@@ -125,3 +125,21 @@ def test_volumes_of_nnu_net_are_turned_round_whatever_their_shape(tmp_path, shap
         np.savez(tmp_path / "d.npz", probabilities=values)
         with pytest.raises(UserError, match="holds a map with x first: turn its axes round"):
             read_foreign_map(tmp_path / "d.npz", shape, 2)
+
+
+def test_exported_maps_come_back_however_small_their_numbers(tmp_path):
+    values = np.array([[[0, 1], [1, 0]]], np.uint8)
+    export_map(values, tmp_path / "a.npz")
+    np.testing.assert_array_equal(read_foreign_map(tmp_path / "a.npz", (2, 2), 1), values)
+    np.savez(tmp_path / "b.npz", map=values)  # of others, 0 and 1 are a mask
+    np.testing.assert_array_equal(read_foreign_map(tmp_path / "b.npz", (2, 2), 1), 255 * values)
+    np.savez(tmp_path / "c.npz", map=values.astype(np.uint16) * 256)
+    with pytest.raises(UserError, match=r"c\.npz holds the number 256: write probabilities, or 0 \.\.\. 255 as uint8"):
+        read_foreign_map(tmp_path / "c.npz", (2, 2), 1)
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.npz", b"PK\x03\x04broken"), ("a.npy", b""), ("a.nii", b"no header")])
+def test_a_damaged_map_is_one_sentence(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name} cannot be read \(.*\): write it again"):
+        read_foreign_map(tmp_path / name, (2, 2), 1)

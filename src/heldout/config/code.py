@@ -45,8 +45,17 @@ def code_of_postprocessing(experiment: type) -> dict[str, str]:
     reader = _Reader(READER)
     own = [cls for cls in experiment.__mro__ if reader.module(cls.__module__) is not None]
     reader.found.clear()  # what acts on import is training's
-    for cls in own:
-        reader.read_members(cls, {POSTPROCESS})
+    names, more = set[str](), {POSTPROCESS}
+    while more:  # members that it reaches through self
+        names |= more
+        for cls in own:
+            reader.read_members(cls, names)
+        nodes = [node for text in reader.found.values() for node in ast.walk(ast.parse(text))]
+        more = {
+            node.attr
+            for node in nodes
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+        } - {*names, *getattr(experiment, "model_fields", {})}
     return dict(sorted(reader.found.items()))
 
 

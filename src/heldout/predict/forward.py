@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 
 from heldout.data.sides import mirror_order
 from heldout.errors import UserError
-from heldout.predict.precision import number_format, resolve
+from heldout.predict.precision import FLOAT32, number_format, resolve
 from heldout.predict.windows import fits, slide
 from heldout.tasks import MultiTask2D, Task
 
@@ -120,8 +120,9 @@ def answer_batch(
             return _mean(config, image, exclusive, flips, model)
 
     found = answer(precision)
-    if precision == "16-mixed" and not np.isfinite(found.values).all():  # float16 ends at 65504
-        found = answer("bf16-mixed")
+    parts = [part for part in (found.values, found.scores) if part is not None]
+    if precision == "16-mixed" and not all(np.isfinite(part).all() for part in parts):  # float16 ends at 65504
+        return answer(FLOAT32)
     return found
 
 
@@ -143,6 +144,8 @@ def _mean(
         if 2 in axes and (order := mirror_order(config, value.shape[1])) is not None:
             # what the network found on the left of the mirror image lies on the right
             value, score = value[:, order], None if score is None else score[:, order]
+        if values is not None and values.device != value.device:  # the first views left no room for this one
+            values, value = values.cpu(), value.cpu()
         values = value if values is None else values + value
         if score is not None:
             scores = score if scores is None else scores + score

@@ -113,6 +113,7 @@ def fits(channels: int, size: Sequence[int], device: torch.device) -> bool:
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch keeps what it freed
     return 4 * channels * math.prod(size) <= FREE * free
 
 

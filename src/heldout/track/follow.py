@@ -110,7 +110,10 @@ def main(words: Sequence[str]) -> int:
     ended = threading.Event()
     threading.Thread(target=_wait_for_end, args=(ended,), daemon=True).start()
     mirror = Mirror(watching.tracker, open_tracker(watching.tracker, watching.pid))
-    sampler = Sampler(watching.pid) if watching.samples else None
+    sampler = None
+    if watching.samples:
+        with contextlib.suppress(Exception):  # psutil is not installed, or the command has ended
+            sampler = Sampler(watching.pid)
     specs = [source.partition("/")[2] for source in watching.sources if source.startswith("runs/")]
     while not ended.wait(EVERY):
         if sampler is not None:

@@ -125,7 +125,9 @@ class Mirror:
             state = read_state(path) or TrackRecord(source=subject.source)
             place = self.tracker.destination
             sent = state.sent.get(place, Sent())
-            if sent.points > len(subject.points):  # trained again
+            # an experiment has points once all its fits are finished, and none while another one is trained
+            if subject.kind != "experiment" and sent.points > len(subject.points):  # trained again
+                self._sessions.pop(subject.key, None)
                 sent = Sent()
             try:
                 for step in self._steps(subject, sent, final):

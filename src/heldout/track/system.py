@@ -72,7 +72,8 @@ class Sampler:
             "machine_memory_percent": machine.percent,
         }
         for number, gpu in enumerate(self._gpus):
-            values |= _of_gpu(number, gpu)
+            with contextlib.suppress(Exception):  # not every GPU tells everything
+                values |= _of_gpu(number, gpu)
         return values
 
 

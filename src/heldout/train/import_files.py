@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 IDS = ("id", "case_id", "case", "image_id", "image", "name")
 MAP_ENDINGS = (".npz", ".npy", ".nii.gz", ".nii", ".png")
 NNUNET = "probabilities"  # array of its npz files
+OF_255 = "of_255"  # array of the files that export-oof writes: their integers are 255ths, however small
+_DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 _ARRAYS = ("map", NNUNET, "p", "arr_0")
 
 
@@ -84,8 +88,10 @@ def read_foreign_map(path: Path, shape: tuple[int, ...], classes: int) -> np.nda
     Raises:
         UserError: its shape is not that of the case, or a value is not a probability.
     """
-    values, key = _read_array(path)
+    values, key, of_255 = _read_array(path)
     integers = values.dtype.kind in "ub"
+    if integers and values.max(initial=0) > 255:
+        raise UserError(f"{path} holds the number {values.max()}: write probabilities, or 0 ... 255 as uint8")
     z_first = key == NNUNET and not integers and len(shape) == 3
     expected = shape[::-1] if z_first else shape
     while values.ndim > len(shape) + 1 and values.shape[0] == 1:
@@ -106,7 +112,7 @@ def read_foreign_map(path: Path, shape: tuple[int, ...], classes: int) -> np.nda
     if len(values) != classes:
         raise UserError(f"{path} has {len(values)} channels, and there are {classes} classes: write one for each")
     if integers:
-        return (values * (255 if values.max(initial=0) <= 1 else 1)).astype(np.uint8)
+        return (values * (255 if values.max(initial=0) <= 1 and not of_255 else 1)).astype(np.uint8)
     if not np.isfinite(values).all() or values.min() < -1e-3 or values.max() > 1 + 1e-3:
         raise UserError(f"{path} holds values outside 0 ... 1: write probabilities, or 0 ... 255 as uint8")
     return np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
@@ -138,7 +144,7 @@ def _table(path: Path, dataset: Dataset, names: _Names) -> tuple[dict[str, np.nd
 
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, sep=None, engine="python")
-    except (OSError, ValueError) as error:
+    except _DAMAGED as error:
         raise UserError(f"{path} cannot be read ({error}): write a CSV table") from None
     key = next((name for name in IDS if name in table.columns), None)
     if key is None:
@@ -198,7 +204,7 @@ def _archive(path: Path, dataset: Dataset, names: _Names) -> tuple[dict[str, np.
     try:
         with np.load(path) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError) as error:
+    except _DAMAGED as error:
         raise UserError(f"{path} cannot be read ({error}): write it with numpy.savez") from None
     key = next((name for name in IDS if name in found), None)
     values = next((found[name] for name in ("p", "oof", "predictions", "probabilities") if name in found), None)
@@ -254,25 +260,27 @@ def _maps(folder: Path, names: _Names, wanted: set[str] | None) -> dict[str, Pat
     return found
 
 
-def _read_array(path: Path) -> tuple[np.ndarray, str]:
-    """The array of a file, and its name in an npz."""
+def _read_array(path: Path) -> tuple[np.ndarray, str, bool]:
+    """The array of a file, its name in an npz, and whether that says that integers count to 255."""
+    from nibabel.filebasedimages import ImageFileError  # what nibabel raises where a file is none of its formats
+
     try:
         if path.suffix == ".npy":
-            return np.asarray(np.load(path)), ""
+            return np.asarray(np.load(path)), "", False
         if path.suffix == ".npz":
             with np.load(path) as arrays:
                 key = next((name for name in _ARRAYS if name in arrays.files), None)
                 if key is None:
                     raise UserError(f"{path} holds {', '.join(arrays.files)}: it needs the array {_ARRAYS[0]}")
-                return np.asarray(arrays[key]), key
+                return np.asarray(arrays[key]), key, OF_255 in arrays.files
         if path.suffix == ".png":
             import cv2
 
-            return np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))[None], ""
+            return np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))[None], "", False
         import nibabel
 
-        return np.asarray(nibabel.load(path).dataobj), ""  # type: ignore[attr-defined]
-    except (OSError, ValueError) as error:
+        return np.asarray(nibabel.load(path).dataobj), "", False  # type: ignore[attr-defined]
+    except (*_DAMAGED, ImageFileError) as error:
         raise UserError(f"{path} cannot be read ({error}): write it again") from None
 
 

@@ -16,7 +16,7 @@ from heldout.errors import UserError
 from heldout.predict.prediction import Prediction, presence
 from heldout.progress import track
 from heldout.tasks import Task, load_task
-from heldout.train.import_files import Foreign, read_foreign, read_foreign_map, rows_of
+from heldout.train.import_files import OF_255, Foreign, read_foreign, read_foreign_map, rows_of
 from heldout.train.imported import (
     NOT_VERIFIABLE,
     VERIFIED,
@@ -184,5 +184,5 @@ def export_map(values: np.ndarray, path: Path) -> None:
     import io
 
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, map=values)
+    np.savez_compressed(buffer, map=values, **{OF_255: True})
     files.write_bytes(path, buffer.getvalue())

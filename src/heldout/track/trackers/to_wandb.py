@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from heldout import files
@@ -68,14 +68,14 @@ class WandbSession:
 
     run: Any
     id: str
-    axis: str = ""
+    defined: set[str] = field(default_factory=set)
 
     def log(self, points: Sequence[Point], axis: str) -> None:
         """Add points over their own axis."""
         for point in points:
-            for name in point.values if self.axis != axis else ():
+            for name in point.values.keys() - self.defined:
                 self.run.define_metric(name, step_metric=axis)
-            self.axis = axis
+                self.defined.add(name)
             self.run.log({axis: point.step, **point.values})
 
     def log_system(self, points: Sequence[Point]) -> None:
