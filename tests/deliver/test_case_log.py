@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from heldout import files
 from heldout.blend.apply import Blended
 from heldout.deliver.case_log import FOLDER, Part
 from heldout.deliver.predict_folder import predict_folder
@@ -113,6 +114,22 @@ def test_another_decision_does_not_go_on_in_the_same_folder(folder, tmp_path):
     predict(decision, folder, output, force=True)
     assert len(decision.predicted) == COUNT
     assert not (output / FOLDER).exists()
+
+
+def test_a_bad_file_is_set_aside_by_the_option_that_the_error_names(folder, tmp_path):
+    with pytest.raises(UserError, match="--skip-bad sets such files aside"):
+        predict(Decision(), folder, tmp_path / "out", skip_bad=False)
+    outcome = predict(Decision(), folder, tmp_path / "out")
+    assert dict(outcome.counts) == {"ok": COUNT, "skipped": 1}
+
+
+def test_the_log_of_a_running_command_is_not_forgotten(folder, tmp_path):
+    output = tmp_path / "out"
+    predict(Decision("one"), folder, output, part=Part(1, 2))
+    (log,) = (output / FOLDER).rglob("cases.jsonl")
+    with files.lock(log.parent, "predicting"), pytest.raises(UserError, match="out is in use by another prediction"):
+        predict(Decision("two"), folder, output, force=True)
+    assert log.exists()
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "2", "a/b"])

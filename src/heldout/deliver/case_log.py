@@ -86,13 +86,18 @@ class CaseLog:
         self.folder, self.key = output / FOLDER, key
 
     def refuse_others(self, *, force: bool) -> None:
-        """Refuse an output in which another command has begun, or with ``force`` forget that.
+        """Refuse an output in which another command has predicted cases, or with ``force`` forget that.
 
         Raises:
-            UserError: it was begun with another decision, input or options.
+            UserError: it was begun with another decision, input or options, or runs at this moment.
         """
         others = [path for path in self.folder.glob("*") if path.name != self.key]
-        if others and not force:
+        if any(files.is_locked(part) for path in others for part in path.glob("part*")):
+            raise UserError(
+                f"{self.folder.parent} is in use by another prediction: wait for it to end, stop it, or choose another "
+                "output"
+            )
+        if not force and any(log.stat().st_size for path in others for log in path.glob("*/cases.jsonl")):
             raise UserError(
                 f"{self.folder.parent} holds the beginning of another prediction, with another decision, input or "
                 "options: run that command again, choose another output, or add --force"
