@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def test_the_second_process_is_told_who_holds_the_folder(tmp_path):
             env={"PYTHONPATH": str(files.REPOSITORY / "src")},
         )
         assert "training exp042 fold 0" in second.stderr
-        assert "UserError" in second.stderr
+        assert "InUse" in second.stderr
     assert (
         subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(files.REPOSITORY / "src")}).returncode == 0
     )
@@ -141,6 +142,21 @@ def test_where_every_lock_succeeds_the_second_is_told_and_a_killed_holder_lets_g
     monkeypatch.setattr(claims, "STALE_SECONDS", 0.5)
     with files.lock(tmp_path, "going on", wait=True):
         assert files.is_locked(tmp_path)
+    assert not files.is_locked(tmp_path)
+
+
+def test_where_the_kernel_has_no_locks_the_claim_serves(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(OSError, match="No locks available"), files.lock(tmp_path, "on a local disk"):
+        pass
+    monkeypatch.setattr(claims, "locks_hold", lambda _: False)
+    with files.lock(tmp_path, "holding"):
+        assert files.is_locked(tmp_path)
+        with pytest.raises(UserError, match="in use by process"), files.lock(tmp_path, "trying"):
+            pass
     assert not files.is_locked(tmp_path)
 
 

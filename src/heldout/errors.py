@@ -24,6 +24,10 @@ class UserError(Exception):
         self.details = tuple(details)
 
 
+class InUse(UserError):  # noqa: N818 - the name says what happened
+    """A folder that another process holds."""
+
+
 class Diverged(UserError):  # noqa: N818 - the name says what happened
     """A network whose loss, weights or predictions are not finite."""
 

@@ -17,11 +17,11 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from heldout import claims
-from heldout.errors import UserError
+from heldout.errors import InUse, UserError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # errors of a disk without room
 REPOSITORY = Path(__file__).resolve().parents[2]  # of the sources; of an installed package nothing of ours
@@ -199,19 +199,19 @@ def lock(folder: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         wait: Wait for the other process instead of refusing.
 
     Raises:
-        UserError: another process holds the folder; the message says which, and since when.
+        InUse: another process holds the folder; the message says which, and since when.
     """
     folder.mkdir(parents=True, exist_ok=True)
     text = f"process {os.getpid()} on {socket.gethostname()}, {what}, since {time.strftime('%F %T')}"
     with open(folder / ".lock", "a+", encoding="utf-8") as handle, contextlib.ExitStack() as claim:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB, folder)
             if not claims.locks_hold(folder):
                 claim.enter_context(claims.claimed(folder / ".holder", text, wait))
         except BlockingIOError as error:
             handle.seek(0)
             holder = handle.read().strip() if error.errno else str(error)
-            raise UserError(
+            raise InUse(
                 f"{folder} is in use by {holder or 'another process'}: wait for it to end, or stop it"
             ) from None
         handle.seek(0)
@@ -223,19 +223,36 @@ def lock(folder: Path, what: str, *, wait: bool = False) -> Iterator[None]:
             yield
         finally:
             _held.discard(handle)
-            fcntl.flock(handle, fcntl.LOCK_UN)
+            _flock(handle, fcntl.LOCK_UN, folder)
 
 
 def is_locked(folder: Path) -> bool:
     """Whether a process holds a folder by :func:`lock`."""
     try:
         with open(folder / ".lock", encoding="utf-8") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            _flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB, folder)
     except FileNotFoundError:
         return False
     except BlockingIOError:
         return True
     return not claims.locks_hold(folder) and claims.is_claimed(folder / ".holder")
+
+
+def _flock(handle: IO[str], how: int, folder: Path) -> None:
+    """Ask the kernel for a lock, or give it back; a network mount may have none, and there the claim is enough."""
+    try:
+        fcntl.flock(handle, how)
+    except BlockingIOError:
+        raise
+    except OSError:
+        if claims.locks_hold(folder):
+            raise
+
+
+def is_below(name: str) -> bool:
+    """Whether a path from elsewhere stays below the folder that it is joined to."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 _held: set[IO[str]] = set()
