@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from heldout import files
-from heldout.errors import UserError
+from heldout.errors import InUse, UserError
 from heldout.launch import seat as seats
 from heldout.launch import travel
 from heldout.launch.engine import Engine, threads_of
@@ -107,7 +107,7 @@ class RayEngine(Engine):
     def _scratch(self) -> str | None:
         if self.shared:
             return None
-        home = hashlib.sha256(str(files.home()).encode()).hexdigest()[:12]
+        home = hashlib.sha256("".join(self.mark()).encode()).hexdigest()[:12]
         return f"heldout-{getpass.getuser()}/{home}"
 
     def mark(self) -> tuple[str, str]:
@@ -169,6 +169,7 @@ class RayJob:
         self.engine, self.placed, self.fit, self.log, self.order = engine, placed, fit, log, order
         self.code: int | None = None
         self.arrival: travel.Arrival | None = None
+        self.waiting = False  # for another process of this machine that trains the fit
         self.held = contextlib.ExitStack()
         ask = placed.actor
         self.steps = iter(
@@ -190,6 +191,9 @@ class RayJob:
         while self.code is None and self.engine.ray.wait([self.pending], timeout=0)[0]:
             try:
                 self._take(self.engine.ray.get(self.pending))
+            except InUse:
+                self.waiting, self.steps, self.pending = True, iter([self._send]), self.placed.actor.where.remote()
+                return None  # and tried again at the next call
             except UserError as error:
                 self._end(2, f"error: {error}\n")
                 self.engine.discard(self.placed)
@@ -218,14 +222,17 @@ class RayJob:
     def _send(self) -> Any:
         """Start the fit on its node, where a folder is shared or not."""
         engine, actor, threads = self.engine, self.placed.actor, threads_environment(self.order.threads)
-        self._write(f"on node {self.placed.node}\n")
         if self.placed.shared:
+            self._write(f"on node {self.placed.node}\n")
             environment = {**passed_on(), **own_modules(), **threads}
             return actor.start.remote(engine.command(self.order), environment, str(self.log))
         folder = self.fit.folder()
+        if folder is not None:
+            self.held.enter_context(files.lock(folder, f"training {self.fit} on node {self.placed.node}"))
+        self.waiting = False
+        self._write(f"on node {self.placed.node}\n")
         things, packs = engine.things(self.fit)
         assert folder is not None, "its number of epochs is known"
-        self.held.enter_context(files.lock(folder, f"training {self.fit} on node {self.placed.node}"))
         self.arrival = travel.Arrival(folder)
         order = Order(self.fit, 0, self.order.loaders, self.order.until, self.order.threads, packs)
         config = self.fit.config()
@@ -243,7 +250,7 @@ class RayJob:
     def stop(self) -> None:
         """End it; what does not end by itself is ended by force after half a minute."""
         self.interrupt()
-        end = time.monotonic() + (STOP_SECONDS if self.placed.node != "no node yet" else 0)
+        end = time.monotonic() + (0 if self.waiting or self.placed.node == "no node yet" else STOP_SECONDS)
         while self.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
         if self.code is None:

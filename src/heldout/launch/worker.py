@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from heldout import files
-from heldout.errors import UserError
+from heldout.errors import InUse, UserError
 from heldout.launch.engine import TIME_IS_UP
 from heldout.launch.plan import Fit
 from heldout.tasks import load_task
@@ -105,9 +105,6 @@ def train(order: Order) -> Path:
     if fit.minutes is not None:
         config, _ = within_minutes(config, fit.minutes, fit.seed, fit.fold)
     folder = runs.fit_folder(config.spec, fit.seed, fit.fold)
-    if folder.is_dir():
-        with files.lock(folder, f"waiting to train {fit}", wait=True):
-            pass
     if order.loaders is not None:  # outside the identity of a run, and therefore no part of its name
         config = config.model_copy(update={"workers": order.loaders})
 
@@ -115,7 +112,12 @@ def train(order: Order) -> Path:
         if order.until is not None and time.time() > order.until:
             raise TimeIsUp
 
-    return run_experiment(config, [fit.fold], [fit.seed], watch=watch)[0]
+    while True:
+        try:
+            return run_experiment(config, [fit.fold], [fit.seed], watch=watch)[0]
+        except InUse:
+            with files.lock(folder, f"waiting to train {fit}", wait=True):
+                pass
 
 
 def set_priority(nice: int) -> None:
