@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -125,49 +124,6 @@ def test_an_address_without_a_cluster_is_named(home, monkeypatch):
 
 def _nobody(**_: object) -> None:
     raise ConnectionError("Could not find any running Ray instance.")
-
-
-def test_a_damaged_file_is_not_put_in_place(tmp_path):
-    from heldout.launch.travel import Arrival
-
-    folder = tmp_path / "fold0"
-    folder.mkdir()
-    with pytest.raises(UserError, match=r"weights.safetensors arrived damaged: run the command again"):
-        Arrival(folder).take([("weights.safetensors", 0, b"abc", None), ("weights.safetensors", 3, b"", "0" * 64)])
-    assert not (folder / "weights.safetensors").exists()
-
-
-def test_a_seat_receives_a_file_once_and_tells_what_changed(tmp_path, monkeypatch):
-    from heldout.launch.seat import Seat
-
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    asked = []
-
-    def content():
-        asked.append(1)
-        yield b"print('hello')\n"
-
-    thing = ("code/main.py", files.sha256_bytes(b"print('hello')\n"), content)
-    seat = Seat("scratch")
-    script = (
-        "import pathlib, main; p = pathlib.Path('home/fit'); p.mkdir(parents=True); (p / 'run.json').write_text('1')"
-    )
-    for _ in range(2):
-        seat.start(
-            ["-c", script.replace("mkdir(", "mkdir(exist_ok=True, ")],
-            {"PYTHONPATH": "code"},
-            "log",
-            [thing],
-            "home/fit",
-        )
-        text, parts, code, end = "", [], None, time.monotonic() + 20
-        while code is None:
-            assert time.monotonic() < end
-            code, new, found = seat.poll(0.2)
-            text, parts = text + new, parts + found
-        assert (code, text) == (0, "hello\n")
-        assert [(name, data) for name, _, data, _ in parts] == [("run.json", b"1"), ("run.json", b"")]
-    assert len(asked) == 1
 
 
 def test_cases_and_trials_are_worked_on_by_the_nodes(shared_home, cluster, monkeypatch):

@@ -9,8 +9,10 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -37,7 +39,8 @@ class Seat:
 
     def __init__(self, scratch: str | None = None) -> None:
         own = re.sub(r"\W+", "-", self.where()).strip("-")  # two nodes may be one machine
-        self.scratch = None if scratch is None else Path(tempfile.gettempdir(), scratch, own).resolve()
+        self.scratch = None if scratch is None else Path(tempfile.gettempdir()).resolve() / scratch / own
+        self.root = None if scratch is None else Path(tempfile.gettempdir()).resolve() / Path(scratch).parts[0]
         self.base: Path | None = None  # the scratch folder, where a command receives something
         self.process: subprocess.Popen[bytes] | None = None
         self.error: str | None = None
@@ -89,13 +92,19 @@ class Seat:
         self.base = None if watched is None else self.scratch
         self.log = Path(log) if self.base is None else self.base / log
         self.watched = None if watched is None or self.base is None else self.base / watched
-        if self.base is not None:
-            self.log.unlink(missing_ok=True)
+        if self.base is not None and self.root is not None:
+            try:
+                make_own(self.root)
+                self.log.unlink(missing_ok=True)
+            except OSError as error:
+                self._fail(error)
+                return
         threading.Thread(target=self._begin, args=(list(command), dict(changed), list(things)), daemon=True).start()
 
     def _begin(self, command: list[str], changed: dict[str, str], things: list[Thing]) -> None:
         try:
             assert self.log is not None, "set by start"
+            self._clear()
             for name, sha256, content in things:
                 assert self.base is not None, "things are received there"
                 receive(self.base / name, sha256, content)
@@ -113,7 +122,19 @@ class Seat:
             if self.closing:
                 self.interrupt()
         except Exception as error:
-            self.error = f"{type(error).__name__} on {self.where()}: {error}"
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.error = f"{type(error).__name__} on {self.where()}: {error}"
+
+    def _clear(self) -> None:
+        """Remove what an earlier command left of the same fit, once that command has ended."""
+        import fcntl
+
+        if self.watched is not None and self.watched.is_dir():
+            with open(self.watched / ".lock", "a", encoding="utf-8") as held:
+                fcntl.flock(held, fcntl.LOCK_EX)
+                shutil.rmtree(self.watched)
 
     def _below(self, changed: dict[str, str]) -> dict[str, str]:
         """The environment, its folders below the scratch folder where there is one."""
@@ -144,6 +165,8 @@ class Seat:
             return code, "", []
         parts = self._next_parts(ended=code is not None)
         text = self._new_text()
+        if code is not None and not parts:
+            shutil.rmtree(self.watched, ignore_errors=True)  # all of it has been told
         return (None if parts else code), text, parts
 
     def _new_text(self) -> str:
@@ -206,6 +229,19 @@ class Seat:
                 os.killpg(self.process.pid, signal.SIGKILL)
 
 
+def make_own(folder: Path) -> None:
+    """Make a folder that nobody else can write to.
+
+    Raises:
+        OSError: it is there, and of another user or no folder.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    about = folder.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+        raise OSError(f"{folder} is a link or belongs to another user: delete it, or set TMPDIR on the node")
+    folder.chmod(0o700)
+
+
 def receive(path: Path, sha256: str, content: Callable[[], Iterator[bytes]]) -> None:
     """Write a file unless it is here, whole or not at all; of several processes of the node one does so.
 
@@ -225,7 +261,8 @@ def receive(path: Path, sha256: str, content: Callable[[], Iterator[bytes]]) -> 
     with open(path.with_name(f".{path.name}.lock"), "w", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         mark = path.with_name(f".{path.name}.sha256")
-        if mark.exists() and mark.read_text(encoding="utf-8") == sha256:
+        there = path.with_suffix("") if path.suffix == ".zip" else path
+        if there.exists() and mark.exists() and mark.read_text(encoding="utf-8") == sha256:
             return
         digest, part = hashlib.sha256(), path.with_name(f".{path.name}.part")
         with open(part, "wb") as handle:
@@ -240,7 +277,7 @@ def receive(path: Path, sha256: str, content: Callable[[], Iterator[bytes]]) -> 
         os.replace(part, path)
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
-                archive.extractall(path.with_suffix(""))
+                archive.extractall(there)
             path.unlink()
         if path.name != "home.zip":
             mark.write_text(sha256, encoding="utf-8")

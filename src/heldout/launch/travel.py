@@ -150,9 +150,11 @@ class Arrival:
         """Write parts in the order in which they were sent.
 
         Raises:
-            UserError: a file arrived damaged.
+            UserError: a file arrived damaged, or belongs elsewhere.
         """
         for name, offset, data, sha256 in parts:
+            if not files.is_below(name):
+                raise UserError(f"a node sent {name}, which is no file of {self.folder}: leave that node out")
             path = self.staged / name
             path.parent.mkdir(parents=True, exist_ok=True)
             if sha256 is None:
