@@ -44,8 +44,27 @@ def test_a_damaged_file_is_not_taken_for_finished(finish, home, tmp_path, monkey
     remote.push(address)
     next((tmp_path / "there").rglob("oof.parquet")).write_bytes(b"changed")
     shutil.rmtree(runs.run_folder(spec))
-    assert remote.pull(address) == []
+    with pytest.raises(UserError, match=r"oof.parquet arrived damaged: run the command again"):
+        remote.pull(address)
     assert not runs.is_finished(runs.fit_folder(spec, 0, 0))
+
+
+def test_a_sealed_blend_does_not_replace_one_that_is_not_sealed(home, tmp_path, capsys):
+    mine, there = home / "working/blends/best", tmp_path / "there/working/blends/best"
+    files.write_json(mine / "decision.json", {"seal": None})
+    files.write_json(there / "decision.json", {"seal": "x"})
+    files.write_json(there / remote.LIST, {"decision.json": files.sha256_file(there / "decision.json")})
+    assert remote.pull(f"file://{tmp_path}/there") == []
+    assert (mine / "decision.json").read_text() == '{\n  "seal": null\n}\n'
+    assert "working/blends/best at file://" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["/tmp/x", "../x"])
+def test_a_file_that_belongs_elsewhere_is_not_fetched(home, tmp_path, name):
+    there = tmp_path / "there/working/runs/exp/seed0/fold0"
+    files.write_json(there / remote.LIST, {name: "0" * 64})
+    with pytest.raises(UserError, match=rf"lists {name}, which lies elsewhere: delete that folder"):
+        remote.pull(f"file://{tmp_path}/there")
 
 
 def test_commands_work_in_a_folder_of_this_machine(finish, home, tmp_path, monkeypatch, capsys):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from heldout import files
-from heldout.errors import UserError
+from heldout.errors import InUse, UserError, note
 
 VARIABLE = "HELDOUT_REMOTE"  # the address, once HELDOUT_HOME is the folder of this machine
 LIST = "complete.json"
@@ -46,8 +46,11 @@ def pull(address: str) -> list[str]:
             below = folder.removeprefix(root).strip("/")
             if name != LIST or ".." in below.split("/") or _is_finished(home / below):
                 continue
+            if (home / below / "decision.json").exists():
+                note(f"{below} at {address} is sealed, and the one here is not: rename it to fetch that one")
+                continue
             listed = json.loads(remote.cat_file(found))
-            with contextlib.suppress(UserError), files.lock(home / below, f"fetching {below}"):
+            with contextlib.suppress(InUse), files.lock(home / below, f"fetching {below}"):
                 _fetch(remote, folder, home / below, listed)
                 fetched.append(below)
     return fetched
@@ -57,9 +60,11 @@ def _fetch(remote: Any, folder: str, target: Path, listed: dict[str, str]) -> No
     last = [name for name in listed if name in ("run.json", "decision.json")]
     content = {}
     for name in [name for name in listed if name not in last] + last:
+        if not files.is_below(name):
+            raise UserError(f"{folder}/{LIST} lists {name}, which lies elsewhere: delete that folder at the address")
         data = remote.cat_file(f"{folder}/{name}")
-        if ".." in Path(name).parts or files.sha256_bytes(data) != listed[name]:
-            raise UserError(f"{folder}/{name} arrived damaged: run the command again")
+        if files.sha256_bytes(data) != listed[name]:
+            raise UserError(f"{folder}/{name} arrived damaged: run the command again, or delete it at the address")
         if name in last:
             content[name] = data
         else:
