@@ -123,6 +123,24 @@ def test_a_name_that_leads_elsewhere_is_refused(output):
         collect(output)
 
 
+@pytest.mark.parametrize("name", ["runs/exp004/seedx/fold0/f", "/runs/exp004/seed0/fold0/f"])
+def test_a_name_of_no_fit_is_refused(output, name):
+    record = json.loads((output / OUTPUT).read_text())
+    record["files"][name] = "0" * 64
+    files.write_json(output / OUTPUT, record)
+    with pytest.raises(UserError, match=f"lists {name}, which is not a file of a run: download"):
+        collect(output)
+
+
+@pytest.mark.parametrize("name", ["config.json", "weights.safetensors"])
+def test_a_fit_whose_list_is_not_whole_is_refused(output, name):
+    record = json.loads((output / OUTPUT).read_text())
+    record["files"] = {path: digest for path, digest in record["files"].items() if not path.endswith(name)}
+    files.write_json(output / OUTPUT, record)
+    with pytest.raises(UserError, match=rf"does not list runs/.*{name}: download"):
+        collect(output)
+
+
 def test_a_fit_of_other_settings_is_refused(output):
     path = next(output.rglob("config.json"))
     record = json.loads(path.read_text())

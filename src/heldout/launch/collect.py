@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from heldout import files
 from heldout.config import difference
@@ -47,11 +48,10 @@ def collect(folder: Path) -> Collected:
     record = read_record(folder / OUTPUT, TrainingOutput, SCHEMA, again)
     by_fit: dict[str, list[str]] = {}
     for name in record.files:
-        parts = PurePosixPath(name).parts
-        if len(parts) < 5 or parts[0] != "runs" or ".." in parts or PurePosixPath(name).is_absolute():
+        match = re.fullmatch(r"(runs/[^/]+/seed\d+/fold\d+)/.+", name)
+        if match is None or not files.is_below(name):
             raise UserError(f"{folder / OUTPUT} lists {name}, which is not a file of a run: {again}")
-        if len(parts) > 4 and parts[2].startswith("seed") and parts[3].startswith("fold"):
-            by_fit.setdefault("/".join(parts[:4]), []).append(name)
+        by_fit.setdefault(match[1], []).append(name)
     for name, digest in record.files.items():
         if not (folder / name).is_file() or files.sha256_file(folder / name) != digest:
             raise UserError(f"{folder / name} is missing or changed: {again}")
@@ -62,6 +62,10 @@ def collect(folder: Path) -> Collected:
         source = folder / place
         if not runs.has_epoch(source):
             continue
+        needed = ("config.json", "run.json", "weights.safetensors") if runs.is_finished(source) else ("config.json",)
+        absent = next((file for file in needed if f"{place}/{file}" not in names), None)
+        if absent is not None:
+            raise UserError(f"{folder / OUTPUT} does not list {place}/{absent}: {again}")
         if not _take_in(fit, source, [Path(name).relative_to(place) for name in names]):
             known += 1
         elif runs.is_finished(source):
