@@ -70,6 +70,26 @@ def test_an_unknown_parameter_of_a_job_is_named(home):
         slurm_engine(2, None, 1, ["cluster=local", "colour=red"])
 
 
+def test_an_unknown_cluster_is_named(home):
+    from heldout.launch.on_slurm import slurm_engine
+
+    with pytest.raises(UserError, match=r"--submit: submitit does not take these parameters .*bogus"):
+        slurm_engine(2, None, 1, ["cluster=bogus"])
+
+
+def test_jobs_that_the_cluster_refuses_fail_with_its_reason(home, tmp_path, monkeypatch):
+    from heldout.launch.on_slurm import slurm_engine
+
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: x' >&2\nexit 1\n")
+    (tmp_path / "srun").write_text("#!/bin/sh\n")
+    for name in ("sbatch", "srun"):
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    engine = slurm_engine(2, None, 1, ["slurm_partition=x"])
+    with pytest.raises(UserError, match=r"--submit: the cluster refuses the jobs \(.*invalid partition specified: x"):
+        run_fits(engine, [QueueEntry(spec=SPEC, added="")], print)
+
+
 def test_threads_that_the_jobs_do_not_have_are_refused(home):
     from heldout.launch.on_slurm import slurm_engine
 

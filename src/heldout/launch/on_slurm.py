@@ -58,9 +58,19 @@ class SlurmEngine:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Fits that are started within are one array."""
-        with self.executor.batch():
-            yield
+        """Fits that are started within are one array.
+
+        Raises:
+            UserError: the cluster refuses it.
+        """
+        from submitit.core.utils import UncompletedJobError
+
+        try:
+            with self.executor.batch():
+                yield
+        except UncompletedJobError as error:
+            reason = (str(error).strip().splitlines() or ["without a reason"])[-1]
+            raise UserError(f"--submit: the cluster refuses the jobs ({reason}); change the parameters") from None
 
     def start(self, fit: Fit, log: Path) -> SlurmJob:
         """Submit a fit, or its continuation.
@@ -91,6 +101,13 @@ class SlurmJob:
         """Its number."""
         return f"job {self.job.job_id}"
 
+    @property
+    def is_submitted(self) -> bool:
+        """Whether the cluster has taken it; not before the end of :meth:`SlurmEngine.together`."""
+        from submitit.core.core import DelayedJob
+
+        return not isinstance(self.job, DelayedJob)
+
     def poll(self) -> int | None:
         """Its exit code; None while it waits or runs, negative where it or its node was ended."""
         from submitit.core.utils import FailedJobError, UncompletedJobError
@@ -106,13 +123,14 @@ class SlurmJob:
 
     def interrupt(self) -> None:
         """Cancel it; what it has finished is on the disk."""
-        self.job.cancel(check=False)
+        if self.is_submitted:
+            self.job.cancel(check=False)
 
     def stop(self) -> None:
         """Cancel it and wait for its end, half a minute at most."""
         self.interrupt()
         end = time.monotonic() + STOP_SECONDS
-        while not self.job.done(force_check=True) and time.monotonic() < end:
+        while self.is_submitted and not self.job.done(force_check=True) and time.monotonic() < end:
             time.sleep(0.2)
 
 
@@ -152,8 +170,8 @@ def slurm_engine(
         raise UserError(f"--gpus-per-fit {gpus_per_fit:g}: Slurm gives whole GPUs; set a whole number")
     at_once = workers or (16 if cluster == "slurm" else 1)
     each = threads or (4 if cluster == "slurm" else max(1, cores() // at_once))
-    executor = submitit.AutoExecutor(folder=files.home() / "working" / "queue" / "jobs", cluster=cluster)
     try:
+        executor = submitit.AutoExecutor(folder=files.home() / "working" / "queue" / "jobs", cluster=cluster)
         executor.update_parameters(
             **{
                 "name": "heldout",
@@ -164,6 +182,6 @@ def slurm_engine(
                 **given,
             }
         )
-    except (NameError, TypeError, ValueError) as error:
+    except (NameError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"--submit: submitit does not take these parameters ({str(error).splitlines()[0]})") from None
     return SlurmEngine(executor, at_once, each)

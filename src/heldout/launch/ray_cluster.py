@@ -57,11 +57,11 @@ def spread_cases(address: str | None) -> int:
     Raises:
         UserError: as :func:`connect`.
     """
-    from ray.util.joblib import register_ray
-
     from heldout.data.parallel import work_on
 
     ray = connect(address)
+    from ray.util.joblib import register_ray
+
     count = int(ray.cluster_resources().get("CPU", 1))
     register_ray()
     work_on("ray", count)
