@@ -89,6 +89,7 @@ def test_the_patch_is_cut_and_then_the_batch_fills_the_memory(home, masks):
         propose(config, open_dataset(config), 10**9 - 10**7, peak)
 
 
+@pytest.mark.journey
 def test_a_plan_measures_once_and_forecasts_within_reason(home, capsys):
     assert run(["plan", SPEC, "--workers", "2", "--json"]) == 0
     (about,) = json.loads(capsys.readouterr().out)["experiments"]
@@ -111,7 +112,13 @@ def test_a_measurement_of_another_machine_is_taken(home, capsys):
     assert "measured on a large GPU" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ["much", "0GB", "-1GB"])
+def test_a_measurement_of_another_experiment_is_refused(home, capsys):
+    files.write_json(home / "other.json", measured(spec="exp001").to_json())
+    assert run(["plan", TINY, "--measured", str(home / "other.json")]) == 2
+    assert f"other.json is of exp001, not of {load(TINY).spec}: plan that one apart" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["much", "0GB", "-1GB", "1.2.3GB", "."])
 def test_memory_that_is_no_amount_is_refused(home, capsys, text):
     assert run(["plan", TINY, f"--fit={text}"]) == 2
     assert f"--fit {text!r} is not an amount of memory: write it as 16GB" in capsys.readouterr().err

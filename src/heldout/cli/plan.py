@@ -71,7 +71,14 @@ def plan(
         dataset = open_dataset(config)
         wanted = [Fit(config.spec, seed, fold) for seed in config.seeds for fold in config.fold_list]
         left = [one for one in wanted if not one.is_finished()]
-        found = measured(wanted[0], run_threads(config)) if measurement is None else read_measured(measurement)
+        if measurement is None:
+            found = measured(wanted[0], run_threads(config))
+        else:
+            found = read_measured(measurement)
+            if found.spec != config.spec:
+                raise UserError(
+                    f"--measured {measurement} is of {found.spec}, not of {config.spec}: plan that one apart"
+                )
         each = forecast.forecast_fit(config, found)
         forecasts |= dict.fromkeys(left, each)
         held = sum(len(dataset.part(part)) for part in ("test", "submit"))
@@ -132,7 +139,7 @@ def _propose(configs: list[Task], size: int) -> None:
 
 
 def _bytes(text: str) -> int:
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?)i?b?\s*", text.lower())
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([kmgt]?)i?b?\s*", text.lower())
     if match is None or not float(match[1]):
         raise UserError(f"--fit {text!r} is not an amount of memory: write it as 16GB")
     return int(float(match[1]) * _UNITS[match[2]])

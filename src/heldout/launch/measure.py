@@ -117,12 +117,12 @@ def measured(fit: Fit, threads: int | None) -> MeasuredFit:
     done = subprocess.run(
         [sys.executable, "-m", "heldout.launch.measure", config.spec, str(fit.seed), str(fit.fold)],
         env={**os.environ, **own_modules(), **threads_environment(threads)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         text=True,
         check=False,
     )
-    lines = done.stdout.strip().splitlines() or [""]
+    told = done.stdout if done.returncode in (0, 2) else done.stderr
+    lines = told.strip().splitlines() or [""]
     if done.returncode:
         raise UserError(f"{config.spec} cannot be measured: {lines[-1].removeprefix('error: ')}")
     files.write_json(path, json.loads(lines[-1]))
