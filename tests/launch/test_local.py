@@ -45,6 +45,7 @@ def test_cores_are_shared_and_more_workers_than_cores_refused(monkeypatch):
     monkeypatch.setattr("heldout.launch.local._gpus", list)
     assert local_engine(4, None, None).threads == 2
     assert local_engine(None, None, 3).workers == 2
+    assert local_engine(4, None, 8).threads == 2
     with pytest.raises(UserError, match="--workers 9: this machine has 8 cores"):
         local_engine(9, None, None)
     with pytest.raises(UserError, match="--gpus-per-fit 1: this machine has 0 GPUs"):
@@ -149,3 +150,5 @@ def test_two_at_once_one_killed_and_two_drivers_give_the_bits_of_one(home):
         time.sleep(0.1)
     assert [files.sha256_file(folder / "weights.safetensors") for folder in folders] == alone
     assert [runs.read_config(folder).threads for folder in folders] == [1, 1]
+    assert killed
+    assert any("is gone" in line for line in said), said

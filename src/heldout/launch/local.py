@@ -100,7 +100,7 @@ def local_engine(workers: int | None, gpus_per_fit: float | None, threads: int |
     Args:
         workers: Fits at once; None is one for each share of the GPUs, or else as many as ``threads`` have cores.
         gpus_per_fit: GPUs of each; 0.5 puts two fits on one. None is 1 where there are GPUs.
-        threads: CPU threads of each, as far as that is known; None shares the cores.
+        threads: CPU threads of each, as far as that is known; None shares the cores, as ``workers`` does.
 
     Raises:
         UserError: there are fewer GPUs or cores than that.
@@ -110,6 +110,7 @@ def local_engine(workers: int | None, gpus_per_fit: float | None, threads: int |
     shares = _shares(there, each) if each else []
     if each and not shares:
         raise UserError(f"--gpus-per-fit {each:g}: this machine has {len(there)} GPUs; lower it, or leave it out")
+    given = workers is not None
     if workers is None:
         workers = len(shares) if shares else max(1, cores() // threads) if threads else 1
     if shares and workers > len(shares):
@@ -119,7 +120,8 @@ def local_engine(workers: int | None, gpus_per_fit: float | None, threads: int |
         )
     if workers > cores():
         raise UserError(f"--workers {workers}: this machine has {cores()} cores; lower it to at most that")
-    return LocalEngine(workers, nice=0, threads=threads or cores() // workers, gpus=shares[:workers])
+    share = cores() // workers
+    return LocalEngine(workers, nice=0, threads=share if given else threads or share, gpus=shares[:workers])
 
 
 def _shares(there: Sequence[str], each: float) -> list[str]:
