@@ -123,7 +123,7 @@ def test_an_interrupt_stops_what_is_at_work(finish, said, monkeypatch):
 
 
 SPEC = load(
-    "exp001+dataset=tiny,epochs=6,seeds=(0,),source_options={'patients':14,'size':48},steps_per_epoch=6,"
+    "exp001+dataset=tiny,epochs=12,seeds=(0,),source_options={'patients':14,'size':48},steps_per_epoch=24,"
     "validate_every=3,workers=0"
 ).spec
 

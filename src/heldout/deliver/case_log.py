@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +18,7 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from heldout import files
-from heldout.errors import UserError
+from heldout.errors import InUse, UserError
 from heldout.records import Record
 
 FOLDER = ".predicting"
@@ -119,18 +119,28 @@ class CaseLog:
 
     @contextmanager
     def open(self, part: Part) -> Iterator[IO[str]]:
-        """The log of a part, to which one process at a time adds.
+        """The log of a part, to which one process at a time adds; gone again if it fails before the first case.
 
         Raises:
             UserError: another process predicts this part.
         """
         folder = self.folder / self.key / f"part{part.number}of{part.count}"
-        with files.lock(folder, f"predicting part {part}"):
-            path = folder / "cases.jsonl"
-            if path.exists() and not path.read_bytes().endswith(b"\n"):
-                path.write_bytes(path.read_bytes().rpartition(b"\n")[0] + b"\n")
-            with open(path, "a", encoding="utf-8") as handle:
-                yield handle
+        path, new = folder / "cases.jsonl", [one for one in folder.parents if not one.exists()]
+        try:
+            with files.lock(folder, f"predicting part {part}"):
+                if path.exists() and not path.read_bytes().endswith(b"\n"):
+                    path.write_bytes(path.read_bytes().rpartition(b"\n")[0] + b"\n")
+                with open(path, "a", encoding="utf-8") as handle:
+                    yield handle
+        except InUse:
+            raise
+        except BaseException:
+            if path.exists() and not path.stat().st_size:
+                shutil.rmtree(folder)
+                with suppress(OSError):  # other parts are there
+                    for one in new:
+                        one.rmdir()
+            raise
 
     def add(self, handle: IO[str], case: LoggedCase) -> None:
         """Write a finished case down."""
