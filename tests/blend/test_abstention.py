@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from heldout.blend.abstention import choose_cut
@@ -14,6 +14,7 @@ _CASES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 1)), min_size=1, m
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example([*[(0, 0)] * 4, *[(0, 1)] * 7, *[(1, 0)] * 3], 0.5)
 @given(_CASES, st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0]))
 def test_the_cut_is_the_largest_that_keeps_to_the_risk(cases, risk):
     doubts, losses = (np.array(part, float) for part in zip(*cases, strict=True))

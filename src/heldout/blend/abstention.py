@@ -64,6 +64,9 @@ def tune_abstention(decision: Decision, session: Session, risk: float) -> Absten
     )
 
 
+ROUNDING = 1e-12  # of a mean of losses
+
+
 def choose_cut(doubts: np.ndarray, losses: np.ndarray, risk: float) -> float | None:
     """The largest doubt up to which the mean loss is at most ``risk``; None where there is none.
 
@@ -78,5 +81,5 @@ def choose_cut(doubts: np.ndarray, losses: np.ndarray, risk: float) -> float | N
     """
     ordered = np.sort(doubts)
     last = np.append(ordered[1:] > ordered[:-1], True)  # cases of equal doubt are answered together, or none of them
-    good = np.flatnonzero((risk_coverage(doubts, losses)[1] <= risk) & last)
+    good = np.flatnonzero((risk_coverage(doubts, losses)[1] <= risk + ROUNDING) & last)
     return float(ordered[good[-1]]) if len(good) else None
