@@ -73,7 +73,7 @@ coverage: $(INSTALLED_ALL)
 full-fracatlas full-brain-mri full-lgg full-hippocampus full-adrenal: $(INSTALLED)
 	$(QUIET) $(BIN)/python run.py full $(@:full-%=%) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(PACK),--pack $(PACK))
 
-lint: $(INSTALLED)
+lint: $(INSTALLED_ALL)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
