@@ -116,6 +116,16 @@ def test_methods_that_the_hook_calls_are_pinned(add_hook):
     assert hook_hash(load("exp914")) == before
 
 
+def test_a_function_that_also_acts_on_import_is_pinned(add_hook):
+    body = "        return replace(result, scores=bounded(result.scores))\n\n\n"
+    body += "def bounded(scores):\n    return {}\n\n\nSHOWN = bounded(np.ones(1))"
+    text = HEAD.format(choices={}, arguments="**settings", body=body)
+    add_hook("exp914", text.replace("return {}", "return scores.clip(0, 1)"))
+    before = hook_hash(load("exp914"))
+    add_hook("exp914", text.replace("return {}", "return scores.clip(0, 0.9)"))
+    assert hook_hash(load("exp914")) != before
+
+
 def test_the_best_settings_of_scores_are_chosen_and_the_first_of_equals(add_hook):
     plain = make(["exp914"], metric="roc_auc")
     assert not plain.postprocess

@@ -44,7 +44,8 @@ def code_of_postprocessing(experiment: type) -> dict[str, str]:
     """Source, as :func:`code_of` gives it, of an experiment's hook ``postprocess`` and of all that it reaches."""
     reader = _Reader(READER)
     own = [cls for cls in experiment.__mro__ if reader.module(cls.__module__) is not None]
-    reader.found.clear()  # what acts on import is training's
+    reader.found.clear()  # what acts on import is of training, and counts here only where the hook reaches it too
+    reader.seen.clear()
     names, more = set[str](), {POSTPROCESS}
     while more:  # members that it reaches through self
         names |= more
@@ -160,7 +161,7 @@ class _Reader:
         self.version = version
         self.found: dict[str, str] = {}
         self._modules: dict[str, _Module | None] = {}
-        self._seen: set[tuple[str, str]] = set()
+        self.seen: set[tuple[str, str]] = set()
 
     def module(self, name: str) -> _Module | None:
         """A module of the user's own; None for a library's."""
@@ -208,9 +209,9 @@ class _Reader:
     def read(self, module_name: str, name: str) -> None:
         """What a name of a module refers to, wherever it is defined: all of it where that is in several places."""
         module = self.module(module_name)
-        if module is None or (module_name, name) in self._seen:
+        if module is None or (module_name, name) in self.seen:
             return
-        self._seen.add((module_name, name))
+        self.seen.add((module_name, name))
         whole = self.version > EARLIER
         if name in module.statements:
             self._keep(module, name or "(module)", module.statements[name])
