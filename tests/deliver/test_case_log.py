@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 
 import cv2
@@ -94,6 +96,38 @@ def test_parts_make_one_table_and_the_last_writes_it(folder, tmp_path, expected)
     assert outcome.left == 4
     assert predict(Decision(), folder, output, part=Part(2, 3)).table == output / "predictions.csv"
     assert contents(output) == expected
+
+
+def test_parts_that_end_at_once_write_the_table(folder, tmp_path, expected):
+    class Together(Decision):
+        def predict(self, images, uncertainty):
+            yield from super().predict(images, uncertainty)
+            barrier.wait(20)
+
+    for number in range(5):
+        output, barrier = tmp_path / f"out{number}", Barrier(2)
+        with ThreadPoolExecutor(2) as pool:
+            tasks = [pool.submit(predict, Together(), folder, output, part=Part(part, 2)) for part in (1, 2)]
+            outcomes = [task.result() for task in tasks]
+        assert {outcome.table for outcome in outcomes} <= {None, output / "predictions.csv"}
+        assert [dict(one.counts) for one in outcomes if one.table is not None][-1] == {"ok": COUNT, "skipped": 1}
+        assert contents(output) == expected
+
+
+def test_a_file_that_was_replaced_meanwhile_is_predicted_again(folder, tmp_path):
+    output = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        predict(Decision(killed_after=3), folder, output)
+    for path, value in ((folder / "01.png", 250), (folder / "99.png", 240)):
+        cv2.imwrite(str(path), np.full((8, 8), value, np.uint8))
+    (folder / "00.png").unlink()
+    decision = Decision()
+    outcome = predict(decision, folder, output)
+    assert "02" not in decision.predicted
+    assert dict(outcome.counts) == {"ok": COUNT}
+    table = dict(line.split(",")[:2] for line in (output / "predictions.csv").read_text().splitlines()[1:])
+    assert "00.png" not in table
+    assert (table["01.png"], table["99.png"]) == ("0.980392", "0.941176")
 
 
 def test_what_parts_left_is_finished_by_the_whole(folder, tmp_path, expected):

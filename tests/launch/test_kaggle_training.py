@@ -151,6 +151,16 @@ def test_a_fit_of_other_settings_is_refused(output):
         collect(output)
 
 
+def test_a_fit_with_other_threads_than_the_fits_here_is_refused(output, finish):
+    finish(TINY, seeds=(0,), folds=(1,))
+    here = runs.fit_folder(load(TINY).spec, 0, 1) / "config.json"
+    for path, threads in ((here, 2), (next(output.rglob("config.json")), 4)):
+        files.write_json(path, {**json.loads(path.read_text()), "threads": threads})
+    write_list(output)
+    with pytest.raises(UserError, match=r"was trained with 4 threads, and exp.* has 2: train it again with as many"):
+        collect(output)
+
+
 def test_a_fit_on_other_folds_is_refused(output):
     path = next(output.rglob("config.json"))
     files.write_json(path, {**json.loads(path.read_text()), "fold_hash": "0" * 64})

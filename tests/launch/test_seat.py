@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from heldout import files
 from heldout.errors import UserError
-from heldout.launch.seat import Part, Seat, make_own, receive
+from heldout.launch.seat import END, Part, Seat, make_own, receive
 from heldout.launch.travel import Arrival
 
 
@@ -43,7 +46,7 @@ def test_a_seat_receives_a_file_once_and_tells_what_changed(tmp_path, monkeypatc
         )
         code, text, parts = told(seat)
         assert (code, text) == (0, "hello\n")
-        assert [(name, data) for name, _, data, _ in parts] == [("run.json", b"1"), ("run.json", b"")]
+        assert [(name, data) for name, _, data, _ in parts] == [("run.json", b"1"), ("run.json", b""), ("", b"")]
     assert len(asked) == 1
 
 
@@ -66,7 +69,7 @@ def test_a_fit_does_not_start_from_what_an_earlier_one_left(tmp_path, monkeypatc
     seat.start(["-c", "import os; print(os.path.exists('home/fit'))"], {}, "log", [], "home/fit")
     assert told(seat) == (0, "False\n", [])
     seat.start(["-c", "import os; os.makedirs('home/fit'); open('home/fit/a', 'w')"], {}, "log", [], "home/fit")
-    assert [name for name, *_ in told(seat)[2]] == ["a"]
+    assert [name for name, *_ in told(seat)[2]] == ["a", ""]
     assert not left.exists()
 
 
@@ -100,3 +103,105 @@ def test_a_file_that_was_removed_is_received_again(tmp_path):
 def test_a_file_that_belongs_elsewhere_is_not_written(tmp_path, name):
     with pytest.raises(UserError, match=f"a node sent {name}, which is no file of"):
         Arrival(tmp_path / "fold0").take([(name, 0, b"abc", None)])
+
+
+WRITER = """
+import os, pathlib, time
+fit = pathlib.Path("home/fit")
+fit.mkdir(parents=True)
+for number in range(1, 400):
+    for name in ("first", "second"):
+        (fit / ".part").write_text(str(number))
+        os.replace(fit / ".part", fit / name)
+    time.sleep(0.002)
+"""
+
+
+def test_files_that_change_while_they_are_sent_are_those_of_one_moment(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("heldout.launch.seat.SEND_SECONDS", 0.0)
+    monkeypatch.setattr("heldout.launch.seat.CHUNK", 1)  # a part at each call
+    seat = Seat("scratch/home")
+    seat.start(["-c", WRITER], {}, "log", [], "home/fit")
+    here: dict[str, str] = {}
+    sent: dict[str, str] = {}
+    sets = 0
+    for name, offset, data, sha256 in told(seat)[2]:
+        if (name, offset, data, sha256) == END:
+            here |= sent
+            sent, sets = {}, sets + 1
+            assert int(here.get("second", 0)) <= int(here["first"]) <= int(here.get("second", 0)) + 1
+        else:
+            sent[name] = (sent.get(name, "") if offset else "") + data.decode()
+    assert sets > 2
+    assert here == {"first": "399", "second": "399"}
+    assert not list(tmp_path.rglob(".fit.taken"))
+
+
+def whole(name: str, data: bytes) -> list[Part]:
+    return [(name, 0, data, None), (name, len(data), b"", files.sha256_bytes(data))]
+
+
+def test_files_that_belong_together_arrive_together_or_not_at_all(tmp_path):
+    folder = tmp_path / "fold0"
+    Arrival(folder).take([*whole("state.pt", b"1"), *whole("metrics.csv", b"1"), END])
+    lost = Arrival(folder)
+    lost.take([*whole("hard_negatives/epoch002.csv", b"2"), *whole("metrics.csv", b"2")])  # and the node is gone
+    assert {path.name: path.read_bytes() for path in folder.glob("*.*t")} == {"state.pt": b"1"}
+    assert (folder / "metrics.csv").read_bytes() == b"1"
+    last = Arrival(folder)
+    last.take([*whole("run.json", b"{}"), *whole("weights.safetensors", b"2"), END])
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == [
+        "metrics.csv",
+        "run.json",
+        "weights.safetensors",  # and no state any more, as where it was trained
+    ]
+
+
+def test_a_copy_of_the_home_is_not_taken_for_the_home_itself(home, tmp_path):
+    from heldout.launch.on_ray import RayEngine
+
+    earlier, engine = RayEngine(None, 1, 1), RayEngine(None, 1, 1)
+    earlier.seen()
+    copied = tmp_path / "copy"
+    shutil.copytree(home, copied)
+    path, text = engine.seen()
+    assert Seat().sees(path, text)
+    assert not Seat().sees(str(copied / Path(path).relative_to(home)), text)
+    earlier.close()
+    engine.close()
+    assert not list((home / "working" / "launch").glob("seen-*"))
+
+
+def nodes(*resources: dict[str, float]) -> SimpleNamespace:
+    return SimpleNamespace(nodes=lambda: [{"Alive": True, "Resources": one} for one in resources])
+
+
+@pytest.mark.parametrize(
+    ("cluster", "options", "expected"),
+    [
+        (nodes({"CPU": 8}, {"CPU": 8}), (None, None, None), (2, 8)),
+        (nodes({"CPU": 8}, {"CPU": 8}), (4, None, None), (4, 4)),
+        (nodes({"CPU": 8}, {"CPU": 8}), (4, None, 8), (4, 4)),  # known threads of one do not beat the share of others
+        (nodes({"CPU": 8}, {"CPU": 8}), (None, None, 2), (8, 2)),
+        (nodes({"CPU": 16, "GPU": 4}, {"CPU": 16, "GPU": 4}, {"CPU": 2}), (None, None, None), (8, 4)),
+        (nodes({"CPU": 16, "GPU": 4}), (None, 2, None), (2, 8)),
+        (nodes({"CPU": 16, "GPU": 4}), (None, 0.5, None), (8, 2)),
+        (nodes({"CPU": 16, "GPU": 4}), (2, None, None), (2, 8)),
+    ],
+)
+def test_a_cluster_trains_as_many_fits_as_it_has_room_for(home, monkeypatch, cluster, options, expected):
+    from heldout.launch import ray_cluster
+
+    monkeypatch.setattr(ray_cluster, "connect", lambda _: cluster)
+    workers, gpus, threads = options
+    engine = ray_cluster.ray_engine([], "auto", workers, gpus, threads)
+    assert (engine.workers, engine.threads) == expected
+
+
+def test_gpus_that_no_node_has_are_refused(home, monkeypatch):
+    from heldout.launch import ray_cluster
+
+    monkeypatch.setattr(ray_cluster, "connect", lambda _: nodes({"CPU": 8, "GPU": 1}))
+    with pytest.raises(UserError, match="--gpus-per-fit 2: no node of the cluster has as many; lower it"):
+        ray_cluster.ray_engine([], "auto", None, 2, None)

@@ -90,6 +90,14 @@ def test_jobs_that_the_cluster_refuses_fail_with_its_reason(home, tmp_path, monk
         run_fits(engine, [QueueEntry(spec=SPEC, added="")], print)
 
 
+def test_cores_that_are_submitted_for_are_the_threads_of_a_fit(home):
+    from heldout.launch.on_slurm import slurm_engine
+
+    assert slurm_engine(2, None, 1, ["cluster=local", "cpus_per_task=3"]).threads == 3
+    with pytest.raises(UserError, match="--submit cpus_per_task=many is not a number"):
+        slurm_engine(2, None, None, ["cluster=local", "cpus_per_task=many"])
+
+
 def test_threads_that_the_jobs_do_not_have_are_refused(home):
     from heldout.launch.on_slurm import slurm_engine
 

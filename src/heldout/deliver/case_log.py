@@ -7,10 +7,11 @@ is gone once the table of all cases is written.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -35,9 +36,11 @@ class LoggedCase(Record):
         abstain: Why it is left to people, or nothing.
         detections: Rows of numbers, where something is detected.
         masks: Files of masks that were written.
+        stamp: Of its files, see :func:`stamp_of`.
     """
 
     case_id: str
+    stamp: str
     status: str
     note: str
     scores: tuple[float, ...] | None = None
@@ -105,8 +108,12 @@ class CaseLog:
         for path in others:
             shutil.rmtree(path)
 
-    def read(self) -> dict[str, LoggedCase]:
-        """The finished cases of all parts by their id."""
+    def read(self, stamps: Mapping[str, str]) -> dict[str, LoggedCase]:
+        """The finished cases of all parts by their id, as far as their files are those of today.
+
+        Args:
+            stamps: By case id, see :func:`stamp_of`.
+        """
         found: dict[str, LoggedCase] = {}
         for path in sorted(self.folder.glob(f"{self.key}/*/cases.jsonl")):
             for line in path.read_bytes().splitlines():
@@ -114,7 +121,8 @@ class CaseLog:
                     case = LoggedCase.model_validate(json.loads(line), strict=False)
                 except (ValueError, ValidationError):
                     continue  # a kill cut it off
-                found[case.case_id] = case
+                if stamps.get(case.case_id) == case.stamp:
+                    found[case.case_id] = case
         return found
 
     @contextmanager
@@ -147,9 +155,21 @@ class CaseLog:
         handle.write(json.dumps(case.to_json()) + "\n")
         handle.flush()
 
+    @contextmanager
+    def finish(self, handle: IO[str]) -> Iterator[None]:
+        """What a part does at its end, one part after the other, so that the last of them sees the cases of all."""
+        os.fsync(handle.fileno())
+        with self._alone():
+            yield
+
     def remove(self) -> None:
-        """Everything is in the table."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Everything is in the table; a part that is still about to see that removes it."""
+        with self._alone():
+            if not any(files.is_locked(part) for part in self.folder.glob(f"{self.key}/part*")):
+                shutil.rmtree(self.folder)
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return files.lock(self.folder / self.key, "writing the tables of a prediction", wait=True)
 
 
 def is_begun(output: Path) -> bool:
@@ -160,3 +180,10 @@ def is_begun(output: Path) -> bool:
 def key_of(*parts: Any) -> str:
     """A short name of all that predictions depend on."""
     return files.sha256_json(list(parts))[:16]
+
+
+def stamp_of(paths: Iterable[Path]) -> str:
+    """Names, sizes and times of change of a case's files, in short: a file that is replaced has another."""
+    named = {path.with_name(path.name.partition("#")[0]) for path in paths}  # items of array files
+    found = sorted(one for path in named for one in (path, *(path.rglob("*") if path.is_dir() else ())))
+    return key_of(*([str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in found))

@@ -17,7 +17,7 @@ from heldout import files
 from heldout.blend.apply import Blended, OpenDecision
 from heldout.data.image import Image
 from heldout.data.sources import Source
-from heldout.deliver.case_log import CaseLog, LoggedCase, Part, is_begun, key_of
+from heldout.deliver.case_log import CaseLog, LoggedCase, Part, is_begun, key_of, stamp_of
 from heldout.deliver.dicom_seg import check_packages, segmentation_file
 from heldout.deliver.large_images import predict_large_images
 from heldout.deliver.masks import mask_files, uncertainty_file
@@ -86,8 +86,12 @@ def predict_folder(
     log.refuse_others(force=force)
     rows, unread = list_cases(source, folder, skip_bad=skip_bad)
     rows |= {str(folder / name): {"name": name} for name in unread}
+    stamps = {
+        case_id: stamp_of(source.paths(row["image"]) if "image" in row else [folder / row["name"]])
+        for case_id, row in rows.items()
+    }
     with log.open(part or Part()) as handle:
-        done = log.read()
+        done = log.read(stamps)
         cases = [case_id for case_id in (part or Part()).of(list(rows)) if case_id not in done]
         notes = {
             case_id: ("skipped", unread[rows[case_id]["name"]])
@@ -98,7 +102,7 @@ def predict_folder(
         stems = output_stems({case_id: row["name"] for case_id, row in rows.items() if row["name"] not in unread})
         for case_id, (status, note) in notes.items():
             if status == "skipped":
-                log.add(handle, LoggedCase(case_id=case_id, status=status, note=note))
+                log.add(handle, LoggedCase(case_id=case_id, stamp=stamps[case_id], status=status, note=note))
         waiting: dict[str, Image] = {}
 
         def images() -> Iterator[tuple[str, Image]]:
@@ -123,7 +127,7 @@ def predict_folder(
                     unsure = region_means(unsure, np.any(result.mask > 0, axis=0))
                 for name, content in contents:
                     files.write_bytes(output / name, content)
-            log.add(handle, _logged(result, notes[result.case_id], unsure, masks))
+            log.add(handle, _logged(result, stamps[result.case_id], notes[result.case_id], unsure, masks))
 
         with ThreadPoolExecutor(max_workers=1) as writer:  # while the next case is predicted
             last: Future[None] | None = None
@@ -133,22 +137,24 @@ def predict_folder(
                 last = writer.submit(write, result, waiting.pop(result.case_id))
             if last is not None:
                 last.result()
-        done = log.read()
-    outcome = Outcome(output / "predictions.csv", Counter(one.status for one in done.values()))
-    outcome.masks = sum(one.masks for one in done.values())
-    outcome.left = len(rows.keys() - done.keys())
-    if outcome.left:
-        outcome.table = None
-        return outcome
-    _write_tables(opened, source.dimensions, output, rows, done)
-    log.remove()
+        with log.finish(handle):
+            done = log.read(stamps)
+            outcome = Outcome(None, Counter(one.status for one in done.values()))
+            outcome.masks = sum(one.masks for one in done.values())
+            outcome.left = len(rows.keys() - done.keys())
+            if not outcome.left:
+                _write_tables(opened, source.dimensions, output, rows, done)
+                outcome.table = output / "predictions.csv"
+    if outcome.table is not None:
+        log.remove()
     return outcome
 
 
-def _logged(result: Blended, note: tuple[str, str], unsure: Uncertainty | None, masks: int) -> LoggedCase:
+def _logged(result: Blended, stamp: str, note: tuple[str, str], unsure: Uncertainty | None, masks: int) -> LoggedCase:
     found = result.detections
     return LoggedCase(
         case_id=result.case_id,
+        stamp=stamp,
         status=note[0],
         note=note[1],
         scores=tuple(map(float, result.scores)),

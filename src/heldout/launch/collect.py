@@ -93,6 +93,12 @@ def _take_in(fit: Fit, source: Path, names: Sequence[Path]) -> bool:
     for name, what in (("data_hash", "cases"), ("fold_hash", "folds")):
         if getattr(made, name) != getattr(dataset, name):
             raise UserError(f"{source} was trained on other {what} than those in {dataset.folder}: restore them")
+    threads = runs.run_threads(config)
+    if threads is not None and made.threads is not None and made.threads != threads:
+        raise UserError(
+            f"{source} was trained with {made.threads} threads, and {config.spec} has {threads}: train it again with "
+            "as many, or leave that fit out"
+        )
     runs.check_code(config, source)
     if runs.is_finished(source):
         runs.check_weights(source)

@@ -50,6 +50,10 @@ class Engine(Protocol):
         """Fits that are started within are handed over at once, where the engine can."""
         return contextlib.nullcontext()
 
+    def close(self) -> None:
+        """Give back what it holds, once nothing runs."""
+        return
+
     def start(self, fit: Fit, log: Path) -> Job:
         """Start a fit, or resume it; what it prints is appended to ``log``.
 

@@ -69,6 +69,7 @@ class RayEngine(Engine):
     command: Callable[[Order], list[str]] = Order.command
     _placed: list[_Placed] = field(default_factory=list, init=False, repr=False)
     _sent: dict[str, tuple[str, list[Any]]] = field(default_factory=dict, init=False, repr=False)
+    _seen: Path | None = field(default=None, init=False, repr=False)
 
     def start(self, fit: Fit, log: Path) -> RayJob:
         """Start a fit, or resume it, as soon as a node has room for it.
@@ -107,15 +108,19 @@ class RayEngine(Engine):
     def _scratch(self) -> str | None:
         if self.shared:
             return None
-        home = hashlib.sha256("".join(self.mark()).encode()).hexdigest()[:12]
-        return f"heldout-{getpass.getuser()}/{home}"
-
-    def mark(self) -> tuple[str, str]:
-        """A file of this machine's folder and what it holds, by which a node knows whether it sees the folder."""
         path = files.home() / "working" / "launch" / "mark"
         if not path.exists():
             files.write_text(path, os.urandom(8).hex())
-        return str(path), path.read_text(encoding="utf-8")
+        home = hashlib.sha256(f"{path}{path.read_text(encoding='utf-8')}".encode()).hexdigest()[:12]
+        return f"heldout-{getpass.getuser()}/{home}"
+
+    def seen(self) -> tuple[str, str]:
+        """A file that this engine has written, and what it holds; a node without it has another folder, or a copy."""
+        if self._seen is None:
+            token = os.urandom(8).hex()
+            self._seen = files.home() / "working" / "launch" / f"seen-{token}"
+            files.write_text(self._seen, token)
+        return str(self._seen), self._seen.read_text(encoding="utf-8")
 
     def discard(self, placed: _Placed) -> None:
         """Give an actor up, with whatever it runs."""
@@ -127,6 +132,9 @@ class RayEngine(Engine):
         """Give all actors up."""
         for placed in list(self._placed):
             self.discard(placed)
+        if self._seen is not None:
+            self._seen.unlink(missing_ok=True)
+            self._seen = None
 
     def things(self, fit: Fit) -> tuple[list[seats.Thing], list[str]]:
         """What a fit takes along where no folder is shared, and the names of the packed datasets in it.
@@ -175,7 +183,7 @@ class RayJob:
         self.steps = iter(
             [
                 lambda: ask.where.remote(),
-                lambda: ask.sees.remote(*engine.mark()),
+                lambda: ask.sees.remote(*engine.seen()),
                 self._send,
             ]
         )

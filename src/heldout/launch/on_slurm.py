@@ -169,7 +169,9 @@ def slurm_engine(
     if gpus_per_fit is not None and gpus_per_fit != int(gpus_per_fit):
         raise UserError(f"--gpus-per-fit {gpus_per_fit:g}: Slurm gives whole GPUs; set a whole number")
     at_once = workers or (16 if cluster == "slurm" else 1)
-    each = threads or (4 if cluster == "slurm" else max(1, cores() // at_once))
+    each = given.pop("cpus_per_task", None) or threads or (4 if cluster == "slurm" else max(1, cores() // at_once))
+    if not isinstance(each, int):
+        raise UserError(f"--submit cpus_per_task={each} is not a number: set as many as a fit has threads")
     try:
         executor = submitit.AutoExecutor(folder=files.home() / "working" / "queue" / "jobs", cluster=cluster)
         executor.update_parameters(

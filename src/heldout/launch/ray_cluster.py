@@ -81,9 +81,9 @@ def ray_engine(
     Args:
         configs: What is to be trained.
         address: As :func:`connect` takes it.
-        workers: Fits at once; None is as many as there is room for, one on each node where ``threads`` is None.
+        workers: Fits at once; None is as many as there are GPUs for, else as many as ``threads`` have cores.
         gpus_per_fit: GPUs of each; None is 1 where the cluster has GPUs.
-        threads: CPU threads of each, as far as that is known; None shares the cores of a node.
+        threads: CPU threads of each, as far as that is known; None, or ``workers``, shares the cores of a node.
         shared: Whether nodes see the folder of this machine; None looks.
 
     Raises:
@@ -97,8 +97,12 @@ def ray_engine(
     if not nodes:
         raise UserError(f"--address {address}: no node of the cluster has a core; add one with `ray start`")
     gpus = (1.0 if any(one.get("GPU", 0) for one in nodes) else 0.0) if gpus_per_fit is None else gpus_per_fit
-    smallest = int(min(one["CPU"] for one in nodes))
-    if threads is None:
-        threads = max(1, smallest * len(nodes) // max(workers or 0, len(nodes)))
-    room = sum(min(one["CPU"] // threads, one.get("GPU", 0) // gpus if gpus else 1 << 20) for one in nodes)
-    return RayEngine(ray, workers or max(1, int(room)), min(threads, 1024), gpus, shared)
+    places = [(int(one["CPU"]), int(one.get("GPU", 0) // gpus) if gpus else None) for one in nodes]
+    usable = [(cpus, fits) for cpus, fits in places if fits != 0]
+    if not usable:
+        raise UserError(f"--gpus-per-fit {gpus:g}: no node of the cluster has as many; lower it, or leave it out")
+    most = None if workers is None else -(-workers // len(usable))  # fits of a node
+    share = max(1, min(cpus // min(most or fits or 1, fits or most or 1) for cpus, fits in usable))
+    each = min(share if threads is None or workers is not None else threads, 1024)
+    room = sum(min(cpus // each, fits or cpus) for cpus, fits in usable)
+    return RayEngine(ray, workers or max(1, room), each, gpus, shared)

@@ -163,6 +163,7 @@ def _run(engine: Engine, say: Say, fits: Fits, watcher: Watcher | None) -> tuple
             time.sleep(POLL_SECONDS)
     finally:
         runner.stop_all()
+        engine.close()
     for spec, reason in runner.plan.problems.items():
         say(f"{spec} cannot be planned: {reason}")
     return fits.read().failed

@@ -27,6 +27,7 @@ SEND_SECONDS = 5.0  # between two times that the files of a running fit are sent
 
 Thing = tuple[str, str, Callable[[], Iterator[bytes]]]  # name, SHA-256 of its bytes, and what gives them
 Part = tuple[str, int, bytes, str | None]  # name, offset, bytes; after the last part of a file its SHA-256
+END: Part = ("", 0, b"", None)  # after the last file of those that belong together
 
 
 class Seat:
@@ -197,22 +198,49 @@ class Seat:
         return found
 
     def _changed(self) -> Iterator[Part]:
-        """Files that are new or changed, the one that confirms the others last."""
+        """Files that are new or changed, all as they were at one moment."""
         assert self.watched is not None, "asked before"
-        paths = [path for path in self.watched.rglob("*") if path.is_file() and not path.name.startswith(".")]
-        for path in sorted(paths, key=lambda path: (path.name == "run.json", path.as_posix())):
-            with contextlib.suppress(FileNotFoundError), open(path, "rb") as handle:
-                state = os.fstat(handle.fileno())
-                name = path.relative_to(self.watched).as_posix()
-                if self.known.get(name) == (state.st_mtime_ns, state.st_size):
-                    continue
+        taken = self.watched.with_name(f".{self.watched.name}.taken")
+        try:
+            states = self._take_files(taken)
+            for name in sorted(states):
                 digest, offset = hashlib.sha256(), 0
-                while data := handle.read(CHUNK):
-                    digest.update(data)
-                    yield name, offset, data, None
-                    offset += len(data)
-                self.known[name] = (state.st_mtime_ns, state.st_size)
+                with open(taken / name, "rb") as handle:
+                    while data := handle.read(CHUNK):
+                        digest.update(data)
+                        yield name, offset, data, None
+                        offset += len(data)
+                self.known[name] = states[name]
                 yield name, offset, b"", digest.hexdigest()
+            if states:
+                yield END
+        finally:
+            shutil.rmtree(taken, ignore_errors=True)
+
+    def _take_files(self, taken: Path) -> dict[str, tuple[int, int]]:
+        """Link what is new or changed into a folder; nothing where files change meanwhile, again and again."""
+        for _ in range(10):
+            shutil.rmtree(taken, ignore_errors=True)
+            states = self._states()
+            changed = {name: state for name, state in states.items() if self.known.get(name) != state}
+            with contextlib.suppress(FileNotFoundError):  # replaced or removed a moment ago
+                for name in changed:
+                    (taken / name).parent.mkdir(parents=True, exist_ok=True)
+                    link_or_copy(self.watched / name, taken / name)
+                if self._states() == states:
+                    return changed
+        return {}
+
+    def _states(self) -> dict[str, tuple[int, int]]:
+        """Time of change and size of every file; each is written elsewhere and moved here, and changes no more."""
+        assert self.watched is not None, "asked before"
+        found = {}
+        for path in self.watched.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file() and not path.name.startswith("."):
+                    state = path.stat()
+                    found[path.relative_to(self.watched).as_posix()] = (state.st_mtime_ns, state.st_size)
+        return found
 
     def interrupt(self) -> None:
         """Ask the command to end, as Ctrl-C does."""
@@ -227,6 +255,20 @@ class Seat:
         if self.process is not None and self.process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def link_or_copy(path: Path, target: Path) -> None:
+    """Keep the bytes of a file under another name, whatever is moved to its own later.
+
+    Raises:
+        FileNotFoundError: it is gone.
+    """
+    try:
+        os.link(path, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a file system without links
+        shutil.copyfile(path, target)
 
 
 def make_own(folder: Path) -> None:

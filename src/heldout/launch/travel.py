@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,13 +14,14 @@ import heldout
 from heldout import files
 from heldout.errors import UserError
 from heldout.launch.plan import Fit
-from heldout.launch.seat import Part
+from heldout.launch.seat import END, Part
 from heldout.tasks import Task
 from heldout.train import runs
 from heldout.train.dependencies import find_dependency
 
 CODE = (".py", ".json", ".html", ".css", ".js", ".svg", ".txt", ".jinja")
 
+_CONFIRMING = {"state.pt": 1, "run.json": 2}
 LEFT_HERE = ("tensorboard", "oof_maps", ".arriving")  # of a fit; no training reads them
 
 
@@ -134,17 +136,16 @@ def chunks(path: Path, size: int = 1 << 25) -> Iterator[bytes]:
 
 
 class Arrival:
-    """Files of a fit that come from elsewhere in parts: each is put in place once its bytes are all here and verified.
-
-    The file that confirms the others is sent last, so that a folder is never taken for finished that is not whole.
+    """Files of a fit that come from elsewhere in parts: those that belong together are put in place once all are here.
 
     Args:
-        folder: Where they belong.
+        folder: Where they belong. What an earlier arrival left unfinished is forgotten.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.staged = folder / ".arriving"
+        shutil.rmtree(self.staged, ignore_errors=True)
 
     def take(self, parts: Iterable[Part]) -> None:
         """Write parts in the order in which they were sent.
@@ -153,6 +154,9 @@ class Arrival:
             UserError: a file arrived damaged, or belongs elsewhere.
         """
         for name, offset, data, sha256 in parts:
+            if (name, offset, data, sha256) == END:
+                self._settle()
+                continue
             if not files.is_below(name):
                 raise UserError(f"a node sent {name}, which is no file of {self.folder}: leave that node out")
             path = self.staged / name
@@ -167,5 +171,13 @@ class Arrival:
                 raise UserError(f"{self.folder / name} arrived damaged: run the command again")
             with open(path, "rb") as handle:
                 os.fsync(handle.fileno())
-            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, self.folder / name)
+
+    def _settle(self) -> None:
+        """Put what is here in place: the state after the files that it names, and what confirms all others last."""
+        paths = [path for path in self.staged.rglob("*") if path.is_file()]
+        for path in sorted(paths, key=lambda path: _CONFIRMING.get(path.name, 0)):
+            target = self.folder / path.relative_to(self.staged)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
+        if runs.is_finished(self.folder):
+            (self.folder / "state.pt").unlink(missing_ok=True)  # as where it was trained
