@@ -52,6 +52,7 @@ ALLOWED_LONGER: dict[str, str] = {  # file below src/heldout: why it is better w
     "data/sources/msd.py": "two layouts that share lists, channels, labels and the way files are found",
     "data/sources/source.py": "the base of every layout: what it states, reads and checks",
     "tasks/base.py": "every hook of an experiment with its arguments and an example",
+    "launch/seat.py": "sent to a node as it stands, by itself, and therefore one file of the standard library",
     "train/fit.py": "the fold loop, from the folds of a command to the files of a fit, top to bottom",
     "train/runs.py": "what a run folder holds, who may use it, and what must not have changed",
     "config/code.py": "all ways in which a module reaches code, for runs of today and of earlier versions",
