@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from heldout.blend import ledger
@@ -16,7 +19,9 @@ from heldout.blend.verify import verify
 from heldout.cli import run
 from heldout.config import load
 from heldout.config.code import READER, changed_code, code_of
+from heldout.deliver.kernel.bundle import experiment_files
 from heldout.errors import UserError
+from heldout.launch.travel import code_files
 from heldout.train import runs as run_folders
 
 EXPERIMENT = '''"""An experiment whose hooks reach code in many ways."""
@@ -206,7 +211,41 @@ ACTS = {
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    pass\nelse:\n    VALS = [3]\n", "[3]", "[4]",
     ),
     "attributes made on demand": ("def __getattr__(name):\n    return [3]\n", "[3]", "[4]"),
+    "a registered class": (
+        "VALS = []\n\n\ndef keep(c):\n    VALS.append(c)\n    return c\n\n\n@keep\nclass Net:\n    width = 3\n",
+        "width = 3", "width = 4",
+    ),
+    "a class that is asked for by its parent": (
+        "class Base:\n    pass\n\n\nclass Net(Base):\n    width = 3\n\n\ndef __getattr__(name):\n"
+        "    return Base.__subclasses__()\n", "width = 3", "width = 4",
+    ),
+    "a class that its parent registers": (
+        "VALS = []\n\n\nclass Base:\n    def __init_subclass__(cls):\n        VALS.append(cls)\n\n\n"
+        "class Net(Base):\n    width = 3\n",
+        "width = 3", "width = 4",
+    ),
 }  # fmt: skip
+BESIDE = "open(os.path.join(os.path.dirname(__file__), 'own', 'part.json')).read()"
+COMPUTED = {  # what the experiment names only in part: head, use, file and its text before and after
+    "an f-string": ("from importlib import import_module\nname = 'part'\n", "import_module(f'exps.own.{name}').N"),
+    "a sum": ("from importlib import import_module\n", "import_module('exps.own.' + 'part').N"),
+    "a package gone through": ("from exps.own import FOUND\n", "FOUND"),
+    "a table beside it": ("import json\nfrom pathlib import Path\n", f"json.loads({BESIDE})"),
+    "a table, by parts of its path": (
+        "from pathlib import Path\nHERE = Path(__file__).parent\n", "(HERE / 'own' / 'part.json').read_text()",
+    ),
+    "a file that is executed": (
+        "from pathlib import Path\n", "exec(Path(__file__).with_name('loose.txt').read_text())",
+    ),
+    "a module loaded by its file": (
+        "import importlib.util\nfrom pathlib import Path\n",
+        "importlib.util.spec_from_file_location('part', Path(__file__).parent / 'own/part.py')",
+    ),
+}  # fmt: skip
+GOES_THROUGH = (
+    "import importlib\nimport pkgutil\nFOUND = [importlib.import_module(f'{__name__}.{one.name}').N\n"
+    "         for one in pkgutil.iter_modules(__path__)]\n"
+)
 
 
 @pytest.fixture
@@ -243,6 +282,51 @@ def test_an_edit_of_what_acts_at_import_is_seen(reached, way):
     experiment = HEAD + "from exps.helper import VALS\n" + CLASS.format("BaseConfig", "VALS")
     texts = {"exp900.py": experiment, "helper.py": text}
     assert changed_code(reached(texts), reached(texts, "helper.py", old, new))
+
+
+@pytest.mark.parametrize("way", COMPUTED)
+def test_an_edit_is_seen_of_modules_and_files_that_are_named_in_part(reached, way):
+    head, use = COMPUTED[way]
+    package = GOES_THROUGH if "package" in way else ""
+    texts = {"exp900.py": HEAD + head + CLASS.format("BaseConfig", use), "own/__init__.py": package}
+    texts |= {"own/part.py": "N = 3\n", "own/part.json": "3", "loose.txt": "N = 3\n"}
+    before = reached(texts)
+    edited = [changed_code(before, reached(texts, name, "3", "4")) for name in ("own/part.py", "own/part.json")]
+    edited.append(changed_code(before, reached(texts, "loose.txt", "3", "4")))
+    assert sum(map(bool, edited)) == 1
+    assert changed_code(before, reached(texts, "own/part.py", "N = 3", "N = 3  # as ever")) == []
+
+
+def test_a_file_that_the_code_reads_travels_with_it(reached, tmp_path, monkeypatch):
+    monkeypatch.setenv("HELDOUT_PROJECT", str(tmp_path))
+    text = HEAD + "from exps.own.part import TABLE\n" + CLASS.format("BaseConfig", "TABLE")
+    part = "import numpy as np\nfrom pathlib import Path\nTABLE = np.load(Path(__file__).with_name('table.npy'))\n"
+    np.save(tmp_path / "table.npy", np.eye(2))
+    (tmp_path / "exps" / "own").mkdir(parents=True)
+    (tmp_path / "table.npy").rename(tmp_path / "exps" / "own" / "table.npy")
+    reached({"exp900.py": text, "own/__init__.py": "", "own/part.py": part})
+    decision = SimpleNamespace(predictors=[SimpleNamespace(spec="exp900")])
+    assert Path("exps/own/table.npy") in experiment_files(decision).values()
+    assert "exps/own/table.npy" in code_files()
+
+
+def test_an_edit_of_what_decorates_the_experiment_is_seen(reached):
+    decorated = CLASS.format("BaseConfig", "1").replace("class Exp900", "@stamp(3)\nclass Exp900")
+    texts = {"exp900.py": HEAD + "from exps.helper import stamp\n" + decorated}
+    texts["helper.py"] = "def stamp(number):\n    return lambda cls: setattr(cls, 'stamp', 5) or cls\n"
+    assert changed_code(reached(texts), reached(texts, "helper.py", "5", "6")) == ["exps.helper:stamp"]
+    assert changed_code(reached(texts), reached(texts, "exp900.py", "(3)", "(4)"))
+
+
+def test_the_reader_before_sees_neither_files_nor_registered_classes(reached):
+    texts = {"exp900.py": HEAD + CLASS.format("BaseConfig", "open('exps/own.json')"), "own.json": "3"}
+    assert changed_code(reached(texts, version=3), reached(texts, "own.json", "3", "4", version=3)) == []
+
+
+def test_another_experiment_whose_helper_is_used_counts_by_that_alone(reached):
+    other = HEAD + "def f(x):\n    return x\n" + CLASS.format("BaseConfig", "1").replace("900", "901")
+    texts = {"exp900.py": HEAD + "from exps.exp901 import f\n" + CLASS.format("BaseConfig", "f(1)"), "exp901.py": other}
+    assert changed_code(reached(texts), reached(texts, "exp901.py", "return 1", "return 2")) == []
 
 
 @pytest.mark.parametrize("package", ["__init__.py", "pk/__init__.py"])

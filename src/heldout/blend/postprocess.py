@@ -16,7 +16,7 @@ from heldout.blend.components import read_work
 from heldout.blend.maps import Work
 from heldout.blend.records import BlendSettings, Postprocess
 from heldout.blend.spatial import spatial_mask
-from heldout.config.code import code_of_postprocessing
+from heldout.config.code import READER, code_of_postprocessing
 from heldout.data.parallel import map_cases
 from heldout.data.sources import Source
 from heldout.errors import UserError
@@ -119,9 +119,9 @@ def describe_hook(hook: Hook, settings: BlendSettings) -> Postprocess:
     return Postprocess(settings=settings.postprocess or {}, code=hook_hash(hook.config))
 
 
-def hook_hash(config: Task) -> str:
-    """SHA-256 of the code that an experiment's hook reaches."""
-    return files.sha256_json(code_of_postprocessing(type(config)))
+def hook_hash(config: Task, reader: int = READER) -> str:
+    """SHA-256 of the code that an experiment's hook reaches; ``reader`` is the version of what reads it."""
+    return files.sha256_json(code_of_postprocessing(type(config), reader))
 
 
 def _masks(

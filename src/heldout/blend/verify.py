@@ -22,6 +22,7 @@ from heldout.tasks.base import load_task
 from heldout.train.record import read_config
 from heldout.train.runs import check_code, check_identity, fit_folder, records_code
 
+_READERS = range(READER, EARLIER - 1, -1)  # a decision does not say which of them read its code
 Refusal = str | UserError  # what changed in words, or the error that says so
 
 
@@ -123,13 +124,13 @@ def check_maps(decision: Decision) -> list[str]:
 
 def _metric(decision: Decision) -> Iterator[str]:
     code = decision.search.metric_code
-    if code is not None and all([code] != metric_code(decision.metric, reader) for reader in (READER, EARLIER)):
+    if code is not None and all([code] != metric_code(decision.metric, reader) for reader in _READERS):
         yield f"the code of metric {decision.metric} changed"
 
 
 def _postprocess(decision: Decision) -> Iterator[str]:
     config = load_task(decision.members[0].spec)
-    if decision.postprocess and decision.postprocess.code != hook_hash(config):
+    if decision.postprocess and all(decision.postprocess.code != hook_hash(config, reader) for reader in _READERS):
         yield f"the code of postprocess of {config.experiment} changed"
 
 

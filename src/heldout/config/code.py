@@ -2,8 +2,9 @@
 
 The fields of a run are compared by their values and its hooks by their hashes. Here is what those call: helper
 functions and classes, constants, properties and static methods, in the experiment's file and in modules beside it, and
-all that acts when these are imported. Modules are found by their imports, and by strings that name them. What is taken
-out of ``sys.modules`` by a computed name, or made at run time, is not seen.
+all that acts when these are imported. Modules are found by their imports, and by strings that name them; files that
+these read, by strings that name files. What is taken out of ``sys.modules`` by a computed name, or made at run time, is
+not seen.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
-import sys
-import sysconfig
 from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
-_LIBRARIES = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-_LIBRARIES.add(Path(__file__).resolve().parents[1])
-READER = 3  # what today's runs record
+from heldout.config.classes import chain, find_class, is_registered, parents
+from heldout.config.own_files import goes_through_package, named_files, path_of, text_of
+
+READER = 4  # what today's runs record
+WITHOUT_FILES = 3  # saw no files that the code reads, no classes that act where they are made, no packages gone through
 WITH_POSTPROCESSING = 2  # took the hook that decisions pin for part of training
 EARLIER = 1  # saw no second meaning of a name, no effects of compound statements, no packages above a module
 POSTPROCESS = "postprocess"  # hook that acts on blends alone
@@ -33,16 +34,27 @@ def code_of(experiment: type, version: int = READER) -> dict[str, str]:
         experiment: Its class.
         version: Of the reader: runs of ``EARLIER`` ones are compared with what that saw.
     """
+    return dict(sorted(_read(experiment, version).found.items()))
+
+
+def files_of(experiment: type) -> list[Path]:
+    """Files of the user's own, such as tables of numbers, that the code of :func:`code_of` names, sorted."""
+    return sorted(_read(experiment, READER).files)
+
+
+def _read(experiment: type, version: int) -> _Reader:
     reader = _Reader(version)
+    reader.experiment = {(cls.__module__, cls.__name__) for cls in experiment.__mro__}
     own = [cls for cls in experiment.__mro__ if reader.module(cls.__module__) is not None]
     for position, cls in enumerate(own):
         reader.read_class(cls, own[:position])
-    return dict(sorted(reader.found.items()))
+    reader.read_children()
+    return reader
 
 
-def code_of_postprocessing(experiment: type) -> dict[str, str]:
+def code_of_postprocessing(experiment: type, version: int = READER) -> dict[str, str]:
     """Source, as :func:`code_of` gives it, of an experiment's hook ``postprocess`` and of all that it reaches."""
-    reader = _Reader(READER)
+    reader = _Reader(version)
     own = [cls for cls in experiment.__mro__ if reader.module(cls.__module__) is not None]
     reader.found.clear()  # what acts on import is of training, and counts here only where the hook reaches it too
     reader.seen.clear()
@@ -88,6 +100,7 @@ class _Module:
     def __init__(self, name: str, path: Path, version: int) -> None:
         self.name = name
         self.package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        self.folder = path.parent
         self.tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
         self.version = version
 
@@ -138,7 +151,7 @@ class _Module:
         if self.version == EARLIER or isinstance(statement, ast.ClassDef):
             return False
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-            return any(self._is_own(one.func if isinstance(one, ast.Call) else one) for one in statement.decorator_list)
+            return self.is_decorated(statement)
         if not isinstance(statement, ast.Assign | ast.AnnAssign):
             return True
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
@@ -146,10 +159,14 @@ class _Module:
         called = [node.func for node in ast.walk(statement) if isinstance(node, ast.Call)]
         return any(isinstance(node, ast.Attribute | ast.Subscript) for node in stored) or any(map(self._is_own, called))
 
+    def is_decorated(self, statement: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
+        """Whether the user's own code gets a function or class where it is made."""
+        return any(self._is_own(one.func if isinstance(one, ast.Call) else one) for one in statement.decorator_list)
+
     def _is_own(self, function: ast.expr) -> bool:
         """Whether a name that is called is bound by the module, or imported from another of the user's own."""
-        name = (_chain(function) or [""])[0]
-        if any(_path_of(base) is not None for base, _ in self.imports.get(name, [])):
+        name = (chain(function) or [""])[0]
+        if any(path_of(base) is not None for base, _ in self.imports.get(name, [])):
             return True
         return any(name in _bound(one) for one in self.tree.body)
 
@@ -160,13 +177,16 @@ class _Reader:
     def __init__(self, version: int) -> None:
         self.version = version
         self.found: dict[str, str] = {}
+        self.files: set[Path] = set()
+        self.experiment: set[tuple[str, str]] = set()  # module and name of its classes, read member by member
+        self._asked: set[tuple[str, str]] = set()  # module and name of classes that are asked for their children
         self._modules: dict[str, _Module | None] = {}
         self.seen: set[tuple[str, str]] = set()
 
     def module(self, name: str) -> _Module | None:
         """A module of the user's own; None for a library's."""
         if name not in self._modules:
-            path = _path_of(name)
+            path = path_of(name)
             found = self._modules[name] = _Module(name, path, self.version) if path is not None else None
             if found is not None:
                 if self.version > EARLIER and (package := name.rpartition(".")[0]):
@@ -174,7 +194,31 @@ class _Reader:
                 self.read(name, "")
                 for other in sorted(found.imported):  # what acts when it is imported counts, used or not
                     self.module(other)
+                if self.version > WITHOUT_FILES:
+                    self._read_registered(found)
         return self._modules[name]
+
+    def _read_registered(self, module: _Module) -> None:
+        """Classes that something of the user's own acts on where they are made."""
+        for node in self._classes(module):
+            if module.is_decorated(node) or is_registered((module, node), self.module):
+                self.read(module.name, node.name)
+
+    def read_children(self) -> None:
+        """Classes that are found through ``__subclasses__`` of a parent."""
+        wanted, self._asked = self._asked, set()
+        for module in filter(None, list(self._modules.values())):
+            for node in self._classes(module):
+                if wanted & {(one.name, cls.name) for one, cls in parents((module, node), self.module)}:
+                    self.read(module.name, node.name)
+        if self._asked:
+            self.read_children()
+
+    def _classes(self, module: _Module) -> Iterator[ast.ClassDef]:
+        """Classes of a module, without those of the experiment."""
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef) and (module.name, node.name) not in self.experiment:
+                yield node
 
     def read_class(self, cls: type, children: Iterable[type]) -> None:
         """What a class of the experiment adds to those below it; its fields are compared by their values."""
@@ -182,6 +226,9 @@ class _Reader:
         assert module is not None, "only the user's own classes are read"
         fields = getattr(cls, "model_fields", {})
         for node in module.statements.get(cls.__name__, []):
+            if isinstance(node, ast.ClassDef) and node.decorator_list and self.version > WITHOUT_FILES:
+                header = ast.ClassDef(node.name, [], [], [ast.Pass()], node.decorator_list)
+                self._keep(module, f"{cls.__name__} (decorators)", [header])
             for member in node.body if isinstance(node, ast.ClassDef) else []:
                 for name in set(_bound(member)) - set(fields) - self._later():
                     if all(name not in vars(child) or self._calls_super(child, name) for child in children):
@@ -239,15 +286,24 @@ class _Reader:
         for statement in statements:
             for node in ast.walk(statement):
                 if isinstance(node, ast.Attribute | ast.Name) and id(node) not in inner:
-                    self._use(module, _chain(node))
+                    self._use(module, chain(node))
                 elif isinstance(node, ast.Constant | ast.Call) and self.version > EARLIER:
                     self._use_text(module, node)
+            if self.version > WITHOUT_FILES:
+                for path in named_files(statement, module.folder):
+                    self.files.add(path)
+                    self.found[f"{module.name}:{path.name}"] = text_of(path)
+                if goes_through_package(statement):
+                    self._follow_package(module.package)
 
-    def _use(self, module: _Module, chain: list[str]) -> None:
+    def _use(self, module: _Module, names: list[str]) -> None:
         """A dotted name: of modules only the attribute that is used counts."""
-        if not chain:
+        if not names:
             return
-        name, *rest = chain
+        name, *rest = names
+        if self.version > WITHOUT_FILES and rest[-1:] == ["__subclasses__"]:
+            parent = find_class(module, names[:-1], self.module)
+            self._asked |= {(parent[0].name, parent[1].name)} if parent is not None else set()
         if name in module.statements or name not in module.imports:
             self.read(module.name, name)
             return
@@ -279,32 +335,18 @@ class _Reader:
                 name = importlib.util.resolve_name(name, module.package)
         if near and all(part.isidentifier() for part in name.split(".")):
             self._follow(name, None)
+        elif name.endswith(".") and self.version > WITHOUT_FILES:  # what follows is computed
+            self._follow_package(name.rstrip("."))
 
-
-def _path_of(name: str) -> Path | None:
-    """File of a module of the user's own."""
-    if _is_library(_origin(name.partition(".")[0])):  # before its package is imported to find the module
-        return None
-    path = _origin(name)
-    if path is None or not path.endswith(".py"):
-        return None
-    return None if _is_library(path) else Path(path).resolve()
-
-
-def _origin(name: str) -> str | None:
-    """File that a module was loaded from, or would be."""
-    if (loaded := sys.modules.get(name)) is not None:
-        return getattr(loaded, "__file__", None)
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError, TypeError):  # also of a module's own ``__getattr__``
-        return None
-    return spec.origin if spec is not None and spec.has_location else None
-
-
-def _is_library(path: str | None) -> bool:
-    found = Path(path).resolve() if path else None
-    return found is not None and any(found.is_relative_to(library) for library in _LIBRARIES)
+    def _follow_package(self, name: str) -> None:
+        """All modules of a package and of those below it, save experiments."""
+        found = self.module(name) if name and all(part.isidentifier() for part in name.split(".")) else None
+        if found is None or found.package != name:
+            return
+        for path in sorted(found.folder.rglob("*.py")):
+            parts = path.relative_to(found.folder).with_suffix("").parts
+            if not parts[-1].startswith("exp"):
+                self._follow(".".join([name, *(part for part in parts if part != "__init__")]), None)
 
 
 def _bound(statement: ast.AST) -> Iterator[str]:
@@ -317,15 +359,6 @@ def _bound(statement: ast.AST) -> Iterator[str]:
     for child in ast.iter_child_nodes(statement):
         if not isinstance(child, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
             yield from _bound(child)
-
-
-def _chain(node: ast.expr) -> list[str]:
-    """``a.b.c`` as its names; empty where it does not begin with a name."""
-    names: list[str] = []
-    while isinstance(node, ast.Attribute):
-        names.insert(0, node.attr)
-        node = node.value
-    return [node.id, *names] if isinstance(node, ast.Name) else []
 
 
 def _is_text(statement: ast.stmt) -> bool:

@@ -20,6 +20,7 @@ from heldout.train import runs
 from heldout.train.dependencies import find_dependency
 
 CODE = (".py", ".json", ".html", ".css", ".js", ".svg", ".txt", ".jinja")
+READ_BY_CODE = (".csv", ".npy", ".npz", ".toml", ".yaml", ".yml")  # of experiments
 
 _CONFIRMING = {"state.pt": 1, "run.json": 2}
 LEFT_HERE = ("tensorboard", "oof_maps", ".arriving")  # of a fit; no training reads them
@@ -114,7 +115,8 @@ def code_files() -> dict[str, Path]:
     found = {}
     for root, name in ((package, "heldout"), (exps, "exps")):
         for path in sorted(root.rglob("*")):
-            if path.is_file() and path.suffix in CODE and "node_modules" not in path.parts:
+            wanted = CODE + READ_BY_CODE if root == exps else CODE
+            if path.is_file() and path.suffix in wanted and "node_modules" not in path.parts:
                 found[f"{name}/{path.relative_to(root).as_posix()}"] = path
     return found
 

@@ -17,7 +17,7 @@ from heldout.blend.decision import SCHEMA as DECISION_SCHEMA
 from heldout.blend.decision import Decision, require_unedited
 from heldout.blend.records import FitRef
 from heldout.config import load
-from heldout.config.code import code_of
+from heldout.config.code import code_of, files_of
 from heldout.deliver.kernel.packages import build_wheel, fetch_wheels, needed, requirements, write_packages
 from heldout.errors import UserError
 from heldout.records import Record, parse_value, read_bytes, read_record, require_schema
@@ -207,6 +207,8 @@ def check_trust(bundle: Bundle, accept: bool) -> None:
 def experiment_files(decision: Decision) -> dict[Path, Path]:
     """Files of the members' experiments and first stages, of the parents and helpers of all, and of earlier names.
 
+    Files that their code names, such as tables of numbers, are among them.
+
     Returns:
         Place in a bundle, by file.
     """
@@ -221,6 +223,10 @@ def experiment_files(decision: Decision) -> dict[Path, Path]:
             place = Path(*name.split("."))
             path = Path(module.__file__)
             found[path] = place / path.name if path.name == "__init__.py" else place.with_suffix(".py")
+    project = files.project().resolve()
+    for path in [path for kind in kinds for path in files_of(kind)]:
+        if path.is_relative_to(project):
+            found[path] = path.relative_to(project)
     aliases = files.project() / "exps" / "aliases.py"
     return found | ({aliases: Path("exps/aliases.py")} if aliases.exists() else {})
 
