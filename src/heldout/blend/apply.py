@@ -13,6 +13,7 @@ from heldout.blend.calibrate import apply_calibration
 from heldout.blend.decision import Decision
 from heldout.blend.doubt import case_doubt, reason_of
 from heldout.blend.mixing import mix
+from heldout.blend.pooling import pool_predictions
 from heldout.blend.presence import fuse, levels_of_map, map_scores
 from heldout.blend.records import DecisionMember, FirstStageRef
 from heldout.blend.session import Session
@@ -58,6 +59,7 @@ class Blended:
         uncalibrated: (K,) the scores before calibration; None where a case was not predicted.
         abstain: Why the case is left to people; empty where it is answered.
         features: (F,) float32 of a network, where they were picked up.
+        members: What the members say, where the decision pools cases; else empty.
     """
 
     case_id: str
@@ -71,6 +73,7 @@ class Blended:
     uncalibrated: np.ndarray | None = None
     abstain: str = ""
     features: np.ndarray | None = None
+    members: Sequence[Prediction] = ()
 
 
 class Predicts(Protocol):
@@ -207,7 +210,33 @@ def disagreement(decision: Decision, answers: Sequence[Sequence[Prediction]]) ->
 
 def blend_members(decision: Decision, answers: Sequence[Sequence[Prediction]]) -> Blended:
     """Put one case's predictions together: of every member, those of all its networks."""
-    return blend_case(decision, [mean_predictions(predictions) for predictions in answers])
+    members = [mean_predictions(predictions) for predictions in answers]
+    result = blend_case(decision, members)
+    return replace(result, members=members) if decision.pooling else result
+
+
+def pool_results(decision: Decision, results: Iterable[Blended], groups: Mapping[str, str]) -> Iterator[Blended]:
+    """Results of studies or patients where the decision is about these, in the order of their first cases.
+
+    Cases without members, which could not be predicted, count only where a group has no others.
+
+    Args:
+        decision: The decision.
+        results: Of its cases; of a decision about cases they are passed on.
+        groups: The group of every case.
+    """
+    if not decision.pooling:
+        yield from results
+        return
+    found: dict[str, list[Blended]] = {}
+    for result in results:
+        found.setdefault(groups[result.case_id], []).append(result)
+    for name, cases in found.items():
+        predicted = [one.members for one in cases if one.members]
+        if predicted:
+            yield blend_case(decision, pool_predictions(decision, name, predicted))
+        else:
+            yield replace(cases[0], case_id=name)
 
 
 def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:

@@ -9,11 +9,13 @@ import numpy as np
 from heldout.blend.detections import DetectionObjective, detection_objective
 from heldout.blend.distinct import distinct_voxels
 from heldout.blend.histogram import join
+from heldout.blend.levels import LevelObjective, level_objective
 from heldout.blend.maps import Work, map_work, mean_map
 from heldout.blend.members import Member
 from heldout.blend.mixing import METHODS
 from heldout.blend.numbers import ValueObjective
 from heldout.blend.objective import LabelObjective, MaskObjective
+from heldout.data.levels import CASE, groups_of
 from heldout.data.parallel import map_cases
 from heldout.data.sources import Source
 from heldout.errors import UserError
@@ -23,18 +25,20 @@ Reduced = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def build_objective(
-    members: Sequence[Member], metric: str, *, method: str = "mean", progress: bool = True
-) -> LabelObjective | MaskObjective | ValueObjective | DetectionObjective:
+    members: Sequence[Member], metric: str, *, method: str = "mean", level: str = CASE, progress: bool = True
+) -> LabelObjective | MaskObjective | ValueObjective | DetectionObjective | LevelObjective:
     """Gather what members that belong together predict.
 
     Args:
         members: Checked with :func:`heldout.blend.members.check_together`.
         metric: Score to tune.
         method: How classifications are put together, one of :data:`heldout.blend.mixing.METHODS`.
+        level: What is scored: cases, or groups of them, as :func:`heldout.data.levels.groups_of` says.
         progress: Show a progress bar where maps are read.
 
     Raises:
-        UserError: a map is missing or was changed, or the method is not for these members.
+        UserError: a map is missing or was changed, the method or the level is not for these members, or a case has no
+            group.
     """
     if method not in METHODS:
         raise UserError(f"--method {method} does not exist: choose one of {', '.join(METHODS)}")
@@ -45,9 +49,19 @@ def build_objective(
     if first.kind != "segmentation":
         predicted = [[member.prediction(case_id).scores for case_id in first.frame["case_id"]] for member in members]
         scores = np.array(predicted, float)
+        whole: LabelObjective | ValueObjective
         if first.kind == "regression":
-            return ValueObjective(first.frame, classes, metric, scores)
-        return LabelObjective(first.frame, classes, metric, scores, exclusive, method)
+            whole = ValueObjective(first.frame, classes, metric, scores)
+        else:
+            whole = LabelObjective(first.frame, classes, metric, scores, exclusive, method)
+        if level == CASE:
+            return whole
+        return level_objective(whole, groups_of(first.dataset.source, first.cases, level), level, exclusive)
+    if level != CASE:
+        raise UserError(
+            f"level {level} pools labels and numbers of cases, and {first.name} is a segmentation: leave it out, or "
+            "score patients by a metric such as patient:dice_pos"
+        )
     together = exclusive and len(classes) > 1
     shared = (first.dataset.source, together)
     reduced = list(map_cases(_reduce, shared, map_work(members), "Reading out-of-fold maps", progress=progress))

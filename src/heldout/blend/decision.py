@@ -22,6 +22,7 @@ from heldout.blend.records import (
     FeatureRef,
     FirstStageRef,
     Mixing,
+    Pooling,
     Postprocess,
     Presence,
     Reference,
@@ -30,6 +31,7 @@ from heldout.blend.records import (
     describe_member,
 )
 from heldout.config.legacy import first_names
+from heldout.data.levels import CASE
 from heldout.errors import UserError
 from heldout.records import parse_object, parse_value, read_bytes
 from heldout.tasks.finder import Finder
@@ -61,6 +63,7 @@ class Decision:
         presence: How the case scores of a segmentation are mixed.
         calibration: Of the case scores.
         mixing: How the probabilities of classifiers are put together; on disk only where not by their weighted mean.
+        pooling: How the cases of a study or patient become one; on disk only where these are scored.
         postprocess: The experiment's own last step; on disk only where there is one.
         abstention: When a case is left to people; on disk only where there is a cut.
         features: What held-out images look like to a network; on disk only where stored.
@@ -97,6 +100,7 @@ class Decision:
     presence: Presence = field(default_factory=Presence)
     calibration: Calibration = field(default_factory=Calibration)
     mixing: Mixing = field(default_factory=Mixing)
+    pooling: Pooling = field(default_factory=Pooling)
     postprocess: Postprocess = field(default_factory=Postprocess)
     abstention: Abstention = field(default_factory=Abstention)
     features: FeatureRef = field(default_factory=FeatureRef)
@@ -203,19 +207,17 @@ class Decision:
             "metric",
             "fold_hash",
             "data_hash",
-            "mixing",
-            "postprocess",
-            "abstention",
-            *(["finder"] if self.finder else []),
         ]
-        stored = self.to_json()  # without what is empty of the last two, so that earlier decisions keep their hash
+        names += ["mixing", "pooling", "postprocess", "abstention", *(["finder"] if self.finder else [])]
+        stored = self.to_json()  # without what is empty of the later ones, so that earlier decisions keep their hash
         return files.sha256_json(first_names({name: stored[name] for name in names if name in stored}))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values under their names on disk."""
         stored = _ON_DISK.dump_python(self, mode="json", by_alias=True, exclude_unset=True)
         for one in (stored, *stored["search"].get("by_fold", {}).values()):
-            for later in ("mixing", "abstention", "features"):  # decisions of before these existed have the same hash
+            # decisions of before these existed have the same hash
+            for later in ("mixing", "pooling", "abstention", "features"):
                 if not one.get(later):
                     one.pop(later, None)
             if one.get("postprocess") is None:
@@ -340,6 +342,8 @@ def load_decision(name: str, session: Session | None = None) -> Decision:
     multiclass = member.dataset.exclusive and len(member.dataset.classes) > 1
     thresholds = {} if multiclass or member.kind == "regression" else dict.fromkeys(member.dataset.classes, HALF)
     decision = decision_of([member], [WHOLE], thresholds, name=member.name, metric=member.metric)
+    if (level := getattr(member.config, "level", CASE)) != CASE:
+        decision = replace(decision, pooling=Pooling(level=level))
     if not member.two_heads:
         return decision
     # as in training, the scores of its cases are those of the second head

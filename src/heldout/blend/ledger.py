@@ -10,15 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heldout import files
-from heldout.blend.chain import (
-    Entry,
-    Evaluation,
-    EvaluationResult,
-    LedgerEntry,
-    append,
-    evaluations_on,
-    read_entries,
-)
+from heldout.blend.chain import Entry, Evaluation, EvaluationResult, LedgerEntry, append, evaluations_on, read_entries
 from heldout.errors import UserError
 from heldout.records import finite
 
@@ -231,23 +223,27 @@ def _evaluation(
 
 def _predict(opened: OpenDecision) -> tuple[WrittenPredictions, dict[str, np.ndarray], list[str]]:
     """Predict the test images and store that, without labels; what classifications say of each, and its sketch."""
+    from heldout.blend.apply import pool_results
+    from heldout.blend.pooling import groups_by_case, scored_rows
     from heldout.data.signature import sketch
     from heldout.predict.prediction import Prediction
     from heldout.predict.store import write_predictions
 
     decision, dataset = opened.decision, opened.dataset
-    rows = dataset.part("test")
+    cases = dataset.part("test")
+    groups = groups_by_case(decision, dataset.source, cases)
+    rows = scored_rows(decision, cases, groups)
     classified: dict[str, np.ndarray] = {}
     sketches: list[str] = []
 
     def images() -> Iterator[tuple[str, Image]]:
-        for case_id in rows["case_id"]:
+        for case_id in cases["case_id"]:
             image = dataset.read_image(case_id)
             sketches.append(sketch(image))
             yield case_id, image
 
     def predictions() -> Iterator[Prediction]:
-        for result in opened.predict(images()):
+        for result in pool_results(decision, opened.predict(images()), groups):
             classified[result.case_id] = result.classified
             yield Prediction(result.case_id, result.scores, result.map)
 
@@ -260,6 +256,7 @@ def _score_table(
 ) -> pd.DataFrame:
     """The stored test predictions beside the labels, which are opened here and nowhere else."""
     from heldout.blend.apply import Blended, known_scores, mask_of
+    from heldout.blend.pooling import groups_by_case, scored_rows
     from heldout.blend.values import labels_of
     from heldout.data.cases import open_sealed
     from heldout.predict.details import mask_details
@@ -269,7 +266,9 @@ def _score_table(
 
     sealed = open_sealed(dataset)
     names = [f"p_{name}" for name in decision.classes]
-    rows = predicted[["case_id", "patient_id"]].merge(sealed.labels, on="case_id", validate="1:1")
+    cases = dataset.part("test")[["case_id", "patient_id", "image"]]
+    cases = cases.merge(sealed.labels, on="case_id", validate="1:1")
+    rows = scored_rows(decision, cases, groups_by_case(decision, dataset.source, cases))
     masks = decision.kind == "segmentation"
 
     def predictions() -> Iterator[Prediction]:

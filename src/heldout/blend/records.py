@@ -194,6 +194,19 @@ class Mixing(DecisionRecord):
     ranks: tuple[tuple[tuple[Number, ...], ...], ...] = ()
 
 
+class Pooling(DecisionRecord):
+    """How the scores of a group's cases become one, where groups are scored; empty where cases are.
+
+    Attributes:
+        level: What the cases of a group have in common: ``patient``, or a column of the dataset's tables.
+        method, value: As in :mod:`heldout.blend.pooling`.
+    """
+
+    level: str = ""
+    method: str = "mean"
+    value: Number = 0.0
+
+
 class Postprocess(DecisionRecord):
     """The experiment's own last step; empty where there is none.
 
@@ -250,6 +263,7 @@ class BlendSettings:
         spatial: How components of every class are chosen; empty where the thresholds alone make the mask.
         presence: Thousandth of every presence score; empty where presence is not mixed.
         calibration, mixing: Of the case scores; how probabilities are put together, on disk only if not by their mean.
+        pooling: How the cases of a group become one, before all that; on disk only where groups are scored.
         postprocess: What the experiment's hook is called with; None, and not on disk, where it is not.
     """
 
@@ -259,6 +273,7 @@ class BlendSettings:
     presence: tuple[int, ...] = ()
     calibration: Calibration = Calibration()  # noqa: RUF009 - frozen
     mixing: Mixing = Mixing()  # noqa: RUF009 - frozen
+    pooling: Pooling = Pooling()  # noqa: RUF009 - frozen
     postprocess: dict[str, bool | int | Number | str] | None = None
 
 

@@ -16,6 +16,7 @@ from heldout import files
 from heldout.blend.apply import Blended, blend_case, case_values, known_scores, predict_case, run_lengths
 from heldout.blend.decision import Decision
 from heldout.blend.members import Member, OpenFit, load_member, stored_prediction
+from heldout.blend.pooling import cases_of, held_out_predictions
 from heldout.blend.records import Reference, ReferenceCase
 from heldout.blend.session import Session
 from heldout.data.first_stage import first_stage_map
@@ -205,6 +206,13 @@ def check_products(decision: Decision, members: Sequence[Member], case_ids: Iter
     if decision.is_blend:
         table = read_table(decision.folder, "in_sample").set_index("case_id")
         predictions = {case_id: [member.prediction(case_id) for member in members] for case_id in case_ids}
+        if decision.pooling:  # the groups of these cases, with all of theirs
+            groups = [
+                (name, of)
+                for name, of in cases_of(table.reset_index()).items()
+                if not predictions.keys().isdisjoint(of)
+            ]
+            predictions = {name: held_out_predictions(decision, members, name, of) for name, of in groups}
     else:
         member, fit = members[0], members[0].fits[0]
         table, predictions = fit.table, {case_id: [stored_prediction(member, fit, case_id)] for case_id in case_ids}

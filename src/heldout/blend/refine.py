@@ -15,6 +15,7 @@ import pandas as pd
 from heldout.blend.calibrate import CHOICES, LINEAR, apply_calibration, fit_calibration
 from heldout.blend.components import ComponentTuning
 from heldout.blend.detections import DetectionObjective
+from heldout.blend.levels import LevelObjective
 from heldout.blend.members import Member
 from heldout.blend.numbers import NUMBER_METRICS, ValueObjective, fit_line
 from heldout.blend.objective import DerivedObjective, LabelObjective, MaskObjective, Objective
@@ -28,6 +29,7 @@ from heldout.errors import UserError
 from heldout.metrics import get_metric, score
 from heldout.records import finite
 
+Plain = LabelObjective | MaskObjective | ValueObjective | DetectionObjective
 CALIBRATION_METRICS = ("ece", "mce", "brier", "log_loss")
 
 
@@ -67,16 +69,21 @@ class RefinedObjective(DerivedObjective):
         hook: The experiment's own last step; None where it has none.
     """
 
-    base: LabelObjective | MaskObjective | ValueObjective | DetectionObjective
+    base: Plain | LevelObjective
     labels: np.ndarray
     steps: Refinement
     maps: ComponentTuning | None = None
     hook: Hook | None = None
 
     @property
+    def plain(self) -> Plain:
+        """The base; of groups, what does not depend on how they are pooled."""
+        return _plain(self.base)
+
+    @property
     def multiclass(self) -> bool:
         """Whether every case is of exactly one class, so that its scores share a probability of one."""
-        return isinstance(self.base, LabelObjective) and self.base.exclusive and len(self.classes) > 1
+        return isinstance(self.plain, LabelObjective) and self.plain.exclusive and len(self.classes) > 1
 
     def tune(self, weights: Sequence[int]) -> tuple[float, BlendSettings]:
         """Score of a weighting, before the steps; see :class:`Objective`."""
@@ -120,13 +127,13 @@ class RefinedObjective(DerivedObjective):
             settings = replace(settings, presence=search(sources, steps.plan)[1].weights)
         if steps.calibrate != "none":
             scores, patients = self._uncalibrated(settings), self.frame["patient_id"].to_numpy(str)
-            if isinstance(self.base, ValueObjective):
+            if isinstance(self.plain, ValueObjective):
                 return replace(settings, calibration=fit_line(truth, scores))
             fitted = fit_calibration(steps.calibrate, truth, scores, patients, self.classes, self.multiclass)
             settings = replace(settings, calibration=fitted)
-            if isinstance(self.base, LabelObjective) and settings.thresholds:
+            if isinstance(self.plain, LabelObjective) and settings.thresholds:
                 calibrated = apply_calibration(fitted, scores)[None]
-                cut = replace(self.base, scores=calibrated, method="mean").tune((WHOLE,))[1]
+                cut = replace(self.plain, scores=calibrated, method="mean").tune((WHOLE,))[1]
                 settings = replace(settings, thresholds=cut.thresholds)
         return settings
 
@@ -158,10 +165,10 @@ class RefinedObjective(DerivedObjective):
 
     def _called(self, table: pd.DataFrame, settings: BlendSettings) -> pd.DataFrame:
         """The table with the labels of its scores, where cases have labels."""
-        if not isinstance(self.base, LabelObjective):
+        if not isinstance(self.plain, LabelObjective):
             return table
         final = table[[f"p_{name}" for name in self.classes]].to_numpy(np.float32)
-        called = labels_of(final, settings.thresholds, self.base.exclusive)
+        called = labels_of(final, settings.thresholds, self.plain.exclusive)
         return table.assign(**_columns("d", self.classes, called.astype(float)))
 
     def _sources(self, settings: BlendSettings) -> np.ndarray:
@@ -188,7 +195,7 @@ def presence_members(members: Sequence[Member], labels: Sequence[Member]) -> dic
 
 
 def add_refinement(
-    objective: LabelObjective | MaskObjective | ValueObjective | DetectionObjective,
+    objective: Plain | LevelObjective,
     labels: Sequence[Member],
     steps: Refinement,
     maps: ComponentTuning | None = None,
@@ -208,11 +215,9 @@ def add_refinement(
     """
     if labels and steps.presence_metric is None:
         steps = replace(steps, presence_metric="roc_auc")
-    if (steps.calibrate == LINEAR) != isinstance(objective, ValueObjective) and steps.calibrate not in (
-        "none",
-        "auto",
-    ):
-        fitting = LINEAR if isinstance(objective, ValueObjective) else "temperature, platt, isotonic"
+    numbers = isinstance(_plain(objective), ValueObjective)
+    if (steps.calibrate == LINEAR) != numbers and steps.calibrate not in ("none", "auto"):
+        fitting = LINEAR if numbers else "temperature, platt, isotonic"
         raise UserError(f"--calibrate {steps.calibrate} does not fit these members: choose {fitting} or auto")
     if steps.presence_metric is not None and not isinstance(objective, MaskObjective):
         raise UserError("--presence-metric is for blends of segmentations: leave it out, or add a segmentation")
@@ -263,7 +268,7 @@ def describe_refinement(
         scores = {key: _before_and_after(table, "top", [metric], objective.classes) for key, table in tables.items()}
         presence = Presence(metric=metric, shares=shares, scores=scores)
     if objective.steps.calibrate != "none":
-        judged = NUMBER_METRICS if isinstance(objective.base, ValueObjective) else CALIBRATION_METRICS
+        judged = NUMBER_METRICS if isinstance(objective.plain, ValueObjective) else CALIBRATION_METRICS
         scores = {
             key: _before_and_after(table, "uncalibrated", judged, objective.classes) for key, table in tables.items()
         }
@@ -294,6 +299,10 @@ def _before_and_after(
         metric: Change(before=finite(score(metric, earlier, classes)), after=finite(score(metric, final, classes)))
         for metric in metrics
     }
+
+
+def _plain(objective: Plain | LevelObjective) -> Plain:
+    return objective.plain if isinstance(objective, LevelObjective) else objective
 
 
 def _columns(kind: str, classes: Sequence[str], values: np.ndarray) -> dict[str, np.ndarray]:

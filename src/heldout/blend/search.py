@@ -26,6 +26,7 @@ from heldout.blend.refine import Refinement, add_refinement, describe_refinement
 from heldout.blend.session import Session
 from heldout.blend.study import SearchPlan
 from heldout.config.metric import metric_code
+from heldout.data.levels import CASE
 from heldout.errors import UserError
 from heldout.journal import Journal
 from heldout.train.runs import check_code, check_weights
@@ -45,6 +46,7 @@ def blend(
     calibrate: str = "none",
     chosen_without: Mapping[int, Sequence[str]] | None = None,
     method: str = "mean",
+    level: str | None = None,
     max_members: int | None = None,
     max_seconds: float | None = None,
     progress: bool = True,
@@ -69,6 +71,7 @@ def blend(
         calibrate: How case scores are calibrated; see :func:`heldout.blend.calibrate.fit_calibration`.
         chosen_without: Where the members were chosen by their scores: for each fold those that the other folds choose.
         method: How the probabilities of classifications are put together; see :mod:`heldout.blend.mixing`.
+        level: What is scored, as the field ``level`` of an experiment; None is the first member's.
         max_members: Most members that may have a weight; None for any number.
         max_seconds: Most seconds per case that those may take, measured on this machine; None for any.
         progress: Show progress bars.
@@ -86,7 +89,7 @@ def blend(
     _refuse_sealed(name)
     steps = Refinement(spatial, presence_metric, calibrate, replace(plan.unlimited, processes=1))
     session = Session()
-    gather = functools.cache(lambda chosen: _gather(chosen, metric, method, steps, session, progress))
+    gather = functools.cache(lambda chosen: _gather(chosen, metric, method, level, steps, session, progress))
     gathered = gather(tuple(specs))
     members, labels, objective = gathered.members, gathered.labels, gathered.objective
     of_fold = {fold: gather(tuple(chosen)) for fold, chosen in (chosen_without or {}).items()}
@@ -102,7 +105,9 @@ def blend(
         found = crossfit(
             objective,
             plan,
-            journal=Journal(blend_folder(name) / "study.journal", _identity(everyone, metric, plan, method)),
+            journal=Journal(
+                blend_folder(name) / "study.journal", _identity(everyone, metric, plan, method, gathered.level)
+            ),
             names=[member.name for member in members],
             chosen_without={fold: one.objective for fold, one in of_fold.items()},
             progress=progress,
@@ -117,7 +122,7 @@ def blend(
         given = {name: value for name, value in asdict(plan).items() if value not in (None, ())}
         search = SearchRecord(**given, by_fold=by_fold, baselines=found.baselines, **pinned)
         notes = [*decision.notes, *([found.note] if found.note else [])]
-        decision = replace(decision, mixing=found.settings.mixing)
+        decision = replace(decision, mixing=found.settings.mixing, pooling=found.settings.pooling)
         return _write(replace(decision, score=found.scores, search=search, notes=notes, **described), found)
 
 
@@ -129,17 +134,25 @@ class _Gathered:
         members: Members that are weighted.
         labels: Classifications beside segmentations.
         sources: Names of what classifies whole cases beside segmentations.
+        level: What is scored.
         objective: All cases.
     """
 
     members: list[Member]
     labels: list[Member]
     sources: list[str]
+    level: str
     objective: Objective
 
 
 def _gather(
-    specs: Sequence[str], metric: str | None, method: str, steps: Refinement, session: Session, progress: bool
+    specs: Sequence[str],
+    metric: str | None,
+    method: str,
+    level: str | None,
+    steps: Refinement,
+    session: Session,
+    progress: bool,
 ) -> _Gathered:
     members = [load_member(spec, session) for spec in specs]
     check_together(members)
@@ -149,6 +162,7 @@ def _gather(
             check_weights(fit.folder)
     members, labels = split_members(members)
     metric = metric or members[0].metric
+    level = level or str(getattr(members[0].config, "level", CASE))
     check_metric(metric, members[0].kind)
     dataset, masks = members[0].dataset, members[0].kind == "segmentation"
     maps = (
@@ -158,18 +172,18 @@ def _gather(
     )
     hook = find_hook(members[0].config, dataset.source, map_work(members) if masks else (), dataset.exclusive, progress)
     sources = presence_members(members, labels)
-    base = build_objective(members, metric, method=method, progress=progress)
+    base = build_objective(members, metric, method=method, level=level, progress=progress)
     objective = add_refinement(base, list(sources.values()), steps, maps, hook)
-    return _Gathered(members, labels, list(sources), objective)
+    return _Gathered(members, labels, list(sources), level, objective)
 
 
-def _identity(members: Sequence[Member], metric: str, plan: SearchPlan, method: str) -> str:
+def _identity(members: Sequence[Member], metric: str, plan: SearchPlan, method: str, level: str) -> str:
     """SHA-256 of what a trial's score and the choice of the next one depend on; the number of trials is not of it."""
     fits = [[member.name, *([fit.seed, fit.fold, fit.hashes.oof] for fit in member.fits)] for member in members]
     maps = [[fit.hashes.maps for fit in member.fits] for member in members]
     data = [[member.dataset.fold_hash, member.dataset.data_hash] for member in members]
     shared = plan.processes > 1  # trials that depended on timing do not become those of a search that does not
-    further = [*metric_code(metric), *([method] if method != "mean" else [])]
+    further = [*metric_code(metric), *([method] if method != "mean" else []), *([level] if level != CASE else [])]
     return files.sha256_json([2, fits, maps, data, metric, plan.sampler, plan.seed, shared, *further])
 
 

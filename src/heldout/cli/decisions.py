@@ -54,6 +54,13 @@ def blend(
             "negative), classes (weights per class)"
         ),
     ] = "mean",
+    level: Annotated[
+        str | None,
+        typer.Option(
+            help="score case, patient, or a column of the dataset's tables such as study, whose cases are pooled; the "
+            "first member's by default"
+        ),
+    ] = None,
     max_members: Annotated[int | None, typer.Option(min=1, help="most members that may have a weight")] = None,
     max_seconds: Annotated[
         float | None, typer.Option(min=0, help="most seconds per case that the members may take on this machine")
@@ -93,6 +100,7 @@ def blend(
             presence_metric=presence_metric,
             calibrate=calibrate,
             method=method,
+            level=level,
             max_members=max_members,
             max_seconds=max_seconds,
         )
@@ -119,7 +127,10 @@ def blend(
 
 def _print_mixing(decision: Decision) -> None:
     """How the members are put together, where not by their weighted mean."""
-    mixing = decision.mixing
+    mixing, pooling = decision.mixing, decision.pooling
+    if pooling:
+        value = f" {pooling.value:g}" if pooling.value else ""
+        print(f"  cases of a {visible(pooling.level)} pooled by {pooling.method}{value}")
     if mixing.method == "power":
         print(f"  power mean: {mixing.power:g}")
     elif mixing.method == "rank":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -101,19 +101,36 @@ def _column(source: Source, cases: pd.DataFrame, name: str, asked_by: str) -> li
         if name not in table.columns:
             continue
         for ids, wanted in zip(keys, ("case_id", "patient_id"), strict=True):
-            for column in table.columns:
-                key = [ids.get(text.strip()) or ids.get(PurePath(text.strip()).stem) for text in table[column]]
-                if column == name or not any(key):
-                    continue
-                values = pd.DataFrame({"of": key, "value": table[name].str.strip()}).dropna().drop_duplicates()
-                twice = values.of[values.of.duplicated()]
-                if len(twice):
-                    raise UserError(
-                        f"{path} has several values of {name} for {twice.iloc[0]}: give each case, or patient, one"
-                    )
-                value_of = dict(values.itertuples(index=False))
+            value_of = values_of(table, name, ids, str(path))
+            if value_of is not None:
                 return [value_of.get(one, "") for one in cases[wanted]]
     raise UserError(
         f"no table of {source.root} has the column {name!r} beside an id of a case or patient: "
         f"{'it has ' + ', '.join(seen) if seen else 'it has no table'}; correct {asked_by}"
     )
+
+
+def values_of(table: pd.DataFrame, name: str, ids: Mapping[str, str], where: str) -> dict[str, str] | None:
+    """Values of a column, stripped, by what another column names; None where none names anything.
+
+    Args:
+        table: Texts.
+        name: The column.
+        ids: What a row may name, or the file of which it may, and what that stands for.
+        where: What messages call the table.
+
+    Raises:
+        UserError: it holds several values for one.
+    """
+    for column in table.columns:
+        key = [ids.get(text.strip()) or ids.get(PurePath(text.strip()).stem) for text in table[column]]
+        if column == name or not any(key):
+            continue
+        values = pd.DataFrame({"of": key, "value": table[name].str.strip()}).dropna().drop_duplicates()
+        twice = values.of[values.of.duplicated()]
+        if len(twice):
+            raise UserError(
+                f"{where} has several values of {name} for {twice.iloc[0]}: give each case, or patient, one"
+            )
+        return dict(values.itertuples(index=False))
+    return None

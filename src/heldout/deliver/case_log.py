@@ -37,6 +37,7 @@ class LoggedCase(Record):
         detections: Rows of numbers, where something is detected.
         masks: Files of masks that were written.
         stamp: Of its files, see :func:`stamp_of`.
+        members: Scores by every member, where cases are pooled.
     """
 
     case_id: str
@@ -48,6 +49,7 @@ class LoggedCase(Record):
     abstain: str = ""
     detections: tuple[tuple[float, ...], ...] | None = None
     masks: int = 0
+    members: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)

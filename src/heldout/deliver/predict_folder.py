@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from heldout import files
-from heldout.blend.apply import Blended, OpenDecision
+from heldout.blend.apply import Blended, OpenDecision, pool_results
+from heldout.blend.decision import Decision
+from heldout.blend.pooling import groups_by_case
 from heldout.data.image import Image
 from heldout.data.sources import Source
 from heldout.deliver.case_log import CaseLog, LoggedCase, Part, is_begun, key_of, stamp_of
@@ -26,6 +28,7 @@ from heldout.deliver.submission.write import nifti_path
 from heldout.errors import UserError
 from heldout.escape import spreadsheet
 from heldout.metrics.uncertainty import Uncertainty, region_means
+from heldout.predict.prediction import Prediction
 
 _SKIP_HINT = "(--skip-bad sets such files aside)"
 
@@ -82,6 +85,7 @@ def predict_folder(
         if part is not None:
             raise UserError(f"--part: the pictures of {folder} are predicted region by region; leave it out")
         return _predict_large(opened, source, folder, output, skip_bad)
+    groups = groups_by_case(decision, source, source.loose(folder)) if decision.pooling else {}
     log = CaseLog(output, key_of(decision.identity, str(folder), skip_bad, uncertainty, dicomseg))
     log.refuse_others(force=force)
     rows, unread = list_cases(source, folder, skip_bad=skip_bad)
@@ -143,6 +147,8 @@ def predict_folder(
             outcome.masks = sum(one.masks for one in done.values())
             outcome.left = len(rows.keys() - done.keys())
             if not outcome.left:
+                if groups:
+                    write_groups(output / f"predictions_by_{decision.pooling.level}.csv", decision, groups, done)
                 _write_tables(opened, source.dimensions, output, rows, done)
                 outcome.table = output / "predictions.csv"
     if outcome.table is not None:
@@ -162,7 +168,27 @@ def _logged(result: Blended, stamp: str, note: tuple[str, str], unsure: Uncertai
         abstain=result.abstain or "",
         detections=None if found is None else tuple(tuple(map(float, row)) for row in found),
         masks=masks,
+        members=tuple(tuple(map(float, one.scores)) for one in result.members),
     )
+
+
+def write_groups(path: Path, decision: Decision, groups: Mapping[str, str], done: Mapping[str, LoggedCase]) -> None:
+    """Write a row per study or patient: its name, the probability of every class, how many cases it has."""
+    cases = [
+        Blended(name, np.array(one.scores), None, None, members=[Prediction(name, np.array(s)) for s in one.members])
+        for name, one in done.items()
+        if one.members
+    ]
+    counts = Counter(groups[one.case_id] for one in cases)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    left = ["abstain"] if decision.abstention else []
+    writer.writerow([decision.pooling.level, *(f"p_{label}" for label in decision.classes), "cases", *left])
+    for result in pool_results(decision, cases, groups):
+        values = [f"{float(value):.6f}" for value in result.scores]
+        reason = [result.abstain] if left else []
+        writer.writerow([spreadsheet(result.case_id), *values, counts[result.case_id], *reason])
+    files.write_text(path, text.getvalue())
 
 
 def _write_tables(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from heldout import files
 from heldout.blend.decision import Decision, blend_folder, load_decision, read_decision
+from heldout.blend.pooling import cases_of, held_out_predictions
 from heldout.config.metric import metric_code
 from heldout.errors import UserError
 from heldout.evaluate.thresholds import TunedThresholds, held_out_decision, read_thresholds, tune_thresholds
@@ -311,23 +312,29 @@ class HeldOut:
         Raises:
             UserError: naming the case.
         """
-        if case_id not in set(self.members[0].table["case_id"]):
+        if case_id not in self._cases:
             raise UserError(
                 f"{self.name} has no out-of-fold prediction of case {case_id!r}: choose a case of the train part"
             )
 
+    @cached_property
+    def _cases(self) -> dict[str, list[str]]:
+        """The cases of every row: of a blend of studies or patients those of the group, else the case itself."""
+        return cases_of(self.ranking_table if self.decision.pooling and self.is_blend else self.members[0].table)
+
     def prediction(self, case_id: str) -> Blended:
-        """Map, mask and scores of a case, predicted while it was held out.
+        """Map, mask and scores of a case, or a group of cases, predicted while it was held out.
 
         Raises:
             UserError: the case is in no finished fold, or one of its files changed.
         """
         from heldout.blend.apply import blend_case
 
-        fold = int(self.dataset.folds[case_id])
+        cases = self._cases.get(case_id, [case_id])
+        fold = int(self.dataset.folds[cases[0]])
         decision = held_out_decision(self.decision, fold)
         members = self._members_of_folds.get(fold, self.members)
-        return blend_case(decision, [member.prediction(case_id) for member in members])
+        return blend_case(decision, held_out_predictions(decision, members, case_id, cases))
 
     def segmented_case(self, case_id: str) -> tuple[SegmentedCase, np.ndarray | None]:
         """A case with its true and its predicted mask, and its affine (None for images).
@@ -348,17 +355,17 @@ class HeldOut:
         return SegmentedCase(case_id, image.array, *masks), image.affine
 
     def classified_case(self, case_id: str) -> ClassifiedCase:
-        """A case with the names of its classes and its predicted probabilities."""
+        """A case, or the first of a group, with the names of its classes and its predicted probabilities."""
         from heldout.evaluate.cases import ClassifiedCase
 
-        row = self.dataset.row(case_id)
+        row, shown = self.table.set_index("case_id").loc[case_id], self._cases.get(case_id, [case_id])[0]
         predicted = self.prediction(case_id).scores
         scores = {label: float(score) for label, score in zip(self.classes, predicted, strict=True)}
         if self.kind == "regression":
             true = tuple(f"{label} {row[f'y_{label}']:.4g}" for label in self.classes)
-            return ClassifiedCase(case_id, self.dataset.read_image(case_id).array, true, scores, numbers=True)
+            return ClassifiedCase(case_id, self.dataset.read_image(shown).array, true, scores, numbers=True)
         truth = tuple(label for label in self.classes if row[f"y_{label}"] == 1)
-        return ClassifiedCase(case_id, self.dataset.read_image(case_id).array, truth, scores)
+        return ClassifiedCase(case_id, self.dataset.read_image(shown).array, truth, scores)
 
     def of_seed(self, seed: int) -> HeldOut:
         """One seed of a run alone."""

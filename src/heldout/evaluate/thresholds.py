@@ -130,5 +130,6 @@ def held_out_decision(decision: Decision, fold: int) -> Decision:
         presence=presence,
         calibration=settings.calibration,
         mixing=settings.mixing,
+        pooling=settings.pooling,
         postprocess=decision.postprocess.model_copy(update={"settings": settings.postprocess or {}}),
     )

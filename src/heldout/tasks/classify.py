@@ -25,6 +25,12 @@ class Classify(Task):
     kind: ClassVar[Literal["classification"]] = "classification"
     metric = "roc_auc"  # type: ignore[pydantic-field]  # type and description are inherited
 
+    level: str = Field(
+        "case",
+        min_length=1,
+        description="what blend scores, and what is tested and submitted: case, patient, or a column of the dataset's "
+        "tables such as study, whose cases are pooled",
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the last layer")
     loss: Literal["auto", "bce", "ce", "focal", "asymmetric", "ordinal"] = Field(
         "auto",

@@ -14,7 +14,7 @@ from heldout.data import readers
 from heldout.data.image import BadFile
 from heldout.data.sources import Source, as_list, identifier, natural_key, unique_ids
 from heldout.data.sources.layout import names_of
-from heldout.data.sources.template import Template, channel_sets, names_below
+from heldout.data.sources.template import Template, channel_sets, names_below, patient_of
 from heldout.errors import UserError
 
 _Case = tuple[dict[str, str], list[str]]  # pieces of its path, and its images
@@ -204,6 +204,10 @@ class Folders(Source):
         if len(texts) < 2:
             return super()._loose_sets(folder)
         return [[folder / name for name in names] for names in channel_sets(names_below(folder), texts)]
+
+    def _patient(self, relative: Path) -> str | None:
+        texts = [text for name in ("image", "test", "submit") for text in names_of(self.options[name])]
+        return patient_of(relative, texts, "patient")
 
     def _is_mask(self, relative: Path) -> bool:
         return self._mask is not None and self._mask.match(relative.as_posix()) is not None

@@ -91,6 +91,15 @@ def names_below(root: Path) -> list[str]:
     return sorted(path.as_posix() for path in {*files, *folders})
 
 
+def patient_of(relative: Path, templates: Iterable[str], piece: str) -> str | None:
+    """The piece of a path that names its patient, in the first of the templates that it fits and that has it."""
+    for text in templates:
+        pieces = Template(text).match(relative.as_posix())
+        if pieces and pieces.get(piece):
+            return pieces[piece]
+    return None
+
+
 def channel_sets(names: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
     """Files of each case of a folder, a file for every template; the folder may hold the last parts of a layout only.
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from heldout import files
-from heldout.blend.apply import OpenDecision
+from heldout.blend.apply import OpenDecision, pool_results
+from heldout.blend.pooling import groups_by_case
 from heldout.data.dataset import Dataset
+from heldout.data.levels import tables_with
 from heldout.data.sources import as_list, source_class
 from heldout.deliver.kernel.bundle import complete_bundle, read_bundle, trained_files, write_bundle
 from heldout.deliver.kernel.notebook import Kernel, write_dataset_metadata, write_notebook
@@ -23,6 +24,7 @@ from heldout.deliver.kernel.rsna2025.hidden_set import loses_places
 from heldout.deliver.kernel.rsna2025.server import ID, as_row, check_served
 from heldout.deliver.kernel.runtime import competition_writer
 from heldout.deliver.submission.form import case_names, read_sample, sample_form
+from heldout.deliver.submission.write import as_groups
 from heldout.errors import UserError
 
 CASES = 8  # of the dataset, to replay on
@@ -86,10 +88,11 @@ def export(opened: OpenDecision, kernel: Kernel, cases: Path | None = None, whee
 def local_submission(opened: OpenDecision, folder: Path, stem: Path) -> Path:
     """Submission for a folder of cases, by the pipeline that ``submit`` uses."""
     source = source_class(opened.config.source)(folder, **opened.config.source_options)
-    writer = competition_writer(opened.config, opened.decision.classes, source, trained_files(opened))
+    trained, level = trained_files(opened), opened.decision.pooling.level
+    writer = competition_writer(opened.config, opened.decision.classes, source, trained, level)
     rows = writer.cases.to_dict("records")
     images = writer.watch((row["case_id"], source.read_image(row, salvage=True)) for row in rows)
-    return writer.write(opened.predict(images), stem)
+    return writer.write(pool_results(opened.decision, opened.predict(images), writer.groups), stem)
 
 
 def local_rows(opened: OpenDecision, folder: Path, stem: Path) -> Path:
@@ -143,15 +146,19 @@ def some_cases(opened: OpenDecision, folder: Path, mode: str) -> Path:
                 shutil.copyfile(path, target)
             else:
                 raise UserError(f"{path} is not a file of its own: name a folder of cases with --replay-on")
+    groups = groups_by_case(opened.decision, dataset.source, submit)
+    for path in tables_with(dataset.source, opened.decision.pooling.level) if groups else []:
+        shutil.copyfile(path, folder / path.name)
     if config.sample_submission is not None:
-        _shorten_sample(dataset, rows, config.sample_submission, folder)
+        chosen = {groups.get(row["case_id"], row["case_id"]) for row in rows}
+        named = as_groups(submit, groups) if groups else submit
+        _shorten_sample(dataset, named, chosen, config.sample_submission, folder)
     return folder
 
 
-def _shorten_sample(dataset: Dataset, rows: list[dict[str, Any]], name: str, folder: Path) -> None:
-    """Copy those rows of the sample submission that name the cases."""
+def _shorten_sample(dataset: Dataset, named: pd.DataFrame, chosen: Collection[str], name: str, folder: Path) -> None:
+    """Copy those rows of the sample submission that name the chosen ones of these cases or groups."""
     sample = read_sample(dataset.source.root / name)
-    chosen = {row["case_id"] for row in rows}
-    names = case_names(dataset.part("submit"), sample, dataset.classes)
+    names = case_names(named, sample, dataset.classes)
     kept = [names[shown] in chosen for shown in sample_form(sample, dataset.classes).names]
     files.write_text(folder / name, sample[kept].to_csv(index=False))

@@ -14,7 +14,8 @@ import numpy as np
 from pydantic import Field
 
 from heldout import files
-from heldout.blend.apply import Blended, OpenDecision
+from heldout.blend.apply import Blended, OpenDecision, pool_results
+from heldout.data.levels import groups_of
 from heldout.deliver.kernel.bundle import Bundle, check_trust, read_bundle
 from heldout.deliver.kernel.packages import imported_packages
 from heldout.errors import UserError
@@ -72,17 +73,18 @@ def run(bundle_folder: Path, inputs: Path, working: Path, *, most_failures: floa
 
     config = load_task(bundle.decision.members[0].spec)
     source = source_class(config.source)(inputs, **config.source_options)
-    writer = competition_writer(config, bundle.decision.classes, source, bundle.trained)
+    level = bundle.decision.pooling.level
+    writer = competition_writer(config, bundle.decision.classes, source, bundle.trained, level)
     rows = writer.cases.to_dict("records")
     safe = FailSafe(bundle, source, len(rows), writer.watch, most_failures)
-    path = writer.write(safe.predict(rows), working / "submission")
+    path = writer.write(pool_results(bundle.decision, safe.predict(rows), writer.groups), working / "submission")
     write_log(working, bundle, safe, time.perf_counter() - started)
     print(f"{len(rows)} cases, {len(safe.failures)} with the prior: wrote {path}", flush=True)
     return path
 
 
 def competition_writer(
-    config: Task, classes: tuple[str, ...], source: Source, trained: Collection[str]
+    config: Task, classes: tuple[str, ...], source: Source, trained: Collection[str], level: str = ""
 ) -> SubmissionWriter:
     """The writer for the cases of a competition's folder, in which files to train on may lie beside those to predict.
 
@@ -94,21 +96,28 @@ def competition_writer(
         classes: Names of the classes.
         source: Reads the folder.
         trained: Files that were trained on, below the folder of the dataset.
+        level: Whether patients or studies are submitted, see :func:`heldout.data.levels.groups_of`.
 
     Raises:
         UserError: the folder holds no case, or its cases do not fit the sample submission.
     """
+    import pandas as pd
+
     from heldout.deliver.submission.form import find_sample, read_sample, with_missing, with_own_ids
-    from heldout.deliver.submission.write import SubmissionWriter
+    from heldout.deliver.submission.write import SubmissionWriter, as_groups
 
     rows = source.loose(source.root)
     new = rows[~rows["name"].isin(list(trained))].reset_index(drop=True)
     rows = rows if new.empty else new
+    groups = dict(zip(rows["case_id"], groups_of(source, rows, level), strict=True)) if level else {}
     if config.sample_submission is not None:
-        rows = with_missing(
-            with_own_ids(rows, config), read_sample(find_sample(source.root, config.sample_submission)), classes
-        )
-    return SubmissionWriter(config, classes, rows, source)
+        named = as_groups(rows, groups) if groups else with_own_ids(rows, config)
+        sample = read_sample(find_sample(source.root, config.sample_submission))
+        every = with_missing(named, sample, classes)
+        absent = every[len(named) :]
+        groups |= dict(zip(absent["case_id"], absent["own_id"], strict=True)) if groups else {}
+        rows = pd.concat([rows, absent], ignore_index=True) if groups else every
+    return SubmissionWriter(config, classes, rows, source, groups=groups)
 
 
 class KernelLog(Record):

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from heldout import files
-from heldout.blend.apply import case_values, mask_of_result, run_lengths
+from heldout.blend.apply import case_values, mask_of_result, pool_results, run_lengths
+from heldout.blend.pooling import groups_by_case
 from heldout.data.image import Image
+from heldout.data.levels import CASE, groups_of
 from heldout.data.readers import format_of
 from heldout.data.sources.layout import image_paths
 from heldout.deliver.masks import mask_files
@@ -63,10 +65,13 @@ def submit(opened: OpenDecision) -> Path:
             f"dataset {decision.dataset} has no cases to submit, none without a label: for a folder of new files "
             f"use `python run.py predict {decision.name} --input DIR --output DIR`"
         )
-    writer = SubmissionWriter(opened.config, decision.classes, cases, dataset.source, dataset.source.own_classes())
+    groups = groups_by_case(decision, dataset.source, cases) if decision.pooling else {}
+    own = dataset.source.own_classes()
+    writer = SubmissionWriter(opened.config, decision.classes, cases, dataset.source, own, groups)
     images = writer.watch((case_id, dataset.read_image(case_id)) for case_id in cases.case_id)
     predictions = opened.predict(track(images, len(cases), "Predicting cases"))
-    return writer.write(predictions, files.home() / "submissions" / decision.name)
+    results = pool_results(decision, predictions, groups)
+    return writer.write(results, files.home() / "submissions" / decision.name)
 
 
 def check_file(name: str, path: Path) -> int:
@@ -92,7 +97,8 @@ def check_file(name: str, path: Path) -> int:
     if config.submission == "masks":
         raise UserError(f"{config.spec} submits a zip of masks, and {path.name} can only be checked where it is CSV")
     source, cases = dataset.source, cases_to_submit(dataset)
-    writer = SubmissionWriter(config, opened.decision.classes, cases, source, source.own_classes())
+    groups = groups_by_case(opened.decision, source, cases)
+    writer = SubmissionWriter(config, opened.decision.classes, cases, source, source.own_classes(), groups)
     table = read_submission(str(path), path.name)
     if config.submission == "rle":
         for _ in writer.watch((case_id, dataset.read_image(case_id)) for case_id in writer.cases.case_id):
@@ -111,6 +117,7 @@ class SubmissionWriter:
             are to be submitted, :attr:`cases`.
         source: Reads the cases; the sample submission lies below its root.
         own_classes: What a table without a sample calls the classes; those that are not there keep their names.
+        groups: The study or patient of every case, where these are submitted.
 
     Raises:
         UserError: the form does not fit the task, or the sample submission does not fit the cases.
@@ -123,8 +130,9 @@ class SubmissionWriter:
         cases: pd.DataFrame,
         source: Source,
         own_classes: Mapping[str, str] = MappingProxyType({}),
+        groups: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self._own_classes = own_classes
+        self._own_classes, self.groups = own_classes, groups
         root = source.root
         if config.submission == "rle" and config.dimensions != 2:
             raise UserError(f"{config.spec}: submission = 'rle' is for images; write submission = 'masks' for volumes")
@@ -134,7 +142,7 @@ class SubmissionWriter:
             raise UserError(f"{config.spec}: submission = 'detections' needs Detect2D or Detect3D; write 'csv'")
         self._checked_as = "number" if config.kind == "regression" else config.submission
         self.config = config
-        cases = with_own_ids(cases, config)
+        named = as_groups(cases, groups) if groups else with_own_ids(cases, config)
         own_form = type(config).write_submission is not Task.write_submission
         self.form, self.classes, self._runs = config.submission, classes, run_lengths(config, source)
         self.sample = (
@@ -155,8 +163,10 @@ class SubmissionWriter:
                 f"class {unknown[0]!r}: write each class once in it, in any row"
             )
         self._grades = bool(grades)
-        self.cases = cases if self.sample is None else asked_for(cases, self.sample, self.classes)
-        self.names = case_names(self.cases, self.sample, self.classes)
+        named = named if self.sample is None else asked_for(named, self.sample, self.classes)
+        self.names = case_names(named, self.sample, self.classes)
+        asked = set(self.names.values())
+        self.cases = cases[[groups[case] in asked for case in cases.case_id]] if groups else named
         self._like = {row.case_id: nifti_path(root, row.image) for row in self.cases.itertuples()}
         self._affines: dict[str, np.ndarray | None] = {}
         self._sizes: dict[str, tuple[int, int]] = {}  # of the images' last two axes
@@ -264,6 +274,12 @@ def cases_to_submit(dataset: Dataset) -> pd.DataFrame:
     return ordered.reset_index(drop=True).assign(own_id=[own.get(case_id, case_id) for case_id in ordered.case_id])
 
 
+def as_groups(cases: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
+    """A row per study or patient, called by its name, in place of its cases."""
+    named = [groups[case_id] for case_id in cases["case_id"]]
+    return cases.assign(case_id=named, own_id=named).drop_duplicates("case_id", ignore_index=True)
+
+
 def check_form(config: Task, dataset: Dataset) -> None:
     """Check before any training that the sample submission can be filled: its form, columns, classes and ids.
 
@@ -272,7 +288,9 @@ def check_form(config: Task, dataset: Dataset) -> None:
     """
     cases = dataset.part("submit")
     if config.sample_submission is not None and len(cases):
-        SubmissionWriter(config, dataset.classes, cases, dataset.source, dataset.source.own_classes())
+        level = getattr(config, "level", CASE)
+        groups = {} if level == CASE else dict(zip(cases.case_id, groups_of(dataset.source, cases, level), strict=True))
+        SubmissionWriter(config, dataset.classes, cases, dataset.source, dataset.source.own_classes(), groups)
 
 
 def nifti_path(root: Path, image: str) -> Path | None:

@@ -23,7 +23,7 @@ from heldout.data.sources.table.drawn import Drawn
 from heldout.data.sources.table.files import RowFiles
 from heldout.data.sources.table.labels import LabelColumns, NumberColumns, is_binary
 from heldout.data.sources.table.masks import RowMasks
-from heldout.data.sources.template import Template, channel_sets, names_below
+from heldout.data.sources.template import Template, channel_sets, names_below, patient_of
 from heldout.errors import UserError
 
 _SPLITS = ("", "train", "test", "submit")
@@ -316,6 +316,10 @@ class Table(Source):
         if len(texts) < 2 or not all(map(Template.is_one, texts)):
             return super()._loose_sets(folder)
         return [[folder / name for name in names] for names in channel_sets(names_below(folder), texts)]
+
+    def _patient(self, relative: Path) -> str | None:
+        texts = [text for name in ("path", "submit") for text in names_of(self.options[name]) if Template.is_one(text)]
+        return patient_of(relative, texts, self.options["patient"])
 
     def _is_mask(self, relative: Path) -> bool:
         return relative.stem.partition(".")[0].endswith("_mask") or bool({"mask", "masks"} & set(relative.parts[:-1]))
