@@ -202,9 +202,9 @@ def overhead(counts: list[int]) -> list[Measurement]:
 def _warm(engine: object, workers: int) -> None:
     """Wait until the cluster has placed the actors, as a cluster that trains has them."""
     placed = [engine._seat(1) for _ in range(workers)]  # type: ignore[attr-defined]
-    engine.ray.get([one.actor.where.remote() for one in placed])  # type: ignore[attr-defined]
-    for one in placed:
-        one.busy = False
+    names = engine.ray.get([one.actor.where.remote() for one in placed])  # type: ignore[attr-defined]
+    for one, name in zip(placed, names, strict=True):
+        one.node, one.busy = name, False
 
 
 def experiment() -> list[Measurement]:

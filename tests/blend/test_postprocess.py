@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from heldout.blend.apply import OpenDecision, blend_case
+from heldout.blend.apply import Blended, OpenDecision, blend_case, run_hook
 from heldout.blend.decision import load_decision
 from heldout.blend.freeze import freeze
 from heldout.blend.members import load_member
@@ -102,6 +103,15 @@ def test_masks_are_tuned_cross_fitted_sealed_and_delivered(add_hook):
     add_hook("exp911", MASKS.replace("< smallest", "<= smallest"))
     with pytest.raises(UserError, match="the code of postprocess of exp911 changed"):
         verify(load_decision("mended"))
+
+
+def test_the_hook_sees_of_a_new_case_what_it_saw_when_it_was_tuned():
+    seen = []
+    config = SimpleNamespace(experiment="exp911", postprocess=lambda result: seen.append(result) or result)
+    scores, mask = np.float32([0.5]), np.zeros((1, 4, 4), np.uint8)
+    case = Blended("7", scores, mask, mask, classified=np.ones((1, 1)), uncalibrated=np.float32([0.4]))
+    assert run_hook(config, case, {}).uncalibrated is case.uncalibrated
+    assert (seen[0].uncalibrated, seen[0].classified.size) == (None, 0)
 
 
 def test_methods_that_the_hook_calls_are_pinned(add_hook):

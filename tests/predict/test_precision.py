@@ -11,7 +11,7 @@ import torch
 from heldout.blend.reference import compare
 from heldout.predict import forward
 from heldout.predict.forward import NetworkOutput, answer_batch
-from heldout.predict.precision import FORMATS, TOLERANCES, least_exact, number_format, resolve
+from heldout.predict.precision import FLOAT32, FORMATS, TOLERANCES, least_exact, number_format, resolve
 from heldout.predict.prediction import Prediction
 from heldout.tasks import Segment3D
 
@@ -91,3 +91,11 @@ def test_the_tolerance_of_a_format_decides_what_is_another_prediction():
     assert compare(stored, far, tolerance=TOLERANCES["bf16-mixed"]) == "map off by 40 of 255"
     few = maps([100] * 1990 + [140] * 10)[0]
     assert compare(stored, few, tolerance=TOLERANCES["bf16-mixed"]) == ""
+
+
+def test_a_seal_in_float16_is_replayed_on_a_cpu_within_its_own_tolerance():
+    assert resolve("16-mixed", torch.device("cpu")) == FLOAT32
+    exact = np.linspace(0, 255, 4096).round()
+    stored, fresh = maps(exact, np.clip(exact + np.tile([0, 1, -2, 3], 1024), 0, 255))
+    assert compare(stored, fresh, tolerance=TOLERANCES["16-mixed"]) == ""
+    assert compare(stored, fresh) != ""

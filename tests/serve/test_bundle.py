@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 
 from heldout import files
+from heldout.blend.apply import predict_case
 from heldout.blend.session import Session
 from heldout.cli import run
 from heldout.errors import UserError
-from heldout.serve.bundle import open_bundled
+from heldout.serve.bundle import _check_reference, open_bundled
 
 pytestmark = pytest.mark.extras
 
@@ -97,6 +99,20 @@ def test_reference_cases_that_are_predicted_otherwise_are_refused(copy, elsewher
     _seal_again(copy, name)
     with pytest.raises(UserError, match="is not what was validated: the code predicts case"):
         open_bundled(copy, Session())
+
+
+def test_reference_cases_are_predicted_in_the_format_that_was_sealed(copy, elsewhere, monkeypatch):
+    decision = open_bundled(copy, Session()).decision
+    members = [one.model_copy(update={"predict_precision": "bf16-mixed"}) for one in decision.members]
+    formats = []
+
+    def predict(config, *rest, **options):
+        formats.append(config.predict_precision)
+        return predict_case(config, *rest, **options)
+
+    monkeypatch.setattr("heldout.serve.bundle.predict_case", predict)
+    assert _check_reference(replace(decision, members=tuple(members)), Session()) == []
+    assert set(formats) == {"bf16-mixed"}
 
 
 def test_a_changed_file_is_refused(copy, elsewhere):

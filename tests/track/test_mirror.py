@@ -8,11 +8,14 @@ import pytest
 
 from heldout import files
 from heldout.cli import run
-from heldout.track.mirror import Mirror, read_state, state_path
-from heldout.track.read import subjects
+from heldout.config import load
+from heldout.track.mirror import Mirror, known_sources, read_state, state_path
+from heldout.track.read import run_of, run_source, subjects
 from heldout.track.read_runs import system_file
 from heldout.track.trackers import open_tracker
 from heldout.train.history import EpochRow, write_metrics
+from heldout.train.minutes import MinutesRecord, _identity_hash, record_path
+from tests.finished_runs import TINY
 
 
 class Ledger:
@@ -51,10 +54,10 @@ class Ledger:
         return Session()
 
 
-def add_epochs(spec, seed, fold, count, start=0):
+def add_epochs(spec, seed, fold, count, seconds=2.0):
     from heldout.train.runs import fit_folder
 
-    rows = [EpochRow(e + 1, 1 / (e + 1), 0.1, 2.0, e / 10, 0.0) for e in range(start, start + count)]
+    rows = [EpochRow(e + 1, 1 / (e + 1), 0.1, seconds, e / 10, 0.0) for e in range(count)]
     write_metrics(fit_folder(spec, seed, fold), rows, "roc_auc")
 
 
@@ -111,10 +114,29 @@ def test_only_what_is_new_is_sent(finish):
 def test_a_fold_that_was_trained_again_becomes_a_new_run(finish):
     spec = finish(seeds=(0,), folds=(0,))
     tracker = Ledger()
-    for epochs in (4, 2):
-        add_epochs(spec, 0, 0, epochs)
+    for epochs, seconds in ((4, 2.0), (2, 2.0), (2, 2.001), (3, 2.001)):  # the same epochs never take equally long
+        add_epochs(spec, 0, 0, epochs, seconds)
         Mirror("ledger", tracker).look([f"runs/{spec}"], final=True)
-    assert [len(one["points"]) for one in tracker.runs.values()] == [0, 4, 2]
+    assert [len(one["points"]) for one in tracker.runs.values()] == [0, 4, 2, 3]
+
+
+def test_a_run_is_found_once_the_epochs_of_its_minutes_are_known(finish):
+    config = load(TINY)
+    source = run_source(config.spec, 20)
+    assert run_source(config.spec, None) == f"runs/{config.spec}"
+    assert list(subjects(source)) == []
+    assert run_of(source) is None
+    about = {
+        **{"spec": config.spec, "fingerprint": _identity_hash(config), "minutes": 20.0, "epochs": 7, "steps": 5},
+        **{"step_seconds": 0.1, "machine": "a processor", "measured": "today"},
+    }
+    files.write_json(record_path(config, 20), MinutesRecord(**about).to_json())
+    spec = finish(load(TINY, overrides=["epochs=7"]).spec, seeds=(0,), folds=(0,))
+    assert run_of(source) == spec
+    tracker = Ledger()
+    Mirror("ledger", tracker).look([source], final=True)
+    assert [one["parent"] for one in tracker.runs.values()] == [None, "id0"]
+    assert known_sources("ledger") == [f"runs/{spec}"]
 
 
 def test_what_a_broken_tracker_missed_is_sent_later(finish):

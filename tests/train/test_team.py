@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +16,7 @@ from safetensors.torch import load_file
 
 from heldout.data.cases import open_dataset
 from heldout.errors import UserError
+from heldout.launch.worker import own_modules
 from heldout.tasks import load_task
 from heldout.train.fit import fit_fold
 from heldout.train.record import read_run
@@ -136,3 +142,30 @@ def test_the_reason_of_another_process_is_told():
         train_together(2, wait_for_the_others, fail)
     with pytest.raises(RuntimeError, match="a defect of the code"):
         train_together(2, wait_for_the_others, fail_later)
+
+
+def wait_uninterrupted(team: Team) -> None:
+    """As a process does whose GPU waits for another one."""
+    time.sleep(60)
+
+
+def be_killed(team: Team) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_was_killed_is_not_waited_for():
+    script = (
+        "from heldout.train import team; from tests.train.test_team import be_killed, wait_uninterrupted;"
+        "team.MISSED = 0.5; team.train_together(2, wait_uninterrupted, be_killed)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **own_modules()},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert done.returncode == 1
+    assert "another process of this training ended (signal 9)" in done.stderr
+    assert "run the command again, and it goes on after its last epoch" in done.stderr

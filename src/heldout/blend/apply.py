@@ -256,8 +256,9 @@ def run_hook(config: Task, result: Blended, settings: Mapping[str, Any]) -> Blen
         UserError: the hook fails, or returns something else than a result of the same shapes.
     """
     hook = f"postprocess of {config.experiment}"
+    given = Blended(result.case_id, result.scores, result.map, result.mask)  # what it was tuned on, and nothing else
     try:
-        changed = config.postprocess(result, **settings)
+        changed = config.postprocess(given, **settings)
     except Exception as error:
         raise UserError(
             f"{hook} fails for case {result.case_id} ({type(error).__name__}: {error}): correct it"

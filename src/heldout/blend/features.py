@@ -72,8 +72,8 @@ def store_features(decision: Decision, session: Session) -> FeatureRef:
     chosen = order[: _MOST[member.config.dimensions]]
     if member.config.imported is not None or described.first_stage is not None or len(chosen) < _FEWEST:
         return FeatureRef()
-    model = session.network(member.config, fit.folder / "weights.safetensors", member.dataset)
-    config = member.config
+    config = member.config.model_copy(update={"predict_precision": member.precision})
+    model = session.network(config, fit.folder / "weights.safetensors", member.dataset)
 
     def cases() -> Iterator[tuple[str, np.ndarray, object]]:
         for case_id in chosen:

@@ -105,11 +105,11 @@ def run(
 
 
 def _tracked_runs() -> list[str]:
-    """What trackers are told of: the runs of the queue, as far as the number of their epochs is known."""
+    """What trackers are told of: the runs of the queue."""
     from heldout.launch import queue
+    from heldout.track.read import run_source
 
-    configs = [fit.config() for entry in queue.read_queue().entries for fit in entry.fits()]
-    return list(dict.fromkeys(f"runs/{config.spec}" for config in configs if config is not None))
+    return list(dict.fromkeys(run_source(entry.spec, entry.minutes) for entry in queue.read_queue().entries))
 
 
 def refuse_failed(failed: Sequence[QueuedFit]) -> None:

@@ -72,6 +72,7 @@ def train(
     from heldout.launch.runner import run_fits
     from heldout.launch.schedule import missing_fits
     from heldout.track.follow import tracked
+    from heldout.track.read import run_source
     from heldout.train import runs
     from heldout.train.fit import open_checked
     from heldout.train.minutes import refuse_epochs
@@ -83,7 +84,7 @@ def train(
         open_checked(config, [(fold, seed) for seed in seeds for fold in folds])
         entries.append(QueueEntry(spec=config.spec, minutes=minutes, folds=tuple(folds), seeds=tuple(seeds), added=now))
     made = options.make(configs)
-    sources = [f"runs/{entry.spec}" for entry in entries]
+    sources = [run_source(entry.spec, minutes) for entry in entries]
     with tracked(track, *sources), FitsDisplay(len(missing_fits(entries))) as display:
         failed = run_fits(made, entries, display.say, display)
     for entry in entries:

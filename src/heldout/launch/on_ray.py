@@ -26,6 +26,8 @@ from heldout.launch.worker import Order, own_modules, threads_environment
 
 STOP_SECONDS = 30.0
 WAIT_SECONDS = 2.0  # that a node waits for something to tell
+START_SECONDS = 0.2
+NO_NODE = "no node yet"
 _PASSED_ON = ("HELDOUT_DATA", "HELDOUT_WEIGHTS", "HF_HUB_OFFLINE")
 
 
@@ -41,7 +43,7 @@ class _Placed:
 
     actor: Any
     threads: int
-    node: str = "no node yet"
+    node: str = NO_NODE
     shared: bool | None = None
     busy: bool = False
 
@@ -177,6 +179,7 @@ class RayJob:
         self.engine, self.placed, self.fit, self.log, self.order = engine, placed, fit, log, order
         self.code: int | None = None
         self.arrival: travel.Arrival | None = None
+        self.starting = True
         self.waiting = False  # for another process of this machine that trains the fit
         self.held = contextlib.ExitStack()
         ask = placed.actor
@@ -196,7 +199,7 @@ class RayJob:
 
     def poll(self) -> int | None:
         """Its exit code; None while it works, negative where it was killed or its node is gone."""
-        while self.code is None and self.engine.ray.wait([self.pending], timeout=0)[0]:
+        while self.code is None and self.engine.ray.wait([self.pending], timeout=self._patience())[0]:
             try:
                 self._take(self.engine.ray.get(self.pending))
             except InUse:
@@ -210,6 +213,10 @@ class RayJob:
                 self._end(-1, f"node {self.placed.node} is gone: {reason}\n")
                 self.engine.discard(self.placed)
         return self.code
+
+    def _patience(self) -> float:
+        """Seconds to wait for an answer: a node that is there answers at once what comes before the start."""
+        return START_SECONDS if self.starting and self.placed.node != NO_NODE else 0.0
 
     def _take(self, answer: Any) -> None:
         if isinstance(answer, str):
@@ -225,6 +232,7 @@ class RayJob:
                 self._end(code)
                 return
         step = next(self.steps, None)
+        self.starting = step is not None
         self.pending = self.placed.actor.poll.remote(WAIT_SECONDS) if step is None else step()
 
     def _send(self) -> Any:
@@ -258,7 +266,7 @@ class RayJob:
     def stop(self) -> None:
         """End it; what does not end by itself is ended by force after half a minute."""
         self.interrupt()
-        end = time.monotonic() + (0 if self.waiting or self.placed.node == "no node yet" else STOP_SECONDS)
+        end = time.monotonic() + (0 if self.waiting or self.placed.node == NO_NODE else STOP_SECONDS)
         while self.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
         if self.code is None:

@@ -16,7 +16,7 @@ from typing import Any
 from heldout import files
 from heldout.data.parallel import cores
 from heldout.errors import UserError
-from heldout.launch.engine import threads_of
+from heldout.launch.engine import Engine, threads_of
 from heldout.launch.plan import Fit
 from heldout.launch.worker import Order, own_modules, threads_environment
 
@@ -41,7 +41,7 @@ def call(command: Sequence[str], environment: dict[str, str], log: str) -> int:
 
 
 @dataclass
-class SlurmEngine:
+class SlurmEngine(Engine):
     """Trains fits in jobs of a cluster whose nodes see this folder.
 
     Attributes:

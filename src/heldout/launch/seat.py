@@ -219,6 +219,7 @@ class Seat:
 
     def _take_files(self, taken: Path) -> dict[str, tuple[int, int]]:
         """Link what is new or changed into a folder; nothing where files change meanwhile, again and again."""
+        assert self.watched is not None, "asked before"
         for _ in range(10):
             shutil.rmtree(taken, ignore_errors=True)
             states = self._states()

@@ -119,7 +119,7 @@ def _check_reference(decision: Decision, session: Session) -> list[str]:
 
         def predict(one: ReferenceCase) -> Prediction:
             member, number = members[one.member], numbers[one.case_id]
-            config = load_task(member.spec)
+            config = load_task(member.spec).model_copy(update={"predict_precision": member.predict_precision})
             weights = fit_folder(member.spec, one.seed, one.fold) / "weights.safetensors"
             lost = arrays.get(f"{number}.lost")
             image = Image(

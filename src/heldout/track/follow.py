@@ -105,6 +105,7 @@ def main(words: Sequence[str]) -> int:
     watching = Watching(**{**order, "sources": tuple(order["sources"])})
     set_priority(19)
     from heldout.track.mirror import Mirror
+    from heldout.track.read import run_of
     from heldout.track.system import Sampler
 
     ended = threading.Event()
@@ -114,10 +115,9 @@ def main(words: Sequence[str]) -> int:
     if watching.samples:
         with contextlib.suppress(Exception):  # psutil is not installed, or the command has ended
             sampler = Sampler(watching.pid)
-    specs = [source.partition("/")[2] for source in watching.sources if source.startswith("runs/")]
     while not ended.wait(EVERY):
         if sampler is not None:
-            sampler.sample(specs)
+            sampler.sample([spec for source in watching.sources if (spec := run_of(source)) is not None])
         mirror.look(watching.sources, final=False)
     mirror.look(watching.sources, final=True)
     mirror.close()

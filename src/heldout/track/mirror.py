@@ -1,4 +1,7 @@
-"""Sends subjects to a tracker, and remembers what of each was sent: nothing is lost, and nothing is sent twice."""
+"""Sends subjects to a tracker, and remembers what of each was sent.
+
+Nothing is lost. What was on its way when a process was killed is sent again, with the same steps and values.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ class Sent(Record):
         id: By which the tracker knows it; empty while it could not be opened.
         points, system: How many were sent.
         digest: Of what was settled; see :meth:`Subject.digest`.
+        first: Of its first point; see :meth:`Subject.first`. Empty where there is none, and in earlier versions.
         error: Why the last attempt failed; empty where it did not.
     """
 
@@ -35,6 +39,7 @@ class Sent(Record):
     points: int = 0
     system: int = 0
     digest: str = ""
+    first: str = ""
     error: str = ""
 
 
@@ -126,7 +131,7 @@ class Mirror:
             place = self.tracker.destination
             sent = state.sent.get(place, Sent())
             # an experiment has points once all its fits are finished, and none while another one is trained
-            if subject.kind != "experiment" and sent.points > len(subject.points):  # trained again
+            if subject.kind != "experiment" and _is_another(sent, subject):  # trained again
                 self._sessions.pop(subject.key, None)
                 sent = Sent()
             try:
@@ -154,7 +159,7 @@ class Mirror:
             yield sent
         if points := subject.points[sent.points :]:
             session.log(points, subject.axis)
-            sent = sent.model_copy(update={"points": len(subject.points)})
+            sent = sent.model_copy(update={"points": len(subject.points), "first": subject.first()})
             yield sent
         if samples := subject.system[sent.system :]:
             session.log_system(samples)
@@ -174,3 +179,8 @@ class Mirror:
 
 def _with(state: TrackRecord, place: str, sent: Sent) -> TrackRecord:
     return state.model_copy(update={"sent": {**state.sent, place: sent}})
+
+
+def _is_another(sent: Sent, subject: Subject) -> bool:
+    """Whether what a tracker has is of an earlier training of a fold, or of an earlier search."""
+    return sent.points > len(subject.points) or (sent.first not in ("", subject.first()) and sent.points > 0)

@@ -17,17 +17,40 @@ from heldout.tasks import load_task
 from heldout.track.read_runs import known, overlay_of, read_run_subjects
 from heldout.track.subject import Point, Subject
 
+MINUTES = "minutes/"
+
+
+def run_source(spec: str, minutes: float | None) -> str:
+    """A run as a source, also where a number of minutes decides its epochs, and thereby its name."""
+    return f"runs/{spec}" if minutes is None else f"{MINUTES}{minutes:g}/{spec}"
+
+
+def run_of(source: str) -> str | None:
+    """Spec of the run that a source is; None of another one, or while the number of its epochs is not known."""
+    if not source.startswith(MINUTES):
+        return source.removeprefix("runs/") if source.startswith("runs/") else None
+    from heldout.train.minutes import recorded, with_epochs
+
+    minutes, spec = source.removeprefix(MINUTES).split("/", 1)
+    config = load_task(spec)
+    record = recorded(config, float(minutes))
+    return None if record is None else with_epochs(config, record).spec
+
 
 def subjects(source: str, *, final: bool = True) -> Iterator[Subject]:
     """What is on the disk now, each after the subject that it belongs to.
 
     Args:
-        source: ``runs/<spec>``, ``searches/<spec>/fold<k>``, ``blends/<name>`` or ``tests/<name>``.
+        source: ``runs/<spec>``, ``searches/<spec>/fold<k>``, ``blends/<name>`` or ``tests/<name>``, or
+            ``minutes/<minutes>/<spec>``, which is a run once the number of its epochs is known.
         final: Read what takes seconds too: scores with intervals, and overlays.
 
     Raises:
         UserError: there is nothing of that kind, or a record is damaged.
     """
+    if source.startswith(MINUTES):
+        runs = run_of(source)
+        return iter(()) if runs is None else read_run_subjects(runs, final)
     kind, _, name = source.partition("/")
     readers: dict[str, Callable[[str, bool], Iterator[Subject]]] = {
         "runs": read_run_subjects,

@@ -65,6 +65,10 @@ class Subject:
     attached: Sequence[Path] = ()
     finished: bool = False
 
+    def first(self) -> str:
+        """SHA-256 of the first point's values, which no other training has; empty while there is none."""
+        return files.sha256_json({k: repr(v) for k, v in self.points[0].values.items()}) if self.points else ""
+
     def digest(self) -> str:
         """SHA-256 of all but the points: whether a tracker knows the latest."""
         hashes = {path.name: files.sha256_file(path) for path in (*self.images.values(), *self.attached)}

@@ -11,6 +11,7 @@ import contextlib
 import multiprocessing
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from heldout.tasks.optim import Precision
 PATIENCE = timedelta(hours=2)  # of a process that waits for the others, which may predict for long
 READY = "ready"
 LAST_WORDS = 10.0  # seconds in which a process that failed says why
+MISSED = 20.0  # seconds after which the first one has noticed by itself that another has ended, or waits for it in vain
 
 T = TypeVar("T")
 
@@ -219,20 +221,44 @@ def train_together(size: int, first: Callable[[Team], None], other: Callable[[Te
 @contextlib.contextmanager
 def _started(helpers: Sequence[BaseProcess], pipes: Sequence[tuple[Connection, Connection]]) -> Iterator[None]:
     """Helpers that end with the block: by themselves where it comes to its end, else at once."""
+    ended = threading.Event()
     try:
         for helper, (_, its) in zip(helpers, pipes, strict=True):
             helper.start()
             its.close()
+        threading.Thread(target=_watch, args=(helpers, ended), daemon=True).start()
         yield
         for helper in helpers:
             helper.join(LAST_WORDS)
     finally:
+        ended.set()
         for helper in helpers:
             if helper.pid is not None:
                 helper.kill()
                 helper.join()
         for mine, _ in pipes:
             mine.close()
+
+
+def _watch(helpers: Sequence[BaseProcess], ended: threading.Event) -> None:
+    """End this process where it waits for one that is gone: NCCL does so for as long as it has patience, uninterrupted.
+
+    What is trained so far is on the disk, and what it holds is let go of by the system.
+    """
+    alive = list(helpers)
+    while alive and not ended.wait(0.5):
+        gone = [helper for helper in alive if helper.exitcode is not None]
+        alive = [helper for helper in alive if helper.exitcode is None]
+        code = next((helper.exitcode for helper in gone if helper.exitcode), None)
+        if code is not None and not ended.wait(MISSED):
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            print(
+                f"error: another process of this training ended ({how}), and this one waits for it in vain: run the "
+                "command again, and it goes on after its last epoch",
+                file=sys.stderr,
+                flush=True,
+            )
+            os._exit(1)
 
 
 def _help(team: Team, work: Callable[[Team], None]) -> None:

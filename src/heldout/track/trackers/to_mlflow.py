@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from heldout.errors import UserError
@@ -55,7 +55,7 @@ class MlflowTracker:
         client = self.client
         if known is not None:
             client.update_run(known, status="RUNNING")
-            return MlflowSession(client, known)
+            return MlflowSession(client, known, resumed=True)
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or subject.project or "heldout"
         experiment = client.get_experiment_by_name(name)
         place = client.create_experiment(name) if experiment is None else experiment.experiment_id
@@ -77,6 +77,8 @@ class MlflowSession:
 
     client: Any
     id: str
+    resumed: bool = False
+    _there: dict[str, set[int]] = field(default_factory=dict, init=False)
 
     def log(self, points: Sequence[Point], axis: str) -> None:  # noqa: ARG002 - its page calls them steps
         """Add points."""
@@ -86,9 +88,18 @@ class MlflowSession:
             Metric(_allowed(name), value, round(1000 * point.time), point.step)
             for point in points
             for name, value in point.values.items()
+            if point.step not in self._steps(_allowed(name))
         ]
         for first in range(0, len(values), BATCH):
             self.client.log_batch(self.id, metrics=values[first : first + BATCH])
+
+    def _steps(self, name: str) -> set[int]:
+        """Steps that the server has, as a process may have been killed when it had sent them."""
+        if not self.resumed:
+            return set()
+        if name not in self._there:
+            self._there[name] = {one.step for one in self.client.get_metric_history(self.id, name)}
+        return self._there[name]
 
     def log_system(self, points: Sequence[Point]) -> None:
         """Add samples where MLflow shows its own of the machine."""
@@ -96,7 +107,9 @@ class MlflowSession:
 
     def settle(self, subject: Subject) -> None:
         """Set final values, tags and artifacts."""
-        self.log([Point(max((one.step for one in subject.points), default=0), time.time(), subject.summary)], "")
+        last = max((one.step for one in subject.points), default=0)
+        for name, value in subject.summary.items():
+            self.client.log_metric(self.id, _allowed(name), value, round(1000 * time.time()), last)
         for name, text in _texts(subject.tags, LONGEST_TAG).items():
             self.client.set_tag(self.id, name, text)
         for name, path in subject.images.items():

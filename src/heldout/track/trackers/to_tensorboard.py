@@ -22,6 +22,9 @@ def check() -> None:
     """Nothing has to be set."""
 
 
+EVENTS = "events.out.tfevents"
+
+
 def open_tracker(pid: int | None) -> TensorboardTracker:  # noqa: ARG001 - as every tracker
     """The directory."""
     folder = os.environ.get("HELDOUT_TENSORBOARD") or files.home() / "working" / "track" / "tensorboard"
@@ -35,7 +38,10 @@ class TensorboardTracker:
     destination: str
 
     def open(self, subject: Subject, parent: str | None, known: str | None) -> TensorboardSession:  # noqa: ARG002
-        """A run is a folder below."""
+        """A run is a folder below, from which an earlier training of the fold is removed."""
+        if known is None:
+            for path in (Path(self.destination) / subject.key).glob(f"{EVENTS}.*"):
+                path.unlink()
         return TensorboardSession(subject.key, Path(self.destination) / subject.key, {"config": dict(subject.config)})
 
 
@@ -81,6 +87,6 @@ class TensorboardSession:
         """Nothing is open."""
 
     def _write(self, events: Iterable[tuple[int, float, list[Any]]]) -> None:
-        name = f"events.out.tfevents.{time.time_ns()}.{self._written}"
+        name = f"{EVENTS}.{time.time_ns()}.{self._written}"
         self._written += 1
         write_events(self.folder / name, events)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,7 @@ class TrackioTracker:
         """Open a run; its group stands for what it belongs to."""
         import trackio
 
-        name = known or subject.name
+        name = known or f"{subject.name} {uuid.uuid4().hex[:6]}"  # a fold that is trained again is another run
         run = trackio.init(
             project=subject.project or "heldout",
             name=name,
