@@ -54,6 +54,7 @@ ALLOWED_LONGER: dict[str, str] = {  # file below src/heldout: why it is better w
     "tasks/base.py": "every hook of an experiment with its arguments and an example",
     "launch/seat.py": "sent to a node as it stands, by itself, and therefore one file of the standard library",
     "train/fit.py": "the fold loop, from the folds of a command to the files of a fit, top to bottom",
+    "train/team.py": "processes of one fold: how they start, meet, share work, fail and end",
     "train/runs.py": "what a run folder holds, who may use it, and what must not have changed",
     "config/code.py": "all ways in which a module reaches code, for runs of today and of earlier versions",
     "blend/members.py": "how a member is named, opened, checked and compared with the others",
