@@ -23,6 +23,8 @@ SPECS = {
     "small": f"exp004+dataset=bench_small,{_OPTIONS}'size':64}}",
     "heads": f"exp006+dataset=bench_small,{_OPTIONS}'size':64}}",
     "volumes": f"exp003+dataset=bench3d,{_OPTIONS}'size':32,'dimensions':3,'exclusive':True}}",
+    "large": "exp003+dataset=bench_large,patch_size=(64,64,64),batch_size=1,fold_count=2,epochs=1,"
+    "source_options={'patients':10,'images_per_patient':1,'size':64,'dimensions':3,'exclusive':True}",
 }
 
 

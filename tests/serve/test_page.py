@@ -47,7 +47,7 @@ def test_a_volume_is_drawn_with_its_mask_and_corrected(page, volume):
     panel = panel_of(page, "Segmentation")
     page.locator("#decision").select_option("volumes")
     panel.locator("#segment-file").set_input_files(upload("a.nii.gz", volume))
-    panel.locator("canvas[data-loaded='1']").wait_for(timeout=60_000)
+    panel.locator("canvas[data-overlays='1']").wait_for(timeout=60_000)
     assert panel.get_by_text("ml", exact=False).first.is_visible()
     panel.get_by_role("button", name="Paint").click()
     box = panel.locator(".volume canvas").bounding_box()
@@ -57,6 +57,25 @@ def test_a_volume_is_drawn_with_its_mask_and_corrected(page, volume):
     page.mouse.up()
     panel.get_by_role("button", name="Save correction").click()
     panel.get_by_text("of case").wait_for(timeout=60_000)
+
+
+def test_a_volume_is_on_the_screen_before_its_answer_and_in_3d_where_asked(page, volume):
+    held = []
+    page.route("**/segment", lambda route: held.append(route))
+    panel = panel_of(page, "Segmentation")
+    page.locator("#decision").select_option("volumes")
+    panel.locator("#segment-file").set_input_files(upload("a.nii.gz", volume))
+    canvas = panel.locator("canvas[data-loaded='1']")
+    canvas.wait_for(timeout=60_000)
+    assert canvas.get_attribute("data-overlays") == "0"
+    [request] = held
+    request.continue_()
+    panel.locator("canvas[data-overlays='1']").wait_for(timeout=60_000)
+    flat = canvas.screenshot()
+    solid = panel.get_by_role("button", name="3D")
+    assert solid.get_attribute("aria-pressed") == "false"  # of a browser that draws without a GPU
+    solid.click()
+    assert canvas.screenshot() != flat
 
 
 def test_a_batch_becomes_a_table_that_sorts_and_downloads(page, picture):
@@ -80,7 +99,7 @@ def test_a_patient_has_a_curve_to_jump_along(page, volume):
     panel.locator("#patient-files").set_input_files(upload("a.nii.gz", volume))
     curve = panel.get_by_role("img", name="voxels along the depth")
     curve.wait_for(timeout=60_000)
-    panel.locator("canvas[data-loaded='1']").wait_for(timeout=60_000)
+    panel.locator("canvas[data-overlays='1']").wait_for(timeout=60_000)
     curve.click(position={"x": curve.bounding_box()["width"] * 0.98, "y": 40})
     panel.get_by_text("20 of 20").wait_for()
 

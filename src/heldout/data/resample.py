@@ -58,8 +58,12 @@ def _resample_axis(array: np.ndarray, axis: int, size: int) -> np.ndarray:
     column = [1] * array.ndim
     column[axis] = size
     out = np.zeros((*array.shape[:axis], size, *array.shape[axis + 1 :]), np.float32)
+    part = np.empty_like(out)
     for tap in range(index.shape[1]):
-        out += np.take(array, index[:, tap], axis) * weight[:, tap].reshape(column)
+        if weight[:, tap].any():  # the last tap has none where the array is enlarged
+            np.take(array, index[:, tap], axis, out=part, mode="clip")
+            part *= weight[:, tap].reshape(column)
+            out += part
     return out
 
 

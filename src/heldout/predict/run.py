@@ -157,7 +157,9 @@ def _to_prediction(
         return Prediction(case.case_id, np.clip(probability, *limits).astype(np.float32))
     if case.geometry is None:
         raise ValueError(f"case {case.case_id} needs its geometry to be brought back to its own grid")
-    restored = np.clip(restore(probability[:, *case.inside], case.geometry), 0, 1)
-    values = np.rint(restored * 255).astype(np.uint8)
+    restored = restore(probability[:, *case.inside], case.geometry)
+    np.clip(restored, 0, 1, out=restored)
+    restored *= 255
+    values = np.rint(restored, out=restored).astype(np.uint8)
     scores = presence(values) if head is None else np.clip(head, 0, 1).astype(np.float32)
     return Prediction(case.case_id, scores, values)

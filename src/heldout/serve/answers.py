@@ -23,7 +23,10 @@ class Options(BaseModel):
     use_tta: bool = Field(False, description="compare the answers of all flips")
     target: str | None = Field(None, description="class to explain; the most probable by default")
     files: bool = Field(True, description="masks and maps as files in the answer, base64")
-    preview: bool = Field(False, description="8 bits for the screen: PNG, or NIfTI of a DICOM series, base64")
+    maps: bool = Field(True, description="maps of the probabilities among these files")
+    preview: bool = Field(
+        False, description="8 bits for the screen: PNG, or NIfTI of a DICOM series, base64; of a patient, files too"
+    )
     return_binary: bool = Field(False, description="answer with the file of the mask instead of JSON")
     format: Literal["nifti", "png", "dicomseg"] | None = Field(
         None, description="format of the mask's file; the input's by default; dicomseg needs DICOM input"
@@ -217,6 +220,8 @@ class Stack(Answer):
     areas: dict[str, list[int]] | None = Field(None, description="voxels of every class in each slice, feet first")
     slice_probabilities: dict[str, list[float]] | None = None
     volumes_ml: dict[str, float] | None = None
+    files: dict[str, str] = Field(default={}, description="as of a segmentation, of a volume where a preview is asked")
+    preview: str | None = Field(None, description="as of a classification")
 
 
 class Drift(BaseModel):

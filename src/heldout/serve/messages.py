@@ -24,7 +24,8 @@ class Ask:
         n_samples: Passes with dropout.
         tta: Axes of flips of uncertainties.
         target: Index of the class to explain; None takes the most probable.
-        files: Whether files are wanted: masks, and maps of the probabilities.
+        files: Whether files are wanted.
+        maps: Whether maps of the probabilities are among them.
         dicomseg: Whether the mask is wanted as a DICOM segmentation.
         preview: Whether 8 bits for the screen are wanted, of what is not a NIfTI file.
         pixel_mm, slice_mm: Of a stack of images, the size of a pixel and the distance of slices.
@@ -38,6 +39,7 @@ class Ask:
     tta: str = ""
     target: int | None = None
     files: bool = True
+    maps: bool = True
     dicomseg: bool = False
     preview: bool = False
     pixel_mm: float | None = None

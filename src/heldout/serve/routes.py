@@ -17,7 +17,7 @@ from heldout.serve.answers import ModelInfo, Options, request_docs
 from heldout.serve.corrections import CorrectionRecord
 from heldout.serve.fitting import fits, is_volume, labels_of
 from heldout.serve.messages import Found, Kind, as_text
-from heldout.serve.service import Service, binary_of
+from heldout.serve.service import Service, binary_of, files_of
 from heldout.serve.uploads import Refused
 
 _CLASSIFIED, _SEGMENTED = 100, 50  # most files of a batch
@@ -191,6 +191,8 @@ def volumes(service: Service) -> APIRouter:
         )
         numbers = dict(found.numbers)
         named["slice_probabilities"] = numbers.pop("probabilities", None)
+        if stored.options.preview:
+            named |= files_of(found)
         return JSONResponse(named | numbers)
 
     async def predicted(request: Request, folder: Path) -> tuple[ModelInfo, Options, Found]:

@@ -206,6 +206,7 @@ class Service:
             tta=tta,
             target=target,
             files=options.files,
+            maps=options.maps or options.what == "probability",
             dicomseg=options.format == "dicomseg",
             preview=options.preview,
             pixel_mm=options.pixel_mm,
@@ -293,8 +294,6 @@ class Service:
         named["in_distribution"] = not found.unusual if found.measures else None
         if found.abstain is not None:
             named |= {"abstain": bool(found.abstain), "abstain_reason": found.abstain or None}
-        if found.preview is not None:
-            named["preview"] = as_text(found.preview)
         if found.areas is not None:
             named |= {
                 "shape": list(found.shape),
@@ -302,8 +301,15 @@ class Service:
                 "areas": found.areas,
                 "volumes_ml": found.volumes_ml,
             }
-        files = {name: as_text(content) for name, content in found.files.items()}
-        return named | ({"files": files} if found.areas is not None else {}) | found.numbers
+        return named | files_of(found) | found.numbers
+
+
+def files_of(found: Found) -> dict[str, Any]:
+    """The files of an answer and what is for the screen, in JSON."""
+    named: dict[str, Any] = {} if found.preview is None else {"preview": as_text(found.preview)}
+    if found.areas is not None:
+        named["files"] = {name: as_text(content) for name, content in found.files.items()}
+    return named
 
 
 def _options(given: Mapping[str, Any]) -> Options:

@@ -76,9 +76,8 @@ def _found(served: Served, ask: Ask, case: Case, result: Blended) -> Found:
     found.areas, found.volumes_ml = _measure(served, mask, case.image)
     if ask.files:
         found.files = dict(_mask_files(served, ask, case, mask))
-        for channel, name in zip(result.map, decision.classes, strict=True):
-            file, content = _map_file(f"probability_{name}", channel, case)
-            found.files[file] = content
+        maps = zip(decision.classes, result.map, strict=True) if ask.maps else ()
+        found.files |= dict(_map_file(f"probability_{name}", channel, case) for name, channel in maps)
     return found
 
 

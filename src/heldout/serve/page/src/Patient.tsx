@@ -1,6 +1,6 @@
 import { useMemo, useState } from "preact/hooks";
 
-import { Answer, bytesOf, isDicom, isVolume, ModelInfo, onScreen, post, Stack } from "./api";
+import { bytesOf, isDicom, isVolume, ModelInfo, onScreen, post, Stack } from "./api";
 import { Bars, Drop, Empty, Origin, Panes, Slider, Status, Task } from "./parts";
 import { COLORS, css } from "./pixels";
 import { Overlay, Volume } from "./Volume";
@@ -64,7 +64,6 @@ export function Patient(props: { model: ModelInfo; task: Task }) {
   const { model, task } = props;
   const [files, setFiles] = useState<File[]>([]);
   const [stack, setStack] = useState<Stack | null>(null);
-  const [mask, setMask] = useState<Answer | null>(null);
   const [slice, setSlice] = useState(0);
   const [opacity, setOpacity] = useState(0.55);
   const [pixel, setPixel] = useState("");
@@ -72,20 +71,18 @@ export function Patient(props: { model: ModelInfo; task: Task }) {
 
   const ask = (given: File[]) =>
     task.run("Analyzing the patient", async () => {
-      const options: Record<string, string> = { model: model.name };
+      const options: Record<string, string | boolean> = { model: model.name, preview: model.dimensions === 3, maps: false };
       if (pixel && distance) Object.assign(options, { pixel_mm: pixel, slice_mm: distance });
-      const found = await post<Stack>("/patient/analyze_stack", given, options);
       setFiles(given);
+      setStack(null);
+      const found = await post<Stack>("/patient/analyze_stack", given, options);
       setStack(found);
-      setMask(null);
       setSlice(Math.floor(found.slices / 2));
-      if (model.dimensions === 3 && model.kind === "segmentation")
-        setMask(await post<Answer>("/segment", given, { model: model.name, preview: true }));
     });
 
   const overlays = useMemo<Overlay[]>(
     () =>
-      Object.entries(mask?.files ?? {})
+      Object.entries(stack?.files ?? {})
         .filter(([name]) => name.startsWith("mask"))
         .map(([name, text], k, all) => ({
           name: name.replace(".nii.gz", ""),
@@ -94,14 +91,14 @@ export function Patient(props: { model: ModelInfo; task: Task }) {
           classIndex: all.length > 1 || model.classes.length === 1 ? k : -1,
           opacity,
         })),
-    [mask, opacity, model],
+    [stack, opacity, model],
   );
   const curves = stack?.areas ?? stack?.slice_probabilities ?? null;
   const volume = useMemo(() => {
     const [one] = files;
     if (files.length !== 1 || !isVolume(one)) return null;
-    return isDicom(one) && !mask?.preview ? null : onScreen(one, mask?.preview);
-  }, [files, mask]);
+    return isDicom(one) && !stack?.preview ? null : onScreen(one, stack?.preview);
+  }, [files, stack?.preview]);
   const url = useMemo(() => (files.length > 1 && files[slice] ? URL.createObjectURL(files[slice]) : ""), [files, slice]);
 
   return (
@@ -148,8 +145,16 @@ export function Patient(props: { model: ModelInfo; task: Task }) {
         </>
       }
     >
-      {!stack && <Empty>The patient in three planes, and how the finding runs along the depth, appear here.</Empty>}
-      {stack && volume && <Volume file={volume} overlays={overlays} slice={slice} label="Patient with mask" />}
+      {model.dimensions === 2 && !stack && <Empty>The slices, and how the finding runs along the depth, appear here.</Empty>}
+      {(model.dimensions === 3 || volume) && (
+        <Volume
+          file={volume}
+          overlays={overlays}
+          slice={stack ? slice : null}
+          label="Patient with mask"
+          hint="The patient in three planes, and how the finding runs along the depth, appear here."
+        />
+      )}
       {stack && url && <img class="picture" src={url} alt={`Slice ${slice + 1}`} />}
       {curves && (
         <div class="panel">

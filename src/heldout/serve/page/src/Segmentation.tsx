@@ -1,6 +1,6 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { Answer, bytesOf, isDicom, ModelInfo, onScreen, post, saveCorrection } from "./api";
+import { Answer, bytesOf, isDicom, isVolume, ModelInfo, onScreen, post, saveCorrection } from "./api";
 import { exportCase } from "./export";
 import { Check, Classes, Drop, Empty, Origin, Panes, percent, Picture, save, Slider, Status, Task } from "./parts";
 import { atLeast, count, decode, decodePng, dice, errorLayers, ERRORS, COLORS, css, Gray, Layer, where } from "./pixels";
@@ -49,8 +49,9 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
 
   const ask = (one: File) =>
     task.run("Segmenting", async () => {
-      const found = await post<Answer>("/segment", [one], { model: model.name, preview: true });
       setFile(one);
+      setAnswer(null);
+      setImage(null);
       setStart(null);
       setTool("none");
       setUnsure(null);
@@ -60,13 +61,17 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
       setHistory([]);
       setThreshold(null);
       setNote("");
+      // a NIfTI volume is on the screen while the networks work; a DICOM series comes back as one
+      setVolume(model.dimensions === 3 && isVolume(one) && !isDicom(one) ? one : null);
+      const found = await post<Answer>("/segment", [one], { model: model.name, preview: true, maps: canCut });
       const files = found.files ?? {};
       const flat = found.shape?.length === 2;
       const drawn = flat && found.preview ? await decodePng(found.preview) : null;
-      setVolume(flat ? null : onScreen(one, found.preview));
+      if (!flat && found.preview) setVolume(onScreen(one, found.preview));
       if (drawn) {
         setSealedMasks(await masksOf(found, model.classes));
-        setMaps(await Promise.all(model.classes.map(async (name) => (await decodePng(files[`probability_${name}.png`])).values)));
+        const mapped = canCut ? model.classes : [];
+        setMaps(await Promise.all(mapped.map(async (name) => (await decodePng(files[`probability_${name}.png`])).values)));
       }
       setImage(drawn);
       setAnswer(found);
@@ -314,7 +319,7 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
         </>
       }
     >
-      {!answer && <Empty>The mask, its probabilities and volumes appear here.</Empty>}
+      {model.dimensions === 2 && !image && <Empty>The mask, its probabilities and areas appear here.</Empty>}
       {answer && image && (
         <Picture
           image={image}
@@ -324,7 +329,7 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
           onStroke={() => setHistory([...history.slice(-19), masks])}
         />
       )}
-      {answer && !image && volume && (
+      {model.dimensions === 3 && (
         <Volume
           file={volume}
           overlays={overlays}
@@ -332,6 +337,7 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
           start={start}
           opacity={opacity}
           label={`Volume with the mask of ${model.name}`}
+          hint="The volume, its mask and probabilities appear here."
           onReady={(ready) => (handle.current = ready)}
         />
       )}

@@ -1,6 +1,9 @@
 // A volume in three planes and in 3D, with label and graded overlays and a drawing (NiiVue).
+//
+// What NiiVue does again for every layer when one of them changes is most of the time that a browser without a GPU
+// needs. So overlays are drawn by themselves here, and the 3D view, which nobody without a GPU turns, is asked for.
 
-import { Niivue, NVImage, SLICE_TYPE } from "@niivue/niivue";
+import { Niivue, NVImage, SHOW_RENDER, SLICE_TYPE } from "@niivue/niivue";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { COLORS } from "./pixels";
@@ -26,95 +29,109 @@ export interface Handle {
 }
 
 export function Volume(props: {
-  file: File;
+  file: File | null;
   overlays: Overlay[];
   pen?: number | null; // label to draw, 0 erases, null draws nothing
   start?: Start | null; // a drawing is open, and began as this; null closes it
   opacity?: number; // of the drawing
   slice?: number | null; // of the last axis, from the feet up
   label: string;
+  hint: string; // where there is no file yet
   onReady?: (handle: Handle) => void;
 }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const viewer = useRef<Niivue | null>(null);
+  const [attached, setAttached] = useState(false);
+  const [solid, setSolid] = useState(false); // whether the 3D view is drawn
   const [loaded, setLoaded] = useState(0);
   const [shown, setShown] = useState(0); // overlays that are drawn
   const [open, setOpen] = useState(0); // how many drawings were opened; 0 while there is none
   const [problem, setProblem] = useState("");
 
   useEffect(() => {
-    let alive = true;
     const nv = new Niivue({
       backColor: [0.05, 0.07, 0.09, 1],
       isColorbar: false,
       crosshairWidth: 0.3,
-      multiplanarShowRender: 1,
+      multiplanarShowRender: SHOW_RENDER.NEVER,
       dragAndDropEnabled: false,
       crosshairColor: [0.31, 0.77, 0.73, 0.7],
+      loadingText: "",
+      logLevel: "warn",
     });
-    viewer.current = nv;
-    (async () => {
-      try {
-        await nv.attachToCanvas(canvas.current!);
-        nv.setSliceType(SLICE_TYPE.MULTIPLANAR);
-        nv.addVolume(await NVImage.loadFromFile({ file: props.file, name: props.file.name }));
-        if (!alive) return;
-        props.onReady?.({ viewer: nv, drawing: () => saved(nv) });
-        setLoaded((n) => n + 1);
-      } catch (error) {
-        setProblem(error instanceof Error ? error.message : String(error));
-      }
-    })();
+    const attach = async () => {
+      await nv.attachToCanvas(canvas.current!);
+      nv.setSliceType(SLICE_TYPE.MULTIPLANAR);
+      viewer.current = nv;
+      setSolid(!isSoftware(nv.gl));
+      setAttached(true);
+    };
+    // its programs take a second to compile without a GPU: not before the tab is looked at, but before there is a file
+    const seen = new ResizeObserver(([entry]) => {
+      if (!entry.contentRect.width) return;
+      seen.disconnect();
+      attach().catch((error) => setProblem(String(error)));
+    });
+    seen.observe(canvas.current!);
     return () => {
-      alive = false;
+      seen.disconnect();
+      if (viewer.current) nv.cleanup();
       viewer.current = null;
     };
-  }, [props.file]);
+  }, []);
+
+  useEffect(() => {
+    const nv = viewer.current;
+    if (!nv) return;
+    nv.opts.multiplanarShowRender = solid ? SHOW_RENDER.ALWAYS : SHOW_RENDER.NEVER;
+    nv.drawScene();
+  }, [attached, solid]);
+
+  useEffect(() => {
+    const nv = viewer.current;
+    if (!nv || !props.file) return;
+    let alive = true;
+    setLoaded(0);
+    setShown(0);
+    setProblem("");
+    (async () => {
+      const image = await NVImage.loadFromFile({ file: props.file!, name: props.file!.name });
+      if (!alive) return;
+      if (nv.drawBitmap) nv.closeDrawing();
+      nv.volumes = [];
+      nv.addVolume(image); // forgets the overlays
+      props.onReady?.({ viewer: nv, drawing: () => saved(nv) });
+      setLoaded((n) => n + 1);
+    })().catch((error) => setProblem(error instanceof Error ? error.message : String(error)));
+    return () => {
+      alive = false;
+    };
+  }, [attached, props.file]);
 
   const names = props.overlays.map((one) => one.name).join("|");
+  const wanted = useRef(props.overlays);
+  wanted.current = props.overlays;
   useEffect(() => {
     const nv = viewer.current;
     if (!nv || !loaded) return;
+    let alive = true;
     (async () => {
-      while (nv.volumes.length > 1) nv.removeVolume(nv.volumes[1]);
-      for (const one of props.overlays) {
-        const image = await NVImage.loadFromFile({
-          file: new File([one.content], `${one.name}.nii.gz`),
-          name: `${one.name}.nii.gz`,
-          opacity: one.opacity,
-        });
-        if (one.kind === "label") {
-          const own = [[0, 0, 0], ...(one.classIndex < 0 ? COLORS : [COLORS[one.classIndex % COLORS.length]])];
-          image.setColormapLabel({
-            R: own.map((c) => c[0]),
-            G: own.map((c) => c[1]),
-            B: own.map((c) => c[2]),
-            A: own.map((_, k) => (k ? 255 : 0)),
-            I: own.map((_, k) => k),
-            labels: own.map((_, k) => String(k)),
-          });
-        } else {
-          image.colormap = "warm";
-          image.cal_min = one.from ?? 1;
-          image.cal_max = 255;
-        }
-        nv.addVolume(image);
-      }
-      nv.updateGLVolume();
-      setShown(props.overlays.length);
-    })();
+      const images = await Promise.all(wanted.current.map(imageOf));
+      if (!alive || (!images.length && !nv.overlays.length)) return;
+      nv.volumes = [nv.volumes[0], ...images];
+      nv.overlays = images;
+      drawOverlays(nv, wanted.current);
+      setShown(images.length);
+    })().catch((error) => setProblem(String(error)));
+    return () => {
+      alive = false;
+    };
   }, [loaded, names]);
 
   useEffect(() => {
     const nv = viewer.current;
-    if (!nv || !loaded) return;
-    props.overlays.forEach((one, k) => {
-      if (!nv.volumes[k + 1]) return;
-      nv.volumes[k + 1].opacity = one.opacity;
-      if (one.kind === "probability" && one.from !== undefined) nv.volumes[k + 1].cal_min = one.from;
-    });
-    nv.updateGLVolume();
-  }, [loaded, props.overlays]);
+    if (nv && shown && nv.overlays.length === props.overlays.length) drawOverlays(nv, props.overlays);
+  }, [props.overlays]);
 
   useEffect(() => {
     const nv = viewer.current;
@@ -164,11 +181,55 @@ export function Volume(props: {
   return (
     <div>
       <div class="volume">
-        <canvas ref={canvas} aria-label={props.label} role="img" data-loaded={loaded} data-overlays={shown} data-drawing={open} />
+        <canvas ref={canvas} aria-label={props.label} role="img" data-attached={Number(attached)} data-loaded={loaded} data-overlays={shown} data-drawing={open} />
+        {!props.file && <p class="muted">{props.hint}</p>}
+        {loaded > 0 && (
+          <button aria-pressed={solid} onClick={() => setSolid(!solid)}>
+            3D
+          </button>
+        )}
       </div>
       {problem && <p class="error">The volume cannot be shown: {problem}</p>}
     </div>
   );
+}
+
+async function imageOf(one: Overlay): Promise<NVImage> {
+  const name = `${one.name}.nii.gz`;
+  const image = await NVImage.loadFromFile({ file: new File([one.content], name), name, opacity: one.opacity });
+  if (one.kind === "label") {
+    const own = [[0, 0, 0], ...(one.classIndex < 0 ? COLORS : [COLORS[one.classIndex % COLORS.length]])];
+    image.setColormapLabel({
+      R: own.map((c) => c[0]),
+      G: own.map((c) => c[1]),
+      B: own.map((c) => c[2]),
+      A: own.map((_, k) => (k ? 255 : 0)),
+      I: own.map((_, k) => k),
+      labels: own.map((_, k) => String(k)),
+    });
+  } else {
+    image.colormap = "warm";
+    image.cal_max = 255;
+  }
+  return image;
+}
+
+// The volume below them is as it was, so its layer is not made again.
+function drawOverlays(nv: Niivue, overlays: Overlay[]): void {
+  overlays.forEach((one, k) => {
+    nv.overlays[k].opacity = one.opacity;
+    if (one.kind === "probability") nv.overlays[k].cal_min = one.from ?? 1;
+  });
+  nv.gl.deleteTexture(nv.overlayTexture); // NiiVue makes another for the first of them
+  if (nv.overlays.length) nv.overlays.forEach((image, k) => nv.refreshLayers(image, k + 1));
+  else nv.refreshLayers(nv.volumes[0], 0); // says that there is none
+  nv.drawScene();
+}
+
+function isSoftware(gl: WebGL2RenderingContext): boolean {
+  const named = gl.getExtension("WEBGL_debug_renderer_info");
+  const renderer = String(gl.getParameter(named ? named.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+  return /swiftshader|llvmpipe|software|basic render/i.test(renderer);
 }
 
 async function saved(nv: Niivue): Promise<Uint8Array | null> {

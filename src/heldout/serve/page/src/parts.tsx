@@ -226,12 +226,22 @@ export function useTask(onToken: () => void): Task {
   return { busy, error, run };
 }
 
+// Seconds so far: an animation would take processor time from the networks where there is no GPU.
+function Elapsed() {
+  const [passed, setPassed] = useState(0);
+  useEffect(() => {
+    const timer = setInterval(() => setPassed((now) => now + 1), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  return <span aria-hidden="true">{passed} s</span>;
+}
+
 export function Status(props: { task: Task }) {
   return (
     <div aria-live="polite">
       {props.task.busy && (
         <p class="busy">
-          <span class="spinner" /> {props.task.busy}
+          {props.task.busy} … <Elapsed key={props.task.busy} />
         </p>
       )}
       {props.task.error && (
