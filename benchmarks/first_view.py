@@ -43,11 +43,13 @@ def main() -> int:
                 home, decision, log=Path(name) / "log", cores=cores, OMP_NUM_THREADS=str(len(cores))
             ) as running:
                 found += measurements(window, [view(running.url, volume) for _ in range(given.rounds)])
+    urgent = "real-time" if os.sched_getscheduler(0) != os.SCHED_OTHER else "usual"
+    conditions = f"{urgent} priority beside other programs (load {os.getloadavg()[0]:.0f})"
     return record(
         "first_view",
         found,
         f"{volume.name}, medians of {given.rounds} turns, a new page in each; residual U-Net of exp003 at 2 mm, "
-        "windows that overlap by half",
+        f"windows that overlap by half; {conditions}",
     )
 
 

@@ -48,8 +48,7 @@ class Monitor:
         for one, label in zip(found, labels, strict=True):
             if one.measures:
                 self.recent.add(decision, not one.unusual, one.measures)
-            if one.unusual:
-                self.unusual.labels(decision).inc()
+            self.unusual.labels(decision).inc(int(bool(one.unusual)))  # a count of 0 is shown too
             if label is not None:
                 self.predicted.labels(decision, label).inc()
 
