@@ -138,6 +138,19 @@ def test_pictures_of_few_bits_hold_labels_as_stored(tmp_path, bits, palette):
     assert np.array_equal(open_mask(tmp_path / "a.png")[0], labels)
 
 
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("labels", [(0, 1), (0, 1, 2)])
+def test_a_tiff_of_few_bits_holds_labels_as_stored(tmp_path, bits, labels):
+    mask = np.random.default_rng(0).choice(labels, (9, 24)).astype(np.uint8)
+    digits = np.unpackbits(mask[..., None], axis=-1)[..., -bits:].reshape(9, -1)
+    data = np.packbits(digits, axis=1).tobytes()
+    entries = [(256, 24), (257, 9), (258, bits), (259, 1), (262, 1), (273, 122), (277, 1), (278, 9), (279, len(data))]
+    head = b"II*\0" + struct.pack("<IH", 8, 8 + 1)
+    head += b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in entries)
+    (tmp_path / "a.tif").write_bytes((head + struct.pack("<I", 0)).ljust(122, b"\0") + data)
+    assert np.array_equal(open_mask(tmp_path / "a.tif", binary=len(labels) == 2)[0], mask)
+
+
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 def test_a_mask_that_only_transparency_shows_is_refused_and_other_transparency_is_not(tmp_path, mode):
     labels = np.random.default_rng(0).integers(0, 2, (9, 21)).astype(np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 
 from heldout.errors import UserError
 from heldout.metrics import score
-from heldout.predict.details import MASK_COLUMNS, mask_details
+from heldout.metrics.detection import overlaps
+from heldout.predict.details import MASK_COLUMNS, detections_text, mask_details, true_objects
 from heldout.predict.prediction import Prediction
 from heldout.predict.store import build_table
+from heldout.tasks.finder import Finder
 from heldout.tasks.segment import Segment2D, Segment3D
 
 CLASSES = ("a", "b")
@@ -53,6 +56,30 @@ def test_everything_that_is_asked_for_stands_in_the_table(exclusive):
     assert score("lesion_f1_pos", frame, CLASSES) == pytest.approx(2 / 3)
     beside = {"case_id", "patient_id", "fold", "y_a", "y_b", "p_a", "p_b"}
     assert all(name.startswith(MASK_COLUMNS) for name in set(frame.columns) - beside)
+
+
+@pytest.mark.parametrize("tilt", [0.0, 0.6, -0.6])
+def test_points_in_sheared_voxels_are_as_far_apart_as_they_are(tilt):
+    axes = np.array([[1.0, 0, 0], [0, 1.0, tilt], [0, 0, 2.0]])
+    places = np.array([[0, 5.5, 5.5, 2.5, 5.5, 5.5, 2.5], [0, 5.5, 7.5, 6.5, 5.5, 7.5, 6.5]])
+    source = SimpleNamespace(voxel_axes=lambda _: axes, objects=lambda *_: places)
+    text, steps = true_objects(source, {}, np.zeros((1, 9, 9, 9)), Finder(objects="points"))
+    one, other = np.array(json.loads(text))[:, 1:4]
+    assert np.linalg.norm(one - other) == pytest.approx(np.linalg.norm(axes @ [0, 2, 4]), abs=1e-3)
+    (again,) = json.loads(detections_text(np.array([[0, 0.9, 1, *places[0, 1:]]]), steps))
+    assert again[3:] == json.loads(text)[0][1:]
+
+
+def test_boxes_in_sheared_voxels_overlap_as_much_as_in_others():
+    boxes = np.array([[0, 1, 1, 1, 5, 5, 5], [0, 1, 2, 3, 5, 6, 7]])
+    found = []
+    for tilt in (0.0, 0.6):
+        axes = np.array([[1.0, 0, 0], [0, 1.0, tilt], [0, 0, 2.0]])
+        source = SimpleNamespace(voxel_axes=lambda _, axes=axes: axes, objects=lambda *_: boxes)
+        text, _ = true_objects(source, {}, np.zeros((1, 9, 9, 9)), Finder(objects="boxes"))
+        rows = np.array(json.loads(text))[:, 1:]
+        found.append(overlaps(0.0, rows[:1], rows[1:]).item())
+    assert found[0] == pytest.approx(found[1])
 
 
 def test_nothing_is_measured_unless_the_experiment_or_its_metric_asks():

@@ -37,13 +37,13 @@ class HeatCase:
     Attributes:
         maps: (members, K, *box) uint8, packed.
         start: First voxel of the box along each axis.
-        size: Size of a voxel along each axis.
+        steps: Steps along the axes in mm, (D, D).
         objects: Text of its true objects.
     """
 
     maps: bytes
     start: tuple[int, ...]
-    size: np.ndarray
+    steps: np.ndarray
     objects: str
 
 
@@ -101,7 +101,7 @@ class DetectionObjective(DerivedObjective):
         blended = blend_maps(maps[list(self.members_kept)], settings.weights)
         found = find_detections(self.finder, blended, settings.thresholds)
         found[:, 3:] += np.array([*case.start, *case.start])
-        return detections_text(found, case.size)
+        return detections_text(found, case.steps)
 
 
 def detection_objective(members: Sequence[Member], base: MaskObjective, *, progress: bool) -> DetectionObjective:
@@ -147,6 +147,6 @@ def _pack(source: Source, finder: Finder, work: list[Work]) -> list[HeatCase]:
         box = [slice(int(axis.min()), int(axis.max()) + 1) if len(axis) else slice(0, 1) for axis in places]
         cut = np.ascontiguousarray(maps[:, :, *box])
         start = tuple(one.start for one in box)
-        objects, size = true_objects(source, row, truth)
-        packed.append(HeatCase(blosc2.pack_array2(cut), start, size, objects))
+        objects, steps = true_objects(source, row, truth, finder)
+        packed.append(HeatCase(blosc2.pack_array2(cut), start, steps, objects))
     return packed

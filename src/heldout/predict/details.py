@@ -9,13 +9,14 @@ import numpy as np
 
 from heldout.metrics.lesion import LESION_COLUMNS, class_masks, count_lesions
 from heldout.metrics.registry import get_metric
-from heldout.metrics.surface import SURFACE_COLUMNS, surface_dice, surface_distances
+from heldout.metrics.surface import SURFACE_COLUMNS, right_angled, surface_dice, surface_distances
 from heldout.metrics.tables import TOLERANT_COLUMNS, rows_to_text
 from heldout.predict.peaks import find_detections
 
 if TYPE_CHECKING:
     from heldout.data.sources import Source
     from heldout.tasks import Task
+    from heldout.tasks.finder import Finder
 
 # Beginnings of all columns of a table of predictions that come from masks.
 MASK_COLUMNS = (
@@ -58,8 +59,8 @@ def mask_details(config: Task, source: Source, row: Row, thresholds: Sequence[in
         pairs = list(zip(classes, class_masks(mask, len(classes)), class_masks(truth, len(classes)), strict=True))
         found: dict[str, float | str] = {}
         if finder is not None:
-            objects, size = true_objects(source, row(case_id), truth)
-            detections = detections_text(find_detections(finder, heat, thresholds), size)
+            objects, steps = true_objects(source, row(case_id), truth, finder)
+            detections = detections_text(find_detections(finder, heat, thresholds), steps)
             found |= {"detections": detections, "objects": objects}
         if "lesions" in asked:
             for name, pred, true in pairs:
@@ -84,19 +85,34 @@ def mask_details(config: Task, source: Source, row: Row, thresholds: Sequence[in
     return measure
 
 
-def true_objects(source: Source, row: Mapping[str, Any], truth: np.ndarray) -> tuple[str, np.ndarray]:
-    """The text of a case's objects, in mm where its file has a voxel size, and that size along the axes (D,).
+def true_objects(source: Source, row: Mapping[str, Any], truth: np.ndarray, finder: Finder) -> tuple[str, np.ndarray]:
+    """The text of a case's objects, in mm where its file has a voxel size, and the steps along its axes (D, D).
 
     Args:
         source: Reads the case.
         row: Its row of the index.
         truth: Its true mask (M, *spatial).
+        finder: Points in sheared voxels are placed at their true distances; boxes stay upright, as their IoU is the
+            same in any frame.
     """
-    axes, objects = source.voxel_axes(row), source.objects(row, truth)
-    size = np.ones(truth.ndim - 1) if axes is None else np.linalg.norm(axes, axis=0)[: truth.ndim - 1]
-    return rows_to_text(np.concatenate([objects[:, :1], objects[:, 1:] * np.tile(size, 2)], 1)), size
+    axes, objects, dimensions = source.voxel_axes(row), source.objects(row, truth), truth.ndim - 1
+    if axes is None:
+        steps = np.eye(dimensions)
+    elif finder.objects == "points" and not right_angled(axes[:, :dimensions]):
+        upper = np.linalg.qr(axes[:, :dimensions])[1]
+        steps = upper * np.sign(np.diag(upper))[:, None]
+    else:
+        steps = np.diag(np.linalg.norm(axes, axis=0)[:dimensions])
+    return rows_to_text(np.concatenate([objects[:, :1], _in_mm(objects[:, 1:], steps)], 1)), steps
 
 
-def detections_text(detections: np.ndarray, size: np.ndarray) -> str:
-    """The text of detections, as :func:`heldout.predict.peaks.find_detections` gives them, by the size of a voxel."""
-    return rows_to_text(np.concatenate([detections[:, :3], detections[:, 3:] * np.tile(size, 2)], 1))
+def detections_text(detections: np.ndarray, steps: np.ndarray) -> str:
+    """The text of detections, as :func:`heldout.predict.peaks.find_detections` gives them, by the steps of voxels."""
+    return rows_to_text(np.concatenate([detections[:, :3], _in_mm(detections[:, 3:], steps)], 1))
+
+
+def _in_mm(corners: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Corners of boxes (n, 2 D) in mm: the centers where the steps lead, the sides as long as they are."""
+    lengths = np.linalg.norm(steps, axis=0)
+    centers = corners.reshape(-1, 2, len(steps)).mean(axis=1)
+    return corners * np.tile(lengths, 2) + np.tile(centers @ (steps - np.diag(lengths)).T, 2)

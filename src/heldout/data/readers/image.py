@@ -136,13 +136,16 @@ def _bits(pillow: Any, data: bytes) -> int:
     """Bits of a sample, as the file stores it."""
     if pillow.format == "PNG":
         return data[24]  # of IHDR, which comes first
-    return 8 if pillow.format == "GIF" else max(pillow.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
+    return max(pillow.tag_v2.get(_BITS_PER_SAMPLE, (1,))) if pillow.format == "TIFF" else 8
 
 
 def _scale_of_few_bits(data: bytes) -> int:
-    """By what a decoder multiplies the samples of a gray PNG of 2 or 4 bits; 1 for other files."""
-    bits, color = data[24:26] if data.startswith(b"\x89PNG") else (8, 0)
-    return 255 // (2**bits - 1) if color == 0 and bits in (2, 4) else 1
+    """By what a decoder multiplies the samples of a gray PNG or TIFF of 2 or 4 bits; 1 for other files."""
+    bits, gray = data[24], data[25] == 0  # of IHDR, which comes first in a PNG
+    if not data.startswith(b"\x89PNG"):
+        with Pillow.open(io.BytesIO(data)) as pillow:
+            bits, gray = _bits(pillow, data), pillow.mode in _GRAY
+    return 255 // (2**bits - 1) if gray and bits in (2, 4) else 1
 
 
 def _check_alpha(path: Path, pillow: Pillow.Image) -> None:

@@ -68,7 +68,7 @@ class RsnaAneurysmPoints(RsnaAneurysm):
 
 def _draw(mask: np.ndarray, place: np.ndarray, steps: np.ndarray, radius: float) -> None:
     """Set what lies within a radius in mm of a point, its own voxel at least."""
-    reach = np.ceil(radius / np.linalg.norm(steps, axis=0)).astype(int) + 1
+    reach = np.ceil(radius * np.linalg.norm(np.linalg.inv(steps), axis=1)).astype(int) + 1  # also of sheared axes
     own = np.clip(np.rint(place).astype(int), 0, np.array(mask.shape) - 1)
     near = tuple(slice(max(0, at - far), at + far + 1) for at, far in zip(own, reach, strict=True))
     index = np.stack(np.meshgrid(*(np.arange(one.start, one.stop) for one in near), indexing="ij"), -1)
