@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from heldout.deliver.submission.form import (
     empty_text,
     image_paths,
     read_sample,
+    read_submission,
     sample_form,
 )
 from heldout.deliver.submission.write import SubmissionWriter, cases_to_submit, run_lengths
@@ -139,9 +141,26 @@ def test_ids_in_a_sample_stay_text(tmp_path):
     assert read_sample(tmp_path / "s.csv")["id"].tolist() == ["001", "NA", "1e5"]
 
 
+def test_an_id_column_without_a_name_comes_back_without_one(tmp_path):
+    (tmp_path / "s.csv").write_text("\ufeff,p\n001,0\n002,0\n", encoding="utf-8")
+    table = arrange(
+        {"a": {"x": 0.5}, "b": {"x": 0.25}}, {"001": "a", "002": "b"}, ("x",), read_sample(tmp_path / "s.csv"), "csv"
+    )
+    text = table.to_csv(index=False)
+    assert text == ",p\n001,0.5\n002,0.25\n"
+    check(read_submission(io.StringIO(text), "s.csv"), read_sample(tmp_path / "s.csv"), "csv")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("", "not a CSV table"), ("id,p\n", "rows"), ("id\n1\n", "value column"), ("id,p\nx,0\nx,1\n", "repeats id 'x'")],
+    [
+        ("", "not a CSV table"),
+        ("id,p\n", "rows"),
+        ("id\n1\n", "value column"),
+        ("id,p\nx,0\nx,1\n", "repeats id 'x'"),
+        ("id,p,p\nx,0,0\n", "has two columns 'p': keep one"),
+        ("id,p\nx,0,1\n", "Expected 2 fields in line 2"),
+    ],
 )
 def test_a_broken_sample_is_named(tmp_path, text, message):
     (tmp_path / "s.csv").write_text(text)

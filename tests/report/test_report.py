@@ -23,6 +23,7 @@ from heldout.report.sections.labels import confusion, confusion_blocks
 from heldout.report.sections.overview import overview
 from heldout.report.sections.write import to_html, to_markdown
 from heldout.report.svg import Bar, Line, bar_chart, line_chart, matrix_chart
+from heldout.train.history import read_metrics
 
 MASKS = "exp001+dataset=masks,seeds=(0,),source_options={'patients':60,'images_per_patient':1,'size':32}"
 VOLUMES = "exp003+dataset=volumes,source_options={'dimensions':3,'patients':14,'images_per_patient':1,'size':32}"
@@ -147,9 +148,12 @@ def test_confusion_counts_every_case_once():
 
 def test_a_damaged_learning_curve_is_named(masks, home, capsys):
     path = next((home / "working" / "runs" / masks[0]).rglob("metrics.csv"))
-    path.write_text("nothing\n1\n")
+    for damaged in (b"nothing\n1\n", b"", b"\xff\xfe", b"epoch,train_loss,lr\n1,much,0.1\n"):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=rf"{re.escape(str(path))} (cannot be read|has no numbers in a column)"):
+            read_metrics(path.parent)
     assert run(["report", masks[0]]) == 2
-    assert f"{path} lacks epoch, train_loss or lr: restore it" in capsys.readouterr().err
+    assert f"{path} has no numbers in a column train_loss: restore it" in capsys.readouterr().err
 
 
 def test_epochs_are_counted_in_whole_numbers():

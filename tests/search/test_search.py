@@ -8,7 +8,9 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import time
+from types import SimpleNamespace
 
 import optuna
 import pandas as pd
@@ -226,6 +228,20 @@ def test_a_second_search_in_the_same_place_is_refused(squares):
 
 def test_the_space_is_no_part_of_what_a_run_is():
     assert Exp901.create(overrides={"search_space": SPACE}).identity_hash() == Exp901().identity_hash()
+
+
+def test_an_edit_of_a_helper_is_another_search(experiments):
+    """Trials that were made with other code are not taken up."""
+    dataset, found = SimpleNamespace(data_hash="a", fold_hash="b"), []
+    head = "from exps.helper import SCALE\nfrom heldout.tasks import Classify2D\n\n\n"
+    body = 'class Exp905(Classify2D):\n    dataset = "squares"\n\n    def build_augment(self):\n        return SCALE\n'
+    (experiments / "exp905.py").write_text(f'"""Squares."""\n\n{head}{body}')
+    for value in ("1", "1  # as before", "2"):
+        for name in ("exps.helper", "exps.exp905"):
+            sys.modules.pop(name, None)
+        (experiments / "helper.py").write_text(f"SCALE = {value}\n")
+        found.append(Search(load_task("exp905")).identity(dataset))
+    assert found[0] == found[1] != found[2]
 
 
 @settings(max_examples=50, deadline=None)

@@ -20,6 +20,7 @@ from heldout import files
 from heldout.errors import UserError
 from heldout.predict.models import load_model, save_model
 from heldout.tasks import Classify2D, Classify3D, MultiTask2D, Segment2D, Segment3D, Task
+from heldout.tasks.nets.hub import HubWeights, statistics_of
 from tests.tasks.hub import serve
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -76,6 +77,14 @@ def test_weights_by_name_are_fetched_once_from_the_hub(tmp_path):
         assert Path(path).name == "model.safetensors"
         assert float(total) == pytest.approx(float(first.detach().sum()), abs=1e-4)
         assert json.loads(shown) == mean
+
+
+@pytest.mark.parametrize("settings", ["{", "[1]", '{"mean": [1]}', '{"mean": [1], "std": [1], "input_range": [0]}'])
+def test_damaged_settings_beside_weights_are_named(tmp_path, settings):
+    (tmp_path / "config.json").write_text(settings)
+    weights = HubWeights("x.imagenet", "x.imagenet", "smp-hub/x.imagenet", None, None, None)
+    with pytest.raises(UserError, match=r"config\.json .*download the weights again"):
+        statistics_of(weights, tmp_path / "model.safetensors")
 
 
 @pytest.mark.parametrize("place", ["resnet10t.safetensors", "resnet10t.c3_in1k.safetensors", "resnet10t.c3_in1k/model"])

@@ -10,6 +10,7 @@ from heldout import files
 from heldout.escape import visible
 from heldout.evaluate.held_out import HeldOut
 from heldout.evaluate.row import Row
+from heldout.train.history import read_metrics
 
 _STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42}
 
@@ -39,11 +40,10 @@ def draw_scores(rows: Sequence[Row], path: Path) -> None:
 def draw_curves(subject: HeldOut, path: Path) -> bool:
     """Training loss and score by epoch, a line for every fit of a run; False where no curve is left."""
     import matplotlib as mpl
-    import pandas as pd
     from matplotlib.figure import Figure
 
-    tables = [fit.folder / "metrics.csv" for fit in subject.members[0].fits]
-    read = [pd.read_csv(table) for table in tables if table.is_file()]
+    tables = [read_metrics(fit.folder) for fit in subject.members[0].fits]
+    read = [table for table in tables if table is not None]
     if not read:
         return False
     with mpl.rc_context(_STYLE):

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout import files
+from heldout.config.code import code_of
+from heldout.config.metric import metric_source
 from heldout.config.space import Range, read_space
 from heldout.data.cases import open_dataset
 from heldout.data.dataset import Dataset
@@ -98,13 +100,14 @@ class Search:
         return "maximize" if get_metric(self.config.metric).higher_is_better else "minimize"
 
     def identity(self, dataset: Dataset) -> str:
-        """Hash of all that a trial's score depends on besides its values."""
+        """Hash of all that a trial's score depends on besides its values; the code that the experiment reaches too."""
         identity = self.config.identity()
         # what the trials set themselves may change in the experiment
         fields = {name: value for name, value in identity["fields"].items() if name not in self.space}
         space = {name: [one.kind, one.low, one.high, list(one.choices)] for name, one in self.space.items()}
         made_of = [_VERSION, {**identity, "fields": fields}, space, dataset.data_hash, dataset.fold_hash, self.seed]
-        return files.sha256_json(made_of)
+        reached = code_of(type(self.config)) | metric_source(self.config.metric)
+        return files.sha256_json([*made_of, reached] if reached else made_of)
 
 
 def default_space(config: Task) -> dict[str, Any]:

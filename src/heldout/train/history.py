@@ -9,9 +9,13 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from heldout import files
+from heldout.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LOSS_COLOR, SCORE_COLOR, RATE_COLOR = "#1f5fa8", "#c2571a", "#7a7a7a"
 
@@ -56,6 +60,27 @@ def write_metrics(folder: Path, rows: Rows, metric: str) -> None:
     lines = [",".join(shown[0])]
     lines += [",".join("" if value is None else repr(value) for value in row.values()) for row in shown]
     files.write_text(folder / "metrics.csv", "\n".join(lines) + "\n")
+
+
+def read_metrics(folder: Path) -> pd.DataFrame | None:
+    """The table in ``metrics.csv``, in the order of the epochs; None where there is none.
+
+    Raises:
+        UserError: it is damaged, or lacks a column.
+    """
+    import pandas as pd
+
+    path, remedy = folder / "metrics.csv", "restore it, or delete it to go without curves"
+    if not path.is_file():
+        return None
+    try:
+        epochs = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({' '.join(str(error).split())}): {remedy}") from None
+    for name in ("epoch", "train_loss", "lr"):
+        if name not in epochs or not pd.api.types.is_numeric_dtype(epochs[name]):
+            raise UserError(f"{path} has no numbers in a column {name}: {remedy}")
+    return epochs
 
 
 def write_tensorboard(folder: Path, rows: Rows, metric: str) -> None:

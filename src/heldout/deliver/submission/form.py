@@ -27,17 +27,19 @@ def read_sample(path: Path) -> pd.DataFrame:
     """Read a sample submission as text, so that an id ``001`` stays ``001``.
 
     Raises:
-        UserError: the file is missing, empty or repeats a row.
+        UserError: the file is missing or empty, or repeats a column or a row.
     """
     require_regular(path, "name a CSV file in sample_submission")
     try:
-        sample = pd.read_csv(path, dtype=str, keep_default_na=False)
+        sample = _as_text(path)
     except FileNotFoundError:
         raise UserError(f"sample {path} does not exist: correct sample_submission, or set it to None") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"sample {path} is not a CSV table ({str(error).strip()}): download it again") from None
     if sample.empty or len(sample.columns) < 2:
         raise UserError(f"sample submission {path} needs an id column, a value column and rows: download it again")
+    if twice := [name for place, name in enumerate(sample.columns) if name in sample.columns[:place]]:
+        raise UserError(f"sample submission {path} has two columns {twice[0]!r}: keep one of them")
     keys = list(sample.columns[: 2 if has_class_column(sample) else 1])
     repeated = sample[keys].duplicated()
     if repeated.any():
@@ -46,6 +48,12 @@ def read_sample(path: Path) -> pd.DataFrame:
             f"another file in sample_submission"
         )
     return sample
+
+
+def _as_text(source: Path | IO[str] | str) -> pd.DataFrame:
+    """A CSV table whose names of columns, blank ones too, and values are the text that stands there."""
+    table = pd.read_csv(source, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig").fillna("")
+    return table.iloc[1:].set_axis(table.iloc[0].tolist(), axis=1).reset_index(drop=True)
 
 
 def find_sample(folder: Path, name: str) -> Path:
@@ -281,7 +289,7 @@ def read_submission(source: IO[str] | str, name: str) -> pd.DataFrame:
     if isinstance(source, str):
         require_regular(Path(source), "name the CSV file itself")
     try:
-        return pd.read_csv(source, dtype=str, keep_default_na=False)
+        return _as_text(source)
     except FileNotFoundError:
         raise UserError(f"submission {name} does not exist: write it with `submit`") from None
     except OSError as error:

@@ -16,6 +16,7 @@ from heldout.records import finite
 from heldout.report.format import bounds, duration, interval_text, number, signed
 from heldout.report.sections.blocks import Block, FigureBlock, Heading, TableBlock, Text
 from heldout.report.svg import Bar, Line, bar_chart, line_chart
+from heldout.train.history import read_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,16 +107,10 @@ def curve_blocks(subject: HeldOut) -> list[Block]:
     if subject.row.kind == "blend":
         members = ", ".join(dict.fromkeys(member.spec for member in subject.members))
         return [Heading("Learning curves"), Text(f"Nothing was trained for a blend: see the reports of {members}.")]
-    import pandas as pd
-
     metric, loss, scores, rate = subject.row.metric, [], [], []
     for index, fit in enumerate(subject.members[0].fits):
-        path = fit.folder / "metrics.csv"
-        if not path.is_file():
+        if (epochs := read_metrics(fit.folder)) is None:
             continue
-        epochs = pd.read_csv(path)
-        if not {"epoch", "train_loss", "lr"} <= set(epochs):
-            raise UserError(f"{path} lacks epoch, train_loss or lr: restore it, or delete it to go without curves")
         name, dashed = f"seed {fit.seed}, fold {fit.fold}", index >= 6
         loss.append(_curve(name, epochs, "train_loss", index, dashed))
         rate.append(_curve(name, epochs, "lr", index, dashed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from heldout.config.texts import nearest
 from heldout.errors import UserError
+from heldout.records import read_json
 
 Library = Literal["timm", "smp"]
 Statistics = tuple[Sequence[float], Sequence[float]]  # mean and deviation of each channel
@@ -128,15 +128,23 @@ def find_file(weights: HubWeights, folders: Sequence[Path]) -> Path:
 
 
 def statistics_of(weights: HubWeights, file: Path) -> Statistics:
-    """Mean and deviation, in 0 ... 1, of the images that the weights were trained on."""
+    """Mean and deviation, in 0 ... 1, of the images that the weights were trained on.
+
+    Raises:
+        UserError: the file of settings beside the weights is damaged.
+    """
     if weights.statistics is not None:
         return weights.statistics
     beside = file.with_name(CONFIG)
     if not beside.is_file():
         return IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-    settings = json.loads(beside.read_text(encoding="utf-8"))
-    largest = max(settings.get("input_range") or (0, 1))
-    mean, deviation = ([value / largest for value in settings[name]] for name in ("mean", "std"))
+    remedy = "download the weights again"
+    settings = read_json(beside, remedy)
+    try:
+        largest = max(settings.get("input_range") or (0, 1))
+        mean, deviation = ([value / largest for value in settings[name]] for name in ("mean", "std"))
+    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError):
+        raise UserError(f"{beside} does not say mean and std of the images: {remedy}") from None
     return mean, deviation
 
 
