@@ -1,5 +1,6 @@
 """Downloads from a real server on this machine, which behaves well or badly."""
 
+import gzip
 import hashlib
 import io
 import re
@@ -213,8 +214,13 @@ def tar_with(change) -> bytes:
         (tar_with(lambda member: setattr(member, "type", tarfile.SYMTYPE)), "holds the link or device a/b.txt"),
         (tar_with(lambda member: setattr(member, "type", tarfile.CHRTYPE)), "holds the link or device a/b.txt"),
         (archive({"a": b"sound"}).replace(b"sound", b"wrong"), "archive is damaged .*delete it and download it again"),
+        (archive({"a": "x", "a/b/c": "x"}), r"holds the name 'b', which cannot be written here \(Not a directory\)"),
+        (archive({"n" * 300: "x"}), r"holds the name 'n+', which cannot be written here \(File name too long\)"),
     ],
-    ids=["zip up", "zip absolute", "zip drive", "tar up", "tar link", "tar device", "zip with a flipped byte"],
+    ids=[
+        *("zip up", "zip absolute", "zip drive", "tar up", "tar link", "tar device", "zip with a flipped byte"),
+        *("a file that is a folder too", "a long name"),
+    ],
 )
 def test_archives_that_lead_out_or_are_damaged_leave_nothing(tmp_path, data, message):
     path = tmp_path / "down" / "archive"
@@ -224,6 +230,14 @@ def test_archives_that_lead_out_or_are_damaged_leave_nothing(tmp_path, data, mes
         unpack(path, tmp_path / "down" / "out")
     assert not (tmp_path / "down" / "out").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["down"]
+
+
+@pytest.mark.parametrize("data", [b"nothing", gzip.compress(b"abc")[:-8] + b"\0" * 8, gzip.compress(b"abc") + b"more"])
+def test_a_damaged_gzip_file_is_named(tmp_path, data):
+    (tmp_path / "train.csv.gz").write_bytes(data)
+    with pytest.raises(UserError, match=r"train\.csv\.gz is damaged \(.*\): delete it and download it again"):
+        unpack(tmp_path / "train.csv.gz", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_archive_that_inflates_beyond_measure_is_stopped(tmp_path, monkeypatch):

@@ -105,3 +105,18 @@ def test_an_annotation_of_another_size_is_a_bad_case(annotated):
     row = next(row for row in source.index().to_dict("records") if row["case_id"] == "0001")
     with pytest.raises(BadFile, match=r"of 10 x 10 pixels, the image of 48 x 64: .* restore it"):
         source.read_mask(row)
+
+
+def test_categories_that_are_called_the_same_here_are_refused(annotated):
+    path = annotated / "annotations" / "instances_train.json"
+    content = json.loads(path.read_text())
+    first, second, *_ = content["categories"]
+    first["name"], second["name"] = "a b", "a c"
+    path.write_text(json.dumps(content))
+    options = {"file": "annotations/instances_train.json"}
+    own = get_source("coco", annotated, options).own_classes()
+    assert {"a_b": "a b", "a_c": "a c"}.items() <= own.items()
+    second["name"] = "a_b"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="'a b' and 'a_b', which are both called a_b here: rename one"):
+        get_source("coco", annotated, options).index()

@@ -44,6 +44,16 @@ def test_folders_are_classes_and_parts(tmp_path):
     assert len(one.index()) == 9
 
 
+def test_folders_whose_classes_are_called_the_same_here_are_refused(tmp_path):
+    for number, name in enumerate(("Large Bowel", "Stomach")):
+        save(tmp_path / name / f"{number}.png", picture(number, 1)[0])
+    source = get_source("folders", tmp_path, {"image": "{class}/{id}.png"})
+    assert source.own_classes() == {"Large_Bowel": "Large Bowel", "Stomach": "Stomach"}
+    save(tmp_path / "Large_Bowel" / "7.png", picture(7, 1)[0])
+    with pytest.raises(UserError, match="'Large Bowel' and 'Large_Bowel', which are both called Large_Bowel here: ren"):
+        get_source("folders", tmp_path, {"image": "{class}/{id}.png"}).index()
+
+
 def test_masks_of_several_files_are_united_and_their_values_numbered(tmp_path):
     for number in range(3):
         image, _ = picture(number, 1)

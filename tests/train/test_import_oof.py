@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +20,7 @@ from heldout.data.cases import open_dataset
 from heldout.errors import UserError
 from heldout.evaluate.collect import find_row
 from heldout.train.fit import fit_fold
-from heldout.train.import_files import read_foreign_map
+from heldout.train.import_files import read_foreign, read_foreign_map
 from heldout.train.import_run import export_map, import_oof
 from heldout.train.imported import imported_folder
 
@@ -138,8 +142,25 @@ def test_exported_maps_come_back_however_small_their_numbers(tmp_path):
         read_foreign_map(tmp_path / "c.npz", (2, 2), 1)
 
 
-@pytest.mark.parametrize(("name", "content"), [("a.npz", b"PK\x03\x04broken"), ("a.npy", b""), ("a.nii", b"no header")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.npz", b"PK\x03\x04broken"), ("a.npy", b""), ("a.nii", b"no header"), ("a.png", b"none")]
+)
 def test_a_damaged_map_is_one_sentence(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=rf"{name} cannot be read \(.*\): write it again"):
+    with pytest.raises(UserError, match=rf"{name} (cannot be read \(.*\): write it again|is not a PNG, JPEG)"):
         read_foreign_map(tmp_path / name, (2, 2), 1)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_maps_of_nifti_are_read_by_content_and_hold_classes_on_their_fourth_axis(tmp_path, name, packed):
+    values = np.random.default_rng(0).random((2, 4, 5, 6)).astype(np.float32)
+    data = nibabel.Nifti1Image(np.moveaxis(values, 0, -1), np.eye(4)).to_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(data) if packed else data)
+    np.testing.assert_array_equal(read_foreign_map(tmp_path / name, (4, 5, 6), 2), np.rint(255 * values))
+
+
+def test_a_device_is_no_table_of_predictions():
+    dataset = SimpleNamespace(cases=pd.DataFrame({"case_id": ["a"]}), source=SimpleNamespace(own_ids=dict))
+    with pytest.raises(UserError, match=r"/dev/zero is not a regular file: name a CSV or npz file"):
+        read_foreign(Path("/dev/zero"), dataset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import shutil
@@ -20,6 +21,10 @@ FREE_BYTES = 1 << 30  # or this
 MOST_FILES = 5_000_000
 RESERVE = 1 << 26  # bytes of the disk that stay free
 CHUNK = 1 << 20
+_DAMAGED = (
+    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error),
+    *(EOFError, NotImplementedError, RuntimeError),
+)
 
 
 def unpack(path: Path, folder: Path) -> Path:
@@ -61,9 +66,17 @@ def unpack(path: Path, folder: Path) -> Path:
     except FileExistsError as error:
         shutil.rmtree(folder)
         raise UserError(f"{path} holds {Path(error.filename).name} twice: ask its publisher for a sound one") from None
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _DAMAGED as error:
         shutil.rmtree(folder)
         raise UserError(f"{path} is damaged ({error}): delete it and download it again") from None
+    except OSError as error:
+        shutil.rmtree(folder)
+        if error.errno not in (errno.ENAMETOOLONG, errno.ENOTDIR):
+            raise
+        raise UserError(
+            f"{path} holds the name {Path(error.filename).name[:60]!r}, which cannot be written here "
+            f"({error.strerror}): unpack it yourself if you trust it"
+        ) from None
     except BaseException:
         shutil.rmtree(folder)
         raise

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout import files
+from heldout.data.readers import open_any
 from heldout.errors import UserError
 from heldout.records import read_json
 
@@ -68,6 +69,7 @@ def read_foreign(path: Path, dataset: Dataset, maps: Path | None = None) -> Fore
     names = _Names(dataset)
     if path.is_dir():
         return _folder(path, names)
+    files.require_regular(path, "name a CSV or npz file, or a folder")
     digest = {path.name: files.sha256_file(path)}
     if path.suffix.lower() == ".npz":
         scores, folds = _archive(path, dataset, names)
@@ -88,7 +90,7 @@ def read_foreign_map(path: Path, shape: tuple[int, ...], classes: int) -> np.nda
     Raises:
         UserError: its shape is not that of the case, or a value is not a probability.
     """
-    values, key, of_255 = _read_array(path)
+    values, key, of_255 = _read_array(path, len(shape))
     integers = values.dtype.kind in "ub"
     if integers and values.max(initial=0) > 255:
         raise UserError(f"{path} holds the number {values.max()}: write probabilities, or 0 ... 255 as uint8")
@@ -260,10 +262,8 @@ def _maps(folder: Path, names: _Names, wanted: set[str] | None) -> dict[str, Pat
     return found
 
 
-def _read_array(path: Path) -> tuple[np.ndarray, str, bool]:
+def _read_array(path: Path, dimensions: int) -> tuple[np.ndarray, str, bool]:
     """The array of a file, its name in an npz, and whether that says that integers count to 255."""
-    from nibabel.filebasedimages import ImageFileError  # what nibabel raises where a file is none of its formats
-
     try:
         if path.suffix == ".npy":
             return np.asarray(np.load(path)), "", False
@@ -276,11 +276,13 @@ def _read_array(path: Path) -> tuple[np.ndarray, str, bool]:
         if path.suffix == ".png":
             import cv2
 
-            return np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))[None], "", False
-        import nibabel
-
-        return np.asarray(nibabel.load(path).dataobj), "", False  # type: ignore[attr-defined]
-    except (*_DAMAGED, ImageFileError) as error:
+            picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            if picture is None:
+                raise ValueError("no picture")
+            return picture[None], "", False
+        volume = open_any(path, dimensions=3).array  # a fourth axis holds the classes
+        return volume[..., 0] if dimensions == 2 and volume.shape[-1] == 1 else volume, "", False
+    except _DAMAGED as error:
         raise UserError(f"{path} cannot be read ({error}): write it again") from None
 
 

@@ -20,7 +20,7 @@ from heldout.data.image import BadFile
 from heldout.data.objects import Named, object_rows
 from heldout.data.readers.image import displayed_size
 from heldout.data.sources import Source, as_list, identifier
-from heldout.data.sources.layout import in_natural_order, names_of, visible_files
+from heldout.data.sources.layout import class_names, in_natural_order, names_of, visible_files
 from heldout.data.sources.template import Template
 from heldout.errors import UserError
 from heldout.records import read_json
@@ -136,8 +136,12 @@ class Coco(Source):
         """Names of the categories that occur, in the order of their ids.
 
         Raises:
-            UserError: a named category does not exist, or there is none.
+            UserError: a named category does not exist, there is none, or two are called the same here.
         """
+        return class_names(self._own_names, self._contents[0].path)
+
+    @cached_property
+    def _own_names(self) -> list[str]:
         named = names_of(self.options["categories"])
         present = {mark.category for content in self._contents for mark in content.marks}
         listed = dict.fromkeys(name for content in self._contents for name in content.categories if name in present)
@@ -148,7 +152,11 @@ class Coco(Source):
             )
         if not listed:
             raise UserError(f"{self._contents[0].path} has no annotation: name the right file in source_options file")
-        return tuple(identifier(name) for name in listed if not named or name in named)
+        return [name for name in listed if not named or name in named]
+
+    def own_classes(self) -> dict[str, str]:
+        """The categories as the annotations write them."""
+        return dict(zip(self.classes, self._own_names, strict=True))
 
     @cached_property
     def caveats(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from heldout.data import readers
 from heldout.data.image import BadFile
 from heldout.data.sources import Source, as_list, identifier, natural_key, unique_ids
-from heldout.data.sources.layout import names_of
+from heldout.data.sources.layout import class_names, names_of
 from heldout.data.sources.template import Template, channel_sets, names_below, patient_of
 from heldout.errors import UserError
 
@@ -66,8 +66,17 @@ class Folders(Source):
         """Names of the values of a mask, or of the folders.
 
         Raises:
-            UserError: ``values`` and ``labels`` differ in number, or there is neither a mask nor a ``{class}``.
+            UserError: ``values`` and ``labels`` differ in number, there is neither a mask nor a ``{class}``, or two
+                classes are called the same here.
         """
+        return class_names(self._own_names, self.root)
+
+    def own_classes(self) -> dict[str, str]:
+        """The classes as the options or the folders write them."""
+        return dict(zip(self.classes, self._own_names, strict=True))
+
+    @cached_property
+    def _own_names(self) -> list[str]:
         named = names_of(self.options["labels"])
         if self.options["mask"]:
             named = named or ["foreground"]
@@ -76,14 +85,14 @@ class Folders(Source):
                     f"source_options values = {self.options['values']!r} and labels = {self.options['labels']!r} "
                     f"differ in number: name every value"
                 )
-            return tuple(map(identifier, named))
+            return named
         if "class" not in self._images[0].fields:
             raise UserError(
                 f"source_options image = {self.options['image']!r} has no {{class}}, and there is no mask: name either"
             )
         nothing = names_of(self.options["nothing"], "|")
         found = {pieces["class"] for part in ("image", "test") for pieces, _ in self._cases(part)} - set(nothing)
-        return tuple(map(identifier, named or sorted(found, key=natural_key)))
+        return named or sorted(found, key=natural_key)
 
     @property
     def exclusive(self) -> bool:

@@ -58,6 +58,30 @@ def identifier(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_.") or "case"
 
 
+def class_names(names: Sequence[str], where: Path) -> tuple[str, ...]:
+    """Names of classes without characters that columns and files cannot bear.
+
+    Args:
+        names: As the dataset writes them.
+        where: The file or folder that does, for the message.
+
+    Raises:
+        UserError: two of them become the same name.
+
+    Example:
+        >>> class_names(["Large Bowel", "Stomach"], Path("train.csv"))
+        ('Large_Bowel', 'Stomach')
+    """
+    classes = tuple(map(identifier, names))
+    for position, name in enumerate(classes):
+        if (first := classes.index(name)) < position:
+            raise UserError(
+                f"{where} has the classes {names[first]!r} and {names[position]!r}, which are both called {name} here: "
+                "rename one of them"
+            )
+    return classes
+
+
 def unique_ids(names: Iterable[str]) -> list[str]:
     """Case ids of file names: path and name without the ending, told apart by a hash where two would be the same.
 

@@ -17,7 +17,7 @@ from heldout.data.readers.regions import LargeImage, open_large
 from heldout.data.rle import RunLengths
 from heldout.data.rle_bands import decode_region
 from heldout.data.sources import Source, as_list, identifier
-from heldout.data.sources.layout import chosen_file, read_table
+from heldout.data.sources.layout import chosen_file, class_names, read_table
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Slides(Source):
     @property
     def classes(self) -> tuple[str, ...]:
         """As the option says."""
-        return tuple(identifier(name.strip()) for name in self.options["labels"].split(","))
+        return class_names([name.strip() for name in self.options["labels"].split(",")], self.root)
 
     @property
     def caveats(self) -> tuple[str, ...]:

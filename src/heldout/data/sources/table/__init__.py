@@ -16,7 +16,7 @@ from heldout.data.objects import object_rows
 from heldout.data.readers.image import displayed_size
 from heldout.data.rle import RunLengths, fits_better_flipped
 from heldout.data.sources import Source, as_list, identifier
-from heldout.data.sources.layout import chosen_file, names_of
+from heldout.data.sources.layout import chosen_file, class_names, names_of
 from heldout.data.sources.source import NOTHING
 from heldout.data.sources.table.columns import TableColumns
 from heldout.data.sources.table.drawn import Drawn
@@ -137,15 +137,7 @@ class Table(Source):
         Raises:
             UserError: two of them become the same name.
         """
-        names = self._own_names
-        classes = [identifier(name) for name in names]
-        for position, name in enumerate(classes):
-            if (first := classes.index(name)) < position:
-                raise UserError(
-                    f"{self._csv} has the classes {names[first]!r} and {names[position]!r}, which are both called "
-                    f"{name} here: rename one of them"
-                )
-        return tuple(classes)
+        return class_names(self._own_names, self._csv)
 
     @cached_property
     def exclusive(self) -> bool:
