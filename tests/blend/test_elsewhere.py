@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+
+import cv2
 import pytest
 
 from heldout.blend.elsewhere import evaluate_on, open_elsewhere
@@ -34,6 +37,10 @@ def test_a_sealed_decision_on_other_data_is_on_record(runs):
     with pytest.raises(UserError, match="repeated evaluation makes test scores optimistic"):
         evaluate_on(opened, data)
     assert evaluate_on(opened, data, "a new interval")[0].decision_evals == 2
+    renamed = open_elsewhere(opened, ELSEWHERE.replace("elsewhere", "renamed"))
+    with pytest.raises(UserError, match="repeated evaluation makes test scores optimistic"):
+        evaluate_on(opened, renamed)
+    assert evaluate_on(opened, renamed, "another name")[0].decision_evals == 3
 
 
 def test_masks_are_scored_on_other_data(runs):
@@ -42,6 +49,19 @@ def test_masks_are_scored_on_other_data(runs):
     opened = open_decision("masks")
     _, table = evaluate_on(opened, open_elsewhere(opened, ELSEWHERE.replace("exp914", "exp911")))
     assert {"tp_small", "fn_large"} <= set(table)
+
+
+def test_copies_of_the_own_cases_that_were_changed_a_little_are_refused(runs):
+    opened = open_decision("exp914")
+    vars(opened)["config"] = opened.config.model_copy(update={"near_duplicates": True})
+    copied = opened.dataset.source.root.with_name("copied")
+    shutil.copytree(opened.dataset.source.root, copied)
+    for path in copied.glob("images/*.png"):
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        image[0, 0] = image[0, 0] // 2 + 20
+        cv2.imwrite(str(path), image)
+    with pytest.raises(UserError, match=r"of copied looks like a copy of case .* of the decision's own dataset: leave"):
+        open_elsewhere(opened, "copied")
 
 
 def test_data_that_was_trained_on_or_has_other_classes_is_refused(runs):

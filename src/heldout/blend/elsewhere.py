@@ -19,7 +19,10 @@ from heldout.blend.values import labels_of
 from heldout.data.cases import open_source
 from heldout.data.checks import check_cases, refuse
 from heldout.data.grids import check_axes
-from heldout.data.signature import sketch
+from heldout.data.leaks import find_duplicates, look_at
+from heldout.data.pack.source import PackedSource
+from heldout.data.parallel import map_cases
+from heldout.data.signature import ImageSignature, sketch
 from heldout.errors import UserError
 from heldout.metrics import interval
 from heldout.predict.details import mask_details
@@ -32,7 +35,6 @@ from heldout.tasks.base import load_task
 if TYPE_CHECKING:
     from heldout.blend.apply import Blended
     from heldout.blend.verify import OpenDecision
-    from heldout.data.dataset import Dataset
     from heldout.data.image import Image
     from heldout.data.sources import Source
     from heldout.tasks import Task
@@ -67,8 +69,8 @@ def open_elsewhere(opened: OpenDecision, on: str, *, skip_bad: bool = False) -> 
         skip_bad: Leave bad cases out.
 
     Raises:
-        UserError: there is no such dataset, its classes are others, a case is bad or was trained on, or
-            its volumes cannot be measured.
+        UserError: there is no such dataset, its classes are others, a case is bad, or one of the decision's own
+            dataset or a copy of it, or its volumes cannot be measured.
     """
     config = load_task(on) if on.startswith("exp") else _with_dataset(opened.config, on)
     source = open_source(config)
@@ -86,7 +88,7 @@ def open_elsewhere(opened: OpenDecision, on: str, *, skip_bad: bool = False) -> 
     rows = pd.DataFrame([row for row, _ in sound]).reset_index(drop=True)
     labels = pd.DataFrame([one.labels for _, one in sound]).add_prefix("y_").astype("float64")
     rows = rows.drop(columns=list(labels)).join(labels).assign(content_hash=[one.content_hash for _, one in sound])
-    _refuse_trained(rows, opened.dataset, on)
+    _refuse_known(rows, [one.signature for _, one in sound], opened, on)
     check_axes(opened.config, source, rows)
     return Elsewhere(config.dataset or config.source, source, rows)
 
@@ -159,11 +161,26 @@ def _with_dataset(config: Task, name: str) -> Task:
     return type(config).create(config.budget, {**config.overrides, "dataset": name})
 
 
-def _refuse_trained(rows: pd.DataFrame, dataset: Dataset, on: str) -> None:
+def _refuse_known(rows: pd.DataFrame, signatures: list[ImageSignature], opened: OpenDecision, on: str) -> None:
+    """Refuse cases of the decision's own dataset, and copies of them that were changed a little, flipped or cut."""
+    dataset, config = opened.dataset, opened.config
     own = dict(zip(dataset.cases["content_hash"], dataset.cases["case_id"], strict=True))
     for case_id, digest in zip(rows["case_id"], rows["content_hash"], strict=True):
         if digest in own:
             raise UserError(f"case {case_id} of {on} is case {own[digest]} of the decision's own dataset: leave it out")
+    if not config.near_duplicates or isinstance(dataset.source, PackedSource):  # whose raw images are not there
+        return
+    known = dataset.cases.to_dict("records")
+    looks = [look for _, look in map_cases(look_at, (dataset.source,), known, "Looking for copies")]
+    parts = [part.assign(case_id=mark + part["case_id"]) for mark, part in (("0", dataset.cases), ("1", rows))]
+    both = pd.concat([part[["case_id", "content_hash"]] for part in parts], ignore_index=True)
+    both["patient_id"] = both["case_id"]  # a name that two datasets share means nothing
+    for names in find_duplicates(both, [*looks, *signatures], dataset.dimensions).near:
+        if names[0][0] < names[-1][0]:
+            raise UserError(
+                f"case {names[-1][1:]} of {on} looks like a copy of case {names[0][1:]} of the decision's own dataset: "
+                "leave it out"
+            )
 
 
 def _as_predictions(results: list[Blended]) -> Iterator[Prediction]:

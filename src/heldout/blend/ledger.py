@@ -37,7 +37,7 @@ class TestResult:
         metric: Name of the score.
         score: Its value on the test part; nan where undefined.
         low, high: 95 % interval over patients.
-        decision_evals: Evaluations of this decision, this one included.
+        decision_evals: Evaluations of this decision on any of these cases, this one included.
         dataset_evals: Evaluations of any decision on this dataset or any case of its test part, under whatever name.
         path: Table of the predictions.
     """
@@ -174,17 +174,17 @@ def record_evaluation(
     """
 
     def make(entries: list[Entry]) -> Evaluation:
-        _permit(entries, decision, dataset, reason)
+        _permit(entries, decision, dataset, reason, content, sketches)
         return _evaluation(entries, decision, dataset, data_hash, predictions, content, sketches, reason)
 
     return make(read_entries()) if check_only else append(make)
 
 
-def _permit(entries: list[Entry], decision: Decision, dataset: str, reason: str | None) -> None:
-    """Refuse to evaluate a decision on a dataset again without a reason."""
+def _permit(entries: list[Entry], decision: Decision, dataset: str, reason: str | None, *known: Sequence[str]) -> None:
+    """Refuse to evaluate a decision again on a dataset, or on cases known by content and sketches, without a reason."""
     done = {entry.number for entry in entries if isinstance(entry, EvaluationResult)}
     scored = [entry for entry in entries if isinstance(entry, Evaluation) and entry.number in done]
-    earlier = [one for one in scored if one.decision == decision.identity and one.dataset == dataset]
+    earlier = [one for one in evaluations_on(scored, dataset, *known) if one.decision == decision.identity]
     if earlier and not (reason or "").strip():
         raise UserError(
             f"{decision.name} was tested on {earlier[-1].time}, and repeated evaluation makes test scores "
@@ -203,6 +203,7 @@ def _evaluation(
     reason: str | None,
 ) -> Evaluation:
     earlier = [entry for entry in entries if isinstance(entry, Evaluation)]
+    on_these = evaluations_on(earlier, dataset, content, sketches)
     return Evaluation(
         number=len(earlier) + 1,
         time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -214,8 +215,8 @@ def _evaluation(
         metric=decision.metric,
         predictions_sha256=predictions,
         reason=reason,
-        decision_evals=1 + sum(one.decision == decision.identity and one.dataset == dataset for one in earlier),
-        dataset_evals=1 + len(evaluations_on(earlier, dataset, content, sketches)),
+        decision_evals=1 + sum(one.decision == decision.identity for one in on_these),
+        dataset_evals=1 + len(on_these),
         content=tuple(content),
         sketches=tuple(sorted(filter(None, sketches))) or None,
     )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from heldout.data.columns import PREFIX
 from heldout.data.copies import MIN_FEATURES, copied_pairs
-from heldout.data.signature import ImageSignature
+from heldout.data.signature import ImageSignature, content_hash, signature
+
+if TYPE_CHECKING:
+    from heldout.data.sources import Source
 
 # Chosen by looking at the pairs found in public sets of brain slices and X-rays: real copies (also recompressed,
 # annotated or slightly cut) pass, other patients in the same pose rarely do, and nothing chains into large groups.
@@ -36,6 +40,12 @@ class Duplicates:
     exact: list[list[str]]
     near: list[list[str]]
     conflicts: list[list[str]]
+
+
+def look_at(source: Source, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ImageSignature]]:
+    """Content hash and signature of the images of some rows of an index, for :func:`find_duplicates`."""
+    images = [source.read_image(row, salvage=row["split"] == "submit") for row in rows]
+    return [(content_hash(image.array), signature(image)) for image in images]
 
 
 def find_duplicates(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,9 @@ from pydantic import Field
 from heldout import files
 from heldout.data.cases import open_dataset
 from heldout.data.dataset import Dataset
-from heldout.data.leaks import find_duplicates, group_ids
+from heldout.data.leaks import find_duplicates, group_ids, look_at
 from heldout.data.parallel import map_cases
 from heldout.data.prepare import prepare_image
-from heldout.data.signature import ImageSignature, content_hash, signature
-from heldout.data.sources import Source
 from heldout.errors import UserError
 from heldout.predict.models import load_model
 from heldout.predict.prediction import Prediction, mean_predictions
@@ -189,15 +187,12 @@ def _grouped(config: Task, dataset: Dataset, rows: pd.DataFrame, quiet: bool) ->
     """The rows with content_hash and group_id, and the groups of the dataset's cases: copies of a case share one."""
     columns = ["case_id", "patient_id", "image", "split"]
     both = pd.concat([dataset.cases[columns], rows.assign(split="submit")[columns]], ignore_index=True)
-    found = list(map_cases(_look, (dataset.source,), both.to_dict("records"), "Looking for copies", progress=not quiet))
+    found = list(
+        map_cases(look_at, (dataset.source,), both.to_dict("records"), "Looking for copies", progress=not quiet)
+    )
     both["content_hash"] = [content for content, _ in found]
     duplicates = find_duplicates(both, [print_ for _, print_ in found], dataset.dimensions, config.near_duplicates)
     both["group_id"] = group_ids(both, duplicates)
     known = both.set_index("case_id")["group_id"]
     kept = both.loc[len(dataset.cases) :, ["content_hash", "group_id"]].reset_index(drop=True)
     return rows.assign(content_hash=kept["content_hash"], group_id=kept["group_id"]), known
-
-
-def _look(source: Source, rows: list[Mapping[str, Any]]) -> list[tuple[str, ImageSignature]]:
-    images = [source.read_image(row, salvage=row["split"] == "submit") for row in rows]
-    return [(content_hash(image.array), signature(image)) for image in images]
