@@ -75,6 +75,12 @@ ALLOWED_LONGER: dict[str, str] = {  # file below src/heldout: why it is better w
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 
+def test_the_plan_of_the_code_names_every_package():
+    plan = (REPOSITORY / "docs" / "house.md").read_text(encoding="utf-8")
+    places = [path.name + "/" * path.is_dir() for path in SOURCE.iterdir() if not path.name.startswith("__")]
+    assert [place for place in places if f"`{place}`" not in plan] == []
+
+
 def room_of(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 

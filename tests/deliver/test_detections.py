@@ -97,7 +97,7 @@ def test_a_text_per_case_follows_the_sample():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"id": "c"}, "row 2 has id = 'c', which is no case"),
+        ({"id": "c"}, "row 2 has id = 'c', which is not a case"),
         ({"x": "inf"}, "row 2 has x = 'inf', which is not a finite number"),
     ],
 )

@@ -286,7 +286,7 @@ class Served:
         become 0 ... 255 between the 0.5th and 99.5th percentile of the volume.
 
         Raises:
-            BadFile: it is no volume, or cannot be read.
+            BadFile: it is not a volume, or cannot be read.
         """
         from heldout.data.geometry import orient, orientation
 

@@ -130,7 +130,7 @@ class Service:
             apart: Every file gets a folder of its own, and one that is not an image does not fail the others.
 
         Raises:
-            Refused: the body is no upload, or a part is not an image.
+            Refused: the body is not an upload, or a part is not an image.
         """
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         given: dict[str, Any] = dict(request.query_params)

@@ -138,7 +138,7 @@ class _Names:
         for one in (name, name.partition(".")[0], Path(name).stem):
             if one in self.by_name:
                 return self.by_name[one]
-        raise UserError(f"{where} predicts {text!r}, which is no case of the dataset: correct the id, or take it out")
+        raise UserError(f"{where} predicts {text!r}, which is not a case of the dataset: correct or remove it")
 
 
 def _table(path: Path, dataset: Dataset, names: _Names) -> tuple[dict[str, np.ndarray], dict[str, int]]:

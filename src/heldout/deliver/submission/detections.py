@@ -107,7 +107,7 @@ def check_table(config: Detect, table: pd.DataFrame, cases: Iterable[str], name:
     for column, field in columns.items():
         for row, text in enumerate(table[column], start=2):
             if field == CASE and str(text) not in known:
-                raise UserError(f"{name} row {row} has {column} = {text!r}, which is no case: {AGAIN}")
+                raise UserError(f"{name} row {row} has {column} = {text!r}, which is not a case: {AGAIN}")
             if field not in (CASE, "class", "") and not _is_number(text):
                 raise UserError(f"{name} row {row} has {column} = {text!r}, which is not a finite number: {AGAIN}")
 
