@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,20 @@ def test_a_fit_larger_than_every_node_is_refused_with_what_fits(home, cluster):
     engine = ray_engine([load(SPEC)], cluster[0].address, 1, None, 1, True)
     with pytest.raises(UserError, match="needs 3 cores and 0 GPUs on one node, and the largest has 1 cores"):
         engine.start(Fit(load(f"{SPEC.replace('threads=1', 'threads=3')}").spec, 0, 0), home / "log")
+
+
+def test_a_command_runs_where_the_folder_is_seen_and_nowhere_else(home, cluster):
+    from heldout.launch.ray_cluster import ray_engine
+
+    for shared, code, text in ((None, 0, "hello"), (False, 2, f"does not see {home}: mount it there")):
+        engine, log = ray_engine([], cluster[0].address, 1, None, 1, shared), home / f"{shared}.log"
+        job = engine.start_command("a part", ["-c", "print('hello')"], log)
+        end = time.monotonic() + 60
+        while job.poll() is None:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        engine.close()
+        assert (job.poll(), text in log.read_text()) == (code, True)
 
 
 def test_what_cannot_be_sent_is_refused_before_anything_is(home, cluster):

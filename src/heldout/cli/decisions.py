@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heldout.cli.engines import Spread, spread
+from heldout.cli.engines import (
+    Address,
+    EngineName,
+    EngineOptions,
+    GpusPerFit,
+    Spread,
+    Submit,
+    Workers,
+    spread,
+)
 from heldout.cli.shared import (
     Budget,
     Experiment,
@@ -299,6 +308,11 @@ def predict(
         str | None,
         typer.Option(metavar="K/N", help="one of several parts of the folder, for a command on each machine"),
     ] = None,
+    engine: EngineName = None,
+    workers: Workers = None,
+    gpus_per_fit: GpusPerFit = None,
+    address: Address = None,
+    submit: Submit = None,
 ) -> None:
     """Predict a folder of new patients: a mask per case under the input's name, and predictions.csv.
 
@@ -306,33 +320,40 @@ def predict(
     Finished cases are written down: the same command goes on after them where it was killed.
     """
     from heldout.deliver.case_log import Part
-    from heldout.deliver.predict_folder import check_folders, predict_folder
+    from heldout.deliver.predict_folder import check_folders
 
     if form not in (None, "dicomseg"):
         raise UserError(f"--format {form} is not known: write dicomseg, or leave it out for NIfTI and PNG")
     chosen = None if part is None else Part.parse(part)
+    options = EngineOptions(engine, workers, gpus_per_fit, address, None, submit)
+    if chosen is not None and options.is_given:
+        raise UserError(
+            "--part is of a command on each machine, and --engine predicts all parts: leave out one of both"
+        )
     check_folders(folder.resolve(), output.resolve(), force=force)
 
-    from heldout.blend.apply import OpenDecision
-    from heldout.blend.verify import open_decision
+    from heldout.launch.parts import FolderOrder, predict_parts
 
-    if (Path(name) / "bundle.json").is_file():  # a kernel's bundle is checked when it is opened, and needs no dataset
-        from heldout.deliver.kernel.runtime import open_bundle
-
-        opened = OpenDecision(open_bundle(Path(name).resolve(), trust=trust).decision)
-    else:
-        opened = open_decision(name)
-        note_missing(opened.decision, opened.session)
-    outcome = predict_folder(
-        opened,
-        folder,
-        output,
+    bundled = (Path(name) / "bundle.json").is_file()
+    order = FolderOrder(
+        name=str(Path(name).resolve()) if bundled else name,
+        folder=str(folder.resolve()),
+        output=str(output.resolve()),
         skip_bad=skip_bad,
         force=force,
         uncertainty=uncertainty,
         dicomseg=form == "dicomseg",
-        part=chosen,
+        trust=trust,
     )
+    if options.is_given:
+        counts = predict_parts(options.make([]), order, lambda line: print(line, flush=True))
+        print(", ".join(f"{count} {status}" for status, count in counts.items()))
+        finish(shown(output.resolve() / "predictions.csv"))
+        return
+    opened = order.open()
+    if not bundled:
+        note_missing(opened.decision, opened.session)
+    outcome = order.predict(opened, chosen)
     print(", ".join(f"{count} {status}" for status, count in outcome.counts.items()))
     masks = f" and {outcome.masks} masks" if outcome.masks else ""
     if outcome.table is None:

@@ -26,12 +26,15 @@ class EngineKind(StrEnum):
 
 EngineName = Annotated[
     EngineKind | None,
-    typer.Option(
-        "--engine", help="train several fits at once: in processes of this machine, or on a Ray or Slurm cluster"
-    ),
+    typer.Option("--engine", help="do several at once: in processes of this machine, or on a Ray or Slurm cluster"),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="fits at once; by default one for each GPU or share of the cores")
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="fits, or parts of a folder, at once; by default one for each GPU or share of the cores",
+    ),
 ]
 GpusPerFit = Annotated[
     float | None, typer.Option(min=0, metavar="N", help="GPUs of a fit; 0.5 puts two fits on one GPU")

@@ -108,7 +108,7 @@ class CaseLog:
                 "options: run that command again, choose another output, or add --force"
             )
         for path in others:
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)  # another part may do so at the same time
 
     def read(self, stamps: Mapping[str, str]) -> dict[str, LoggedCase]:
         """The finished cases of all parts by their id, as far as their files are those of today.
@@ -177,6 +177,11 @@ class CaseLog:
 def is_begun(output: Path) -> bool:
     """Whether a command has begun to predict into a folder and was not finished."""
     return (output / FOLDER).is_dir()
+
+
+def finished_cases(output: Path) -> int:
+    """How many cases are written down of a prediction that has not ended."""
+    return sum(path.read_bytes().count(b"\n") for path in output.glob(f"{FOLDER}/*/*/cases.jsonl"))
 
 
 def key_of(*parts: Any) -> str:

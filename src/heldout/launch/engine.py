@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -59,6 +60,19 @@ class Engine(Protocol):
 
         Raises:
             UserError: the fit needs what the engine cannot give it.
+        """
+        ...
+
+    def start_command(self, what: str, command: Sequence[str], log: Path) -> Job:
+        """Start something else than a fit, with the engine's share of the cores, where this folder is seen.
+
+        Args:
+            what: Named where there is no room for it.
+            command: What to call, without the name of the interpreter.
+            log: File that what it prints is appended to.
+
+        Raises:
+            UserError: it needs what the engine cannot give it.
         """
         ...
 

@@ -50,13 +50,19 @@ class LocalEngine(Engine):
         threads = threads_of(fit, self.threads)
         if threads is not None:
             refuse_threads(fit, threads, self.workers, cores(), "this machine")
+        return self._start(Order(fit, self.nice, self.loaders, self.until, threads).command(), threads, log)
+
+    def start_command(self, what: str, command: Sequence[str], log: Path) -> LocalJob:  # noqa: ARG002 - as every engine
+        """Start something else than a fit, with its share of the cores."""
+        return self._start(command, self.threads, log)
+
+    def _start(self, command: Sequence[str], threads: int | None, log: Path) -> LocalJob:
         slot = next(k for k in range(self.workers) if k not in self._jobs or self._jobs[k].poll() is not None)
-        order = Order(fit, self.nice, self.loaders, self.until, threads)
         log.parent.mkdir(parents=True, exist_ok=True)
         seen = {"CUDA_VISIBLE_DEVICES": self.gpus[slot]} if self.gpus else {}
         with open(log, "ab") as output:
             process = subprocess.Popen(
-                [sys.executable, *order.command()],
+                [sys.executable, *command],
                 env={**os.environ, **own_modules(), **threads_environment(threads), **seen},
                 stdin=subprocess.PIPE,  # its end tells the worker that this process has ended, however that happened
                 stdout=output,

@@ -10,42 +10,19 @@ import contextlib
 import getpass
 import hashlib
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from heldout import files
-from heldout.errors import InUse, UserError
+from heldout.errors import UserError
 from heldout.launch import seat as seats
 from heldout.launch import travel
 from heldout.launch.engine import Engine, threads_of
 from heldout.launch.plan import Fit
-from heldout.launch.worker import Order, own_modules, threads_environment
-
-STOP_SECONDS = 30.0
-WAIT_SECONDS = 2.0  # that a node waits for something to tell
-START_SECONDS = 0.2
-NO_NODE = "no node yet"
-_PASSED_ON = ("HELDOUT_DATA", "HELDOUT_WEIGHTS", "HF_HUB_OFFLINE")
-
-
-def passed_on() -> dict[str, str]:
-    """Environment that a node has in common with this machine, where it sees the same folders."""
-    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return {**passed, "HELDOUT_HOME": str(files.home()), "HELDOUT_PROJECT": str(files.project())}
-
-
-@dataclass
-class _Placed:
-    """An actor on a node, or one that waits for room."""
-
-    actor: Any
-    threads: int
-    node: str = NO_NODE
-    shared: bool | None = None
-    busy: bool = False
+from heldout.launch.ray_job import PlacedSeat, RayJob
+from heldout.launch.worker import Order
 
 
 @dataclass
@@ -69,7 +46,7 @@ class RayEngine(Engine):
     shared: bool | None = None
     until: float | None = None
     command: Callable[[Order], list[str]] = Order.command
-    _placed: list[_Placed] = field(default_factory=list, init=False, repr=False)
+    _placed: list[PlacedSeat] = field(default_factory=list, init=False, repr=False)
     _sent: dict[str, tuple[str, list[Any]]] = field(default_factory=dict, init=False, repr=False)
     _seen: Path | None = field(default=None, init=False, repr=False)
 
@@ -81,21 +58,33 @@ class RayEngine(Engine):
         """
         threads = threads_of(fit, self.threads)
         assert threads is not None, "the engine has a share"
-        self._check_room(fit, threads)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        return RayJob(self, self._seat(threads), fit, log, Order(fit, 0, None, self.until, threads))
+        order = Order(fit, 0, None, self.until, threads)
+        return self._start(str(fit), self.command(order), threads, log, order)
 
-    def _check_room(self, fit: Fit, threads: int) -> None:
+    def start_command(self, what: str, command: Sequence[str], log: Path) -> RayJob:
+        """Start something else than a fit, on a node that sees the folder of this machine.
+
+        Raises:
+            UserError: no node is as large as it needs.
+        """
+        return self._start(what, command, self.threads, log, None)
+
+    def _start(self, what: str, command: Sequence[str], threads: int, log: Path, order: Order | None) -> RayJob:
+        self._check_room(what, threads)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return RayJob(self, self._seat(threads), log, threads, command, order)
+
+    def _check_room(self, what: str, threads: int) -> None:
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         if not any(one.get("CPU", 0) >= threads and one.get("GPU", 0) >= self.gpus for one in nodes):
             cpus, gpus = (max((one.get(kind, 0) for one in nodes), default=0) for kind in ("CPU", "GPU"))
             raise UserError(
-                f"{fit} needs {threads} cores and {self.gpus:g} GPUs on one node, and the largest has {cpus:g} cores "
+                f"{what} needs {threads} cores and {self.gpus:g} GPUs on one node, and the largest has {cpus:g} cores "
                 f"and {gpus:g} GPUs: lower --gpus-per-fit, add a larger node, or train it apart with "
                 f"--set threads={max(1, int(cpus))}"
             )
 
-    def _seat(self, threads: int) -> _Placed:
+    def _seat(self, threads: int) -> PlacedSeat:
         for placed in self._placed:
             if not placed.busy and placed.threads == threads:
                 placed.busy = True
@@ -104,7 +93,7 @@ class RayEngine(Engine):
             self.discard(placed)  # it holds cores that this one may need
         options = {"num_cpus": threads, "num_gpus": self.gpus, "max_concurrency": 4, "max_restarts": 0}
         actor = self.ray.remote(seats.Seat).options(**options, scheduling_strategy="SPREAD").remote(self._scratch())
-        self._placed.append(_Placed(actor, threads, shared=self.shared, busy=True))
+        self._placed.append(PlacedSeat(actor, threads, shared=self.shared, busy=True))
         return self._placed[-1]
 
     def _scratch(self) -> str | None:
@@ -124,7 +113,7 @@ class RayEngine(Engine):
             files.write_text(self._seen, token)
         return str(self._seen), self._seen.read_text(encoding="utf-8")
 
-    def discard(self, placed: _Placed) -> None:
+    def discard(self, placed: PlacedSeat) -> None:
         """Give an actor up, with whatever it runs."""
         self._placed = [other for other in self._placed if other is not placed]
         with contextlib.suppress(Exception):
@@ -170,117 +159,3 @@ class RayEngine(Engine):
         size = 1 << 25
         refs = [self.ray.put(data[first : first + size]) for first in range(0, len(data), size)]
         return files.sha256_bytes(data), refs
-
-
-class RayJob:
-    """A fit on a node, or on its way there."""
-
-    def __init__(self, engine: RayEngine, placed: _Placed, fit: Fit, log: Path, order: Order) -> None:
-        self.engine, self.placed, self.fit, self.log, self.order = engine, placed, fit, log, order
-        self.code: int | None = None
-        self.arrival: travel.Arrival | None = None
-        self.starting = True
-        self.waiting = False  # for another process of this machine that trains the fit
-        self.held = contextlib.ExitStack()
-        ask = placed.actor
-        self.steps = iter(
-            [
-                lambda: ask.where.remote(),
-                lambda: ask.sees.remote(*engine.seen()),
-                self._send,
-            ]
-        )
-        self.pending = next(self.steps)()
-
-    @property
-    def where(self) -> str:
-        """The node."""
-        return f"its process on node {self.placed.node}"
-
-    def poll(self) -> int | None:
-        """Its exit code; None while it works, negative where it was killed or its node is gone."""
-        while self.code is None and self.engine.ray.wait([self.pending], timeout=self._patience())[0]:
-            try:
-                self._take(self.engine.ray.get(self.pending))
-            except InUse:
-                self.waiting, self.steps, self.pending = True, iter([self._send]), self.placed.actor.where.remote()
-                return None  # and tried again at the next call
-            except UserError as error:
-                self._end(2, f"error: {error}\n")
-                self.engine.discard(self.placed)
-            except self.engine.ray.exceptions.RayError as error:
-                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-                self._end(-1, f"node {self.placed.node} is gone: {reason}\n")
-                self.engine.discard(self.placed)
-        return self.code
-
-    def _patience(self) -> float:
-        """Seconds to wait for an answer: a node that is there answers at once what comes before the start."""
-        return START_SECONDS if self.starting and self.placed.node != NO_NODE else 0.0
-
-    def _take(self, answer: Any) -> None:
-        if isinstance(answer, str):
-            self.placed.node = answer
-        elif isinstance(answer, bool) and self.placed.shared is None:
-            self.placed.shared = answer
-        elif isinstance(answer, tuple):
-            code, text, parts = answer
-            if self.arrival is not None:
-                self.arrival.take(parts)
-            self._write(text)
-            if code is not None:
-                self._end(code)
-                return
-        step = next(self.steps, None)
-        self.starting = step is not None
-        self.pending = self.placed.actor.poll.remote(WAIT_SECONDS) if step is None else step()
-
-    def _send(self) -> Any:
-        """Start the fit on its node, where a folder is shared or not."""
-        engine, actor, threads = self.engine, self.placed.actor, threads_environment(self.order.threads)
-        if self.placed.shared:
-            self._write(f"on node {self.placed.node}\n")
-            environment = {**passed_on(), **own_modules(), **threads}
-            return actor.start.remote(engine.command(self.order), environment, str(self.log))
-        folder = self.fit.folder()
-        if folder is not None:
-            self.held.enter_context(files.lock(folder, f"training {self.fit} on node {self.placed.node}"))
-        self.waiting = False
-        self._write(f"on node {self.placed.node}\n")
-        things, packs = engine.things(self.fit)
-        assert folder is not None, "its number of epochs is known"
-        self.arrival = travel.Arrival(folder)
-        order = Order(self.fit, 0, self.order.loaders, self.order.until, self.order.threads, packs)
-        config = self.fit.config()
-        assert config is not None, "its number of epochs is known"
-        watched = f"home/{travel.place_of(config.spec, self.fit)}"
-        environment = {**threads, "HELDOUT_HOME": "home", "HELDOUT_PROJECT": "code", "PYTHONPATH": "code"}
-        return actor.start.remote(engine.command(order), environment, f"logs/{self.log.name}", things, watched)
-
-    def interrupt(self) -> None:
-        """Ask it to end, keeping what is on the disk."""
-        if self.code is None:
-            with contextlib.suppress(Exception):  # its node may have gone a moment ago
-                self.placed.actor.interrupt.remote()
-
-    def stop(self) -> None:
-        """End it; what does not end by itself is ended by force after half a minute."""
-        self.interrupt()
-        end = time.monotonic() + (0 if self.waiting or self.placed.node == NO_NODE else STOP_SECONDS)
-        while self.poll() is None and time.monotonic() < end:
-            time.sleep(0.05)
-        if self.code is None:
-            with contextlib.suppress(Exception):
-                self.placed.actor.kill.remote()
-            self._end(-9)
-            self.engine.discard(self.placed)
-
-    def _write(self, text: str) -> None:
-        if text:
-            with open(self.log, "a", encoding="utf-8") as handle:
-                handle.write(text)
-
-    def _end(self, code: int, text: str = "") -> None:
-        self._write(text)
-        self.held.close()
-        self.code, self.placed.busy = code, False

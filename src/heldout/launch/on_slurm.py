@@ -83,11 +83,14 @@ class SlurmEngine(Engine):
             raise UserError(
                 f"{fit} has {threads} threads, and the jobs have {self.threads} cores: train it in a command of its own"
             )
+        return self.start_command(str(fit), Order(fit, 0, None, self.until, threads).command(), log)
+
+    def start_command(self, what: str, command: Sequence[str], log: Path) -> SlurmJob:  # noqa: ARG002 - as every engine
+        """Submit something else than a fit."""
         log.parent.mkdir(parents=True, exist_ok=True)
         named = {"HELDOUT_HOME": str(files.home()), "HELDOUT_PROJECT": str(files.project())}
-        environment = {**named, **own_modules(), **threads_environment(threads)}
-        order = Order(fit, 0, None, self.until, threads)
-        return SlurmJob(self.executor.submit(call, order.command(), environment, str(log)), log)
+        environment = {**named, **own_modules(), **threads_environment(self.threads)}
+        return SlurmJob(self.executor.submit(call, list(command), environment, str(log)), log)
 
 
 class SlurmJob:

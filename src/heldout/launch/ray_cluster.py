@@ -11,7 +11,8 @@ from heldout.data.parallel import cores
 from heldout.errors import UserError
 from heldout.launch import seat as seats
 from heldout.launch import travel
-from heldout.launch.on_ray import RayEngine, passed_on
+from heldout.launch.on_ray import RayEngine
+from heldout.launch.ray_job import passed_on
 from heldout.launch.worker import own_modules
 from heldout.tasks import Task
 
@@ -47,7 +48,7 @@ def connect(address: str | None) -> Any:
 
 
 def spread_cases(address: str | None) -> int:
-    """Let the nodes do what processes of this machine do otherwise: cases, trials, draws of a bootstrap.
+    """Let the nodes do what processes of this machine do otherwise: cases and trials.
 
     They must see the folders of this machine.
 

@@ -243,7 +243,7 @@ class _Runner:
             self.say(f"{_clock()} {fit}: {job.where} is gone ({kills}); it is resumed after its last epoch")
         else:
             log = Path(about.log)
-            self._fail(fit, log, _gone(code) if code < 0 else _last_line(log) or f"exit code {code}")
+            self._fail(fit, log, _gone(code) if code < 0 else last_line(log) or f"exit code {code}")
 
     def _count_kill(self, fit: Fit) -> int:
         """How often it was killed without having finished an epoch in between."""
@@ -285,7 +285,8 @@ def _without(fits: tuple[QueuedFit, ...], one: QueuedFit) -> tuple[QueuedFit, ..
     return tuple(other for other in fits if other.fit != one.fit)
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
+    """What a process said last; an error without that word."""
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
     return next((line.strip().removeprefix("error: ") for line in reversed(lines) if line.strip()), "")
 

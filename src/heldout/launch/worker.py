@@ -66,7 +66,7 @@ def main() -> int:
     words = json.loads(sys.argv[1])
     order = Order(**{**words, "fit": Fit(**words["fit"])})
     set_priority(order.nice)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         train(order)
     except TimeIsUp:
@@ -130,7 +130,7 @@ def set_priority(nice: int) -> None:
         Path("/proc/self/autogroup").write_text(str(nice), encoding="utf-8")
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Wait for the end of the standard input, which the parent holds open, and stop this process then."""
     while os.read(sys.stdin.fileno(), 1):  # a buffered read would hold a lock that the end of the interpreter needs
         pass
