@@ -121,14 +121,24 @@ def main(arguments: list[str]) -> None:
     """Measure pairs, and write the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--contiguous", action="store_true", help="one pair in the memory layout of MONAI's network")
+    parser.add_argument("--contiguous", action="store_true", help="once in the memory layout of MONAI's network")
     parser.add_argument("--tiny", action="store_true", help="a small volume, nothing written")
     options = parser.parse_args(arguments)
     size, window = ((40, 48, 40), (32, 32, 32)) if options.tiny else (SIZE, WINDOW)
     about = f"{' x '.join(map(str, size))} voxels, windows of {window[0]}³, overlap 1/2, DynUNet {FILTERS}"
     if options.contiguous:
-        pair = run(CONTIGUOUS, 1, size, window), run(INFERER, 1, size, window)
-        sys.exit(record("prediction_contiguous", compared([pair], 1, 1.3), f"{about}, channels_last = False; one pair"))
+        ours = [run(who, 1, size, window) for who in (CONTIGUOUS, OURS)]
+        four, one = (run(INFERER, batch, size, window) for batch in (4, 1))
+        measured = [*compared([(ours[0], four)], 4, 1.3, 0.7), *compared([(ours[0], one)], 1)]
+        for name, (wall, processor, megabytes, *_) in zip((CONTIGUOUS, OURS), ours, strict=True):
+            measured.append(Measurement(f"seconds, {name}", wall, "s"))
+            measured.append(Measurement(f"processor seconds, {name}", processor, "s"))
+            measured.append(Measurement(f"megabytes, {name}", megabytes, "MB"))
+        for found in measured:
+            print(f"{found.what}: {found.value:.4f} {found.unit}")
+        if options.tiny:
+            return
+        sys.exit(record("prediction_contiguous", measured, f"{about}, channels_last = False; one run of each"))
     pairs = []
     for _ in range(options.pairs):
         pairs.append((run(OURS, 1, size, window), run(INFERER, 4, size, window)))

@@ -18,10 +18,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from record import REPOSITORY, RESULTS, Measurement, record
 
 from heldout.launch.order import longest_first
+
+if TYPE_CHECKING:
+    from heldout.data.dataset import Dataset
 
 NODES, FITS = 200, 1000
 REPLACED_HOURS, START_HOURS = 10 / 60, 40 / 3600  # until another node is there; until a fit trains on it
@@ -339,42 +343,84 @@ REAL = {"brain MRI (real)": "exp020@quick+epochs=2"}
 
 
 def forecast() -> list[Measurement]:
-    """The forecast of fits, and what they then took; real ones where ``HELDOUT_DATA`` is set."""
+    """The forecast of fits, predictions and blends, and what they then took; real ones where ``HELDOUT_DATA`` is set.
+
+    One fold is trained, which then predicts the test part as files and is blended alone.
+    """
     from heldout.config import load
     from heldout.data.cases import open_dataset
-    from heldout.launch.forecast import forecast_fit
-    from heldout.launch.local import LocalEngine
+    from heldout.launch.forecast import forecast_blend, forecast_fit, forecast_prediction
     from heldout.launch.measure import measured
     from heldout.launch.plan import Fit
 
-    os.environ["HELDOUT_HOME"] = tempfile.mkdtemp()
+    home = Path(tempfile.mkdtemp())
+    os.environ["HELDOUT_HOME"] = str(home)
+    program = [sys.executable, str(REPOSITORY / "run.py")]
     found = []
-    for name, spec in {**FORECASTS, **(REAL if "HELDOUT_DATA" in os.environ else {})}.items():
+    for number, (name, spec) in enumerate({**FORECASTS, **(REAL if "HELDOUT_DATA" in os.environ else {})}.items()):
         config = load(spec)
-        open_dataset(config)
+        dataset = open_dataset(config)
         fit = Fit(config.spec, config.seeds[0], config.fold_list[0])
-        expected = forecast_fit(config, measured(fit, None))
-        begun, most = time.monotonic(), 0
-        job = LocalEngine(1, nice=0).start(fit, Path(os.environ["HELDOUT_HOME"]) / "log")
-        while job.poll() is None:
-            most = max(most, _peak(job.process.pid))
-            time.sleep(0.1)
-        took = time.monotonic() - begun
+        about = measured(fit, None)
+        expected, held_out = forecast_fit(config, about), dataset.fold_cases(fit.fold)[1]
+        new = _new_files(dataset, home / f"new{number}")
+        output = ["--output", str(home / f"out{number}"), "--plain"]
+        commands = {
+            "fit": ([*program, "train", spec, "--fold", str(fit.fold), "--plain"], expected.seconds),
+            "prediction": (
+                [*program, "predict", spec, "--input", str(home / f"new{number}"), *output],
+                forecast_prediction(about, 1, new),
+            ),
+            "blend": (
+                [*program, "blend", spec, "--name", f"alone{number}", "--plain"],
+                forecast_blend(about, 1, len(held_out)),
+            ),
+        }
+        for what, (words, seconds) in commands.items():
+            took, most = _measured_command(words)
+            print(f"{name}, {what}: {seconds:.1f} s expected, {took:.1f} s", flush=True)
+            found.append(Measurement(f"{name}: error of the time of its {what}", abs(seconds / took - 1), "", 0.25))
+            found.append(Measurement(f"{name}: time of its {what}", took, "s"))
+            if what == "fit":
+                error = abs(expected.host_bytes / most - 1)
+                found.append(Measurement(f"{name}: error of the host memory of its fit", error, "", 0.25))
         folder = fit.folder()
         assert folder is not None
-        assert fit.is_finished(), (Path(os.environ["HELDOUT_HOME"]) / "log").read_text()
         disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        print(f"{name}: {expected.seconds:.1f} s expected, {took:.1f} s", flush=True)
-        pairs = (
-            ("time", expected.seconds, took),
-            ("host memory", expected.host_bytes, most),
-            ("disk", expected.disk_bytes, disk),
-        )
-        for what, forecasted, real in pairs:
-            bar = None if what == "disk" else 0.25
-            found.append(Measurement(f"{name}: error of the {what}", abs(forecasted / real - 1), "", bar))
-        found.append(Measurement(f"{name}: time", took, "s"))
+        found.append(Measurement(f"{name}: error of the disk of its fit", abs(expected.disk_bytes / disk - 1), ""))
     return found
+
+
+def _new_files(dataset: Dataset, folder: Path) -> int:
+    """Images of the test part, or of a phantom of training cases, as files; how many there are."""
+    import shutil
+
+    import cv2
+
+    folder.mkdir()
+    rows = dataset.part("test")
+    rows = (rows if len(rows) else dataset.part("train")).head(64)
+    for row in rows.to_dict("records"):
+        paths = dataset.source.paths(row["image"])
+        if len(paths) == 1 and paths[0].is_file():
+            shutil.copyfile(paths[0], folder / f"{row['case_id']}{paths[0].suffix}")
+        else:
+            cv2.imwrite(str(folder / f"{row['case_id']}.png"), dataset.read_image(row["case_id"]).array[0])
+    return len(rows)
+
+
+def _measured_command(words: list[str]) -> tuple[float, int]:
+    """Seconds and most memory of a command."""
+    begun, most = time.monotonic(), 0
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            most = max(most, _peak(process.pid))
+            time.sleep(0.1)
+        took = time.monotonic() - begun
+        log.seek(0)
+        assert process.returncode == 0, log.read()[-2000:]
+    return took, most
 
 
 def _peak(pid: int) -> int:

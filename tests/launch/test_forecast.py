@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 
 import pytest
 
@@ -12,7 +13,7 @@ from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import open_dataset
 from heldout.errors import UserError
-from heldout.launch import forecast
+from heldout.launch import forecast, measure
 from heldout.launch.forecast import forecast_fit, makespan
 from heldout.launch.measure import MeasuredFit, record_path
 from heldout.launch.plan import Fit
@@ -30,6 +31,7 @@ def measured(**changes: object) -> MeasuredFit:
     about = {
         **{"spec": "exp004", "identity_hash": "x", "machine": "a processor, 2 cores", "threads": 2},
         **{"start_seconds": 5.0, "steps": 10, "step_seconds": 0.5, "save_seconds": 1.0, "predict_seconds": 2.0},
+        **{"open_seconds": 3.0, "read_seconds": 0.25, "blend_seconds": 0.125},
         **{"validate_seconds": 1.0, "held_out": 30, "training": 120, "map_bytes": 1000, "weight_bytes": 4000},
         **{"state_bytes": 16000, "host_bytes": 10**9, "loader_bytes": 10**8, "watts": 16.0, "measured": "today"},
     }
@@ -45,6 +47,27 @@ def test_a_fit_is_its_steps_validations_and_predictions():
     assert found.host_bytes == 10**9 + 2 * 10**8
     assert found.disk_bytes == pytest.approx(4000 + 30 * 1000, abs=10**6)
     assert found.watt_hours == pytest.approx(found.seconds * 16 / 3600)
+
+
+def test_predictions_and_blends_read_every_case(monkeypatch):
+    monkeypatch.setattr(forecast, "cores", lambda: 4)
+    assert forecast.forecast_prediction(measured(), fits=5, cases=10) == 3 + 10 * (0.25 + 5 * 2.0)
+    assert forecast.forecast_blend(measured(), seeds=2, cases=40) == 3 + 2 * 40 * 0.125
+    assert forecast.forecast_blend(measured(), seeds=2, cases=400) == 3 + 2 * 400 * 0.125 / 4
+
+
+def test_a_warning_behind_the_measurement_does_no_harm(home, monkeypatch, tmp_path):
+    told = json.dumps(measured(spec=SPEC).to_json())
+    script = f"import sys; print('loading'); print({told!r}); print('UserWarning: late', file=sys.stderr)"
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} -c "$SCRIPT"\n')
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setenv("SCRIPT", script)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    assert measure.measured(Fit(SPEC, 0, 0), None).step_seconds == 0.5
+    monkeypatch.setenv("SCRIPT", "import sys; print('starts'); sys.exit('MemoryError: no room')")
+    record_path(SPEC).unlink()
+    with pytest.raises(UserError, match="cannot be measured: MemoryError: no room"):
+        measure.measured(Fit(SPEC, 0, 0), None)
 
 
 def test_searching_hard_negatives_takes_its_time_too():

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from heldout import files
+from heldout.cli import run
 from heldout.config import load
 from heldout.errors import UserError
-from heldout.launch.local import LocalEngine
 from heldout.launch.plan import Fit
 from heldout.launch.queue import QueueEntry
 from heldout.launch.runner import run_fits
 from heldout.train import runs
+from heldout.train.fit import run_experiment
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.extras
@@ -24,7 +29,6 @@ SPEC = load(
     "exp004+dataset=tiny,epochs=6,seeds=(0,),source_options={'patients':40,'images_per_patient':1,'size':32},"
     "steps_per_epoch=20,threads=1,workers=0"
 ).spec
-ENTRY = QueueEntry(spec=SPEC, added="today")
 
 
 @pytest.fixture(scope="module")
@@ -54,47 +58,71 @@ def cluster(shared_home):
     made.shutdown()
 
 
-def weights() -> list[str]:
-    folders = [runs.fit_folder(SPEC, 0, fold) for fold in load(SPEC).fold_list]
-    return [files.sha256_file(folder / "weights.safetensors") for folder in folders]
+def weights(folds: Sequence[int] = (0, 1)) -> list[str]:
+    return [files.sha256_file(runs.fit_folder(SPEC, 0, fold) / "weights.safetensors") for fold in folds]
 
 
-class Once:
-    """Does something once, when a fit has finished its first epoch."""
+class KillsNode:
+    """Kills the node that trains a fold once it has finished an epoch, and adds another."""
 
-    def __init__(self, folder: Path, act) -> None:
-        self.folder, self.act, self.done = folder, act, False
+    def __init__(self, cluster) -> None:
+        (self.cluster, self.nodes), self.done = cluster, False
 
-    def show(self, *_: object) -> None:
-        if not self.done and (self.folder / "state.pt").exists():
-            self.done = True
-            self.act()
+    def show(self, _: object, running) -> None:
+        about = next((one for one in running if one.fold == 0), None)
+        if self.done or about is None or not (runs.fit_folder(SPEC, 0, 0) / "state.pt").exists():
+            return
+        self.done = True
+        number = re.findall(r"on node \S+ \((\w+)\)", Path(about.log).read_text())[-1]
+        node = next(one for one in self.nodes if one.node_id.startswith(number))
+        self.nodes.remove(node)
+        self.cluster.remove_node(node, allow_graceful=False)
+        self.nodes.append(self.cluster.add_node(num_cpus=1, object_store_memory=100_000_000))
 
 
 def test_with_and_without_a_shared_folder_and_killed_in_between_the_bits_are_those_of_one_process(home, cluster):
     from heldout.launch.ray_cluster import ray_engine
 
-    assert run_fits(LocalEngine(1, nice=0), [ENTRY], lambda _: None) == ()
+    run_experiment(load(SPEC), quiet=True)
     alone = weights()
-    made, nodes = cluster
     first = runs.fit_folder(SPEC, 0, 0)
-    for shared in (None, False):  # None: the nodes look, and see it
+    for shared, folds in ((None, (0, 1)), (False, (0,))):  # None: the nodes look, and see it
         runs.run_folder(SPEC).rename(home / f"aside-{shared}")
-        engine = ray_engine([load(SPEC)], made.address, 2, None, 1, shared)
+        engine = ray_engine([load(SPEC)], cluster[0].address, 2, None, 1, shared)
         said: list[str] = []
-
-        def kill_nodes() -> None:  # both, as either may train the first fit
-            for number in range(2):
-                made.remove_node(nodes[number], allow_graceful=False)
-                nodes[number] = made.add_node(num_cpus=1, object_store_memory=100_000_000)
-
-        assert run_fits(engine, [ENTRY], said.append, Once(first, kill_nodes)) == ()
-        engine.close()
-        assert weights() == alone
-        assert any("is gone (1); it is resumed after its last epoch" in line for line in said), said
-        assert not list(first.rglob(".*.part"))
+        entry = QueueEntry(spec=SPEC, folds=folds, added="today")
+        assert run_fits(engine, [entry], said.append, KillsNode(cluster)) == ()
+        assert weights(folds) == alone[: len(folds)]
+        assert any("fold 0" in line and "is gone (1); it is resumed" in line for line in said), said
+        assert not [*first.rglob(".*.part"), *first.glob("state.pt")]
         logs = [Path(line.rpartition("log in ")[2]).read_text() for line in said if "started, log in" in line]
         assert all("on node " in text for text in logs)
+
+
+class Occupied:
+    """Frees a fold when it has seen that a node waits for it."""
+
+    def __init__(self, held: ExitStack) -> None:
+        self.held, self.looks = held, 0
+
+    def show(self, _: object, running) -> None:
+        if not runs.is_finished(running[0].fit.folder()):
+            self.looks += 1
+        if self.looks == 10:
+            self.held.close()
+
+
+def test_a_fit_that_another_process_trains_is_waited_for(home, cluster):
+    from heldout.launch.ray_cluster import ray_engine
+
+    spec = load(f"{SPEC.replace('epochs=6', 'epochs=1')}").spec
+    folder, held = runs.fit_folder(spec, 0, 0), ExitStack()
+    held.enter_context(files.lock(folder, "training elsewhere"))
+    engine, said, occupied = ray_engine([load(spec)], cluster[0].address, 1, None, 1, False), [], Occupied(held)
+    assert run_fits(engine, [QueueEntry(spec=spec, folds=(0,), added="")], said.append, occupied) == ()
+    assert occupied.looks >= 10
+    assert runs.is_finished(folder)
+    assert sum("started" in line for line in said) == 1
 
 
 def test_a_fit_larger_than_every_node_is_refused_with_what_fits(home, cluster):
@@ -127,6 +155,12 @@ def test_what_cannot_be_sent_is_refused_before_anything_is(home, cluster):
         ray_engine([config], cluster[0].address, 1, None, 1, False)
 
 
+def test_work_on_a_cluster_needs_ray(home, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert run(["folds", SPEC, "--ray", "auto"]) == 2
+    assert "needs the package ray: pip install 'heldout[scale]'" in capsys.readouterr().err
+
+
 def test_an_address_without_a_cluster_is_named(home, monkeypatch):
     import ray
 
@@ -155,7 +189,8 @@ def test_cases_and_trials_are_worked_on_by_the_nodes(shared_home, cluster, monke
     assert here not in {process for _, process in told}
 
     monkeypatch.setenv("HELDOUT_HOME", str(shared_home))
-    config = load(f"{SPEC},search_space={{'lr':('log',0.001,0.01)}}")
+    few = SPEC.replace("epochs=6", "epochs=1").replace("steps_per_epoch=20", "steps_per_epoch=4")
+    config = load(f"{few},search_space={{'lr':('log',0.001,0.01)}}")
     done = search(Search(config, trials=3, inner_folds=2, processes=2), quiet=True)
     assert len(done) == 3
 

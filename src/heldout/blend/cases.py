@@ -64,7 +64,7 @@ def build_objective(
         )
     together = exclusive and len(classes) > 1
     shared = (first.dataset.source, together)
-    reduced = list(map_cases(_reduce, shared, map_work(members), "Reading out-of-fold maps", progress=progress))
+    reduced = list(map_cases(reduce_cases, shared, map_work(members), "Reading out-of-fold maps", progress=progress))
     histograms = tuple(join(parts) for parts in zip(*reduced, strict=True))
     objective = MaskObjective(first.frame, classes, metric, histograms)
     if first.config.finder is None:
@@ -72,7 +72,7 @@ def build_objective(
     return detection_objective(members, objective, progress=progress)
 
 
-def _reduce(source: Source, together: bool, work: list[Work]) -> list[list[Reduced]]:
+def reduce_cases(source: Source, together: bool, work: list[Work]) -> list[list[Reduced]]:
     """Distinct voxels of some cases: once for all classes where they are exclusive, else of every class."""
     found = []
     for row, member_files in work:

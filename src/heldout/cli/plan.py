@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from heldout.tasks import Task
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_TRIALS = 200  # of a blend, as it has them where nothing else is said
 
 
 @command("python run.py plan exp042 --gpus 4")
@@ -84,7 +83,7 @@ def plan(
         held = sum(len(dataset.part(part)) for part in ("test", "submit"))
         cases = len(dataset.part("train"))
         predicting = forecast.forecast_prediction(found, len(wanted), held)
-        blending = forecast.forecast_blend(found, len(config.seeds), cases, _TRIALS)
+        blending = forecast.forecast_blend(found, len(config.seeds), cases)
         rows.append(_row(config, len(left), each, predicting, blending))
         values.append(
             {

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from heldout import files
 from heldout.data.memory import available_memory
+from heldout.data.parallel import WORTH_A_PROCESS, cores
 from heldout.launch.measure import MeasuredFit
 from heldout.launch.order import longest_first
 from heldout.launch.plan import Fit
 from heldout.tasks import Task
 
 LOG_BYTES = 400_000  # of curves, tables and records of a fit
-TRIAL_SECONDS = 0.01
 _GIB = 2**30
 
 
@@ -96,13 +96,19 @@ def makespan(seconds: Mapping[Fit, float], needs: Mapping[Fit, Sequence[Fit]], w
 
 
 def forecast_prediction(measured: MeasuredFit, fits: int, cases: int) -> float:
-    """Seconds in which all fits predict further cases, such as those of the test part."""
-    return fits * cases * float(measured.predict_seconds)
+    """Seconds in which all fits predict further cases, such as those of the test part, each read and prepared once."""
+    return float(measured.open_seconds) + cases * (
+        float(measured.read_seconds) + fits * float(measured.predict_seconds)
+    )
 
 
-def forecast_blend(measured: MeasuredFit, seeds: int, cases: int, trials: int) -> float:
-    """Seconds of a blend: every held-out map is read once, at about 200 MB a second, then trials cost milliseconds."""
-    return seeds * cases * max(measured.map_bytes / 4e6, 0.001) + trials * TRIAL_SECONDS
+def forecast_blend(measured: MeasuredFit, seeds: int, cases: int) -> float:
+    """Seconds of a blend of the experiment alone, which reads every held-out map once, in as many processes as it has.
+
+    Further members add their own; a trial of weights costs milliseconds.
+    """
+    processes = min(cores(), cases // WORTH_A_PROCESS + 1)
+    return float(measured.open_seconds) + seeds * cases * float(measured.blend_seconds) / processes
 
 
 def warnings(forecasts: Sequence[Forecast], workers: int, device_bytes: int | None) -> Iterator[str]:

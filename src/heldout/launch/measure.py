@@ -42,11 +42,14 @@ class MeasuredFit(Record):
         machine: GPU, or CPU with its cores.
         threads: CPU threads.
         start_seconds: From the start of a process to its first step.
+        open_seconds: Of these until the dataset is open.
         steps: Batches of an epoch.
         step_seconds: Wall time of a training step, loading included.
         save_seconds: Of keeping the state after an epoch.
         predict_seconds: Of a held-out case, with flips, scored and written.
         validate_seconds: Of a held-out case in a validation.
+        read_seconds: Of reading and preparing a case's own file.
+        blend_seconds: Of reading a stored map and a true mask for a blend; 0 where there are none.
         held_out: Held-out cases.
         training: Training cases.
         map_bytes: Of a stored map; 0 of a classification.
@@ -65,11 +68,14 @@ class MeasuredFit(Record):
     machine: str
     threads: int
     start_seconds: Number
+    open_seconds: Number
     steps: int
     step_seconds: Number
     save_seconds: Number
     predict_seconds: Number
     validate_seconds: Number
+    read_seconds: Number
+    blend_seconds: Number
     held_out: int
     training: int
     map_bytes: int
@@ -133,7 +139,9 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
     """Train some steps of a fit and predict some of its held-out cases, in this process; nothing of it is kept."""
     import torch
 
+    from heldout.blend.cases import reduce_cases
     from heldout.data.cases import open_dataset
+    from heldout.data.transform import prepare_image
     from heldout.metrics.registry import score
     from heldout.predict.models import save_model
     from heldout.train import checkpoint
@@ -145,6 +153,7 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
 
     config, key = load_task(spec), (seed, fold)
     dataset = open_dataset(config)
+    opened = time.perf_counter() - _STARTED
     origins = find_origins(config, dataset, seed, fold)
     quickest = fastest(config, dataset, key, origins)
     prepared, batches, state = open_fold(quickest, dataset, key, origins, quiet=True)
@@ -170,9 +179,18 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
         validating = (time.perf_counter() - begun) / len(some)
         begun = time.perf_counter()
         held_out._masks.clear()
-        table = held_out.store(folder, held_out.predict(network)).table
-        score(config.metric, table, dataset.classes)
+        stored = held_out.store(folder, held_out.predict(network))
+        score(config.metric, stored.table, dataset.classes)
         predicting = (time.perf_counter() - begun) / len(some)
+        begun = time.perf_counter()
+        for case_id in some["case_id"]:
+            prepare_image(dataset.read_image(case_id), config)
+        reading = (time.perf_counter() - begun) / len(some)
+        begun = time.perf_counter()
+        if stored.maps:
+            work = [(row, [[(folder, stored.maps[row["case_id"]])]]) for row in some.to_dict("records")]
+            reduce_cases(dataset.source, dataset.exclusive and len(dataset.classes) > 1, work)
+        blending = (time.perf_counter() - begun) / len(some)
         maps = [path.stat().st_size for path in folder.glob("oof_maps/*")]
         sizes = {name: (folder / name).stat().st_size for name in ("state.pt", "weights.safetensors")}
     return MeasuredFit(
@@ -181,11 +199,14 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
         machine=describe_machine(device),
         threads=torch.get_num_threads(),
         start_seconds=round(started, 2),
+        open_seconds=round(opened, 2),
         steps=steps,
         step_seconds=round(seconds, 5),
         save_seconds=round(saving, 4),
         predict_seconds=round(predicting, 5),
         validate_seconds=round(validating, 5),
+        read_seconds=round(reading, 5),
+        blend_seconds=round(blending, 5),
         held_out=len(rows),
         training=len(training),
         map_bytes=sum(maps) // max(len(maps), 1),

@@ -29,7 +29,7 @@ def connect(address: str | None) -> Any:
     try:
         import ray
     except ModuleNotFoundError:
-        raise UserError("--engine ray needs the package ray: pip install 'heldout[scale]'") from None
+        raise UserError("a Ray cluster needs the package ray: pip install 'heldout[scale]'") from None
     if not ray.is_initialized():
         options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
         options["runtime_env"] = {"env_vars": {**passed_on(), **own_modules()}}
