@@ -11,7 +11,7 @@ import pytest
 from heldout.data.readers import open_series
 from heldout.deliver.dicom_seg import segmentation_file
 from heldout.errors import UserError
-from tests.data.dicom_toy import ct_files
+from tests.data.dicom_toy import ct_files, enhanced, voxels
 
 pytestmark = pytest.mark.extras
 highdicom = pytest.importorskip("highdicom", reason="the extra dicom is not installed")
@@ -74,6 +74,38 @@ def test_an_empty_mask_is_a_file_too(series):
     image = open_series([series])
     content = write(np.zeros_like(image.array, np.uint8), series, image.affine, ("bone",))[1]
     assert not highdicom.seg.segread(io.BytesIO(content)).pixel_array.any()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_frames_of_one_file_have_the_mask_of_their_own_pixels(tmp_path, shared):
+    stored = voxels()
+    frames = enhanced(stored, [1] * 5, [0, 2, 4, 6, 8])
+    frames.FrameOfReferenceUID = "1.2.4"
+    if not shared:  # as some makers write it
+        groups = frames.SharedFunctionalGroupsSequence[0]
+        for frame in frames.PerFrameFunctionalGroupsSequence:
+            frame.PixelMeasuresSequence = groups.PixelMeasuresSequence
+            frame.PlaneOrientationSequence = groups.PlaneOrientationSequence
+        del frames.SharedFunctionalGroupsSequence
+    folder = tmp_path / "series"
+    folder.mkdir()
+    frames.save_as(folder / "frames.dcm", enforce_file_format=True)
+    image = open_series([folder])
+    mask = (image.array > 2000).astype(np.uint8)
+    found = highdicom.seg.segread(io.BytesIO(write(mask, folder, image.affine, ("bright",))[1]))
+    pixels = found.get_pixels_by_source_frame(
+        frames.SOPInstanceUID, [1, 2, 3, 4, 5], ignore_spatial_locations=True, assert_missing_frames_are_empty=True
+    )
+    np.testing.assert_array_equal(pixels[..., 0], stored > 2000)
+
+
+def test_frames_without_a_frame_of_reference_are_told(tmp_path):
+    folder = tmp_path / "series"
+    folder.mkdir()
+    enhanced(voxels(), [1] * 5, [0, 2, 4, 6, 8]).save_as(folder / "frames.dcm", enforce_file_format=True)
+    image = open_series([folder])
+    with pytest.raises(UserError, match=r"series cannot be the source .*Frame Of Reference UID.*: leave out --format"):
+        write(np.ones_like(image.array, np.uint8), folder, image.affine, ("bright",))
 
 
 def test_a_file_that_is_no_dicom_is_named(tmp_path):

@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _NEAR = 0.25  # of a voxel: a frame's pixels lie on voxels of the mask
+# what a DICOM object must have, if only empty (PS3.3, type 2), and what files without names often lack
+_MAY_BE_EMPTY = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+)
 _ROOT = "1.2.826.0.1.3680043.10.1561."  # prefix of the UIDs; the rest is a hash, so that a file repeats
 
 
@@ -60,7 +71,8 @@ def segmentation_file(
         File name and content; the same input gives the same bytes.
 
     Raises:
-        UserError: the case was not read from DICOM files, or no frame of theirs lies on the mask's grid.
+        UserError: the case was not read from DICOM files, they lack what a segmentation copies of them, or no frame of
+            theirs lies on the mask's grid.
     """
     import pydicom
     from highdicom.seg import Segmentation, SegmentationTypeValues
@@ -77,30 +89,53 @@ def segmentation_file(
     overlapping = mask.shape[0] > 1
     pixels = planes.transpose(0, 2, 3, 1) if overlapping else planes[:, 0]
     unique = list({id(one): one for one in sources}.values())
+    for one in unique:
+        _complete(one)
     digest = files.sha256_json(
         [seal, *(str(one.SOPInstanceUID) for one in unique), files.sha256_bytes(pixels.tobytes())]
     )
     uids = [_ROOT + str(int(files.sha256_bytes(f"{digest}/{part}".encode())[:24], 16)) for part in range(3)]
-    result = Segmentation(
-        source_images=unique,
-        pixel_array=np.ascontiguousarray(pixels),
-        segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=[_segment(number, name) for number, name in enumerate(classes, start=1)],
-        series_instance_uid=uids[0],
-        series_number=9000,
-        sop_instance_uid=uids[1],
-        instance_number=1,
-        manufacturer="heldout",
-        manufacturer_model_name=decision[:64],
-        software_versions=__version__,
-        device_serial_number=seal[:16],
-        series_description=f"heldout {decision}"[:64],
-        content_description="research use only",
-    )
+    try:
+        result = Segmentation(
+            source_images=unique,
+            pixel_array=np.ascontiguousarray(pixels),
+            segmentation_type=SegmentationTypeValues.BINARY,
+            segment_descriptions=[_segment(number, name) for number, name in enumerate(classes, start=1)],
+            series_instance_uid=uids[0],
+            series_number=9000,
+            sop_instance_uid=uids[1],
+            instance_number=1,
+            manufacturer="heldout",
+            manufacturer_model_name=decision[:64],
+            software_versions=__version__,
+            device_serial_number=seal[:16],
+            series_description=f"heldout {decision}"[:64],
+            content_description="research use only",
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # of a source that lacks what is copied
+        raise UserError(
+            f"{Path(source).name} cannot be the source of a DICOM segmentation ({error}): leave out --format dicomseg"
+        ) from error
     _repeatable(result, unique[0], uids[2])
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, result, enforce_file_format=True)
     return f"{stem}.dcm", buffer.getvalue()
+
+
+def _complete(dataset: Dataset) -> None:
+    """Give an image what highdicom asks for and may be empty, or is said of every frame instead of all."""
+    from pydicom import Dataset
+
+    for name in _MAY_BE_EMPTY:
+        if name not in dataset:
+            setattr(dataset, name, "")
+    if "PerFrameFunctionalGroupsSequence" in dataset:
+        if not dataset.get("SharedFunctionalGroupsSequence"):
+            dataset.SharedFunctionalGroupsSequence = [Dataset()]
+        shared, first = dataset.SharedFunctionalGroupsSequence[0], dataset.PerFrameFunctionalGroupsSequence[0]
+        for name in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+            if name in first and name not in shared:
+                setattr(shared, name, first[name].value)
 
 
 def _segment(number: int, name: str) -> Any:
@@ -188,10 +223,12 @@ def _planes(dataset: Dataset) -> list[tuple[Any, Any, Any] | None]:
     if "PerFrameFunctionalGroupsSequence" not in dataset:
         names = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
         return [tuple(dataset[name].value for name in names) if all(name in dataset for name in names) else None]
-    shared = dataset.SharedFunctionalGroupsSequence[0]
+    shared = dataset.get("SharedFunctionalGroupsSequence") or [{}]
 
     def found(frame: Dataset, group: str, name: str) -> Any:
-        place = frame if group in frame else shared
+        place = frame if group in frame else shared[0]
+        if group not in place:
+            raise UserError(f"a frame of the DICOM source has no {group}: leave out --format dicomseg")
         return place[group].value[0][name].value
 
     return [
