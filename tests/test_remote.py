@@ -91,7 +91,7 @@ def test_an_address_that_cannot_be_reached_is_named(home, monkeypatch):
 @pytest.mark.extras
 def test_a_bucket_serves_as_home(finish, home, monkeypatch):
     pytest.importorskip("s3fs", reason="pip install 'heldout[s3]'")
-    server = pytest.importorskip("moto.server", reason="pip install 'moto[server]'").ThreadedMotoServer(port=0)
+    server = pytest.importorskip("moto.server", reason="pip install 'moto[s3]' flask-cors").ThreadedMotoServer(port=0)
     server.start()
     host, port = server.get_host_and_port()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
@@ -100,6 +100,7 @@ def test_a_bucket_serves_as_home(finish, home, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     import s3fs
 
+    s3fs.S3FileSystem.clear_instance_cache()  # of another test's server
     s3fs.S3FileSystem(endpoint_url=f"http://{host}:{port}").mkdir("bucket")
     try:
         exchange("s3://bucket/project", finish, home, monkeypatch)
