@@ -90,6 +90,9 @@ class ModelInfo(BaseModel):
     kind: Literal["classification", "segmentation", "regression"]
     dimensions: int
     two_heads: bool = Field(description="masks, and a head that classifies")
+    objects: Literal["boxes", "points"] | None = Field(
+        None, description="what it detects; its masks are their heat maps"
+    )
     classes: list[str]
     exclusive: bool = Field(description="the classes exclude each other")
     dataset: str
@@ -196,6 +199,9 @@ class Segmentation(Classification):
     spacing_mm: list[float] | None = Field(None, description="size of a voxel; null for images")
     areas: dict[str, int] = Field(description="voxels of every class")
     volumes_ml: dict[str, float] | None = Field(None, description="volume of every class; null without a voxel size")
+    detections: list[dict[str, str | float]] | None = Field(
+        None, description="of a detection: class, score, coordinates in voxels and sizes of boxes, the surest first"
+    )
     files: dict[str, str] = Field(default={}, description="mask and probability maps by name, base64")
 
 

@@ -22,6 +22,7 @@ def describe(served: Served) -> ModelInfo:
         kind=decision.kind,
         dimensions=served.dimensions,
         two_heads=served.segments and bool(decision.presence_sources),
+        objects=decision.finder.objects if decision.finder else None,
         classes=list(decision.classes),
         exclusive=decision.exclusive,
         dataset=decision.dataset,

@@ -29,6 +29,8 @@ def does(model: ModelInfo) -> str:
     """What a decision does, in words."""
     if model.two_heads:
         return "classifies and segments"
+    if model.objects:
+        return f"detects {model.objects}"
     return {
         "segmentation": "segments and has no head that classifies",
         "classification": "classifies and makes no masks",

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +22,12 @@ from heldout.data.image import BadFile, Image
 from heldout.data.sources import source_class
 from heldout.data.transform import prepare_image
 from heldout.deliver.predict_folder import list_cases
+from heldout.deliver.submission.detections import objects_of
 from heldout.deliver.submission.write import nifti_path
 from heldout.errors import UserError
 from heldout.metrics.uncertainty import Uncertainty, decompose
 from heldout.predict.features import Pooler
+from heldout.predict.peaks import find_detections
 from heldout.predict.prediction import Prediction
 from heldout.predict.run import predict_cases
 from heldout.serve.bundle import is_bundle, open_bundled
@@ -212,6 +215,16 @@ class Served:
             raise Refused(422, f"threshold does not apply to {self.name}: each voxel gets its most probable class")
         level = max(1, min(255, round(threshold * 255)))
         return spatial_mask(result.map, (level,) * len(self.decision.classes), [], self.decision.exclusive)
+
+    def objects(self, result: Blended, threshold: float | None) -> list[dict[str, Any]] | None:
+        """Objects of a result, at a threshold instead of the decision's where one is given; None without a finder."""
+        finder, rows = self.decision.finder, result.detections
+        if finder is None or rows is None:
+            return None
+        if threshold is not None and result.map is not None:
+            level = max(1, min(255, round(threshold * 255)))
+            rows = find_detections(finder, result.map, (level,) * len(self.decision.classes), kept=True)
+        return objects_of(rows, self.decision.classes, boxes=finder.objects == "boxes")
 
     def mask_of_map(self, blended: np.ndarray) -> np.ndarray:
         """Mask (M, *spatial) of a map (K, *spatial) uint8 as the decision makes it."""

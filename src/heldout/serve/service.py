@@ -233,6 +233,8 @@ class Service:
                 raise Refused(415, "corrections of DICOM series cannot be kept: convert the series to NIfTI")
             options = _options({"model": form.get("model")})
             model = self.choose(options, "segment", is_volume({kind}))
+            if model.objects:
+                raise Refused(409, f"{model.name} {does(model)}: corrections are masks")
             if not model.exclusive and len(model.classes) > 1:
                 raise Refused(409, f"the classes of {model.name} overlap: corrections need one label a voxel")
             [found] = await self.answer("predict", model, folder, options)
@@ -300,6 +302,7 @@ class Service:
                 "spacing_mm": found.spacing_mm,
                 "areas": found.areas,
                 "volumes_ml": found.volumes_ml,
+                "detections": found.detections,
             }
         return named | files_of(found) | found.numbers
 

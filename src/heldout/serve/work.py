@@ -73,6 +73,8 @@ def _found(served: Served, ask: Ask, case: Case, result: Blended) -> Found:
     if ask.threshold is not None:
         mask = served.mask_at(result, ask.threshold)
         found.warnings.append(f"the mask is cut at {ask.threshold:g}, not as it was sealed")
+    if (objects := served.objects(result, ask.threshold)) is not None:
+        found.detections = objects
     found.areas, found.volumes_ml = _measure(served, mask, case.image)
     if ask.files:
         found.files = dict(_mask_files(served, ask, case, mask))

@@ -35,6 +35,19 @@ def values_of(row: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
 
 
+def objects_of(rows: np.ndarray, classes: tuple[str, ...], *, boxes: bool) -> list[dict[str, Any]]:
+    """Detections as :func:`row_table` writes them: class, score, coordinates, and the sizes of boxes.
+
+    Args:
+        rows: Of :func:`heldout.predict.peaks.find_detections`.
+        classes: Names of the classes.
+        boxes: Detections have a size.
+    """
+    dimensions = (rows.shape[1] - 3) // 2
+    fields = ["class", *(field for field in _usual(1, dimensions, boxes) if field != "id")]
+    return [{field: values[field] for field in fields} for values in (values_of(row, classes) for row in rows)]
+
+
 def detection_table(
     config: Detect,
     results: Iterable[tuple[str, np.ndarray | None]],

@@ -1,9 +1,9 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { Answer, bytesOf, isDicom, isVolume, ModelInfo, onScreen, post, saveCorrection } from "./api";
+import { Answer, bytesOf, Found, isDicom, isVolume, ModelInfo, onScreen, post, saveCorrection } from "./api";
 import { exportCase } from "./export";
 import { Check, Classes, Drop, Empty, Origin, Panes, percent, Picture, save, Slider, Status, Task } from "./parts";
-import { atLeast, count, decode, decodePng, dice, errorLayers, ERRORS, COLORS, css, Gray, Layer, where } from "./pixels";
+import { atLeast, count, decode, decodePng, dice, errorLayers, ERRORS, COLORS, css, Gray, Layer, Mark, where } from "./pixels";
 import { Handle, Overlay, Start, Volume } from "./Volume";
 
 type Tool = "none" | "paint" | "erase";
@@ -43,7 +43,7 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
   const [note, setNote] = useState("");
   const handle = useRef<Handle | null>(null);
   const canCut = !model.exclusive || model.classes.length === 1;
-  const correctable = (model.exclusive || model.classes.length === 1) && !(file && isDicom(file));
+  const correctable = !model.objects && (model.exclusive || model.classes.length === 1) && !(file && isDicom(file));
 
   useEffect(() => setShown(model.classes.map(() => true)), [model]);
 
@@ -192,6 +192,10 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
     return () => removeEventListener("keydown", keys);
   }, []);
 
+  const marks = useMemo<Mark[]>(
+    () => (answer?.detections ?? []).map(({ x, y, w, h, class: name }) => ({ x, y, w, h, color: COLORS[model.classes.indexOf(name) % COLORS.length] })),
+    [answer, model],
+  );
   const areas = image ? masks.map(count) : model.classes.map((name) => answer?.areas?.[name] ?? 0);
   const score = truth && image ? dice(union, truth) : null;
 
@@ -279,7 +283,7 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
                 </div>
                 {!correctable && (
                   <p class="muted">
-                    {file && isDicom(file) ? "DICOM series are not corrected here: send them as NIfTI." : "Its classes overlap: corrections need one label a voxel."}
+                    {model.objects ? "Corrections are masks: this decision detects objects." : file && isDicom(file) ? "DICOM series are not corrected here: send them as NIfTI." : "Its classes overlap: corrections need one label a voxel."}
                   </p>
                 )}
                 <label for="pen">Class</label>
@@ -324,6 +328,7 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
         <Picture
           image={image}
           layers={layers}
+          marks={marks}
           label={`Image with the mask of ${model.name}`}
           onPaint={tool === "none" ? undefined : paint}
           onStroke={() => setHistory([...history.slice(-19), masks])}
@@ -374,6 +379,7 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
               ))}
             </tbody>
           </table>
+          {answer.detections && <Detections found={answer.detections} />}
           {score !== null && (
             <p>
               Dice with the true mask <strong>{score.toFixed(4)}</strong>:{" "}
@@ -394,6 +400,39 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
         </div>
       )}
     </Panes>
+  );
+}
+
+function Detections({ found }: { found: Found[] }) {
+  const columns = (["x", "y", "z", "w", "h", "d"] as const).filter((name) => found.some((one) => one[name] !== undefined));
+  if (!found.length) return <p>Nothing is detected.</p>;
+  return (
+    <table>
+      <caption>Detections as sealed, in voxels</caption>
+      <thead>
+        <tr>
+          <th scope="col">Class</th>
+          {["score", ...columns].map((name) => (
+            <th key={name} scope="col" class="number">
+              {name}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {found.map((one, k) => (
+          <tr key={k}>
+            <th scope="row">{one.class}</th>
+            <td class="number">{percent(one.score)}</td>
+            {columns.map((name) => (
+              <td key={name} class="number">
+                {one[name]?.toFixed(1)}
+              </td>
+            ))}
+          </tr>
+        ))}
+      </tbody>
+    </table>
   );
 }
 

@@ -15,6 +15,7 @@ export interface ModelInfo {
   kind: "classification" | "segmentation" | "regression";
   dimensions: number;
   two_heads: boolean;
+  objects: "boxes" | "points" | null; // what it detects
   classes: string[];
   exclusive: boolean;
   dataset: string;
@@ -63,6 +64,7 @@ export interface Answer {
   spacing_mm?: number[] | null;
   areas?: Record<string, number>;
   volumes_ml?: Record<string, number> | null;
+  detections?: Found[];
   files?: Record<string, string>;
   heatmap?: string;
   explained?: string;
@@ -72,6 +74,18 @@ export interface Answer {
   aleatoric_uncertainty?: number;
   mean_dice?: number;
   answers?: number;
+}
+
+// An object: coordinates of its corner or point, in voxels, and the size of a box.
+export interface Found {
+  class: string;
+  score: number;
+  x: number;
+  y: number;
+  z?: number;
+  w?: number;
+  h?: number;
+  d?: number;
 }
 
 export interface Stack extends Omit<Answer, "areas"> {

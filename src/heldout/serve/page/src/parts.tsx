@@ -4,7 +4,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { Answer, ModelInfo, Refusal } from "./api";
-import { COLORS, css, draw, Gray, Layer } from "./pixels";
+import { COLORS, css, draw, Gray, Layer, Mark } from "./pixels";
 
 // A number of a regression, in four digits.
 export function figure(value: number): string {
@@ -164,6 +164,7 @@ export function Classes(props: { model: ModelInfo; shown: boolean[]; onShown: (s
 export function Picture(props: {
   image: Gray;
   layers: Layer[];
+  marks?: Mark[];
   label: string;
   onPaint?: (x: number, y: number) => void;
   onStroke?: () => void;
@@ -171,8 +172,8 @@ export function Picture(props: {
   const canvas = useRef<HTMLCanvasElement>(null);
   const drawing = useRef(false);
   useEffect(() => {
-    if (canvas.current) draw(canvas.current, props.image, props.layers);
-  }, [props.image, props.layers]);
+    if (canvas.current) draw(canvas.current, props.image, props.layers, props.marks);
+  }, [props.image, props.layers, props.marks]);
   const paint = (event: PointerEvent) => {
     if (!props.onPaint || !drawing.current || !canvas.current) return;
     const box = canvas.current.getBoundingClientRect();

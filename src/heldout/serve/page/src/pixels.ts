@@ -90,7 +90,16 @@ export function errorLayers(predicted: Uint8Array, truth: Uint8Array, opacity: n
   return Object.values(ERRORS).map((color, k) => ({ values: kinds[k], color, opacity }));
 }
 
-export function draw(canvas: HTMLCanvasElement, image: Gray, layers: Layer[]): void {
+// A box, or a point where it has no size, in pixels.
+export interface Mark {
+  x: number;
+  y: number;
+  w?: number;
+  h?: number;
+  color: [number, number, number];
+}
+
+export function draw(canvas: HTMLCanvasElement, image: Gray, layers: Layer[], marks: Mark[] = []): void {
   canvas.width = image.width;
   canvas.height = image.height;
   const context = canvas.getContext("2d")!;
@@ -109,4 +118,12 @@ export function draw(canvas: HTMLCanvasElement, image: Gray, layers: Layer[]): v
     data.data.set([r, g, b, 255], 4 * i);
   }
   context.putImageData(data, 0, 0);
+  context.lineWidth = Math.max(1, image.width / 256);
+  for (const { x, y, w, h, color } of marks) {
+    context.strokeStyle = css(color);
+    context.beginPath();
+    if (w !== undefined && h !== undefined) context.rect(x, y, w, h);
+    else context.arc(x + 0.5, y + 0.5, Math.max(3, image.width / 64), 0, 2 * Math.PI);
+    context.stroke();
+  }
 }
