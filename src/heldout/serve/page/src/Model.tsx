@@ -25,15 +25,17 @@ function Facts(props: { value: unknown }) {
   return <>{String(value)}</>;
 }
 
-export function Model(props: { model: ModelInfo }) {
+export function Model(props: { model: ModelInfo; active: boolean }) {
   const [model, setModel] = useState<ModelInfo>(props.model);
   const [recent, setRecent] = useState<Drift | null>(null);
   useEffect(() => {
     setModel(props.model);
     setRecent(null);
-    drift(props.model.name).then(setRecent, () => undefined);
     information(props.model.name).then(setModel, () => undefined);
   }, [props.model]);
+  useEffect(() => {
+    if (props.active) drift(props.model.name).then(setRecent, () => undefined);
+  }, [props.model, props.active]);
   const card = model.card as Record<string, unknown> | null;
   const sections = ["input", "output", "data", "training", "calibration", "limits", "intended_use"];
   return (

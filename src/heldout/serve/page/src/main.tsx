@@ -129,7 +129,7 @@ function App() {
                 {own && one === "Segmentation" && <Segmentation key={own.name} model={own} task={tasks[one]} />}
                 {own && one === "Batch" && <Batch key={own.name} model={own} task={tasks[one]} />}
                 {own && one === "Patient" && <Patient key={own.name} model={own} task={tasks[one]} />}
-                {own && one === "Model" && <Model model={own} />}
+                {own && one === "Model" && <Model model={own} active={tab === one} />}
               </div>
             );
           })}
