@@ -303,8 +303,12 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
                   <button class="main" disabled={!painted && !start} onClick={() => keep("corrected")}>
                     Save correction
                   </button>
-                  <button onClick={() => keep("accepted")}>Accept</button>
-                  <button onClick={() => keep("rejected")}>Reject</button>
+                  <button disabled={!!model.objects} onClick={() => keep("accepted")}>
+                    Accept
+                  </button>
+                  <button disabled={!!model.objects} onClick={() => keep("rejected")}>
+                    Reject
+                  </button>
                 </div>
                 {note && <p class="muted">{note}</p>}
               </fieldset>
