@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from heldout.blend.apply import Blended
-from heldout.deliver.masks import mask_files
+from heldout.deliver.masks import check_names, mask_files
 from heldout.deliver.predict_folder import predict_folder
 from heldout.errors import UserError
 
@@ -115,3 +115,17 @@ def test_wrongly_named_volumes_are_predicted_and_keep_their_grid(tmp_path):
         mask = back((tmp_path / "out" / f"{name}.nii.gz").read_bytes())
         np.testing.assert_allclose(mask.affine, image.affine)
         assert mask.shape == image.shape
+
+
+@pytest.mark.parametrize(
+    ("stems", "classes", "options", "name"),
+    [
+        (["a", "a_left"], ["lung", "left_lung"], {"overlapping": True}, "a_left_lung"),
+        (["a"], ["b", "uncertainty"], {"overlapping": True, "uncertainty": True}, "a_uncertainty"),
+        (["a", "a_uncertainty"], ["b"], {"overlapping": False, "uncertainty": True}, "a_uncertainty"),
+    ],
+)
+def test_files_that_would_have_one_name_are_refused(stems, classes, options, name):
+    with pytest.raises(UserError, match=f"two masks would both be called {name}: rename a case or a class"):
+        check_names(stems, classes, **options)
+    check_names(stems[:1], classes[:1], **options)

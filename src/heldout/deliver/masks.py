@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,30 @@ def mask_files(
             yield f"{name}.nii.gz", gzip.compress(nifti_bytes(array, affine, like), compresslevel=6, mtime=0)
         else:
             yield f"{name}.png", png_bytes(array * 255 if overlapping or len(classes) == 1 else array)
+
+
+def check_names(stems: Iterable[str], classes: Sequence[str], *, overlapping: bool, uncertainty: bool = False) -> None:
+    """Refuse cases and classes whose files would have the same name.
+
+    Args:
+        stems: File names of all cases without ending.
+        classes: Names of the foreground classes.
+        overlapping: There is a file for every class.
+        uncertainty: There is a map of the uncertainty too.
+
+    Raises:
+        UserError: two files would have one name; names it.
+
+    Example:
+        >>> check_names(["a", "a_left"], ["lung", "left_lung"], overlapping=True)
+        Traceback (most recent call last):
+            ...
+        heldout.errors.UserError: two masks would both be called a_left_lung: rename a case or a class
+    """
+    endings = [f"_{name}" for name in classes] if overlapping else [""]
+    names = [stem + ending for stem in stems for ending in [*endings, *(["_uncertainty"] if uncertainty else [])]]
+    if twice := next((name for name, count in Counter(names).items() if count > 1), ""):
+        raise UserError(f"two masks would both be called {twice}: rename a case or a class")
 
 
 def uncertainty_file(

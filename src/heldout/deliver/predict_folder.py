@@ -22,7 +22,7 @@ from heldout.data.sources import Source
 from heldout.deliver.case_log import CaseLog, LoggedCase, Part, is_begun, key_of, stamp_of
 from heldout.deliver.dicom_seg import check_packages, segmentation_file
 from heldout.deliver.large_images import predict_large_images
-from heldout.deliver.masks import mask_files, uncertainty_file
+from heldout.deliver.masks import check_names, mask_files, uncertainty_file
 from heldout.deliver.submission.detections import row_table
 from heldout.deliver.submission.write import nifti_path
 from heldout.errors import UserError
@@ -104,6 +104,9 @@ def predict_folder(
             for case_id in cases
         }
         stems = output_stems({case_id: row["name"] for case_id, row in rows.items() if row["name"] not in unread})
+        if decision.kind == "segmentation" and not dicomseg:
+            overlapping = not decision.exclusive and len(decision.classes) > 1
+            check_names(stems.values(), decision.classes, overlapping=overlapping, uncertainty=uncertainty)
         for case_id, (status, note) in notes.items():
             if status == "skipped":
                 log.add(handle, LoggedCase(case_id=case_id, stamp=stamps[case_id], status=status, note=note))

@@ -18,7 +18,7 @@ from heldout.data.image import Image
 from heldout.data.levels import CASE, groups_of
 from heldout.data.readers import format_of
 from heldout.data.sources.layout import image_paths
-from heldout.deliver.masks import mask_files
+from heldout.deliver.masks import check_names, mask_files
 from heldout.deliver.submission.detections import check_table, detection_table
 from heldout.deliver.submission.form import (
     arrange,
@@ -167,6 +167,9 @@ class SubmissionWriter:
         self.names = case_names(named, self.sample, self.classes)
         asked = set(self.names.values())
         self.cases = cases[[groups[case] in asked for case in cases.case_id]] if groups else named
+        if self.form == "masks":
+            stems = {case_id: self._stem(case_id, name) for name, case_id in self.names.items()}
+            check_names(stems.values(), classes, overlapping=not source.exclusive and len(classes) > 1)
         self._like = {row.case_id: nifti_path(root, row.image) for row in self.cases.itertuples()}
         self._affines: dict[str, np.ndarray | None] = {}
         self._sizes: dict[str, tuple[int, int]] = {}  # of the images' last two axes
@@ -255,12 +258,15 @@ class SubmissionWriter:
             return {label: float(number == result.grade) for number, label in enumerate(self.classes)}
         return case_values(result, self.form, self.classes, self._runs, empty_text(self.sample))
 
+    def _stem(self, case_id: str, name: str) -> str:
+        """File name of a case's mask without ending; an id of a table may be no file name, one of a sample is asked."""
+        return (case_id if self.sample is None else name).partition(".nii")[0]
+
     def _masks(self, results: Iterable[Blended]) -> Iterator[tuple[str, bytes]]:
-        # an id of a table may be no name of a file; one of a sample is asked for
-        shown = {case_id: case_id if self.sample is None else name for name, case_id in self.names.items()}
+        stems = {case_id: self._stem(case_id, name) for name, case_id in self.names.items()}
         for result in results:
             case_id = result.case_id
-            stem, mask = shown[case_id].partition(".nii")[0], mask_of_result(result)
+            stem, mask = stems[case_id], mask_of_result(result)
             read = case_id in self._affines  # the mask of a case that cannot be read has no grid
             affine, like = (self._affines[case_id], self._like[case_id]) if read else (None, None)
             yield from mask_files(stem, mask, self.classes, affine=affine, like=like)
