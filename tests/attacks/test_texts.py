@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 from html import escape
+from types import SimpleNamespace
 
 import pytest
 from markdown_it import MarkdownIt
 
 from heldout.cli import run
-from heldout.deliver.predict_folder import write_table
+from heldout.deliver.case_log import LoggedCase
+from heldout.deliver.predict_folder import _write_tables, write_table
 from heldout.errors import note
 from heldout.escape import markdown, spreadsheet, visible
 from heldout.report.card import _render
 from heldout.report.records import CardFacts
+from heldout.tasks.finder import Finder
 
 ESCAPE = "\x1b[2J\x1b[1;31mgone\u202e"
 FORMULA = "=cmd|' /C calc'!A0"
@@ -65,6 +68,15 @@ def test_a_table_of_predictions_holds_no_formula(tmp_path):
     assert [line[0] for line in lines[1:]] == [f"'{FORMULA}.png", "b.png"]
     assert lines[1][3].startswith("'=")
     assert lines[1][1] == "0.250000"
+
+
+def test_a_table_of_detections_holds_no_formula(tmp_path):
+    decision = SimpleNamespace(finder=Finder(objects="points"), classes=("tumor",), abstention=None)
+    rows = {"a": {"name": f"{FORMULA}.png"}}
+    one = LoggedCase(case_id="a", stamp="", status="ok", note="", scores=(0.5,), detections=((0, 0.5, 1, 2, 3, 2, 3),))
+    _write_tables(SimpleNamespace(decision=decision), 2, tmp_path, rows, {"a": one})
+    with open(tmp_path / "detections.csv", newline="") as handle:
+        assert next(csv.DictReader(handle))["id"] == f"'{FORMULA}.png"
 
 
 def test_messages_do_not_control_the_terminal(home, finish, capsys):

@@ -205,7 +205,9 @@ def _write_tables(
     decision = opened.decision
     if decision.finder is not None:
         found = {
-            rows[name]["name"]: np.array(done[name].detections) for name in rows if done[name].detections is not None
+            spreadsheet(rows[name]["name"]): np.array(done[name].detections)
+            for name in rows
+            if done[name].detections is not None
         }
         table = row_table(found, decision.classes, dimensions, boxes=decision.finder.objects == "boxes")
         files.write_text(output / "detections.csv", table.to_csv(index=False, lineterminator="\n"))
