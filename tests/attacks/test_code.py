@@ -18,7 +18,7 @@ from heldout.blend.search import blend
 from heldout.blend.verify import verify
 from heldout.cli import run
 from heldout.config import load
-from heldout.config.code import READER, changed_code, code_of
+from heldout.config.code import READER, changed_code, code_of, files_of
 from heldout.deliver.kernel.bundle import experiment_files
 from heldout.errors import UserError
 from heldout.launch.travel import code_files
@@ -297,16 +297,21 @@ def test_an_edit_is_seen_of_modules_and_files_that_are_named_in_part(reached, wa
     assert changed_code(before, reached(texts, "own/part.py", "N = 3", "N = 3  # as ever")) == []
 
 
-def test_a_file_that_the_code_reads_travels_with_it(reached, tmp_path, monkeypatch):
+def test_a_file_beside_the_code_that_reads_it_travels_with_it(reached, tmp_path, monkeypatch):
     monkeypatch.setenv("HELDOUT_PROJECT", str(tmp_path))
-    text = HEAD + "from exps.own.part import TABLE\n" + CLASS.format("BaseConfig", "TABLE")
-    part = "import numpy as np\nfrom pathlib import Path\nTABLE = np.load(Path(__file__).with_name('table.npy'))\n"
-    np.save(tmp_path / "table.npy", np.eye(2))
-    (tmp_path / "exps" / "own").mkdir(parents=True)
-    (tmp_path / "table.npy").rename(tmp_path / "exps" / "own" / "table.npy")
+    text = HEAD + "from exps.own.part import TABLE, labels\n" + CLASS.format("BaseConfig", "TABLE, labels()")
+    part = "import numpy as np\nfrom pathlib import Path\nTABLE = np.load(Path(__file__).with_name('table.npy'))\n\n\n"
+    part += "def labels():\n    return open('input/labels.csv')\n"
+    for folder in ("exps/own", "input"):
+        (tmp_path / folder).mkdir(parents=True)
+    np.save(tmp_path / "exps" / "own" / "table.npy", np.eye(2))
+    (tmp_path / "input" / "labels.csv").write_text("id\n")
     reached({"exp900.py": text, "own/__init__.py": "", "own/part.py": part})
-    decision = SimpleNamespace(predictors=[SimpleNamespace(spec="exp900")])
-    assert Path("exps/own/table.npy") in experiment_files(decision).values()
+    table, labels = tmp_path / "exps" / "own" / "table.npy", tmp_path / "input" / "labels.csv"
+    assert files_of(type(load("exp900"))) == [table, labels]
+    travels = experiment_files(SimpleNamespace(predictors=[SimpleNamespace(spec="exp900")]))
+    assert travels[table] == Path("exps/own/table.npy")
+    assert labels not in travels  # data stays here
     assert "exps/own/table.npy" in code_files()
 
 

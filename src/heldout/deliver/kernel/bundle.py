@@ -207,7 +207,7 @@ def check_trust(bundle: Bundle, accept: bool) -> None:
 def experiment_files(decision: Decision) -> dict[Path, Path]:
     """Files of the members' experiments and first stages, of the parents and helpers of all, and of earlier names.
 
-    Files that their code names, such as tables of numbers, are among them.
+    Files beside them that their code names, such as tables of numbers, are among them.
 
     Returns:
         Place in a bundle, by file.
@@ -225,7 +225,7 @@ def experiment_files(decision: Decision) -> dict[Path, Path]:
             found[path] = place / path.name if path.name == "__init__.py" else place.with_suffix(".py")
     project = files.project().resolve()
     for path in [path for kind in kinds for path in files_of(kind)]:
-        if path.is_relative_to(project):
+        if path.is_relative_to(project / "exps"):  # others are data, which stay here
             found[path] = path.relative_to(project)
     aliases = files.project() / "exps" / "aliases.py"
     return found | ({aliases: Path("exps/aliases.py")} if aliases.exists() else {})
