@@ -105,7 +105,15 @@ def test_wrongly_named_volumes_are_predicted_and_keep_their_grid(tmp_path):
             yield Blended(case_id, np.ones(1, np.float32), mask * 255, mask)
 
     opened = SimpleNamespace(
-        decision=SimpleNamespace(classes=("lump",), exclusive=True, abstention=None, finder=None, identity=""),
+        decision=SimpleNamespace(
+            classes=("lump",),
+            exclusive=True,
+            abstention=None,
+            finder=None,
+            pooling=None,
+            identity="",
+            kind="segmentation",
+        ),
         config=SimpleNamespace(source="table", source_options={"dimensions": 3, "labels": "lump"}),
         predict=predict,
     )
