@@ -154,19 +154,31 @@ def uw_madison(root: Path) -> None:
 
 
 def nih(root: Path) -> None:
-    """NIH ChestX-ray14: lists of findings, folders images_001 and on, a patient's follow-ups."""
-    names = ("Atelectasis", "Effusion", "Mass")
-    rows = []
+    """NIH ChestX-ray14: lists of findings, folders images_001 and on, a patient's follow-ups, lists of the parts.
+
+    As in the archive, headings and lines end with a comma, two headings hold one, some pictures have four channels,
+    and a second table has boxes. The last patients have no finding here, so that there is something to submit.
+    """
+    names, rows, boxes, parts = ("Atelectasis", "Effusion", "Mass"), [], [], (list[str](), list[str]())
     for number in range(48):
         patient, disks = number // 2, number % 4
-        save(
-            root / f"images_{1 + number // 16:03d}/images/{patient:08d}_{number % 2:03d}.png", picture(number, disks)[0]
-        )
+        name, image = f"{patient:08d}_{number % 2:03d}.png", picture(number, disks)[0]
+        if patient % 7 == 3:
+            image = np.dstack([image, image, image, np.full_like(image, 255)])
+        save(root / f"images_{1 + number // 16:03d}/images/{name}", image)
         findings = {0: "No Finding", 1: names[0], 2: f"{names[0]}|{names[1]}", 3: names[patient % 3]}[disks]
         findings = findings if patient < 22 else ""
-        rows.append(f"{patient:08d}_{number % 2:03d}.png,{findings},{number % 2},{patient},{40 + patient},M,PA,2500")
-    header = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,Width"
-    table(root / "Data_Entry_2017.csv", header, rows)
+        about = f"{number % 2},{patient},{40 + patient:03d}Y,{'MF'[patient % 2]},{('PA', 'AP')[number % 2]}"
+        rows.append(f"{name},{findings},{about},2682,2749,0.143,0.143,")
+        if findings and disks:
+            boxes.append(f"{name},{findings.partition('|')[0]},225.08,547.01,86.77,79.18,,,")
+        if patient < 22:
+            parts[patient >= 18].append(name)
+    header = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"
+    table(root / "Data_Entry_2017.csv", f"{header},OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],", rows)
+    table(root / "BBox_List_2017.csv", "Image Index,Finding Label,Bbox [x,y,w,h],,,", boxes)
+    for name, listed in zip(("train_val_list.txt", "test_list.txt"), parts, strict=True):
+        (root / name).write_text("\n".join(listed))
 
 
 def bone_age(root: Path) -> None:

@@ -8,6 +8,7 @@ from heldout.data.checks import check_cases
 from heldout.data.discover import discover
 from heldout.data.sources import source_class
 from heldout.errors import UserError
+from tests.data.held_back import HELD_BACK
 from tests.data.miniatures import LAYOUTS, save, table
 from tests.data.more_layouts import MORE
 
@@ -31,8 +32,11 @@ EXPECTED = {
     "nih": (
         "table",
         "Classify2D",
-        {"separator": "|", "nothing": "No Finding", "patient": "Patient ID", "path": "images_*/images/{id}"},
-        [],
+        {
+            **{"separator": "|", "nothing": "No Finding", "patient": "Patient ID", "path": "images_*/images/{id}"},
+            **{"labels": "Finding Labels", "test": "test_list.txt"},
+        },
+        ["labels"],
         ("Atelectasis", "Effusion", "Mass"),
     ),
     "bone-age": ("table", "Regress2D", {"targets": "boneage"}, [], ("boneage",)),
@@ -114,18 +118,109 @@ EXPECTED = {
     ),
     "semicolons": ("table", "Classify2D", {"path": "scans/{Patient}/{id}.png"}, [], ("large", "none", "small")),
     "ham10000": ("table", "Classify2D", {"labels": "dx", "patient": "lesion_id"}, [], ("bkl", "mel", "nv")),
+    "hpa": (
+        "table",
+        "Classify2D",
+        {
+            "path": "train/{id}_red.png, train/{id}_green.png, train/{id}_blue.png, train/{id}_yellow.png",
+            "submit": "test/{id}_red.png, test/{id}_green.png, test/{id}_blue.png, test/{id}_yellow.png",
+        },
+        [],
+        ("Target_0", "Target_1", "Target_7", "Target_16"),
+    ),
+    "nerve": (
+        "table",
+        "Segment2D",
+        {"id": "{subject}_{img}", "patient": "subject", "path": "train/{id}.tif", "submit": "test/{id}.tif"},
+        ["blank"],
+        ("foreground",),
+    ),
+    "retinopathy": (
+        "table",
+        "Classify2D",
+        {"parts": "{patient}_{side}", "submit": "test/{id}.jpeg"},
+        ["patient"],
+        tuple(f"level_{grade}" for grade in range(5)),
+    ),
+    "rsna_mammography": (
+        "table",
+        "Classify2D",
+        {"labels": "cancer", "patient": "patient_id", "submit": "test_images/{patient_id}/{id}.dcm"},
+        [],
+        ("cancer",),
+    ),
+    "rsna_lumbar": (
+        "table",
+        "Classify3D",
+        {"path": "train_images/{id}/{series}", "patient": "study_id"},
+        ["labels"],
+        ("Moderate", "Normal_Mild", "Severe"),
+    ),
+    "nuclei": (
+        "table",
+        "Segment2D",
+        {"path": "stage1_train/{id}/images/{id}.png", "submit": "stage1_test/{id}/images/{id}.png", "rle": "columns"},
+        [],
+        ("foreground",),
+    ),
+    "idrid": (
+        "table",
+        "Classify2D",
+        {"labels": "Retinopathy grade"},
+        ["labels"],
+        tuple(f"Retinopathy_grade_{grade}" for grade in range(5)),
+    ),
+    "brats_2023": (
+        "folders",
+        "Segment3D",
+        {"labels": "label_1, label_2, label_3"},
+        [],
+        ("label_1", "label_2", "label_3"),
+    ),
+    "covid_radiography": (
+        "folders",
+        "Segment2D",
+        {"image": "COVID-19_Radiography_Dataset/{class}/images/{id}.png"},
+        [],
+        ("foreground",),
+    ),
+    "acdc": (
+        "folders",
+        "Segment3D",
+        {
+            "image": "database/training/{patient}/{patient}_frame{number}.nii.gz",
+            "mask": "database/*/{patient}/{patient}_frame{number}_gt.nii.gz",
+            "test": "database/testing/{patient}/{patient}_frame{number}.nii.gz",
+        },
+        [],
+        ("label_1", "label_2", "label_3"),
+    ),
+    "pad_ufes": (
+        "table",
+        "Classify2D",
+        {"labels": "diagnostic", "patient": "patient_id"},
+        [],
+        ("ACK", "BCC", "MEL", "NEV", "SCC", "SEK"),
+    ),
+    "mura": (
+        "folders",
+        "Classify2D",
+        {"image": "MURA-v1.1/train/{class}/{patient}/*/{id}.png"},
+        ["labels"],
+        ("XR_ELBOW", "XR_WRIST"),
+    ),
     "dicom_series": ("table", "Classify3D", {"path": "train/{id}/FLAIR", "dimensions": 3}, [], ("MGMT_value",)),
 }
 
 
 def test_every_layout_is_expected_to_be_found():
-    assert set(EXPECTED) == set(LAYOUTS) | set(MORE)
+    assert set(EXPECTED) == set(LAYOUTS) | set(MORE) | set(HELD_BACK)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 def test_a_layout_is_found_and_all_of_its_cases_are_sound(name, tmp_path):
-    ({**LAYOUTS, **MORE})[name](tmp_path)
+    ({**LAYOUTS, **MORE, **HELD_BACK})[name](tmp_path)
     asked = []
 
     def first(question):
@@ -185,7 +280,11 @@ def test_boxes_and_polygons_cover_what_they_name(tmp_path):
     ("names", "message"),
     [
         ([], "is empty: unpack the dataset there"),
-        (["notes.txt"], "holds no image .*: unpack the dataset there"),
+        (["notes.txt"], "holds no image .*1 .txt.*: unpack the dataset there"),
+        (
+            ["stage_2_train/a.png", "stage_2_train/b.png", "stage_2_test/c.png", "stage_2_test/d.png"],
+            "nothing says what",
+        ),
         (["a.png", "b.png"], "holds 2 images, but nothing says what they show: add a table"),
     ],
 )

@@ -6,10 +6,12 @@ add one, write such a function and name it in :data:`RECOGNIZERS`; the first tha
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections import Counter
+from pathlib import Path, PurePosixPath
 
+from heldout.data.discover.class_folders import from_class_folders
 from heldout.data.discover.findings import Ask, Choice, Proposal, Question
-from heldout.data.discover.folders import from_class_folders, from_masks
+from heldout.data.discover.folders import from_masks
 from heldout.data.discover.known import from_bids, from_coco, from_decathlon, from_single_datasets
 from heldout.data.discover.listing import Listing
 from heldout.data.discover.settings import fitted
@@ -47,7 +49,12 @@ def discover(root: Path, ask: Ask) -> Proposal:
     if proposal is not None:
         return fitted(root, proposal)
     if not listing.images:
-        raise UserError(f"{root} holds no image (PNG, JPEG, TIFF, DICOM, NIfTI): unpack the dataset there")
+        endings = Counter(PurePosixPath(name).suffix or "no ending" for name in listing.names).most_common(3)
+        there = ", ".join(f"{number:,} {ending}" for ending, number in endings)
+        raise UserError(
+            f"{root} holds no image (PNG, JPEG, TIFF, DICOM, NIfTI) but {there}: unpack the dataset there, or convert "
+            "its images"
+        )
     raise UserError(
         f"{root} holds {len(listing.images)} images, but nothing says what they show: add a table with their names "
         f"and labels, folders of classes, or masks, as docs/your-competition.md describes"

@@ -14,15 +14,16 @@ from heldout.data.sources.table.labels import BLANK, UNCERTAIN, is_binary
 if TYPE_CHECKING:
     import pandas as pd
 
+_PERSON = re.compile(r"patient|subject|participant|person|^pid$", re.IGNORECASE)
 PATIENT = re.compile(r"patient|subject|participant|person|case.?id|lesion.?id|^pid$", re.IGNORECASE)
 _ABOUT = re.compile(
     r"(^|[^a-z])(age|sex|gender|male|female|view|width|height|organ|site|fold|weight|spacing|manufacturer|modality|"
     r"laterality|frontal|ap/pa|follow|pixel|source|provider|scanner|date|thickness|version|url|license|rad|rad_id|"
-    r"attribution|hospital|center|device|position|time|plate|unnamed|x|y|id|uid)($|[^a-z])|frontal/lateral",
+    r"attribution|hospital|center|device|position|time|plate|unnamed|x|y|z|id|uid)($|[^a-z])|frontal/lateral",
     re.IGNORECASE,
 )
 _LABEL = re.compile(
-    r"^(y|dx|target|labels?|class(es|_?name)?|diagnosis|grade|level|category|findings?.*|.*_grade|isup.*)$",
+    r"^(y|dx|target|labels?|class(es|_?name)?|diagnos(is|tics?)|grade|level|category|findings?.*|.*_grade|isup.*)$",
     re.IGNORECASE,
 )
 NOTHING = re.compile(
@@ -38,6 +39,7 @@ _BOXES = (
     (("x1", "y1", "x2", "y2"), True),
     (("bbox_x", "bbox_y", "bbox_w", "bbox_h"), False),
 )
+_PLACE = re.compile(r"coord", re.IGNORECASE)  # where something is, which is no class
 _RUNS = re.compile(r"-1|\d+ +\d+( +\d+)*")
 _MOST_NAMES = 50
 
@@ -68,10 +70,10 @@ def filled(values: pd.Series) -> list[str]:
 
 
 def patient_column(frame: pd.DataFrame, used: Sequence[str]) -> str:
-    """The column that names patients, or ""."""
+    """The column that names patients, before one of lesions or cases, or ""."""
     names = [name for name in frame.columns if PATIENT.search(name) and name not in used]
     full = [name for name in names if len(filled(frame[name])) == len(frame)]
-    return max(full, key=lambda name: frame[name].nunique(), default="")
+    return max(full, key=lambda name: (bool(_PERSON.search(name)), frame[name].nunique()), default="")
 
 
 def is_runs(values: pd.Series) -> bool:
@@ -94,6 +96,7 @@ def readings(frame: pd.DataFrame, ids: str, used: Sequence[str], wanted: Sequenc
     found = [*_run_lengths(frame, free, ids), *_boxes(frame, free)]
     if found and frame[ids].duplicated().any():
         return sorted(found, key=lambda reading: reading.rank)
+    free = [name for name in free if not _PLACE.search(name)]
     found += [reading for name in free if (reading := _names(frame, name))]
     binary = [name for name in free if _is_binary(frame[name])]
     plain = [name for name in binary if not _ABOUT.search(name)] or binary
@@ -104,9 +107,10 @@ def readings(frame: pd.DataFrame, ids: str, used: Sequence[str], wanted: Sequenc
     asked = {name.casefold() for name in wanted}
 
     def rank(reading: Reading) -> tuple[int, int]:
-        submitted = bool(asked) and {name.casefold() for name in reading.columns} >= asked
+        read = {name.casefold() for name in reading.columns}
+        submitted = bool(asked) and read >= asked
         about = all(_ABOUT.search(name) and not _LABEL.match(name) for name in reading.columns)
-        return (0 if submitted else 2 if about else 1, reading.rank)
+        return (-1 if submitted and read == asked else 0 if submitted else 2 if about else 1, reading.rank)
 
     return sorted(found, key=rank)
 
@@ -116,7 +120,9 @@ def clear(found: Sequence[Reading], wanted: Sequence[str]) -> bool:
     asked = {name.casefold() for name in wanted}
     first = found[0]
     if asked and {name.casefold() for name in first.columns} >= asked:
+        exact = {name.casefold() for name in first.columns} == asked
         others = [one for one in found[1:] if {name.casefold() for name in one.columns} >= asked]
+        others = [one for one in others if not exact or len(one.columns) == len(asked)]
     else:
         others = [one for one in found[1:] if not all(_ABOUT.search(name) for name in one.columns)]
         if all(map(_LABEL.match, first.columns)):

@@ -1,4 +1,4 @@
-"""Proposals for folders without a table: folders of classes, and images with masks."""
+"""Proposals for folders without a table: images with masks."""
 
 from __future__ import annotations
 
@@ -11,87 +11,17 @@ from typing import Any
 import numpy as np
 
 from heldout.data import readers
-from heldout.data.discover.beginnings import ask_for_beginnings, beginnings
-from heldout.data.discover.columns import NOTHING
 from heldout.data.discover.findings import Ask, Choice, Proposal, decide
 from heldout.data.discover.listing import MASKISH, VOLUMES, Listing, ending_of, evenly, stem_of
 from heldout.data.discover.matching import start_of, test_templates
 from heldout.data.sources.template import Template
 from heldout.errors import UserError
 
-_PART = re.compile(r"^(train|training|val|valid|validation|test|testing)$", re.IGNORECASE)
-_ONE_CASE = re.compile(
-    r"(patient|case|subject|sub|pat|p|id)?[-_ ]?\d{2,}$|(patient|case|subject|sub|pat)", re.IGNORECASE
-)
-_TEST = re.compile(r"^test(ing)?$", re.IGNORECASE)
-_MOST_CLASSES = 100
+PART = re.compile(r"^(train|training|val|valid|validation|test|testing)$", re.IGNORECASE)
+TEST = re.compile(r"^test(ing)?$", re.IGNORECASE)
+MOST_CLASSES = 100
 _LOOKED_AT = 24  # masks that are read
 _TOKENS = re.compile(r"[^_.\- ]+")
-
-
-def from_class_folders(listing: Listing, ask: Ask) -> Proposal | None:
-    """A proposal where the folder of an image is its class; None where it is not."""
-    folders: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for name in listing.images:
-        folders[PurePosixPath(name).parts[:-1]].append(name)
-    filled = {folder: names for folder, names in folders.items() if folder}
-    if len(filled) < 2:
-        return None
-    above: tuple[str, ...] = ()
-    while len({folder[: len(above) + 1] for folder in filled}) == 1 and all(len(f) > len(above) + 1 for f in filled):
-        above = next(iter(filled))[: len(above) + 1]
-    rest = {folder: folder[len(above) :] for folder in filled}
-    parts = sorted({shown[0] for shown in rest.values()} if all(_PART.match(s[0]) for s in rest.values()) else set())
-    level = 1 if parts else 0
-    classed = {folder: shown for folder, shown in rest.items() if len(shown) > level}
-    depths = {len(shown) for shown in classed.values()}
-    counts: Counter[str] = Counter()
-    for folder, shown in classed.items():
-        if not parts or not _TEST.match(shown[0]) or len(parts) == 1:
-            counts[shown[level]] += len(filled[folder])
-    if len(depths) != 1 or not 2 <= len(counts) <= _MOST_CLASSES or min(counts.values()) < 2:
-        return None
-    if any(MASKISH.search(name) for name in counts) or all(map(_ONE_CASE.match, counts)):
-        return None
-    endings = {ending_of(name) for folder in classed for name in filled[folder]}
-    nested = ["{patient}"] if depths.pop() > level + 1 else []
-    file, found = _file_of(endings, [name for folder in classed for name in filled[folder]], bool(nested), ask)
-
-    def template(part: str) -> str:
-        return "/".join([*above, *([part] if part else []), "{class}", *nested, file])
-
-    tests = [part for part in parts if _TEST.match(part)] if len(parts) > 1 else []
-    trained = [part for part in parts if part not in tests]
-    options: dict[str, Any] = {"image": "|".join(map(template, trained)) if trained else template("")}
-    if tests:
-        labeled = {shown[1] for shown in classed.values() if shown[0] in tests}
-        here = template(tests[0]) if labeled else "/".join([*above, tests[0], file])
-        options["test" if labeled else "submit"] = here
-        found["test part"] = f"{here}, {'locked' if labeled else 'unlabeled'}"
-    nothing = [name for name in counts if NOTHING.match(name)]
-    if len(counts) == 2 and len(nothing) == 1:
-        options["nothing"] = nothing[0]
-    shown_counts = ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items()))
-    return Proposal(
-        "a folder per class",
-        "folders",
-        f"Classify{_dimensions(listing)}D",
-        options | ({"dimensions": 3} if _dimensions(listing) == 3 else {}),
-        {},
-        {"images": options["image"], "labels": f"{len(counts)} folders: {shown_counts}", **found},
-    )
-
-
-def _file_of(endings: set[str], names: Sequence[str], nested: bool, ask: Ask) -> tuple[str, dict[str, str]]:
-    """Template of the files' names, and what it says of patients."""
-    ending = endings.pop() if len(endings) == 1 else ".*"
-    if nested:
-        return f"{{id}}{ending}", {"patients": "folders below the classes"}
-    shown, folders = beginnings([stem_of(name) for name in names]), {PurePosixPath(name).parent for name in names}
-    if shown and shown.groups > len(folders) and ask_for_beginnings(shown, "folder", ask):
-        file = f"{{patient}}{shown.separator}{{number}}{ending}"
-        return file, {"patients": f"{shown.groups:,} beginnings of the files' names"}
-    return f"{{id}}{ending}", {"patients": "none named: every image counts as another patient"}
 
 
 def from_masks(listing: Listing, ask: Ask) -> Proposal | None:
@@ -114,6 +44,8 @@ def from_masks(listing: Listing, ask: Ask) -> Proposal | None:
     if not pairs:
         return None
     merged = _merge(pairs)
+    trained = {forms: found for forms, found in merged.items() if not _is_test(forms[1])}
+    merged = trained or merged
     counts = {forms: len(found) for forms, found in merged.items()}
     best = max(counts.values())
     likely = [forms for forms in merged if counts[forms] >= 0.5 * best]
@@ -135,13 +67,39 @@ def from_masks(listing: Listing, ask: Ask) -> Proposal | None:
         if "{patient}" in choice[0][0]
         else "none named: every image counts as another patient",
     }
-    for text in test_templates(", ".join(choice[0])):
-        if any(Template(text.split(", ")[0]).match(name) for name in images):
+    for text, mask in zip(test_templates(", ".join(choice[0])), test_templates(choice[1]), strict=False):
+        if not any(Template(text.split(", ")[0]).match(name) for name in images):
+            continue
+        if any(Template(mask).match(name) for name in masks):
+            options["test"] = found["test part"] = text
+            options["mask"] = "/".join(
+                one if one == other else "*" for one, other in zip(choice[1].split("/"), mask.split("/"), strict=True)
+            )
+        else:
             options["submit"] = found["unlabeled"] = text
-            break
+        break
+    _narrow(options, images, masks)
     dimensions = 3 if choice[1].lower().endswith(VOLUMES) else 2
     options |= {"dimensions": 3} if dimensions == 3 else {}
     return Proposal("images with masks of like names", "folders", f"Segment{dimensions}D", options, {}, found)
+
+
+def _narrow(options: dict[str, Any], images: Sequence[str], masks: Sequence[str]) -> None:
+    """Names as ``{patient}_frame{number}`` where patients have other images without a mask, as ``patient001_4d``."""
+    image, mask = Template(options["image"]), Template(options["mask"])
+    if "," in image.text or not {"patient", "id"} <= set(image.fields) & set(mask.fields):
+        return
+    masked = {(pieces["patient"], pieces["id"]) for name in masks if (pieces := mask.match(name))}
+    there = {(pieces["patient"], pieces["id"]) for name in images if (pieces := image.match(name))}
+    other = [name.removeprefix(who) for who, name in there - masked if who in {one for one, _ in masked}]
+    own = [name.removeprefix(who) for who, name in masked if name.startswith(who)]
+    start = start_of(own).rstrip("0123456789") if own else ""
+    if not other or len(own) < len(masked) or len(start) < len("_x") or any(rest.startswith(start) for rest in other):
+        return
+    last = "{number}" if all(rest.removeprefix(start).isdigit() for rest in own) else "{id}"
+    for name in ("image", "mask", "test", "submit"):
+        if name in options:
+            options[name] = options[name].replace("{id}", f"{{patient}}{start}{last}")
 
 
 def _images_of(mask: str, index: Mapping[tuple[str, str], list[str]]) -> list[str]:
@@ -189,7 +147,8 @@ def _merge(pairs: Mapping[tuple[tuple[str, ...], str], list[str]]) -> dict[tuple
     """Forms of single cases with what differs as ``{patient}``, where image and mask share it, or as ``*``."""
     groups: dict[Any, list[tuple[tuple[tuple[str, ...], str], list[str]]]] = defaultdict(list)
     for forms, names in pairs.items():
-        key = (len(forms[0]), forms[1].count("/"), tuple(ending_of(text) for text in forms[0]), _generic(forms[1]))
+        endings = tuple(ending_of(text) for text in forms[0])
+        key = (len(forms[0]), forms[1].count("/"), endings, _generic(forms[1]), _is_test(forms[1]))
         groups[key].append((forms, names))
     merged: dict[tuple[tuple[str, ...], str], list[str]] = defaultdict(list)
     for members in groups.values():
@@ -211,14 +170,20 @@ def _joined(texts: Sequence[str], shared: set[str]) -> str:
     for column in columns:
         if len(set(column)) == 1:
             parts.append(column[0])
-        elif set(column) <= shared and "{patient}" not in parts and not all(map(_PART.match, column)):
-            parts.append("{patient}")
+        elif set(column) <= shared and "{patient}" not in parts and not all(map(PART.match, column)):
+            numbered = all(re.search(r"\d", name) for name in column) or len(set(column)) > MOST_CLASSES
+            parts.append("{patient}" if numbered else "{class}")
         else:
             start = start_of(column)
             ends = start_of([text[::-1] for text in column])[::-1]
             start = start if "{" not in start or "}" in start else start.partition("{")[0]
             parts.append(f"{start}*{ends[max(0, len(start) + len(ends) - min(map(len, column))) :]}")
     return "/".join(parts)
+
+
+def _is_test(text: str) -> bool:
+    """Whether a folder of a path says that it is of a test part."""
+    return any(map(TEST.match, text.split("/")[:-1]))
 
 
 def _generic(text: str) -> tuple[str, ...]:
@@ -262,5 +227,6 @@ def _values(listing: Listing, names: Sequence[str]) -> tuple[dict[str, Any], str
     )
 
 
-def _dimensions(listing: Listing) -> int:
+def dimensions_of(listing: Listing) -> int:
+    """3 where all images are volumes, else 2."""
     return 3 if all(name.lower().endswith(VOLUMES) for name in listing.images) else 2

@@ -6,10 +6,12 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from heldout.data.discover.listing import MASKISH, Listing, ending_of, evenly, stem_of
+from heldout.data.sources.table.columns import with_id
 from heldout.data.sources.template import Template
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 _TRIED = 400  # values of a column that are looked up
 _FEWEST = 0.02  # share of them that must be files
 _HALF = 0.5
+_PAIRED = 6  # columns of which two may name an image together
+_CHANNEL = re.compile(r"(.+?)([_-][A-Za-z][A-Za-z0-9]*)")
+_COLORS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,12 @@ def match_table(listing: Listing, frame: pd.DataFrame) -> Match | None:
     """The column of a table that names most images; None where none does."""
     found = [match for name in frame.columns if (match := _match(listing, frame, name))]
     paths = [match for match in found if match.paths == (match.column,)]
+    pair = _by_pair(listing, frame, found)
+    if pair is not None:
+        return pair
     if not found:
-        return next((match for name in frame.columns if (match := _by_parts(listing, frame, name))), None)
+        ways = (way(listing, frame, name) for name in frame.columns for way in (_by_channels, _by_parts))
+        return next((match for match in ways if match), None)
     distinct = {match.column: match.share * frame[match.column].nunique() for match in found}
     return max(paths or found, key=lambda match: distinct[match.column])
 
@@ -85,8 +94,15 @@ def templates(listing: Listing, rows: Sequence[Mapping[str, str]], column: str, 
 
 def test_templates(text: str) -> list[str]:
     """Where unlabeled images may lie, by the template of the training images."""
-    moved = [re.sub("train(ing)?", word, text, flags=re.IGNORECASE) for word in ("test", "testing")]
+    moved = [_renamed(text, word) for word in ("test", "testing", "val", "validation")]
     return [one for one in (*moved, text.replace("imagesTr", "imagesTs")) if one != text]
+
+
+def _renamed(text: str, word: str) -> str:
+    """A path with another word for its part, in the case of what stands there: ``TrainingData``, ``ValidationData``."""
+    return re.sub(
+        "train(ing)?", lambda found: word.capitalize() if found[0][0].isupper() else word, text, flags=re.IGNORECASE
+    )
 
 
 def _match(listing: Listing, frame: pd.DataFrame, column: str) -> Match | None:
@@ -132,8 +148,10 @@ def templates_of_folders(listing: Listing, values: Sequence[str]) -> tuple[str, 
     if largest == 1:  # each folder below has a name of its own
         above = [parts for members in groups.values() for parts in members]
         same = [parts for parts in above if len(parts) == len(above[0])]
-        depth = len(next(iter(groups)))
-        found = ["/".join([*(_merged(pieces) for pieces in zip(*same, strict=True)), "{id}", *["*"] * depth])]
+        deeper = ["*"] * len(next(iter(groups)))
+        if any(len(listing.series[value]) > 1 for value in values):  # each is a case
+            deeper[-1] = "{series}"
+        found = ["/".join([*(_merged(pieces) for pieces in zip(*same, strict=True)), "{id}", *deeper])]
     return tuple(found)
 
 
@@ -163,6 +181,51 @@ def _named_pieces(pieces: Sequence[Sequence[str]]) -> list[str]:
         same = len(set(values)) == 1
         found.append(values[0] if same else "{" + (name if f"{{{name}}}" not in found else f"{name}{len(found)}") + "}")
     return [*found, "{file}"]
+
+
+def _by_pair(listing: Listing, frame: pd.DataFrame, found: Sequence[Match]) -> Match | None:
+    """Two columns that name an image together, ``{subject}_{img}``, where no column names most rows' by itself."""
+    if any(match.share * frame[match.column].nunique() >= _HALF * len(frame) for match in found):
+        return None
+    columns = [
+        name for name in frame.columns if name and "{" not in name and frame[name].str.fullmatch(r"[\w-]{1,40}").all()
+    ]
+    for first, second in permutations(columns[:_PAIRED], 2):
+        for separator in "_-":
+            key = f"{{{first}}}{separator}{{{second}}}"
+            whole = with_id(frame, key)
+            if whole[key].nunique() == len(whole):
+                match = _match(listing, whole, key)
+                if match is not None and match.share >= _HALF:
+                    return match
+    return None
+
+
+def _by_channels(listing: Listing, frame: pd.DataFrame, column: str) -> Match | None:
+    """A column whose values are what several files' names begin with, one per channel: ``{id}_red.png``."""
+    files: dict[str, dict[str, str]] = defaultdict(dict)
+    for name in listing.images:
+        if found := _CHANNEL.fullmatch(stem_of(name)):
+            files[found[1]][found[2]] = name
+    values = evenly([text for text in dict.fromkeys(frame[column].str.strip()) if text], _TRIED)
+    own = [value for value in values if value in files]
+    if len(own) < max(_HALF * len(values), 2):
+        return None
+    kinds = set.intersection(*(set(files[value]) for value in own))
+    ordered = sorted(kinds, key=lambda kind: (_COLORS.index(kind[1:]) if kind[1:] in _COLORS else len(_COLORS), kind))
+    paths = {}
+    for kind in ordered:
+        folders = zip(*(PurePosixPath(files[value][kind]).parts[:-1] for value in own), strict=False)
+        shown = [
+            _merged(["{id}" if part == value else part for part, value in zip(parts, own, strict=True)])
+            for parts in folders
+        ]
+        paths[kind] = "/".join([*shown, f"{{id}}{kind}{ending_of(files[own[0]][kind])}"])
+    images = [path for kind, path in paths.items() if not MASKISH.search(kind)]
+    masks = tuple(path for kind, path in paths.items() if MASKISH.search(kind))
+    if not images:
+        return None
+    return Match(column, len(own) / len(values), (", ".join(images),), masks, example=files[own[0]][ordered[0]])
 
 
 def _by_parts(listing: Listing, frame: pd.DataFrame, column: str) -> Match | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from heldout.data.discover.columns import PATIENT, Reading, clear, filled, patie
 from heldout.data.discover.findings import Ask, Choice, Proposal, decide
 from heldout.data.discover.listing import MASKISH, TESTISH, VOLUMES, Listing, evenly, stem_of
 from heldout.data.discover.matching import Match, match_table, path_columns, templates, test_templates
+from heldout.data.sources.table.columns import with_id
 from heldout.data.sources.template import Template
 from heldout.errors import UserError
 
@@ -92,6 +94,7 @@ def from_tables(listing: Listing, ask: Ask) -> Proposal | None:
     found["labels"] = reading.text
     _patients(chosen, others, options, found, ask)
     _unlabeled(listing, chosen, options, found, sample, tables)
+    _test_list(listing, chosen, options, found)
     read_cells(listing, chosen.frame, reading, options, found, ask)
     if dimensions == 3:
         options["dimensions"] = 3
@@ -108,6 +111,7 @@ def _read(listing: Listing, name: str, frame: pd.DataFrame, wanted: Sequence[str
     match = match_table(listing, frame)
     if match is None:
         return None
+    frame = with_id(frame, match.column)
     used = [*path_columns(listing, frame), *(column for column in frame.columns if PATIENT.search(column))]
     return _Table(
         name, frame, match, readings(frame, match.column, [column for column in used if column != match.column], wanted)
@@ -144,6 +148,10 @@ def _sensible(table: _Table, reading: Reading) -> bool:
 def _patients(
     table: _Table, others: Sequence[_Table], options: dict[str, Any], found: dict[str, str], ask: Ask
 ) -> None:
+    if "series" in Template(options["path"]).fields:  # a row has several, each a case
+        options["patient"] = options["id"]
+        found["patients"] = f"{options['id']} of {options['file']}, all series together"
+        return
     parts = Template(options.get("parts", "")).fields
     named = next((name for name in parts if PATIENT.search(name) or name == "case"), "")
     column = named or patient_column(table.frame, [options["id"]])
@@ -160,7 +168,7 @@ def _patients(
         return
     shown = beginnings(list(table.frame[options["id"]].str.strip().drop_duplicates()))
     if shown and not options.get("parts") and ask_for_beginnings(shown, "column", ask):
-        options |= {"parts": f"{{patient}}{shown.separator}{{number}}", "patient": "patient"}
+        options |= {"parts": shown.template, "patient": "patient"}
         found["patients"] = f"beginnings of the ids ({shown.groups:,})"
         return
     found["patients"] = "none named: every image counts as another patient"
@@ -176,7 +184,7 @@ def _unlabeled(
 ) -> None:
     """The template of unlabeled images: of other tables, of the sample submission, or of a folder test."""
     path = options["path"]
-    if not Template.is_one(path) or "," in path:
+    if not Template.is_one(path):
         return
     ids = set(table.frame[table.match.column].str.strip())
     frames = [(one.frame, one.match.column) for one in tables if one is not table]
@@ -187,19 +195,38 @@ def _unlabeled(
         whole = bool(rows) and any(row[column].strip() != stem_of(row[column].strip()) for row in rows[:20])
         candidates += [text for text, _ in templates(listing, evenly(rows, 400), column, whole)]
     candidates += test_templates(path)
+    known = {"id", "series", options.get("patient", "")}
     for text in candidates:
         fields, parts = set(Template(text).fields), set(Template(options.get("parts", "")).fields)
-        if fields in ({"id"}, parts) and (count := _count(listing, text, ids)):
+        if (
+            text.count(",") == path.count(",")
+            and ({"id"} <= fields <= known or fields == parts)
+            and (count := _count(listing, text, ids))
+        ):
             options["submit"] = text
             found["unlabeled"] = f"{text}: {count:,} files"
             return
 
 
+def _test_list(listing: Listing, table: _Table, options: dict[str, Any], found: dict[str, str]) -> None:
+    """The text file that lists the ids of a test part, as ``test_list.txt``."""
+    ids = set(table.frame[table.match.column].str.strip())
+    for name in listing.names:
+        if name.lower().endswith(".txt") and TESTISH.search(name):
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                listed = set((listing.root / name).read_text(encoding="utf-8").split())
+                if listed and listed < ids:
+                    options["test"] = name
+                    found["test part"] = f"{len(listed):,} ids of {name}, locked"
+                    return
+
+
 def _count(listing: Listing, path: str, without: set[str] | None = None) -> int:
-    template = Template(path)
+    template = Template(path.partition(",")[0])
     if not Template.is_one(path):
         return len(listing.images)
-    matches = (template.match(name) for name in listing.images)
+    folders = {folder for held in listing.series.values() for folder in held}
+    matches = (template.match(name) for name in [*listing.images, *folders])
     return sum(pieces is not None and pieces.get("id") not in (without or set()) for pieces in matches)
 
 

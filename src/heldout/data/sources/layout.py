@@ -220,6 +220,10 @@ def read_table(path: Path, columns: Sequence[str] = (), remedy: str = "restore i
             ).rename(columns=str.strip)
     except (OSError, ValueError, csv.Error, pd.errors.ParserWarning) as error:
         raise UserError(f"{path} cannot be read as a table ({str(error).strip()}): save it as UTF-8 CSV") from None
+    # columns without a name and without content come of commas at the ends of the lines
+    unnamed = [place for place, name in enumerate(header) if not name and (frame.iloc[:, place] == "").all()]
+    frame = frame.drop(columns=frame.columns[unnamed])
+    header = [name for place, name in enumerate(header) if place not in unnamed]
     if repeated := [name for place, name in enumerate(header) if name in header[:place]]:
         raise UserError(f"{path} has two columns {repeated[0]!r}: rename or remove one")
     for name in columns:

@@ -44,7 +44,8 @@ class Table(Source):
             submission not counted. Further tables, separated by commas, are joined on the id: ``train.csv, meta.csv``,
             or ``meta.csv:image`` where the id has another name there.
         id, patient, path: Columns of the case id, the patient and the image; several paths, separated by commas, become
-            channels. A path is a column or a template. Without a patient column every case is its own patient.
+            channels. A path is a column or a template, and so may an id be, ``{subject}_{img}``. Without a patient
+            column every case is its own patient.
         parts: Template of the id whose pieces become columns, such as ``{case}_{day}_slice_{slice}``.
         labels: Label columns, separated by commas, each 0, 1 or empty; or a single column of class names, grades or
             lists of names. "" takes all columns that start with "label", or else all that are not named otherwise.
@@ -68,6 +69,7 @@ class Table(Source):
             the radius in voxels of the ball that the mask has around it.
         split: Column with train, test, submit or nothing, used where it exists. Without it, rows without any label
             (with masks: without a mask) are unlabeled, the others are split by patient. An empty mask is ``-1``.
+        test: Text file of the ids of a labeled test part, one a line: ``test_list.txt``.
         submit: Templates of the images of unlabeled cases that the table does not list: ``test_images/{id}.png``.
         absent: What is done about rows without an image: ``refuse``, or ``skip``.
         dimensions: 2 or 3.
@@ -102,6 +104,7 @@ class Table(Source):
         "point": "",
         "radius": 5.0,
         "split": "split",
+        "test": "",
         "submit": "",
         "absent": "refuse",
         "dimensions": 2,
@@ -170,7 +173,8 @@ class Table(Source):
 
     def tables(self) -> list[Path]:
         """The table, and those that are joined to it."""
-        return [self._csv, *(path for path, _ in self._columns.joined)]
+        listed = [self.root / self.options["test"]] if self.options["test"] else []
+        return [self._csv, *(path for path, _ in self._columns.joined), *listed]
 
     def own_ids(self) -> dict[str, str]:
         """The table's ids as they are written, and those of the unlabeled images, by case id."""
@@ -208,11 +212,12 @@ class Table(Source):
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
         patient, split = (self._columns.optional(name) for name in ("patient", "split"))
         examples, absent, renamed = list[tuple[str, str]](), list[str](), list[str]()
+        tested = self._columns.test_ids(self.root)
         for name, rows in self._cases(patient).items():
             row, where = rows[0][1], f"{self._csv} row {rows[0][0]}"
             if identifier(name) != name:
                 renamed.append(f"case {name!r} is called {identifier(name)} here")
-            part = row[split].strip() if split else None
+            part = "test" if name in tested else row[split].strip() if split else None
             if part not in (None, *_SPLITS):
                 raise UserError(f"{where} has {split} = {part!r}: write train, test, submit or nothing")
             files = {path: self._files_of.find(row, path, where) for path in self._files_of.images}

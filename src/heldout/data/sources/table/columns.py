@@ -41,7 +41,8 @@ class TableColumns:
             UserError: a table cannot be read or joined, or an id does not have the form that the option says.
         """
         key = self.options["id"]
-        frame = read_table(self.path, [key], _REMEDY)
+        needed = Template(key).fields if Template.is_one(key) else (key,)
+        frame = with_id(read_table(self.path, needed, _REMEDY), key)
         for path, other in self.joined:
             frame = self._join(frame, path, other)
         template = Template(self.options["parts"])
@@ -82,6 +83,25 @@ class TableColumns:
             )
         return pieces
 
+    def test_ids(self, root: Path) -> frozenset[str]:
+        """Ids of the option ``test``, a text file below the dataset's folder.
+
+        Raises:
+            UserError: there is no such file, or it names an id that the table does not have.
+        """
+        if not self.options["test"]:
+            return frozenset()
+        path = root / self.options["test"]
+        try:
+            found = frozenset(path.read_text(encoding="utf-8").split())
+        except (OSError, UnicodeDecodeError):
+            raise UserError(f"{path} cannot be read as text: correct source_options test") from None
+        unknown = sorted(found - set(self.frame[self.options["id"]].str.strip()))
+        if unknown or not found:
+            what = f"names {unknown[0]}, which {self.path.name} does not have" if unknown else "names no id"
+            raise UserError(f"{path} {what}: correct source_options test")
+        return found
+
     def optional(self, option: str) -> str:
         """Name of an optional column, or "" where the table lacks it.
 
@@ -113,3 +133,12 @@ class TableColumns:
             f"{self.path} has no column {name!r}: it has {', '.join(self.frame.columns)}; name the right one in "
             f"source_options {option}"
         )
+
+
+def with_id(frame: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The table with a column of ids that are made of others by a template, ``{subject}_{img}``; else as it is."""
+    if not Template.is_one(key) or key in frame.columns:
+        return frame
+    template = Template(key)
+    rows = frame[list(template.fields)].to_dict("records")
+    return frame.assign(**{key: [template.fill({name: text.strip() for name, text in row.items()}) for row in rows]})

@@ -126,9 +126,10 @@ class RowFiles:
                 pieces = template.match(name)
                 if not pieces or not (self.folders or (self.root / name).is_file()):
                     continue
-                case = pieces.get("id") or parts.fill(pieces)
-                known = {**(parts.match(case) or {}), **pieces}
-                if case not in listed:
+                own = pieces.get("id") or parts.fill(pieces)
+                case = "_".join([own, *(pieces[name] for name in self.free if name in pieces)])
+                known = {**(parts.match(own) or {}), **pieces, self.columns.options["id"]: own}
+                if own not in listed:
                     person = known.get(self.columns.options["patient"], "")
                     found.setdefault(case, (person, []))[1].append(name)
         odd = next((name for name, (_, files) in found.items() if len(files) != len(templates)), "")

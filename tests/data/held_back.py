@@ -1,0 +1,178 @@
+"""Layouts of competitions that ``init`` was first tried on after it was written, with small images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from heldout.data.rle import RunLengths
+from tests.data.dicom_toy import plane, write_picture
+from tests.data.miniatures import SIDES, picture, save, save_volume, table, volume
+
+
+def hpa(root: Path) -> None:
+    """Human Protein Atlas: four channels in files of their own, lists of numbers as labels."""
+    rows = []
+    for number in range(30 + 4):
+        name = f"{number:08x}-bbad-11e8-b2ba-ac1f6b6435d0"
+        for color in ("red", "green", "blue", "yellow"):
+            save(root / f"{'train' if number < 30 else 'test'}/{name}_{color}.png", picture(number, number % 3)[0])
+        rows.append(f"{name},{('0', '16 0', '7 1 0', '16')[number % 4]}")
+    table(root / "train.csv", "Id,Target", rows[:30])
+    table(root / "sample_submission.csv", "Id,Predicted", [f"{row.partition(',')[0]},0" for row in rows[30:]])
+
+
+def nerve(root: Path) -> None:
+    """Ultrasound nerve: two columns name an image together, masks lie beside the images too."""
+    coder, rows = RunLengths("columns", 1), []
+    for subject in range(1, 7):
+        for number in range(1, 7):
+            image, mask = picture(10 * subject + number, number % 2)
+            save(root / f"train/{subject}_{number}.tif", image)
+            save(root / f"train/{subject}_{number}_mask.tif", mask * 255)
+            rows.append(f"{subject},{number},{coder.encode(mask)}")
+    for number in range(1, 9):
+        save(root / f"test/{number}.tif", picture(number, number % 2)[0])
+    table(root / "train_masks.csv", "subject,img,pixels", rows)
+    table(root / "sample_submission.csv", "img,pixels", [f"{number},1 1" for number in range(1, 9)])
+
+
+def retinopathy(root: Path) -> None:
+    """Diabetic retinopathy 2015: both eyes of a patient, in the names alone."""
+    rows = []
+    for patient in range(24):
+        for side in ("left", "right"):
+            part, name = ("train" if patient < 20 else "test"), f"{10 + 3 * patient}_{side}"
+            save(root / f"{part}/{name}.jpeg", picture(2 * patient + (side == "left"), patient % 3)[0])
+            rows.append(f"{name},{(patient + (side == 'left')) % 5}")
+    table(root / "trainLabels.csv", "image,level", rows[:40])
+    table(root / "sampleSubmission.csv", "image,level", [f"{row.partition(',')[0]},0" for row in rows[40:]])
+
+
+def rsna_mammography(root: Path) -> None:
+    """RSNA breast cancer: one of many label columns is asked for, per patient and side."""
+    rows, sent = [], []
+    for patient in range(18):
+        for side in "LR":
+            for view in ("CC", "MLO"):
+                name, part = 10**8 + patient * 1000 + ord(side) * 10 + len(view), "train" if patient < 16 else "test"
+                write_picture(root / f"{part}_images/{10006 + 5 * patient}/{name}.dcm", picture(name % 997, 1)[0])
+                cancer = int(patient % 3 == 0 and side == "L")
+                about = f"{1 + patient % 2},{10006 + 5 * patient},{name},{side},{view},{60 + patient}.0"
+                rows.append(f"{about},{cancer},{cancer},{cancer},,0,{'BCD'[patient % 3]},29,False")
+            if patient >= 16:
+                sent.append(f"{10006 + 5 * patient}_{side},0.02")
+    header = "site_id,patient_id,image_id,laterality,view,age,cancer,biopsy,invasive,BIRADS,implant,density,machine_id"
+    table(root / "train.csv", f"{header},difficult_negative_case", rows[:64])
+    table(root / "sample_submission.csv", "prediction_id,cancer", sent)
+
+
+def rsna_lumbar(root: Path) -> None:
+    """RSNA lumbar spine: several series of a study, a column of grades per level."""
+    rows, grades = [], ("Normal/Mild", "Moderate", "Severe")
+    for study in range(14):
+        rows.append(f"{4003253 + study},{grades[study % 3]},{grades[(study + 1) % 3]}")
+        for series in (702807833 + study, 1054713880 + study):
+            for number in range(3):
+                path = root / f"train_images/{4003253 + study}/{series}/{number + 1}.dcm"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                array = np.random.default_rng(series + number).integers(0, 4000, (16, 16)).astype(np.uint16)
+                plane(array, number, SeriesInstanceUID=f"1.2.{series}").save_as(path, enforce_file_format=True)
+    table(root / "train.csv", "study_id,spinal_canal_stenosis_l1_l2,spinal_canal_stenosis_l2_l3", rows)
+    places = [f"{4003253 + study},{702807833 + study},2,Spinal,L1/L2,32.2,22.7" for study in range(14)]
+    table(root / "train_label_coordinates.csv", "study_id,series_id,instance_number,condition,level,x,y", places)
+
+
+def nuclei(root: Path) -> None:
+    """Data Science Bowl 2018: a folder per image, a mask per nucleus, run lengths in several rows."""
+    coder, random, rows = RunLengths("columns", 1), np.random.default_rng(0), []
+    for number in range(12):
+        name, image = random.bytes(16).hex(), picture(number, 0)[0]
+        for place in range(1 + number % 3):
+            mask = np.zeros(SIDES, np.uint8)
+            mask[6 + 12 * place : 14 + 12 * place, 8 + 9 * place : 17 + 9 * place] = 1
+            image = np.where(mask > 0, 220, image).astype(np.uint8)
+            save(root / f"stage1_train/{name}/masks/{random.bytes(16).hex()}.png", mask * 255)
+            rows.append(f"{name},{coder.encode(mask)}")
+        save(root / f"stage1_train/{name}/images/{name}.png", image)
+    for _ in range(2):
+        name = random.bytes(16).hex()
+        save(root / f"stage1_test/{name}/images/{name}.png", picture(99, 1)[0])
+    table(root / "stage1_train_labels.csv", "ImageId,EncodedPixels", rows)
+
+
+def idrid(root: Path) -> None:
+    """IDRiD: blanks in names of folders and columns, commas at the ends of the lines."""
+    base, rows = root / "B. Disease Grading", []
+    for number in range(30):
+        save(base / f"1. Original Images/a. Training Set/IDRiD_{number + 1:03d}.jpg", picture(number, number % 3)[0])
+        rows.append(f"IDRiD_{number + 1:03d},{number % 5},{number % 3},,,,,")
+    header = "Image name,Retinopathy grade,Risk of macular edema ,,,,,"
+    table(base / "2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv", header, rows)
+
+
+def brats_2023(root: Path) -> None:
+    """BraTS 2023: other suffixes, a validation part without masks."""
+    for number in range(8 + 2):
+        part = "Training" if number < 8 else "Validation"
+        name = f"BraTS-GLI-{number:05d}-000"
+        start = root / f"ASNR-MICCAI-BraTS2023-GLI-Challenge-{part}Data/{name}/{name}"
+        for position, kind in enumerate(("t1c", "t1n", "t2f", "t2w")):
+            mask = volume(Path(f"{start}-{kind}.nii.gz"), 10 * number + position, True)
+        if part == "Training":
+            mask[9:][mask[9:] > 0] = 1 + number % 3
+            save_volume(Path(f"{start}-seg.nii.gz"), mask)
+
+
+def covid_radiography(root: Path) -> None:
+    """COVID-19 radiography: masks below folders of classes, which are no patients."""
+    for kind in ("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia"):
+        for number in range(6):
+            image, mask = picture(number + len(kind), 1 + number % 2)
+            for folder, array in (("images", image), ("masks", mask * 255)):
+                save(root / f"COVID-19_Radiography_Dataset/{kind}/{folder}/{kind}-{number + 1}.png", array)
+
+
+def acdc(root: Path) -> None:
+    """ACDC: two frames of a patient with masks, a film without, and a labeled test part."""
+    for patient in (*range(1, 9), 101, 102):
+        folder = root / f"database/{'training' if patient < 100 else 'testing'}/patient{patient:03d}"
+        for frame in (1, 12):
+            mask = volume(folder / f"patient{patient:03d}_frame{frame:02d}.nii.gz", 10 * patient + frame, True)
+            mask[9:][mask[9:] > 0] = 1 + patient % 3
+            save_volume(folder / f"patient{patient:03d}_frame{frame:02d}_gt.nii.gz", mask)
+        film = np.random.default_rng(patient).normal(size=(20, 24, 16, 4)).astype(np.float32)
+        save_volume(folder / f"patient{patient:03d}_4d.nii.gz", film)
+
+
+def pad_ufes(root: Path) -> None:
+    """PAD-UFES-20: many columns of true and false, patients beside lesions."""
+    rows = []
+    for number in range(36):
+        name, patient = f"PAT_{8 + number // 2}_{15 + number}_{881 + number}.png", f"PAT_{8 + number // 2}"
+        save(root / f"imgs_part_{1 + number % 3}/imgs_part_{1 + number % 3}/{name}", picture(number, number % 3)[0])
+        kind = ("NEV", "BCC", "ACK", "SEK", "SCC", "MEL")[number % 6]
+        about = f"{'False' if number % 2 else ''},{number % 4 == 0},{40 + number // 2},{number % 2 == 0},FEMALE"
+        rows.append(f"{patient},{15 + number},{about},{('ARM', 'NECK')[number % 2]},{kind},{name},{number % 3 == 0}")
+    header = "patient_id,lesion_id,smoke,drink,age,pesticide,gender,region,diagnostic,img_id,biopsed"
+    table(root / "metadata.csv", header, rows)
+
+
+def mura(root: Path) -> None:
+    """MURA: tables without headings; a body part, a patient and a study as folders, the last with the label."""
+    paths = []
+    for number in range(24):
+        label, part = ("positive", "negative", "negative")[number % 3], ("ELBOW", "WRIST")[number % 2]
+        folder = f"MURA-v1.1/train/XR_{part}/patient{number + 1:05d}/study1_{label}"
+        for view in (1, 2):
+            save(root / f"{folder}/image{view}.png", picture(2 * number + view, int(label == "positive"))[0])
+            paths.append(f"{folder}/image{view}.png")
+    (root / "MURA-v1.1/train_image_paths.csv").write_text("\n".join(paths) + "\n")
+
+
+HELD_BACK = {
+    name: function
+    for name, function in list(globals().items())
+    if callable(function) and getattr(function, "__module__", "") == __name__
+}
