@@ -166,7 +166,10 @@ def overhead(counts: list[int]) -> list[Measurement]:
         return ["-S", "-E", "-c", code + "p.mkdir(parents=True); (p / 'run.json').write_text('{}')"]
 
     # no worker processes besides those of the actors: 64 interpreters that start at once would be what is measured
-    small = {"object_store_memory": 80_000_000, "_system_config": {"enable_worker_prestart": False}}
+    small = {
+        "object_store_memory": 80_000_000,
+        "_system_config": {"enable_worker_prestart": False, "memory_monitor_refresh_ms": 0},
+    }
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 16, "include_dashboard": False, **small})
     for _ in range(3):
         cluster.add_node(num_cpus=16, object_store_memory=80_000_000)

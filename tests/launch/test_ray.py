@@ -47,7 +47,11 @@ def cluster(shared_home):
 
     made = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 0, "object_store_memory": 100_000_000, "include_dashboard": False},
+        head_node_args={
+            **{"num_cpus": 0, "object_store_memory": 100_000_000, "include_dashboard": False},
+            # Ray would kill what is tested where other programs fill the memory
+            "_system_config": {"memory_monitor_refresh_ms": 0},
+        },
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HELDOUT_HOME", str(shared_home))
