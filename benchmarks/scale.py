@@ -342,7 +342,7 @@ FORECASTS = {
     "phantom classification": "exp004+dataset=small,epochs=8,seeds=(0,),steps_per_epoch=30,workers=0,"
     "source_options={'patients':60,'images_per_patient':2,'size':64}",
 }
-REAL = {"brain MRI (real)": "exp020@quick+epochs=2"}
+REAL = {"brain MRI (real)": "exp020@quick+epochs=2,seeds=(0,)"}
 
 
 def forecast() -> list[Measurement]:
@@ -427,10 +427,13 @@ def _measured_command(words: list[str]) -> tuple[float, int]:
 
 
 def _peak(pid: int) -> int:
-    """Most bytes of memory that a process has held."""
+    """Most bytes of memory that a process has held, and what its children hold for themselves."""
+    from heldout.launch.measure import children_bytes, peak_bytes
+
+    if not Path(f"/proc/{pid}").exists():
+        return 0
     with contextlib.suppress(OSError, StopIteration):
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
+        return peak_bytes(pid) + children_bytes(pid)
     return 0
 
 
@@ -446,6 +449,7 @@ def _draw(name: str, across: str, up: str, curves: dict[str, tuple[list[float], 
     axes.set(xlabel=across, ylabel=up)
     if len(next(iter(curves.values()))[0]) < 20:
         axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_ylim(0, 1.05)
     axes.grid(alpha=0.3)
     axes.legend()

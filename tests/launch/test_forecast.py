@@ -31,7 +31,7 @@ def measured(**changes: object) -> MeasuredFit:
     about = {
         **{"spec": "exp004", "identity_hash": "x", "machine": "a processor, 2 cores", "threads": 2},
         **{"start_seconds": 5.0, "steps": 10, "step_seconds": 0.5, "save_seconds": 1.0, "predict_seconds": 2.0},
-        **{"open_seconds": 3.0, "read_seconds": 0.25, "blend_seconds": 0.125},
+        **{"open_seconds": 3.0, "import_seconds": 4.0, "read_seconds": 0.25, "blend_seconds": 0.125},
         **{"validate_seconds": 1.0, "held_out": 30, "training": 120, "map_bytes": 1000, "weight_bytes": 4000},
         **{"state_bytes": 16000, "host_bytes": 10**9, "loader_bytes": 10**8, "watts": 16.0, "measured": "today"},
     }
@@ -51,7 +51,7 @@ def test_a_fit_is_its_steps_validations_and_predictions():
 
 def test_predictions_and_blends_read_every_case(monkeypatch):
     monkeypatch.setattr(forecast, "cores", lambda: 4)
-    assert forecast.forecast_prediction(measured(), fits=5, cases=10) == 3 + 10 * (0.25 + 5 * 2.0)
+    assert forecast.forecast_prediction(measured(), fits=5, cases=10) == 4 + 10 * (0.25 + 5 * 2.0)
     assert forecast.forecast_blend(measured(), seeds=2, cases=40) == 3 + 2 * 40 * 0.125
     assert forecast.forecast_blend(measured(), seeds=2, cases=400) == 3 + 2 * 400 * 0.125 / 4
 

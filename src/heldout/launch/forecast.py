@@ -97,7 +97,7 @@ def makespan(seconds: Mapping[Fit, float], needs: Mapping[Fit, Sequence[Fit]], w
 
 def forecast_prediction(measured: MeasuredFit, fits: int, cases: int) -> float:
     """Seconds in which all fits predict further cases, such as those of the test part, each read and prepared once."""
-    return float(measured.open_seconds) + cases * (
+    return float(measured.import_seconds) + cases * (
         float(measured.read_seconds) + fits * float(measured.predict_seconds)
     )
 

@@ -7,6 +7,7 @@ number of epochs.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import subprocess
@@ -28,7 +29,7 @@ from heldout.tasks import load_task
 if TYPE_CHECKING:
     import torch
 
-SCHEMA = 1
+SCHEMA = 2
 STEP_SECONDS = 10.0
 _STARTED = time.perf_counter()
 
@@ -42,7 +43,8 @@ class MeasuredFit(Record):
         machine: GPU, or CPU with its cores.
         threads: CPU threads.
         start_seconds: From the start of a process to its first step.
-        open_seconds: Of these until the dataset is open.
+        open_seconds: Of these until the dataset is open, with what a blend imports.
+        import_seconds: Of these until what a prediction imports is there as well.
         steps: Batches of an epoch.
         step_seconds: Wall time of a training step, loading included.
         save_seconds: Of keeping the state after an epoch.
@@ -69,6 +71,7 @@ class MeasuredFit(Record):
     threads: int
     start_seconds: Number
     open_seconds: Number
+    import_seconds: Number
     steps: int
     step_seconds: Number
     save_seconds: Number
@@ -137,10 +140,16 @@ def measured(fit: Fit, threads: int | None) -> MeasuredFit:
 
 def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
     """Train some steps of a fit and predict some of its held-out cases, in this process; nothing of it is kept."""
-    import torch
-
+    importlib.import_module("heldout.blend.search")
     from heldout.blend.cases import reduce_cases
     from heldout.data.cases import open_dataset
+
+    config, key = load_task(spec), (seed, fold)
+    dataset = open_dataset(config)
+    opened = time.perf_counter() - _STARTED
+
+    import torch
+
     from heldout.data.transform import prepare_image
     from heldout.metrics.registry import score
     from heldout.predict.models import save_model
@@ -151,16 +160,14 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
     from heldout.train.origins import find_origins
     from heldout.train.results import ValidationFold, describe_machine
 
-    config, key = load_task(spec), (seed, fold)
-    dataset = open_dataset(config)
-    opened = time.perf_counter() - _STARTED
+    imported = time.perf_counter() - _STARTED
     origins = find_origins(config, dataset, seed, fold)
     quickest = fastest(config, dataset, key, origins)
     prepared, batches, state = open_fold(quickest, dataset, key, origins, quiet=True)
     device = state.fabric.device
     started = time.perf_counter() - _STARTED
     seconds = step_seconds(config, state, batches, key, STEP_SECONDS)
-    loaders, steps = _children_bytes() // max(config.workers, 1), len(batches)
+    loaders, steps = children_bytes(os.getpid()) // max(config.workers, 1), len(batches)
     batches.close()
     training, rows = dataset.fold_cases(fold, config.case_fraction)
     network = state.average.module
@@ -200,6 +207,7 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
         threads=torch.get_num_threads(),
         start_seconds=round(started, 2),
         open_seconds=round(opened, 2),
+        import_seconds=round(imported, 2),
         steps=steps,
         step_seconds=round(seconds, 5),
         save_seconds=round(saving, 4),
@@ -238,9 +246,9 @@ def _watts(device: torch.device) -> float:
     return 8.0 * torch.get_num_threads()
 
 
-def peak_bytes() -> int:
-    """Most memory that this process has held."""
-    status = Path("/proc/self/status")
+def peak_bytes(pid: int | None = None) -> int:
+    """Most memory that a process has held; None is this one."""
+    status = Path(f"/proc/{pid or 'self'}/status")
     if status.exists():
         lines = status.read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
@@ -249,14 +257,14 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _children_bytes() -> int:
-    """Memory that processes of this one hold for themselves."""
+def children_bytes(pid: int) -> int:
+    """Memory that the processes of a process hold for themselves."""
     total = 0
     for status in Path("/proc").glob("[0-9]*/status"):
         with contextlib.suppress(OSError, StopIteration):
             lines = status.read_text(encoding="utf-8").splitlines()
             fields = dict(line.split(":", 1) for line in lines if ":" in line)
-            if int(fields["PPid"]) == os.getpid():
+            if int(fields["PPid"]) == pid:
                 total += int(fields.get("RssAnon", "0").split()[0]) << 10
     return total
 
