@@ -13,6 +13,7 @@ import pytest
 
 from heldout import files
 from heldout.blend.apply import Blended
+from heldout.blend.records import Pooling
 from heldout.deliver.case_log import FOLDER, Part
 from heldout.deliver.predict_folder import predict_folder
 from heldout.errors import UserError
@@ -26,7 +27,8 @@ class Decision:
 
     def __init__(self, identity: str = "one", killed_after: int = 10**6) -> None:
         self.decision = SimpleNamespace(
-            **{"classes": ("small",), "exclusive": False, "abstention": object(), "finder": None, "identity": identity}
+            **{"classes": ("small",), "exclusive": False, "abstention": object(), "finder": None, "identity": identity},
+            pooling=Pooling(),
         )
         self.config = SimpleNamespace(source="phantom", source_options={})
         self.left, self.predicted = killed_after, []

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from heldout.blend.apply import Blended
+from heldout.blend.records import Pooling
 from heldout.deliver.predict_folder import predict_folder
 from heldout.metrics.uncertainty import Uncertainty
 
@@ -25,7 +26,10 @@ def test_columns_are_means_over_the_written_mask(home, tmp_path, empty):
     low = np.full((1, 8, 8), 40, np.uint8)  # nothing reaches one half: a tuned threshold made the mask
     parts = (np.array([0.2]), low, mask, Uncertainty(entropy, entropy / 2, entropy / 2))
     opened = SimpleNamespace(
-        decision=SimpleNamespace(classes=("small",), exclusive=False, abstention=None, finder=None, identity=""),
+        decision=SimpleNamespace(
+            **{"classes": ("small",), "exclusive": False, "abstention": None, "finder": None, "identity": ""},
+            pooling=Pooling(),
+        ),
         config=SimpleNamespace(source="phantom", source_options={}),
         predict=lambda images, **_: [Blended(case_id, *parts) for case_id, _ in images],
     )
