@@ -28,6 +28,7 @@ class Decision:
     def __init__(self, identity: str = "one", killed_after: int = 10**6) -> None:
         self.decision = SimpleNamespace(
             **{"classes": ("small",), "exclusive": False, "abstention": object(), "finder": None, "identity": identity},
+            kind="segmentation",
             pooling=Pooling(),
         )
         self.config = SimpleNamespace(source="phantom", source_options={})

@@ -28,6 +28,7 @@ def test_columns_are_means_over_the_written_mask(home, tmp_path, empty):
     opened = SimpleNamespace(
         decision=SimpleNamespace(
             **{"classes": ("small",), "exclusive": False, "abstention": None, "finder": None, "identity": ""},
+            kind="segmentation",
             pooling=Pooling(),
         ),
         config=SimpleNamespace(source="phantom", source_options={}),
