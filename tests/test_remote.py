@@ -67,6 +67,15 @@ def test_a_file_that_belongs_elsewhere_is_not_fetched(home, tmp_path, name):
         remote.pull(f"file://{tmp_path}/there")
 
 
+@pytest.mark.parametrize("place", ["working", "working/runs/exp", "working/queue/logs"])
+def test_what_is_no_finished_fit_or_blend_is_not_fetched(home, tmp_path, place):
+    there = tmp_path / "there" / place
+    files.write_text(there / "ledger.jsonl", "forged")
+    files.write_json(there / remote.LIST, {"ledger.jsonl": files.sha256_file(there / "ledger.jsonl")})
+    assert remote.pull(f"file://{tmp_path}/there") == []
+    assert not (home / place / "ledger.jsonl").exists()
+
+
 def test_commands_work_in_a_folder_of_this_machine(finish, home, tmp_path, monkeypatch, capsys):
     finish(TINY, seeds=(0,), folds=(0, 1))
     address = f"file://{tmp_path}/there"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ def enter() -> str | None:
     return os.environ.get(VARIABLE)
 
 
+_PLACES = re.compile(r"working/(runs/[^/]+/seed\d+/fold\d+|blends/[^/]+)")
+
+
 def pull(address: str) -> list[str]:
     """Fetch what is finished at an address and not here; returns the folders.
 
@@ -44,7 +48,7 @@ def pull(address: str) -> list[str]:
         for found in remote.find(f"{root}/working") if remote.exists(f"{root}/working") else []:
             folder, _, name = found.rpartition("/")
             below = folder.removeprefix(root).strip("/")
-            if name != LIST or ".." in below.split("/") or _is_finished(home / below):
+            if name != LIST or not _PLACES.fullmatch(below) or ".." in below.split("/") or _is_finished(home / below):
                 continue
             if (home / below / "decision.json").exists():
                 note(f"{below} at {address} is sealed, and the one here is not: rename it to fetch that one")

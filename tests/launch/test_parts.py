@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from heldout import files
 from heldout.cli import run
 from heldout.config import load
 from heldout.errors import UserError
@@ -78,6 +79,19 @@ def test_a_part_that_fails_stops_the_others_with_its_reason(order):
     ):
         predict_parts(engine, order, print)
     assert engine.stopped == ["2/2"]
+
+
+def test_an_earlier_table_is_not_taken_for_that_of_parts_that_fail(order):
+    files.write_text(Path(order.output) / "predictions.csv", "name,status\nold.png,ok\n")
+    engine = Scripted(Path(order.output), part1=[2], part2=[2])
+    with pytest.raises(UserError, match="part 1/2 failed"):
+        predict_parts(engine, order, lambda _: None)
+
+
+def test_cases_that_no_part_saw_are_told(order):
+    engine = Scripted(Path(order.output), part1=[0], part2=[0, None])
+    with pytest.raises(UserError, match="new changed while it was predicted: the same command goes on"):
+        predict_parts(engine, order, lambda _: None)
 
 
 def test_a_part_that_is_killed_at_every_start_fails(order):

@@ -99,7 +99,7 @@ def test_a_file_that_was_removed_is_received_again(tmp_path):
     assert len(asked) == 2
 
 
-@pytest.mark.parametrize("name", ["/tmp/x", "../x"])
+@pytest.mark.parametrize("name", ["/tmp/x", "../x", ".lock", "oof_maps/.x"])
 def test_a_file_that_belongs_elsewhere_is_not_written(tmp_path, name):
     with pytest.raises(UserError, match=f"a node sent {name}, which is no file of"):
         Arrival(tmp_path / "fold0").take([(name, 0, b"abc", None)])

@@ -168,7 +168,7 @@ class CaseLog:
         """Everything is in the table; a part that is still about to see that removes it."""
         with self._alone():
             if not any(files.is_locked(part) for part in self.folder.glob(f"{self.key}/part*")):
-                shutil.rmtree(self.folder)
+                shutil.rmtree(self.folder, ignore_errors=True)  # another part may remove it at the same time
 
     def _alone(self) -> AbstractContextManager[None]:
         return files.lock(self.folder / self.key, "writing the tables of a prediction", wait=True)

@@ -150,6 +150,7 @@ def predict_folder(
             outcome.masks = sum(one.masks for one in done.values())
             outcome.left = len(rows.keys() - done.keys())
             if not outcome.left:
+                done = {case_id: done[case_id] for case_id in rows}  # whichever part ended first
                 if groups:
                     write_groups(output / f"predictions_by_{decision.pooling.level}.csv", decision, groups, done)
                 _write_tables(opened, source.dimensions, output, rows, done)

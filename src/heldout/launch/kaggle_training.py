@@ -111,7 +111,7 @@ def write_training(configs: Sequence[Task], name: str, user: str, hours: float) 
     for config in configs:
         travel.refuse_to_travel(config, "to Kaggle")
         if config.warm_start is not None and (absent := _absent_starts(left)):
-            raise UserError(f"{absent[0]} must be finished first: name {absent[0].spec} before it, or train it here")
+            raise UserError(f"{absent[0]} must be finished first: train it here, or by a notebook of its own")
     target = files.home() / "kaggle_kernels" / f"{name}-train"
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:

@@ -95,7 +95,8 @@ def predict_parts(engine: Engine, order: FolderOrder, say: Callable[[str], None]
         Cases by their status.
 
     Raises:
-        UserError: a part failed; the others were stopped, and the same command goes on after their last cases.
+        UserError: a part failed, and the others were stopped, or files came or went meanwhile; the same command goes on
+            after the last cases.
         KeyboardInterrupt: all were stopped; the same command goes on.
     """
     table, running = Path(order.output) / "predictions.csv", _Running(engine, order, say)
@@ -103,9 +104,10 @@ def predict_parts(engine: Engine, order: FolderOrder, say: Callable[[str], None]
     told = time.monotonic()
     try:
         while waiting or running.jobs:
-            with engine.together():
-                for part in waiting:
-                    running.start(part)
+            if waiting:
+                with engine.together():
+                    for part in waiting:
+                        running.start(part)
             waiting = [part for part in list(running.jobs) if running.is_to_be_repeated(part)]
             if time.monotonic() - told > TOLD_EVERY:
                 told = time.monotonic()
@@ -114,6 +116,8 @@ def predict_parts(engine: Engine, order: FolderOrder, say: Callable[[str], None]
     finally:
         running.stop()
         engine.close()
+    if not running.is_complete():
+        raise UserError(f"{order.folder} changed while it was predicted: the same command goes on with what is missing")
     with open(table, encoding="utf-8", newline="") as handle:
         return Counter(row["status"] for row in csv.DictReader(handle))
 
@@ -125,6 +129,7 @@ class _Running:
         self.engine, self.order, self.say = engine, order, say
         self.jobs: dict[str, tuple[Job, Path]] = {}
         self.kills: dict[str, tuple[int, int]] = {}  # how often in a row, and the cases that were finished then
+        self.earlier = self._stamp()  # of a table that --force replaces
 
     def start(self, part: str) -> None:
         """Start a part, or let it go on."""
@@ -145,7 +150,7 @@ class _Running:
         if code is None:
             return False
         del self.jobs[part]
-        if code == 0 or self._is_complete():  # then it came when the last case was finished
+        if code == 0 or self.is_complete():  # then it came when the last case was finished
             self.say(f"part {part}: finished")
             return False
         done = finished_cases(Path(self.order.output))
@@ -156,8 +161,13 @@ class _Running:
             return True
         raise UserError(f"part {part} failed ({last_line(log) or f'exit code {code}'}): see {log}")
 
-    def _is_complete(self) -> bool:
-        return (Path(self.order.output) / "predictions.csv").exists() and not is_begun(Path(self.order.output))
+    def is_complete(self) -> bool:
+        """Whether the table of all cases has been written."""
+        return self._stamp() not in (None, self.earlier) and not is_begun(Path(self.order.output))
+
+    def _stamp(self) -> int | None:
+        table = Path(self.order.output) / "predictions.csv"
+        return table.stat().st_mtime_ns if table.exists() else None
 
     def stop(self) -> None:
         """Stop what is running."""

@@ -159,7 +159,7 @@ class Arrival:
             if (name, offset, data, sha256) == END:
                 self._settle()
                 continue
-            if not files.is_below(name):
+            if not files.is_below(name) or any(part.startswith(".") for part in name.split("/")):
                 raise UserError(f"a node sent {name}, which is no file of {self.folder}: leave that node out")
             path = self.staged / name
             path.parent.mkdir(parents=True, exist_ok=True)
