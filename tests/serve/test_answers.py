@@ -128,6 +128,11 @@ def test_a_batch_answers_the_good_and_names_the_bad(server, picture):
         assert one["areas"] == alone["areas"]
 
 
+def test_a_batch_larger_than_the_queue_is_answered(server, picture):
+    found = _post(server, "/classify/batch", [("files", picture)] * 100, params={"model": "labels"}).json()
+    assert (found["count"], found["failed"]) == (100, 0)
+
+
 def test_a_threshold_of_the_request_is_said(server, picture):
     high = _post(server, "/segment", {"file": picture}, params={"threshold": 1, "files": "false"}).json()
     low = _post(server, "/segment", {"file": picture}, params={"threshold": 0.01, "files": "false"}).json()
@@ -138,6 +143,7 @@ def test_a_threshold_of_the_request_is_said(server, picture):
 def test_a_patient_as_volume_has_a_curve_along_the_depth(server, volume):
     found = _post(server, "/patient/analyze_stack", {"file": volume}).json()
     assert found["decision"] == "volumes"
+    assert found["in_distribution"] in (True, False)
     assert found["slices"] == 20
     assert all(len(curve) == 20 for curve in found["areas"].values())
     for label, curve in found["areas"].items():

@@ -61,6 +61,15 @@ def test_an_unknown_label_is_refused(server, volume):
     assert "its values are 0 ..." in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("mask", "status"), [(b"\x89PNG\r\n\x1a\n damaged", 422), (b"\0" * 128 + b"DICM" + b"\0" * 64, 415)]
+)
+def test_a_mask_that_is_none_is_refused(server, volume, mask, status):
+    answer = _review(server, volume, "corrected", model="volumes", mask=mask)
+    assert answer.status_code == status, answer.text
+    assert "mask" in answer.json()["detail"]
+
+
 def test_classes_that_overlap_cannot_be_corrected(server, picture):
     mask = cv2.imencode(".png", np.zeros((32, 32), np.uint8))[1].tobytes()
     answer = _review(server, picture, "corrected", model="heads", mask=mask)

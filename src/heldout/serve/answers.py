@@ -32,8 +32,8 @@ class Options(BaseModel):
         None, description="format of the mask's file; the input's by default; dicomseg needs DICOM input"
     )
     what: Literal["mask", "probability"] = Field("mask", description="which file")
-    pixel_mm: float | None = Field(None, gt=0, description="size of a pixel of a stack of images")
-    slice_mm: float | None = Field(None, gt=0, description="distance of the slices of a stack of images")
+    pixel_mm: float | None = Field(None, gt=0, le=1000, description="size of a pixel of a stack of images")
+    slice_mm: float | None = Field(None, gt=0, le=1000, description="distance of the slices of a stack of images")
 
     @field_validator("threshold", "pixel_mm", "slice_mm", "model", "target", "format", mode="before")
     @classmethod

@@ -49,9 +49,11 @@ def labels_of(model: ModelInfo, found: Found) -> dict[str, Any]:
     if model.kind == "regression":
         return {"values": scores, "uncalibrated_values": raw}
     multiclass = model.exclusive and len(model.classes) > 1 and model.kind == "classification"
-    best = max(scores, key=lambda name: scores[name]) if found.grade is None else model.classes[found.grade]
-    cut = model.thresholds.get(best, 0.5) if model.kind == "classification" else 0.5
-    positive = multiclass or scores[best] >= cut
+    cuts = model.thresholds if model.kind == "classification" else {}
+    reached = [name for name in scores if round(255 * scores[name]) >= round(255 * cuts.get(name, 0.5))]  # as sealed
+    shown = scores if multiclass or not reached else reached
+    best = max(shown, key=lambda name: scores[name]) if found.grade is None else model.classes[found.grade]
+    positive = multiclass or bool(reached)
     return {
         "prediction": best if positive else "none",
         "confidence": raw[best] if positive else 1 - raw[best],

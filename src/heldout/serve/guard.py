@@ -118,8 +118,9 @@ class Guard:
         return not (path == "/" or path.startswith(("/page/", *_DOCS)))
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        json_body = dict(scope["headers"]).get(b"content-type", b"").startswith(b"application/json")
-        most = self.settings.max_json_mb if json_body else self.settings.max_upload_mb
+        kinds = [value.strip().lower() for name, value in scope["headers"] if name == b"content-type"]
+        form = bool(kinds) and all(kind.startswith(b"multipart/form-data") for kind in kinds)
+        most = self.settings.max_upload_mb if form else self.settings.max_json_mb
         left = most * 1e6
         until = time.monotonic() + self.settings.upload_seconds
         complete = False

@@ -111,12 +111,14 @@ def images(service: Service) -> APIRouter:
             with uploads.request_folder(service.root) as folder:
                 stored = await service.store(request, folder, most, apart=True)
                 chosen = service.choose(stored.options, need, is_volume(stored.kinds))
+                room = asyncio.Semaphore(max(1, service.settings.queue // 2))  # the rest is for other requests
 
                 async def answer(place: Path) -> dict[str, Any]:
                     try:
                         if place in stored.failed:
                             raise stored.failed[place]
-                        [found] = await service.answer("predict", chosen, place, stored.options)
+                        async with room:
+                            [found] = await service.answer("predict", chosen, place, stored.options)
                     except Refused as error:
                         return {"error": error.detail, "status": error.status}
                     return service.shown(request, chosen, found)
@@ -186,9 +188,7 @@ def volumes(service: Service) -> APIRouter:
             if stored.options.model is None and right:
                 chosen = right[0]
             [found] = await service.answer("stack", chosen, folder, stored.options)
-        named = (
-            service.head(request, chosen, found.warnings) | labels_of(chosen, found) | {"volumes_ml": found.volumes_ml}
-        )
+        named = service.head(request, chosen, found) | labels_of(chosen, found) | {"volumes_ml": found.volumes_ml}
         numbers = dict(found.numbers)
         named["slice_probabilities"] = numbers.pop("probabilities", None)
         if stored.options.preview:

@@ -149,7 +149,7 @@ class Service:
                 stored.failed[place] = error
 
         if kind == "application/json":
-            body = uploads.parse_json(await request.body())
+            body = await asyncio.to_thread(uploads.parse_json, await request.body())
             pixels = body.pop("images", None) or [body.pop("image", None)]
             if not isinstance(pixels, list) or pixels == [None]:
                 raise Refused(422, 'the body has no pixels: send {"image": [[...]]}')
@@ -229,7 +229,7 @@ class Service:
             if (verdict == "corrected") != isinstance(mask, UploadFile):
                 raise Refused(422, "a mask is sent in the field `mask` where the verdict is corrected, and only there")
             kind = await asyncio.to_thread(self._save, image, folder / "image0000", "file")
-            if kind == "zip":
+            if kind in ("zip", "dicom"):
                 raise Refused(415, "corrections of DICOM series cannot be kept: convert the series to NIfTI")
             options = _options({"model": form.get("model")})
             model = self.choose(options, "segment", is_volume({kind}))
@@ -259,8 +259,13 @@ class Service:
         """The reviewer's mask, checked against the image and the classes."""
         (folder / "label").mkdir()
         kind = self._save(mask, folder / "label" / "mask", "mask")
+        if kind in ("zip", "dicom"):
+            raise Refused(415, "the mask is not a PNG, a TIFF or a NIfTI file: send one of these")
         [path] = (folder / "label").iterdir()
-        labels = readers.open_mask(path, dimensions=model.dimensions, binary=len(model.classes) == 1)
+        try:
+            labels = readers.open_mask(path, dimensions=model.dimensions, binary=len(model.classes) == 1)
+        except UserError as error:
+            raise Refused(422, str(error).replace(f"{path.parent}/", "")) from None
         if labels.shape[1:] != found.shape:
             raise Refused(422, f"the mask has shape {labels.shape[1:]}, the image {found.shape}: draw on the image")
         if labels.max() > len(model.classes):
@@ -275,8 +280,9 @@ class Service:
         self.monitor.answered(model.name, reply.found, reply.batch, labels)
         return reply.found
 
-    def head(self, request: Request, model: ModelInfo, warnings: list[str]) -> dict[str, Any]:
-        """What every answer says of its origin."""
+    def head(self, request: Request, model: ModelInfo, found: Found) -> dict[str, Any]:
+        """What every answer says of its origin, and of whether it may be relied on."""
+        abstains = found.abstain is not None
         return {
             "decision": model.name,
             "seal": model.seal,
@@ -284,18 +290,15 @@ class Service:
             "version": __version__,
             "request_id": request.state.request_id,
             "took_ms": round((time.perf_counter() - request.state.started) * 1000, 2),
-            "warnings": warnings,
-            "in_distribution": None,
-            "abstain": None,
+            "warnings": [*found.unusual, *found.warnings],
+            "in_distribution": not found.unusual if found.measures else None,
+            "abstain": bool(found.abstain) if abstains else None,
             "research_use_only": True,
-        }
+        } | ({"abstain_reason": found.abstain or None} if abstains else {})
 
     def shown(self, request: Request, model: ModelInfo, found: Found) -> dict[str, Any]:
         """An answer in JSON."""
-        named = self.head(request, model, [*found.unusual, *found.warnings]) | labels_of(model, found)
-        named["in_distribution"] = not found.unusual if found.measures else None
-        if found.abstain is not None:
-            named |= {"abstain": bool(found.abstain), "abstain_reason": found.abstain or None}
+        named = self.head(request, model, found) | labels_of(model, found)
         if found.areas is not None:
             named |= {
                 "shape": list(found.shape),
