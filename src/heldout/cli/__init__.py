@@ -115,8 +115,10 @@ def main(project: Path | None = None) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     code = run(sys.argv[1:])
-    for number in (signal.SIGTERM, signal.SIGINT):  # while Python ends, nobody would catch what is raised
-        signal.signal(number, lambda number, _: os._exit(128 + number))
+    with contextlib.suppress(OSError):  # told again where Python ends
+        sys.stdout.flush()
+    for number in (signal.SIGTERM, signal.SIGINT):  # the command has ended, and nobody would catch what is raised
+        signal.signal(number, lambda *_: os._exit(code))
     sys.exit(code)
 
 

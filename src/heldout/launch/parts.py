@@ -22,7 +22,7 @@ from heldout.deliver.predict_folder import Outcome, predict_folder
 from heldout.errors import InUse, UserError
 from heldout.launch.engine import Engine, Job
 from heldout.launch.runner import MOST_KILLS, POLL_SECONDS, last_line
-from heldout.launch.worker import end_with_parent
+from heldout.launch.worker import end_with_parent, exit_code
 
 TOLD_EVERY = 60.0  # seconds between two lines on how many cases are finished
 
@@ -177,14 +177,15 @@ class _Running:
             job.stop()
 
 
-def _predict(order: FolderOrder, part: Part) -> Outcome:
+def _predict(order: FolderOrder, part: Part) -> None:
     """Predict a part, once another process that does so has ended: one of a lost node may live on for a while."""
-    opened = order.open()
-    while True:
+    opened, outcome = order.open(), None
+    while outcome is None:
         try:
-            return order.predict(opened, part)
+            outcome = order.predict(opened, part)
         except InUse:
             time.sleep(2)
+    print(", ".join(f"{count} {status}" for status, count in outcome.counts.items()), flush=True)
 
 
 def main() -> int:
@@ -192,16 +193,7 @@ def main() -> int:
     words = json.loads(sys.argv[1])
     part = Part.parse(words.pop("part"))
     threading.Thread(target=end_with_parent, daemon=True).start()
-    try:
-        outcome = _predict(FolderOrder(**words), part)
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", flush=True)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", flush=True)
-        return 130
-    print(", ".join(f"{count} {status}" for status, count in outcome.counts.items()), flush=True)
-    return 0
+    return exit_code(lambda: _predict(FolderOrder(**words), part))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -68,10 +68,16 @@ def main() -> int:
     set_priority(order.nice)
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
-        train(order)
+        return exit_code(lambda: train(order))
     except TimeIsUp:
         print("the time is up", flush=True)
         return TIME_IS_UP
+
+
+def exit_code(work: Callable[[], object]) -> int:
+    """Do the work of an engine's process, with the last line of its log: 0 done, 2 the user can fix it, 130 stopped."""
+    try:
+        work()
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", flush=True)
         return 2
