@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import gc
 import hashlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,6 +98,7 @@ def test_a_device_is_neither_replaced_nor_read(path):
 
 WITHOUT_LOCKS = """
 import fcntl, sys, time
+from collections.abc import Callable
 from pathlib import Path
 from heldout import claims, files
 fcntl.flock = lambda *_: None  # as a mount may answer whose locks do not hold between machines
@@ -170,3 +174,61 @@ def test_locks_of_local_disks_are_relied_on_and_those_of_network_mounts_are_not(
     )
     assert not claims.locks_hold(tmp_path / "working")
     assert claims.locks_hold(real("/usr"))
+
+
+def interrupted_at(number: int, work: Callable[[], object]) -> bool:
+    """Whether the work came to so many lines of ours; it is interrupted there, as a signal does it."""
+    left = number
+
+    def trace(frame, event, argument):
+        nonlocal left
+        if frame.f_code.co_filename not in (files.__file__, contextlib.__file__):
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def bytes_of(path):
+    with files.atomic(path) as handle:
+        handle.write(b"new")
+
+
+def file_of_a_library(path):
+    files.write_with(path, lambda temporary: temporary.write_bytes(b"new"))
+
+
+def folder_of_files(path):
+    with files.new_folder(path) as draft:
+        (draft / "one").write_bytes(b"new")
+
+
+@pytest.mark.parametrize("write", [bytes_of, file_of_a_library, folder_of_files])
+def test_a_write_that_is_interrupted_at_any_line_leaves_the_old_or_the_new_and_nothing_else(tmp_path, write):
+    place = tmp_path / "it"
+    there = place / "one" if write is folder_of_files else place
+    there.parent.mkdir(exist_ok=True)
+    number, found = 1, set()
+    there.write_bytes(b"old")
+    while interrupted_at(number, lambda: write(place)):
+        gc.collect()  # what was open is let go, as where the traceback ends
+        assert [path.name for path in tmp_path.iterdir()] == ["it"], number
+        found.add(there.read_bytes())
+        there.write_bytes(b"old")
+        number += 1
+    assert number > 10
+    assert found == {b"old", b"new"}
+    assert there.read_bytes() == b"new"

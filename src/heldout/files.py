@@ -12,8 +12,9 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
+import shutil
 import socket
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -79,25 +80,56 @@ def atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """
     _require_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed below, before the rename
-        mode,
-        dir=path.parent,
-        prefix=f".{path.name}.",
-        suffix=".part",
-        delete=False,
-        encoding=None if "b" in mode else "utf-8",
-    )
+    temporary = _beside(path, ".part")
     try:
-        with handle:
+        with open(temporary, mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        os.chmod(handle.name, 0o644)
-        os.replace(handle.name, path)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(handle.name)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A new hidden folder beside ``path``, made where missing with those above it, and removed when the block ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = _beside(path, "")
+    try:
+        folder.mkdir(mode=0o700)
+        yield folder
+        shutil.rmtree(folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of ``path`` when the block ends without an error.
+
+    What was at ``path`` is moved out of the way first, and comes back where the move of the new one fails.
+    """
+    with folder_beside(path) as scratch:
+        draft, before = scratch / "new", scratch / "before"
+        draft.mkdir()
+        yield draft
+        try:
+            if path.exists():
+                path.rename(before)
+            draft.rename(path)
+        except BaseException:
+            if before.exists() and not path.exists():
+                before.rename(path)
+            raise
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """A new name, known before there is a file: a signal may come before whoever makes one could tell its name."""
+    return path.parent / f".{path.name}.{secrets.token_hex(4)}{suffix}"
 
 
 @contextlib.contextmanager
@@ -160,9 +192,8 @@ def write_with(path: Path, writer: Callable[[Path], None]) -> None:
         UserError: as :func:`atomic`.
     """
     _require_replaceable(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        temporary = Path(folder) / path.name
+    with folder_beside(path) as folder:
+        temporary = folder / path.name
         writer(temporary)
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())

@@ -160,25 +160,47 @@ def processes_of(session: int) -> list[str]:
     return found
 
 
+# What a command is doing when it signals itself. Python swallows what is raised in a finalizer; a writer in C++ turns
+# it into an error that looks like a full disk.
+MOMENTS = {
+    "finalizer": """
+class Last:
+    def __del__(self):
+        stop()
+
+def work():
+    Last()
+    time.sleep(30)
+""",
+    "writer": """
+import io, torch
+from heldout.train.failures import explained
+
+class Writer(io.RawIOBase):
+    def write(self, data):
+        stop()
+
+def work():
+    with explained(Path("exp001/seed0/fold0")):
+        torch.save(torch.zeros(9), Writer())
+""",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("wanted", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_that_comes_while_an_object_is_finalized_ends_the_command_too(home, wanted):
-    """Python swallows what is raised there, and would go on."""
+def test_a_signal_that_comes_where_its_error_is_lost_ends_the_command_too(home, wanted, moment):
     text = f"""
 import os, time
 from pathlib import Path
 import heldout.cli as cli
 
-class Last:
-    def __del__(self):
-        os.kill(os.getpid(), {int(wanted)})
-        for _ in range(1000):
-            pass
-
-def execute(arguments):
-    Last()
-    time.sleep(30)
-
-cli.execute = execute
+def stop():
+    os.kill(os.getpid(), {int(wanted)})
+    for _ in range(1000):
+        pass
+{MOMENTS[moment]}
+cli.execute = lambda arguments: work()
 cli.main(Path({str(files.REPOSITORY)!r}))
 """
     done = subprocess.run(

@@ -10,47 +10,21 @@ import os
 import re
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from heldout import files
+from heldout import files, signals
 from heldout.cli.shared import app, enter_project
 from heldout.errors import UserError, note
 from heldout.escape import visible
 
 _UsageError: Any = typer.BadParameter.__bases__[0]  # of the click that typer uses, its own or the package
 
-_INTERRUPTED, _TERMINATED = 130, 143
-
-
-class _Terminated(BaseException):
-    """The process was asked to end (SIGTERM): not an error of what runs, and not to be handled by it."""
-
-
-_terminated: list[int] = []  # a library that catches everything while it is imported must not hide the signal
-
-
-def _terminate(number: int, frame: object) -> None:  # noqa: ARG001 - what a handler of signals takes
-    _terminated.append(number)
-    # loading processes may end as well: torch would call that an error
-    signal.signal(signal.SIGCHLD, lambda *_: None)  # not SIG_DFL: Python complains where a signal is on its way
-    raise _Terminated
-
-
-def _send_again(ignored: sys.UnraisableHookArgs) -> None:
-    """Where a signal came while Python could raise nothing, as in a finalizer, send it once more."""
-    number = {_Terminated: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}.get(ignored.exc_type)
-    if number is None:
-        sys.__unraisablehook__(ignored)
-        return
-    timer = threading.Timer(0.05, os.kill, (os.getpid(), number))
-    timer.daemon = True
-    timer.start()
-
+# What a signal that ends a command is called, and its exit code.
+_STOPPED = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 143)}
 
 # Read by libraries when they are imported, and therefore set before any is.
 _ENVIRONMENT = {
@@ -110,15 +84,11 @@ def main(project: Path | None = None) -> None:
     enter_project(project or files.project())
     # libraries create some 600,000 lasting objects when they are imported, which would be searched again and again
     gc.set_threshold(100_000, 20, 100)
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.unraisablehook = _send_again
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signals.heed()
     code = run(sys.argv[1:])
     with contextlib.suppress(OSError):  # told again where Python ends
         sys.stdout.flush()
-    for number in (signal.SIGTERM, signal.SIGINT):  # the command has ended, and nobody would catch what is raised
-        signal.signal(number, lambda *_: os._exit(code))
+    signals.exit_quietly(code)
     sys.exit(code)
 
 
@@ -129,14 +99,13 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with _home(arguments):
             return execute(arguments)
-    except _Terminated:
-        return _end()
+    except signals.Terminated:
+        return _end(signal.SIGTERM)
     except KeyboardInterrupt:
-        _end_helpers()
-        print("interrupted: everything finished is kept, and the same command resumes", file=sys.stderr)
-        return _INTERRUPTED
+        return _end(signal.SIGINT)
     except Exception as error:
-        return _end() if _terminated else _explain(error)
+        number = signals.came()
+        return _explain(error) if number is None else _end(number)
 
 
 @contextlib.contextmanager
@@ -161,18 +130,15 @@ def _home(arguments: Sequence[str]) -> Iterator[None]:
         os.environ["HELDOUT_HOME"] = address
 
 
-def _end() -> int:
-    _end_helpers()
-    print("terminated: everything finished is kept, and the same command resumes", file=sys.stderr)
-    return _TERMINATED
-
-
-def _end_helpers() -> None:
-    """End the processes that work on cases, which would wait for more."""
+def _end(number: int) -> int:
+    """What a signal asked for: the processes that work on cases would wait for more."""
     if "heldout.data.parallel" in sys.modules:
         from heldout.data.parallel import end_processes
 
         end_processes()
+    word, code = _STOPPED[signal.Signals(number)]
+    print(f"{word}: everything finished is kept, and the same command resumes", file=sys.stderr)
+    return code
 
 
 def _explain(error: Exception) -> int:
@@ -207,12 +173,12 @@ def execute(arguments: Sequence[str]) -> int:
         name = "heldout" if Path(sys.argv[0]).name == "heldout" else "python run.py"  # by which a shell completes
         code = app(arguments, prog_name=name, standalone_mode=False, obj=execute)
     except typer.Abort:
-        code = _INTERRUPTED
+        raise KeyboardInterrupt from None
     except typer.Exit as stop:
         code = stop.exit_code
     except _UsageError as error:
         raise UserError(_usage(error)) from None
-    if code == _INTERRUPTED:
+    if code == _STOPPED[signal.SIGINT][1]:
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
 

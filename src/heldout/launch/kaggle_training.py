@@ -113,9 +113,7 @@ def write_training(configs: Sequence[Task], name: str, user: str, hours: float) 
         if config.warm_start is not None and (absent := _absent_starts(left)):
             raise UserError(f"{absent[0]} must be finished first: train it here, or by a notebook of its own")
     target = files.home() / "kaggle_kernels" / f"{name}-train"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
-        draft = Path(temporary) / target.name
+    with files.new_folder(target) as draft:
         bundle = draft / "dataset"
         bundle.mkdir(parents=True)
         pack = travel.pack_for(configs)
@@ -140,8 +138,6 @@ def write_training(configs: Sequence[Task], name: str, user: str, hours: float) 
         write_dataset_metadata(bundle, target.name, user)
         purpose = f"Trains the missing fits of {', '.join(record.specs)} with heldout, and leaves their run folders."
         write_script(draft / "notebook", slug, (SETUP + TRAIN).format(purpose=purpose, slug=slug, hours=hours), user)
-        shutil.rmtree(target, ignore_errors=True)
-        draft.rename(target)
     return WrittenTraining(target, len(left), tuple(missing))
 
 

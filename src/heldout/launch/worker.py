@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from heldout import files
+from heldout import files, signals
 from heldout.errors import InUse, UserError
 from heldout.launch.engine import TIME_IS_UP
 from heldout.launch.plan import Fit
@@ -76,15 +76,22 @@ def main() -> int:
 
 def exit_code(work: Callable[[], object]) -> int:
     """Do the work of an engine's process, with the last line of its log: 0 done, 2 the user can fix it, 130 stopped."""
+    signals.heed()
     try:
         work()
+    except (KeyboardInterrupt, signals.Terminated):
+        pass
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", flush=True)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", flush=True)
-        return 130
-    return 0
+        if not signals.came():
+            print(f"error: {' '.join(str(error).split())}", flush=True)
+            return 2
+    except RuntimeError:
+        if not signals.came():
+            raise
+    else:
+        return 0
+    print("stopped", flush=True)
+    return 130
 
 
 def train(order: Order) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +53,7 @@ def write(opened: OpenDecision, folder: Path) -> Decision:
     decision = opened.decision
     fingerprint(opened)  # both are written into the decision's folder
     reliability(decision)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        draft = Path(temporary) / "bundle"
+    with files.new_folder(folder) as draft:
         place = draft / decision.folder.relative_to(files.home())
         place.mkdir(parents=True)
         for path in decision.folder.iterdir():
@@ -65,9 +62,6 @@ def write(opened: OpenDecision, folder: Path) -> Decision:
         if decision.reference is not None:
             files.write_bytes(place / _IMAGES, _images(opened))
         write_bundle(opened, draft, wheels=None)
-        if folder.exists():  # moved, not deleted: a kill here loses nothing
-            folder.rename(Path(temporary) / "before")
-        draft.rename(folder)
     return decision
 
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from heldout import files
+from heldout import files, signals
 from heldout.errors import UserError
 
 # what torch's zip writer says when the disk is full and the reason got lost on the way
@@ -22,7 +22,8 @@ def explained(folder: Path) -> Iterator[None]:
         folder: The run folder that is being written.
 
     Raises:
-        UserError: any of these happened inside the block.
+        UserError: any of these happened inside the block, and no signal that ends the process: what it interrupts
+            may look like each of them.
     """
     try:
         yield
@@ -32,7 +33,7 @@ def explained(folder: Path) -> Iterator[None]:
         # a loading process hands over its traceback as text: the last line is the sentence
         raise UserError(str(error).strip().splitlines()[-1].partition(": ")[2]) from None
     except (OSError, RuntimeError) as error:
-        sentence = _sentence(error, folder)
+        sentence = None if signals.came() else _sentence(error, folder)
         if sentence is None:
             raise
         raise UserError(sentence) from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -53,9 +52,8 @@ class Synthetic(Source):
 
     def make(self) -> None:
         """Write the dataset; it appears under its name when it is complete."""
-        self.root.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.root.parent, prefix=f".{self.root.name}.") as folder:
-            temporary = Path(folder) / self.root.name
+        with files.folder_beside(self.root) as folder:
+            temporary = folder / self.root.name
             temporary.mkdir()
             settings = self._settings
             self._write(temporary, settings)

@@ -65,9 +65,7 @@ def export(opened: OpenDecision, kernel: Kernel, cases: Path | None = None, whee
     if kernel.mode == "server":
         check_served(decision, opened.config)
     target = files.home() / "kaggle_kernels" / decision.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{decision.name}.") as temporary:
-        draft = Path(temporary) / decision.name
+    with files.new_folder(target) as draft, tempfile.TemporaryDirectory() as temporary:
         bundle = write_bundle(opened, draft / "dataset", wheels)
         write_dataset_metadata(draft / "dataset", decision.name, kernel.user)
         script = write_notebook(draft / "notebook", decision.name, kernel)
@@ -79,9 +77,6 @@ def export(opened: OpenDecision, kernel: Kernel, cases: Path | None = None, whee
         wanted, carried, missing = complete_bundle(bundle, shown.packages)
         check_packages(bundle.folder)
         read_bundle(bundle.folder)
-        if target.exists():  # moved, not deleted: a kill here loses nothing
-            target.rename(Path(temporary) / "before")
-        draft.rename(target)
     return Export(target, shown, wanted, tuple(carried), tuple(missing))
 
 
