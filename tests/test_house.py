@@ -17,6 +17,7 @@ ROOMS = (
     "escape",
     "errors",
     "claims",
+    "signals",
     "files",
     "progress",
     "journal",

@@ -21,7 +21,7 @@ from heldout.config import load
 from heldout.config.code import READER, changed_code, code_of, files_of
 from heldout.deliver.kernel.bundle import experiment_files
 from heldout.errors import UserError
-from heldout.launch.travel import code_files
+from heldout.launch.travel import code_files, refuse_to_travel
 from heldout.train import runs as run_folders
 
 EXPERIMENT = '''"""An experiment whose hooks reach code in many ways."""
@@ -313,6 +313,8 @@ def test_a_file_beside_the_code_that_reads_it_travels_with_it(reached, tmp_path,
     assert travels[table] == Path("exps/own/table.npy")
     assert labels not in travels  # data stays here
     assert "exps/own/table.npy" in code_files()
+    with pytest.raises(UserError, match=r"exp900 reaches .*labels.csv, which cannot be sent to Kaggle: move it below "):
+        refuse_to_travel(load("exp900"), "to Kaggle")
 
 
 def test_an_edit_of_what_decorates_the_experiment_is_seen(reached):

@@ -52,6 +52,15 @@ def test_cores_are_shared_and_more_workers_than_cores_refused(monkeypatch):
         local_engine(1, 1, None)
 
 
+def test_a_fit_of_several_devices_is_given_as_many_gpus(monkeypatch):
+    monkeypatch.setattr("heldout.launch.local.cores", lambda: 8)
+    monkeypatch.setattr("heldout.launch.local._gpus", lambda: ["0", "1", "2", "3"])
+    assert local_engine(None, None, None, devices=2).gpus == ["0,1", "2,3"]
+    assert local_engine(None, 1, None, devices=2).gpus == ["0", "1", "2", "3"]
+    with pytest.raises(UserError, match="devices = 8: this machine has 4 GPUs; lower it"):
+        local_engine(None, None, None, devices=8)
+
+
 def test_gpus_are_shared():
     assert _shares(["0", "1", "2"], 1) == ["0", "1", "2"]
     assert _shares(["0", "1"], 0.5) == ["0", "0", "1", "1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,6 +49,29 @@ def test_a_seat_receives_a_file_once_and_tells_what_changed(tmp_path, monkeypatc
         assert (code, text) == (0, "hello\n")
         assert [(name, data) for name, _, data, _ in parts] == [("run.json", b"1"), ("run.json", b""), ("", b"")]
     assert len(asked) == 1
+
+
+def test_what_is_still_being_received_is_not_told(tmp_path, monkeypatch):
+    """The state that a fit resumes from comes in an archive, and half of it would replace the whole at the sender."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("heldout.launch.seat.SEND_SECONDS", 0.0)
+    seat, met, goes_on = Seat("scratch"), threading.Event(), threading.Event()
+
+    def content():
+        half = seat.base / "home/fit/state.pt"
+        half.parent.mkdir(parents=True)
+        half.write_bytes(b"half")
+        met.set()
+        goes_on.wait(20)
+        half.unlink()
+        yield b"x"
+
+    thing = ("code/main.py", files.sha256_bytes(b"x"), content)
+    seat.start(["-c", "pass"], {}, "log", [thing], "home/fit")
+    assert met.wait(20)
+    assert seat.poll() == (None, "", [])
+    goes_on.set()
+    assert told(seat) == (0, "", [])
 
 
 def told(seat: Seat) -> tuple[int, str, list[Part]]:
@@ -203,5 +227,10 @@ def test_gpus_that_no_node_has_are_refused(home, monkeypatch):
     from heldout.launch import ray_cluster
 
     monkeypatch.setattr(ray_cluster, "connect", lambda _: nodes({"CPU": 8, "GPU": 1}))
-    with pytest.raises(UserError, match="--gpus-per-fit 2: no node of the cluster has as many; lower it"):
+    with pytest.raises(UserError, match="--gpus-per-fit 2: no node of the cluster has as many GPUs; lower it"):
         ray_cluster.ray_engine([], "auto", None, 2, None)
+    pair = SimpleNamespace(devices=2)
+    with pytest.raises(UserError, match="devices = 2: no node of the cluster has as many GPUs; lower it"):
+        ray_cluster.ray_engine([pair], "auto", None, None, None)
+    monkeypatch.setattr(ray_cluster, "connect", lambda _: nodes({"CPU": 8, "GPU": 4}))
+    assert ray_cluster.ray_engine([pair], "auto", None, None, None).workers == 2

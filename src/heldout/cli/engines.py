@@ -124,4 +124,5 @@ class EngineOptions:
 
         from heldout.launch.local import local_engine
 
-        return local_engine(self.workers, self.gpus_per_fit, threads)
+        devices = max((config.devices for config in configs), default=1)
+        return local_engine(self.workers, self.gpus_per_fit, threads, devices)

@@ -185,7 +185,9 @@ def run(bundle: Path, working: Path, hours: float) -> None:
         sys.path.insert(0, str(Path(scratch) / "code"))
         for name in record.packs:
             unpack(bundle / name, progress=False)
-        engine = local_engine(None, None, max(runs.run_threads(load_task(spec)) or 0 for spec in record.specs) or None)
+        configs = [load_task(spec) for spec in record.specs]
+        threads = max((runs.run_threads(config) or 0 for config in configs), default=0)
+        engine = local_engine(None, None, threads or None, max((config.devices for config in configs), default=1))
         engine.until = max(until, time.time() + 5)  # an epoch at least, or no session would get on
         entries = [
             QueueEntry(spec=spec, seeds=record.seeds[spec], folds=record.folds[spec], added="") for spec in record.specs

@@ -100,22 +100,24 @@ class LocalJob:
             self.process.wait()
 
 
-def local_engine(workers: int | None, gpus_per_fit: float | None, threads: int | None) -> LocalEngine:
+def local_engine(workers: int | None, gpus_per_fit: float | None, threads: int | None, devices: int = 1) -> LocalEngine:
     """An engine that shares this machine's cores and GPUs among fits.
 
     Args:
         workers: Fits at once; None is one for each share of the GPUs, or else as many as ``threads`` have cores.
-        gpus_per_fit: GPUs of each; 0.5 puts two fits on one. None is 1 where there are GPUs.
+        gpus_per_fit: GPUs of each; 0.5 puts two fits on one. None is ``devices`` where there are GPUs.
         threads: CPU threads of each, as far as that is known; None shares the cores, as ``workers`` does.
+        devices: That train a fold together, at most.
 
     Raises:
         UserError: there are fewer GPUs or cores than that.
     """
     there = _gpus()
-    each = (1.0 if there else 0.0) if gpus_per_fit is None else gpus_per_fit
+    each = (float(devices) if there else 0.0) if gpus_per_fit is None else gpus_per_fit
     shares = _shares(there, each) if each else []
     if each and not shares:
-        raise UserError(f"--gpus-per-fit {each:g}: this machine has {len(there)} GPUs; lower it, or leave it out")
+        asked = f"devices = {devices}" if gpus_per_fit is None else f"--gpus-per-fit {each:g}"
+        raise UserError(f"{asked}: this machine has {len(there)} GPUs; lower it, or leave it out")
     given = workers is not None
     if workers is None:
         workers = len(shares) if shares else max(1, cores() // threads) if threads else 1

@@ -83,7 +83,7 @@ def ray_engine(
         configs: What is to be trained.
         address: As :func:`connect` takes it.
         workers: Fits at once; None is as many as there are GPUs for, else as many as ``threads`` have cores.
-        gpus_per_fit: GPUs of each; None is 1 where the cluster has GPUs.
+        gpus_per_fit: GPUs of each; None is one for each of its ``devices`` where the cluster has GPUs.
         threads: CPU threads of each, as far as that is known; None, or ``workers``, shares the cores of a node.
         shared: Whether nodes see the folder of this machine; None looks.
 
@@ -97,11 +97,14 @@ def ray_engine(
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
     if not nodes:
         raise UserError(f"--address {address}: no node of the cluster has a core; add one with `ray start`")
-    gpus = (1.0 if any(one.get("GPU", 0) for one in nodes) else 0.0) if gpus_per_fit is None else gpus_per_fit
+    devices = max((config.devices for config in configs), default=1)
+    found = any(one.get("GPU", 0) for one in nodes)
+    gpus = (float(devices) if found else 0.0) if gpus_per_fit is None else gpus_per_fit
     places = [(int(one["CPU"]), int(one.get("GPU", 0) // gpus) if gpus else None) for one in nodes]
     usable = [(cpus, fits) for cpus, fits in places if fits != 0]
     if not usable:
-        raise UserError(f"--gpus-per-fit {gpus:g}: no node of the cluster has as many; lower it, or leave it out")
+        asked = f"devices = {devices}" if gpus_per_fit is None else f"--gpus-per-fit {gpus:g}"
+        raise UserError(f"{asked}: no node of the cluster has as many GPUs; lower it, or leave it out")
     most = None if workers is None else -(-workers // len(usable))  # fits of a node
     share = max(1, min(cpus // min(most or fits or 1, fits or most or 1) for cpus, fits in usable))
     each = min(share if threads is None or workers is not None else threads, 1024)

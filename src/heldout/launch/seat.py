@@ -161,7 +161,9 @@ class Seat:
     def _look(self) -> tuple[int | None, str, list[Part]]:
         if self.error is not None:
             return 1, f"error: {self.error}\n", []
-        code = None if self.process is None else self.process.poll()
+        if self.process is None:  # what it needs is still being received, some of it into the folder that is watched
+            return None, "", []
+        code = self.process.poll()
         if self.watched is None or self.base is None:
             return code, "", []
         parts = self._next_parts(ended=code is not None)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import heldout
 from heldout import files
+from heldout.config.code import code_of, files_of
+from heldout.config.own_files import path_of
 from heldout.errors import UserError
 from heldout.launch.plan import Fit
 from heldout.launch.seat import END, Part
@@ -27,10 +29,10 @@ LEFT_HERE = ("tensorboard", "oof_maps", ".arriving")  # of a fit; no training re
 
 
 def refuse_to_travel(config: Task, where: str) -> None:
-    """Refuse an experiment that needs more of this machine than a packed dataset and finished fits.
+    """Refuse an experiment that needs more of this machine than a packed dataset, finished fits and ``exps/``.
 
     Raises:
-        UserError: it does; names the field.
+        UserError: it does; names the field, or the file.
     """
     fields = ("first_stage", "pseudo_labels", "extra")
     asked = [name for name in fields if getattr(config, name)]
@@ -41,6 +43,20 @@ def refuse_to_travel(config: Task, where: str) -> None:
             f"{config.spec} sets {asked[0]}, which {where} cannot be sent: train it where the folder working/ is at "
             "hand, or unset the field"
         )
+    if path := next(_outside(config), None):
+        raise UserError(f"{config.spec} reaches {path}, which cannot be sent {where}: move it below {_exps()}")
+
+
+def _outside(config: Task) -> Iterator[Path]:
+    """Files that the code of an experiment reaches and that do not lie beside the experiments."""
+    modules = {name.partition(":")[0] for name in code_of(type(config))}
+    for path in [*(path_of(name) for name in sorted(modules)), *files_of(type(config))]:
+        if path is not None and not path.resolve().is_relative_to(_exps().resolve()):
+            yield path
+
+
+def _exps() -> Path:
+    return files.project() / "exps"
 
 
 def _fastest(config: Task) -> Path:
@@ -111,7 +127,7 @@ def _below_weights(path: Path) -> str:
 
 def code_files() -> dict[str, Path]:
     """Files of this package and of ``exps/``, by their place."""
-    package, exps = Path(heldout.__file__).parent, files.project() / "exps"
+    package, exps = Path(heldout.__file__).parent, _exps()
     found = {}
     for root, name in ((package, "heldout"), (exps, "exps")):
         for path in sorted(root.rglob("*")):
