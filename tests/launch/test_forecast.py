@@ -7,6 +7,7 @@ import math
 import sys
 
 import pytest
+import torch
 
 from heldout import files
 from heldout.cli import run
@@ -19,6 +20,7 @@ from heldout.launch.measure import MeasuredFit, record_path
 from heldout.launch.plan import Fit
 from heldout.launch.sizes import propose
 from heldout.train import runs
+from heldout.train.results import describe_machine
 from tests.finished_runs import TINY, VOLUMES
 
 SPEC = load(
@@ -68,6 +70,17 @@ def test_a_warning_behind_the_measurement_does_no_harm(home, monkeypatch, tmp_pa
     record_path(SPEC).unlink()
     with pytest.raises(UserError, match="cannot be measured: MemoryError: no room"):
         measure.measured(Fit(SPEC, 0, 0), None)
+
+
+def test_what_another_machine_measured_is_measured_again(home, monkeypatch, tmp_path):
+    told = json.dumps(measured(spec=SPEC).to_json())
+    (tmp_path / "python").write_text(f"#!/bin/sh\necho '{told}'\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    same = {"spec": SPEC, "identity_hash": load(SPEC).identity_hash(), "step_seconds": 9.0}
+    for machine, seconds in ((describe_machine(torch.device("cpu")), 9.0), ("a processor, 64 cores", 0.5)):
+        files.write_json(record_path(SPEC), measured(**same, machine=machine).to_json())
+        assert measure.measured(Fit(SPEC, 0, 0), None).step_seconds == seconds
 
 
 def test_searching_hard_negatives_takes_its_time_too():

@@ -9,6 +9,7 @@ from typing import Self
 from rich.progress import TaskID
 
 from heldout.errors import UserError
+from heldout.escape import visible
 from heldout.launch.plan import Fit
 from heldout.launch.queue import QueuedFit
 from heldout.launch.schedule import Schedule, progress
@@ -41,7 +42,8 @@ class FitsDisplay:
         self.bar.stop()
 
     def say(self, line: str) -> None:
-        """Print a line above the bars."""
+        """Print a line above the bars; part of it may come from another machine."""
+        line = visible(line)
         if is_plain() or not self.bar.console.is_terminal:
             print(line, flush=True)
         else:

@@ -106,7 +106,7 @@ def read_measured(path: Path) -> MeasuredFit:
 
 
 def measured(fit: Fit, threads: int | None) -> MeasuredFit:
-    """What a fit costs here: as recorded for the experiment as it is now, or measured.
+    """What a fit costs here: as recorded on this machine for the experiment as it is now, or measured.
 
     Args:
         fit: Any fit of the experiment.
@@ -118,10 +118,13 @@ def measured(fit: Fit, threads: int | None) -> MeasuredFit:
     config = fit.config()
     if config is None:
         raise UserError(f"the epochs of {fit} have not been measured: train one fold of it, or plan it without minutes")
+    from heldout.train.results import is_this_machine
+
     path = record_path(config.spec)
     with contextlib.suppress(UserError):
         there = read_measured(path)
-        if there.identity_hash == config.identity_hash() and threads in (None, there.threads):
+        same = there.identity_hash == config.identity_hash() and threads in (None, there.threads)
+        if same and is_this_machine(there.machine):
             return there
     done = subprocess.run(
         [sys.executable, "-m", "heldout.launch.measure", config.spec, str(fit.seed), str(fit.fold)],

@@ -188,6 +188,12 @@ def write_results(
     write_run(folder, record)
 
 
+def is_this_machine(described: str) -> bool:
+    """Whether :func:`describe_machine` says this of a device that is here."""
+    devices = [torch.device("cpu"), *(torch.device("cuda", number) for number in range(torch.cuda.device_count()))]
+    return described in map(describe_machine, devices)
+
+
 def describe_machine(device: torch.device) -> str:
     """The GPU's name, or the CPU's and its cores."""
     if device.type == "cuda":
