@@ -161,7 +161,7 @@ def processes_of(session: int) -> list[str]:
 
 
 # What a command is doing when it signals itself. Python swallows what is raised in a finalizer; a writer in C++ turns
-# it into an error that looks like a full disk.
+# it into an error that looks like a full disk; a bar that is shown by what only waits is drawn once more at its end.
 MOMENTS = {
     "finalizer": """
 class Last:
@@ -183,6 +183,18 @@ class Writer(io.RawIOBase):
 def work():
     with explained(Path("exp001/seed0/fold0")):
         torch.save(torch.zeros(9), Writer())
+""",
+    "bar": """
+from heldout.progress import progress_bar
+
+def cases():
+    with progress_bar() as bar:
+        bar.add_task("Predicting cases", total=2)
+        yield 1
+
+def work():
+    for _ in cases():
+        stop()
 """,
 }
 

@@ -51,7 +51,7 @@ _COMMANDS = {
     "doctor": ("doctor",),
     "experiments": ("experiments", "fields", "check", "new"),
     "training": ("train", "folds"),
-    "plan": ("plan",),
+    "plan": ("plan", "worth"),
     "queue": ("queue",),
     "decisions": ("blend", "accept", "freeze", "test", "submit", "predict", "overlay"),
     "scores": ("evaluate",),
@@ -100,12 +100,16 @@ def run(arguments: Sequence[str]) -> int:
         with _home(arguments):
             return execute(arguments)
     except signals.Terminated:
-        return _end(signal.SIGTERM)
+        number = int(signal.SIGTERM)
     except KeyboardInterrupt:
-        return _end(signal.SIGINT)
+        number = int(signal.SIGINT)
     except Exception as error:
-        number = signals.came()
-        return _explain(error) if number is None else _end(number)
+        came = signals.came()
+        if came is None:
+            return _explain(error)
+        number = came
+    gc.collect()  # what was interrupted, and what holds it, is let go: progress bars are drawn a last time then
+    return _end(number)
 
 
 @contextlib.contextmanager

@@ -1,10 +1,11 @@
-"""The command that tells before a training what it takes."""
+"""Commands that tell before a training what it takes, and what it may bring."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,8 +23,11 @@ from heldout.cli.shared import (
     print_table,
 )
 from heldout.errors import UserError, note
+from heldout.records import finite
+from heldout.report.format import number
 
 if TYPE_CHECKING:
+    from heldout.evaluate.growth import Growth
     from heldout.launch.forecast import Forecast
     from heldout.launch.plan import Fit
     from heldout.tasks import Task
@@ -113,6 +117,60 @@ def plan(
     for line in forecast.warnings(list(forecasts.values()), at_once, _gpu_bytes()):
         note(line)
     finish(f"working/plans/ ({len(configs)} measurements)" if measurement is None else "nothing", configs[0].spec)
+
+
+@command("python run.py worth exp042")
+def worth(
+    experiments: Annotated[list[str], typer.Argument(metavar="EXPERIMENT...", help="exp042, exp042@quick, ...")],
+    budget: Budget = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+    form: AsForm = None,
+) -> None:
+    """Tell what one more seed or fold of an experiment may bring, and what an hour of that is worth."""
+    configs = [configure(spec, budget, settings, False) for spec in experiments]
+
+    from heldout.evaluate.growth import growth
+    from heldout.launch.worth import Worths
+
+    times, rows, values = Worths(), [], []
+    for config in configs:
+        found, minutes = growth(config.spec), times.of(config.spec).minutes
+        assert minutes is not None, "some of its fits are finished"
+        hours = minutes * found.planned / 60
+        rows.append(_worth_row(found, minutes, hours))
+        values.append({**_plain(asdict(found)), "fold_hours": minutes / 60, "seed_hours": hours})
+    columns = (
+        *("experiment", "metric", "score", "seeds", "one more seed", "takes", "gain an hour"),
+        *("folds", "one more fold: interval", "a fold takes"),
+    )
+    if as_json or form:
+        print_in(form or Form.json, columns, rows, values)
+        return
+    print_table("", columns, rows, words=("experiment", "metric"))
+    print("A seed is averaged with those there are: the expected gain, and where 95 of 100 such seeds lie.")
+    print("A fold adds cases: the interval of the score narrows.")
+    if any(value["seed_gain"] is None for value in values):
+        note("an experiment with fewer than two seeds of the same folds says nothing of the next one: train a second")
+    finish("nothing", configs[0].spec)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Values as JSON knows them."""
+    known = {name: finite(value) if isinstance(value, float) else value for name, value in values.items()}
+    return {name: _plain(value) if isinstance(value, dict) else value for name, value in known.items()}
+
+
+def _worth_row(found: Growth, minutes: float, hours: float) -> list[object]:
+    gain, an_hour = "?", "?"
+    if (seed := found.seed_gain) is not None:
+        gain = f"{seed.value:+.4f} [{seed.low:+.4f}, {seed.high:+.4f}]"
+        an_hour = f"{seed.value / hours:+.4f} [{seed.low / hours:+.4f}, {seed.high / hours:+.4f}]"
+    then = "-" if found.next_width is None else f"±{found.width:.3f} → ±{found.next_width:.3f}"
+    return [
+        *(found.spec, found.metric, number(found.score.value), found.seeds, gain, _duration(3600 * hours), an_hour),
+        *(f"{found.folds} of {found.planned}", then, "-" if found.next_width is None else _duration(60 * minutes)),
+    ]
 
 
 def _row(config: Task, left: int, each: Forecast, predicting: float, blending: float) -> list[object]:
