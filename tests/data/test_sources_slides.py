@@ -15,6 +15,7 @@ pytest.importorskip("zarr")
 
 from heldout.data.readers.regions import open_large  # noqa: E402
 from heldout.data.sources.slides import Slides, boxes  # noqa: E402
+from heldout.deliver import large_images  # noqa: E402
 from heldout.deliver.large_images import BandBlender, tile_weights  # noqa: E402
 
 
@@ -83,11 +84,13 @@ def test_new_pictures_are_covered_by_overlapping_tiles(glands):
 
 
 @pytest.mark.parametrize("shape", [(300, 200), (128, 128), (90, 260)])
-def test_a_band_blends_as_the_whole_would(tmp_path, shape):
+@pytest.mark.parametrize("at_a_time", [2**21, 3000])
+def test_a_band_blends_as_the_whole_would(tmp_path, monkeypatch, shape, at_a_time):
+    monkeypatch.setattr(large_images, "_BLENDED", at_a_time)
     write_pyramid(tmp_path / "a.tif", np.zeros(shape, np.uint8), levels=1)
     generator, tiles = np.random.default_rng(0), list(boxes(open_large(tmp_path / "a.tif"), 128, 0.4))
     total, weight = np.zeros((2, *shape), np.float64), np.zeros(shape)
-    blender, bands = BandBlender(shape[1], 2, max(box[2] for box in tiles)), []
+    blender, bands = BandBlender(shape[1]), []
     for top, left, height, width in tiles:
         values = generator.integers(0, 256, (2, height, width)).astype(np.float32)
         total[:, top : top + height, left : left + width] += values * tile_weights(height, width)

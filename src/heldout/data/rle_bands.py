@@ -6,9 +6,13 @@ import numpy as np
 
 from heldout.data.rle import RunLengths
 
+_WRITTEN = 2**16  # numbers that become text at a time
+
 
 class RunWriter:
-    """Collects a mask band by band, and gives the text that :meth:`RunLengths.encode` would of the whole.
+    """Collects a mask band by band, from the first row to the last, and gives the text of the whole.
+
+    It is that of :meth:`RunLengths.encode`.
 
     Memory grows with the number of runs, not with the mask.
 
@@ -21,15 +25,18 @@ class RunWriter:
         self.shape, self.runs = shape, runs
         self._starts: list[np.ndarray] = []
         self._ends: list[np.ndarray] = []
+        self._last: np.ndarray | None = None  # the last row so far, whose runs may go on
 
     def add(self, band: np.ndarray, row: int) -> None:
         """Take the rows ``row`` and on, (h, W); everything but zero is foreground."""
         height, width = self.shape
         by_columns = self.runs.order == "columns"
         lines = (band.T if by_columns else band) != 0
-        padded = np.zeros((len(lines), lines.shape[1] + 2), np.int8)
-        padded[:, 1:-1] = lines
-        steps = np.diff(padded, axis=1)
+        edge = np.zeros((len(lines), 1), bool)
+        before = self._last if by_columns and self._last is not None else edge
+        open_end = by_columns and row + len(band) < height
+        self._last = lines[:, -1:].copy()
+        steps = np.diff(np.concatenate([before, lines, *([] if open_end else [edge])], axis=1).view(np.int8), axis=1)
         for found, sign in ((self._starts, 1), (self._ends, -1)):
             line, place = np.nonzero(steps == sign)
             found.append(line * height + place + row if by_columns else (line + row) * width + place)
@@ -41,8 +48,9 @@ class RunWriter:
         apart = starts[1:] != ends[:-1]
         starts = starts[np.concatenate([[True], apart])] if len(starts) else starts
         ends = ends[np.concatenate([apart, [True]])] if len(ends) else ends
-        pairs = np.stack([starts + self.runs.start, ends - starts], axis=1)
-        return " ".join(map(str, pairs.ravel().astype(np.int64).tolist()))
+        pairs = np.stack([starts + self.runs.start, ends - starts], axis=1).ravel()
+        parts = (pairs[first : first + _WRITTEN].tolist() for first in range(0, len(pairs), _WRITTEN))
+        return " ".join(" ".join(map(str, part)) for part in parts)
 
 
 def decode_region(text: str, shape: tuple[int, int], runs: RunLengths, box: tuple[int, int, int, int]) -> np.ndarray:

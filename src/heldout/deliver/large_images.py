@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-import io
+import functools
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import numpy as np
 
 from heldout import files
 from heldout.blend.apply import OpenDecision, mask_of
-from heldout.data.image import Image
 from heldout.data.readers.regions import open_large
 from heldout.data.rle_bands import RunWriter
 from heldout.data.sources import Source
@@ -22,44 +22,66 @@ from heldout.errors import UserError
 from heldout.predict.windows import MIN_WEIGHT, SIGMA
 
 MASKS = "masks.csv"
+_BLENDED = 2**21  # pixels that are blended at a time
 
 
 class BandBlender:
-    """Weighted mean of tiles that overlap, of as many rows as a tile has.
+    """Weighted mean of tiles that overlap; held are the tiles that rows to come need, as they were given.
 
     Args:
         width: Columns of the whole image.
-        channels: Values per pixel.
-        height: Rows of the tallest tile.
     """
 
-    def __init__(self, width: int, channels: int, height: int) -> None:
-        self._total = np.zeros((channels, height, width), np.float32)
-        self._weight = np.zeros((height, width), np.float32)
-        self._top = 0
+    def __init__(self, width: int) -> None:
+        self._width, self._top = width, 0
+        self._tiles: list[_Tile] = []
 
     def add(self, values: np.ndarray, row: int, column: int) -> None:
         """Add a tile (K, h, w), whose rows are not yet given out."""
-        height, width = values.shape[1:]
-        weight = tile_weights(height, width)
-        rows, columns = slice(row - self._top, row - self._top + height), slice(column, column + width)
-        self._total[:, rows, columns] += values * weight
-        self._weight[rows, columns] += weight
+        self._tiles.append(_Tile(row, column, values.shape[1], values))
 
     def rows_before(self, row: int) -> Iterator[tuple[int, np.ndarray]]:
         """First row and values (K, h, W) uint8 of what no later tile reaches, where the next one begins at ``row``."""
-        count = min(row - self._top, len(self._weight))
-        if count <= 0:
-            return
-        mean = self._total[:, :count] / np.maximum(self._weight[:count], 1e-12)
-        yield self._top, np.rint(mean).astype(np.uint8)
-        for buffer in (self._total, self._weight):
-            left = buffer.shape[-2] - count
-            buffer[..., :left, :] = buffer[..., count:, :].copy()
-            buffer[..., left:, :] = 0
+        step = max(1, _BLENDED // self._width)
+        for top in range(self._top, row, step):
+            yield top, self._mean(top, min(top + step, row))
+        self._tiles = [tile.below(row) for tile in self._tiles if tile.row + tile.height > row]
         self._top = row
 
+    def _mean(self, top: int, bottom: int) -> np.ndarray:
+        total = np.zeros((len(self._tiles[0].values), bottom - top, self._width), np.float32)
+        weights = np.zeros(total.shape[1:], np.float32)
+        for tile in self._tiles:
+            first, last = max(top, tile.row), min(bottom, tile.row + tile.height)
+            if first >= last:
+                continue
+            values = tile.values[:, first - tile.held_from : last - tile.held_from]
+            weight = tile_weights(tile.height, values.shape[2])[first - tile.row : last - tile.row]
+            place = slice(first - top, last - top), slice(tile.column, tile.column + values.shape[2])
+            total[:, *place] += values.astype(np.float32) * weight
+            weights[place] += weight
+        return np.rint(total / np.maximum(weights, 1e-12)).astype(np.uint8)
 
+
+@dataclass(frozen=True, eq=False)
+class _Tile:
+    """A tile and where it lies; of ``height`` rows from ``row`` on, ``values`` (K, h, w) holds the last ones."""
+
+    row: int
+    column: int
+    height: int
+    values: np.ndarray
+
+    @property
+    def held_from(self) -> int:
+        return self.row + self.height - self.values.shape[1]
+
+    def below(self, row: int) -> _Tile:
+        """The tile without the rows above ``row``."""
+        return replace(self, values=self.values[:, max(0, row - self.held_from) :].copy())
+
+
+@functools.lru_cache(maxsize=1)  # tiles of an image are alike
 def tile_weights(height: int, width: int) -> np.ndarray:
     """Weights (h, w) of a tile's pixels: a Gaussian about its center, as of sliding windows."""
     sides = []
@@ -100,33 +122,35 @@ def predict_large_images(
         raise UserError(
             f"{decision.name} post-processes whole masks, which are never in memory: blend without the hook"
         )
-    text, scores = io.StringIO(), {}
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "class", "rle"])
-    for name, group in groupby(rows.values(), key=lambda row: row["name"]):
-        tiles = list(group)
-        path = Path(image_paths(tiles[0]["image"])[0].rpartition("#")[0])
-        shape = open_large(path).levels[0]
-        writers = [RunWriter(shape, source.rle) for _ in decision.classes]
-        blender = BandBlender(shape[1], len(decision.classes), max(row["box"][2] for row in tiles))
-
-        def images(tiles: list[Mapping[str, Any]] = tiles) -> Iterator[tuple[str, Image]]:
-            for row in tiles:
-                yield row["case_id"], source.read_image(row)
-
-        best = np.zeros(len(decision.classes))
-        for row, result in zip(tiles, opened.predict(images()), strict=True):
-            assert result.map is not None, "a segmentation gives a map"
-            top, left, *_ = row["box"]
-            _write(opened, writers, blender.rows_before(top))
-            blender.add(result.map.astype(np.float32), top, left)
-            best = np.maximum(best, result.scores)
-        _write(opened, writers, blender.rows_before(shape[0]))
-        scores[name] = best
-        for label, one in zip(decision.classes, writers, strict=True):
-            writer.writerow([name, label, one.text()])
-    files.write_text(output / MASKS, text.getvalue())
+    scores = {}
+    with files.atomic(output / MASKS, "w") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(["name", "class", "rle"])
+        for name, group in groupby(rows.values(), key=lambda row: row["name"]):
+            best, runs = _predict_image(opened, source, list(group))
+            scores[name] = best
+            for label, one in zip(decision.classes, runs, strict=True):
+                writer.writerow([name, label, one.text()])
     return scores
+
+
+def _predict_image(
+    opened: OpenDecision, source: Source, tiles: list[Mapping[str, Any]]
+) -> tuple[np.ndarray, list[RunWriter]]:
+    """The highest scores of an image's tiles, and the runs of every class."""
+    classes, path = opened.decision.classes, Path(image_paths(tiles[0]["image"])[0].rpartition("#")[0])
+    shape = open_large(path).levels[0]
+    writers, blender = [RunWriter(shape, source.rle) for _ in classes], BandBlender(shape[1])
+    best = np.zeros(len(classes))
+    images = ((row["case_id"], source.read_image(row)) for row in tiles)
+    for row, result in zip(tiles, opened.predict(images), strict=True):
+        assert result.map is not None, "a segmentation gives a map"
+        top, left, *_ = row["box"]
+        _write(opened, writers, blender.rows_before(top))
+        blender.add(result.map, top, left)
+        best = np.maximum(best, result.scores)
+    _write(opened, writers, blender.rows_before(shape[0]))
+    return best, writers
 
 
 def _write(opened: OpenDecision, writers: list[RunWriter], bands: Iterator[tuple[int, np.ndarray]]) -> None:
