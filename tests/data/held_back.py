@@ -7,20 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from heldout.data.rle import RunLengths
-from tests.data.dicom_toy import plane, write_picture
 from tests.data.miniatures import SIDES, picture, save, save_volume, table, volume
-
-
-def hpa(root: Path) -> None:
-    """Human Protein Atlas: four channels in files of their own, lists of numbers as labels."""
-    rows = []
-    for number in range(30 + 4):
-        name = f"{number:08x}-bbad-11e8-b2ba-ac1f6b6435d0"
-        for color in ("red", "green", "blue", "yellow"):
-            save(root / f"{'train' if number < 30 else 'test'}/{name}_{color}.png", picture(number, number % 3)[0])
-        rows.append(f"{name},{('0', '16 0', '7 1 0', '16')[number % 4]}")
-    table(root / "train.csv", "Id,Target", rows[:30])
-    table(root / "sample_submission.csv", "Id,Predicted", [f"{row.partition(',')[0]},0" for row in rows[30:]])
 
 
 def nerve(root: Path) -> None:
@@ -48,40 +35,6 @@ def retinopathy(root: Path) -> None:
             rows.append(f"{name},{(patient + (side == 'left')) % 5}")
     table(root / "trainLabels.csv", "image,level", rows[:40])
     table(root / "sampleSubmission.csv", "image,level", [f"{row.partition(',')[0]},0" for row in rows[40:]])
-
-
-def rsna_mammography(root: Path) -> None:
-    """RSNA breast cancer: one of many label columns is asked for, per patient and side."""
-    rows, sent = [], []
-    for patient in range(18):
-        for side in "LR":
-            for view in ("CC", "MLO"):
-                name, part = 10**8 + patient * 1000 + ord(side) * 10 + len(view), "train" if patient < 16 else "test"
-                write_picture(root / f"{part}_images/{10006 + 5 * patient}/{name}.dcm", picture(name % 997, 1)[0])
-                cancer = int(patient % 3 == 0 and side == "L")
-                about = f"{1 + patient % 2},{10006 + 5 * patient},{name},{side},{view},{60 + patient}.0"
-                rows.append(f"{about},{cancer},{cancer},{cancer},,0,{'BCD'[patient % 3]},29,False")
-            if patient >= 16:
-                sent.append(f"{10006 + 5 * patient}_{side},0.02")
-    header = "site_id,patient_id,image_id,laterality,view,age,cancer,biopsy,invasive,BIRADS,implant,density,machine_id"
-    table(root / "train.csv", f"{header},difficult_negative_case", rows[:64])
-    table(root / "sample_submission.csv", "prediction_id,cancer", sent)
-
-
-def rsna_lumbar(root: Path) -> None:
-    """RSNA lumbar spine: several series of a study, a column of grades per level."""
-    rows, grades = [], ("Normal/Mild", "Moderate", "Severe")
-    for study in range(14):
-        rows.append(f"{4003253 + study},{grades[study % 3]},{grades[(study + 1) % 3]}")
-        for series in (702807833 + study, 1054713880 + study):
-            for number in range(3):
-                path = root / f"train_images/{4003253 + study}/{series}/{number + 1}.dcm"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                array = np.random.default_rng(series + number).integers(0, 4000, (16, 16)).astype(np.uint16)
-                plane(array, number, SeriesInstanceUID=f"1.2.{series}").save_as(path, enforce_file_format=True)
-    table(root / "train.csv", "study_id,spinal_canal_stenosis_l1_l2,spinal_canal_stenosis_l2_l3", rows)
-    places = [f"{4003253 + study},{702807833 + study},2,Spinal,L1/L2,32.2,22.7" for study in range(14)]
-    table(root / "train_label_coordinates.csv", "study_id,series_id,instance_number,condition,level,x,y", places)
 
 
 def nuclei(root: Path) -> None:
@@ -157,18 +110,6 @@ def pad_ufes(root: Path) -> None:
         rows.append(f"{patient},{15 + number},{about},{('ARM', 'NECK')[number % 2]},{kind},{name},{number % 3 == 0}")
     header = "patient_id,lesion_id,smoke,drink,age,pesticide,gender,region,diagnostic,img_id,biopsed"
     table(root / "metadata.csv", header, rows)
-
-
-def mura(root: Path) -> None:
-    """MURA: tables without headings; a body part, a patient and a study as folders, the last with the label."""
-    paths = []
-    for number in range(24):
-        label, part = ("positive", "negative", "negative")[number % 3], ("ELBOW", "WRIST")[number % 2]
-        folder = f"MURA-v1.1/train/XR_{part}/patient{number + 1:05d}/study1_{label}"
-        for view in (1, 2):
-            save(root / f"{folder}/image{view}.png", picture(2 * number + view, int(label == "positive"))[0])
-            paths.append(f"{folder}/image{view}.png")
-    (root / "MURA-v1.1/train_image_paths.csv").write_text("\n".join(paths) + "\n")
 
 
 HELD_BACK = {

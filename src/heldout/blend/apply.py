@@ -54,6 +54,8 @@ class Blended:
         mask: (M, *spatial) uint8; None for classification.
         detections: (m, 3 + 2 D) of a detection, see :func:`heldout.predict.peaks.find_detections`; else None.
         grade: Number of the class that tuned cut points of ordered classes decide for; None where there are none.
+        labels: (K,) bool: the classes that a classification predicts by its thresholds, cut points, or the most
+            probable one; None of other kinds.
         uncertainty: Where it was asked for, of the case or of every voxel; before calibration and thresholds.
         classified: (L, K) what classifications say, where they are mixed into the presence score of a segmentation.
         uncalibrated: (K,) the scores before calibration; None where a case was not predicted.
@@ -69,6 +71,7 @@ class Blended:
     uncertainty: Uncertainty | None = None
     detections: np.ndarray | None = None
     grade: int | None = None
+    labels: np.ndarray | None = None
     classified: np.ndarray = field(default_factory=lambda: np.empty(0))
     uncalibrated: np.ndarray | None = None
     abstain: str = ""
@@ -246,6 +249,8 @@ def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
         found = run_hook(load_task(decision.members[0].spec), found, decision.postprocess.settings)
     cuts = decision.levels if decision.exclusive and found.map is None else ()
     grade = int(labels_of(found.scores[None], cuts, True).argmax()) if len(cuts) > 1 else None
+    if decision.kind == "classification":
+        found = replace(found, labels=labels_of(found.scores[None], decision.levels, decision.exclusive)[0])
     return replace(found, grade=grade, abstain=_abstain(decision, found.scores, found.map, found.mask))
 
 

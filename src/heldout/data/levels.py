@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from heldout.data.columns import PATIENT, values_of
 from heldout.data.sources.layout import image_paths, read_table
+from heldout.data.sources.table.columns import with_id
+from heldout.data.sources.template import Template
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,12 +24,12 @@ def groups_of(source: Source, cases: pd.DataFrame, level: str) -> list[str]:
     """The group of every case.
 
     A patient is known from the dataset's index. Any other group, and a patient whom that does not name, is a value of a
-    column of a table of the dataset's folder, in the row of the case's id or file.
+    column of a table of the dataset's folder, or of several by a template, in the row of the case's id or file.
 
     Args:
         source: Reads the folder of the cases.
         cases: case_id, patient_id and image of the cases, and perhaps own_id.
-        level: ``patient``, or the column.
+        level: ``patient``, the column, or a template such as ``{patient_id}_{side}``.
 
     Raises:
         UserError: a case has no value, or several; or cases of several patients have the same.
@@ -88,6 +90,8 @@ def _tables(source: Source, column: str) -> dict[Path, pd.DataFrame]:
         if path.suffix.lower() in (".csv", ".tsv"):
             with suppress(UserError):  # what cannot be read as a table is none that says so
                 table = read_table(path)
+                if set(Template(column).fields) <= set(table.columns):
+                    table = with_id(table, column)
                 if column in table.columns:
                     found[path] = table
     return found

@@ -18,7 +18,7 @@ from heldout.blend.apply import Blended, OpenDecision, pool_results
 from heldout.blend.decision import Decision
 from heldout.blend.pooling import groups_by_case
 from heldout.data.image import Image
-from heldout.data.sources import Source
+from heldout.data.sources import Source, identifier
 from heldout.deliver.case_log import CaseLog, LoggedCase, Part, is_begun, key_of, stamp_of
 from heldout.deliver.dicom_seg import check_packages, segmentation_file
 from heldout.deliver.large_images import predict_large_images
@@ -152,7 +152,9 @@ def predict_folder(
             if not outcome.left:
                 done = {case_id: done[case_id] for case_id in rows}  # whichever part ended first
                 if groups:
-                    write_groups(output / f"predictions_by_{decision.pooling.level}.csv", decision, groups, done)
+                    write_groups(
+                        output / f"predictions_by_{identifier(decision.pooling.level)}.csv", decision, groups, done
+                    )
                 _write_tables(opened, source.dimensions, output, rows, done)
                 outcome.table = output / "predictions.csv"
     if outcome.table is not None:

@@ -29,7 +29,7 @@ class Classify(Task):
         "case",
         min_length=1,
         description="what blend scores, and what is tested and submitted: case, patient, or a column of the dataset's "
-        "tables such as study, whose cases are pooled",
+        "tables such as study, or a template of them such as {patient}_{side}, whose cases are pooled",
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the last layer")
     loss: Literal["auto", "bce", "ce", "focal", "asymmetric", "ordinal"] = Field(

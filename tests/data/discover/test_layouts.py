@@ -11,7 +11,9 @@ from heldout.errors import UserError
 from tests.data.held_back import HELD_BACK
 from tests.data.miniatures import LAYOUTS, save, table
 from tests.data.more_layouts import MORE
+from tests.data.to_submission import TO_SUBMISSION
 
+EVERY = {**LAYOUTS, **MORE, **HELD_BACK, **TO_SUBMISSION}
 # layout: source, task, options that tell it apart, questions, classes
 EXPECTED = {
     "coco": ("coco", "Segment2D", {}, ["labels"], ("fracture", "metal")),
@@ -152,10 +154,49 @@ EXPECTED = {
     "rsna_lumbar": (
         "table",
         "Classify3D",
-        {"path": "train_images/{id}/{series}", "patient": "study_id"},
-        ["labels"],
-        ("Moderate", "Normal_Mild", "Severe"),
+        {"path": "train_images/{id}/{series}", "patient": "study_id", "graded": True},
+        [],
+        tuple(
+            f"{kind}_stenosis_{level}_{grade}"
+            for kind in ("spinal_canal", "left_subarticular")
+            for level in ("l1_l2", "l2_l3")
+            for grade in ("Moderate", "Normal_Mild", "Severe")
+        ),
     ),
+    "rsna_hemorrhage": (
+        "table",
+        "Classify2D",
+        {"id": "ID", "long": "Label", "path": "stage_2_train/{id}.dcm", "submit": "stage_2_test/{id}.dcm"},
+        [],
+        ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural", "any"),
+    ),
+    "rfmid": (
+        "table",
+        "Classify2D",
+        {
+            **{"file": "{part}/RFMiD_*_Labels.csv", "id": "{part}_{ID}", "path": "{part}/*/{ID}.png"},
+            "test": "part=Test_Set",
+        },
+        [],
+        ("Disease_Risk", "DR", "ARMD", "MH"),
+    ),
+    "cervical_spine": (
+        "table",
+        "Classify3D",
+        {"labels": "patient_overall, C1, C2", "path": "train_images/{id}", "submit": "test_images/{id}"},
+        [],
+        ("patient_overall", "C1", "C2"),
+    ),
+    "abdominal_trauma": (
+        "table",
+        "Classify3D",
+        {"path": "train_images/{id}/{series}", "patient": "patient_id"},
+        [],
+        ("bowel_healthy", "bowel_injury", "liver_healthy", "liver_low", "liver_high"),
+    ),
+    "busi": ("folders", "Segment2D", {}, [], ("foreground",)),
+    "pcam": ("table", "Classify2D", {"labels": "label", "submit": "test/{id}.tif"}, [], ("label",)),
+    "hubmap_organs": ("table", "Segment2D", {"mask": "rle", "submit": "test_images/{id}.tiff"}, [], ("foreground",)),
     "nuclei": (
         "table",
         "Segment2D",
@@ -205,22 +246,27 @@ EXPECTED = {
     "mura": (
         "folders",
         "Classify2D",
-        {"image": "MURA-v1.1/train/{class}/{patient}/*/{id}.png"},
+        {
+            "image": "|".join(
+                f"MURA-v1.1/{part}/*/{{patient}}/study*_{{class}}/{{id}}.png" for part in ("train", "valid")
+            ),
+            "nothing": "negative",
+        },
         ["labels"],
-        ("XR_ELBOW", "XR_WRIST"),
+        ("positive",),
     ),
     "dicom_series": ("table", "Classify3D", {"path": "train/{id}/FLAIR", "dimensions": 3}, [], ("MGMT_value",)),
 }
 
 
 def test_every_layout_is_expected_to_be_found():
-    assert set(EXPECTED) == set(LAYOUTS) | set(MORE) | set(HELD_BACK)
+    assert set(EXPECTED) == set(EVERY)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 def test_a_layout_is_found_and_all_of_its_cases_are_sound(name, tmp_path):
-    ({**LAYOUTS, **MORE, **HELD_BACK})[name](tmp_path)
+    EVERY[name](tmp_path)
     asked = []
 
     def first(question):
@@ -245,6 +291,32 @@ def test_a_layout_is_found_and_all_of_its_cases_are_sound(name, tmp_path):
         assert all({values[label] for values in labels} == {0.0, 1.0} for label in classes)
     else:
         assert all(any(values[label] for values in labels) for label in classes if name != "brats")
+
+
+@pytest.mark.parametrize(
+    ("name", "level"),
+    [
+        ("rsna_mammography", "{patient_id}_{laterality}"),
+        ("rsna_lumbar", "patient"),
+        ("abdominal_trauma", "patient"),
+        ("cervical_spine", None),
+        ("rsna_hemorrhage", None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_what_a_sample_submission_asks_about_is_told(name, level, tmp_path):
+    TO_SUBMISSION[name](tmp_path)
+    fields = discover(tmp_path, lambda question: question.choices[0]).fields
+    assert "sample_submission" in fields
+    assert fields.get("level") == level
+
+
+def test_a_sample_submission_about_something_else_is_left_out_and_said(tmp_path):
+    TO_SUBMISSION["pcam"](tmp_path)
+    table(tmp_path / "sample_submission.csv", "id,label", ["slide_7,0", "slide_8,0"])
+    proposal = discover(tmp_path, lambda question: question.choices[0])
+    assert "sample_submission" not in proposal.fields
+    assert "is not filled: it asks for slide_7, which is no case" in proposal.found["submission"]
 
 
 def test_run_lengths_come_out_as_they_were_drawn(tmp_path):

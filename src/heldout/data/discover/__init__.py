@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
+from heldout.data.discover.answers import with_answers
 from heldout.data.discover.class_folders import from_class_folders
 from heldout.data.discover.findings import Ask, Choice, Proposal, Question
 from heldout.data.discover.folders import from_masks
@@ -47,7 +48,7 @@ def discover(root: Path, ask: Ask) -> Proposal:
     proposals = (proposal for recognize in RECOGNIZERS if (proposal := recognize(listing, ask)))
     proposal = next(proposals, None)
     if proposal is not None:
-        return fitted(root, proposal)
+        return with_answers(listing, fitted(root, proposal))
     if not listing.images:
         endings = Counter(PurePosixPath(name).suffix or "no ending" for name in listing.names).most_common(3)
         there = ", ".join(f"{number:,} {ending}" for ending, number in endings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,6 +19,8 @@ _ONE_CASE = re.compile(
     r"(patient|case|subject|sub|pat|p|id)?[-_ ]?\d{2,}$|(patient|case|subject|sub|pat)", re.IGNORECASE
 )
 _PARTISH = re.compile(r"(^|[^a-z])(train|training|val|valid|validation|test|testing)($|[^a-z])", re.IGNORECASE)
+_CUT = "_"  # between a number and a class in the name of a folder
+_NUMBERED = re.compile(rf"([A-Za-z]+)\d+{_CUT}[A-Za-z]+")
 _USUAL = 2  # folders at most: a class and a patient
 
 
@@ -40,24 +43,28 @@ def from_class_folders(listing: Listing, ask: Ask) -> Proposal | None:
     if len(depths) != 1:
         return None
     trained = {f: s for f, s in classed.items() if not parts or not TEST.match(s[0]) or len(parts) == 1}
-    depth, found_at = depths.pop(), dict[int, Counter[str]]()
+    depth, found_at = depths.pop(), dict[int, _Classes]()
     for place in range(level, depth):
-        counts: Counter[str] = Counter()
-        for folder, shown in trained.items():
-            counts[shown[place]] += len(filled[folder])
-        if _are_classes(counts):
-            found_at[place] = counts
+        names = {folder: shown[place] for folder, shown in trained.items()}
+        for start in ("", _numbered_start(list(names.values()))):
+            counts: Counter[str] = Counter()
+            for folder, name in names.items():
+                counts[name.rpartition(_CUT)[2] if start else name] += len(filled[folder])
+            if _are_classes(counts):
+                found_at[place] = _Classes(counts, f"{start}*{_CUT}" if start else "")
     if not found_at:
         return None
-    chosen = next(iter(found_at))
+    # folders that say nothing is there are the likeliest
+    ordered = sorted(found_at, key=lambda place: not any(map(NOTHING.match, found_at[place].counts)))
+    chosen = ordered[0]
     if depth > level + _USUAL:  # below a folder of a patient there may be others
-        described = {at: ", ".join(f"{name} {n:,}" for name, n in c.most_common(6)) for at, c in found_at.items()}
         chosen = int(
-            decide(ask, "labels", "Which folders are the classes?", [Choice(t, at) for at, t in described.items()])
+            decide(ask, "labels", "Which folders are the classes?", [Choice(str(found_at[at]), at) for at in ordered])
         )
-    counts = found_at[chosen]
+    counts = found_at[chosen].counts
     endings = {ending_of(name) for folder in classed for name in filled[folder]}
     pieces = _pieces([shown[level:] for shown in classed.values()], chosen - level)
+    pieces = [piece.replace("{class}", f"{found_at[chosen].before}{{class}}") for piece in pieces]
     nested = pieces[1:]
     file, found = _file_of(endings, [name for folder in classed for name in filled[folder]], bool(nested), ask)
 
@@ -84,6 +91,25 @@ def from_class_folders(listing: Listing, ask: Ask) -> Proposal | None:
         {},
         {"images": options["image"], "labels": f"{len(counts)} folders: {shown_counts}", **found},
     )
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """Classes at a depth of the folders: their images, and what stands before them in the folders' names."""
+
+    counts: Counter[str]
+    before: str
+
+    def __str__(self) -> str:
+        names = ", ".join(f"{name} {number:,}" for name, number in self.counts.most_common(6))
+        return f"{names}, after {self.before}" if self.before else names
+
+
+def _numbered_start(names: Sequence[str]) -> str:
+    """What names such as ``study1_positive`` begin with, where a number and a word follow; else ""."""
+    found = [_NUMBERED.fullmatch(name) for name in names]
+    starts = {match[1] if match else "" for match in found}
+    return starts.pop() if len(starts) == 1 else ""
 
 
 def _are_classes(counts: Counter[str]) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from heldout.data.sources.layout import label_value
+from heldout.data.sources.layout import identifier, label_value
 from heldout.data.sources.table.labels import BLANK, UNCERTAIN, is_binary
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _BOXES = (
 )
 _PLACE = re.compile(r"coord", re.IGNORECASE)  # where something is, which is no class
 _RUNS = re.compile(r"-1|\d+ +\d+( +\d+)*")
-_MOST_NAMES = 50
+_MOST_NAMES, _MOST_GRADES = 50, 12
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,14 @@ def filled(values: pd.Series) -> list[str]:
     return [text for value in values if (text := value.strip()).casefold() not in BLANK]
 
 
+def about_patients(frame: pd.DataFrame) -> list[str]:
+    """Columns that name patients, lesions or cases by their heading, and are no label such as ``patient_overall``."""
+    return [name for name in frame.columns if PATIENT.search(name) and not _is_binary(frame[name])]
+
+
 def patient_column(frame: pd.DataFrame, used: Sequence[str]) -> str:
     """The column that names patients, before one of lesions or cases, or ""."""
-    names = [name for name in frame.columns if PATIENT.search(name) and name not in used]
+    names = [name for name in about_patients(frame) if name not in used]
     full = [name for name in names if len(filled(frame[name])) == len(frame)]
     return max(full, key=lambda name: (bool(_PERSON.search(name)), frame[name].nunique()), default="")
 
@@ -100,8 +105,13 @@ def readings(frame: pd.DataFrame, ids: str, used: Sequence[str], wanted: Sequenc
     found += [reading for name in free if (reading := _names(frame, name))]
     binary = [name for name in free if _is_binary(frame[name])]
     plain = [name for name in binary if not _ABOUT.search(name)] or binary
+    submitted = {name.casefold() for name in wanted}
+    sent = [name for name in binary if name.casefold() in submitted]
     if len(plain) > 1:
         found.append(_several(frame, plain))
+    if 1 < len(sent) == len(submitted) and sent != plain:
+        found.append(_several(frame, sent))
+    found += _graded(frame, free, wanted)
     found += [_binary(frame, name) for name in binary]
     found += [_numbers(frame, name) for name in free if _is_number(frame[name])]
     asked = {name.casefold() for name in wanted}
@@ -205,6 +215,25 @@ def _names(frame: pd.DataFrame, name: str) -> Reading | None:
     )
     what = f"lists of {len(parts)} classes, separated by {separator!r}," if separator else f"{len(parts)} classes"
     return Reading("classification", f"{what} in {name}: {shown}", options, (name,), 2 if _LABEL.match(name) else 5)
+
+
+def _graded(frame: pd.DataFrame, free: Sequence[str], wanted: Sequence[str]) -> list[Reading]:
+    """Columns with the same few grades, each of something else: a competition's columns are then the grades."""
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name in free:
+        names = sorted(set(filled(frame[name])))
+        if 2 <= len(names) <= _MOST_GRADES and not _is_binary(frame[name]) and not _is_number(frame[name], 1):
+            alike[tuple(names)].append(name)
+    asked, found = {identifier(name).casefold() for name in wanted}, []
+    for grades, names in alike.items():
+        if len(names) > 1:
+            options = {"labels": ", ".join(names), "graded": True}
+            text = f"{len(names)} columns of the grades {', '.join(grades)}: {', '.join(names[:4])}"
+            sent = asked == {identifier(grade).casefold() for grade in grades}
+            text += ", ..." if len(names) > 4 else ""
+            columns = tuple(wanted) if sent else tuple(names)
+            found.append(Reading("classification", text, options, columns, 2))
+    return found
 
 
 def _separator(counts: Counter[str]) -> str:

@@ -290,6 +290,11 @@ def _merged(pieces: Sequence[str]) -> str:
     return "*" if "{" in start or not re.search(r"[A-Za-z]", start) else start + "*"
 
 
+def merged_folders(paths: Sequence[Sequence[str]]) -> list[str]:
+    """One name for the folders at each depth of paths of one length."""
+    return [_merged(pieces) for pieces in zip(*paths, strict=True)]
+
+
 def start_of(texts: Sequence[str]) -> str:
     """What all texts begin with."""
     low, high = min(texts), max(texts)

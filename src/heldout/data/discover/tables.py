@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from heldout.data.discover.beginnings import ask_for_beginnings, beginnings
 from heldout.data.discover.cells import read_cells
-from heldout.data.discover.columns import PATIENT, Reading, clear, filled, patient_column, readings
+from heldout.data.discover.columns import PATIENT, Reading, about_patients, clear, filled, patient_column, readings
 from heldout.data.discover.findings import Ask, Choice, Proposal, decide
 from heldout.data.discover.listing import MASKISH, TESTISH, VOLUMES, Listing, evenly, stem_of
-from heldout.data.discover.matching import Match, match_table, path_columns, templates, test_templates
+from heldout.data.discover.matching import path_columns, templates, test_templates
+from heldout.data.discover.shapes import Shaped, shaped
 from heldout.data.sources.table.columns import with_id
 from heldout.data.sources.template import Template
 from heldout.errors import UserError
@@ -26,18 +27,15 @@ _TASKS = {"classification": "Classify", "segmentation": "Segment", "regression":
 
 
 @dataclass(frozen=True, eq=False)
-class _Table:
-    name: str
-    frame: pd.DataFrame
-    match: Match
-    readings: list[Reading]
+class _Table(Shaped):
+    readings: Sequence[Reading] = ()
 
 
 def from_tables(listing: Listing, ask: Ask) -> Proposal | None:
     """A proposal for a folder with tables whose rows name images; None where none does."""
     sample = listing.sample()
     wanted = _wanted(sample)
-    tables = [table for name, frame in listing.tables.items() if (table := _read(listing, name, frame, wanted))]
+    tables = [_read(listing, table, wanted) for table in shaped(listing)]
     labeled = [table for table in tables if table.readings]
     if not labeled:
         return None
@@ -90,11 +88,14 @@ def from_tables(listing: Listing, ask: Ask) -> Proposal | None:
     )
     if chosen is not main:
         options |= {"file": f"{chosen.name}", "id": chosen.match.column, "path": chosen.match.paths[0]}
-    options |= reading.options
+    options |= {**reading.options, **chosen.options}
     found["labels"] = reading.text
     _patients(chosen, others, options, found, ask)
     _unlabeled(listing, chosen, options, found, sample, tables)
-    _test_list(listing, chosen, options, found)
+    if "test" in options:
+        found["test part"] = f"rows with {options['test']}, locked"
+    else:
+        _test_list(listing, chosen, options, found)
     read_cells(listing, chosen.frame, reading, options, found, ask)
     if dimensions == 3:
         options["dimensions"] = 3
@@ -107,15 +108,12 @@ def from_tables(listing: Listing, ask: Ask) -> Proposal | None:
     return Proposal("a table with a row per image", "table", task, _plain(options), fields, found)
 
 
-def _read(listing: Listing, name: str, frame: pd.DataFrame, wanted: Sequence[str]) -> _Table | None:
-    match = match_table(listing, frame)
-    if match is None:
-        return None
-    frame = with_id(frame, match.column)
-    used = [*path_columns(listing, frame), *(column for column in frame.columns if PATIENT.search(column))]
-    return _Table(
-        name, frame, match, readings(frame, match.column, [column for column in used if column != match.column], wanted)
-    )
+def _read(listing: Listing, table: Shaped, wanted: Sequence[str]) -> _Table:
+    match, frame = table.match, with_id(table.frame, table.match.column)
+    used = [*path_columns(listing, frame), *about_patients(frame)]
+    used += [] if "{part}" not in table.name else Template(match.column).fields
+    free = [column for column in used if column != match.column]
+    return _Table(table.name, frame, match, table.options, readings(frame, match.column, free, wanted))
 
 
 def _worth(table: _Table, wanted: Sequence[str]) -> float:
@@ -165,6 +163,9 @@ def _patients(
     if column:
         options["patient"] = column
         found["patients"] = f"{column} of {options['file']}"
+        return
+    if Template.is_one(options["id"]):
+        found["patients"] = "none named: every image counts as another patient"
         return
     shown = beginnings(list(table.frame[options["id"]].str.strip().drop_duplicates()))
     if shown and not options.get("parts") and ask_for_beginnings(shown, "column", ask):

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from heldout.data.rle import COLUMNS, RunLengths
 from heldout.data.sources import identifier
 from heldout.data.sources.layout import image_paths
 from heldout.errors import UserError
@@ -31,7 +29,7 @@ def read_sample(path: Path) -> pd.DataFrame:
     """
     require_regular(path, "name a CSV file in sample_submission")
     try:
-        sample = _as_text(path)
+        sample = as_text(path)
     except FileNotFoundError:
         raise UserError(f"sample {path} does not exist: correct sample_submission, or set it to None") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -50,7 +48,7 @@ def read_sample(path: Path) -> pd.DataFrame:
     return sample
 
 
-def _as_text(source: Path | IO[str] | str) -> pd.DataFrame:
+def as_text(source: Path | IO[str] | str) -> pd.DataFrame:
     """A CSV table whose names of columns, blank ones too, and values are the text that stands there."""
     table = pd.read_csv(source, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig").fillna("")
     return table.iloc[1:].set_axis(table.iloc[0].tolist(), axis=1).reset_index(drop=True)
@@ -70,13 +68,26 @@ class SampleForm:
         names: What the sample calls the case of each row.
         labels: Class of each row; empty where a row holds a value of every class.
         columns: The class of each value column, where a row holds a value of every class.
-        grades: What the one value column holds for each class, where it holds the class itself; else empty.
+        grades: What the one value column holds for each class, where it holds the class itself, or a list of them;
+            else empty.
+        groups: The group of each row's classes, where a row holds a value for each grade of a group: its class is
+            ``<group>_<column>``; else empty.
     """
 
     names: tuple[str, ...]
     labels: tuple[str, ...]
     columns: dict[str, str]
     grades: dict[str, str] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What each row is about beside its case: a class, or a group of classes; empty where it is about all."""
+        return self.labels or self.groups
+
+    def class_of(self, group: str, column: str) -> str:
+        """Name, without regard to case, of the class of a column in a row of a group."""
+        return identifier(f"{group}_{column}").casefold()
 
 
 def sample_form(sample: pd.DataFrame, classes: tuple[str, ...]) -> SampleForm:
@@ -84,7 +95,8 @@ def sample_form(sample: pd.DataFrame, classes: tuple[str, ...]) -> SampleForm:
 
     Beside an id column it has one column per class (of any name where there is one class), or one value column and
     ``<case>_<class>`` as the id, or a class column and a value column. A value column beside ids that name no class
-    holds the class itself: its name, or its number where the sample holds numbers.
+    holds the class itself: its name, or its number where the sample holds numbers. Classes ``<group>_<grade>`` may have
+    rows ``<case>_<group>`` with a column per grade.
 
     A class is recognized by its name with the characters that a class of a source cannot have replaced, so that
     ``CVC - Normal`` means ``CVC_-_Normal``.
@@ -105,6 +117,8 @@ def sample_form(sample: pd.DataFrame, classes: tuple[str, ...]) -> SampleForm:
         if not any(label for _, label in pairs):
             return SampleForm(ids, (), {}, _grades(sample[columns[0]], classes))
         return SampleForm(tuple(name for name, _ in pairs), tuple(label for _, label in pairs), {})
+    if groups := _groups(ids, columns, known):
+        return SampleForm(tuple(name for name, _ in groups), (), {}, groups=tuple(group for _, group in groups))
     if len(columns) == 2:
         labels = [known.get(identifier(text).casefold(), "") for text in sample[columns[0]]]
         if set(labels) == set(classes):
@@ -114,6 +128,16 @@ def sample_form(sample: pd.DataFrame, classes: tuple[str, ...]) -> SampleForm:
         f"the sample submission's columns {', '.join(columns)} do not fit the classes {', '.join(classes)}: name the "
         f'source\'s classes after them, such as source_options = {{"labels": "{", ".join(names)}"}} for a table'
     )
+
+
+def _groups(ids: tuple[str, ...], columns: list[str], known: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Case and group of every row, where every group has a class for every column; else none."""
+    ends = [f"_{identifier(column).casefold()}" for column in columns]
+    names = {label.removesuffix(ends[0]): "" for label in known if label.endswith(ends[0])}
+    if len(names) * len(columns) != len(known) or not all(name + end in known for name in names for end in ends):
+        return []
+    found = [_split_suffix(entry, {name: name for name in names}) for entry in ids]
+    return found if all(group for _, group in found) else []
 
 
 def _grades(values: pd.Series, classes: tuple[str, ...]) -> dict[str, str]:
@@ -168,9 +192,10 @@ def case_names(cases: pd.DataFrame, sample: pd.DataFrame | None, classes: tuple[
             f"the sample submission asks for id {unknown[0]!r} ({len(unknown)} of {len(ids)} ids have no case): "
             f"add that case to the dataset or correct sample_submission"
         )
-    if not missing and form.labels:
-        cells = set(zip(form.names, form.labels, strict=True))
-        missing = sorted(f"{name}_{label}" for name in ids for label in classes if (name, label) not in cells)
+    if not missing and form.parts:
+        cells = set(zip(form.names, form.parts, strict=True))
+        asked = classes if form.labels else sorted(set(form.parts))
+        missing = sorted(f"{name}_{part}" for name in ids for part in asked if (name, part) not in cells)
     if missing:
         raise UserError(
             f"the sample submission lacks id {missing[0]!r} ({len(missing)} in all): add its rows, or set "
@@ -233,6 +258,7 @@ def arrange(
     classes: tuple[str, ...],
     sample: pd.DataFrame | None,
     kind: str,
+    separator: str = "",
 ) -> pd.DataFrame:
     """Lay values out in the sample's columns and order, with the sample's ids and class names as they are written.
 
@@ -242,6 +268,7 @@ def arrange(
         classes: Names of the classes.
         sample: Sample submission, see :func:`sample_form`. None: own layout.
         kind: ``csv`` (probabilities) or ``rle``.
+        separator: Of the classes in a cell that may hold several: those whose value is 1.
 
     Raises:
         UserError: the sample has no known layout, or names other classes.
@@ -258,9 +285,24 @@ def arrange(
     if form.labels:
         last = [values[names[name]][label] for name, label in zip(form.names, form.labels, strict=True)]
         return sample.assign(**{sample.columns[-1]: last})
+    if form.groups:
+        known = {identifier(label).casefold(): label for label in classes}
+        rows = [
+            [values[names[name]][known[form.class_of(group, column)]] for column in sample.columns[1:]]
+            for name, group in zip(form.names, form.groups, strict=True)
+        ]
+        shares = [[round(value / max(sum(row), 1e-9), 6) for value in row] for row in rows]  # grades exclude each other
+        return sample.assign(**dict(zip(sample.columns[1:], map(list, zip(*shares, strict=True)), strict=True)))
     if form.grades:
-        chosen = [max(form.grades, key=values[names[name]].__getitem__) for name in form.names]
-        return sample.assign(**{sample.columns[-1]: [form.grades[label] for label in chosen]})
+        cells = [values[names[name]] for name in form.names]
+        best = [
+            [label for label in form.grades if cell[label] == 1]
+            if separator
+            else [max(form.grades, key=cell.__getitem__)]
+            for cell in cells
+        ]
+        texts = [separator.join(form.grades[label] for label in chosen) for chosen in best]
+        return sample.assign(**{sample.columns[-1]: texts})
     filled = {column: [values[names[name]][label] for name in form.names] for column, label in form.columns.items()}
     return sample.assign(**filled)
 
@@ -278,102 +320,3 @@ def has_class_column(sample: pd.DataFrame) -> bool:
         bool(sample.iloc[:, 0].duplicated().any())
         or not sample.iloc[:, 1].astype(str).str.fullmatch(r"[\d .eE+-]*").any()
     )
-
-
-def read_submission(source: IO[str] | str, name: str) -> pd.DataFrame:
-    """Read a submission as text, so that an id ``001`` stays ``001`` and an empty mask stays empty.
-
-    Raises:
-        UserError: it is missing or no CSV table.
-    """
-    if isinstance(source, str):
-        require_regular(Path(source), "name the CSV file itself")
-    try:
-        return _as_text(source)
-    except FileNotFoundError:
-        raise UserError(f"submission {name} does not exist: write it with `submit`") from None
-    except OSError as error:
-        raise UserError(f"submission {name} cannot be read ({error.strerror}): name the CSV file itself") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"submission {name} is not a CSV table ({str(error).strip()}): {AGAIN}") from None
-
-
-def check(
-    table: pd.DataFrame,
-    expected: pd.DataFrame | None,
-    form: str,
-    sizes: Mapping[str, tuple[int, int]] | None = None,
-    name: str = "the submission",
-    runs: RunLengths = COLUMNS,
-    grades: Collection[str] = (),
-) -> None:
-    """Refuse a table that a competition would not score as meant.
-
-    Args:
-        table: The submission.
-        expected: A table with its columns, ids and order, such as the sample submission; None where nothing is known.
-        form: ``csv`` (probabilities), ``number``, ``rle``, or ``class``.
-        sizes: (H, W) of the image behind a row, by the row's id; masks of other rows are only read, not placed.
-        name: What messages call the table.
-        runs: How run lengths count pixels.
-        grades: Texts of the classes, for ``class``.
-
-    Raises:
-        UserError: naming the row (2 is the first below the header), the column and the remedy.
-    """
-    if expected is not None and list(table.columns) != list(expected.columns):
-        raise UserError(f"{name} has columns {list(table.columns)}, the sample {list(expected.columns)}: {AGAIN}")
-    form_of = table if expected is None else expected
-    keys = list(form_of.columns[: 2 if has_class_column(form_of) else 1])
-    _check_ids(table[keys].astype(str), None if expected is None else expected[keys].astype(str), name)
-    ids = table[keys[0]].astype(str)
-    for column in [column for column in table.columns if column not in keys]:
-        for row, (one, value) in enumerate(zip(ids, table[column], strict=True), start=2):
-            if form == "class":
-                problem = "" if value in grades else f"{value!r} is none of the classes {', '.join(grades)}"
-            else:
-                problem = _problem(value, form, (sizes or {}).get(one), runs)
-            if problem:
-                raise UserError(f"{name} row {row}, id {one!r}, column {column}: {problem}; {AGAIN}")
-
-
-def _check_ids(keys: pd.DataFrame, expected: pd.DataFrame | None, name: str) -> None:
-    repeated = keys.duplicated()
-    if repeated.any():
-        row = int(np.flatnonzero(repeated)[0])
-        raise UserError(f"{name} row {row + 2} repeats id {keys.iloc[row, 0]!r}: every id may occur once")
-    if expected is None or keys.equals(expected.reset_index(drop=True)):
-        return
-    found, wanted = (list(frame.itertuples(index=False, name=None)) for frame in (keys, expected))
-    if missing := sorted(set(wanted) - set(found)):
-        raise UserError(f"{name} lacks id {' '.join(missing[0])!r} ({len(missing)} in all): {AGAIN}")
-    if unknown := sorted(set(found) - set(wanted)):
-        raise UserError(f"{name} has id {' '.join(unknown[0])!r}, which the sample does not ask for: {AGAIN}")
-    row = next(number for number, pair in enumerate(zip(found, wanted, strict=True)) if pair[0] != pair[1])
-    raise UserError(f"{name} row {row + 2}: the order of the ids differs from the sample's: {AGAIN}")
-
-
-def _problem(value: object, form: str, size: tuple[int, int] | None, runs: RunLengths) -> str:
-    """What is wrong with a value; empty where nothing is."""
-    if form in ("csv", "number"):
-        text = str(value)
-        try:
-            number = float(text)
-        except ValueError:
-            return f"{value!r} is not a number"
-        if not text.isascii() or "_" in text:  # Python reads them, a competition does not
-            return f"{value!r} is not a number"
-        if form == "number":
-            return "" if np.isfinite(number) else f"{value} is not finite"
-        return "" if np.isfinite(number) and 0 <= number <= 1 else f"probability {value} lies outside 0 ... 1"
-    text = str(value)
-    if text == "-1":
-        return ""
-    try:
-        if size is None:
-            runs.runs(text)
-        elif runs.encode(runs.decode(text, size)) != text:
-            return f"run-length text {text[:40]!r} could be written with fewer or tidier runs"
-    except UserError as error:
-        return str(error)
-    return ""

@@ -19,16 +19,15 @@ from heldout.data.levels import CASE, groups_of
 from heldout.data.readers import format_of
 from heldout.data.sources.layout import image_paths
 from heldout.deliver.masks import check_names, mask_files
+from heldout.deliver.submission.check import check, read_submission
 from heldout.deliver.submission.detections import check_table, detection_table
 from heldout.deliver.submission.form import (
     arrange,
     asked_for,
     case_names,
-    check,
     empty_text,
     find_sample,
     read_sample,
-    read_submission,
     sample_form,
     with_own_ids,
 )
@@ -151,12 +150,12 @@ class SubmissionWriter:
             else read_sample(find_sample(root, config.sample_submission))
         )
         grades = {} if self.sample is None else sample_form(self.sample, classes).grades
-        if grades and self.form != "detections" and (self.form != "csv" or not source.exclusive):
+        if grades and self.form != "detections" and (self.form != "csv" or config.kind != "classification"):
             raise UserError(
-                f"{config.spec}: the sample submission has one value column, which can hold the class of a case "
-                "only where classes are exclusive and submission = 'csv': set source_options exclusive, or name the "
-                "classes in it"
+                f"{config.spec}: the sample submission has one value column, which can hold the classes of a case "
+                "only of a classification with submission = 'csv': name the classes in it"
             )
+        self._separator = "" if not grades or source.exclusive else str(source.options.get("separator") or " ")
         if unknown := [called for label, called in own_classes.items() if grades.get(label) == label != called]:
             raise UserError(
                 f"{config.spec}: the sample submission has one value column, which does not show how it spells the "
@@ -220,7 +219,8 @@ class SubmissionWriter:
             names = ids if self.sample is None else sample_form(self.sample, self.classes).names
             sizes = {one: self._sizes[self.names[name]] for one, name in zip(ids, names, strict=True)}
         grades = {} if self.sample is None else sample_form(self.sample, self.classes).grades
-        check(table, expected, "class" if grades else self._checked_as, sizes, name, self._runs, grades.values())
+        form = "class" if grades else self._checked_as
+        check(table, expected, form, sizes, name, self._runs, grades.values(), self._separator)
 
     @property
     def _detect(self) -> Detect:
@@ -244,7 +244,7 @@ class SubmissionWriter:
 
     def _arrange(self, values: dict[str, Any]) -> pd.DataFrame:
         """The table of the values, under the classes' own names where no sample says what to call them."""
-        table = arrange(values, self.names, self.classes, self.sample, self.form)
+        table = arrange(values, self.names, self.classes, self.sample, self.form, self._separator)
         if self.sample is not None:
             return table
         table = table.rename(columns=self._own_classes)
@@ -254,8 +254,9 @@ class SubmissionWriter:
         if result.mask is not None:
             height, width = result.mask.shape[-2:]
             self._sizes[result.case_id] = height, width
-        if self._grades and result.grade is not None:  # cut points decided, not the most probable class
-            return {label: float(number == result.grade) for number, label in enumerate(self.classes)}
+        if self._grades and result.labels is not None:  # thresholds or cut points decided, not the probabilities alone
+            chosen = result.labels if result.labels.any() else result.scores == result.scores.max()
+            return dict(zip(self.classes, chosen.astype(float).tolist(), strict=True))
         return case_values(result, self.form, self.classes, self._runs, empty_text(self.sample))
 
     def _stem(self, case_id: str, name: str) -> str:

@@ -42,15 +42,21 @@ class Table(Source):
     Options:
         file: The table, CSV (with commas, semicolons or tabs) or TSV; "" takes the only one in the folder, a sample
             submission not counted. Further tables, separated by commas, are joined on the id: ``train.csv, meta.csv``,
-            or ``meta.csv:image`` where the id has another name there.
+            or ``meta.csv:image`` where the id has another name there. Of a template, ``{part}/labels.csv``, all
+            tables that fit are put below each other, and its pieces are columns.
         id, patient, path: Columns of the case id, the patient and the image; several paths, separated by commas, become
             channels. A path is a column or a template, and so may an id be, ``{subject}_{img}``. Without a patient
             column every case is its own patient.
         parts: Template of the id whose pieces become columns, such as ``{case}_{day}_slice_{slice}``.
+        long: Column of the labels of a table in long format, which has a row per case and class: its ids are
+            ``<case>_<class>``, or of cases where there is a column ``class``. ``labels`` names the classes, "" takes
+            what follows the last underscore.
         labels: Label columns, separated by commas, each 0, 1 or empty; or a single column of class names, grades or
             lists of names. "" takes all columns that start with "label", or else all that are not named otherwise.
             With masks: names of the values 1 ... K, "" is "foreground"; with a class column: names of the classes, ""
             takes all in natural order.
+        graded: Whether each of the columns ``labels`` has names or grades of its own: its classes are
+            ``<column>_<name>``.
         targets: Columns of numbers to predict, separated by commas, instead of labels and masks: a regression.
         separator: What separates several names in a cell of labels: ``|``, ``;``, or a blank.
         nothing: Names, separated by ``|``, that stand for no class, such as ``No Finding``.
@@ -69,7 +75,8 @@ class Table(Source):
             the radius in voxels of the ball that the mask has around it.
         split: Column with train, test, submit or nothing, used where it exists. Without it, rows without any label
             (with masks: without a mask) are unlabeled, the others are split by patient. An empty mask is ``-1``.
-        test: Text file of the ids of a labeled test part, one a line: ``test_list.txt``.
+        test: Text file of the ids of a labeled test part, one a line: ``test_list.txt``; or a column and its value:
+            ``part=Test``.
         submit: Templates of the images of unlabeled cases that the table does not list: ``test_images/{id}.png``.
         absent: What is done about rows without an image: ``refuse``, or ``skip``.
         dimensions: 2 or 3.
@@ -87,7 +94,9 @@ class Table(Source):
         "parts": "",
         "patient": "patient",
         "path": "path",
+        "long": "",
         "labels": "",
+        "graded": False,
         "targets": "",
         "separator": "",
         "nothing": "",
@@ -173,8 +182,9 @@ class Table(Source):
 
     def tables(self) -> list[Path]:
         """The table, and those that are joined to it."""
-        listed = [self.root / self.options["test"]] if self.options["test"] else []
-        return [self._csv, *(path for path, _ in self._columns.joined), *listed]
+        named = self.options["test"]
+        listed = [self.root / named] if named and (self.root / named).is_file() else []
+        return [*(path for path, _ in (*self._columns.paths, *self._columns.joined)), *listed]
 
     def own_ids(self) -> dict[str, str]:
         """The table's ids as they are written, and those of the unlabeled images, by case id."""
@@ -214,7 +224,7 @@ class Table(Source):
         examples, absent, renamed = list[tuple[str, str]](), list[str](), list[str]()
         tested = self._columns.test_ids(self.root)
         for name, rows in self._cases(patient).items():
-            row, where = rows[0][1], f"{self._csv} row {rows[0][0]}"
+            row, where = rows[0][1], self._columns.where(rows[0][0])
             if identifier(name) != name:
                 renamed.append(f"case {name!r} is called {identifier(name)} here")
             part = "test" if name in tested else row[split].strip() if split else None
@@ -265,7 +275,7 @@ class Table(Source):
         ids, cases = self.options["id"], dict[str, list[tuple[int, dict[str, str]]]]()
         watched = [ids, patient, *(path for path in self._files_of.images if not Template.is_one(path))]
         for number, row in enumerate(self._columns.frame.to_dict("records"), start=2):
-            name, where = row[ids].strip(), f"{self._csv} row {number}"
+            name, where = row[ids].strip(), self._columns.where(number)
             if not name:
                 raise UserError(f"{where} has no {ids}: fill it in")
             if broken := [column for column in watched if "\n" in row.get(column, "").strip()]:
@@ -352,6 +362,7 @@ class Table(Source):
             self.options["blank"],
             self.options["uncertain"],
             self._mend_labels,
+            {name: list(frame[name]) for name in columns} if self.options["graded"] else {},
         )
 
     @cached_property
@@ -366,10 +377,22 @@ class Table(Source):
     def _columns(self) -> TableColumns:
         further = [text.partition(":") for text in names_of(self.options["file"])[1:]]
         joined = tuple((self.root / name, key or self.options["id"]) for name, _, key in further)
-        return TableColumns(self._csv, joined, self.options, self.defaults)
+        return TableColumns(self._csvs, joined, self.options, self.defaults)
+
+    @property
+    def _csv(self) -> Path:
+        return self._csvs[0][0]
 
     @cached_property
-    def _csv(self) -> Path:
+    def _csvs(self) -> tuple[tuple[Path, dict[str, str]], ...]:
+        """The table, or all that fit a template, with the pieces of their paths."""
+        name = self.options["file"].partition(",")[0].strip()
+        if Template.is_one(name):
+            template = Template(name)
+            found = [(place, pieces) for place in names_below(self.root) if (pieces := template.match(place))]
+            if not found:
+                raise UserError(f"{self.root} has no file of the form {name}: correct source_options file")
+            return tuple((self.root / place, pieces) for place, pieces in found)
         tables = [path for path in self.root.iterdir() if path.suffix.lower() in (".csv", ".tsv")]
         present = [path for path in tables if not SAMPLE.search(path.name) and path.name not in self.other_files]
-        return chosen_file(self.root, self.options["file"].partition(",")[0].strip(), present, "table (CSV or TSV)")
+        return ((chosen_file(self.root, name, present, "table (CSV or TSV)"), {}),)

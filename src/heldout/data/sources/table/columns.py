@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from heldout.data.sources.layout import names_of, read_table
+from heldout.data.sources.table.long import widened
 from heldout.data.sources.template import Template
 from heldout.errors import UserError
 
@@ -20,15 +21,15 @@ _REMEDY = "name the right one in source_options id"
 
 @dataclass(frozen=True, eq=False)
 class TableColumns:
-    """A table with a row per case, or several.
+    """A table with a row per case, or several, of one file or of several that are put below each other.
 
     Attributes:
-        path: The table.
+        paths: The files, each with the pieces of its path that become columns.
         joined: Tables that are joined on the id, and the column of the id there.
         options, defaults: Of the source.
     """
 
-    path: Path
+    paths: tuple[tuple[Path, Mapping[str, str]], ...]
     joined: tuple[tuple[Path, str], ...]
     options: Mapping[str, Any]
     defaults: Mapping[str, Any]
@@ -40,15 +41,51 @@ class TableColumns:
         Raises:
             UserError: a table cannot be read or joined, or an id does not have the form that the option says.
         """
-        key = self.options["id"]
-        needed = Template(key).fields if Template.is_one(key) else (key,)
-        frame = with_id(read_table(self.path, needed, _REMEDY), key)
+        key, long = self.options["id"], self.options["long"]
+        frame = with_id(self._stacked, key)
+        if long:
+            for name in (key, long):
+                if name not in frame.columns:
+                    self.missing("id" if name == key else "long", name, frame)
+            kind = self.options["class"] if self.options["class"] in frame.columns else ""
+            frame = widened(frame, key, long, kind, names_of(self.options["labels"]), self.path)
         for path, other in self.joined:
             frame = self._join(frame, path, other)
         template = Template(self.options["parts"])
         for name in template.fields:
             frame[name] = [self.pieces_of(text.strip())[name] for text in frame[key]]
         return frame
+
+    @property
+    def path(self) -> Path:
+        """The first file."""
+        return self.paths[0][0]
+
+    def where(self, number: int) -> str:
+        """The file and row of a row of :attr:`frame`, counted as in a file, from 2 on."""
+        if self.options["long"]:
+            return f"{self.path}, case {self.frame[self.options['id']].iloc[number - 2]}"
+        for (path, _), table in zip(self.paths, self._tables, strict=True):
+            if number - 2 < len(table):
+                return f"{path} row {number}"
+            number -= len(table)
+        raise IndexError(number)
+
+    @cached_property
+    def _tables(self) -> list[pd.DataFrame]:
+        key = self.options["id"]
+        pieces = {name for _, named in self.paths for name in named}
+        needed = Template(key).fields if Template.is_one(key) else () if self.options["long"] else (key,)
+        return [
+            read_table(path, [name for name in needed if name not in pieces], _REMEDY).assign(**named)
+            for path, named in self.paths
+        ]
+
+    @property
+    def _stacked(self) -> pd.DataFrame:
+        import pandas as pd
+
+        return self._tables[0] if len(self._tables) == 1 else pd.concat(self._tables, ignore_index=True).fillna("")
 
     def _join(self, frame: pd.DataFrame, path: Path, other: str) -> pd.DataFrame:
         key = self.options["id"]
@@ -84,13 +121,19 @@ class TableColumns:
         return pieces
 
     def test_ids(self, root: Path) -> frozenset[str]:
-        """Ids of the option ``test``, a text file below the dataset's folder.
+        """Ids of the option ``test``: of a text file below the dataset's folder, or of a column's value.
 
         Raises:
-            UserError: there is no such file, or it names an id that the table does not have.
+            UserError: there is no such file, or it names an id that the table does not have; no row has the value.
         """
         if not self.options["test"]:
             return frozenset()
+        column, equals, value = self.options["test"].partition("=")
+        if equals and column in self.frame.columns:
+            own = self.frame[self.options["id"]][self.frame[column].str.strip() == value].str.strip()
+            if own.empty:
+                raise UserError(f"{self.path} has no row with {column} = {value!r}: correct source_options test")
+            return frozenset(own)
         path = root / self.options["test"]
         try:
             found = frozenset(path.read_text(encoding="utf-8").split())
@@ -127,10 +170,11 @@ class TableColumns:
                 self.missing(option, name)
         return names
 
-    def missing(self, option: str, name: str) -> NoReturn:
+    def missing(self, option: str, name: str, frame: pd.DataFrame | None = None) -> NoReturn:
         """Refuse the name of a column that an option holds."""
+        columns = (self.frame if frame is None else frame).columns
         raise UserError(
-            f"{self.path} has no column {name!r}: it has {', '.join(self.frame.columns)}; name the right one in "
+            f"{self.path} has no column {name!r}: it has {', '.join(columns)}; name the right one in "
             f"source_options {option}"
         )
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from heldout.data.sources import natural_key
 from heldout.data.sources.layout import label_value, number_value
 from heldout.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 BLANK = frozenset({"", "nan", "n/a"})  # n/a is that of BIDS
 UNCERTAIN = frozenset({"-1", "-1.0"})
@@ -41,6 +38,7 @@ class LabelColumns:
         blank: What an empty cell means: ``unknown`` or ``0``.
         uncertain: What -1 means: ``0``, ``1``, ``unknown``, or "" to refuse it.
         remedy: What to do about a column that holds no labels, by its name.
+        graded: Values of every column, where each has names or grades of its own; else none.
     """
 
     path: Path
@@ -51,11 +49,12 @@ class LabelColumns:
     blank: str = "unknown"
     uncertain: str = ""
     remedy: Callable[[str], str] = "correct the table".format
+    graded: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def named(self) -> bool:
         """Whether the single column names classes, and does not say 0 or 1."""
-        if len(self.columns) > 1 or not self.values:
+        if self.graded or len(self.columns) > 1 or not self.values:
             return False
         if self.separator or self.nothing:
             return True
@@ -74,6 +73,8 @@ class LabelColumns:
         Raises:
             UserError: the single column holds too many different values, or none.
         """
+        if self.graded:
+            return tuple(f"{column}_{name}" for column in self.columns for name in self._grades[column])
         if not self.named:
             return self.columns
         found = {name for value in self.values for name in self._split(value)} - set(self.nothing)
@@ -97,6 +98,9 @@ class LabelColumns:
         Raises:
             UserError: a cell holds something else than labels.
         """
+        if self.graded:
+            cells = [(name, row[column].strip()) for column in self.columns for name in self._grades[column]]
+            return [_UNKNOWN if text.casefold() in BLANK else float(text == name) for name, text in cells]
         if not self.named:
             return [self._number(row[column], column, where) for column in self.columns]
         text = row[self.columns[0]].strip()
@@ -104,6 +108,24 @@ class LabelColumns:
         if not found and self.blank == "unknown":
             return [_UNKNOWN] * len(self.names)
         return [float(name in found) for name in self.names]
+
+    @cached_property
+    def _grades(self) -> dict[str, list[str]]:
+        """Names that every column holds.
+
+        Raises:
+            UserError: a column holds too many different ones, or fewer than two.
+        """
+        found = {}
+        for column, values in self.graded.items():
+            names = {name for text in values if (name := text.strip()).casefold() not in BLANK}
+            if not 2 <= len(names) <= MOST_CLASSES:
+                raise UserError(
+                    f"{self.path} has {len(names)} different grades in {column}: name columns of grades in "
+                    f"source_options labels"
+                )
+            found[column] = sorted(names, key=natural_key)
+        return found
 
     def _split(self, text: str) -> list[str]:
         parts = text.split(self.separator.strip() or None) if self.separator else [text]

@@ -135,7 +135,8 @@ class RowMasks:
         """
         if names := self.box or self.point:
             found = [
-                (row, number, numbers_of([row[name] for name in names], self._where(number))) for number, row in rows
+                (row, number, numbers_of([row[name] for name in names], self.columns.where(number)))
+                for number, row in rows
             ]
             if part == "submit":
                 return "", True
@@ -145,9 +146,11 @@ class RowMasks:
             return self._run_lengths(rows, part)
         number, row = rows[0]
         template = Template.is_one(self.place)
-        file = self.files.find(row, self.place, self._where(number)) if template or row[self.place].strip() else ""
+        file = (
+            self.files.find(row, self.place, self.columns.where(number)) if template or row[self.place].strip() else ""
+        )
         if not file and not template and row[self.place].strip():
-            self.files.refuse(row, self.place, self._where(number))
+            self.files.refuse(row, self.place, self.columns.where(number))
         if file:
             return as_list(file), False
         return (Drawn.runs([]), False) if self._blank_is_empty else ("", True)
@@ -159,9 +162,9 @@ class RowMasks:
         if part is not None:
             return ("", True) if part == "submit" else (Drawn.runs([]), False)
         raise UserError(
-            f"{self._where(rows[0][0])} has no {self.place}, which may mean that nothing is there or that nobody "
-            f"looked: write -1 for an empty mask, or add a column split with train and submit; where every empty cell "
-            f'is an empty mask, set source_options = {{"blank": "0"}}'
+            f"{self.columns.where(rows[0][0])} has no {self.place}, which may mean that nothing is there or "
+            f"that nobody looked: write -1 for an empty mask, or add a column split with train and submit; where every "
+            f'empty cell is an empty mask, set source_options = {{"blank": "0"}}'
         )
 
     def _class(self, row: Mapping[str, str], number: int) -> int:
@@ -170,12 +173,9 @@ class RowMasks:
         names, label = [identifier(name) for name in self.names], row[self.class_column].strip()
         if identifier(label) not in names:
             raise UserError(
-                f"{self._where(number)} has {self.class_column} = {label!r}: name it in source_options labels"
+                f"{self.columns.where(number)} has {self.class_column} = {label!r}: name it in source_options labels"
             )
         return names.index(identifier(label))
-
-    def _where(self, number: int) -> str:
-        return f"{self.columns.path} row {number}"
 
     @property
     def _blank_is_empty(self) -> bool:
