@@ -63,7 +63,7 @@ def test_each_column_has_grades_of_its_own(folder):
     values = source.index()[[f"y_{name}" for name in source.classes]].fillna(-1).to_numpy().tolist()
     assert values == [[1, 0, 0, 1], [0, 1, 1, 0], [1, 0, -1, -1]]
     table(folder / "t.csv", "id,l1,l2", ["ID_a,mild,severe", "ID_b,severe,severe"])
-    with pytest.raises(UserError, match="t.csv has 1 different grades in l2: name columns of grades"):
+    with pytest.raises(UserError, match=r"t.csv has 1 different grades in l2: name columns of grades"):
         _ = Table(folder, file="t.csv", path="{id}.png", labels="l1, l2", graded=True).classes
 
 
@@ -76,7 +76,7 @@ def test_tables_of_parts_are_put_below_each_other(folder):
     assert index["case_id"].tolist() == ["x_1", "x_2", "y_1"]
     assert index["split"].tolist() == ["", "", "test"]
     assert [path.parent.name for path in source.tables()] == ["x", "y"]
-    with pytest.raises(UserError, match="has no row with part = 'z': correct source_options test"):
+    with pytest.raises(UserError, match=r"has no row with part = 'z': correct source_options test"):
         Table(folder, **options, test="part=z").index()
     with pytest.raises(UserError, match=r"has no file of the form \{part\}/none.csv: correct source_options file"):
         Table(folder, **{**options, "file": "{part}/none.csv"}).index()
