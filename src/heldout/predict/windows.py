@@ -48,8 +48,7 @@ def slide(
     size = image.shape[2:]
     places = list(product(*(_places(n, length, overlap) for n, length in zip(size, window, strict=True))))
     weight = _weights(window, device).to(image.dtype)
-    if device.type == "cpu":
-        batch_size = max(1, min(batch_size, MOST_VOXELS // math.prod(window)))
+    batch_size = _batch_size(window, batch_size, device)
 
     def values_of(chosen: Sequence[Place]) -> Tensor:
         parts = [image[:, :, *place] for place in chosen]
@@ -63,6 +62,18 @@ def slide(
     if fits(channels + 1, size, device) if on_device is None else on_device:
         return _together(parts, weight, channels, size)
     return _by_slabs(parts, weight, channels, size, window)
+
+
+def count_passes(
+    size: Sequence[int], window: Sequence[int], batch_size: int, *, overlap: float, device: torch.device
+) -> int:
+    """How often :func:`slide` calls ``predict``."""
+    counts = (len(_places(n, length, overlap)) for n, length in zip(size, window, strict=True))
+    return math.ceil(math.prod(counts) / _batch_size(window, batch_size, device))
+
+
+def _batch_size(window: Sequence[int], most: int, device: torch.device) -> int:
+    return max(1, min(most, MOST_VOXELS // math.prod(window))) if device.type == "cpu" else most
 
 
 def _places(size: int, window: int, overlap: float) -> list[slice]:
