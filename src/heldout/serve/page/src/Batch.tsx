@@ -1,14 +1,16 @@
 import { zipSync } from "fflate";
 import { useMemo, useState } from "preact/hooks";
 
-import { Answer, BatchResult, bytesOf, ModelInfo, post } from "./api";
-import { Check, Drop, Empty, figure, Panes, percent, save, Status, Task } from "./parts";
+import { Answer, BatchResult, bytesOf, keyOf, ModelInfo, post, Refusal } from "./api";
+import { Check, Drop, Empty, figure, Panes, percent, save, Status, Task, useLatest } from "./parts";
 
 const TOGETHER = 8;
 
+type Result = Answer & { error?: string };
+
 interface Row {
   name: string;
-  answer: (Answer & { error?: string }) | null;
+  answer: Result | null;
 }
 
 function verdict(answer: Answer): string {
@@ -29,23 +31,34 @@ export function Batch(props: { model: ModelInfo; task: Task }) {
   const [masks, setMasks] = useState(segments);
   const [order, setOrder] = useState<{ key: string; up: boolean }>({ key: "", up: true });
 
+  const latest = useLatest();
+
   const ask = (files: File[]) =>
     task.run(`Predicting ${files.length} files`, async () => {
+      const isLast = latest.begin();
       const all: Row[] = files.map((file) => ({ name: file.name, answer: null }));
       setRows(all);
       setDone(0);
       for (let start = 0; start < files.length; start += TOGETHER) {
         const part = files.slice(start, start + TOGETHER);
-        const found = await post<BatchResult>(segments ? "/segment/batch" : "/classify/batch", part, {
-          model: model.name,
-          preview: true,
-          files: segments && masks,
-        });
-        found.results.forEach((answer, i) => (all[start + i] = { name: part[i].name, answer }));
+        const results = await together(part);
+        if (!isLast()) return;
+        results.forEach((answer, i) => (all[start + i] = { name: part[i].name, answer }));
         setRows([...all]);
         setDone(start + part.length);
       }
     });
+
+  // Where some files have no answer, the others still get theirs.
+  const together = async (files: File[]): Promise<Result[]> => {
+    const options = { model: keyOf(model), thumbnail: true, files: segments && masks, maps: false };
+    try {
+      return (await post<BatchResult>(segments ? "/segment/batch" : "/classify/batch", files, options)).results;
+    } catch (problem) {
+      if (!(problem instanceof Refusal) || problem.status === 401) throw problem;
+      return files.map(() => ({ error: problem.message }) as Result);
+    }
+  };
 
   const value = (row: Row, key: string): string | number => {
     if (key === "name") return row.name;
@@ -135,8 +148,8 @@ export function Batch(props: { model: ModelInfo; task: Task }) {
               {sorted.map((row, i) => (
                 <tr key={`${row.name}${i}`}>
                   <td>
-                    {row.answer?.preview ? (
-                      <img class="thumb" alt="" src={`data:image/png;base64,${row.answer.preview}`} />
+                    {row.answer?.thumbnail ? (
+                      <img class="thumb" alt="" src={`data:image/png;base64,${row.answer.thumbnail}`} />
                     ) : (
                       <div class="thumb" />
                     )}

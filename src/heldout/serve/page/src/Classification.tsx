@@ -1,8 +1,9 @@
 import { useMemo, useState } from "preact/hooks";
 
-import { Answer, ModelInfo, post } from "./api";
-import { Bars, Drop, Empty, figure, Origin, Panes, percent, Picture, Slider, Status, Task } from "./parts";
+import { Answer, bytesOf, isDicom, keyOf, ModelInfo, onScreen, post, Refusal } from "./api";
+import { Bars, Drop, Empty, figure, Origin, Panes, percent, Picture, Slider, Status, Task, useLatest } from "./parts";
 import { decodePng, Gray, Layer } from "./pixels";
+import { Overlay, Volume } from "./Volume";
 
 export function Verdict(props: { answer: Answer; model: ModelInfo }) {
   const { answer, model } = props;
@@ -60,20 +61,52 @@ export function Classification(props: { model: ModelInfo; task: Task }) {
   const [opacity, setOpacity] = useState(0.5);
   const numbers = props.model.kind === "regression";
 
+  const [volume, setVolume] = useState<File | null>(null); // as the viewer reads it
+  const [note, setNote] = useState("");
+  const latest = useLatest();
+
   const ask = (one: File, target: string) =>
     props.task.run("Classifying", async () => {
-      const options: Record<string, string | boolean> = { model: props.model.name, preview: true };
-      if (target) options.target = target;
-      const found = await post<Answer>(numbers ? "/classify" : "/classify/gradcam", [one], options);
+      const isLast = latest.begin();
+      if (props.model.dimensions === 3 && one !== file) setVolume(isDicom(one) ? null : one);
+      const [found, why] = await explained(one, target);
+      const flat = props.model.dimensions === 2;
+      const picture = flat && found.preview ? await decodePng(found.preview) : null;
+      const shown = picture && found.heatmap ? await decodePng(found.heatmap) : null;
+      if (!isLast()) return;
+      if (!flat && found.preview) setVolume(onScreen(one, found.preview));
       setFile(one);
       setAnswer(found);
-      setImage(found.preview ? await decodePng(found.preview) : null);
-      setHeat(found.preview && found.heatmap ? await decodePng(found.heatmap) : null);
+      setNote(why);
+      setImage(picture);
+      setHeat(shown);
     });
+
+  // A network that cannot be explained still classifies.
+  const explained = async (one: File, target: string): Promise<[Answer, string]> => {
+    const options: Record<string, string | boolean> = { model: keyOf(props.model), preview: true };
+    if (target) options.target = target;
+    if (!numbers) {
+      try {
+        return [await post<Answer>("/classify/gradcam", [one], options), ""];
+      } catch (problem) {
+        if (!(problem instanceof Refusal) || problem.status !== 409) throw problem;
+        return [await post<Answer>("/classify", [one], options), problem.message];
+      }
+    }
+    return [await post<Answer>("/classify", [one], options), ""];
+  };
 
   const layers = useMemo<Layer[]>(
     () => (heat ? [{ values: heat.values, color: [255, 90, 0], opacity, graded: true }] : []),
     [heat, opacity],
+  );
+  const overlays = useMemo<Overlay[]>(
+    () =>
+      volume && answer?.heatmap
+        ? [{ name: `gradcam_${answer.explained}_${answer.request_id}`, content: new Blob([bytesOf(answer.heatmap)]), kind: "probability", opacity }]
+        : [],
+    [volume, answer, opacity],
   );
 
   return (
@@ -86,7 +119,7 @@ export function Classification(props: { model: ModelInfo; task: Task }) {
             hint={`${props.model.input.formats.join(", ")}; it stays on this server`}
             onFiles={([one]) => ask(one, "")}
           />
-          {file && !numbers && (
+          {file && answer?.explained && (
             <div class="field">
               <label for="target">Explain the class</label>
               <select id="target" value={answer?.explained} onChange={(event) => ask(file, event.currentTarget.value)}>
@@ -103,17 +136,24 @@ export function Classification(props: { model: ModelInfo; task: Task }) {
         </>
       }
     >
-      {!answer && (
+      {!answer && props.model.dimensions === 2 && (
         <Empty>{numbers ? "The predicted numbers appear here." : "The class, its probability and what speaks for it appear here."}</Empty>
       )}
-      {answer && (
+      {(answer || props.model.dimensions === 3) && (
         <div class="two">
-          {image ? (
-            <Picture image={image} layers={layers} label={numbers ? "Image" : `Image with Grad-CAM of ${answer.explained}`} />
-          ) : (
-            <Empty>Volumes are shown under Patient.</Empty>
+          {image && <Picture image={image} layers={layers} label={numbers ? "Image" : `Image with Grad-CAM of ${answer?.explained}`} />}
+          {props.model.dimensions === 3 && (
+            <Volume
+              file={volume}
+              overlays={overlays}
+              label={answer?.explained ? `Volume with Grad-CAM of ${answer.explained}` : "Volume"}
+              hint="The volume, its class and what speaks for it appear here."
+            />
           )}
-          <Verdict answer={answer} model={props.model} />
+          <div>
+            {note && <p class="warning">Not explained: {note}</p>}
+            {answer && <Verdict answer={answer} model={props.model} />}
+          </div>
         </div>
       )}
     </Panes>

@@ -1,6 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 
-import { Drift, drift, information, ModelInfo, Reliability } from "./api";
+import { Drift, drift, information, keyOf, leaderboard, ModelInfo, Reliability, token } from "./api";
+import { save } from "./parts";
 import { COLORS, css } from "./pixels";
 
 function Facts(props: { value: unknown }) {
@@ -27,15 +28,36 @@ function Facts(props: { value: unknown }) {
 
 export function Model(props: { model: ModelInfo; active: boolean }) {
   const [model, setModel] = useState<ModelInfo>(props.model);
-  const [recent, setRecent] = useState<Drift | null>(null);
+  const [recent, setRecent] = useState<{ of: string; drift: Drift } | null>(null);
+  const [problem, setProblem] = useState("");
+  const [asked, setAsked] = useState(0); // how often the drift was refreshed
+  const key = keyOf(props.model);
   useEffect(() => {
+    let alive = true; // another decision may be chosen before the answer comes
     setModel(props.model);
-    setRecent(null);
-    information(props.model.name).then(setModel, () => undefined);
+    information(key).then(
+      (found) => alive && setModel(found),
+      (error) => alive && setProblem(String(error.message)),
+    );
+    return () => {
+      alive = false;
+    };
   }, [props.model]);
   useEffect(() => {
-    if (props.active) drift(props.model.name).then(setRecent, () => undefined);
-  }, [props.model, props.active]);
+    if (!props.active) return;
+    let alive = true;
+    drift(key).then(
+      (found) => {
+        if (!alive) return;
+        setRecent({ of: key, drift: found });
+        setProblem("");
+      },
+      (error) => alive && setProblem(`The drift is not known: ${error.message}`),
+    );
+    return () => {
+      alive = false;
+    };
+  }, [props.model, props.active, asked]);
   const card = model.card as Record<string, unknown> | null;
   const sections = ["input", "output", "data", "training", "calibration", "limits", "intended_use"];
   return (
@@ -47,6 +69,11 @@ export function Model(props: { model: ModelInfo; active: boolean }) {
             <span class={`chip ${model.sealed ? "good" : "bad"}`}>{model.sealed ? "sealed" : "not sealed"}</span>{" "}
             {model.sealed_at ?? ""}
           </p>
+          {model.warnings.map((text) => (
+            <p class="warning" key={text}>
+              {text}
+            </p>
+          ))}
           <p>
             <code style={{ overflowWrap: "anywhere" }}>{model.seal}</code>
           </p>
@@ -66,6 +93,19 @@ export function Model(props: { model: ModelInfo; active: boolean }) {
             {model.metric} {model.score === null ? "not known" : model.score.toFixed(4)}
           </p>
           {model.interval && model.score !== null && <Interval low={model.interval[0]} score={model.score} high={model.interval[1]} />}
+          {model.leaderboard && !token.get() && (
+            <p>
+              <a href="/leaderboard" target="_blank">
+                Leaderboard
+              </a>
+            </p>
+          )}
+          {model.leaderboard && token.get() && (
+            <button onClick={() => leaderboard().then((page) => save("leaderboard.html", page), (error) => setProblem(String(error.message)))}>
+              Leaderboard
+            </button>
+          )}
+          {model.leaderboard === false && <p class="muted">No leaderboard here: `python run.py leaderboard` writes it.</p>}
           <Facts value={{ thresholds: Object.fromEntries(Object.entries(model.thresholds).map(([name, value]) => [name, value.toFixed(3)])) }} />
         </div>
         <div class="panel">
@@ -99,7 +139,12 @@ export function Model(props: { model: ModelInfo; active: boolean }) {
         </div>
       </div>
       {model.reliability.length > 0 && <Diagram curves={model.reliability} />}
-      {recent && <DriftTable recent={recent} refresh={() => drift(model.name).then(setRecent, () => undefined)} />}
+      {problem && (
+        <p class="error" role="alert">
+          {problem}
+        </p>
+      )}
+      {recent?.of === key && <DriftTable recent={recent.drift} refresh={() => setAsked(asked + 1)} />}
       <div class="panel">
         <h2>Model card</h2>
         {!card && <p class="muted">There is none yet: `python run.py card {model.name}` writes it.</p>}

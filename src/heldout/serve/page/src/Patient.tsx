@@ -1,7 +1,7 @@
 import { useMemo, useState } from "preact/hooks";
 
-import { bytesOf, isDicom, isVolume, ModelInfo, onScreen, post, Stack } from "./api";
-import { Bars, Drop, Empty, Origin, Panes, Slider, Status, Task } from "./parts";
+import { bytesOf, isDicom, isVolume, keyOf, ModelInfo, onScreen, post, Stack } from "./api";
+import { Bars, Drop, Empty, Origin, Panes, Slider, Status, Task, useLatest } from "./parts";
 import { COLORS, css } from "./pixels";
 import { Overlay, Volume } from "./Volume";
 
@@ -69,13 +69,17 @@ export function Patient(props: { model: ModelInfo; task: Task }) {
   const [pixel, setPixel] = useState("");
   const [distance, setDistance] = useState("");
 
+  const latest = useLatest();
+
   const ask = (given: File[]) =>
     task.run("Analyzing the patient", async () => {
-      const options: Record<string, string | boolean> = { model: model.name, preview: model.dimensions === 3, maps: false };
+      const isLast = latest.begin();
+      const options: Record<string, string | boolean> = { model: keyOf(model), preview: model.dimensions === 3, maps: false };
       if (pixel && distance) Object.assign(options, { pixel_mm: pixel, slice_mm: distance });
       setFiles(given);
       setStack(null);
       const found = await post<Stack>("/patient/analyze_stack", given, options);
+      if (!isLast()) return;
       setStack(found);
       setSlice(Math.floor(found.slices / 2));
     });
@@ -88,7 +92,7 @@ export function Patient(props: { model: ModelInfo; task: Task }) {
           name: name.replace(".nii.gz", ""),
           content: new Blob([bytesOf(text)]),
           kind: "label" as const,
-          classIndex: all.length > 1 || model.classes.length === 1 ? k : -1,
+          colors: all.length > 1 ? [COLORS[k % COLORS.length]] : undefined,
           opacity,
         })),
     [stack, opacity, model],

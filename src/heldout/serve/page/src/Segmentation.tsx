@@ -1,14 +1,15 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { Answer, bytesOf, Found, isDicom, isVolume, ModelInfo, onScreen, post, saveCorrection } from "./api";
-import { exportCase } from "./export";
-import { Check, Classes, Drop, Empty, Origin, Panes, percent, Picture, save, Slider, Status, Task } from "./parts";
-import { atLeast, count, decode, decodePng, dice, errorLayers, ERRORS, COLORS, css, Gray, Layer, Mark, where } from "./pixels";
+import { Answer, bytesOf, isDicom, isVolume, keyOf, ModelInfo, onScreen, post, saveCorrection } from "./api";
+import { Correction, Tool, Verdict } from "./Correction";
+import { exportCase, Finding, pictureOf } from "./export";
+import { Findings } from "./Findings";
+import { Check, Classes, Drop, Empty, Panes, Picture, save, Slider, Status, Task, useLatest } from "./parts";
+import { atLeast, COLORS, count, decode, decodePng, dice, errorLayers, ERRORS, errorsOf, Gray, Layer, levelOf, Mark, unionOf, where } from "./pixels";
 import { Handle, Overlay, Start, Volume } from "./Volume";
+import { onGridOf, truthOn, Voxels, voxelsOf } from "./voxels";
 
-type Tool = "none" | "paint" | "erase";
-
-// Masks of every class, 0 or 255, from the files of an answer.
+// Masks of every class, 0 or 255, of the files of an answer.
 async function masksOf(answer: Answer, classes: string[]): Promise<Uint8Array[]> {
   const files = answer.files ?? {};
   if (files["mask.png"]) {
@@ -16,6 +17,21 @@ async function masksOf(answer: Answer, classes: string[]): Promise<Uint8Array[]>
     return classes.length === 1 ? [atLeast(values, 1)] : classes.map((_, k) => where(values, k + 1));
   }
   return Promise.all(classes.map(async (name) => atLeast((await decodePng(files[`mask_${name}.png`])).values, 1)));
+}
+
+// The same of a volume; at a threshold where one is given.
+function volumeMasks(files: Record<string, string>, classes: string[], threshold: number | null): Uint8Array[] {
+  if (threshold !== null) {
+    const level = levelOf(threshold);
+    return classes.map((name) => atLeast(voxelsOf(files[`probability_${name}.nii.gz`]).values, level));
+  }
+  if (!files["mask.nii.gz"]) return classes.map((name) => voxelsOf(files[`mask_${name}.nii.gz`]).values);
+  const { values } = voxelsOf(files["mask.nii.gz"]);
+  return classes.length === 1 ? [values] : classes.map((_, k) => where(values, k + 1));
+}
+
+function anyMask(files: Record<string, string>): Voxels {
+  return voxelsOf(Object.entries(files).find(([name]) => name.startsWith("mask"))![1]);
 }
 
 export function Segmentation(props: { model: ModelInfo; task: Task }) {
@@ -42,13 +58,21 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
   const [comment, setComment] = useState("");
   const [note, setNote] = useState("");
   const handle = useRef<Handle | null>(null);
+  const latest = useLatest();
   const canCut = !model.exclusive || model.classes.length === 1;
-  const correctable = !model.objects && (model.exclusive || model.classes.length === 1) && !(file && isDicom(file));
+  const hindered = model.objects
+    ? "Corrections are masks: this decision detects objects."
+    : file && isDicom(file)
+      ? "DICOM files are not corrected here, as they name the patient: send NIfTI or PNG."
+      : canCut && model.classes.length > 1
+        ? "Its classes overlap: corrections need one label a voxel."
+        : "";
 
   useEffect(() => setShown(model.classes.map(() => true)), [model]);
 
   const ask = (one: File) =>
     task.run("Segmenting", async () => {
+      const isLast = latest.begin();
       setFile(one);
       setAnswer(null);
       setImage(null);
@@ -60,73 +84,102 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
       setPainted(null);
       setHistory([]);
       setThreshold(null);
+      setComment("");
       setNote("");
       // a NIfTI volume is on the screen while the networks work; a DICOM series comes back as one
       setVolume(model.dimensions === 3 && isVolume(one) && !isDicom(one) ? one : null);
-      const found = await post<Answer>("/segment", [one], { model: model.name, preview: true, maps: canCut });
+      const found = await post<Answer>("/segment", [one], { model: keyOf(model), preview: true, maps: canCut });
       const files = found.files ?? {};
       const flat = found.shape?.length === 2;
       const drawn = flat && found.preview ? await decodePng(found.preview) : null;
+      const masks = drawn ? await masksOf(found, model.classes) : [];
+      const mapped = drawn && canCut ? model.classes : [];
+      const cuts = await Promise.all(mapped.map(async (name) => (await decodePng(files[`probability_${name}.png`])).values));
+      if (!isLast()) return;
       if (!flat && found.preview) setVolume(onScreen(one, found.preview));
-      if (drawn) {
-        setSealedMasks(await masksOf(found, model.classes));
-        const mapped = canCut ? model.classes : [];
-        setMaps(await Promise.all(mapped.map(async (name) => (await decodePng(files[`probability_${name}.png`])).values)));
-      }
+      setSealedMasks(masks);
+      setMaps(cuts);
       setImage(drawn);
       setAnswer(found);
     });
 
   const doubt = () =>
     task.run("Comparing the answers of dropout, flips and networks", async () => {
-      const found = await post<Answer>("/segment/uncertainty", [file!], {
-        model: model.name,
-        n_samples: 8,
-        use_tta: true,
-      });
-      setUnsure(found);
+      const isLast = latest.follow();
+      const found = await post<Answer>("/segment/uncertainty", [file!], { model: keyOf(model), n_samples: 8, use_tta: true, maps: false });
       const map = found.files?.["entropy_uncertainty.png"];
-      setEntropy(map ? await decodePng(map) : null);
+      const decoded = map ? await decodePng(map) : null;
+      if (!isLast()) return;
+      setUnsure(found);
+      setEntropy(decoded);
       setWithEntropy(true);
     });
 
+  const compare = (one: File) =>
+    task.run("Reading the mask", async () => {
+      const isLast = latest.follow();
+      let found: Uint8Array;
+      if (image) {
+        const mask = await decode(one);
+        if (mask.width !== image.width || mask.height !== image.height)
+          throw new Error(`The mask has ${mask.width} × ${mask.height} pixels, the image ${image.width} × ${image.height}.`);
+        found = atLeast(mask.values, 1);
+      } else found = await truthOn(anyMask(answer!.files!), one);
+      if (isLast()) setTruth(found);
+    });
+
   const cut = useMemo(
-    () => (threshold === null ? sealedMasks : maps.map((map) => atLeast(map, Math.max(1, Math.round(threshold * 255))))),
+    () => (threshold === null ? sealedMasks : maps.map((map) => atLeast(map, levelOf(threshold)))),
     [sealedMasks, maps, threshold],
   );
   const masks = painted ?? cut;
-  const union = useMemo(() => {
-    if (!image) return new Uint8Array();
-    const all = new Uint8Array(image.values.length);
-    masks.forEach((mask, k) => shown[k] && mask.forEach((value, i) => value && (all[i] = 255)));
-    return all;
-  }, [masks, shown, image]);
+  // of a volume masks are unpacked where numbers need them: at a threshold, or beside a true mask
+  const unpacked = useMemo(
+    () => (answer?.files && !image && (threshold !== null || truth) ? volumeMasks(answer.files, model.classes, threshold) : null),
+    [answer, image, threshold, truth, model],
+  );
+  const union = useMemo(
+    () => (truth ? unionOf((image ? masks : (unpacked ?? [])).filter((_, k) => shown[k]), truth.length) : null),
+    [masks, unpacked, shown, image, truth],
+  );
+  const score = truth && union ? dice(union, truth) : null;
+
   const layers = useMemo<Layer[]>(() => {
     const doubtful: Layer[] =
       withEntropy && entropy ? [{ values: entropy.values, color: [255, 60, 160], opacity, graded: true }] : [];
-    if (truth) return [...errorLayers(union, truth, opacity), ...doubtful];
+    if (truth && union) return [...errorLayers(union, truth, opacity), ...doubtful];
     const ours = masks.map((values, k) => ({ values, color: COLORS[k % COLORS.length], opacity: shown[k] ? opacity : 0 }));
     return [...ours, ...doubtful];
   }, [masks, shown, opacity, truth, union, withEntropy, entropy]);
 
+  const errors = useMemo(
+    () => (answer?.files && truth && union && !image ? onGridOf(anyMask(answer.files), errorsOf(union, truth)) : null),
+    [answer, truth, union, image],
+  );
   const overlays = useMemo<Overlay[]>(() => {
     if (!answer?.files || image || start) return []; // a drawing shows itself
     const files = answer.files;
     const blob = (name: string) => new Blob([bytesOf(files[name])]);
+    const map = withEntropy ? unsure?.files?.["entropy_uncertainty.nii.gz"] : undefined;
+    const doubtful: Overlay[] = map ? [{ name: "uncertainty", content: new Blob([bytesOf(map)]), kind: "uncertainty", opacity }] : [];
+    const visible = model.classes.map((name, k) => ({ name, color: COLORS[k % COLORS.length], on: shown[k] })).filter(({ on }) => on);
+    const id = answer.request_id;
+    if (errors) {
+      const name = `errors_${id}_${threshold}_${shown.join()}`;
+      return [{ name, content: errors, kind: "label", colors: Object.values(ERRORS), opacity }, ...doubtful];
+    }
     if (threshold !== null) {
-      return model.classes.flatMap((name, k) =>
-        shown[k]
-          ? [{ name: `probability_${name}`, content: blob(`probability_${name}.nii.gz`), kind: "probability" as const, classIndex: k, opacity, from: Math.max(1, threshold * 255) }]
-          : [],
-      );
+      const from = levelOf(threshold);
+      const cuts = visible.map(({ name }): Overlay => ({ name: `probability_${name}_${id}`, content: blob(`probability_${name}.nii.gz`), kind: "probability", opacity, from }));
+      return [...cuts, ...doubtful];
     }
     if (files["mask.nii.gz"]) {
-      return [{ name: "mask", content: blob("mask.nii.gz"), kind: "label" as const, classIndex: model.classes.length === 1 ? 0 : -1, opacity }];
+      const colors = model.classes.map((_, k) => COLORS[k % COLORS.length]);
+      return [{ name: `mask_${id}`, content: blob("mask.nii.gz"), kind: "label", colors, opacity }, ...doubtful];
     }
-    return model.classes.flatMap((name, k) =>
-      shown[k] ? [{ name: `mask_${name}`, content: blob(`mask_${name}.nii.gz`), kind: "label" as const, classIndex: k, opacity }] : [],
-    );
-  }, [answer, image, start, threshold, shown, opacity, model]);
+    const labels = visible.map(({ name, color }): Overlay => ({ name: `mask_${name}_${id}`, content: blob(`mask_${name}.nii.gz`), kind: "label", colors: [color], opacity }));
+    return [...labels, ...doubtful];
+  }, [answer, image, start, threshold, shown, opacity, model, errors, withEntropy, unsure]);
 
   const paint = (x: number, y: number) => {
     if (!image) return;
@@ -150,10 +203,10 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
     if (next === "none" || image || start || !answer?.files) return;
     const blob = (name: string) => new Blob([bytesOf(answer.files![name])]);
     if (threshold === null) setStart({ content: blob("mask.nii.gz") });
-    else setStart({ content: blob(`probability_${model.classes[0]}.nii.gz`), from: Math.max(1, Math.round(threshold * 255)) });
+    else setStart({ content: blob(`probability_${model.classes[0]}.nii.gz`), from: levelOf(threshold) });
   };
   const chosen = useRef(choose);
-  chosen.current = correctable && answer ? choose : () => undefined;
+  chosen.current = !hindered && answer ? choose : () => undefined;
   const discard = () => {
     setStart(null);
     setPainted(null);
@@ -161,11 +214,13 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
     setTool("none");
   };
 
-  const keep = (verdict: "accepted" | "corrected" | "rejected") =>
+  const keep = (verdict: Verdict) =>
     task.run("Saving", async () => {
+      const isLast = latest.follow();
       const form = new FormData();
       form.append("file", file!, "upload");
-      form.append("model", model.name);
+      form.append("model", keyOf(model));
+      form.append("seal", answer!.seal);
       form.append("verdict", verdict);
       form.append("comment", comment);
       if (verdict === "corrected" && image) {
@@ -177,7 +232,7 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
         form.append("mask", new Blob([content as Uint8Array<ArrayBuffer>]), "mask.nii");
       }
       const saved = await saveCorrection(form);
-      setNote(`Saved as version ${saved.version} of case ${saved.case}.`);
+      if (isLast()) setNote(`Saved as version ${saved.version} of case ${saved.case}.`);
     });
 
   useEffect(() => {
@@ -196,8 +251,24 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
     () => (answer?.detections ?? []).map(({ x, y, w, h, class: name }) => ({ x, y, w, h, color: COLORS[model.classes.indexOf(name) % COLORS.length] })),
     [answer, model],
   );
-  const areas = image ? masks.map(count) : model.classes.map((name) => answer?.areas?.[name] ?? 0);
-  const score = truth && image ? dice(union, truth) : null;
+  const findings = useMemo<Finding[]>(() => {
+    if (!answer) return [];
+    const cubic = answer.spacing_mm ? answer.spacing_mm.reduce((a, b) => a * b, 1) / 1000 : null;
+    const counted = image ? masks : unpacked;
+    return model.classes.map((name, k) => {
+      if (threshold === null && !image) return { name, count: answer.areas?.[name] ?? 0, ml: answer.volumes_ml?.[name] ?? null };
+      const voxels = counted ? count(counted[k]) : 0;
+      return { name, count: voxels, ml: image || cubic === null ? null : voxels * cubic };
+    });
+  }, [answer, image, masks, unpacked, threshold, model]);
+  const kind = threshold === null ? "Mask as sealed" : `Mask at ${threshold.toFixed(2)}, not as sealed`;
+  const mask = start ? `${kind}, before the correction` : painted ? "Mask as corrected" : kind;
+  const exported = () => {
+    const pictures = image
+      ? { plain: pictureOf(image, []), marked: pictureOf(image, layers) }
+      : { plain: handle.current!.picture(false), marked: handle.current!.picture(true) };
+    return exportCase({ model, answer: answer!, ...pictures, findings, mask, score });
+  };
 
   return (
     <Panes
@@ -240,87 +311,41 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
                 <button onClick={doubt}>Show uncertainty</button>
                 {unsure && <Check id="entropy" label="overlay" value={withEntropy} onValue={setWithEntropy} />}
               </div>
-              {image && (
-                <Drop
-                  id="truth-file"
-                  label="Drop a true mask"
-                  hint="a PNG of the same size: Dice and errors"
-                  onFiles={([one]) =>
-                    task.run("Reading the mask", async () => {
-                      const mask = await decode(one);
-                      if (mask.width !== image.width || mask.height !== image.height)
-                        throw new Error(`The mask has ${mask.width} × ${mask.height} pixels, the image ${image.width} × ${image.height}.`);
-                      setTruth(atLeast(mask.values, 1));
-                    })
-                  }
-                />
-              )}
+              <Drop
+                id="truth-file"
+                label="Drop a true mask"
+                hint={image ? "a PNG of the same size: Dice and errors" : "NIfTI on the same grid: Dice and errors"}
+                onFiles={([one]) => compare(one)}
+              />
               {truth && <button onClick={() => setTruth(null)}>Leave the true mask out</button>}
-              <fieldset>
-                <legend>Correction</legend>
-                <div class="row">
-                  <button aria-pressed={tool === "paint"} disabled={!correctable} onClick={() => choose("paint")}>
-                    Paint
-                  </button>
-                  <button aria-pressed={tool === "erase"} disabled={!correctable} onClick={() => choose("erase")}>
-                    Erase
-                  </button>
-                  <button
-                    disabled={image ? !history.length : !start}
-                    onClick={() => {
-                      if (!image) handle.current?.viewer.drawUndo();
-                      else {
-                        setPainted(history[history.length - 1]);
-                        setHistory(history.slice(0, -1));
-                      }
-                    }}
-                  >
-                    Undo
-                  </button>
-                  <button disabled={!painted && !start} onClick={discard}>
-                    Discard
-                  </button>
-                </div>
-                {!correctable && (
-                  <p class="muted">
-                    {model.objects ? "Corrections are masks: this decision detects objects." : file && isDicom(file) ? "DICOM series are not corrected here: send them as NIfTI." : "Its classes overlap: corrections need one label a voxel."}
-                  </p>
-                )}
-                <label for="pen">Class</label>
-                <select id="pen" value={pen} onChange={(event) => setPen(Number(event.currentTarget.value))}>
-                  {model.classes.map((name, k) => (
-                    <option key={name} value={k}>
-                      {name}
-                    </option>
-                  ))}
-                </select>
-                {image && (
-                  <Slider id="brush" label="Brush" min={0} max={20} step={1} value={brush} shown={`${brush} px`} onValue={setBrush} />
-                )}
-                <label for="comment">Comment</label>
-                <textarea id="comment" rows={2} value={comment} onInput={(event) => setComment(event.currentTarget.value)} />
-                <div class="row">
-                  <button class="main" disabled={!painted && !start} onClick={() => keep("corrected")}>
-                    Save correction
-                  </button>
-                  <button disabled={!!model.objects} onClick={() => keep("accepted")}>
-                    Accept
-                  </button>
-                  <button disabled={!!model.objects} onClick={() => keep("rejected")}>
-                    Reject
-                  </button>
-                </div>
-                {note && <p class="muted">{note}</p>}
-              </fieldset>
-              {image && (
-                <button
-                  onClick={() =>
-                    save("case.html", exportCase({ model, answer, image, layers, masks, score, version: answer.version }))
-                  }
-                >
-                  Export as one HTML file
-                </button>
-              )}
+              <Correction
+                model={model}
+                tool={tool}
+                hindered={hindered}
+                drawn={!!painted || !!start}
+                sealed={threshold === null && !painted && !start}
+                undo={
+                  !image
+                    ? start && (() => handle.current?.viewer.drawUndo())
+                    : history.length
+                      ? () => {
+                          setPainted(history[history.length - 1]);
+                          setHistory(history.slice(0, -1));
+                        }
+                      : null
+                }
+                pen={pen}
+                brush={image ? brush : null}
+                comment={comment}
+                note={note}
+                onTool={choose}
+                onDiscard={discard}
+                onPen={setPen}
+                onBrush={setBrush}
+                onComment={setComment}
+                onVerdict={keep}
+              />
+              {(image || volume) && <button onClick={() => save("case.html", exported())}>Export as one HTML file</button>}
             </>
           )}
           <Status task={task} />
@@ -350,93 +375,8 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
           onReady={(ready) => (handle.current = ready)}
         />
       )}
-      {answer && (
-        <div class="panel">
-          <table>
-            <caption>{start ? "Mask before the correction" : painted ? "Mask as corrected" : threshold === null ? "Mask as sealed" : `Mask at ${threshold.toFixed(2)}, not as sealed`}</caption>
-            <thead>
-              <tr>
-                <th scope="col">Class</th>
-                <th scope="col" class="number">
-                  Probability of presence
-                </th>
-                <th scope="col" class="number">
-                  {image ? "Pixels" : "Voxels"}
-                </th>
-                {!image && (
-                  <th scope="col" class="number">
-                    Volume
-                  </th>
-                )}
-              </tr>
-            </thead>
-            <tbody>
-              {model.classes.map((name, k) => (
-                <tr key={name}>
-                  <th scope="row">
-                    <span class="swatch" style={{ background: css(COLORS[k % COLORS.length]) }} /> {name}
-                  </th>
-                  <td class="number">{percent(answer.probabilities[name])}</td>
-                  <td class="number">{areas[k].toLocaleString()}</td>
-                  {!image && <td class="number">{answer.volumes_ml ? `${answer.volumes_ml[name].toFixed(2)} ml` : "no voxel size"}</td>}
-                </tr>
-              ))}
-            </tbody>
-          </table>
-          {answer.detections && <Detections found={answer.detections} />}
-          {score !== null && (
-            <p>
-              Dice with the true mask <strong>{score.toFixed(4)}</strong>:{" "}
-              {Object.entries(ERRORS).map(([name, color]) => (
-                <span key={name}>
-                  <span class="swatch" style={{ background: css(color) }} /> {name}{" "}
-                </span>
-              ))}
-            </p>
-          )}
-          {unsure && (
-            <p>
-              Entropy {unsure.entropy!.toFixed(4)} nats, of which {unsure.epistemic_uncertainty!.toFixed(4)} epistemic and{" "}
-              {unsure.aleatoric_uncertainty!.toFixed(4)} aleatoric; mean Dice of {unsure.answers} answers {unsure.mean_dice!.toFixed(3)}.
-            </p>
-          )}
-          <Origin answer={answer} />
-        </div>
-      )}
+      {answer && <Findings answer={answer} mask={mask} findings={findings} score={score} unsure={unsure} />}
     </Panes>
-  );
-}
-
-function Detections({ found }: { found: Found[] }) {
-  const columns = (["x", "y", "z", "w", "h", "d"] as const).filter((name) => found.some((one) => one[name] !== undefined));
-  if (!found.length) return <p>Nothing is detected.</p>;
-  return (
-    <table>
-      <caption>Detections as sealed, in voxels</caption>
-      <thead>
-        <tr>
-          <th scope="col">Class</th>
-          {["score", ...columns].map((name) => (
-            <th key={name} scope="col" class="number">
-              {name}
-            </th>
-          ))}
-        </tr>
-      </thead>
-      <tbody>
-        {found.map((one, k) => (
-          <tr key={k}>
-            <th scope="row">{one.class}</th>
-            <td class="number">{percent(one.score)}</td>
-            {columns.map((name) => (
-              <td key={name} class="number">
-                {one[name]?.toFixed(1)}
-              </td>
-            ))}
-          </tr>
-        ))}
-      </tbody>
-    </table>
   );
 }
 

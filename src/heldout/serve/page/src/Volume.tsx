@@ -11,8 +11,8 @@ import { COLORS } from "./pixels";
 export interface Overlay {
   name: string;
   content: Blob;
-  kind: "label" | "probability";
-  classIndex: number; // its color; -1 where the values are classes, each with its color
+  kind: "label" | "probability" | "uncertainty";
+  colors?: [number, number, number][]; // of a label's values from 1
   opacity: number;
   from?: number; // values below are not shown
 }
@@ -26,6 +26,7 @@ export interface Start {
 export interface Handle {
   viewer: Niivue;
   drawing: () => Promise<Uint8Array | null>;
+  picture: (marked: boolean) => string; // what is on the screen as a data URL, with or without overlays
 }
 
 export function Volume(props: {
@@ -87,6 +88,10 @@ export function Volume(props: {
     nv.drawScene();
   }, [attached, solid]);
 
+  const names = props.overlays.map((one) => one.name).join("|");
+  const wanted = useRef(props.overlays);
+  wanted.current = props.overlays;
+
   useEffect(() => {
     const nv = viewer.current;
     if (!nv || !props.file) return;
@@ -100,7 +105,7 @@ export function Volume(props: {
       if (nv.drawBitmap) nv.closeDrawing();
       nv.volumes = [];
       nv.addVolume(image); // forgets the overlays
-      props.onReady?.({ viewer: nv, drawing: () => saved(nv) });
+      props.onReady?.({ viewer: nv, drawing: () => saved(nv), picture: (marked) => pictureOf(nv, wanted.current, marked) });
       setLoaded((n) => n + 1);
     })().catch((error) => setProblem(error instanceof Error ? error.message : String(error)));
     return () => {
@@ -108,9 +113,6 @@ export function Volume(props: {
     };
   }, [attached, props.file]);
 
-  const names = props.overlays.map((one) => one.name).join("|");
-  const wanted = useRef(props.overlays);
-  wanted.current = props.overlays;
   useEffect(() => {
     const nv = viewer.current;
     if (!nv || !loaded) return;
@@ -198,7 +200,7 @@ async function imageOf(one: Overlay): Promise<NVImage> {
   const name = `${one.name}.nii.gz`;
   const image = await NVImage.loadFromFile({ file: new File([one.content], name), name, opacity: one.opacity });
   if (one.kind === "label") {
-    const own = [[0, 0, 0], ...(one.classIndex < 0 ? COLORS : [COLORS[one.classIndex % COLORS.length]])];
+    const own = [[0, 0, 0], ...(one.colors ?? COLORS)];
     image.setColormapLabel({
       R: own.map((c) => c[0]),
       G: own.map((c) => c[1]),
@@ -208,7 +210,7 @@ async function imageOf(one: Overlay): Promise<NVImage> {
       labels: own.map((_, k) => String(k)),
     });
   } else {
-    image.colormap = "warm";
+    image.colormap = one.kind === "probability" ? "warm" : "plasma";
     image.cal_max = 255;
   }
   return image;
@@ -218,12 +220,21 @@ async function imageOf(one: Overlay): Promise<NVImage> {
 function drawOverlays(nv: Niivue, overlays: Overlay[]): void {
   overlays.forEach((one, k) => {
     nv.overlays[k].opacity = one.opacity;
-    if (one.kind === "probability") nv.overlays[k].cal_min = one.from ?? 1;
+    if (one.kind !== "label") nv.overlays[k].cal_min = one.from ?? 1;
   });
   nv.gl.deleteTexture(nv.overlayTexture); // NiiVue makes another for the first of them
   if (nv.overlays.length) nv.overlays.forEach((image, k) => nv.refreshLayers(image, k + 1));
   else nv.refreshLayers(nv.volumes[0], 0); // says that there is none
   nv.drawScene();
+}
+
+// Read in the same task as it is drawn: a canvas of WebGL is empty afterwards.
+function pictureOf(nv: Niivue, overlays: Overlay[], marked: boolean): string {
+  if (!marked) drawOverlays(nv, overlays.map((one) => ({ ...one, opacity: 0 })));
+  nv.drawScene();
+  const picture = nv.canvas!.toDataURL("image/png");
+  if (!marked) drawOverlays(nv, overlays);
+  return picture;
 }
 
 function isSoftware(gl: WebGL2RenderingContext): boolean {

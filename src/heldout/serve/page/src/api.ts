@@ -9,6 +9,8 @@ export interface Member {
 
 export interface ModelInfo {
   name: string;
+  served_as: string[]; // names that it is asked for by; an alias stays where another decision takes over
+  warnings: string[]; // how it is served otherwise than it was sealed
   sealed: boolean;
   seal: string;
   sealed_at: string | null;
@@ -28,6 +30,11 @@ export interface ModelInfo {
   input: { formats: string[]; channels: number; image_size: number[] | null; spacing_mm: number[] | null };
   reliability: Reliability[];
   card: Record<string, unknown> | null;
+  leaderboard?: boolean; // whether there is one, of the information
+}
+
+export function keyOf(model: ModelInfo): string {
+  return model.served_as[0] ?? model.name;
 }
 
 export interface Reliability {
@@ -69,6 +76,7 @@ export interface Answer {
   heatmap?: string;
   explained?: string;
   preview?: string;
+  thumbnail?: string;
   entropy?: number;
   epistemic_uncertainty?: number;
   aleatoric_uncertainty?: number;
@@ -145,6 +153,11 @@ export async function information(name: string): Promise<ModelInfo> {
 
 export async function drift(name: string): Promise<Drift> {
   return (await call(`/v1/drift?model=${encodeURIComponent(name)}`)).json();
+}
+
+// The leaderboard as a file: a link cannot send a token.
+export async function leaderboard(): Promise<Blob> {
+  return (await call("/leaderboard")).blob();
 }
 
 export async function post<T>(path: string, files: File[], options: Record<string, string | number | boolean>): Promise<T> {

@@ -3,7 +3,7 @@ import "./style.css";
 import { render } from "preact";
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 
-import { ModelInfo, models as list, Refusal, token } from "./api";
+import { keyOf, ModelInfo, models as list, Refusal, token } from "./api";
 import { Batch } from "./Batch";
 import { Classification } from "./Classification";
 import { Model } from "./Model";
@@ -13,6 +13,8 @@ import { Segmentation } from "./Segmentation";
 
 const TABS = ["Classification", "Segmentation", "Batch", "Patient", "Model"] as const;
 type Tab = (typeof TABS)[number];
+
+const LOOK = 15_000; // ms between looks at what is served
 
 const SHORTCUTS: [string, string][] = [
   ["1 … 5", "the tabs"],
@@ -29,6 +31,11 @@ function fits(tab: Tab, model: ModelInfo): boolean {
   return true;
 }
 
+// What a tab has on the screen stays where another decision of the same kind takes over.
+function kindOf(model: ModelInfo): string {
+  return JSON.stringify([keyOf(model), model.kind, model.dimensions, model.objects, model.exclusive, model.classes]);
+}
+
 function App() {
   const [models, setModels] = useState<ModelInfo[]>([]);
   const [chosen, setChosen] = useState<Partial<Record<Tab, string>>>({});
@@ -40,6 +47,10 @@ function App() {
   const onToken = useCallback(() => login.current?.showModal(), []);
   const tasks = { Classification: useTask(onToken), Segmentation: useTask(onToken), Batch: useTask(onToken), Patient: useTask(onToken), Model: useTask(onToken) };
 
+  const refresh = useCallback(
+    (found: ModelInfo[]) => setModels((now) => (found.length && JSON.stringify(found) !== JSON.stringify(now) ? found : now)),
+    [],
+  );
   const load = useCallback(async () => {
     try {
       const found = await list();
@@ -53,6 +64,9 @@ function App() {
   }, []);
   useEffect(() => {
     load();
+    const look = () => list().then(refresh, () => undefined); // another decision may have taken over
+    const timer = setInterval(look, LOOK);
+    return () => clearInterval(timer);
   }, []);
   useEffect(() => {
     document.documentElement.dataset.theme = theme;
@@ -73,7 +87,7 @@ function App() {
 
   const modelOf = (one: Tab): ModelInfo | undefined => {
     const fitting = models.filter((model) => fits(one, model));
-    return fitting.find((model) => model.name === chosen[one]) ?? (one === "Patient" ? fitting.find((model) => model.dimensions === 3) : undefined) ?? fitting[0];
+    return fitting.find((model) => keyOf(model) === chosen[one]) ?? (one === "Patient" ? fitting.find((model) => model.dimensions === 3) : undefined) ?? fitting[0];
   };
   const model = modelOf(tab);
 
@@ -86,12 +100,12 @@ function App() {
             <label for="decision" class="muted">
               Decision
             </label>
-            <select id="decision" value={model?.name} onChange={(event) => setChosen({ ...chosen, [tab]: event.currentTarget.value })}>
+            <select id="decision" value={model && keyOf(model)} onChange={(event) => setChosen({ ...chosen, [tab]: event.currentTarget.value })}>
               {models
                 .filter((one) => fits(tab, one))
                 .map((one) => (
-                  <option key={one.name} value={one.name}>
-                    {one.name}
+                  <option key={keyOf(one)} value={keyOf(one)}>
+                    {keyOf(one)}
                   </option>
                 ))}
             </select>
@@ -125,10 +139,10 @@ function App() {
             return (
               <div key={one} role="tabpanel" id={`panel-${one}`} aria-labelledby={`tab-${one}`} hidden={tab !== one}>
                 {!own && <Empty>No decision that is served here does this.</Empty>}
-                {own && one === "Classification" && <Classification key={own.name} model={own} task={tasks[one]} />}
-                {own && one === "Segmentation" && <Segmentation key={own.name} model={own} task={tasks[one]} />}
-                {own && one === "Batch" && <Batch key={own.name} model={own} task={tasks[one]} />}
-                {own && one === "Patient" && <Patient key={own.name} model={own} task={tasks[one]} />}
+                {own && one === "Classification" && <Classification key={kindOf(own)} model={own} task={tasks[one]} />}
+                {own && one === "Segmentation" && <Segmentation key={kindOf(own)} model={own} task={tasks[one]} />}
+                {own && one === "Batch" && <Batch key={kindOf(own)} model={own} task={tasks[one]} />}
+                {own && one === "Patient" && <Patient key={kindOf(own)} model={own} task={tasks[one]} />}
                 {own && one === "Model" && <Model model={own} active={tab === one} />}
               </div>
             );

@@ -212,19 +212,38 @@ export interface Task {
 export function useTask(onToken: () => void): Task {
   const [busy, setBusy] = useState("");
   const [error, setError] = useState("");
+  const last = useRef(0);
   const run = async (what: string, work: () => Promise<void>) => {
+    const mine = ++last.current;
     setBusy(what);
     setError("");
     try {
       await work();
     } catch (problem) {
       if (problem instanceof Refusal && problem.status === 401) onToken();
-      setError(problem instanceof Error ? problem.message : String(problem));
+      if (mine === last.current) setError(problem instanceof Error ? problem.message : String(problem));
     } finally {
-      setBusy("");
+      if (mine === last.current) setBusy("");
     }
   };
   return { busy, error, run };
+}
+
+// What is shown is of the file that was dropped last: an answer that comes later is of no use. `begin` is called with
+// every file, `follow` with a further question about it; what they give says whether the file is still the last one.
+export function useLatest(): { begin: () => () => boolean; follow: () => () => boolean } {
+  const count = useRef(0);
+  const follow = () => {
+    const mine = count.current;
+    return () => mine === count.current;
+  };
+  return {
+    follow,
+    begin: () => {
+      count.current++;
+      return follow();
+    },
+  };
 }
 
 // Seconds so far: an animation would take processor time from the networks where there is no GPU.

@@ -50,6 +50,14 @@ export function decodePng(base64: string): Promise<Gray> {
   return decode(new Blob([bytesOf(base64)], { type: "image/png" }));
 }
 
+// The level of 0 ... 255 that a threshold is, rounded as the service rounds it: halves to the even number.
+export function levelOf(threshold: number): number {
+  const scaled = threshold * 255;
+  const below = Math.floor(scaled);
+  const level = scaled - below === 0.5 ? below + (below % 2) : Math.round(scaled);
+  return Math.max(1, Math.min(255, level));
+}
+
 export function atLeast(values: Uint8Array, level: number): Uint8Array {
   const mask = new Uint8Array(values.length);
   for (let i = 0; i < values.length; i++) mask[i] = values[i] >= level ? 255 : 0;
@@ -80,14 +88,23 @@ export function dice(one: Uint8Array, other: Uint8Array): number {
   return sum === 0 ? 1 : (2 * both) / sum;
 }
 
+// The number of the kind of every voxel: 0 of what neither shows, else that of ERRORS, from 1.
+export function errorsOf(predicted: Uint8Array, truth: Uint8Array): Uint8Array {
+  const kinds = new Uint8Array(truth.length);
+  for (let i = 0; i < truth.length; i++) kinds[i] = predicted[i] ? (truth[i] ? 1 : 2) : truth[i] ? 3 : 0;
+  return kinds;
+}
+
 export function errorLayers(predicted: Uint8Array, truth: Uint8Array, opacity: number): Layer[] {
-  const kinds = [new Uint8Array(truth.length), new Uint8Array(truth.length), new Uint8Array(truth.length)];
-  for (let i = 0; i < truth.length; i++) {
-    if (predicted[i] && truth[i]) kinds[0][i] = 255;
-    else if (predicted[i]) kinds[1][i] = 255;
-    else if (truth[i]) kinds[2][i] = 255;
-  }
-  return Object.values(ERRORS).map((color, k) => ({ values: kinds[k], color, opacity }));
+  const kinds = errorsOf(predicted, truth);
+  return Object.values(ERRORS).map((color, k) => ({ values: where(kinds, k + 1), color, opacity }));
+}
+
+// Where any of the masks shows something.
+export function unionOf(masks: Uint8Array[], size: number): Uint8Array {
+  const all = new Uint8Array(size);
+  for (const mask of masks) for (let i = 0; i < size; i++) if (mask[i]) all[i] = 255;
+  return all;
 }
 
 // A box, or a point where it has no size, in pixels.
