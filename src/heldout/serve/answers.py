@@ -1,44 +1,12 @@
-"""The options of requests and the answers, as the API's documentation shows them."""
+"""The answers, as the API's documentation shows them."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field
 
 from heldout.serve.drift import FingerprintRecord
-
-
-class Options(BaseModel):
-    """What a request may ask for beside its files, in the query, in fields of the form or in the JSON body."""
-
-    model_config = ConfigDict(extra="ignore", populate_by_name=True)
-
-    model: str | None = Field(None, description="name of the decision; needed where several could answer")
-    threshold: float | None = Field(None, ge=0, le=1, description="threshold of masks instead of the sealed ones")
-    n_samples: int = Field(
-        1, ge=1, le=200, alias="n_mc_samples", description="passes of each network with dropout left on"
-    )
-    tta: str = Field("", max_length=3, description="axes of flips whose answers are compared, such as hv")
-    use_tta: bool = Field(False, description="compare the answers of all flips")
-    target: str | None = Field(None, description="class to explain; the most probable by default")
-    files: bool = Field(True, description="masks and maps as files in the answer, base64")
-    maps: bool = Field(True, description="maps of the probabilities among these files")
-    preview: bool = Field(
-        False, description="8 bits for the screen: PNG, or NIfTI of a DICOM series, base64; of a patient, files too"
-    )
-    return_binary: bool = Field(False, description="answer with the file of the mask instead of JSON")
-    format: Literal["nifti", "png", "dicomseg"] | None = Field(
-        None, description="format of the mask's file; the input's by default; dicomseg needs DICOM input"
-    )
-    what: Literal["mask", "probability"] = Field("mask", description="which file")
-    pixel_mm: float | None = Field(None, gt=0, le=1000, description="size of a pixel of a stack of images")
-    slice_mm: float | None = Field(None, gt=0, le=1000, description="distance of the slices of a stack of images")
-
-    @field_validator("threshold", "pixel_mm", "slice_mm", "model", "target", "format", mode="before")
-    @classmethod
-    def _empty(cls, value: Any) -> Any:
-        return None if value == "" else value
 
 
 class MemberInfo(BaseModel):
@@ -83,10 +51,11 @@ class ModelInfo(BaseModel):
     """A decision that is served."""
 
     name: str
-    served_as: str = Field("", description="name that it is served by, such as frac1@production")
+    served_as: tuple[str, ...] = Field((), description="names that it is asked for by, such as frac1@production")
     sealed: bool
     seal: str = Field(description="SHA-256 over everything the decision depends on")
     sealed_at: str | None
+    warnings: list[str] = Field(default=[], description="how it is served otherwise than it was sealed")
     kind: Literal["classification", "segmentation", "regression"]
     dimensions: int
     two_heads: bool = Field(description="masks, and a head that classifies")
@@ -142,6 +111,7 @@ class Information(ModelInfo):
 
     version: str
     models: list[str] = Field(description="names of all decisions that are served")
+    leaderboard: bool = Field(description="whether /leaderboard has one")
     limits: Limits
     research_use_only: bool = True
 
@@ -242,11 +212,36 @@ class Drift(BaseModel):
 
 
 class Batch(BaseModel):
-    """Answers in the order of the files; a file that failed has `error` instead."""
+    """Answers in the order of the files; a file that failed has `error` and `status` beside its origin."""
 
+    decision: str
+    seal: str
+    sealed: bool
+    version: str
+    request_id: str
+    took_ms: float
+    warnings: list[str] = []
+    in_distribution: bool | None = Field(None, description="whether all answered inputs are like the training data")
     count: int
     failed: int
     results: list[dict[str, Any]]
+    research_use_only: bool = True
+
+
+class JobState(BaseModel):
+    """How far a job is."""
+
+    id: str
+    status: Literal["running", "done", "failed", "stopped"]
+    progress: float = Field(description="share of the networks' passes that are done; 0 while it waits")
+    seconds: float
+    detail: str | None = Field(None, description="why it failed")
+    decision: str
+    seal: str
+    sealed: bool
+    version: str
+    request_id: str
+    links: dict[str, str] | None = Field(None, description="where its events and its result are")
 
 
 class Problem(BaseModel):
@@ -255,19 +250,15 @@ class Problem(BaseModel):
     detail: str
 
 
-def request_docs(most: int) -> dict[str, Any]:
-    """Options as parameters and the bodies that are accepted, for the documentation."""
-    schema = Options.model_json_schema(by_alias=False)
-    parameters = [
-        {"name": name, "in": "query", "required": False, "description": one.pop("description", ""), "schema": one}
-        for name, one in schema["properties"].items()
-    ]
-    binary = {"type": "string", "format": "binary"}
-    form: dict[str, Any] = {"file": binary} if most == 1 else {"files": {"type": "array", "items": binary}}
-    pixels = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
-    example = {"image": [[0, 40, 80], [40, 120, 160], [0, 40, 80]]}
-    body = {
-        "multipart/form-data": {"schema": {"type": "object", "properties": form, "required": list(form)}},
-        "application/json": {"schema": {"type": "object", "properties": {"image": pixels}}, "example": example},
-    }
-    return {"parameters": parameters, "requestBody": {"required": True, "content": body}}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": text}
+    for status, text in {
+        401: "a token is needed",
+        409: "another endpoint or decision fits",
+        413: "too large",
+        415: "not an image",
+        422: "the input does not fit",
+        503: "busy, or not ready",
+        507: "the disk for uploads is full",
+    }.items()
+}

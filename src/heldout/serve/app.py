@@ -15,9 +15,11 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from heldout import __version__
-from heldout.serve import routes
-from heldout.serve.guard import Guard
-from heldout.serve.service import Service, sentence_of
+from heldout.files import FULL
+from heldout.serve import routes, status
+from heldout.serve.guard import OPEN, Guard
+from heldout.serve.intake import sentence_of
+from heldout.serve.service import Service
 from heldout.serve.settings import ServeSettings, read_tokens
 from heldout.serve.uploads import Refused
 
@@ -40,7 +42,7 @@ def make_app(settings: ServeSettings, on_stop: Callable[[], None] = lambda: None
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.engine.start()
-        tasks = [asyncio.create_task(act()) for act in (service.jobs.sweep, service.follow)]
+        tasks = [asyncio.create_task(act()) for act in (service.jobs.sweep, service.follow, service.engine.watch)]
         yield
         for task in tasks:
             task.cancel()
@@ -53,11 +55,13 @@ def make_app(settings: ServeSettings, on_stop: Callable[[], None] = lambda: None
         lifespan=lifespan,
     )
     app.state.service = service
-    app.include_router(routes.info(service))
+    app.include_router(status.info(service))
     app.include_router(routes.images(service))
     app.include_router(routes.volumes(service))
     _page(app)
     _errors(app)
+    if tokens:
+        _document_tokens(app)
     if settings.allow_origins:
         from starlette.middleware.cors import CORSMiddleware
 
@@ -96,6 +100,28 @@ def _errors(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError), "registered for it"
         return JSONResponse({"detail": sentence_of(error.errors())}, status_code=422)
 
+    async def full(_: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, OSError) and error.errno in FULL:
+            detail = "the disk for uploads is full: tell whoever runs this service"
+            return JSONResponse({"detail": detail}, status_code=507)
+        raise error
+
+    async def failed(_: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - the guard logs it
+        detail = "the service failed; the request id leads to the reason in its log"
+        return JSONResponse({"detail": detail}, status_code=500)
+
+    app.add_exception_handler(OSError, full)
+    app.add_exception_handler(Exception, failed)
     app.add_exception_handler(Refused, refused)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
+
+
+def _document_tokens(app: FastAPI) -> None:
+    """Say in the API's description that requests carry a bearer token."""
+    schema = app.openapi()  # kept by the application
+    schema.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    schema["security"] = [{"token": []}]
+    for path in OPEN & schema["paths"].keys():
+        for operation in schema["paths"][path].values():
+            operation["security"] = []

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from heldout.serve.answers import AbstentionInfo, InputInfo, MemberInfo, ModelInfo
-from heldout.serve.model import MOST_VOXELS, Served
+from heldout.serve.model import Served
 from heldout.serve.reliability import reliability
+from heldout.serve.sizes import MOST_VOXELS
 
 
 def describe(served: Served) -> ModelInfo:
@@ -19,6 +20,7 @@ def describe(served: Served) -> ModelInfo:
         sealed=served.sealed,
         seal=decision.identity,
         sealed_at=decision.sealed_at,
+        warnings=served.notes,
         kind=decision.kind,
         dimensions=served.dimensions,
         two_heads=served.segments and bool(decision.presence_sources),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
 from heldout import files
+from heldout.data import readers
 from heldout.data.geometry import orientation
 from heldout.data.image import BadFile, Image
 from heldout.records import Record, read_record
@@ -33,6 +35,7 @@ class FingerprintRecord(Record):
         identity: Of the decision.
         images: Number of images that were measured.
         channels: Numbers of channels that occur.
+        modalities: Modalities of DICOM files that occur; none of other files, and where they were not noted yet.
         lowest, middle, highest: Smallest, median and largest value of every measure.
     """
 
@@ -40,6 +43,7 @@ class FingerprintRecord(Record):
     identity: str
     images: int
     channels: tuple[int, ...]
+    modalities: tuple[str, ...] = ()
     lowest: dict[str, float]
     middle: dict[str, float]
     highest: dict[str, float]
@@ -49,9 +53,11 @@ class FingerprintRecord(Record):
         """Whether enough images were measured to know a range."""
         return self.images >= _FEWEST
 
-    def unusual(self, image: Image, measures: Mapping[str, float]) -> list[str]:
+    def unusual(self, image: Image, measures: Mapping[str, float], modality: str = "") -> list[str]:
         """Sentences about measures outside the range of the training images; empty where it is like them."""
         found = []
+        if modality and self.modalities and modality not in self.modalities:
+            found.append(f"its modality is {modality}, of the training images {' or '.join(self.modalities)}")
         if len(image.array) not in self.channels:
             known = " or ".join(map(str, self.channels))
             found.append(f"it has {len(image.array)} channels, the training images {known}")
@@ -93,6 +99,18 @@ def measure(image: Image) -> dict[str, float]:
     return found
 
 
+def modality_of(path: Path) -> str:
+    """Modality of a DICOM file, such as ``MR``, or of the first of a folder; empty of other files."""
+    if not readers.is_series(path):
+        return ""
+    from heldout.data.readers.dicom import find_series
+
+    try:
+        return find_series(path)[0][0].modality
+    except BadFile:  # said when it is read
+        return ""
+
+
 def fingerprint(opened: OpenDecision) -> FingerprintRecord:
     """The fingerprint of a decision: as it was stored, else measured on its training images and stored.
 
@@ -107,13 +125,25 @@ def fingerprint(opened: OpenDecision) -> FingerprintRecord:
     from heldout.blend.features import read_features
 
     record = _measured(identity, _training_images(opened), read_features(opened.decision))
+    record = record.model_copy(update={"modalities": _modalities(opened)})
     files.write_json(path, record.model_dump(mode="json", by_alias=True))
     return record
 
 
-def _training_images(opened: OpenDecision) -> Iterable[Image]:
+def _sample(opened: OpenDecision) -> list[str]:
+    """Training cases that are measured."""
     names = sorted(opened.dataset.part("train")["case_id"], key=lambda name: files.sha256_bytes(name.encode()))
-    for name in names[:SAMPLE]:
+    return names[:SAMPLE]
+
+
+def _modalities(opened: OpenDecision) -> tuple[str, ...]:
+    dataset = opened.dataset
+    found = {modality_of(dataset.source.paths(dataset.row(name)["image"])[0]) for name in _sample(opened)}
+    return tuple(sorted(found - {""}))
+
+
+def _training_images(opened: OpenDecision) -> Iterable[Image]:
+    for name in _sample(opened):
         try:
             yield opened.dataset.read_image(name)
         except BadFile:  # set aside in training, too
@@ -142,19 +172,19 @@ def _measured(identity: str, images: Iterable[Image], features: FeatureSpread | 
 
 
 class Recent:
-    """The last inputs of every decision: how many were unlike the training images, and where they lay."""
+    """The last inputs of every decision, by its seal: how many were unlike the training images, and where they lay."""
 
     def __init__(self, most: int = 1000) -> None:
         self.most = most
         self._inputs: dict[str, deque[tuple[bool, dict[str, float]]]] = {}
 
-    def add(self, decision: str, usual: bool, measures: dict[str, float]) -> None:
+    def add(self, seal: str, usual: bool, measures: dict[str, float]) -> None:
         """Note an input."""
-        self._inputs.setdefault(decision, deque(maxlen=self.most)).append((usual, measures))
+        self._inputs.setdefault(seal, deque(maxlen=self.most)).append((usual, measures))
 
-    def summary(self, decision: str) -> tuple[int, int, dict[str, float]]:
+    def summary(self, seal: str) -> tuple[int, int, dict[str, float]]:
         """Inputs, those unlike the training images, and the median of every measure."""
-        known = list(self._inputs.get(decision, ()))
+        known = list(self._inputs.get(seal, ()))
         names = set.intersection(*(set(measures) for _, measures in known)) if known else set()
         medians = {name: float(np.median([measures[name] for _, measures in known])) for name in sorted(names)}
         return len(known), sum(not usual for usual, _ in known), medians

@@ -8,11 +8,6 @@ from heldout.serve.answers import ModelInfo
 from heldout.serve.messages import Found
 
 
-def is_volume(kinds: set[str]) -> bool:
-    """Whether files of these formats are volumes."""
-    return bool(kinds & {"nifti", "dicom", "zip"})
-
-
 def fits(model: ModelInfo, endpoint: str) -> bool:
     """Whether a decision answers an endpoint."""
     return {

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import json
-import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
+from heldout.serve.log import log, log_failure
 from heldout.serve.settings import ServeSettings
 from heldout.serve.uploads import Refused
 
@@ -19,12 +21,17 @@ Receive = Callable[[], Any]
 Send = Callable[[dict[str, Any]], Any]
 
 OPEN = frozenset({"/healthz", "/health", "/readyz"})  # asked by those that watch the service, without a token
-_DOCS = ("/docs", "/redoc", "/static-offline-docs")
+_DOCS = ("/docs", "/redoc", "/static-offline-docs", "/openapi.json")
+_READS = ("GET", "HEAD", "OPTIONS")
 _POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; script-src 'self'; "
     "worker-src 'self' blob:; connect-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
 _DOCS_POLICY = _POLICY.replace("script-src 'self'", "script-src 'self' 'unsafe-inline'")
+_BOARD_POLICY = (  # one page of ours with its own script, which loads nothing
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
 HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -65,8 +72,8 @@ class Guard:
             return
         start, request_id = time.perf_counter(), uuid.uuid4().hex
         state = scope.setdefault("state", {})
-        state |= {"request_id": request_id, "started": start, "reviewer": None}
-        status = 500
+        state |= {"request_id": request_id, "started": start, "reviewer": None, "decision": None, "seal": None}
+        status = 0
 
         async def answered(message: dict[str, Any]) -> None:
             nonlocal status
@@ -81,15 +88,26 @@ class Guard:
                 await _answer(answered, *refusal)
             else:
                 await self.app(scope, self._limited(scope, receive), answered)
+        except Exception as error:
+            log_failure(request_id, error)
+            if not status:
+                await _answer(answered, 500, "the service failed; the request id leads to the reason in its log")
         finally:
             seconds = time.perf_counter() - start
             route = scope.get("route")
             path = getattr(route, "path", "unknown")
             self.seen(path, status, seconds)
-            _log(request_id, scope["method"], path, status, seconds, state.get("reviewer"))
+            log(
+                request_id=request_id,
+                method=scope["method"],
+                route=path,  # and not the path, so that no name of a file or a patient is logged
+                status=status,
+                took_ms=round(seconds * 1000, 1),
+                **{name: state[name] for name in ("reviewer", "decision", "seal")},
+            )
 
     def _headers(self, path: str, request_id: str) -> list[tuple[bytes, bytes]]:
-        policy = _DOCS_POLICY if path.startswith(_DOCS) else _POLICY
+        policy = _DOCS_POLICY if path.startswith(_DOCS) else _BOARD_POLICY if path == "/leaderboard" else _POLICY
         named = HEADERS | {"content-security-policy": policy, "x-request-id": request_id}
         return [(name.encode(), value.encode()) for name, value in named.items()]
 
@@ -100,7 +118,9 @@ class Guard:
             return 400, "the header Content-Length is not a number: send the length of the body"
         if int(length) > self.settings.max_upload_mb * 1e6:
             return 413, f"the body is larger than {self.settings.max_upload_mb:g} MB: send less"
-        if not self.tokens or scope["path"] in OPEN or not self._is_guarded(scope["path"]):
+        if not self.tokens:
+            return self._elsewhere(scope["method"], headers)
+        if scope["path"] in OPEN or not self._is_guarded(scope["path"]) or self._asks_leave(scope["method"], headers):
             return None
         kind, _, given = headers.get(b"authorization", b"").partition(b" ")
         found = None
@@ -111,6 +131,23 @@ class Guard:
             return 401, "a token is needed: send the header `Authorization: Bearer <token>`"
         scope["state"]["reviewer"] = found
         return None
+
+    def _elsewhere(self, method: str, headers: Mapping[bytes, bytes]) -> tuple[int, str] | None:
+        """Refuse what a page of another site asks through a browser, where no token keeps it from that."""
+        host = headers.get(b"host", b"").decode("latin-1")
+        name = urlsplit(f"//{host}").hostname or ""
+        if not (_is_loopback(name) or name in (self.settings.host, *self.settings.allow_hosts)):
+            return 421, "this service has another name: ask for localhost, or set HELDOUT_SERVE_ALLOW_HOSTS"
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if method in _READS or not origin or origin in self.settings.allow_origins:
+            return None
+        if urlsplit(origin).netloc == host:
+            return None
+        return 403, "a page of another site asks: use the page of this service, or set HELDOUT_SERVE_ALLOW_ORIGINS"
+
+    def _asks_leave(self, method: str, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether a browser asks if it may send a request, which it does without the token."""
+        return bool(self.settings.allow_origins) and method == "OPTIONS" and b"access-control-request-method" in headers
 
     @staticmethod
     def _is_guarded(path: str) -> bool:
@@ -143,6 +180,13 @@ class Guard:
         return limited
 
 
+def _is_loopback(name: str) -> bool:
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 async def _answer(send: Send, status: int, detail: str) -> None:
     body = json.dumps({"detail": detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
@@ -152,17 +196,3 @@ async def _answer(send: Send, status: int, detail: str) -> None:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def _log(request_id: str, method: str, path: str, status: int, seconds: float, reviewer: str | None) -> None:
-    """One line of JSON: the route and not the path, so that no name of a file or a patient is logged."""
-    line = {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "request_id": request_id,
-        "method": method,
-        "route": path,
-        "status": status,
-        "took_ms": round(seconds * 1000, 1),
-        "reviewer": reviewer,
-    }
-    print(json.dumps(line), file=sys.stderr, flush=True)

@@ -19,6 +19,8 @@ class Ask:
     Attributes:
         kind: What is wanted.
         model: Name of the decision.
+        seal: Its seal: what answers is what was chosen, also while another decision of that name takes over.
+        request_id: For the log.
         folder: Where the uploads are.
         threshold: Of masks instead of the decision's.
         n_samples: Passes with dropout.
@@ -28,11 +30,14 @@ class Ask:
         maps: Whether maps of the probabilities are among them.
         dicomseg: Whether the mask is wanted as a DICOM segmentation.
         preview: Whether 8 bits for the screen are wanted, of what is not a NIfTI file.
+        thumbnail: Whether a small picture is wanted.
         pixel_mm, slice_mm: Of a stack of images, the size of a pixel and the distance of slices.
     """
 
     kind: Kind
     model: str
+    seal: str
+    request_id: str
     folder: Path
     threshold: float | None = None
     n_samples: int = 1
@@ -42,6 +47,7 @@ class Ask:
     maps: bool = True
     dicomseg: bool = False
     preview: bool = False
+    thumbnail: bool = False
     pixel_mm: float | None = None
     slice_mm: float | None = None
 
@@ -62,6 +68,7 @@ class Found:
         detections: Objects that were found, the surest first; None where nothing is detected.
         files: Content by name, such as ``mask.png``.
         preview: For the screen: PNG of an image, NIfTI (gzip) of a DICOM series.
+        thumbnail: A small PNG, of a volume its middle axial slice.
         numbers: Further scalars and lists.
         unusual: How the input is unlike the training images.
         measures: What was measured of it.
@@ -80,6 +87,7 @@ class Found:
     detections: list[dict[str, Any]] | None = None
     files: dict[str, bytes] = field(default_factory=dict)
     preview: bytes | None = None
+    thumbnail: bytes | None = None
     numbers: dict[str, Any] = field(default_factory=dict)
     unusual: list[str] = field(default_factory=list)
     measures: dict[str, float] = field(default_factory=dict)
@@ -117,6 +125,14 @@ class Reply:
     found: list[Found] | Failure
     batch: int = 1
     device_memory: int = 0
+
+
+@dataclass(frozen=True)
+class ShareDone:
+    """How much of a request is done, 0 ... 1."""
+
+    number: int
+    share: float
 
 
 def as_text(content: bytes) -> str:

@@ -31,10 +31,12 @@ from heldout.predict.peaks import find_detections
 from heldout.predict.prediction import Prediction
 from heldout.predict.run import predict_cases
 from heldout.serve.bundle import is_bundle, open_bundled
-from heldout.serve.drift import DISTANCE, FingerprintRecord, fingerprint
+from heldout.serve.drift import DISTANCE, FingerprintRecord, fingerprint, measure, modality_of
+from heldout.serve.passes import Passes
+from heldout.serve.sizes import check_sizes
 from heldout.serve.uploads import Refused
 
-MOST_VOXELS = 2**27  # of one case; float32 with the copies of preparation stays below 2 GB
+_MOST_ANSWERS = 2**31  # bytes of the answers that an uncertainty compares
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,7 @@ class Case:
         image: As the file holds it.
         like: Its NIfTI file, whose header a mask keeps; None for other formats.
         source: Its files below the folder of the request, as a table of cases names them; empty of a slice.
+        modality: Of DICOM files, such as ``MR``; empty of others.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Case:
     image: Image
     like: Path | None
     source: str = ""
+    modality: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +67,11 @@ class ReadCase:
     case: Case
     inputs: list[tuple[np.ndarray, Geometry]] | None
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        return self.case.image.array.nbytes + sum(array.nbytes for array, _ in self.inputs or ())
+
 
 class Served:
     """One decision.
@@ -70,7 +79,9 @@ class Served:
     Attributes:
         name: Its name.
         opened: The verified decision and its networks.
-        sealed: Whether it is sealed.
+        sealed: Whether it answers as it was sealed.
+        notes: Sentences for every answer: where it does not.
+        passes: How far a prediction is.
         fingerprint: What its training images are like.
         features: How features of a network are spread over held-out images; None where the decision stored none.
     """
@@ -88,13 +99,13 @@ class Served:
         bundled = open_bundled(Path(name), session) if is_bundle(name) else None
         decision = bundled.decision if bundled else load_decision(name, session)
         self.name = decision.name
-        self.sealed = decision.seal is not None
-        if not self.sealed and not unsealed:
+        sealed = decision.seal is not None
+        if not sealed and not unsealed:
             remedy = f"run `python run.py freeze {name}`" if decision.is_blend else "blend and freeze it"
             raise UserError(f"{name} is not sealed: {remedy}, or add --unsealed")
         if bundled:
             self.opened = bundled
-        elif self.sealed or not decision.is_blend:
+        elif sealed or not decision.is_blend:
             self.opened = verify(decision, session)
         else:
             self.opened = OpenDecision(decision, session)
@@ -109,6 +120,13 @@ class Served:
         self.config = self.opened.config
         self.decision = decision
         self._check_flips()
+        self.notes = [
+            f"the flips of {one.config.experiment} are {tta or 'none'!r}, not {own.tta or 'none'!r} as it was validated"
+            for one, own in zip(self.members, networks, strict=True)
+            if set(one.tta) != set(own.tta)
+        ]
+        self.sealed = sealed and not self.notes
+        self.passes = Passes(self.members)
         self.fingerprint = fingerprint(self.opened)
         self.features = read_features(decision)
         self._pooler = self._make_pooler()
@@ -145,24 +163,17 @@ class Served:
             BadFile: one cannot be read or is too large.
             UserError: there is none of the decision's kind.
         """
-        self._check_sizes(folder)
+        check_sizes(folder)
+        return list(self.each(folder))
+
+    def each(self, folder: Path) -> Iterator[Case]:
+        """The cases of a folder one by one; see :meth:`read`."""
         source = source_class(self.config.source)(folder, **self.config.source_options)
         rows, _ = list_cases(source, folder, skip_bad=False)
-        return [
-            Case(row["name"], case_id, source.read_image(row), nifti_path(folder, row["image"]), row["image"])
-            for case_id, row in rows.items()
-        ]
-
-    def _check_sizes(self, folder: Path) -> None:
-        from heldout.data.readers.nifti import read_header
-
-        for path in folder.iterdir():
-            if path.is_file() and readers.format_of(path) == "nifti":
-                shape = read_header(path)[0].get_data_shape()
-                if np.prod(shape, dtype=np.float64) > MOST_VOXELS:
-                    raise Refused(
-                        413, f"{path.name} has {' x '.join(map(str, shape))} voxels, {MOST_VOXELS} are allowed: crop it"
-                    )
+        for case_id, row in rows.items():
+            like = nifti_path(folder, row["image"])
+            modality = modality_of(source.paths(row["image"])[0])
+            yield Case(row["name"], case_id, source.read_image(row), like, row["image"], modality)
 
     def prepare(self, case: Case) -> ReadCase:
         """Prepare a case for every member.
@@ -179,17 +190,26 @@ class Served:
         exclusive = self.decision.exclusive
         if self._pooler is not None:
             self._pooler.rows.clear()
+        for one in cases:
+            if one.inputs is not None:
+                self.passes.expect([image for image, _ in one.inputs])
         found = [self._of_member(number, member, cases, exclusive) for number, member in enumerate(self.members)]
         results = [blend_members(self.decision, answers) for answers in zip(*found, strict=True)]
         rows = self._pooler.rows if self._pooler is not None else []
         rows = rows or [None] * len(results)  # none where a first stage comes before
         return [replace(result, features=row) for result, row in zip(results, rows, strict=True)]
 
-    def distance(self, result: Blended) -> dict[str, float]:
-        """How far a case's features are from those of held-out images, by that measure's name; empty if unknown."""
-        if self.features is None or result.features is None:
-            return {}
-        return {DISTANCE: self.features.distance(result.features)}
+    def compare(self, case: Case, result: Blended) -> tuple[dict[str, float], list[str]]:
+        """Measures of a case, and sentences on how it is unlike the training images.
+
+        Both are empty where these are unknown.
+        """
+        if not self.fingerprint.is_known:
+            return {}, []
+        measures = measure(case.image)
+        if self.features is not None and result.features is not None:
+            measures[DISTANCE] = self.features.distance(result.features)
+        return measures, self.fingerprint.unusual(case.image, measures, case.modality)
 
     def _of_member(
         self, number: int, member: MemberNetworks, cases: Sequence[ReadCase], exclusive: bool
@@ -243,6 +263,7 @@ class Served:
 
         if prepared.inputs is None:
             raise Refused(409, f"{self.name} has a first stage: its uncertainty is in `predict --uncertainty`")
+        self._check_answers(prepared, n_samples, tta)
         values: list[np.ndarray] = []
         shares: list[float] = []
         members = list(zip(self.members, prepared.inputs, strict=True))
@@ -266,6 +287,14 @@ class Served:
             )
         return values, [share / sum(shares) for share in shares]
 
+    def _check_answers(self, prepared: ReadCase, n_samples: int, tta: str) -> None:
+        voxels = prepared.case.image.array[0].size if self.segments else 1
+        networks = sum(len(member.models) for member in self.members)
+        of_one = networks * len(self.decision.classes) * voxels * np.dtype(np.float32).itemsize
+        if of_one * (n_samples + 2 ** len(tta)) > _MOST_ANSWERS:
+            most = max(1, _MOST_ANSWERS // of_one - 2 ** len(tta))
+            raise Refused(413, f"n_samples = {n_samples} is too many for {voxels} voxels: ask for {most} or fewer")
+
     def uncertainty(self, values: Sequence[np.ndarray], shares: Sequence[float]) -> Uncertainty:
         """Entropy, aleatoric and epistemic parts of answers, in nats."""
         return decompose(values, exclusive=self.decision.exclusive, background=self.segments, weights=shares)
@@ -274,7 +303,7 @@ class Served:
         """Grad-CAM of a class on the grid of the file, 0 ... 1: the mean over the networks that classify.
 
         Raises:
-            Refused: 409 where no network classifies.
+            Refused: 409 where no network classifies, or one has no feature map to look at.
         """
         from heldout.predict.gradcam import grad_cam
 
@@ -286,7 +315,10 @@ class Served:
                 continue
             image, geometry = prepared.inputs[number]
             for model in member.models:
-                heat = grad_cam(member.config, model, (prepared.case.case_id, image, geometry), target)
+                try:
+                    heat = grad_cam(member.config, model, (prepared.case.case_id, image, geometry), target)
+                except UserError as error:
+                    raise Refused(409, str(error)) from None
                 heats.append(restore(heat[None], geometry)[0])
         if not heats:
             raise Refused(409, f"{self.name} has no network that classifies: its masks show where it looks")

@@ -42,12 +42,11 @@ class Monitor:
         self.requests.labels(route, str(status)).inc()
         self.seconds.labels(route).observe(seconds)
 
-    def answered(self, decision: str, found: list[Found], batch: int, labels: Sequence[str | None]) -> None:
+    def answered(self, decision: str, seal: str, found: list[Found], labels: Sequence[str | None]) -> None:
         """Count what was predicted."""
-        self.batches.observe(batch)
         for one, label in zip(found, labels, strict=True):
             if one.measures:
-                self.recent.add(decision, not one.unusual, one.measures)
+                self.recent.add(seal, not one.unusual, one.measures)
             self.unusual.labels(decision).inc(int(bool(one.unusual)))  # a count of 0 is shown too
             if label is not None:
                 self.predicted.labels(decision, label).inc()

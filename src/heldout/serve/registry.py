@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,22 @@ def split(name: str) -> tuple[str, str] | None:
     return (model, version) if version == PRODUCTION or (version.isdigit() and not model.startswith("exp")) else None
 
 
-def resolve(name: str, store: Store | None = None) -> str:
+@dataclass(frozen=True)
+class Target:
+    """A decision that is to be served.
+
+    Attributes:
+        decision: Its name, or the folder of its bundle.
+        served_as: Every name that it was asked for by, such as ``frac1@production``.
+        seal: The seal that it must have; None takes what is there.
+    """
+
+    decision: str
+    served_as: tuple[str, ...]
+    seal: str | None = None
+
+
+def resolve(name: str, store: Store | None = None) -> Target:
     """The decision behind a name: of ``frac1@3`` and ``frac1@production`` the registered one, else the name itself.
 
     Raises:
@@ -164,7 +180,7 @@ def resolve(name: str, store: Store | None = None) -> str:
     """
     parts = split(name)
     if parts is None:
-        return name
+        return Target(name, (name,))
     store = store or Store()
     record = store.read(parts[0])
     if record is None:
@@ -177,19 +193,21 @@ def resolve(name: str, store: Store | None = None) -> str:
         raise UserError(
             f"{name} is the decision {one.decision} with the seal {one.seal[:12]}, which is not the one here: copy it"
         )
-    return one.decision
+    return Target(one.decision, (name,), one.seal)
 
 
-def resolve_all(names: Sequence[str], place: str | None) -> dict[str, str]:
-    """Names of the decisions behind those that are to be served, each with the name that was asked for.
+def resolve_all(names: Sequence[str], place: str | None) -> tuple[Target, ...]:
+    """What is to be served; a decision that is asked for by several names is one.
 
     Raises:
         UserError: the registry has no such version, or its decision is not the one on this machine.
     """
-    if not any(map(split, names)):
-        return {name: name for name in names}
-    store = Store(place)
-    return {resolve(name, store): name for name in names}
+    store = Store(place) if any(map(split, names)) else None
+    found: dict[str, Target] = {}
+    for one in (resolve(name, store) for name in dict.fromkeys(names)):
+        other = found.get(one.decision, Target(one.decision, ()))
+        found[one.decision] = Target(one.decision, other.served_as + one.served_as, other.seal or one.seal)
+    return tuple(found.values())
 
 
 def promote(name: str, model: str | None = None, store: Store | None = None) -> VersionRecord:

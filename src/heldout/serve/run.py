@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import socket
-import tempfile
 from pathlib import Path
 from types import FrameType
 
@@ -16,8 +14,10 @@ from heldout.deliver.kernel.bundle import check_trust, read_bundle
 from heldout.errors import UserError
 from heldout.serve.app import make_app
 from heldout.serve.bundle import is_bundle
+from heldout.serve.protocol import timed
 from heldout.serve.registry import resolve_all
 from heldout.serve.settings import ServeSettings
+from heldout.serve.uploads import remove_leftovers
 
 
 class _Server(uvicorn.Server):
@@ -36,7 +36,7 @@ def run(settings: ServeSettings) -> None:
         UserError: a decision does not exist or is not what was validated, or the port is taken.
     """
     # what is misspelled or not trusted is said before a port is bound
-    for name in resolve_all(settings.decision, settings.registry):
+    for name in (target.decision for target in resolve_all(settings.decision, settings.registry)):
         if not is_bundle(name):
             load_decision(name)
         elif len(settings.decision) > 1:
@@ -54,6 +54,7 @@ def run(settings: ServeSettings) -> None:
     app = make_app(settings, stop)
     config = uvicorn.Config(
         app,
+        http=timed(settings.header_seconds),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -72,14 +73,6 @@ def run(settings: ServeSettings) -> None:
     if stopped is not None:
         raise UserError(stopped)
     print("Stopped.", flush=True)
-
-
-def remove_leftovers() -> None:
-    """Remove uploads that a killed service left behind."""
-    for folder in Path(tempfile.gettempdir()).glob("heldout-serve-*"):
-        number = folder.name.split("-")[2]
-        if number.isdigit() and not Path(f"/proc/{number}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _bind(settings: ServeSettings) -> socket.socket:

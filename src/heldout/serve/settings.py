@@ -34,6 +34,9 @@ class ServeSettings(BaseSettings):
     token: str | None = Field(None, min_length=8, description="bearer token that every request must carry")
     token_file: Path | None = Field(None, description="file of lines `name: token`, one per reviewer")
     allow_origins: Names = Field((), description="origins that a browser may call from, separated by commas")
+    allow_hosts: Names = Field(
+        (), description="names of this service beside localhost, where it asks for no token, separated by commas"
+    )
     default_threshold: float | None = Field(
         None, ge=0, le=1, description="threshold of masks instead of the sealed ones, where a request names none"
     )
@@ -41,13 +44,17 @@ class ServeSettings(BaseSettings):
     max_upload_mb: float = Field(512, gt=0, description="largest body of a request, in MB")
     max_inflated_mb: float = Field(2048, gt=0, description="largest content of an uploaded zip archive, in MB")
     max_json_mb: float = Field(32, gt=0, description="largest JSON body, in MB")
+    header_seconds: float = Field(20, gt=0, description="time in which the head of a request must arrive")
     upload_seconds: float = Field(120, gt=0, description="time in which a body must arrive")
     queue: int = Field(64, ge=1, description="number of requests that may wait for the networks; more are told 503")
     batch: int = Field(16, ge=1, description="number of images that go through the networks together")
     batch_wait_ms: float = Field(4, ge=0, description="longest wait for images that are being read; none for one alone")
+    case_memory_mb: float = Field(1024, gt=0, description="memory of images that wait for the networks, in MB")
+    answer_seconds: float = Field(1800, gt=0, description="silence after which a busy network process is replaced")
     job_keep_minutes: float = Field(60, gt=0, description="time for which the result of a job is kept")
+    job_keep_mb: float = Field(1024, gt=0, description="results of jobs that are kept, in MB; the oldest go first")
 
-    @field_validator("decision", "allow_origins", mode="before")
+    @field_validator("decision", "allow_origins", "allow_hosts", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
@@ -74,8 +81,9 @@ def read_settings(**given: Any) -> ServeSettings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "?"
+        value = "" if name == "token" else f" = {first.get('input')!r}"
         raise UserError(
-            f"{PREFIX}{name.upper()} or --{name.replace('_', '-')} = {first.get('input')!r} does not fit "
+            f"{PREFIX}{name.upper()} or --{name.replace('_', '-')}{value} does not fit "
             f"({first['msg'].lower()}): see `python run.py serve --show-settings`"
         ) from None
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import mmap
+import os
 import shutil
 import tempfile
 import zipfile
@@ -14,11 +17,15 @@ from typing import Any
 
 import numpy as np
 
+from heldout.data.image import BadFile
 from heldout.data.readers import format_of
+from heldout.files import FULL
 
 ENDINGS = {"png": ".png", "jpeg": ".jpg", "tiff": ".tif", "nifti": ".nii.gz", "dicom": ".dcm", "zip": ".zip"}
 LARGEST_LIST = 1024
 _MOST_MEMBERS = 4096
+_MEMBER = b"PK\x01\x02"  # begins an entry of an archive's directory
+_PREFIX = "heldout-serve-"
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error of ours
@@ -28,6 +35,36 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error of ours
         super().__init__(detail)
         self.status = status
         self.detail = detail
+
+
+class PrivateFolder:
+    """A folder of this process for uploads. It is locked, so that others see whether it is left over."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._handle = os.open(self.path, os.O_RDONLY)
+        fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def remove(self) -> None:
+        """Remove it with all that it holds."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._handle)
+
+
+def remove_leftovers() -> None:
+    """Remove uploads that a killed service left behind: nobody holds the lock of their folder."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except OSError:  # another user's, or just removed
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:  # a service that runs
+            pass
+        finally:
+            os.close(handle)
 
 
 @contextlib.contextmanager
@@ -49,7 +86,7 @@ def name_by_content(path: Path, part: str, limit: int) -> str:
         limit: Largest content of an archive, in bytes.
 
     Returns:
-        Its format.
+        Its format; ``series`` of a DICOM file with several images, ``dicom`` of one with a single image.
 
     Raises:
         Refused: 415 where it is not an image, 413 or 422 where an archive is too large or damaged.
@@ -61,7 +98,22 @@ def name_by_content(path: Path, part: str, limit: int) -> str:
     if kind == "zip":
         inflate(named, path, part, limit)
         named.unlink()
-    return kind
+        files = list(path.iterdir())
+        if len(files) > 1 or format_of(files[0]) != "dicom":
+            return kind
+        kind, named = "dicom", files[0].rename(path.with_name(path.name + ".dcm"))  # as if it were sent without the zip
+        path.rmdir()
+    return "series" if kind == "dicom" and _has_frames(named) else kind
+
+
+def _has_frames(path: Path) -> bool:
+    """Whether a DICOM file holds several images."""
+    from heldout.data.readers.dicom import find_series
+
+    try:
+        return sum(len(series.slices) for series in find_series(path)[0]) > 1
+    except BadFile:  # said in full when it is read
+        return False
 
 
 def inflate(archive: Path, folder: Path, part: str, limit: int) -> None:
@@ -71,12 +123,11 @@ def inflate(archive: Path, folder: Path, part: str, limit: int) -> None:
         Refused: it is damaged, holds no file, or more than ``limit`` bytes, or is encrypted.
     """
     folder.mkdir()
+    _check_members(archive, part)
     try:
         with zipfile.ZipFile(archive) as opened:
             members = sorted((one for one in opened.infolist() if not one.is_dir()), key=lambda one: one.filename)
             members = [one for one in members if not _is_rubbish(one.filename)]
-            if len(members) > _MOST_MEMBERS:
-                raise Refused(413, f"{part} holds {len(members)} files, {_MOST_MEMBERS} are allowed: send fewer")
             if not members:
                 raise Refused(422, f"{part} is an archive without files: send the DICOM files of one series")
             left = limit
@@ -91,8 +142,20 @@ def inflate(archive: Path, folder: Path, part: str, limit: int) -> None:
                                 413, f"{part} inflates to more than {limit >> 20} MB: send fewer or smaller files"
                             )
                         target.write(chunk)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error, OSError) as error:
-        raise Refused(422, f"{part} is a damaged archive ({error}): pack it again") from None
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise  # ours, not the archive's
+        raise Refused(422, f"{part} is a damaged archive: pack it again") from None  # the error may quote its names
+
+
+def _check_members(archive: Path, part: str) -> None:
+    """Refuse an archive of too many files before its directory is read, which takes memory for each of them."""
+    with open(archive, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        count, at = 0, content.find(_MEMBER)
+        while at >= 0 and count <= _MOST_MEMBERS:
+            count, at = count + 1, content.find(_MEMBER, at + len(_MEMBER))
+    if count > _MOST_MEMBERS:
+        raise Refused(413, f"{part} holds more than {_MOST_MEMBERS} files: send fewer")
 
 
 def _is_rubbish(name: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,16 @@ import numpy as np
 from heldout.blend.apply import Blended
 from heldout.data.geometry import orientation
 from heldout.data.image import Image
-from heldout.data.normalize import LUMA
+from heldout.data.readers import format_of
 from heldout.deliver.dicom_seg import check_packages
 from heldout.deliver.masks import mask_files, nifti_bytes, png_bytes, uncertainty_file
 from heldout.deliver.predict_folder import segmentation_of
 from heldout.metrics.overlap import case_dice, count_errors
-from heldout.serve.drift import measure
+from heldout.serve import screen
 from heldout.serve.messages import Ask, Found
 from heldout.serve.model import Case, ReadCase, Served
+from heldout.serve.sizes import check_sizes
+from heldout.serve.slices import analyze_slices, named, of_class
 from heldout.serve.uploads import Refused
 
 
@@ -50,23 +51,23 @@ def alone(served: Served, ask: Ask, prepared: Sequence[ReadCase]) -> list[Found]
         UserError: a file cannot be read or does not fit.
     """
     if ask.kind == "stack":
-        return [_stack(served, ask)]
+        return [_patient(served, ask)]
     act = _uncertain if ask.kind == "uncertainty" else _explained
     return [act(served, ask, one) for one in prepared]
 
 
 def _found(served: Served, ask: Ask, case: Case, result: Blended) -> Found:
     decision = served.decision
-    scores, raw = (_named(served, values) for values in (result.scores, result.uncalibrated))
+    scores, raw = (named(served, values) for values in (result.scores, result.uncalibrated))
     found = Found(case.name, scores, raw, case.image.full_shape, result.grade, _spacing(case.image))
-    if served.fingerprint.is_known:
-        found.measures = measure(case.image) | served.distance(result)
-        found.unusual = served.fingerprint.unusual(case.image, found.measures)
+    found.warnings = [*served.notes]
+    found.measures, found.unusual = served.compare(case, result)
     if decision.abstention:
         found.abstain = result.abstain
     if ask.preview and case.like is None:
-        shown = _on_screen(case.image.array)
-        found.preview = png_bytes(shown) if shown.ndim == 2 else gzip.compress(nifti_bytes(shown, case.image.affine), 1)
+        found.preview = screen.preview(case.image)
+    if ask.thumbnail:
+        found.thumbnail = screen.thumbnail(case.image)
     if result.map is None or result.mask is None:
         return found
     mask = result.mask
@@ -124,47 +125,20 @@ def _explained(served: Served, ask: Ask, one: ReadCase) -> Found:
     return found
 
 
-def _stack(served: Served, ask: Ask) -> Found:
+def _patient(served: Served, ask: Ask) -> Found:
     """A patient: a volume for a decision on volumes, slices for one on images."""
-    paths = sorted(ask.folder.iterdir())
-    in_2d = len(paths) > 1 or (served.dimensions == 2 and not _is_volume(paths[0]))
-    if served.dimensions == 3:
-        if in_2d:
-            raise Refused(409, f"{served.name} reads volumes: send one NIfTI file or a zip of DICOM files")
-        [case, *_] = served.read(ask.folder)
-        [result] = served.predict([served.prepare(case)])
-        found = _found(served, ask, case, result)
-        if result.mask is not None:
-            found.numbers = _along_depth(served, result.mask, case.image)
-        return found
-    notes: list[str] = []
-    if in_2d:
-        cases, voxel = served.read(ask.folder), None
-        if ask.pixel_mm and ask.slice_mm:
-            voxel = ask.pixel_mm**2 * ask.slice_mm
-    else:
-        cases, volume, notes = served.slices_of(paths[0])
-        voxel = abs(float(np.linalg.det(volume.affine[:3, :3]))) if volume.affine is not None else None
-    prepared = [served.prepare(case) for case in cases]
-    results = served.predict(prepared)
-    classes = served.decision.classes
-    scores = np.array([result.scores for result in results])
-    raw = np.array([result.uncalibrated for result in results])
-    found = Found("stack", _named(served, scores.max(axis=0)), _named(served, raw.max(axis=0)), (len(cases),))
-    found.warnings = notes
-    found.numbers = {
-        "slices": len(cases),
-        "probabilities": {name: [round(float(value), 6) for value in scores[:, k]] for k, name in enumerate(classes)},
-    }
-    masks = [result.mask for result in results if result.mask is not None]
-    if masks:
-        areas = np.array([[int((_of_class(mask, k)).sum()) for mask in masks] for k in range(len(classes))])
-        found.areas = dict(zip(classes, map(int, areas.sum(axis=1)), strict=True))
-        found.numbers["areas"] = dict(zip(classes, areas.tolist(), strict=True))
-        if voxel is not None:
-            found.volumes_ml = {name: count * voxel / 1000 for name, count in found.areas.items()}
-        else:
-            found.warnings.append("no volume in ml: the images have no size; give pixel_mm and slice_mm")
+    check_sizes(ask.folder)
+    if served.dimensions == 2:
+        return analyze_slices(served, ask)
+    paths = list(ask.folder.iterdir())
+    cases = served.read(ask.folder) if len(paths) == 1 or all(format_of(path) == "dicom" for path in paths) else []
+    if len(cases) != 1:
+        raise Refused(409, f"{served.name} reads volumes: send one NIfTI file, or the DICOM files of one series")
+    [case] = cases
+    [result] = served.predict([served.prepare(case)])
+    found = _found(served, ask, case, result)
+    if result.mask is not None:
+        found.numbers = _along_depth(served, result.mask, case.image)
     return found
 
 
@@ -175,41 +149,18 @@ def _along_depth(served: Served, mask: np.ndarray, image: Image) -> dict[str, An
     others = tuple(axis for axis in range(3) if axis != depth)
     areas = {}
     for k, name in enumerate(served.decision.classes):
-        counts = _of_class(mask, k).sum(axis=others)
+        counts = of_class(mask, k).sum(axis=others)
         areas[name] = [int(n) for n in (counts[::-1] if flips[2] else counts)]
     return {"slices": mask.shape[1 + depth], "axis": depth, "areas": areas}
 
 
-def _is_volume(path: Path) -> bool:
-    from heldout.data.readers import format_of
-
-    return path.is_dir() or format_of(path) in ("nifti", "zip")
-
-
-def _named(served: Served, values: Any) -> dict[str, float]:
-    return {name: float(value) for name, value in zip(served.decision.classes, values, strict=True)}
-
-
-def _of_class(mask: np.ndarray, k: int) -> np.ndarray:
-    return mask[0] == k + 1 if len(mask) == 1 else mask[k] > 0
-
-
 def _measure(served: Served, mask: np.ndarray, image: Image) -> tuple[dict[str, int], dict[str, float] | None]:
     classes = served.decision.classes
-    areas = {name: int(_of_class(mask, k).sum()) for k, name in enumerate(classes)}
+    areas = {name: int(of_class(mask, k).sum()) for k, name in enumerate(classes)}
     if image.affine is None:
         return areas, None
     voxel = abs(float(np.linalg.det(image.affine[:3, :3])))
     return areas, {name: count * voxel / 1000 for name, count in areas.items()}
-
-
-def _on_screen(array: np.ndarray) -> np.ndarray:
-    """An image (C, *S) as (*S) uint8: as it is, or between its 0.5th and 99.5th percentile."""
-    gray = array[0] if len(array) != 3 else np.tensordot(LUMA, array.astype(np.float32), axes=1)
-    if array.dtype != np.uint8:
-        low, high = np.percentile(gray, (0.5, 99.5))
-        gray = np.clip((gray - low) / max(float(high - low), 1e-6), 0, 1) * 255
-    return np.rint(gray).astype(np.uint8)
 
 
 def _spacing(image: Image) -> tuple[float, ...] | None:
@@ -227,8 +178,4 @@ def _map_file(name: str, values: np.ndarray, case: Case) -> tuple[str, bytes]:
     """A map (*spatial) uint8 as a file on the grid of its case."""
     if values.ndim == 2:
         return f"{name}.png", png_bytes(values)
-    import gzip
-
-    from heldout.deliver.masks import nifti_bytes
-
     return f"{name}.nii.gz", gzip.compress(nifti_bytes(values, case.image.affine, case.like), 1, mtime=0)

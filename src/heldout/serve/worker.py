@@ -6,13 +6,14 @@ files. Cases that are ready at the same time go through the networks together; a
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import signal
 import threading
 import time
-import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -22,9 +23,15 @@ from heldout.errors import UserError
 from heldout.predict.allocator import keep_freed_memory
 from heldout.serve import work
 from heldout.serve.describe import describe
-from heldout.serve.messages import Ask, Failure, Found, Opened, Reply
+from heldout.serve.log import log_failure
+from heldout.serve.messages import Ask, Failure, Found, Opened, Reply, ShareDone
 from heldout.serve.model import ReadCase, Served
+from heldout.serve.registry import Target
+from heldout.serve.room import Room
 from heldout.serve.uploads import Refused
+
+_JOINT_BYTES = 1 << 26  # of prepared cases that go through the networks together
+_TOLD = 0.02  # share by which progress grows before it is told again
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +41,19 @@ class _Ready:
     served: Served
     prepared: list[ReadCase]
 
+    @property
+    def size(self) -> int:
+        """Bytes of the cases."""
+        return sum(one.size for one in self.prepared)
+
+
+class _Stopped(Exception):  # noqa: N818 - not an error
+    """Nobody waits for the answer any more."""
+
 
 def main(
     pipe: Connection,
-    names: Sequence[str],
+    targets: Sequence[Target],
     *,
     device: str,
     unsealed: bool,
@@ -45,6 +61,7 @@ def main(
     batch: int,
     wait_ms: float,
     threads: int,
+    room: int,
 ) -> None:
     """Serve until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the web process ends this one
@@ -55,19 +72,27 @@ def main(
         import torch
 
         torch.set_num_threads(threads)
-        opened = [Served(name, unsealed=unsealed, tta=tta) for name in names]
-        models = {served.name: served for served in opened}
+        models = {}
+        for target in targets:
+            served = Served(target.decision, unsealed=unsealed, tta=tta)
+            if target.seal not in (None, served.decision.identity):
+                raise UserError(
+                    f"{served.name} was sealed again since it was first served: restart the service, or promote it"
+                )
+            models[served.name] = served
         for served in models.values():
             served.warm()
         pipe.send(Opened([describe(served) for served in models.values()]))
     except UserError as error:
         pipe.send(Failure(500, str(error)))
         return
-    _Worker(pipe, models, batch, wait_ms / 1000).run()
+    warnings.simplefilter("ignore")  # readers of images quote what they read, and the log holds nothing of it
+    logging.disable(logging.CRITICAL)
+    _Worker(pipe, models, batch, wait_ms / 1000, room).run()
 
 
 class _Worker:
-    def __init__(self, pipe: Connection, models: dict[str, Served], batch: int, wait: float) -> None:
+    def __init__(self, pipe: Connection, models: dict[str, Served], batch: int, wait: float, room: int) -> None:
         self.pipe = pipe
         self.models = models
         self.batch = batch
@@ -76,6 +101,8 @@ class _Worker:
         self.busy = 0  # requests that are read or finished beside the network
         self.last = 0  # cases that went through the networks together before
         self.lock = threading.Lock()
+        self.room = Room(room)
+        self.unwanted: set[int] = set()
         self.readers = ThreadPoolExecutor(2)
         self.writers = ThreadPoolExecutor(1)
 
@@ -93,17 +120,28 @@ class _Worker:
                 number, ask = self.pipe.recv()
             except (EOFError, OSError):
                 os._exit(0)  # the web process ended
+            if ask is None:
+                self.unwanted.add(number)
+                continue
             self._count(1)
             self.readers.submit(self._read, number, ask)
 
     def _read(self, number: int, ask: Ask) -> None:
         served = self.models[ask.model]
+        self.room.wait()
         try:
-            self.ready.put(_Ready(number, ask, served, work.read(served, ask)))
+            self._check_wanted(number)
+            one = _Ready(number, ask, served, work.read(served, ask))
+            self.room.take(one.size)
+            self.ready.put(one)
         except BaseException as error:
             self._fail(number, ask, error)
         finally:
             self._count(-1)
+
+    def _check_wanted(self, number: int) -> None:
+        if number in self.unwanted:
+            raise _Stopped
 
     def _count(self, change: int) -> None:
         with self.lock:
@@ -114,9 +152,12 @@ class _Worker:
             group = self._next()
             first = group[0]
             cases = [case for one in group for case in one.prepared]
+            first.served.passes.begin(self._steps(first) if len(group) == 1 else None)
             try:
                 if not work.is_joint(first.ask):
+                    self._check_wanted(first.number)
                     self._reply(first.number, work.alone(first.served, first.ask, first.prepared))
+                    self.room.give(first.size)
                     continue
                 results = first.served.predict(cases)
             except BaseException as error:
@@ -128,6 +169,19 @@ class _Worker:
                 start += len(one.prepared)
                 self._count(1)
                 self.writers.submit(self._finish, one, mine, len(cases))
+
+    def _steps(self, one: _Ready) -> Callable[[float], None]:
+        """What is called with the share of a request's network passes that is done."""
+        last = 0.0
+
+        def step(share: float) -> None:
+            nonlocal last
+            self._check_wanted(one.number)
+            if share >= last + _TOLD:
+                last = share
+                self._send(ShareDone(one.number, share))
+
+        return step
 
     def _next(self) -> list[_Ready]:
         """The next request, with others that are ready or on their way, as long as they may go together.
@@ -141,6 +195,8 @@ class _Worker:
         together = self.last > 1
         until = time.monotonic() + self.wait * self.batch
         while (count := sum(len(one.prepared) for one in group)) < self.batch:
+            if sum(one.size for one in group) >= _JOINT_BYTES:
+                break
             if self.ready.empty() and not together and not self.busy:
                 break
             try:
@@ -162,37 +218,54 @@ class _Worker:
         except BaseException as error:
             self._fail(one.number, one.ask, error)
         finally:
+            self.room.give(one.size)
             self._count(-1)
 
     def _fail_group(self, group: list[_Ready], error: BaseException) -> None:
         if len(group) == 1:
             self._fail(group[0].number, group[0].ask, error)
+            self.room.give(group[0].size)
             return
         for one in group:  # one of them is at fault: the others are answered
             try:
+                one.served.passes.begin(self._steps(one))
                 results = one.served.predict(one.prepared)
-                self._count(1)
-                self._finish(one, results, len(one.prepared))
             except BaseException as own:
                 self._fail(one.number, one.ask, own)
+                self.room.give(one.size)
+                continue
+            self._count(1)
+            self._finish(one, results, len(one.prepared))
 
     def _fail(self, number: int, ask: Ask, error: BaseException) -> None:
         if isinstance(error, Refused):
             self._reply(number, Failure(error.status, error.detail))
         elif isinstance(error, UserError):
             self._reply(number, Failure(422, _without_paths(str(error), ask)))
-        elif isinstance(error, MemoryError):
+        elif isinstance(error, _Stopped):
+            self._reply(number, Failure(404, "nobody waits for this answer"))
+        elif _is_out_of_memory(error):
             self._reply(number, Failure(413, "the case is too large for this machine: crop or resample it"))
         else:
-            traceback.print_exception(error)
+            log_failure(ask.request_id, error)
             self._reply(number, Failure(500, "the service failed; the request id leads to the reason in its log"))
 
     def _reply(self, number: int, found: list[Found] | Failure, batch: int = 1) -> None:
         import torch
 
-        memory = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
+        self.unwanted.discard(number)
+        self._send(Reply(number, found, batch, torch.cuda.memory_allocated() if torch.cuda.is_available() else 0))
+
+    def _send(self, message: Reply | ShareDone) -> None:
         with self.lock:
-            self.pipe.send(Reply(number, found, batch, memory))
+            self.pipe.send(message)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    of_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)  # it has no class of its own
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or of_cpu
 
 
 def _without_paths(message: str, ask: Ask) -> str:
