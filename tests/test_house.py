@@ -71,7 +71,6 @@ ALLOWED_LONGER: dict[str, str] = {  # file below src/heldout: why it is better w
     "deliver/predict_folder.py": "from a folder of files to masks and tables: listed, examined, predicted, written",
     "cli/decisions.py": "one command after another from out-of-fold predictions to what is shipped",
     "serve/model.py": "one decision as a network process holds it, with everything that it is asked for",
-    "serve/service.py": "what every route shares: uploads, the choice of the decision, and how answers look",
     "evaluate/held_out.py": "one class for everything known of held-out predictions",
 }
 MODULES = sorted(SOURCE.rglob("*.py"))

@@ -1,4 +1,4 @@
-"""A real server over three sealed decisions of very small networks: classes, two heads, volumes."""
+"""A real server over sealed decisions of very small networks: classes, two heads, volumes, classes of volumes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +25,14 @@ SPECS = {
     "heads": f"exp006+dataset=served,fold_count=2,epochs=3,near_duplicates=False,source_options={{{_SMALL}}}",
     "volumes": f"exp003+dataset=served3d,fold_count=2,epochs=1,near_duplicates=False,"
     f"source_options={{'dimensions':3,'exclusive':True,{_SMALL}}}",
+    "scans": f"exp005+dataset=served3d,fold_count=2,epochs=1,near_duplicates=False,"
+    f"source_options={{'dimensions':3,'exclusive':True,{_SMALL}}}",
 }
 
 
 @pytest.fixture(scope="session")
 def served_home(tmp_path_factory) -> Path:
-    """A home with the three sealed decisions."""
+    """A home with the sealed decisions."""
     import torch
 
     from heldout.blend.freeze import freeze
@@ -50,6 +52,21 @@ def served_home(tmp_path_factory) -> Path:
             freeze(name)
     torch.set_num_threads(threads)
     return folder
+
+
+def make_home(home: Path, experiments: Mapping[str, str], program: str) -> Path:
+    """A project and home of its own with experiments, in which a program ran that makes decisions of them."""
+    (home / "exps").mkdir()
+    (home / "run.py").write_bytes((REPOSITORY / "run.py").read_bytes())
+    (home / "src").symlink_to(REPOSITORY / "src")
+    for name, text in experiments.items():
+        (home / "exps" / f"{name}.py").write_text(text)
+    own = {"HELDOUT_HOME": str(home), "HELDOUT_PROJECT": str(home), "PYTHONPATH": str(REPOSITORY / "src")}
+    environment = os.environ | own | {"OMP_NUM_THREADS": "1"}
+    environment.pop("HELDOUT_DATA", None)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, cwd=home)
+    assert done.returncode == 0, done.stderr
+    return home
 
 
 @dataclass
@@ -121,7 +138,7 @@ def serve(request, tmp_path_factory) -> Iterator[Serve]:
 @pytest.fixture(scope="session")
 def server(serve) -> Server:
     """The service that most tests ask."""
-    return serve("heads", "labels", "volumes")
+    return serve("heads", "labels", "volumes", "scans")
 
 
 @pytest.fixture(scope="session")
@@ -211,3 +228,11 @@ def panel_of(page, name: str):
     """A tab's panel, opened."""
     page.get_by_role("tab", name=name).click()
     return page.locator(f"#panel-{name}")
+
+
+def until(happens: Callable[[], object], server: Server, seconds: float = 60) -> None:
+    """Wait until something happens; the log of the service is shown where it does not."""
+    end = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < end, server.log.read_text()[-3000:]
+        time.sleep(0.1)

@@ -94,7 +94,7 @@ BODIES = {
     "a decision that is not": ({"image": [[1]], "model": "../../etc"}, 404),
 }
 
-_HEAD = b"POST /segment HTTP/1.1\r\nHost: x\r\n"
+_HEAD = b"POST /segment HTTP/1.1\r\nHost: localhost\r\n"
 LINES = {
     "10 GB announced": (_HEAD + b"Content-Length: 10000000000\r\n\r\n", 413),
     "a body that does not come": (_HEAD + b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{", 408),

@@ -16,7 +16,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from tests.data.dicom_toy import ct_files
+from tests.data.dicom_toy import ct_files, plane
 from tests.serve.conftest import REPOSITORY, as_array
 
 pytestmark = pytest.mark.extras
@@ -106,6 +106,15 @@ def test_grad_cam_is_on_the_grid_of_the_picture(server, picture):
     assert found["explained"] == "large"
 
 
+def test_grad_cam_of_a_volume_is_on_its_grid(server, volume):
+    found = _post(server, "/classify/gradcam", {"file": volume}, params={"model": "scans"}).json()
+    heat = nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(found["heatmap"])))
+    own = nibabel.Nifti1Image.from_bytes(gzip.decompress(volume))
+    assert heat.shape == own.shape
+    np.testing.assert_array_equal(heat.affine, own.affine)
+    assert found["explained"] == max(found["probabilities"], key=found["probabilities"].get)
+
+
 def test_uncertainty_by_flips_and_dropout(server, picture):
     body = {"image": as_array(picture).tolist(), "n_mc_samples": 4, "use_tta": True}
     found = _post(server, "/segment/uncertainty", json=body).json()
@@ -126,6 +135,123 @@ def test_a_batch_answers_the_good_and_names_the_bad(server, picture):
         for label, value in one["probabilities"].items():
             assert value == pytest.approx(alone["probabilities"][label], abs=1e-6)
         assert one["areas"] == alone["areas"]
+
+
+def test_every_part_of_a_batch_says_who_spoke(server, picture):
+    answer = _post(server, "/segment/batch", [("files", picture), ("files", b"no image")], params={"files": "false"})
+    found, info = answer.json(), httpx.get(f"{server.url}/model/info", params={"model": "heads"}).json()
+    for one in (found, *found["results"]):
+        assert (one["decision"], one["seal"], one["sealed"]) == ("heads", info["seal"], True)
+        assert one["request_id"] == answer.headers["x-request-id"]
+    assert found["warnings"] == ["1 of 2 files have no answer"]
+    assert found["in_distribution"] is found["results"][0]["in_distribution"]
+    assert found["took_ms"] > 0
+
+
+def test_thumbnails_are_small_pictures_of_what_was_sent(server, picture, volume):
+    options = {"thumbnail": "true", "files": "false"}
+    flat = _post(server, "/segment", {"file": picture}, params=options).json()
+    np.testing.assert_array_equal(as_array(base64.b64decode(flat["thumbnail"])), as_array(picture))
+    found = _post(server, "/segment/batch", {"files": volume}, params=options | {"model": "volumes"}).json()
+    shown = as_array(base64.b64decode(found["results"][0]["thumbnail"]))
+    assert shown.shape == (28, 32)  # rows from front to back, columns from the patient's right to the left
+    # the ball lies at 12 ... 20 of 32 along an axis that runs to the right, and at 10 ... 18 of 28 to the front
+    assert shown[28 - 18 : 28 - 10, 12:20].mean() > 1.5 * np.median(shown)
+
+
+def test_a_question_about_a_known_image_is_no_further_input(server, picture):
+    def inputs():
+        return httpx.get(f"{server.url}/v1/drift", params={"model": "heads"}).json()["inputs"]
+
+    before = inputs()
+    for path, options in (
+        ("/segment", {}),
+        ("/segment/uncertainty", {"n_samples": 2}),
+        ("/classify/gradcam", {"target": "large"}),
+    ):
+        assert _post(server, path, {"file": picture}, params=options | {"model": "heads"}).status_code == 200
+    assert inputs() == before + 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshhold": "0.5"}, "there is no option 'threshhold'; did you mean 'threshold'?"),
+        ({"zzz": "1"}, "there is no option 'zzz': see /docs"),
+        ({"threshold": "nan"}, "threshold does not fit"),
+        ({"slice_mm": "inf"}, "slice_mm does not fit"),
+    ],
+)
+def test_an_option_that_is_none_is_refused(server, picture, options, message):
+    answer = _post(server, "/segment", {"file": picture}, params=options)
+    assert answer.status_code == 422
+    assert message in answer.json()["detail"]
+
+
+def test_a_mask_as_a_file_comes_whatever_files_says(server, volume):
+    options = {"model": "volumes", "return_binary": "true", "files": "false"}
+    assert len(_post(server, "/v1/predict", {"file": volume}, params=options).content) > 100
+
+
+def test_more_answers_than_fit_into_memory_are_refused(server):
+    array = np.zeros((160, 160, 160), np.uint8)
+    array[40:60, 40:60, 40:60] = 200
+    large = gzip.compress(nibabel.Nifti1Image(array, np.eye(4)).to_bytes(), 1)
+    options = {"model": "volumes", "n_samples": 200}
+    answer = _post(server, "/segment/uncertainty", {"file": large}, params=options)
+    assert answer.status_code == 413, answer.text
+    assert "n_samples = 200 is too many" in answer.json()["detail"]
+
+
+def test_examples_in_the_documentation_are_answers(server):
+    from heldout.serve import answers
+
+    described = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    models = {
+        "/classify": answers.Classification,
+        "/classify/gradcam": answers.GradCam,
+        "/classify/batch": answers.Batch,
+        "/segment": answers.Segmentation,
+        "/segment/uncertainty": answers.Uncertain,
+        "/segment/batch": answers.Batch,
+        "/multitask": answers.Segmentation,
+        "/patient/analyze_stack": answers.Stack,
+        "/v1/predict": answers.Segmentation,
+    }
+    for path, model in models.items():
+        example = described[path]["post"]["responses"]["200"]["content"]["application/json"]["example"]
+        assert model.model_validate(example).model_dump(exclude_unset=True, mode="json") == example
+
+
+def test_a_dicom_image_is_classified_alone_and_in_an_archive(server, served_home, tmp_path):
+    pixels = np.random.default_rng(2).integers(0, 4000, (32, 32)).astype(np.uint16)
+    plane(pixels, Modality="DX").save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    content, packed = (tmp_path / "a.dcm").read_bytes(), io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("case/a", content)
+    row, _ = predicted(served_home, tmp_path, "labels", "a.dcm", content)
+    for sent in (content, packed.getvalue()):
+        found = _post(server, "/classify", {"file": sent}, params={"model": "labels", "preview": "true"}).json()
+        for label, value in found["probabilities"].items():
+            assert f"{value:.6f}" == row[f"p_{label}"]
+        assert as_array(base64.b64decode(found["preview"])).shape == (32, 32)
+    refused = _post(server, "/segment", {"file": content}, params={"model": "volumes"})
+    assert refused.status_code == 409
+    assert "reads a volume" in refused.json()["detail"]
+
+
+def test_dicom_files_of_one_series_are_a_patient(server):
+    files = [("files", path.read_bytes()) for path in ct_files()]
+    together = _post(server, "/patient/analyze_stack", files).json()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for number, (_, content) in enumerate(files):
+            archive.writestr(str(number), content)
+    zipped = _post(server, "/patient/analyze_stack", {"file": packed.getvalue()}).json()
+    assert together["decision"] == "volumes"
+    assert together["slices"] == len(files)
+    for name in ("areas", "volumes_ml", "probabilities"):
+        assert together[name] == zipped[name]
 
 
 def test_a_batch_larger_than_the_queue_is_answered(server, picture):

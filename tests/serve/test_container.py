@@ -33,12 +33,18 @@ def _environment() -> dict[str, str]:
     return dict(word.split("=", 1) for word in shlex.split(text.replace("\\\n", " ")))
 
 
-def test_the_compose_file_fits_its_specification():
+@pytest.mark.parametrize("path", [REPOSITORY / "compose.yaml", FOLDER / "gpu.yaml"], ids=lambda path: path.name)
+def test_the_compose_files_fit_their_specification(path):
     check = pytest.importorskip("check_jsonschema", reason="check-jsonschema is not installed")
-    words = ["--builtin-schema", "vendor.compose-spec", str(REPOSITORY / "compose.yaml")]
+    words = ["--builtin-schema", "vendor.compose-spec", str(path)]
     with pytest.raises(SystemExit) as ended:
         check.main(words)
     assert ended.value.code == 0
+
+
+def test_the_file_for_a_gpu_adds_to_a_service_that_there_is():
+    further = yaml.safe_load((FOLDER / "gpu.yaml").read_text())["services"]
+    assert further.keys() <= COMPOSE["services"].keys()
 
 
 def test_the_manifests_fit_kubernetes_schemas():

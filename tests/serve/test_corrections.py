@@ -13,6 +13,7 @@ import pytest
 
 from heldout.errors import UserError
 from heldout.serve import corrections
+from tests.data.dicom_toy import ct_files
 
 pytestmark = pytest.mark.extras
 
@@ -68,6 +69,30 @@ def test_a_mask_that_is_none_is_refused(server, volume, mask, status):
     answer = _review(server, volume, "corrected", model="volumes", mask=mask)
     assert answer.status_code == status, answer.text
     assert "mask" in answer.json()["detail"]
+
+
+def test_a_review_of_another_decision_than_the_one_that_answers_is_not_kept(server, volume):
+    answer = _review(server, volume, "accepted", model="volumes", seal="0" * 64)
+    assert answer.status_code == 409
+    assert "took over since" in answer.json()["detail"]
+
+
+def test_a_mask_that_claims_to_be_huge_is_refused_before_it_is_read(server, volume):
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape((30_000, 30_000, 2))
+    header["vox_offset"] = 352
+    mask = gzip.compress(header.binaryblock + bytes(1 << 20))
+    answer = _review(server, volume, "corrected", model="volumes", mask=mask)
+    assert answer.status_code == 422
+    assert "the mask has shape (30000, 30000, 2)" in answer.json()["detail"]
+
+
+def test_a_dicom_file_is_not_kept(server):
+    image = ct_files()[0].read_bytes()
+    answer = _review(server, image, "accepted", model="heads")
+    assert answer.status_code == 415
+    assert "name the patient" in answer.json()["detail"]
 
 
 def test_classes_that_overlap_cannot_be_corrected(server, picture):

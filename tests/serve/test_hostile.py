@@ -65,7 +65,7 @@ def test_a_body_that_is_too_large_is_cut_off(limited):
     assert status == 413
     host, port = limited.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as line:  # one that only says how much it will send
-        line.sendall(b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000\r\n\r\n")
+        line.sendall(b"POST /segment HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000000\r\n\r\n")
         assert b" 413 " in line.recv(200)
 
 
@@ -82,7 +82,8 @@ def test_a_slow_body_is_told_408(serve):
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as line:
         line.sendall(
-            b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+            b"POST /classify HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
         )
         assert b" 408 " in line.recv(200)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import cv2
 import httpx
 import numpy as np
 import pytest
 
-from tests.serve.conftest import REPOSITORY, panel_of, upload
+from tests.serve.conftest import make_home, panel_of, upload
 from tests.serve.test_answers import predicted
 
 pytestmark = pytest.mark.extras
@@ -65,11 +61,6 @@ for name, spec, calibrate, abstain in (("ages", "exp101", "linear", None), ("gra
 def numbers_home(tmp_path_factory):
     """A project and home with a regression and a classification into grades: discs that grow with age."""
     home = tmp_path_factory.mktemp("numbers")
-    (home / "exps").mkdir()
-    (home / "run.py").write_bytes((REPOSITORY / "run.py").read_bytes())
-    (home / "src").symlink_to(REPOSITORY / "src")
-    for name, text in EXPERIMENTS.items():
-        (home / "exps" / f"{name}.py").write_text(f'"""Of a test."""\n{text}')
     random = np.random.default_rng(0)
     tables = {"ages": ["id,path,age"], "grades": ["id,path,grade_0,grade_1,grade_2"]}
     for number, age in enumerate(random.uniform(12, 220, CASES).round()):
@@ -84,16 +75,7 @@ def numbers_home(tmp_path_factory):
             rows.append(f"{number:03d},{number:03d}.png,{labels[name]}")
     for name, rows in tables.items():
         (home / "input" / name / "train.csv").write_text("\n".join(rows) + "\n")
-    environment = os.environ | {
-        "HELDOUT_HOME": str(home),
-        "HELDOUT_PROJECT": str(home),
-        "PYTHONPATH": f"{REPOSITORY / 'src'}",
-        "OMP_NUM_THREADS": "1",
-    }
-    environment.pop("HELDOUT_DATA", None)
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, cwd=home)
-    assert done.returncode == 0, done.stderr
-    return home
+    return make_home(home, {name: f'"""Of a test."""\n{text}' for name, text in EXPERIMENTS.items()}, PROGRAM)
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +133,30 @@ def test_what_numbers_do_not_do_names_what_they_do(numbers_server, disc, path):
     )
     assert stack.status_code == 409
     assert "ask /classify" in stack.json()["detail"]
+
+
+def test_a_stack_says_which_of_its_slices_are_left_to_people_or_unlike(numbers_server, numbers_home, disc):
+    def ask(pictures):
+        files = [("files", one) for one in pictures]
+        options = {"model": "grades"}
+        return httpx.post(f"{numbers_server.url}/patient/analyze_stack", files=files, params=options, timeout=60).json()
+
+    contents = [path.read_bytes() for path in sorted((numbers_home / "input" / "grades").glob("*.png"))[:20]]
+    alone = [_post(numbers_server, "/classify", one, model="grades").json() for one in contents]
+    left = [k for k, one in enumerate(alone) if one["abstain"]]
+    assert 0 < len(left) < 20
+    before = httpx.get(f"{numbers_server.url}/v1/drift", params={"model": "grades"}).json()["inputs"]
+    found = ask(contents)
+    assert found["abstain"] is True
+    assert found["abstain_reason"].startswith(f"{len(left)} of 20 slices are left to people; slice {left[0] + 1}: ")
+    assert found["in_distribution"] is all(one["in_distribution"] for one in alone)
+    assert httpx.get(f"{numbers_server.url}/v1/drift", params={"model": "grades"}).json()["inputs"] == before + 1
+    answered = ask([one for k, one in enumerate(contents) if k not in left])
+    assert (answered["abstain"], answered["abstain_reason"]) == (False, None)
+    black = cv2.imencode(".png", np.zeros((32, 32), np.uint8))[1].tobytes()
+    odd = ask([*contents[:3], black])
+    assert odd["in_distribution"] is False
+    assert odd["warnings"][0].startswith("1 of 4 slices are unlike the training images; slice 4: ")
 
 
 def test_numbers_are_described_and_counted_without_a_class(numbers_server, disc):

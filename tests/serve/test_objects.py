@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.serve.conftest import REPOSITORY, panel_of, upload
+from tests.serve.conftest import REPOSITORY, make_home, panel_of, upload
 from tests.serve.test_answers import predicted
 
 pytestmark = pytest.mark.extras
@@ -55,22 +54,8 @@ for name, spec, abstain in (("points", "exp926", None), ("masks", "exp101", 0.53
 @pytest.fixture(scope="module")
 def objects_home(tmp_path_factory):
     """A project and home with a detection of points and a segmentation that abstains."""
-    home = tmp_path_factory.mktemp("objects")
-    (home / "exps").mkdir()
-    (home / "run.py").write_bytes((REPOSITORY / "run.py").read_bytes())
-    (home / "src").symlink_to(REPOSITORY / "src")
-    (home / "exps" / "exp926.py").write_bytes(POINTS.read_bytes())
-    (home / "exps" / "exp101.py").write_text(MASKS)
-    environment = os.environ | {
-        "HELDOUT_HOME": str(home),
-        "HELDOUT_PROJECT": str(home),
-        "PYTHONPATH": f"{REPOSITORY / 'src'}",
-        "OMP_NUM_THREADS": "1",
-    }
-    environment.pop("HELDOUT_DATA", None)
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, cwd=home)
-    assert done.returncode == 0, done.stderr
-    return home
+    experiments = {"exp926": POINTS.read_text(), "exp101": MASKS}
+    return make_home(tmp_path_factory.mktemp("objects"), experiments, PROGRAM)
 
 
 @pytest.fixture(scope="module")

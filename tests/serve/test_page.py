@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import cv2
+import httpx
+import nibabel
+import numpy as np
 import pytest
 
-from tests.serve.conftest import panel_of, upload
+from tests.serve.conftest import REPOSITORY, panel_of, upload
 
 pytestmark = pytest.mark.extras
 
@@ -24,6 +33,14 @@ def test_classification_shows_class_probability_and_grad_cam(page, picture):
     assert panel.get_by_text("Calibrated probability").is_visible()
     panel.locator("#target").select_option("small")
     panel.get_by_role("img", name="Image with Grad-CAM of small").wait_for(timeout=60_000)
+
+
+def test_classification_of_a_volume_shows_grad_cam_in_it(page, volume):
+    panel = panel_of(page, "Classification")
+    page.locator("#decision").select_option("scans")
+    panel.locator("#classify-file").set_input_files(upload("a.nii.gz", volume))
+    panel.locator("canvas[data-overlays='1']").wait_for(timeout=60_000)
+    assert panel.get_by_text("Calibrated probability").is_visible()
 
 
 def test_segmentation_of_a_picture_follows_the_threshold(page, picture):
@@ -57,6 +74,86 @@ def test_a_volume_is_drawn_with_its_mask_and_corrected(page, volume):
     page.mouse.up()
     panel.get_by_role("button", name="Save correction").click()
     panel.get_by_text("of case").wait_for(timeout=60_000)
+
+
+def test_a_volume_has_uncertainty_errors_dice_and_an_export(page, server, volume):
+    panel = panel_of(page, "Segmentation")
+    page.locator("#decision").select_option("volumes")
+    panel.locator("#segment-file").set_input_files(upload("a.nii.gz", volume))
+    canvas = panel.locator(".volume canvas")
+    panel.locator("canvas[data-overlays='1']").wait_for(timeout=60_000)
+    plain = canvas.screenshot()
+    panel.get_by_role("button", name="Show uncertainty").click()
+    panel.get_by_text("epistemic").wait_for(timeout=60_000)
+    panel.locator("canvas[data-overlays='2']").wait_for(timeout=60_000)
+    assert canvas.screenshot() != plain
+
+    answer = httpx.post(f"{server.url}/segment", files={"file": volume}, params={"model": "volumes"}, timeout=60).json()
+    mask = gzip.decompress(base64.b64decode(answer["files"]["mask.nii.gz"]))
+    panel.locator("#truth-file").set_input_files(upload("truth.nii", mask))
+    panel.get_by_text("Dice with the true mask 1.0000").wait_for(timeout=30_000)
+    image = nibabel.Nifti1Image.from_bytes(mask)
+    labels = np.asarray(image.dataobj) > 0
+    half = labels.copy()
+    half[: labels.shape[0] // 2] = False
+    panel.locator("#truth-file").set_input_files(
+        upload("half.nii", nibabel.Nifti1Image(half.astype(np.int16), image.affine).to_bytes())
+    )
+    dice = 2 * half.sum() / (labels.sum() + half.sum())
+    panel.get_by_text(f"Dice with the true mask {dice:.4f}").wait_for(timeout=30_000)
+    moved = nibabel.Nifti1Image(half.astype(np.uint8), np.eye(4))
+    panel.locator("#truth-file").set_input_files(upload("moved.nii", moved.to_bytes()))
+    panel.get_by_text("lies elsewhere than the volume").wait_for()
+    with page.expect_download() as download:
+        panel.get_by_role("button", name="Export as one HTML file").click()
+    text = Path(download.value.path()).read_text()
+    assert text.count("data:image/png;base64") == 2
+    assert all(f"<td>{count}</td>" in text for count in answer["areas"].values())
+    assert f"Dice with the true mask: {dice:.4f}" in text
+
+
+def test_only_the_mask_that_was_sealed_can_be_accepted(page, server, picture):
+    panel = panel_of(page, "Segmentation")
+    panel.locator("#segment-file").set_input_files(upload("a.png", picture))
+    panel.get_by_text("Mask as sealed").wait_for(timeout=60_000)
+    accept = panel.get_by_role("button", name="Accept")
+    assert accept.is_enabled()
+    panel.locator("#threshold").fill("0.3")
+    panel.get_by_text("Mask at 0.30, not as sealed").wait_for()
+    assert accept.is_disabled()
+    # 0.3 is level 76.5, which the service rounds to the even 76
+    options = {"model": "heads", "threshold": 0.3}
+    areas = httpx.post(f"{server.url}/segment", files={"file": picture}, params=options, timeout=60).json()["areas"]
+    shown = panel.locator("tbody tr td:nth-child(3)").all_text_contents()
+    assert [int(text.replace(",", "")) for text in shown] == list(areas.values())
+    panel.get_by_role("button", name="As sealed").click()
+    assert accept.is_enabled()
+
+
+def test_the_answer_of_a_file_that_was_replaced_is_not_shown(page, picture):
+    held = []
+    page.route("**/segment", lambda route: held.append(route) if not held else route.continue_())
+    panel = panel_of(page, "Segmentation")
+    panel.locator("#segment-file").set_input_files(upload("first.png", picture))
+    page.wait_for_timeout(500)
+    other = cv2.imencode(".png", np.full((40, 24), 90, np.uint8))[1].tobytes()
+    panel.locator("#segment-file").set_input_files(upload("second.png", other))
+    picture_of = panel.get_by_role("img", name="Image with the mask")
+    picture_of.wait_for(timeout=60_000)
+    held[0].continue_()
+    page.wait_for_timeout(3000)
+    assert picture_of.evaluate("one => [one.width, one.height]") == [24, 40]
+    assert not panel.locator(".busy").is_visible()
+
+
+def test_a_batch_of_volumes_shows_what_they_are(page, volume):
+    panel = panel_of(page, "Batch")
+    page.locator("#decision").select_option("volumes")
+    panel.locator("#batch-files").set_input_files([upload("a.nii.gz", volume), upload("b.nii.gz", volume)])
+    panel.get_by_text("2 of 2").wait_for(timeout=60_000)
+    thumbs = panel.locator("img.thumb")
+    assert thumbs.count() == 2
+    assert thumbs.first.evaluate("one => one.naturalWidth") == 32
 
 
 def test_a_volume_is_on_the_screen_before_its_answer_and_in_3d_where_asked(page, volume):
@@ -105,12 +202,36 @@ def test_a_patient_has_a_curve_to_jump_along(page, volume):
 
 
 def test_the_model_shows_its_seal_and_members(page, server):
-    import httpx
-
     panel = panel_of(page, "Model")
     info = httpx.get(f"{server.url}/model/info", params={"model": "heads"}).json()
     panel.get_by_text(info["seal"]).wait_for()
     assert panel.get_by_text(info["metric"]).first.is_visible()
+    panel.get_by_role("heading", name="Drift").wait_for()
+
+
+def test_a_leaderboard_opens_from_the_model(page, server, served_home):
+    panel = panel_of(page, "Model")
+    panel.get_by_text("No leaderboard here").wait_for()
+    board = served_home / "working" / "leaderboard.html"
+    words = [sys.executable, str(REPOSITORY / "run.py"), "leaderboard"]
+    environment = os.environ | {"HELDOUT_HOME": str(served_home)}
+    subprocess.run(words, check=True, capture_output=True, env=environment)
+    try:
+        page.reload()
+        panel = panel_of(page, "Model")
+        with page.context.expect_page() as opened:
+            panel.get_by_role("link", name="Leaderboard").click()
+        opened.value.get_by_role("heading", name="Leaderboard").first.wait_for()
+        opened.value.get_by_role("columnheader").first.click()  # sorts by a script of its own
+        opened.value.close()
+    finally:
+        board.unlink()
+
+
+def test_drift_that_is_not_known_is_said(page):
+    page.route("**/v1/drift*", lambda route: route.abort())
+    panel = panel_of(page, "Model")
+    panel.get_by_text("The drift is not known").wait_for()
 
 
 def test_keys_change_tabs_and_theme(page):
