@@ -264,6 +264,8 @@ def test_a_threshold_of_the_request_is_said(server, picture):
     low = _post(server, "/segment", {"file": picture}, params={"threshold": 0.01, "files": "false"}).json()
     assert sum(low["areas"].values()) >= sum(high["areas"].values())
     assert low["warnings"][-1] == "the mask is cut at 0.01, not as it was sealed"
+    sealed = _post(server, "/segment", {"file": picture}, params={"files": "false"}).json()
+    assert (low["threshold"], sealed["threshold"]) == (0.01, None)
 
 
 def test_a_patient_as_volume_has_a_curve_along_the_depth(server, volume):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import signal
 import threading
 
 import httpx
@@ -83,6 +85,15 @@ def test_a_job_waits_where_the_queue_is_full(narrow, long_volume, volume):
     assert _events(narrow, job)[-1]["status"] == "done"
     for other in others:
         other.join()
+
+
+def test_a_job_outlives_its_network_process(narrow, long_volume):
+    job = _start(narrow, long_volume)
+    until(lambda: _state(narrow, job).json()["progress"] > 0, narrow)
+    os.kill(narrow.children()[0], signal.SIGKILL)
+    assert _events(narrow, job)[-1]["status"] == "done"
+    result = httpx.get(f"{narrow.url}{job['links']['result']}").json()
+    assert result["seal"] == job["seal"]
 
 
 def test_the_oldest_answers_go_where_there_is_no_room(narrow, volume):

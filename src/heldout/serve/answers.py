@@ -167,6 +167,7 @@ class Segmentation(Classification):
 
     shape: list[int] = Field(description="voxels along the axes of the input")
     spacing_mm: list[float] | None = Field(None, description="size of a voxel; null for images")
+    threshold: float | None = Field(None, description="of the masks instead of the sealed ones; null: as sealed")
     areas: dict[str, int] = Field(description="voxels of every class")
     volumes_ml: dict[str, float] | None = Field(None, description="volume of every class; null without a voxel size")
     detections: list[dict[str, str | float]] | None = Field(

@@ -24,6 +24,7 @@ from heldout.serve.uploads import Refused
 _GRACE = 2.0  # seconds that a process which is no longer wanted still takes requests
 _TRIES = 2  # a request whose process died is given to another once
 _DEATHS = 3  # of processes before they were ready, one after another, after which their decisions are given up
+_DEAD = -1  # number of the answer to a request whose process died
 _LOOK = 0.25  # seconds between looks at the queue by those that wait for a place, and at processes that may hang
 
 
@@ -133,14 +134,22 @@ class NetworkPool:
 
         Args:
             ask: The request.
-            patient: Wait for a place where the queue is full.
+            patient: Wait for a place where the queue is full, and for a process where one died.
             told: Called with the share that is done.
 
         Raises:
             Refused: 503 where nothing is ready, too much waits, or processes died twice over it; else what the process
                 says.
         """
-        while patient and self.depth >= self.settings.queue:
+        reply = await self._ask_once(ask, patient, told)
+        if patient and reply.number == _DEAD and not self._closing:
+            reply = await self._ask_once(ask, patient, told)
+        if isinstance(reply.found, Failure):
+            raise Refused(reply.found.status, reply.found.detail)
+        return reply
+
+    async def _ask_once(self, ask: Ask, patient: bool, told: Callable[[float], None] | None) -> Reply:
+        while patient and self.stopped is None and (self.depth >= self.settings.queue or not self.ready):
             await asyncio.sleep(_LOOK)
         if self.depth >= self.settings.queue:
             raise Refused(503, f"{self.settings.queue} requests are waiting: try again in a moment")
@@ -150,14 +159,11 @@ class NetworkPool:
         waiting = PendingAsk(ask, asyncio.get_running_loop().create_future(), told)
         process.give(next(self._numbers), waiting)
         try:
-            reply = await asyncio.shield(waiting.future)
+            return await asyncio.shield(waiting.future)
         except asyncio.CancelledError:
             waiting.stop()
             await waiting.future
             raise
-        if isinstance(reply.found, Failure):
-            raise Refused(reply.found.status, reply.found.detail)
-        return reply
 
     def _free(self, ask: Ask) -> NetworkProcess | None:
         """The process with the least work that serves the decision; None while there is none."""
@@ -288,4 +294,4 @@ class NetworkPool:
 
 def _fail(waiting: PendingAsk, status: int, detail: str) -> None:
     with contextlib.suppress(asyncio.InvalidStateError):  # it is answered
-        waiting.future.set_result(Reply(-1, Failure(status, detail)))
+        waiting.future.set_result(Reply(_DEAD, Failure(status, detail)))

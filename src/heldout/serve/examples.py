@@ -26,6 +26,7 @@ _CLASS = {
 _MASK = {
     "shape": [240, 240, 155],
     "spacing_mm": [1.0, 1.0, 1.0],
+    "threshold": None,
     "areas": {"lesion": 5120},
     "volumes_ml": {"lesion": 5.12},
     "detections": None,

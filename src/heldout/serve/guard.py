@@ -73,12 +73,12 @@ class Guard:
         start, request_id = time.perf_counter(), uuid.uuid4().hex
         state = scope.setdefault("state", {})
         state |= {"request_id": request_id, "started": start, "reviewer": None, "decision": None, "seal": None}
-        status = 0
+        status, begun = 500, False
 
         async def answered(message: dict[str, Any]) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
                 message["headers"] = [*message.get("headers", ()), *self._headers(scope["path"], request_id)]
             await send(message)
 
@@ -90,7 +90,7 @@ class Guard:
                 await self.app(scope, self._limited(scope, receive), answered)
         except Exception as error:
             log_failure(request_id, error)
-            if not status:
+            if not begun:
                 await _answer(answered, 500, "the service failed; the request id leads to the reason in its log")
         finally:
             seconds = time.perf_counter() - start
@@ -118,9 +118,11 @@ class Guard:
             return 400, "the header Content-Length is not a number: send the length of the body"
         if int(length) > self.settings.max_upload_mb * 1e6:
             return 413, f"the body is larger than {self.settings.max_upload_mb:g} MB: send less"
+        if scope["path"] in OPEN:
+            return None
         if not self.tokens:
             return self._elsewhere(scope["method"], headers)
-        if scope["path"] in OPEN or not self._is_guarded(scope["path"]) or self._asks_leave(scope["method"], headers):
+        if not self._is_guarded(scope["path"]) or self._asks_leave(scope["method"], headers):
             return None
         kind, _, given = headers.get(b"authorization", b"").partition(b" ")
         found = None

@@ -65,6 +65,7 @@ class Found:
         spacing_mm: Size of a voxel; None for images.
         areas: Of every class, voxels of the mask; None of a classification.
         volumes_ml: Of every class; None without a voxel size.
+        threshold: Of its masks instead of the decision's; None where they are as sealed.
         detections: Objects that were found, the surest first; None where nothing is detected.
         files: Content by name, such as ``mask.png``.
         preview: For the screen: PNG of an image, NIfTI (gzip) of a DICOM series.
@@ -84,6 +85,7 @@ class Found:
     spacing_mm: tuple[float, ...] | None = None
     areas: dict[str, int] | None = None
     volumes_ml: dict[str, float] | None = None
+    threshold: float | None = None
     detections: list[dict[str, Any]] | None = None
     files: dict[str, bytes] = field(default_factory=dict)
     preview: bytes | None = None

@@ -207,6 +207,7 @@ class Service:
             named |= {
                 "shape": list(found.shape),
                 "spacing_mm": found.spacing_mm,
+                "threshold": found.threshold,
                 "areas": found.areas,
                 "volumes_ml": found.volumes_ml,
                 "detections": found.detections,

@@ -70,7 +70,7 @@ def _found(served: Served, ask: Ask, case: Case, result: Blended) -> Found:
         found.thumbnail = screen.thumbnail(case.image)
     if result.map is None or result.mask is None:
         return found
-    mask = result.mask
+    mask, found.threshold = result.mask, ask.threshold
     if ask.threshold is not None:
         mask = served.mask_at(result, ask.threshold)
         found.warnings.append(f"the mask is cut at {ask.threshold:g}, not as it was sealed")

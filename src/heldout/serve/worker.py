@@ -32,6 +32,7 @@ from heldout.serve.uploads import Refused
 
 _JOINT_BYTES = 1 << 26  # of prepared cases that go through the networks together
 _TOLD = 0.02  # share by which progress grows before it is told again
+_PULSE = 10.0  # seconds after which it is told again whatever it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,14 +172,14 @@ class _Worker:
                 self.writers.submit(self._finish, one, mine, len(cases))
 
     def _steps(self, one: _Ready) -> Callable[[float], None]:
-        """What is called with the share of a request's network passes that is done."""
-        last = 0.0
+        """What is called with the share of a request's network passes that is done; it also says that they go on."""
+        last, when = 0.0, time.monotonic()
 
         def step(share: float) -> None:
-            nonlocal last
+            nonlocal last, when
             self._check_wanted(one.number)
-            if share >= last + _TOLD:
-                last = share
+            if share >= last + _TOLD or time.monotonic() > when + _PULSE:
+                last, when = share, time.monotonic()
                 self._send(ShareDone(one.number, share))
 
         return step

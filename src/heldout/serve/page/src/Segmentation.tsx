@@ -19,19 +19,31 @@ async function masksOf(answer: Answer, classes: string[]): Promise<Uint8Array[]>
   return Promise.all(classes.map(async (name) => atLeast((await decodePng(files[`mask_${name}.png`])).values, 1)));
 }
 
+type Files = Record<string, string>;
+
+const unpackedFiles = new WeakMap<Files, Map<string, Voxels>>(); // a slider asks for the same maps with every step
+
+function unpack(files: Files, name: string): Voxels {
+  const known = unpackedFiles.get(files) ?? new Map<string, Voxels>();
+  unpackedFiles.set(files, known);
+  const found = known.get(name) ?? voxelsOf(files[name]);
+  known.set(name, found);
+  return found;
+}
+
 // The same of a volume; at a threshold where one is given.
-function volumeMasks(files: Record<string, string>, classes: string[], threshold: number | null): Uint8Array[] {
+function volumeMasks(files: Files, classes: string[], threshold: number | null): Uint8Array[] {
   if (threshold !== null) {
     const level = levelOf(threshold);
-    return classes.map((name) => atLeast(voxelsOf(files[`probability_${name}.nii.gz`]).values, level));
+    return classes.map((name) => atLeast(unpack(files, `probability_${name}.nii.gz`).values, level));
   }
-  if (!files["mask.nii.gz"]) return classes.map((name) => voxelsOf(files[`mask_${name}.nii.gz`]).values);
-  const { values } = voxelsOf(files["mask.nii.gz"]);
+  if (!files["mask.nii.gz"]) return classes.map((name) => unpack(files, `mask_${name}.nii.gz`).values);
+  const { values } = unpack(files, "mask.nii.gz");
   return classes.length === 1 ? [values] : classes.map((_, k) => where(values, k + 1));
 }
 
-function anyMask(files: Record<string, string>): Voxels {
-  return voxelsOf(Object.entries(files).find(([name]) => name.startsWith("mask"))![1]);
+function anyMask(files: Files): Voxels {
+  return unpack(files, Object.keys(files).find((name) => name.startsWith("mask"))!);
 }
 
 export function Segmentation(props: { model: ModelInfo; task: Task }) {
@@ -261,7 +273,8 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
       return { name, count: voxels, ml: image || cubic === null ? null : voxels * cubic };
     });
   }, [answer, image, masks, unpacked, threshold, model]);
-  const kind = threshold === null ? "Mask as sealed" : `Mask at ${threshold.toFixed(2)}, not as sealed`;
+  const cutAt = threshold ?? answer?.threshold ?? null; // the service may have a threshold of its own
+  const kind = cutAt === null ? "Mask as sealed" : `Mask at ${cutAt.toFixed(2)}, not as sealed`;
   const mask = start ? `${kind}, before the correction` : painted ? "Mask as corrected" : kind;
   const exported = () => {
     const pictures = image

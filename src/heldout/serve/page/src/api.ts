@@ -69,6 +69,7 @@ export interface Answer {
   values?: Record<string, number>;
   shape?: number[];
   spacing_mm?: number[] | null;
+  threshold?: number | null; // of the masks instead of the sealed ones
   areas?: Record<string, number>;
   volumes_ml?: Record<string, number> | null;
   detections?: Found[];

@@ -14,7 +14,7 @@ import { Segmentation } from "./Segmentation";
 const TABS = ["Classification", "Segmentation", "Batch", "Patient", "Model"] as const;
 type Tab = (typeof TABS)[number];
 
-const LOOK = 15_000; // ms between looks at what is served
+const LOOK = 60_000; // ms between looks at what is served
 
 const SHORTCUTS: [string, string][] = [
   ["1 … 5", "the tabs"],
