@@ -13,6 +13,8 @@ import zlib
 import nibabel
 import numpy as np
 
+from tests.data.dicom_toy import plane
+
 
 def _zip(*members: tuple[str, bytes]) -> bytes:
     packed = io.BytesIO()
@@ -54,6 +56,12 @@ def _noise() -> bytes:
     return _nifti(np.random.default_rng(0).normal(size=(16, 16, 8)).astype(np.float32))
 
 
+def _dicom_that_claims(rows: int, columns: int) -> bytes:
+    packed = io.BytesIO()
+    plane(np.zeros((4, 4), np.uint16), Rows=rows, Columns=columns).save_as(packed, enforce_file_format=True)
+    return packed.getvalue()
+
+
 UPLOADS = {
     "empty": (b"", 422),
     "text": (b"#!/bin/sh\nrm -rf /", 415),
@@ -78,6 +86,8 @@ UPLOADS = {
     "zip of many files": (_zip(*((f"{n}", b"") for n in range(5000))), 413),
     "cut zip": (_zip(("a.dcm", os.urandom(4000)))[:-100], 422),
     "zip in a zip": (_zip(("a.zip", _zip(("b", b"x")))), 422),
+    "dicom that claims 65,000 x 65,000": (_dicom_that_claims(65_000, 65_000), (413, 422)),
+    "zip of a dicom that claims as much": (_zip(("a", _dicom_that_claims(65_000, 65_000))), (413, 422)),
     "dicom of nothing": (b"\0" * 128 + b"DICM" + b"\xff" * 40, 422),
 }
 

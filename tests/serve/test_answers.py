@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 
+import cv2
 import httpx
 import nibabel
 import numpy as np
@@ -194,13 +195,11 @@ def test_a_mask_as_a_file_comes_whatever_files_says(server, volume):
 
 
 def test_more_answers_than_fit_into_memory_are_refused(server):
-    array = np.zeros((160, 160, 160), np.uint8)
-    array[40:60, 40:60, 40:60] = 200
-    large = gzip.compress(nibabel.Nifti1Image(array, np.eye(4)).to_bytes(), 1)
-    options = {"model": "volumes", "n_samples": 200}
+    large = cv2.imencode(".png", np.full((3000, 3000), 90, np.uint8))[1].tobytes()
+    options = {"model": "heads", "n_samples": 200}
     answer = _post(server, "/segment/uncertainty", {"file": large}, params=options)
     assert answer.status_code == 413, answer.text
-    assert "n_samples = 200 is too many" in answer.json()["detail"]
+    assert "n_samples = 200 is too many for 9000000 voxels: ask for" in answer.json()["detail"]
 
 
 def test_examples_in_the_documentation_are_answers(server):
@@ -238,6 +237,23 @@ def test_a_dicom_image_is_classified_alone_and_in_an_archive(server, served_home
     refused = _post(server, "/segment", {"file": content}, params={"model": "volumes"})
     assert refused.status_code == 409
     assert "reads a volume" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/segment", "/patient/analyze_stack"])
+def test_an_archive_of_two_series_is_refused(server, path):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for number, file in enumerate(ct_files()):
+            archive.writestr(f"a{number}", file.read_bytes())
+            other = pydicom.dcmread(file)
+            other.SeriesInstanceUID, other.SOPInstanceUID = "1.2.4", f"1.2.4.{number}"
+            other.file_meta.MediaStorageSOPInstanceUID = other.SOPInstanceUID
+            content = io.BytesIO()
+            other.save_as(content, enforce_file_format=True)
+            archive.writestr(f"b{number}", content.getvalue())
+    answer = _post(server, path, {"file": packed.getvalue()}, params={"model": "volumes"})
+    assert answer.status_code in (409, 422)
+    assert "series" in answer.json()["detail"]
 
 
 def test_dicom_files_of_one_series_are_a_patient(server):

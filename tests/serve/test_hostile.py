@@ -197,3 +197,9 @@ def test_a_decision_that_changed_is_not_served(served_home, tmp_path):
 def test_a_setting_that_does_not_fit_names_its_variable(served_home, name, value):
     variable = f"HELDOUT_SERVE_{name}"
     assert variable in _refused(served_home, "labels", **{variable: value})
+
+
+def test_a_token_that_is_too_short_is_not_printed(served_home):
+    text = _refused(served_home, "labels", HELDOUT_SERVE_TOKEN="geheim7")
+    assert "HELDOUT_SERVE_TOKEN" in text
+    assert "geheim7" not in text

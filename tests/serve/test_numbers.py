@@ -153,8 +153,8 @@ def test_a_stack_says_which_of_its_slices_are_left_to_people_or_unlike(numbers_s
     assert httpx.get(f"{numbers_server.url}/v1/drift", params={"model": "grades"}).json()["inputs"] == before + 1
     answered = ask([one for k, one in enumerate(contents) if k not in left])
     assert (answered["abstain"], answered["abstain_reason"]) == (False, None)
-    black = cv2.imencode(".png", np.zeros((32, 32), np.uint8))[1].tobytes()
-    odd = ask([*contents[:3], black])
+    pixels = cv2.imdecode(np.frombuffer(disc, np.uint8), cv2.IMREAD_GRAYSCALE)
+    odd = ask([*contents[:3], cv2.imencode(".png", 255 - pixels)[1].tobytes()])
     assert odd["in_distribution"] is False
     assert odd["warnings"][0].startswith("1 of 4 slices are unlike the training images; slice 4: ")
 

@@ -38,7 +38,7 @@ def describe(served: Served) -> ModelInfo:
             for one, networks in shipped
         ],
         input=InputInfo(
-            formats=["NIfTI", "DICOM (zip)"] if served.dimensions == 3 else ["PNG", "JPEG", "TIFF"],
+            formats=["NIfTI", "DICOM (zip)"] if served.dimensions == 3 else ["PNG", "JPEG", "TIFF", "DICOM"],
             channels=config.channels,
             image_size=list(config.image_size) if config.image_size else None,
             spacing_mm=list(config.spacing) if config.spacing else None,

@@ -36,7 +36,7 @@ from heldout.serve.passes import Passes
 from heldout.serve.sizes import check_sizes
 from heldout.serve.uploads import Refused
 
-_MOST_ANSWERS = 2**31  # bytes of the answers that an uncertainty compares
+_MOST_ANSWERS = 2**32  # bytes of the answers that an uncertainty compares
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,11 +288,16 @@ class Served:
         return values, [share / sum(shares) for share in shares]
 
     def _check_answers(self, prepared: ReadCase, n_samples: int, tta: str) -> None:
+        """Refuse what would take more memory than :data:`_MOST_ANSWERS`."""
+        from heldout.predict.uncertainty import has_dropout
+
         voxels = prepared.case.image.array[0].size if self.segments else 1
-        networks = sum(len(member.models) for member in self.members)
-        of_one = networks * len(self.decision.classes) * voxels * np.dtype(np.float32).itemsize
-        if of_one * (n_samples + 2 ** len(tta)) > _MOST_ANSWERS:
-            most = max(1, _MOST_ANSWERS // of_one - 2 ** len(tta))
+        networks = [(member.config, model) for member in self.members for model in member.models]
+        dropping = sum(has_dropout(*one) for one in networks) if n_samples > 1 else 0
+        of_one = len(self.decision.classes) * voxels * np.dtype(np.float32).itemsize
+        flipped = of_one * len(networks) * 2 ** len(tta)
+        if flipped + of_one * dropping * n_samples > _MOST_ANSWERS:
+            most = max(1, (_MOST_ANSWERS - flipped) // (of_one * max(dropping, 1)))
             raise Refused(413, f"n_samples = {n_samples} is too many for {voxels} voxels: ask for {most} or fewer")
 
     def uncertainty(self, values: Sequence[np.ndarray], shares: Sequence[float]) -> Uncertainty:

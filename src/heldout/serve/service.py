@@ -94,7 +94,7 @@ class Service:
             raise Refused(409, f"{models[0].name} {does(models[0])}: ask {endpoint_of(models[0])}")
         right = [one for one in fitting if volume is None or (one.dimensions == 3) == volume]
         if not right:
-            wanted = "a volume (NIfTI or a zip of DICOM files)" if not volume else "images (PNG, JPEG or TIFF)"
+            wanted = "a volume (NIfTI or a zip of DICOM files)" if not volume else "images (PNG, JPEG, TIFF or DICOM)"
             raise Refused(409, f"{fitting[0].name} reads {wanted}: send one, or ask another decision")
         request.state.decision, request.state.seal = right[0].name, right[0].seal
         return right[0]
@@ -217,7 +217,7 @@ class Service:
     def together(self, request: Request, model: ModelInfo, results: list[dict[str, Any]]) -> dict[str, Any]:
         """The answer to a batch."""
         failed = sum("error" in result for result in results)
-        known = [one["in_distribution"] for one in results if one.get("in_distribution") is not None]
+        known = [usual for one in results if (usual := one.get("in_distribution")) is not None]
         return self.origin(request, model) | {
             "took_ms": _passed(request),
             "warnings": [f"{failed} of {len(results)} files have no answer"] if failed else [],

@@ -25,12 +25,18 @@ from heldout.serve.uploads import Refused
 
 
 def read(served: Served, ask: Ask) -> list[ReadCase]:
-    """Read and prepare the cases of a request; a stack is read where it is predicted.
+    """Read and prepare the case of a request; a stack is read where it is predicted.
 
     Raises:
+        Refused: it holds several cases.
         UserError: a file cannot be read or does not fit.
     """
-    return [] if ask.kind == "stack" else [served.prepare(case) for case in served.read(ask.folder)]
+    if ask.kind == "stack":
+        return []
+    cases = served.read(ask.folder)
+    if len(cases) > 1:
+        raise Refused(422, f"the upload holds {len(cases)} series: send the files of one of them")
+    return [served.prepare(case) for case in cases]
 
 
 def is_joint(ask: Ask) -> bool:

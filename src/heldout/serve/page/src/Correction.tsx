@@ -9,7 +9,7 @@ export type Verdict = "accepted" | "corrected" | "rejected";
 export function Correction(props: {
   model: ModelInfo;
   tool: Tool;
-  hindered: string; // why nothing can be painted; empty where it can
+  hindered: string; // why nothing can be reviewed; empty where it can
   drawn: boolean; // whether something was painted
   sealed: boolean; // whether the mask on the screen is the one that was sealed
   undo: (() => void) | null;
@@ -61,14 +61,14 @@ export function Correction(props: {
         <button class="main" disabled={!drawn} onClick={() => props.onVerdict("corrected")}>
           Save correction
         </button>
-        <button disabled={!!model.objects || !props.sealed} onClick={() => props.onVerdict("accepted")}>
+        <button disabled={!!props.hindered || !props.sealed} onClick={() => props.onVerdict("accepted")}>
           Accept
         </button>
-        <button disabled={!!model.objects} onClick={() => props.onVerdict("rejected")}>
+        <button disabled={!!props.hindered} onClick={() => props.onVerdict("rejected")}>
           Reject
         </button>
       </div>
-      {!props.sealed && !model.objects && (
+      {!props.sealed && !props.hindered && (
         <p class="muted">{drawn ? "A painted mask is saved as a correction." : "The mask as sealed can be accepted: press As sealed first."}</p>
       )}
       {props.note && <p class="muted">{props.note}</p>}

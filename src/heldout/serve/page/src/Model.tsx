@@ -7,7 +7,7 @@ import { COLORS, css } from "./pixels";
 function Facts(props: { value: unknown }) {
   const { value } = props;
   if (value === null || value === undefined || value === "") return <span class="muted">not on record</span>;
-  if (Array.isArray(value)) return <>{value.map(String).join(", ")}</>;
+  if (Array.isArray(value)) return <>{value.map(String).join(value.every((one) => /[.!?]$/.test(String(one))) ? " " : ", ")}</>;
   if (typeof value === "object")
     return (
       <table>
