@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -22,6 +23,23 @@ def test_a_process_that_dies_is_one_sentence_and_the_others_end():
     with pytest.raises(UserError, match="a process that works on cases died, mostly for want of memory: free some"):
         list(map_cases(die_at, (40,), range(99), "x", progress=False, workers=2))
     assert len(set(map_cases(die_at, (None,), range(99), "x", progress=False, workers=2))) <= 2
+
+
+def pid_after(seconds, cases):
+    time.sleep(seconds * len(cases))
+    return [(case, os.getpid()) for case in cases]
+
+
+def test_other_processes_start_only_where_they_save_time(monkeypatch):
+    """Quick cases stay in this process, as its first results; of slow ones the rest is shared. The order is theirs."""
+    monkeypatch.setattr("heldout.data.parallel.START_SECONDS", 0.4)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    for seconds, alone in ((0.0, True), (0.01, False)):
+        found = list(map_cases(pid_after, (seconds,), range(200), "x", progress=False))
+        assert [case for case, _ in found] == list(range(200))
+        assert ({pid for _, pid in found} == {os.getpid()}) == alone
+    assert {pid for _, pid in found[:2]} == {os.getpid()}
+    assert list(map_cases(pid_after, (0.0,), [], "x", progress=False)) == []
 
 
 def interrupt_works(_, cases):

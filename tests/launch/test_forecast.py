@@ -13,6 +13,7 @@ from heldout import files
 from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import open_dataset
+from heldout.data.parallel import START_SECONDS
 from heldout.errors import UserError
 from heldout.launch import forecast, measure
 from heldout.launch.forecast import forecast_fit, makespan
@@ -52,10 +53,10 @@ def test_a_fit_is_its_steps_validations_and_predictions():
 
 
 def test_predictions_and_blends_read_every_case(monkeypatch):
-    monkeypatch.setattr(forecast, "cores", lambda: 4)
+    monkeypatch.setattr("heldout.data.parallel.cores", lambda: 4)
     assert forecast.forecast_prediction(measured(), fits=5, cases=10) == 4 + 10 * (0.25 + 5 * 2.0)
-    assert forecast.forecast_blend(measured(), seeds=2, cases=40) == 3 + 2 * 40 * 0.125
-    assert forecast.forecast_blend(measured(), seeds=2, cases=400) == 3 + 2 * 400 * 0.125 / 4
+    assert forecast.forecast_blend(measured(), seeds=2, cases=10) == 3 + 2 * 10 * 0.125
+    assert forecast.forecast_blend(measured(), seeds=2, cases=400) == 3 + START_SECONDS + 2 * 400 * 0.125 / 4
 
 
 def test_a_warning_behind_the_measurement_does_no_harm(home, monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CHUNK = 16  # cases per task: few enough for a smooth bar, many enough that a source is seldom sent to a process
 SHARE = 0.8  # of the free memory that processes may fill
-WORTH_A_PROCESS = 48  # below this, starting processes costs more time than they save
+START_SECONDS = 3.0  # until processes have imported what they need
 
 
 def ahead(items: Iterable[T]) -> Iterator[T]:
@@ -108,7 +109,8 @@ def map_cases(
         cases: What to work on.
         description: Text of the progress bar.
         progress: Show the bar, on the error stream.
-        workers: Processes; None takes the machine's cores. Results do not depend on it.
+        workers: Processes; None takes the machine's cores once the time of the first cases, in this process, shows that
+            the others are worth it. Results do not depend on it.
         memory: Bytes that a case takes while it is worked on, at most; there are no more processes than fit.
 
     Raises:
@@ -116,23 +118,55 @@ def map_cases(
     """
     import joblib
 
+    begins_here = workers is None and not _elsewhere
     if workers is None:
-        workers = min(sum(_elsewhere.values()) or joblib.cpu_count(), len(cases) // WORTH_A_PROCESS + 1)
+        workers = min(sum(_elsewhere.values()) or joblib.cpu_count(), max(len(cases), 1))
     if memory is not None and workers > 1 and not _elsewhere:
         workers = min(workers, processes_that_fit(max(map(memory, cases), default=0)))
-    chunks = [cases[first : first + CHUNK] for first in range(0, len(cases), CHUNK)]
     far = bool(_elsewhere) and workers > 1
     options = {} if far else {"return_as": "generator", "pre_dispatch": "2*n_jobs"}
-    pool = processes(max(workers, 1), batch_size=1, **options)
-    calls = (joblib.delayed(function)(*shared, chunk) for chunk in chunks)
     with (
         _ended() if workers > 1 and not far else contextlib.nullcontext(),
         progress_bar(disable=not progress or not cases) as bar,
     ):
         task = bar.add_task(description, total=len(cases))
+        done = 0
+        for results in _first(function, shared, cases, workers) if begins_here else ():
+            yield from results
+            done += len(results)
+            bar.advance(task, len(results))
+        chunks = [cases[first : first + CHUNK] for first in range(done, len(cases), CHUNK)]
+        calls = (joblib.delayed(function)(*shared, chunk) for chunk in chunks)
+        pool = processes(max(workers, 1), batch_size=1, **options) if chunks else lambda _: ()
         for results in _in_windows(pool, calls, 4 * workers) if far else pool(calls):
             yield from results
             bar.advance(task, len(results))
+
+
+def expected_seconds(seconds: float) -> float:
+    """Time that :func:`map_cases` takes for what takes so long in one process."""
+    shared = START_SECONDS + seconds / cores()
+    return min(seconds, shared)
+
+
+def _first(
+    function: Callable[..., list[T]], shared: tuple[Any, ...], cases: Sequence[Any], workers: int
+) -> Iterator[list[T]]:
+    """Results of the first cases, as many as it takes to see that processes save more time than their start takes.
+
+    The very first case counts only where it takes as long as such a start, as it may import libraries.
+    """
+    done = 0
+    while done < len(cases):
+        some = cases[done : done + min(max(1, done), CHUNK)]
+        begun = time.perf_counter()
+        results = function(*shared, some)
+        each = (time.perf_counter() - begun) / len(some)
+        yield results
+        done += len(some)
+        saved = each * (len(cases) - done) * (1 - 1 / workers)
+        if saved > START_SECONDS and (done > 1 or each > START_SECONDS):
+            return
 
 
 def _in_windows(pool: joblib.Parallel, calls: Iterator[Any], size: int) -> Iterator[Any]:

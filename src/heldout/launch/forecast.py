@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from heldout import files
 from heldout.data.memory import available_memory
-from heldout.data.parallel import WORTH_A_PROCESS, cores
+from heldout.data.parallel import expected_seconds
 from heldout.launch.measure import MeasuredFit
 from heldout.launch.order import longest_first
 from heldout.launch.plan import Fit
@@ -103,12 +103,11 @@ def forecast_prediction(measured: MeasuredFit, fits: int, cases: int) -> float:
 
 
 def forecast_blend(measured: MeasuredFit, seeds: int, cases: int) -> float:
-    """Seconds of a blend of the experiment alone, which reads every held-out map once, in as many processes as it has.
+    """Seconds of a blend of the experiment alone, which reads every held-out map once.
 
     Further members add their own; a trial of weights costs milliseconds.
     """
-    processes = min(cores(), cases // WORTH_A_PROCESS + 1)
-    return float(measured.open_seconds) + seeds * cases * float(measured.blend_seconds) / processes
+    return float(measured.open_seconds) + expected_seconds(seeds * cases * float(measured.blend_seconds))
 
 
 def warnings(forecasts: Sequence[Forecast], workers: int, device_bytes: int | None) -> Iterator[str]:
