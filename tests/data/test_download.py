@@ -232,7 +232,9 @@ def test_archives_that_lead_out_or_are_damaged_leave_nothing(tmp_path, data, mes
     assert [path.name for path in tmp_path.iterdir()] == ["down"]
 
 
-@pytest.mark.parametrize("data", [b"nothing", gzip.compress(b"abc", mtime=0)[:-8] + b"\0" * 8, gzip.compress(b"abc") + b"more"])
+@pytest.mark.parametrize(
+    "data", [b"nothing", gzip.compress(b"abc", mtime=0)[:-8] + b"\0" * 8, gzip.compress(b"abc", mtime=0) + b"more"]
+)
 def test_a_damaged_gzip_file_is_named(tmp_path, data):
     (tmp_path / "train.csv.gz").write_bytes(data)
     with pytest.raises(UserError, match=r"train\.csv\.gz is damaged \(.*\): delete it and download it again"):
