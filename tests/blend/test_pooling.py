@@ -223,3 +223,15 @@ def test_a_study_is_found_in_any_table_and_checked(tmp_path):
     (tmp_path / "test.csv").write_text("image;study\nc.png;s2\nc.png;s3\n")
     with pytest.raises(UserError, match="several values of study for c: give each case, or patient, one"):
         groups_of(source, source.index(), "study")
+
+
+def test_a_name_that_stands_for_two_cases_says_the_study_of_neither(tmp_path):
+    """Files such as ``1.2.840.1.png`` share what stands before the first point."""
+    from heldout.data.sources import source_class
+
+    for case in ("1.2", "1.3"):
+        (tmp_path / f"{case}.png").write_bytes(b"")
+    (tmp_path / "train.csv").write_text("id,patient,x,path\na,p,0,1.2.png\nb,p,1,1.3.png\n")
+    (tmp_path / "studies.csv").write_text("name,study\n1,wrong\n1.2,s1\n1.3,s2\n")
+    source = source_class("table")(tmp_path, file="train.csv", labels="x")
+    assert groups_of(source, source.index(), "study") == ["s1", "s2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -68,11 +69,14 @@ def _known(source: Source, cases: pd.DataFrame, column: str) -> dict[str, str]:
     own = dict(zip(cases["case_id"], cases["own_id"], strict=True)) if "own_id" in cases else {}
     with suppress(UserError):  # a folder of new files has no table of the dataset's layout
         own = {**source.own_ids(), **own}
-    ids = dict[str, str]()
+    known_as: dict[str, set[str]] = defaultdict(set)
     for case_id, image in zip(cases["case_id"], cases["image"], strict=True):
         paths = image_paths(image) if image.startswith("[") else [image]
         path = PurePath(paths[0])
-        ids |= dict.fromkeys((str(own.get(case_id, case_id)), path.name.partition(".")[0], path.stem, case_id), case_id)
+        for name in (str(own.get(case_id, case_id)), path.name.partition(".")[0], path.stem):
+            known_as[name].add(case_id)
+    ids = {name: min(few) for name, few in known_as.items() if len(few) == 1}  # else it is the name of no case
+    ids |= {case_id: case_id for case_id in cases["case_id"]}
     found = dict[str, str]()
     for path, table in _tables(source, column).items():
         found |= values_of(table, column, ids, str(path)) or {}
