@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
 from heldout import files
 from heldout.cli import run
+from heldout.cli.engines import EngineKind, EngineOptions
 from heldout.config import load
+from heldout.track.follow import tracked
 from heldout.track.mirror import Mirror, known_sources, read_state, state_path
 from heldout.track.read import run_of, run_source, subjects
 from heldout.track.read_runs import system_file
@@ -216,3 +219,18 @@ def test_sync_names_what_does_not_exist(home, capsys):
 def test_open_tracker_of_tensorboard_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("HELDOUT_TENSORBOARD", str(tmp_path))
     assert open_tracker("tensorboard").destination == str(tmp_path)
+
+
+def test_this_machine_is_not_sampled_for_fits_of_other_nodes(home, monkeypatch):
+    """Its use would be shown as theirs."""
+    orders = []
+    monkeypatch.setattr("heldout.track.follow._start", lambda watching: orders.append(watching.samples) or quiet())
+    for kind in (None, EngineKind.local, EngineKind.ray, EngineKind.slurm):
+        options = EngineOptions(kind, None, None, None, None)
+        with tracked(["tensorboard"], "runs/exp001", here=options.trains_here):
+            pass
+    assert orders == [True, True, False, False]
+
+
+def quiet() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["true"], stdin=subprocess.PIPE)

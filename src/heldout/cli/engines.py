@@ -96,6 +96,11 @@ class EngineOptions:
         """Whether any of them is."""
         return any(value is not None for value in vars(self).values())
 
+    @property
+    def trains_here(self) -> bool:
+        """Whether fits are trained on this machine alone."""
+        return self.kind in (None, EngineKind.local)
+
     def make(self, configs: Sequence[Task]) -> Engine:
         """The engine that they ask for.
 

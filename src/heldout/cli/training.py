@@ -85,7 +85,7 @@ def train(
         entries.append(QueueEntry(spec=config.spec, minutes=minutes, folds=tuple(folds), seeds=tuple(seeds), added=now))
     made = options.make(configs)
     sources = [run_source(entry.spec, minutes) for entry in entries]
-    with tracked(track, *sources), FitsDisplay(len(missing_fits(entries))) as display:
+    with tracked(track, *sources, here=options.trains_here), FitsDisplay(len(missing_fits(entries))) as display:
         failed = run_fits(made, entries, display.say, display)
     for entry in entries:
         trained = next(entry.fits()).config()

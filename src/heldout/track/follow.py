@@ -45,18 +45,20 @@ class Watching:
 
 
 @contextlib.contextmanager
-def tracked(trackers: Iterable[str] | None, *sources: str) -> Iterator[None]:
+def tracked(trackers: Iterable[str] | None, *sources: str, here: bool = True) -> Iterator[None]:
     """Follow what is done inside, one process for each tracker; at the end wait until they have it.
 
     Args:
         trackers: Their names; None or none follows nothing.
         sources: What is made inside, as :func:`heldout.track.read.subjects` takes it.
+        here: It is made on this machine, whose use is sampled then.
 
     Raises:
         UserError: a tracker is unknown, not installed, or lacks a setting.
     """
     names = check_trackers(trackers or ())
-    followers = [_start(Watching(name, sources, os.getpid(), place == 0)) for place, name in enumerate(names)]
+    pid = os.getpid()
+    followers = [_start(Watching(name, sources, pid, here and place == 0)) for place, name in enumerate(names)]
     patience = IMPATIENCE
     try:
         yield
