@@ -109,7 +109,9 @@ def test_part_and_engine_contradict_each_other(home, tmp_path, capsys):
 
 
 @pytest.mark.journey
-def test_two_processes_write_the_files_of_one(home, tmp_path, capsys):
+@pytest.mark.extras
+def test_processes_and_jobs_write_the_files_of_one(home, tmp_path, capsys):
+    pytest.importorskip("submitit")
     assert run(["train", SPEC, "--fold", "0"]) == 0
     new = tmp_path / "new"
     new.mkdir()
@@ -117,11 +119,11 @@ def test_two_processes_write_the_files_of_one(home, tmp_path, capsys):
     for number in range(9):
         cv2.imwrite(str(new / f"{number}.png"), draw.integers(0, 255, (32, 32), dtype=np.uint8))
     words = ["predict", SPEC, "--input", str(new), "--output"]
-    assert run([*words, str(tmp_path / "one")]) == 0
-    assert run([*words, str(tmp_path / "two"), "--engine", "local", "--workers", "2"]) == 0
-    told = capsys.readouterr().out
-    assert "part 2/2: finished" in told
-    assert "9 ok" in told
-    tables = [(tmp_path / name / "predictions.csv").read_text() for name in ("one", "two")]
-    assert tables[0] == tables[1]
-    assert [path.name for path in (tmp_path / "two").iterdir()] == ["predictions.csv"]
+    engines = {"one": [], "two": ["--engine", "local"], "jobs": ["--engine", "slurm", "--submit", "cluster=local"]}
+    for name, engine in engines.items():
+        assert run([*words, str(tmp_path / name), *engine, *(["--workers", "2"] if engine else [])]) == 0
+        told = capsys.readouterr().out
+        assert ("part 2/2: finished" in told) == bool(engine)
+        assert "9 ok" in told
+        assert [path.name for path in (tmp_path / name).iterdir()] == ["predictions.csv"]
+        assert (tmp_path / name / "predictions.csv").read_text() == (tmp_path / "one/predictions.csv").read_text()
