@@ -18,6 +18,7 @@ from safetensors.torch import save, save_file
 
 from heldout import files
 from heldout.errors import UserError
+from heldout.launch.travel import weights_of
 from heldout.predict.models import load_model, save_model
 from heldout.tasks import Classify2D, Classify3D, MultiTask2D, Segment2D, Segment3D, Task
 from heldout.tasks.nets.hub import HubWeights, statistics_of
@@ -27,12 +28,17 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FETCH = """
 import torch
 from heldout.tasks import Classify2D, Segment2D
-for task, encoder, in ((Classify2D, "resnet10t"), (Segment2D, "mobilenet_v2")):
-    config = task.create(overrides={"encoder": encoder, "encoder_weights": True, "channels": 3})
+for task, encoder, weights in (
+    (Classify2D, "resnet10t", True),
+    (Segment2D, "mobilenet_v2", True),
+    (Segment2D, "tu-resnet10t", "resnet10t.safetensors"),  # a file that is nowhere, called as the encoder
+):
+    config = task.create(overrides={"encoder": encoder, "encoder_weights": weights, "channels": 3})
     model = config.build_model(1, False)
     config.load_pretrained(model)
     first = next(p for p in model.body.parameters() if p.ndim > 1)
-    print(config.pretrained_file(), float(first.detach().sum()), [round(x, 3) for x in model.mean.tolist()])
+    mean = "null" if model.mean is None else [round(x, 3) for x in model.mean.tolist()]
+    print(config.pretrained_file(), float(first.detach().sum()), mean)
 """
 
 
@@ -71,7 +77,8 @@ def test_weights_by_name_are_fetched_once_from_the_hub(tmp_path):
     with serve(hub) as address:
         fetched = run(address)
     assert run("http://127.0.0.1:1") == fetched  # from the cache
-    for line, donor, mean in zip(fetched, donors.values(), (list(MEAN), settings["mean"]), strict=True):
+    means = (list(MEAN), settings["mean"], None)
+    for line, donor, mean in zip(fetched, [*donors.values(), donors["timm"]], means, strict=True):
         path, total, shown = line.split(" ", 2)
         first = next(p for p in donor.parameters() if p.ndim > 1)
         assert Path(path).name == "model.safetensors"
@@ -121,6 +128,23 @@ def test_images_are_standardized_as_the_weights_want_it_and_networks_keep_that(e
     again = load_model(config, tmp_path / "weights.safetensors", 1, False)
     torch.testing.assert_close(again.mean, model.mean)
     torch.testing.assert_close(again.std, model.std)
+
+
+def test_weights_of_the_hub_travel_to_where_another_machine_finds_them(empty, monkeypatch, tmp_path):
+    cached = tmp_path / "cached"
+    cached.mkdir()
+    save_file(timm.create_model("resnet10t").state_dict(), cached / "model.safetensors")
+    (cached / "config.json").write_text("{}")
+    monkeypatch.setattr("heldout.tasks.nets.hub.try_to_load_from_cache", lambda _, file, **_options: str(cached / file))
+    for config in (config_of(Classify2D), config_of(Classify2D, encoder_weights="resnet10t.safetensors")):
+        sent = weights_of(config)
+        assert set(sent) == {"resnet10t.c3_in1k/model.safetensors", "resnet10t.c3_in1k/config.json"}
+        with monkeypatch.context() as node:
+            node.setenv("HELDOUT_WEIGHTS", str(tmp_path / "node"))
+            for place, path in sent.items():
+                (tmp_path / "node" / place).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / "node" / place).write_bytes(path.read_bytes())
+            assert config.pretrained_file() == tmp_path / "node" / "resnet10t.c3_in1k" / "model.safetensors"
 
 
 def test_a_file_of_weights_is_standardized_as_before(empty):

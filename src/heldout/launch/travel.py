@@ -18,6 +18,7 @@ from heldout.errors import UserError
 from heldout.launch.plan import Fit
 from heldout.launch.seat import END, Part
 from heldout.tasks import Task
+from heldout.tasks.pretrained import PretrainedEncoder
 from heldout.train import runs
 from heldout.train.dependencies import find_dependency
 
@@ -109,20 +110,27 @@ def needed_files(fits: Iterable[Fit]) -> dict[str, Path]:
                 below = path.relative_to(real)
                 if path.is_file() and not path.name.startswith(".") and below.parts[0] not in LEFT_HERE:
                     found[f"{place}/{below.as_posix()}"] = path
-        if (weights := config.pretrained_file()) is not None:
-            found[f"input/weights/{_below_weights(weights)}"] = weights
+        found |= {f"input/weights/{place}": path for place, path in weights_of(config).items()}
         if config.measure_speed:
             found[_fastest(config).as_posix()] = home / _fastest(config)
     return found
 
 
-def _below_weights(path: Path) -> str:
+def weights_of(config: Task) -> dict[str, Path]:
+    """Pretrained weights, by the place where another machine finds them below a folder of weights."""
+    from heldout.tasks.nets.hub import CONFIG
     from heldout.tasks.nets.weights import weight_folders
 
+    path = config.pretrained_file()
+    if path is None:
+        return {}
     for folder in weight_folders():
         with contextlib.suppress(ValueError):
-            return path.relative_to(folder).as_posix()
-    return path.name
+            return {path.relative_to(folder).as_posix(): path}
+    named = config.hub_weights() if isinstance(config, PretrainedEncoder) else None
+    if named is None:
+        return {path.name: path}
+    return {f"{named.name}/{one.name}": one for one in (path, path.with_name(CONFIG)) if one.is_file()}
 
 
 def code_files() -> dict[str, Path]:

@@ -55,7 +55,9 @@ class PretrainedEncoder(Task):
         raise NotImplementedError
 
     def pretrained_file(self) -> Path | None:
-        """The file of pretrained weights, fetched where it is named by a tag; None where there is none.
+        """The file of pretrained weights, found or fetched; None where there is none.
+
+        A file that is called as the encoder is fetched, as the encoder's default weights, where no folder has it.
 
         Raises:
             UserError: there is no such file.
@@ -64,12 +66,23 @@ class PretrainedEncoder(Task):
 
         if self.encoder_weights is None:
             return None
-        named = self._by_name()
+        named = self.hub_weights()
         return (
             weights.weights_file(str(self.encoder_weights))
             if named is None
             else hub.find_file(named, weights.weight_folders())
         )
+
+    def hub_weights(self) -> HubWeights | None:
+        """The weights of a model hub that the field means; None where it means a file, or nothing."""
+        from heldout.tasks.nets import hub, weights
+
+        if (named := self._by_name()) is not None or self.encoder_weights is None:
+            return named
+        encoder, library = self.encoder_library()
+        file = f"{encoder.removeprefix('tu-')}.safetensors"
+        absent = not any((folder / file).is_file() for folder in weights.weight_folders())
+        return hub.find_weights(encoder, True, library) if self.encoder_weights == file and absent else None
 
     def _by_name(self) -> HubWeights | None:
         """The weights, where the field names those of a library and not a file."""
