@@ -130,3 +130,23 @@ def test_a_wrong_option_is_named(tmp_path, options, message):
     write_classes(tmp_path)
     with pytest.raises(UserError, match=message):
         get_source("folders", tmp_path, options).index()
+
+
+def test_templates_of_masks_are_a_class_each(tmp_path):
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:4] = 255
+    for name in ("a", "b", "c"):
+        save(tmp_path / f"images/{name}.png", np.zeros((8, 8), np.uint8))
+    save(tmp_path / "left/a_L.png", mask)
+    save(tmp_path / "right/a_R.png", mask[::-1])
+    save(tmp_path / "left/b_L.png", mask)
+    options = {"image": "images/{id}.png", "mask": "left/{id}_L.png, right/{id}_R.png"}
+    source = get_source("folders", tmp_path, {**options, "labels": "left, right"})
+    assert (source.classes, source.exclusive) == (("left", "right"), False)
+    index = source.index().set_index("case_id", drop=False)
+    assert index["split"].to_dict() == {"a": "", "b": "", "c": "submit"}
+    both, one = (source.read_mask(index.loc[name]) for name in "ab")
+    assert [both[0, 2:4].all(), both[1, 4:6].all(), both.sum()] == [True, True, 32]
+    assert (one[0].any(), one[1].any()) == (True, False)
+    with pytest.raises(UserError, match=r"has 2 templates: name as many classes in labels"):
+        _ = get_source("folders", tmp_path, {**options, "labels": "left"}).classes

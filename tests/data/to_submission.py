@@ -8,7 +8,7 @@ import numpy as np
 
 from heldout.data.rle import RunLengths
 from tests.data.dicom_toy import plane, write_picture
-from tests.data.miniatures import picture, save, table
+from tests.data.miniatures import picture, save, save_volume, table, volume
 
 
 def _series(folder: Path, seed: int, slices: int = 3, bright: bool = False) -> None:
@@ -210,6 +210,31 @@ def hubmap_organs(root: Path) -> None:
         ["10078,spleen,Hubmap,64,48,0.4945,4"],
     )
     table(root / "sample_submission.csv", "id,rle", ["10078,1 1"])
+
+
+def idrid_segmentation(root: Path) -> None:
+    """IDRiD: a folder of masks for each kind of lesion, not every image in each; a labeled test part."""
+    kinds = (("1. Microaneurysms", "MA"), ("2. Haemorrhages", "HE"), ("3. Hard Exudates", "EX"))
+    for part, first, count in (("a. Training Set", 1, 20), ("b. Testing Set", 55, 6)):
+        for number in range(first, first + count):
+            image, mask = picture(number, 1 + number % 2)
+            save(root / f"A. Segmentation/1. Original Images/{part}/IDRiD_{number:02d}.jpg", image)
+            for place, (folder, word) in enumerate(kinds):
+                if place and number % 3 == place:
+                    continue
+                name = f"IDRiD_{number:02d}_{word}.tif"
+                own = np.roll(mask, 5 * place, axis=1)
+                save(root / f"A. Segmentation/2. All Segmentation Groundtruths/{part}/{folder}/{name}", own * 255)
+
+
+def lits(root: Path) -> None:
+    """LiTS: numbers after the kind, in folders of batches."""
+    for number in range(10):
+        mask = volume(root / f"Training Batch {1 + number // 5}/volume-{number}.nii", number, True)
+        mask[9:][mask[9:] > 0] = 2
+        save_volume(root / f"Training Batch {1 + number // 5}/segmentation-{number}.nii", mask)
+    for number in range(2):
+        volume(root / f"Test-Data/test-volume-{number}.nii", 50 + number, True)
 
 
 TO_SUBMISSION = {

@@ -16,13 +16,14 @@ from heldout.blend.apply import Blended
 from heldout.data.rle import RunLengths
 from heldout.data.sources import source_class
 from heldout.deliver.kernel.runtime import competition_writer
-from heldout.deliver.submission.check import check, read_submission
 from heldout.deliver.submission.form import (
     arrange,
     case_names,
+    check,
     empty_text,
     image_paths,
     read_sample,
+    read_submission,
     sample_form,
 )
 from heldout.deliver.submission.write import SubmissionWriter, cases_to_submit, run_lengths

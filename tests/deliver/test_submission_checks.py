@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from heldout.deliver.submission.check import check, read_submission
+from heldout.deliver.submission.form import check, read_submission
 from heldout.errors import UserError
 
 EXPECTED = pd.DataFrame({"id": ["a", "b"], "rle": ["", ""]})

@@ -17,10 +17,11 @@ from heldout.data.discover.matching import start_of, test_templates
 from heldout.data.sources.template import Template
 from heldout.errors import UserError
 
-PART = re.compile(r"^(train|training|val|valid|validation|test|testing)$", re.IGNORECASE)
-TEST = re.compile(r"^test(ing)?$", re.IGNORECASE)
+PART = re.compile(r"(.*[^a-z])?(train|training|val|valid|validation|test|testing)([^a-z].*)?$", re.IGNORECASE)
+TEST = re.compile(r"(.*[^a-z])?test(ing)?([^a-z].*)?$", re.IGNORECASE)
 MOST_CLASSES = 100
 _LOOKED_AT = 24  # masks that are read
+_ANY = "*"  # before the end of a name
 _TOKENS = re.compile(r"[^_.\- ]+")
 
 
@@ -33,9 +34,12 @@ def from_masks(listing: Listing, ask: Ask) -> Proposal | None:
         return None
     index: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in images:
-        for start in _starts(stem_of(name)):
+        folder, stem = str(PurePosixPath(name).parent), stem_of(name)
+        for start in _starts(stem):
             index["", start].append(name)
-            index[str(PurePosixPath(name).parent), start].append(name)
+            index[folder, start].append(name)
+        for end in _ends(stem):
+            index[folder, _ANY + end].append(name)
     pairs: dict[tuple[tuple[str, ...], str], list[str]] = defaultdict(list)
     for mask in evenly(masks, 200):
         if own := _images_of(mask, index):
@@ -51,29 +55,37 @@ def from_masks(listing: Listing, ask: Ask) -> Proposal | None:
     likely = [forms for forms in merged if counts[forms] >= 0.5 * best]
     looks = {forms: _values(listing, [name for name in masks if Template(forms[1]).match(name)]) for forms in likely}
     likely.sort(key=lambda forms: looks[forms][2])
-    choice = decide(
-        ask,
-        "mask",
-        "Which files are the masks?",
-        [Choice(f"{forms[1]}: {looks[forms][1]}", forms) for forms in likely],
-    )
+    choices = [Choice(f"{forms[1]}: {looks[forms][1]}", forms) for forms in likely]
+    kinds = [forms[1] for forms in merged if forms[0] == likely[0][0]]
+    together = _together(kinds)
+    if together:
+        choices.insert(0 if len(kinds) > 2 else len(choices), Choice(f"all, a class each: {together}", None))
+    picked = decide(ask, "mask", "Which files are the masks?", choices)
+    choice, every = picked or likely[0], picked is None
     options: dict[str, Any] = {"image": ", ".join(choice[0]), "mask": choice[1], **looks[choice][0]}
-    labeled = sum(Template(choice[1]).match(name) is not None for name in masks)
+    if every:
+        options |= {"mask": ", ".join(kinds), "labels": together}
+    forms_of_masks = Template("|".join(kinds if every else [choice[1]]))
+    labeled = sum(forms_of_masks.match(name) is not None for name in masks)
     there = sum(Template(choice[0][0]).match(name) is not None for name in images)
     found = {
         "images": f"{options['image']}: {there:,} files",
-        "masks": f"{choice[1]}: {labeled:,} files, {looks[choice][1]}",
+        "masks": f"{options['mask']}: {labeled:,} files, {looks[choice][1]}",
         "patients": "{patient} of the paths"
         if "{patient}" in choice[0][0]
         else "none named: every image counts as another patient",
     }
-    for text, mask in zip(test_templates(", ".join(choice[0])), test_templates(choice[1]), strict=False):
+    names = listing.images
+    for text, mask in zip(
+        test_templates(options["image"], names), test_templates(options["mask"], names), strict=False
+    ):
         if not any(Template(text.split(", ")[0]).match(name) for name in images):
             continue
-        if any(Template(mask).match(name) for name in masks):
+        if any(Template(one).match(name) for name in masks for one in mask.split(", ")):
             options["test"] = found["test part"] = text
             options["mask"] = "/".join(
-                one if one == other else "*" for one, other in zip(choice[1].split("/"), mask.split("/"), strict=True)
+                one if one == other else "*"
+                for one, other in zip(options["mask"].split("/"), mask.split("/"), strict=True)
             )
         else:
             options["submit"] = found["unlabeled"] = text
@@ -87,7 +99,7 @@ def from_masks(listing: Listing, ask: Ask) -> Proposal | None:
 def _narrow(options: dict[str, Any], images: Sequence[str], masks: Sequence[str]) -> None:
     """Names as ``{patient}_frame{number}`` where patients have other images without a mask, as ``patient001_4d``."""
     image, mask = Template(options["image"]), Template(options["mask"])
-    if "," in image.text or not {"patient", "id"} <= set(image.fields) & set(mask.fields):
+    if "," in image.text + mask.text or not {"patient", "id"} <= set(image.fields) & set(mask.fields):
         return
     masked = {(pieces["patient"], pieces["id"]) for name in masks if (pieces := mask.match(name))}
     there = {(pieces["patient"], pieces["id"]) for name in images if (pieces := image.match(name))}
@@ -114,7 +126,14 @@ def _images_of(mask: str, index: Mapping[tuple[str, str], list[str]]) -> list[st
     here = index.get((str(folder), start))
     if here:
         return here
+    if tokens[1:] and MASKISH.search(tokens[0][0]):  # segmentation-0 of volume-0
+        own = index.get((str(folder), _ANY + stem[tokens[1].start() :]), [])
+        if len(own) == 1:
+            return own
     there = index.get(("", start), [])
+    while not there and len(tokens) > 1:  # a word of the kind of mask, as IDRiD_01_MA
+        tokens.pop()
+        there = index.get(("", stem[: tokens[-1].end()]), [])
     if not there:  # the folder is the case, and its files have names of their own
         return index.get((str(folder), ""), [])
     near = [name for name in there if PurePosixPath(name).parts[:-2] == folder.parts[:-1]]
@@ -129,8 +148,9 @@ def _templates(mask: str, images: Sequence[str]) -> tuple[tuple[str, ...], str]:
     start = start_of(stems)
     while start and start not in _starts(stems[-1]) and start not in set(stems):
         start = start[:-1].rstrip("_-. ")
+    end = "" if start else _shared_end(stems)
     folder = PurePosixPath(mask).parent.name
-    value = start or folder
+    value = start or end or folder
 
     def form(name: str) -> str:
         parts = PurePosixPath(name).parts
@@ -138,6 +158,9 @@ def _templates(mask: str, images: Sequence[str]) -> tuple[tuple[str, ...], str]:
         last = parts[-1]
         if start:
             last = "{id}" + last[len(start) :]
+        elif end:
+            place = len(stem_of(last)) - len(end)
+            last = last[:place] + "{id}" + last[place + len(end) :]
         return "/".join([*shown, last])
 
     return tuple(form(name) for name in images), form(mask)
@@ -190,6 +213,30 @@ def _generic(text: str) -> tuple[str, ...]:
     """The folders of a mask that are words for masks, and its file's words: by these, kinds of masks are told apart."""
     *folders, last = text.split("/")
     return (*(part for part in folders if MASKISH.search(part)), re.sub(r"\d+", "", last))
+
+
+def _together(kinds: Sequence[str]) -> str:
+    """Names of several kinds of masks, from the folders or words in which their templates differ; "" where not."""
+    columns = list(zip(*(text.split("/") for text in kinds), strict=False))
+    if len(kinds) < 2 or len({text.count("/") for text in kinds}) > 1:
+        return ""
+    for column in columns:
+        start = start_of(column)
+        names = [re.sub(r"^[\d. _-]+|\.[a-z.]+$", "", text[len(start) :], flags=re.IGNORECASE) for text in column]
+        if len(set(names)) == len(kinds) and all(names) and "," not in "".join(names):
+            return ", ".join(names)
+    return ""
+
+
+def _shared_end(stems: Sequence[str]) -> str:
+    """The longest end with a number that names share, whole words of them, but not a whole name."""
+    shared = (end for end in _ends(stems[0]) if all(end in _ends(stem) for stem in stems[1:]))
+    return next((end for end in shared if re.search(r"\d", end)), "")
+
+
+def _ends(stem: str) -> list[str]:
+    """Ends of a name that begin with one of its words, but the first; the longest first."""
+    return [stem[match.start() :] for match in list(_TOKENS.finditer(stem))[1:]]
 
 
 def _starts(stem: str) -> list[str]:

@@ -10,7 +10,7 @@ from itertools import permutations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from heldout.data.discover.listing import MASKISH, Listing, ending_of, evenly, stem_of
+from heldout.data.discover.listing import MASKISH, TESTISH, Listing, ending_of, evenly, stem_of
 from heldout.data.sources.table.columns import with_id
 from heldout.data.sources.template import Template
 
@@ -92,9 +92,18 @@ def templates(listing: Listing, rows: Sequence[Mapping[str, str]], column: str, 
     return sorted(found, key=lambda one: -one[1])
 
 
-def test_templates(text: str) -> list[str]:
-    """Where unlabeled images may lie, by the template of the training images."""
+def test_templates(text: str, names: Sequence[str] = ()) -> list[str]:
+    """Where unlabeled images may lie, by the template of the training images.
+
+    Args:
+        text: The template.
+        names: Files, whose folders may be called otherwise: ``b. Testing Set`` beside ``a. Training Set``.
+    """
     moved = [_renamed(text, word) for word in ("test", "testing", "val", "validation")]
+    for place, piece in enumerate(text.split(", ")[0].split("/")[:-1]):
+        if re.search("train", piece, re.IGNORECASE):
+            folders = {name.split("/")[place] for name in names if name.count("/") > place}
+            moved += [text.replace(piece, folder) for folder in sorted(folders) if TESTISH.search(folder)]
     return [one for one in (*moved, text.replace("imagesTr", "imagesTs")) if one != text]
 
 

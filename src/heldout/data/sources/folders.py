@@ -27,7 +27,8 @@ class Folders(Source):
         image: Templates of the training images; several, separated by commas, become channels. Without ``{id}`` a case
             is called by its path, without ``{patient}`` every case is its own patient.
         mask: Template of the masks, with pieces of ``image``; without it ``{class}`` is the label. Masks that differ
-            in what ``*`` stands for are united.
+            in what ``*`` stands for are united. Several templates, separated by commas, are of a class each, and what
+            an image has no mask of is not there.
         labels: Names of the values of a mask, separated by commas; of folders where there is ``{class}``, "" takes all.
         values: The values of a mask that ``labels`` names, separated by commas; "" is 1, 2, ...
         threshold: Of masks that are images, such as JPEG files: foreground is above it. 0 takes masks as they are.
@@ -80,6 +81,11 @@ class Folders(Source):
         named = names_of(self.options["labels"])
         if self.options["mask"]:
             named = named or ["foreground"]
+            if 1 < len(self._mask_templates) != len(named):
+                raise UserError(
+                    f"source_options mask = {self.options['mask']!r} has {len(self._mask_templates)} templates: name as "
+                    f"many classes in labels"
+                )
             if self._values and len(self._values) != len(named):
                 raise UserError(
                     f"source_options values = {self.options['values']!r} and labels = {self.options['labels']!r} "
@@ -97,7 +103,7 @@ class Folders(Source):
     @property
     def exclusive(self) -> bool:
         """Whether a case has exactly one class: not where a folder stands for none."""
-        return bool(self.options["mask"]) or not self.options["nothing"]
+        return len(self._mask_templates) == 1 if self.options["mask"] else not self.options["nothing"]
 
     @cached_property
     def caveats(self) -> tuple[str, ...]:
@@ -115,6 +121,16 @@ class Folders(Source):
         masks = [self._read(path) for path in self.paths(row["mask"])]
         if len({mask.shape for mask in masks}) > 1:
             raise BadFile(f"the masks of case {row['case_id']} differ in shape: they must agree")
+        if len(self._mask_templates) > 1:
+            names = [self.relative(path) for path in self.paths(row["mask"])]
+            return np.concatenate(
+                [
+                    np.max(
+                        [mask for mask, name in zip(masks, names, strict=True) if one.match(name)] or [masks[0] * 0], 0
+                    )
+                    for one in self._mask_templates
+                ]
+            )
         mask = np.max(masks, axis=0)
         if not self._values:
             return mask
@@ -127,7 +143,7 @@ class Folders(Source):
 
     def _read(self, path: Path) -> np.ndarray:
         if not self.options["threshold"]:
-            several = len(self.classes) > 1
+            several = len(self.classes) > 1 and len(self._mask_templates) == 1
             return readers.open_mask(path, dimensions=self.dimensions, binary=not several)
         image = readers.open_any(path, dimensions=self.dimensions)
         return (image.array.max(axis=0, keepdims=True) > self.options["threshold"]).astype(np.uint8)
@@ -158,22 +174,27 @@ class Folders(Source):
             }
 
     def _masks(self, pieces: Mapping[str, str]) -> list[str]:
-        if self._mask is None:
-            return []
-        return self._masks_by_pieces.get(tuple(pieces.get(name, "") for name in self._mask.fields), [])
+        return [
+            name
+            for template, found in zip(self._mask_templates, self._masks_by_pieces, strict=True)
+            for name in found.get(tuple(pieces.get(name, "") for name in template.fields), [])
+        ]
 
     @cached_property
-    def _masks_by_pieces(self) -> dict[tuple[str, ...], list[str]]:
-        assert self._mask is not None, "asked for where there are masks"
-        if unknown := [name for name in self._mask.fields if name not in self._images[0].fields]:
-            raise UserError(
-                f"source_options mask = {self._mask.text!r} names {{{unknown[0]}}}, which image does not: write * "
-                f"in its place"
-            )
-        found = self._mask.matches(self._names)
-        if not found:
-            raise UserError(f"{self.root} has no file of the form {self._mask.text}: correct source_options mask")
-        return found
+    def _masks_by_pieces(self) -> list[dict[tuple[str, ...], list[str]]]:
+        """Files of every template of masks, by the pieces of their paths."""
+        every = []
+        for template in self._mask_templates:
+            if unknown := [name for name in template.fields if name not in self._images[0].fields]:
+                raise UserError(
+                    f"source_options mask = {template.text!r} names {{{unknown[0]}}}, which image does not: write * "
+                    f"in its place"
+                )
+            found = template.matches(self._names)
+            if not found:
+                raise UserError(f"{self.root} has no file of the form {template.text}: correct source_options mask")
+            every.append(found)
+        return every
 
     def _cases(self, part: str) -> list[_Case]:
         """Pieces and images of every case of a part.
@@ -219,7 +240,7 @@ class Folders(Source):
         return patient_of(relative, texts, "patient")
 
     def _is_mask(self, relative: Path) -> bool:
-        return self._mask is not None and self._mask.match(relative.as_posix()) is not None
+        return any(template.match(relative.as_posix()) for template in self._mask_templates)
 
     @cached_property
     def _images(self) -> list[Template]:
@@ -229,8 +250,8 @@ class Folders(Source):
         return found
 
     @cached_property
-    def _mask(self) -> Template | None:
-        return Template(self.options["mask"]) if self.options["mask"] else None
+    def _mask_templates(self) -> list[Template]:
+        return [Template(text) for text in names_of(self.options["mask"])]
 
     @cached_property
     def _values(self) -> list[int]:

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from heldout.data.rle import COLUMNS, RunLengths
 from heldout.data.sources import identifier
 from heldout.data.sources.layout import image_paths
+from heldout.deliver.submission.grades import groups_of_ids, texts_of_classes
 from heldout.errors import UserError
 from heldout.files import require_regular
 
@@ -29,7 +32,7 @@ def read_sample(path: Path) -> pd.DataFrame:
     """
     require_regular(path, "name a CSV file in sample_submission")
     try:
-        sample = as_text(path)
+        sample = _as_text(path)
     except FileNotFoundError:
         raise UserError(f"sample {path} does not exist: correct sample_submission, or set it to None") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -48,7 +51,7 @@ def read_sample(path: Path) -> pd.DataFrame:
     return sample
 
 
-def as_text(source: Path | IO[str] | str) -> pd.DataFrame:
+def _as_text(source: Path | IO[str] | str) -> pd.DataFrame:
     """A CSV table whose names of columns, blank ones too, and values are the text that stands there."""
     table = pd.read_csv(source, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig").fillna("")
     return table.iloc[1:].set_axis(table.iloc[0].tolist(), axis=1).reset_index(drop=True)
@@ -115,9 +118,9 @@ def sample_form(sample: pd.DataFrame, classes: tuple[str, ...]) -> SampleForm:
     if len(columns) == 1:
         pairs = [_split_suffix(entry, known) for entry in ids]
         if not any(label for _, label in pairs):
-            return SampleForm(ids, (), {}, _grades(sample[columns[0]], classes))
+            return SampleForm(ids, (), {}, texts_of_classes(sample[columns[0]], classes))
         return SampleForm(tuple(name for name, _ in pairs), tuple(label for _, label in pairs), {})
-    if groups := _groups(ids, columns, known):
+    if groups := groups_of_ids(ids, columns, known, _split_suffix):
         return SampleForm(tuple(name for name, _ in groups), (), {}, groups=tuple(group for _, group in groups))
     if len(columns) == 2:
         labels = [known.get(identifier(text).casefold(), "") for text in sample[columns[0]]]
@@ -128,38 +131,6 @@ def sample_form(sample: pd.DataFrame, classes: tuple[str, ...]) -> SampleForm:
         f"the sample submission's columns {', '.join(columns)} do not fit the classes {', '.join(classes)}: name the "
         f'source\'s classes after them, such as source_options = {{"labels": "{", ".join(names)}"}} for a table'
     )
-
-
-def _groups(ids: tuple[str, ...], columns: list[str], known: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Case and group of every row, where every group has a class for every column; else none."""
-    ends = [f"_{identifier(column).casefold()}" for column in columns]
-    names = {label.removesuffix(ends[0]): "" for label in known if label.endswith(ends[0])}
-    if len(names) * len(columns) != len(known) or not all(name + end in known for name in names for end in ends):
-        return []
-    found = [_split_suffix(entry, {name: name for name in names}) for entry in ids]
-    return found if all(group for _, group in found) else []
-
-
-def _grades(values: pd.Series, classes: tuple[str, ...]) -> dict[str, str]:
-    """Text of every class in a column of classes: as the sample spells it, or the number that a class ends with.
-
-    Of numbers, classes without one have their place.
-
-    Raises:
-        UserError: the sample names no class, and they have no numbers.
-    """
-    spelled = {identifier(text).casefold(): text for text in values if text.strip()}
-    if any(label.casefold() in spelled for label in classes):
-        return {label: spelled.get(label.casefold(), label) for label in classes}
-    numbers = [found[0] if (found := re.search(r"\d+$", label)) else "" for label in classes]
-    if all(numbers) and len(set(numbers)) == len(numbers):
-        return dict(zip(classes, numbers, strict=True))
-    if not values.str.fullmatch(r"\d+(\.0*)?").all():
-        raise UserError(
-            f"the sample submission's column {values.name} holds {values.iloc[0]!r}, which is none of the classes "
-            f"{', '.join(classes)}: write there how it spells each class, in any row"
-        )
-    return {label: str(place) for place, label in enumerate(classes)}
 
 
 def _split_suffix(entry: str, known: Mapping[str, str]) -> tuple[str, str]:
@@ -320,3 +291,106 @@ def has_class_column(sample: pd.DataFrame) -> bool:
         bool(sample.iloc[:, 0].duplicated().any())
         or not sample.iloc[:, 1].astype(str).str.fullmatch(r"[\d .eE+-]*").any()
     )
+
+
+def read_submission(source: IO[str] | str, name: str) -> pd.DataFrame:
+    """Read a submission as text, so that an id ``001`` stays ``001`` and an empty mask stays empty.
+
+    Raises:
+        UserError: it is missing or no CSV table.
+    """
+    if isinstance(source, str):
+        require_regular(Path(source), "name the CSV file itself")
+    try:
+        return _as_text(source)
+    except FileNotFoundError:
+        raise UserError(f"submission {name} does not exist: write it with `submit`") from None
+    except OSError as error:
+        raise UserError(f"submission {name} cannot be read ({error.strerror}): name the CSV file itself") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"submission {name} is not a CSV table ({str(error).strip()}): {AGAIN}") from None
+
+
+def check(
+    table: pd.DataFrame,
+    expected: pd.DataFrame | None,
+    form: str,
+    sizes: Mapping[str, tuple[int, int]] | None = None,
+    name: str = "the submission",
+    runs: RunLengths = COLUMNS,
+    grades: Collection[str] = (),
+    separator: str = "",
+) -> None:
+    """Refuse a table that a competition would not score as meant.
+
+    Args:
+        table: The submission.
+        expected: A table with its columns, ids and order, such as the sample submission; None where nothing is known.
+        form: ``csv`` (probabilities), ``number``, ``rle``, or ``class``.
+        sizes: (H, W) of the image behind a row, by the row's id; masks of other rows are only read, not placed.
+        name: What messages call the table.
+        runs: How run lengths count pixels.
+        grades: Texts of the classes, for ``class``.
+        separator: Between several of them in a cell; "" where it holds one.
+
+    Raises:
+        UserError: naming the row (2 is the first below the header), the column and the remedy.
+    """
+    if expected is not None and list(table.columns) != list(expected.columns):
+        raise UserError(f"{name} has columns {list(table.columns)}, the sample {list(expected.columns)}: {AGAIN}")
+    form_of = table if expected is None else expected
+    keys = list(form_of.columns[: 2 if has_class_column(form_of) else 1])
+    _check_ids(table[keys].astype(str), None if expected is None else expected[keys].astype(str), name)
+    ids = table[keys[0]].astype(str)
+    for column in [column for column in table.columns if column not in keys]:
+        for row, (one, value) in enumerate(zip(ids, table[column], strict=True), start=2):
+            if form == "class":
+                parts = value.split(separator) if separator else [value]
+                strange = next((part for part in parts if part not in grades or parts.count(part) > 1), None)
+                problem = "" if strange is None else f"{strange!r} is none of the classes {', '.join(grades)}, once"
+            else:
+                problem = _problem(value, form, (sizes or {}).get(one), runs)
+            if problem:
+                raise UserError(f"{name} row {row}, id {one!r}, column {column}: {problem}; {AGAIN}")
+
+
+def _check_ids(keys: pd.DataFrame, expected: pd.DataFrame | None, name: str) -> None:
+    repeated = keys.duplicated()
+    if repeated.any():
+        row = int(np.flatnonzero(repeated)[0])
+        raise UserError(f"{name} row {row + 2} repeats id {keys.iloc[row, 0]!r}: every id may occur once")
+    if expected is None or keys.equals(expected.reset_index(drop=True)):
+        return
+    found, wanted = (list(frame.itertuples(index=False, name=None)) for frame in (keys, expected))
+    if missing := sorted(set(wanted) - set(found)):
+        raise UserError(f"{name} lacks id {' '.join(missing[0])!r} ({len(missing)} in all): {AGAIN}")
+    if unknown := sorted(set(found) - set(wanted)):
+        raise UserError(f"{name} has id {' '.join(unknown[0])!r}, which the sample does not ask for: {AGAIN}")
+    row = next(number for number, pair in enumerate(zip(found, wanted, strict=True)) if pair[0] != pair[1])
+    raise UserError(f"{name} row {row + 2}: the order of the ids differs from the sample's: {AGAIN}")
+
+
+def _problem(value: object, form: str, size: tuple[int, int] | None, runs: RunLengths) -> str:
+    """What is wrong with a value; empty where nothing is."""
+    if form in ("csv", "number"):
+        text = str(value)
+        try:
+            number = float(text)
+        except ValueError:
+            return f"{value!r} is not a number"
+        if not text.isascii() or "_" in text:  # Python reads them, a competition does not
+            return f"{value!r} is not a number"
+        if form == "number":
+            return "" if np.isfinite(number) else f"{value} is not finite"
+        return "" if np.isfinite(number) and 0 <= number <= 1 else f"probability {value} lies outside 0 ... 1"
+    text = str(value)
+    if text == "-1":
+        return ""
+    try:
+        if size is None:
+            runs.runs(text)
+        elif runs.encode(runs.decode(text, size)) != text:
+            return f"run-length text {text[:40]!r} could be written with fewer or tidier runs"
+    except UserError as error:
+        return str(error)
+    return ""

@@ -19,15 +19,16 @@ from heldout.data.levels import CASE, groups_of
 from heldout.data.readers import format_of
 from heldout.data.sources.layout import image_paths
 from heldout.deliver.masks import check_names, mask_files
-from heldout.deliver.submission.check import check, read_submission
 from heldout.deliver.submission.detections import check_table, detection_table
 from heldout.deliver.submission.form import (
     arrange,
     asked_for,
     case_names,
+    check,
     empty_text,
     find_sample,
     read_sample,
+    read_submission,
     sample_form,
     with_own_ids,
 )
