@@ -50,6 +50,7 @@ ALLOWED_LONGER: dict[str, str] = {  # file below src/heldout: why it is better w
     "deliver/submission/form.py": "all layouts of a sample submission: read, matched with cases, filled and checked",
     "config/base.py": "every field of an experiment with its description, in one list",
     "data/sources/table/__init__.py": "one layout with all of its options, and their explanation",
+    "data/discover/columns.py": "every form in which the columns of a table may hold labels",
     "data/discover/matching.py": "every way in which the rows of a table may name images",
     "data/sources/msd.py": "two layouts that share lists, channels, labels and the way files are found",
     "data/sources/source.py": "the base of every layout: what it states, reads and checks",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from heldout.data.image import BadFile
-from heldout.data.readers import nifti_affine, open_any, open_mask
+from heldout.data.readers import header_affine, open_any, open_mask
 
 PALETTES = {
     "VOC": [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0],
@@ -104,7 +104,7 @@ def test_affines_are_in_millimeters_whatever_the_unit_of_the_header(tmp_path, un
     image.header.set_xyzt_units(unit, "sec")
     nibabel.save(image, tmp_path / f"a.{ending}")
     assert np.allclose(open_any(tmp_path / f"a.{ending}").affine, affine, atol=1e-4)
-    assert np.allclose(nifti_affine(tmp_path / f"a.{ending}"), affine, atol=1e-4)
+    assert np.allclose(header_affine(tmp_path / f"a.{ending}"), affine, atol=1e-4)
 
 
 def test_voxels_of_a_micron_have_a_volume(tmp_path):

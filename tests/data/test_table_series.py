@@ -83,7 +83,7 @@ def test_cases_to_predict_are_read_leniently_but_as_the_options_say(tmp_path):
         ({"pick": "first"}, "pick = 'first': choose 'only', 'largest' or the number of a volume, 0 for the first"),
         ({"pick": -1}, "pick = -1: choose 'only', 'largest' or the number"),
         ({"pick": True}, "pick = True: choose 'only', 'largest' or the number"),
-        ({"tilt": "correct", "dimensions": 2}, "source_options tilt is for DICOM series: set dimensions = 3"),
+        ({"tilt": "correct", "dimensions": 2}, "source_options tilt is for volumes: set dimensions = 3"),
     ],
 )
 def test_a_value_that_is_none_of_the_allowed_is_refused(tmp_path, options, message):

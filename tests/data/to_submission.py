@@ -237,6 +237,34 @@ def lits(root: Path) -> None:
         volume(root / f"Test-Data/test-volume-{number}.nii", 50 + number, True)
 
 
+def luna(root: Path) -> None:
+    """LUNA16: MetaImage volumes, points and diameters in millimeters."""
+    rows, candidates = [], []
+    for number in range(16):
+        uid = f"1.3.6.1.4.1.14519.5.2.1.6279.6001.{105756658031515062000744821260 + number}"
+        folder = root / f"subset{number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        array = np.random.default_rng(number).integers(-1000, -700, (16, 24, 20)).astype("<i2")  # z, y, x
+        offset, spacing = (-10.0, -20.0, -100.0 + number), (1.0, 1.0, 2.0)
+        for place in range(number % 3):
+            z, y, x = 5 + 5 * place, 8 + 6 * place, 7 + 5 * place
+            array[z - 1 : z + 2, y - 2 : y + 3, x - 2 : x + 3] = 100
+            world = [o + s * v for o, s, v in zip(offset, spacing, (x, y, z), strict=True)]
+            rows.append(f"{uid},{','.join(map(str, world))},{4.5 + place}")
+            candidates.append(f"{uid},{','.join(map(str, world))},1")
+        candidates.append(f"{uid},{offset[0] + 3},{offset[1] + 3},{offset[2] + 6},0")
+        (folder / f"{uid}.raw").write_bytes(array.tobytes())
+        (folder / f"{uid}.mhd").write_text(
+            "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = False\n"
+            "TransformMatrix = 1 0 0 0 1 0 0 0 1\n"
+            f"Offset = {' '.join(map(str, offset))}\nCenterOfRotation = 0 0 0\nAnatomicalOrientation = RAI\n"
+            f"ElementSpacing = {' '.join(map(str, spacing))}\nDimSize = 20 24 16\nElementType = MET_SHORT\n"
+            f"ElementDataFile = {uid}.raw\n"
+        )
+    table(root / "annotations.csv", "seriesuid,coordX,coordY,coordZ,diameter_mm", rows)
+    table(root / "candidates.csv", "seriesuid,coordX,coordY,coordZ,class", candidates)
+
+
 TO_SUBMISSION = {
     name: function
     for name, function in list(globals().items())

@@ -222,7 +222,7 @@ def _check_mask_place(source: Source, row: Mapping[str, Any], image: Image) -> N
     if image.affine is None or not row["mask"]:
         return
     for path in source.paths(row["mask"]):
-        affine = None if "#" in str(path) or readers.format_of(path) != "nifti" else readers.nifti_affine(path)
+        affine = readers.header_affine(path)
         if affine is not None and not np.allclose(affine, image.affine, atol=AFFINE_TOLERANCE):
             raise BadFile(
                 f"case {row['case_id']}: {path.name} has another affine than its image, so it covers another region: "

@@ -208,6 +208,13 @@ EXPECTED = {
         [],
         ("label_1", "label_2"),
     ),
+    "luna": (
+        "table",
+        "Segment3D",
+        {"point": "coordX, coordY, coordZ", "point_in": "lps", "empty": "subset*/{id}.mhd"},
+        ["labels", "point_in", "unlisted"],
+        ("foreground",),
+    ),
     "busi": ("folders", "Segment2D", {}, [], ("foreground",)),
     "pcam": ("table", "Classify2D", {"labels": "label", "submit": "test/{id}.tif"}, [], ("label",)),
     "hubmap_organs": ("table", "Segment2D", {"mask": "rle", "submit": "test_images/{id}.tiff"}, [], ("foreground",)),

@@ -27,7 +27,7 @@ def read_cells(
     """Add to ``options`` what -1 and empty cells mean, and how run lengths count pixels."""
     if (
         reading.kind == "segmentation"
-        and "box" not in options
+        and not {"box", "point"} & options.keys()
         and "class" not in options
         and not _is_encoded(options, frame)
     ):
@@ -52,7 +52,7 @@ def read_cells(
             found["mask coding"] = evidence
         return
     names = list(reading.columns)
-    if reading.kind != "classification" or not set(names) <= set(frame.columns) or "box" in options:
+    if reading.kind != "classification" or not set(names) <= set(frame.columns) or {"box", "point"} & options.keys():
         return
     cells = [text.strip() for name in names for text in frame[name]]
     uncertain = sum(text in UNCERTAIN for text in cells)

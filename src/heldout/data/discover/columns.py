@@ -39,6 +39,7 @@ _BOXES = (
     (("x1", "y1", "x2", "y2"), True),
     (("bbox_x", "bbox_y", "bbox_w", "bbox_h"), False),
 )
+_POINTS = (("coordx", "coordy", "coordz"), ("x", "y", "z"), ("x_mm", "y_mm", "z_mm"), ("world_x", "world_y", "world_z"))
 _PLACE = re.compile(r"coord", re.IGNORECASE)  # where something is, which is no class
 _RUNS = re.compile(r"-1|\d+ +\d+( +\d+)*")
 _MOST_NAMES, _MOST_GRADES = 50, 12
@@ -98,7 +99,7 @@ def readings(frame: pd.DataFrame, ids: str, used: Sequence[str], wanted: Sequenc
         wanted: Columns of the sample submission.
     """
     free = [name for name in frame.columns if name not in {ids, *used}]
-    found = [*_run_lengths(frame, free, ids), *_boxes(frame, free)]
+    found = [*_run_lengths(frame, free, ids), *(_boxes(frame, free) or _points(frame, free))]
     if found and frame[ids].duplicated().any():
         return sorted(found, key=lambda reading: reading.rank)
     free = [name for name in free if not _PLACE.search(name)]
@@ -190,6 +191,25 @@ def _boxes(frame: pd.DataFrame, free: list[str]) -> list[Reading]:
         return [
             Reading("segmentation", f"{text}, filled as masks", options, tuple(columns), 1),
             Reading("classification", f"{text}, as presence per image", options, tuple(columns), 2),
+        ]
+    return []
+
+
+def _points(frame: pd.DataFrame, free: list[str]) -> list[Reading]:
+    """Points of volumes; a column of 0 and 1 beside them says that some are of nothing, and they are not taken."""
+    lower = {name.casefold(): name for name in free}
+    for names in _POINTS:
+        columns = [lower[name] for name in names if name in lower]
+        rest = [name for name in free if name not in columns and not _ABOUT.search(name)]
+        if len(columns) < len(names) or not all(_is_number(frame[name], 1) for name in columns):
+            continue
+        if any(set(filled(frame[name])) == {"0", "1"} for name in rest):
+            continue
+        options = {"point": ", ".join(columns)}
+        text = f"points in {', '.join(columns)} ({len(frame):,} rows)"
+        return [
+            Reading("segmentation", f"{text}, balls as masks", options, tuple(columns), 1),
+            Reading("classification", f"{text}, as presence per volume", options, tuple(columns), 2),
         ]
     return []
 

@@ -13,7 +13,7 @@ import numpy as np
 from heldout.data import readers
 from heldout.data.discover.findings import Ask, Choice, Proposal, decide
 from heldout.data.discover.listing import MASKISH, VOLUMES, Listing, ending_of, evenly, stem_of
-from heldout.data.discover.matching import start_of, test_templates
+from heldout.data.discover.matching import start_of, unlabeled_places
 from heldout.data.sources.template import Template
 from heldout.errors import UserError
 
@@ -77,7 +77,7 @@ def from_masks(listing: Listing, ask: Ask) -> Proposal | None:
     }
     names = listing.images
     for text, mask in zip(
-        test_templates(options["image"], names), test_templates(options["mask"], names), strict=False
+        unlabeled_places(options["image"], names), unlabeled_places(options["mask"], names), strict=False
     ):
         if not any(Template(text.split(", ")[0]).match(name) for name in images):
             continue

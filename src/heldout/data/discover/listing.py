@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from heldout.data.sources.layout import DICOM_ENDINGS, IMAGE_ENDINGS, natural_key, read_table, visible_files
-from heldout.data.sources.table import SAMPLE
+from heldout.data.sources.table.columns import SAMPLE
 from heldout.errors import UserError
 
 if TYPE_CHECKING:

@@ -92,7 +92,7 @@ def templates(listing: Listing, rows: Sequence[Mapping[str, str]], column: str, 
     return sorted(found, key=lambda one: -one[1])
 
 
-def test_templates(text: str, names: Sequence[str] = ()) -> list[str]:
+def unlabeled_places(text: str, names: Sequence[str] = ()) -> list[str]:
     """Where unlabeled images may lie, by the template of the training images.
 
     Args:

@@ -13,7 +13,7 @@ from heldout.data.discover.cells import read_cells
 from heldout.data.discover.columns import PATIENT, Reading, about_patients, clear, filled, patient_column, readings
 from heldout.data.discover.findings import Ask, Choice, Proposal, decide
 from heldout.data.discover.listing import MASKISH, TESTISH, VOLUMES, Listing, evenly, stem_of
-from heldout.data.discover.matching import path_columns, templates, test_templates
+from heldout.data.discover.matching import path_columns, templates, unlabeled_places
 from heldout.data.discover.shapes import Shaped, shaped
 from heldout.data.sources.table.columns import with_id
 from heldout.data.sources.template import Template
@@ -91,11 +91,14 @@ def from_tables(listing: Listing, ask: Ask) -> Proposal | None:
     options |= {**reading.options, **chosen.options}
     found["labels"] = reading.text
     _patients(chosen, others, options, found, ask)
+    if "point" in options:
+        options["point_in"] = _units(chosen, ask)
     _unlabeled(listing, chosen, options, found, sample, tables)
     if "test" in options:
         found["test part"] = f"rows with {options['test']}, locked"
     else:
         _test_list(listing, chosen, options, found)
+    _unlisted(listing, chosen, options, found, ask)
     read_cells(listing, chosen.frame, reading, options, found, ask)
     if dimensions == 3:
         options["dimensions"] = 3
@@ -138,7 +141,7 @@ def _sensible(table: _Table, reading: Reading) -> bool:
     """Whether each image has one row, where the labels need that."""
     return (
         reading.kind == "segmentation"
-        or "box" in reading.options
+        or bool({"box", "point"} & reading.options.keys())
         or not table.frame[table.match.column].duplicated().any()
     )
 
@@ -195,7 +198,7 @@ def _unlabeled(
         rows = [row for row in frame.to_dict("records") if row[column].strip() not in ids]
         whole = bool(rows) and any(row[column].strip() != stem_of(row[column].strip()) for row in rows[:20])
         candidates += [text for text, _ in templates(listing, evenly(rows, 400), column, whole)]
-    candidates += test_templates(path)
+    candidates += unlabeled_places(path)
     known = {"id", "series", options.get("patient", "")}
     for text in candidates:
         fields, parts = set(Template(text).fields), set(Template(options.get("parts", "")).fields)
@@ -207,6 +210,40 @@ def _unlabeled(
             options["submit"] = text
             found["unlabeled"] = f"{text}: {count:,} files"
             return
+
+
+def _units(table: _Table, ask: Ask) -> str:
+    """What points are counted in: below zero there are only millimeters."""
+    columns = next(reading for reading in table.readings if "point" in reading.options).columns
+    lowest = min(float(text) for name in columns for text in filled(table.frame[name]))
+    world = [Choice("millimeters to the left, the back and the head, as in DICOM and MetaImage", "lps")]
+    world.append(Choice("millimeters to the right, the front and the head, as in NIfTI", "ras"))
+    world = world[::-1] if ".nii" in table.match.example.lower() else world
+    voxels = Choice("voxels", "voxels")
+    choices = world if lowest < 0 else [voxels, *world]
+    return str(decide(ask, "point_in", f"What are {', '.join(columns)} in (the lowest is {lowest:g})?", choices))
+
+
+def _unlisted(listing: Listing, table: _Table, options: dict[str, Any], found: dict[str, str], ask: Ask) -> None:
+    """What images are that lie beside those of a table of boxes or points, and have no row in it."""
+    path = options["path"]
+    if not {"box", "point"} & options.keys() or not Template.is_one(path) or options.get("submit") == path:
+        return
+    ids = set(table.frame[table.match.column].str.strip())
+    count = _count(listing, path, ids)
+    if not count:
+        return
+    meaning = decide(
+        ask,
+        "unlisted",
+        f"{count:,} images of the form {path} have no row in {table.name}. What are they?",
+        [Choice("nothing is on them", "empty"), Choice("unlabeled", "submit"), Choice("left out", "")],
+    )
+    if meaning and not (meaning == "submit" and "submit" in options):
+        options[meaning] = path
+        found["unlisted"] = (
+            f"{count:,} images without a row: {'nothing is there' if meaning == 'empty' else 'unlabeled'}"
+        )
 
 
 def _test_list(listing: Listing, table: _Table, options: dict[str, Any], found: dict[str, str]) -> None:

@@ -20,8 +20,8 @@ __all__ = [
     "BadFile",
     "Image",
     "format_of",
+    "header_affine",
     "is_series",
-    "nifti_affine",
     "open_any",
     "open_mask",
     "open_series",
@@ -34,7 +34,7 @@ _NIFTI_MAGIC_AT = {344: (b"n+1\0", b"ni1\0"), 4: (b"n+2\0", b"ni2\0")}
 
 
 def format_of(path: Path) -> str | None:
-    """Name of a file's format: png, jpeg, gif, tiff, nifti, dicom, npz or zip; None for others.
+    """Name of a file's format: png, jpeg, gif, tiff, nifti, metaimage, dicom, npz or zip; None for others.
 
     Raises:
         BadFile: the file cannot be opened.
@@ -50,6 +50,8 @@ def format_of(path: Path) -> str | None:
         return "tiff"
     if head[128:132] == b"DICM":
         return "dicom"
+    if head.startswith((b"ObjectType", b"NDims", b"Comment")) and b"NDims" in head:
+        return "metaimage"
     if head.startswith(b"PK\x03\x04"):
         first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
         return "npz" if first.endswith(b".npy") or path.suffix == ".npz" else "zip"
@@ -100,13 +102,18 @@ def open_mask(reference: Path | str, *, dimensions: int | None = None, binary: b
     return _reader(name).read_mask(path, binary=binary) if name == "image" else _reader(name).read_mask(path)
 
 
-def nifti_affine(path: Path) -> np.ndarray:
-    """Affine (4, 4) of a NIfTI file, voxel indices to RAS+ millimeters, without reading its voxels.
+def header_affine(path: Path) -> np.ndarray | None:
+    """Affine (4, 4) of a NIfTI or MetaImage file, voxel indices to RAS+ millimeters, without reading its voxels.
+
+    None for other formats, folders, and items of a file.
 
     Raises:
         BadFile: the file is missing or its header is damaged.
     """
-    return _reader("nifti").read_affine(path)
+    if "#" in path.name or path.is_dir():
+        return None
+    name = format_of(path)
+    return _reader(name).read_affine(path) if name in ("nifti", "metaimage") else None
 
 
 def memory_of(path: Path) -> int:
@@ -116,6 +123,8 @@ def memory_of(path: Path) -> int:
     try:
         if path.is_dir():
             return COPIES * sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+        if format_of(path) == "metaimage":
+            return COPIES * math.prod(_reader("metaimage").read_header(path).shape) * _FLOAT
         if format_of(path) == "nifti":
             header, _ = _reader("nifti").read_header(path)
             return COPIES * math.prod(max(int(size), 1) for size in header["dim"][1:5]) * _FLOAT
@@ -178,9 +187,10 @@ def _format_name(path: Path) -> str:
         raise BadFile(f"{path} is compressed with gzip twice: unpack it once")
     if name is None or name == "npz":
         raise BadFile(
-            f"{path} is not a PNG, JPEG, TIFF, NIfTI or DICOM file, or its start is damaged: restore or convert it"
+            f"{path} is not a PNG, JPEG, TIFF, NIfTI, MetaImage or DICOM file, or its start is damaged: restore or "
+            "convert it"
         )
-    return {"nifti": "nifti", "dicom": "dicom", "zip": "dicom"}.get(name, "image")
+    return {"nifti": "nifti", "metaimage": "metaimage", "dicom": "dicom", "zip": "dicom"}.get(name, "image")
 
 
 def _is_zipped_twice(path: Path) -> bool:

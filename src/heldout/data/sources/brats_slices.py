@@ -97,7 +97,8 @@ class BratsSlices(Source):
     def voxel_axes(self, row: Mapping[str, Any]) -> np.ndarray | None:
         """Steps down, across and through a slice in mm, as columns."""
         path, _ = _split(self.paths(row["image"])[0])
-        affine = readers.nifti_affine(path)
+        affine = readers.header_affine(path)
+        assert affine is not None, "slices are cut from volumes"
         axes, _ = geometry.orientation(affine, 3)
         right, front, top = axes
         return affine[:3, [front, right, top]]

@@ -83,8 +83,8 @@ class Folders(Source):
             named = named or ["foreground"]
             if 1 < len(self._mask_templates) != len(named):
                 raise UserError(
-                    f"source_options mask = {self.options['mask']!r} has {len(self._mask_templates)} templates: name as "
-                    f"many classes in labels"
+                    f"source_options mask = {self.options['mask']!r} has {len(self._mask_templates)} templates: name "
+                    f"as many classes in labels"
                 )
             if self._values and len(self._values) != len(named):
                 raise UserError(

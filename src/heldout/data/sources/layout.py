@@ -20,12 +20,12 @@ from heldout.files import require_regular
 if TYPE_CHECKING:
     import pandas as pd
 
-IMAGE_ENDINGS = {2: (".png", ".jpg", ".jpeg", ".tif", ".tiff"), 3: (".nii", ".nii.gz")}
-FORMATS = {2: ("png", "jpeg", "tiff", "dicom"), 3: ("nifti",)}
+IMAGE_ENDINGS = {2: (".png", ".jpg", ".jpeg", ".tif", ".tiff"), 3: (".nii", ".nii.gz", ".mhd", ".mha")}
+FORMATS = {2: ("png", "jpeg", "tiff", "dicom"), 3: ("nifti", "metaimage")}
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 _NEVER_READ = (
     *(".gif", ".bmp", ".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".pgm", ".ppm", ".svs", ".ndpi"),
-    *(".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz", ".mnc", ".hdr"),  # an .img or .raw lies beside its header
+    *(".nrrd", ".nhdr", ".mgh", ".mgz", ".mnc", ".hdr"),  # an .img lies beside its header
 )
 _WORDS = {"": math.nan, "nan": math.nan, "true": 1.0, "false": 0.0}  # of a label, as pandas writes them
 _LISTED = 3  # unused images of a folder that are named one by one

@@ -209,8 +209,8 @@ class Msd(Source):
         ending = self._plan.get("file_ending")
         if ending is not None and not (isinstance(ending, str) and ending.lower().endswith(IMAGE_ENDINGS[3])):
             raise UserError(
-                f"{self._json} has file_ending = {ending!r}, but the msd source reads .nii.gz and .nii: convert the "
-                f"files, or use source = 'table'"
+                f"{self._json} has file_ending = {ending!r}, but the msd source reads .nii.gz, .nii and .mha: "
+                f"convert the files, or use source = 'table'"
             )
         masks = self.image_files(self._folder / "labelsTr") if (self._folder / "labelsTr").is_dir() else []
         if not masks:

@@ -265,8 +265,8 @@ class Source(ABC):
         None for images. The determinant is always the volume of a voxel: a slice adds the step through it.
         """
         path = self.paths(row["image"])[0]
-        plain = "#" not in path.name and path.is_file() and readers.format_of(path) == "nifti"
-        affine = readers.nifti_affine(path) if plain else self.read_image(row).affine
+        affine = readers.header_affine(path)
+        affine = self.read_image(row).affine if affine is None else affine
         return None if affine is None else affine[:3, :3]
 
     def loose(self, folder: Path) -> pd.DataFrame:

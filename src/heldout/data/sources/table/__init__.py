@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +15,9 @@ from heldout.data.objects import object_rows
 from heldout.data.readers.image import displayed_size
 from heldout.data.rle import RunLengths, fits_better_flipped
 from heldout.data.sources import Source, as_list, identifier
-from heldout.data.sources.layout import chosen_file, class_names, names_of
+from heldout.data.sources.layout import class_names, names_of
 from heldout.data.sources.source import NOTHING
-from heldout.data.sources.table.columns import TableColumns
+from heldout.data.sources.table.columns import TableColumns, table_files
 from heldout.data.sources.table.drawn import Drawn
 from heldout.data.sources.table.files import RowFiles
 from heldout.data.sources.table.labels import LabelColumns, NumberColumns, is_binary
@@ -27,7 +26,6 @@ from heldout.data.sources.template import Template, channel_sets, names_below, p
 from heldout.errors import UserError
 
 _SPLITS = ("", "train", "test", "submit")
-SAMPLE = re.compile(r"sample.?submission", re.IGNORECASE)
 _LISTED = 3  # cases with another name that are named one by one
 _COMPARED = 60  # masks that are decoded in both orders
 
@@ -71,13 +69,15 @@ class Table(Source):
             better by rows.
         box, corners: Four columns of a box, separated by commas: its left, top, width and height, or with ``corners``
             its left, top, right and bottom. Boxes are filled.
-        point, radius: Columns of a point, ``x, y`` and of volumes ``z``, in voxels from the edge of the first one, and
-            the radius in voxels of the ball that the mask has around it.
+        point, radius, point_in: Columns of a point, ``x, y`` and of volumes ``z``, and the radius in voxels of the ball
+            that the mask has around it. Points are in ``voxels`` from the edge of the first one, or of volumes in
+            millimeters, ``lps`` as DICOM and MetaImage have them, or ``ras`` as NIfTI does.
         split: Column with train, test, submit or nothing, used where it exists. Without it, rows without any label
             (with masks: without a mask) are unlabeled, the others are split by patient. An empty mask is ``-1``.
         test: Text file of the ids of a labeled test part, one a line: ``test_list.txt``; or a column and its value:
             ``part=Test``.
         submit: Templates of the images of unlabeled cases that the table does not list: ``test_images/{id}.png``.
+        empty: Templates of images without a mask, box or point, which the table does not list.
         absent: What is done about rows without an image: ``refuse``, or ``skip``.
         dimensions: 2 or 3.
         exclusive: Whether a case (a pixel) can have one class only; class names in a single column always are.
@@ -112,9 +112,11 @@ class Table(Source):
         "corners": False,
         "point": "",
         "radius": 5.0,
+        "point_in": "voxels",
         "split": "split",
         "test": "",
         "submit": "",
+        "empty": "",
         "absent": "refuse",
         "dimensions": 2,
         "exclusive": False,
@@ -130,6 +132,7 @@ class Table(Source):
         "rle_start": (0, 1),
         "rle_form": ("length", "end", "gap", "pixels"),
         "absent": ("refuse", "skip"),
+        "point_in": ("voxels", "lps", "ras"),
         "gaps": ("refuse", "report", "resample"),
         "tilt": ("keep", "correct"),
     }
@@ -138,8 +141,8 @@ class Table(Source):
         """See the class for the options."""
         super().__init__(root, **options)
         self.dimensions = self.options["dimensions"]
-        if self.dimensions != 3 and (unused := sorted(options.keys() & set(self._series_options))):
-            raise UserError(f"source_options {unused[0]} is for DICOM series: set dimensions = 3 as well, or remove it")
+        if self.dimensions != 3 and (unused := sorted(options.keys() & {*self._series_options, "point_in"})):
+            raise UserError(f"source_options {unused[0]} is for volumes: set dimensions = 3 as well, or remove it")
         self.rle = RunLengths(self.options["rle"] or "columns", self.options["rle_start"], self.options["rle_form"])
 
     @cached_property
@@ -187,9 +190,10 @@ class Table(Source):
         return [*(path for path, _ in (*self._columns.paths, *self._columns.joined)), *listed]
 
     def own_ids(self) -> dict[str, str]:
-        """The table's ids as they are written, and those of the unlabeled images, by case id."""
+        """The table's ids as they are written, and those of the images without a row, by case id."""
         listed = {identifier(name.strip()): name for name in self._columns.frame[self.options["id"]]}
-        return {**{identifier(name): name for name in self._files_of.unlisted}, **listed}
+        unlisted = (name for option in ("submit", "empty") for name in self._files_of.unlisted(option))
+        return {**{identifier(name): name for name in unlisted}, **listed}
 
     def paths(self, text: str) -> list[Path]:
         """Files of a text of the index; none of run lengths, boxes and points."""
@@ -202,11 +206,19 @@ class Table(Source):
         path = self.paths(row["image"])[0]
         plain = path.is_file() and readers.format_of(path) in ("png", "jpeg", "tiff")
         shape = displayed_size(path) if plain else self.read_image(row).full_shape
-        return self._drawn.read(row["case_id"], row["mask"], shape)
+        return self._drawn.read(row["case_id"], self._in_voxels(row), shape)
+
+    def _in_voxels(self, row: Mapping[str, Any]) -> str:
+        """The ``mask`` text of a case with its points in voxels."""
+        if self.options["point_in"] == "voxels" or not self._masks.point:
+            return str(row["mask"])
+        affine = readers.header_affine(self.paths(row["image"])[0])
+        affine = self.read_image(row).affine if affine is None else affine
+        return Drawn.to_voxels(row["mask"], affine, self.options["point_in"])
 
     def objects(self, row: Mapping[str, Any], mask: np.ndarray) -> np.ndarray:
         """The boxes or points of the table's rows, else what the mask has."""
-        listed = self._drawn.objects(row["mask"]) if Drawn.is_one(row["mask"]) else None
+        listed = self._drawn.objects(self._in_voxels(row)) if Drawn.is_one(row["mask"]) else None
         return super().objects(row, mask) if listed is None else object_rows(listed, self.dimensions)
 
     @property
@@ -258,14 +270,12 @@ class Table(Source):
             found.append(f"{len(renamed) - _LISTED} more cases are called by their ids without special characters")
         if absent:
             found.append(f"{len(absent)} cases of {self._csv.name} have no image and are left out, such as {absent[0]}")
-        for name, (person, images) in self._files_of.unlisted.items():
-            yield {
-                "case_id": identifier(name),
-                "patient_id": person or identifier(name),
-                "image": as_list(*images),
-                "mask": "",
-                "split": "submit",
-            }
+        nothing = self._masks.nothing
+        for option in ("submit", "empty"):
+            for name, (person, images) in self._files_of.unlisted(option).items():
+                split, mask = ("submit", "") if option == "submit" else ("", nothing)
+                case = {"case_id": identifier(name), "patient_id": person or identifier(name)}
+                yield {**case, "image": as_list(*images), "mask": mask, "split": split}
         names = [(name, called) for called, name in self.own_classes().items() if name != called]
         found += [f"class {name!r} is called {called} here" for name, called in names]
         self._compare_orders(examples, found)
@@ -385,14 +395,4 @@ class Table(Source):
 
     @cached_property
     def _csvs(self) -> tuple[tuple[Path, dict[str, str]], ...]:
-        """The table, or all that fit a template, with the pieces of their paths."""
-        name = self.options["file"].partition(",")[0].strip()
-        if Template.is_one(name):
-            template = Template(name)
-            found = [(place, pieces) for place in names_below(self.root) if (pieces := template.match(place))]
-            if not found:
-                raise UserError(f"{self.root} has no file of the form {name}: correct source_options file")
-            return tuple((self.root / place, pieces) for place, pieces in found)
-        tables = [path for path in self.root.iterdir() if path.suffix.lower() in (".csv", ".tsv")]
-        present = [path for path in tables if not SAMPLE.search(path.name) and path.name not in self.other_files]
-        return ((chosen_file(self.root, name, present, "table (CSV or TSV)"), {}),)
+        return table_files(self.root, self.options["file"].partition(",")[0].strip(), self.other_files)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from heldout.data.sources.layout import names_of, read_table
+from heldout.data.sources.layout import chosen_file, names_of, read_table
 from heldout.data.sources.table.long import widened
-from heldout.data.sources.template import Template
+from heldout.data.sources.template import Template, names_below
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+SAMPLE = re.compile(r"sample.?submission", re.IGNORECASE)
 _REMEDY = "name the right one in source_options id"
 
 
@@ -177,6 +179,23 @@ class TableColumns:
             f"{self.path} has no column {name!r}: it has {', '.join(columns)}; name the right one in "
             f"source_options {option}"
         )
+
+
+def table_files(root: Path, name: str, ignored: Collection[str]) -> tuple[tuple[Path, dict[str, str]], ...]:
+    """The table that the option ``file`` names, or all that fit a template, with the pieces of their paths.
+
+    Raises:
+        UserError: there is none, or without a name not exactly one.
+    """
+    if Template.is_one(name):
+        template = Template(name)
+        found = [(place, pieces) for place in names_below(root) if (pieces := template.match(place))]
+        if not found:
+            raise UserError(f"{root} has no file of the form {name}: correct source_options file")
+        return tuple((root / place, pieces) for place, pieces in found)
+    tables = [path for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv")]
+    present = [path for path in tables if not SAMPLE.search(path.name) and path.name not in ignored]
+    return ((chosen_file(root, name, present, "table (CSV or TSV)"), {}),)
 
 
 def with_id(frame: pd.DataFrame, key: str) -> pd.DataFrame:

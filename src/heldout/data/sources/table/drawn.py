@@ -62,6 +62,27 @@ class Drawn:
         """The ``mask`` text of points by the number of their class; none are an empty mask."""
         return _POINT + json.dumps(found)
 
+    @staticmethod
+    def to_voxels(text: str, affine: np.ndarray | None, unit: str) -> str:
+        """A ``mask`` text of points in millimeters with points in voxels, from the edge of the first one.
+
+        Args:
+            text: Of :meth:`points`.
+            affine: Of the image (4, 4), voxel indices to RAS+ millimeters.
+            unit: ``lps`` where points count to the left and to the back, ``ras`` to the right and to the front.
+
+        Raises:
+            BadFile: the image does not say where it lies.
+        """
+        if affine is None:
+            raise BadFile("points are in millimeters, and their image has no place in space: convert it to NIfTI")
+        signs, back = np.array([-1, -1, 1] if unit == "lps" else [1, 1, 1]), np.linalg.inv(affine)
+        found = [
+            (number, (back[:3, :3] @ (signs * place) + back[:3, 3] + 0.5).tolist())
+            for number, place in json.loads(text.removeprefix(_POINT))
+        ]
+        return Drawn.points(found)
+
     def objects(self, text: str) -> list[Named] | None:
         """Boxes or points of a ``mask`` text, in the order of the array's axes; None of run lengths."""
         if text.startswith(_PREFIX):

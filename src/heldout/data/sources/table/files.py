@@ -100,14 +100,22 @@ class RowFiles:
             f'leave such rows out with source_options = {{"absent": "skip"}}'
         )
 
-    @cached_property
-    def unlisted(self) -> dict[str, tuple[str, list[str]]]:
-        """Patient and files, by their id, of images that the option ``submit`` names.
+    def unlisted(self, option: str) -> dict[str, tuple[str, list[str]]]:
+        """Patient and files, by their id, of images that an option names, ``submit`` or ``empty``.
 
         Raises:
             UserError: a template names no id, or there are not as many as an image has paths.
         """
-        asked = self.columns.options["submit"]
+        if option not in self._unlisted:
+            self._unlisted[option] = self._find_unlisted(option)
+        return self._unlisted[option]
+
+    @cached_property
+    def _unlisted(self) -> dict[str, dict[str, tuple[str, list[str]]]]:
+        return {}
+
+    def _find_unlisted(self, option: str) -> dict[str, tuple[str, list[str]]]:
+        asked = self.columns.options[option]
         templates = [Template(text) for text in names_of(asked)]
         if not templates:
             return {}
@@ -116,7 +124,7 @@ class RowFiles:
         named = all(any(way <= set(template.fields) for way in ways) for template in templates)
         if len(templates) != len(self.images) or not named:
             raise UserError(
-                f"source_options submit = {asked!r}: write {len(self.images)} templates with {{id}}, or with all "
+                f"source_options {option} = {asked!r}: write {len(self.images)} templates with {{id}}, or with all "
                 f"of its parts, as path has"
             )
         found: dict[str, tuple[str, list[str]]] = {}
@@ -135,7 +143,7 @@ class RowFiles:
         odd = next((name for name, (_, files) in found.items() if len(files) != len(templates)), "")
         if odd or not found:
             what = f"the unlabeled case {odd} has not one file for each template" if odd else "no file fits"
-            raise UserError(f"{self.root}: {what} of source_options submit = {asked!r}: correct it")
+            raise UserError(f"{self.root}: {what} of source_options {option} = {asked!r}: correct it")
         return found
 
     def _name(self, row: Mapping[str, str], path: str) -> str:

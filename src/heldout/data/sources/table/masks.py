@@ -100,6 +100,11 @@ class RowMasks:
         return True
 
     @property
+    def nothing(self) -> str:
+        """Text of the index for a case on which nothing is."""
+        return Drawn.boxes([]) if self.box else Drawn.points([]) if self.point else Drawn.runs([])
+
+    @property
     def any(self) -> bool:
         """Whether the table describes masks at all; beside numbers to predict they play no part."""
         return bool(self.box or self.point or self.place) and not self.columns.options["targets"]
