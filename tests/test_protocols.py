@@ -52,8 +52,49 @@ def test_dice_is_that_of_resized_maps_and_masks_at_every_threshold():
     assert dice[0, at[0.6]] == 0
 
 
+def held_out(folder, images: list[tuple[str, bool]]) -> SimpleNamespace:
+    """Predictions of a copy of the fracture data: sure and right but for the images of two folds of five."""
+    for name in ("Fractured", "Non_fractured"):
+        (folder / "images" / name).mkdir(parents=True)
+    for name, fractured in images:
+        (folder / "images" / ("Fractured" if fractured else "Non_fractured") / name).touch()
+    (folder / "dataset.csv").write_text("image\n" + "".join(f"{name},1\n" for name, _ in images))
+    ids = [name.removesuffix(".jpg") for name, _ in images]
+    truth = [int(fractured) for _, fractured in images]
+    table = pd.DataFrame({"case_id": ids, "patient_id": ids, "fold": np.arange(len(ids)) // 5 % 5})
+    table = table.assign(y_fractured=truth, p_fractured=truth)
+    weak = set(table["case_id"][table["fold"] < 2])
+    mask = np.zeros((1, 32, 32), np.uint8)
+    mask[:, :16] = 1
+    return SimpleNamespace(
+        classes=("fractured",),
+        segments=True,
+        ranking_table=table,
+        prediction=lambda case: SimpleNamespace(map=mask * (80 if case in weak else 230)),
+        dataset=SimpleNamespace(
+            cases=pd.DataFrame({"case_id": ids, "mask": "m"}), truth=lambda _: mask, source=SimpleNamespace(root=folder)
+        ),
+    )
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_their_test_part_is_scored_where_its_files_are_and_all_folds_beside_it(tmp_path, monkeypatch, whole):
+    for fractured, count in WHOLE.items():
+        monkeypatch.setitem(protocols.FRACATLAS, fractured, count)
+    parts = fracture_parts(IMAGES, WHOLE)
+    images = [one for one in IMAGES if whole or parts[one[0]] != "test"]
+    theirs, every = protocols._fracture(held_out(tmp_path, images))
+    part, tuned = ("test", "validation") if whole else ("validation", "training")
+    count = sum(value == part[: 4 if whole else 3] for value in parts.values())
+    assert theirs.cases == f"{count} of {count} of their {part} part"
+    assert f" of their {tuned} part; trained on our folds" in theirs.differs
+    assert (theirs.values["roc_auc"], theirs.values["dice_pos"]) == (1, pytest.approx(1, abs=0.01))
+    assert every.cases == f"{sum(fractured for _, fractured in images)} cases with a fracture"
+    assert every.values == {"dice_pos": pytest.approx(1, abs=0.01)}
+
+
 def test_dice_of_each_label_counts_voxels_case_by_case():
     counts = {"tp_a": [8, 0], "fp_a": [0, 0], "fn_a": [2, 0], "tp_b": [1, 5], "fp_b": [1, 0], "fn_b": [0, 0]}
     held = SimpleNamespace(classes=("a", "b"), ranking_table=pd.DataFrame(counts))
-    values = protocols._decathlon(held).values
+    values = protocols._decathlon(held)[0].values
     assert values == pytest.approx({"dice_1": (16 / 18 + 1) / 2, "dice_2": (2 / 3 + 1) / 2})

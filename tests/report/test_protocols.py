@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from heldout.cli import run
 from heldout.errors import UserError
-from heldout.report.protocols import ScoreLine, lines_of, protocols, table_of
+from heldout.report.baselines import Baseline, System
+from heldout.report.protocols import ScoreLine, ScoringProtocol, lines_of, protocols, table_of
 
 
 def test_the_table_has_a_column_for_each_metric():
     columns, cells = table_of(protocols()["adrenal"], [ScoreLine("they", {"roc_auc": 0.5}, "9 cases", "all")])
     assert columns == ["who", "roc_auc", "accuracy"]
     assert cells == [["they", "0.5000", "-"]]
+
+
+def test_bench_shows_theirs_and_ours_by_both_ways(finish, monkeypatch, capsys):
+    spec = finish(skill=3.0)
+
+    def score(held):
+        return [ScoreLine("their way", {"roc_auc": 0.25}, f"{len(held.table)} cases", "everything")]
+
+    system = System("they", {"roc_auc": 0.9}, "all images", "at random", "a day", "none", "their page")
+    monkeypatch.setattr(
+        "heldout.report.protocols.protocols", lambda: {"mine": ScoringProtocol("T", ("roc_auc",), score)}
+    )
+    monkeypatch.setattr("heldout.report.protocols.baselines", lambda: [Baseline("T", [], [], ["roc_auc"], [system])])
+    assert run(["bench", "mine", spec, "--json"]) == 0
+    theirs, by_theirs, by_ours = json.loads(capsys.readouterr().out)
+    assert (theirs["who"], theirs["values"]) == ("they", {"roc_auc": 0.9})
+    assert (by_theirs["who"], by_theirs["values"]) == (f"{spec}, by their way", {"roc_auc": 0.25})
+    assert by_ours["who"] == f"{spec}, by ours"
+    assert 0.9 < by_ours["values"]["roc_auc"] <= 1
+    assert run(["bench", "mine", spec]) == 0
+    shown = capsys.readouterr().out
+    assert "they: all images; at random; a day" in shown
+    assert "cases; everything" in shown
 
 
 def test_unknown_protocols_and_runs_are_refused():

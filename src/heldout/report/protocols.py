@@ -7,7 +7,7 @@ are scored on out-of-fold predictions, each by networks that did not see the cas
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from heldout.config.loading import has_file, import_file
@@ -37,12 +37,12 @@ class ScoringProtocol:
     Attributes:
         title: Of its entry in ``exps/baselines.json``.
         metrics: Scores that are shown.
-        score: From held-out predictions of ours to a line by their protocol.
+        score: From held-out predictions of ours to lines, each by what ``who`` says of it.
     """
 
     title: str
     metrics: tuple[str, ...]
-    score: Callable[[HeldOut], ScoreLine]
+    score: Callable[[HeldOut], Sequence[ScoreLine]]
 
 
 def protocols() -> dict[str, ScoringProtocol]:
@@ -87,8 +87,8 @@ def lines_of(name: str, runs: Sequence[str], rows: Sequence[Row]) -> tuple[Scori
     for row in chosen:
         if entry.datasets and row.dataset not in entry.datasets:
             raise UserError(f"{row.name} is of {row.dataset}: name a run of {', '.join(entry.datasets)}")
-        line = protocol.score(open_held_out(row.name, row))
-        lines.append(ScoreLine(f"{row.name}, by their protocol", line.values, line.cases, line.differs))
+        scored = protocol.score(open_held_out(row.name, row))
+        lines += [replace(line, who=f"{row.name}, by {line.who}") for line in scored]
         lines.append(_by_ours(row, protocol))
     return protocol, lines
 
