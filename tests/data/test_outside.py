@@ -1,10 +1,11 @@
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from heldout.config import BaseConfig
 from heldout.data import cases as room
-from heldout.data.outside import FILE, outside_lines, outside_report
+from heldout.data.outside import FILE, outside_lines, outside_report, told
 from tests.data import toy
 
 
@@ -48,6 +49,22 @@ def test_a_label_that_the_file_type_tells_is_said(raw):
     times = (dataset.folder / FILE).stat().st_mtime_ns
     assert outside_report(dataset, progress=False) == found
     assert (dataset.folder / FILE).stat().st_mtime_ns == times
+
+
+def test_labels_of_which_some_are_unknown_and_numbers_are_told_too():
+    count = 120
+    kind = np.arange(count) % 2
+    cases = pd.DataFrame({"case_id": [f"c{n}" for n in range(count)], "group_id": [f"g{n}" for n in range(count)]})
+    shadow = np.where(np.arange(count) % 7 == 0, np.nan, kind)
+    age = 40 + 30 * kind + np.arange(count) % 5
+    rare = np.where(np.arange(count) < 110, np.nan, kind)
+    folds = np.arange(count) // 2 % 3
+    tables = {"type": kind[:, None].astype(float)}
+    for labels, name in ((shadow, "shadow"), (age, "age above 57")):
+        (row,) = told(tables, cases, labels[:, None].astype(float), folds, (name.split()[0],))
+        assert (row.kind, row.told, row.auc) == ("type", name, 1)
+        assert row.low > 0.9
+    assert told(tables, cases, rare[:, None], folds, ("rare",)) == []
 
 
 def test_nothing_is_said_of_files_that_are_all_alike(raw):

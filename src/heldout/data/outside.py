@@ -178,41 +178,52 @@ def told(
     Args:
         tables: Facts (N, F) by kind.
         cases: case_id and group_id of N cases.
-        labels: 0 or 1, (N, K).
+        labels: 0 or 1, or numbers, which are told apart at their median, (N, K); NaN is unknown.
         folds: Fold of each case; groups are in one fold each.
         classes: K names.
     """
     from sklearn.ensemble import RandomForestClassifier
 
-    counts, yes_or_no = labels.sum(0), np.isin(labels, (0, 1)).all(0)  # of numbers, or where some are unknown, nothing
-    enough = yes_or_no & (counts >= FEWEST / 2) & (counts <= len(labels) - FEWEST / 2)
-    known = np.flatnonzero(enough).tolist()
+    sides = {name: side for name, side in map(_sides, classes, labels.T) if _are_enough(side)}
     found = []
     for kind, table in tables.items():
-        if len(cases) < FEWEST or not known:
+        if len(cases) < FEWEST:
             break
         best: OutsideRow | None = None
-        for number in known:
+        for name, side in sides.items():
+            known = ~np.isnan(side)
             predicted = np.full(len(labels), np.nan)
             for fold in np.unique(folds):
-                held_out, learned = folds == fold, (folds != fold) & ~np.isnan(labels[:, number])
-                truth = labels[learned, number]
-                if len(np.unique(truth)) < 2:
+                held_out, learned = folds == fold, (folds != fold) & known
+                if len(np.unique(side[learned])) < 2:
                     continue
                 forest = RandomForestClassifier(60, min_samples_leaf=3, random_state=0)
-                forest.fit(table[learned], truth)
+                forest.fit(table[learned], side[learned])
                 predicted[held_out] = forest.predict_proba(table[held_out])[:, 1]
             if np.isnan(predicted).any():
                 continue
             frame = pd.DataFrame({"case_id": cases["case_id"], "patient_id": cases["group_id"], "fold": folds})
-            name = classes[number]
-            frame[f"y_{name}"], frame[f"p_{name}"] = labels[:, number], predicted
-            auc = interval("roc_auc", frame, [name])
+            frame[f"y_{name}"], frame[f"p_{name}"] = side, predicted
+            auc = interval("roc_auc", frame[known], [name])
             if math.isfinite(auc.low) and (best is None or auc.low > best.low):
                 best = OutsideRow(kind=kind, told=name, auc=auc.value, low=auc.low, high=auc.high)
         if best is not None:
             found.append(best)
     return found
+
+
+def _sides(name: str, values: np.ndarray) -> tuple[str, np.ndarray]:
+    """Of a class its labels; of a number, and of what it is called then, whether it is above its median."""
+    known = ~np.isnan(values)
+    if np.isin(values[known], (0, 1)).all():
+        return name, values
+    median = float(np.median(values[known]))
+    return f"{name} above {median:g}", np.where(known, values > median, np.nan)
+
+
+def _are_enough(side: np.ndarray) -> bool:
+    known = side[~np.isnan(side)]
+    return FEWEST / 2 <= known.sum() <= len(known) - FEWEST / 2
 
 
 def _parts(
@@ -261,7 +272,9 @@ def outside_lines(record: OutsideRecord) -> list[str]:
     lines += [f"train and submit can be separated by {KINDS[row.kind]} alone: AUC {_numbers(row)}" for row in parts]
     if parts:
         lines.append("out-of-fold scores may not hold for the cases to submit")
-    if record.labels and not labels:
+    if not record.labels:
+        lines.append("whether files predict labels is not known: too few cases of a kind have one")
+    elif not labels:
         lines.append("file type, size, mode, tags and name predict no label")
     if record.parts and not parts:
         lines.append("neither their files nor a gray thumbnail separate train from submit")
