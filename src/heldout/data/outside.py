@@ -64,7 +64,7 @@ def outside_report(dataset: Dataset, *, progress: bool = True) -> OutsideRecord 
     """
     if isinstance(dataset.source, PackedSource):
         return None
-    path, key = dataset.folder / FILE, files.sha256_json([dataset.data_hash, dataset.fold_hash])
+    path, key = dataset.folder / FILE, files.sha256_json([2, dataset.data_hash, dataset.fold_hash])
     if path.exists():
         with contextlib.suppress(UserError):  # of another version, or damaged: measured again
             known = read_record(path, OutsideRecord, SCHEMA, f"delete {path}")
