@@ -124,3 +124,10 @@ def test_fields_of_records_are_in_the_page_of_formats():
         listed = re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in tables[name].splitlines()))
         declared = TypeAdapter(cls).json_schema()["properties"]  # by their names on disk
         assert sorted(listed) == sorted(declared), name
+
+
+def test_the_reference_names_what_there_is():
+    page = (REPOSITORY / "docs" / "api.md").read_text(encoding="utf-8")
+    for name, members in re.findall(r"^::: ([\w.]+)\n    options:\n      members: \[([^]]*)\]", page, re.MULTILINE):
+        module = importlib.import_module(name)
+        assert [one for one in members.split(", ") if not hasattr(module, one)] == []

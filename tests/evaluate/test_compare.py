@@ -46,6 +46,11 @@ def test_the_better_one_is_named_first_whatever_the_order(finish, capsys):
     assert values["sentence"].startswith(f"{good} beats")
 
 
+def test_a_comparison_is_no_table(capsys):
+    assert run(["leaderboard", "--compare", "exp001", "exp002", "--format", "csv"]) == 2
+    assert "--compare gives a sentence, not a table: leave out --format csv" in capsys.readouterr().err
+
+
 def test_twins_cannot_be_told_apart(finish):
     spec = finish(seeds=(0,))
     verdict = compare_rows(spec, finish(spec + ",lr=0.01", seeds=(0,)))

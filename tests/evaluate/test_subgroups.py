@@ -61,6 +61,8 @@ def test_the_command_prints_a_table_or_json(cohort, capsys):
     assert command(["evaluate", cohort, "--by", "site"]) == 0
     printed = capsys.readouterr().out
     assert "95 % interval" in printed
+    assert command(["evaluate", cohort, "--by", "site", "--format", "latex"]) == 0
+    assert r"\toprule" in capsys.readouterr().out
     assert command(["evaluate", cohort, "--by", "site", "--metric", "brier", "--json"]) == 0
     assert [one["value"] for one in json.loads(capsys.readouterr().out)] == ["", "A", "B"]
     assert command(["evaluate", cohort, "--by", "scanner"]) == 2

@@ -35,6 +35,8 @@ def test_bench_shows_theirs_and_ours_by_both_ways(finish, monkeypatch, capsys):
     assert (by_theirs["who"], by_theirs["values"]) == (f"{spec}, by their way", {"roc_auc": 0.25})
     assert by_ours["who"] == f"{spec}, by ours"
     assert 0.9 < by_ours["values"]["roc_auc"] <= 1
+    assert run(["bench", "mine", spec, "--format", "csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == ["who,roc_auc", "they,0.9000"]
     assert run(["bench", "mine", spec]) == 0
     shown = capsys.readouterr().out
     assert "they: all images; at random; a day" in shown

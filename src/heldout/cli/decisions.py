@@ -83,7 +83,7 @@ def blend(
         typer.Option(help="tune the presence score of segmentations for this metric, such as roc_auc"),
     ] = None,
     calibrate: Annotated[
-        str, typer.Option(help="calibrate probabilities: temperature, platt, isotonic or auto")
+        str, typer.Option(help="calibrate probabilities: temperature, platt, isotonic or auto; numbers: linear")
     ] = "none",
     track: Track = None,
     ray: Spread = None,

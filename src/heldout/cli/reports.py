@@ -23,6 +23,7 @@ from heldout.cli.shared import (
     print_table,
     shown,
 )
+from heldout.errors import UserError
 
 
 @command("python run.py leaderboard --compare exp040 exp042")
@@ -36,6 +37,8 @@ def leaderboard(
 ) -> None:
     """Rank all runs and blends by held-out scores with intervals; also written as Markdown and HTML."""
     if compare:
+        if form not in (None, Form.json):
+            raise UserError(f"--compare gives a sentence, not a table: leave out --format {form}, or set --format json")
         _compare(*compare, as_json=as_json or form == Form.json)
         return
     from heldout.evaluate.collect import collect
@@ -73,16 +76,17 @@ def bench(
     system: Annotated[str, typer.Argument(help="a protocol in exps/protocols.py")],
     names: Annotated[list[str] | None, typer.Argument(help="runs or blends; none takes the best")] = None,
     as_json: AsJson = False,
+    form: AsForm = None,
 ) -> None:
     """Score by another system's own protocol: theirs, ours by theirs, ours by ours, and what differs."""
     from heldout.evaluate.collect import collect
     from heldout.report.protocols import lines_of, table_of
 
     protocol, lines = lines_of(system, names or [], collect())
-    if as_json:
-        print_json([asdict(line) for line in lines])
-        return
     columns, cells = table_of(protocol, lines)
+    if as_json or form:
+        print_in(form or Form.json, columns, cells, [asdict(line) for line in lines])
+        return
     print_table(protocol.title, columns, cells, words=("who",))
     for line in lines:
         print(f"{line.who}: {line.cases}; {line.differs}")
@@ -166,7 +170,6 @@ def ablate(
     ] = None,
 ) -> None:
     """Score single runs at cross-fitted thresholds, by which they are ranked, and with other flips."""
-    from heldout.errors import UserError
     from heldout.evaluate.ablation import tune_text, variants_of
     from heldout.files import home
     from heldout.train.runs import read_info, run_folders

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heldout.cli.shared import AsJson, Name, Repeat, SkipBad, command, finish, print_json, print_table
+from heldout.cli.shared import AsForm, AsJson, Form, Name, Repeat, SkipBad, command, finish, print_in, print_table
 
 
 @command("python run.py evaluate frac1 --by site,sex,age:3", name="evaluate")
@@ -25,6 +25,7 @@ def score_by(
     repeat: Repeat = None,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
+    form: AsForm = None,
 ) -> None:
     """Score held-out predictions, or a sealed decision on labeled data from elsewhere, as a whole and by subgroup.
 
@@ -49,14 +50,15 @@ def score_by(
         source, classes, metric = data.source, opened.decision.classes, metric or result.metric
         what = f"{metric} of {name} on {data.name}, evaluation {result.decision_evals} of this decision there"
     found = score_subgroups(metric, table, classes, source, columns)
-    if as_json:
-        print_json([vars(one) for one in found])
-        return
     rows = [
         (one.by, one.value, one.cases, one.patients, _number(one.score), f"[{_number(one.low)}, {_number(one.high)}]")
         for one in found
     ]
-    print_table(what, ("by", "value", "cases", "patients", "score", "95 % interval"), rows, words=("by", "value"))
+    columns_shown = ("by", "value", "cases", "patients", "score", "95 % interval")
+    if as_json or form:
+        print_in(form or Form.json, columns_shown, rows, [vars(one) for one in found])
+        return
+    print_table(what, columns_shown, rows, words=("by", "value"))
     if on is not None:
         finish(result.path, "leaderboard")
 

@@ -54,6 +54,7 @@ class Task(Training):
     value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)  # of what a network says after its activation
     two_heads: ClassVar[bool] = False  # the network gives a mask and classifies the whole case too
 
+    # Before and after training
     imported: str | None = Field(
         None, description="predictions made elsewhere that stand in for training, by the name that import-oof gave them"
     )

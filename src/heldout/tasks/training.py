@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class Training(BaseConfig):
     """Fields and hooks of the training loop."""
 
+    # Training loop
     devices: int = Field(
         1, ge=1, le=64, description="devices that train one fold together, each on its share of every batch"
     )
