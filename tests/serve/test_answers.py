@@ -149,6 +149,15 @@ def test_every_part_of_a_batch_says_who_spoke(server, picture):
     assert found["took_ms"] > 0
 
 
+def test_a_file_of_another_kind_in_a_batch_is_told_what_is_read(server, picture, volume):
+    files = [("files", volume), ("files", picture)]
+    options = {"model": "volumes", "files": "false"}
+    first, second = _post(server, "/segment/batch", files, params=options).json()["results"]
+    assert first["areas"]
+    assert second["status"] == 409
+    assert "volumes reads a volume" in second["error"]
+
+
 def test_thumbnails_are_small_pictures_of_what_was_sent(server, picture, volume):
     options = {"thumbnail": "true", "files": "false"}
     flat = _post(server, "/segment", {"file": picture}, params=options).json()

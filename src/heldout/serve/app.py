@@ -19,6 +19,7 @@ from heldout.files import FULL
 from heldout.serve import routes, status
 from heldout.serve.guard import OPEN, Guard
 from heldout.serve.intake import sentence_of
+from heldout.serve.log import FAILED
 from heldout.serve.service import Service
 from heldout.serve.settings import ServeSettings, read_tokens
 from heldout.serve.uploads import Refused
@@ -107,8 +108,7 @@ def _errors(app: FastAPI) -> None:
         raise error
 
     async def failed(_: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - the guard logs it
-        detail = "the service failed; the request id leads to the reason in its log"
-        return JSONResponse({"detail": detail}, status_code=500)
+        return JSONResponse({"detail": FAILED}, status_code=500)
 
     app.add_exception_handler(OSError, full)
     app.add_exception_handler(Exception, failed)

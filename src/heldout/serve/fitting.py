@@ -6,6 +6,7 @@ from typing import Any
 
 from heldout.serve.answers import ModelInfo
 from heldout.serve.messages import Found
+from heldout.serve.uploads import Refused
 
 
 def fits(model: ModelInfo, endpoint: str) -> bool:
@@ -31,6 +32,14 @@ def does(model: ModelInfo) -> str:
         "classification": "classifies and makes no masks",
         "regression": "predicts numbers",
     }[model.kind]
+
+
+def misfit(model: ModelInfo) -> Refused:
+    """What is said where an image is sent to a decision on volumes, or the other way round."""
+    wanted = (
+        "a volume (NIfTI or a zip of DICOM files)" if model.dimensions == 3 else "images (PNG, JPEG, TIFF or DICOM)"
+    )
+    return Refused(409, f"{model.name} reads {wanted}: send one, or ask another decision")
 
 
 def endpoint_of(model: ModelInfo) -> str:

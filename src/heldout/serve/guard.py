@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from heldout.serve.log import log, log_failure
+from heldout.serve.log import FAILED, log, log_failure
 from heldout.serve.settings import ServeSettings
 from heldout.serve.uploads import Refused
 
@@ -91,7 +91,7 @@ class Guard:
         except Exception as error:
             log_failure(request_id, error)
             if not begun:
-                await _answer(answered, 500, "the service failed; the request id leads to the reason in its log")
+                await _answer(answered, 500, FAILED)
         finally:
             seconds = time.perf_counter() - start
             route = scope.get("route")

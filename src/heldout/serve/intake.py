@@ -29,20 +29,24 @@ class StoredUploads:
     Attributes:
         options: What it asks for.
         folders: Where every file is.
-        kinds: Formats of the files.
+        kinds: Formats of the files, by their folders.
         failed: Folders of files that are not images, and why.
     """
 
     options: Options
     folders: list[Path] = field(default_factory=list)
-    kinds: set[str] = field(default_factory=set)
+    kinds: dict[Path, set[str]] = field(default_factory=dict)
     failed: dict[Path, Refused] = field(default_factory=dict)
 
     @property
     def volume(self) -> bool:
         """Whether they are a volume; several DICOM files together are one."""
-        together = len(self.folders) > len(set(self.folders))
-        return bool(self.kinds & _VOLUMES) or (together and self.kinds == {"dicom"})
+        return any(map(self.is_volume, self.kinds))
+
+    def is_volume(self, folder: Path) -> bool:
+        """Whether the files of a folder are a volume."""
+        kinds = self.kinds.get(folder, set())
+        return bool(kinds & _VOLUMES) or (kinds == {"dicom"} and self.folders.count(folder) > 1)
 
 
 async def store(request: Request, folder: Path, most: int, limit: int, *, apart: bool = False) -> StoredUploads:
@@ -58,7 +62,7 @@ async def store(request: Request, folder: Path, most: int, limit: int, *, apart:
     Raises:
         Refused: the body is not an upload, or a part is not an image.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body_kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     given: dict[str, Any] = dict(request.query_params)
     stored = StoredUploads(options=Options())
 
@@ -68,13 +72,14 @@ async def store(request: Request, folder: Path, most: int, limit: int, *, apart:
         stored.folders.append(place)
         part = name if count == 1 else f"{name}s[{number}]"
         try:
-            stored.kinds.add(await asyncio.to_thread(act, place / f"image{number:04d}", part))
+            kind = await asyncio.to_thread(act, place / f"image{number:04d}", part)
+            stored.kinds.setdefault(place, set()).add(kind)
         except Refused as error:
             if not apart:
                 raise
             stored.failed[place] = error
 
-    if kind == "application/json":
+    if body_kind == "application/json":
         body = await asyncio.to_thread(uploads.parse_json, await request.body())
         pixels = body.pop("images", None) or [body.pop("image", None)]
         if not isinstance(pixels, list) or pixels == [None]:
@@ -84,7 +89,7 @@ async def store(request: Request, folder: Path, most: int, limit: int, *, apart:
         for number, one in enumerate(pixels):
             await keep(number, len(pixels), "image", partial(uploads.store_pixels, one))
         return stored
-    if kind != "multipart/form-data":
+    if body_kind != "multipart/form-data":
         raise Refused(415, "send the file as multipart/form-data in the field `file`")
     async with request.form(max_files=most, max_fields=30, max_part_size=1 << 16) as form:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]

@@ -14,7 +14,7 @@ from typing import Any
 
 from fastapi.responses import Response
 
-from heldout.serve.log import log_failure
+from heldout.serve.log import FAILED, log_failure
 from heldout.serve.uploads import Refused
 
 _PAUSE = 1.0
@@ -95,7 +95,7 @@ class Jobs:
         except asyncio.CancelledError:
             status, detail, code = "stopped", "the job was deleted", 404
         except Exception as error:
-            status, detail, code = "failed", "the service failed; the request id leads to the reason in its log", 500
+            status, detail, code = "failed", FAILED, 500
             log_failure(str(job.facts.get("request_id")), error)
         if status != "done":
             shutil.rmtree(job.folder, ignore_errors=True)

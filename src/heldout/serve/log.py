@@ -9,6 +9,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+FAILED = "the service failed; the request id leads to the reason in its log"
+
 
 def log(**fields: Any) -> None:
     """Write a line."""

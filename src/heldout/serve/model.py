@@ -19,6 +19,7 @@ from heldout.blend.verify import verify
 from heldout.data import readers
 from heldout.data.geometry import Geometry, restore
 from heldout.data.image import BadFile, Image
+from heldout.data.memory import available_memory
 from heldout.data.sources import source_class
 from heldout.data.transform import prepare_image
 from heldout.deliver.predict_folder import list_cases
@@ -37,6 +38,7 @@ from heldout.serve.sizes import check_sizes
 from heldout.serve.uploads import Refused
 
 _MOST_ANSWERS = 2**32  # bytes of the answers that an uncertainty compares
+_ANSWER_COPIES = 4  # of these that it holds at most, measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,7 +290,7 @@ class Served:
         return values, [share / sum(shares) for share in shares]
 
     def _check_answers(self, prepared: ReadCase, n_samples: int, tta: str) -> None:
-        """Refuse what would take more memory than :data:`_MOST_ANSWERS`."""
+        """Refuse what would take more memory than there is."""
         from heldout.predict.uncertainty import has_dropout
 
         voxels = prepared.case.image.array[0].size if self.segments else 1
@@ -296,8 +298,12 @@ class Served:
         dropping = sum(has_dropout(*one) for one in networks) if n_samples > 1 else 0
         of_one = len(self.decision.classes) * voxels * np.dtype(np.float32).itemsize
         flipped = of_one * len(networks) * 2 ** len(tta)
-        if flipped + of_one * dropping * n_samples > _MOST_ANSWERS:
-            most = max(1, (_MOST_ANSWERS - flipped) // (of_one * max(dropping, 1)))
+        there = available_memory()
+        allowed = _MOST_ANSWERS if there is None else min(_MOST_ANSWERS, there // _ANSWER_COPIES)
+        if flipped > allowed:
+            raise Refused(413, f"{2 ** len(tta)} flips are too many for {voxels} voxels: leave out tta, or crop it")
+        if flipped + of_one * dropping * n_samples > allowed:
+            most = max(1, (allowed - flipped) // (of_one * dropping))
             raise Refused(413, f"n_samples = {n_samples} is too many for {voxels} voxels: ask for {most} or fewer")
 
     def uncertainty(self, values: Sequence[np.ndarray], shares: Sequence[float]) -> Uncertainty:

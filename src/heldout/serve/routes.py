@@ -15,7 +15,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from heldout.serve import answers, examples, uploads
 from heldout.serve.answers import PROBLEMS, ModelInfo
 from heldout.serve.corrections import CorrectionRecord
-from heldout.serve.fitting import fits, labels_of
+from heldout.serve.fitting import fits, labels_of, misfit
+from heldout.serve.log import FAILED, log_failure
 from heldout.serve.messages import Found, Kind, as_text
 from heldout.serve.options import MOST_CLASSIFIED, MOST_SEGMENTED, Options, request_docs
 from heldout.serve.review import review
@@ -66,10 +67,15 @@ def images(service: Service) -> APIRouter:
                     try:
                         if place in stored.failed:
                             raise stored.failed[place]
+                        if stored.is_volume(place) != (chosen.dimensions == 3):
+                            raise misfit(chosen)
                         async with room:
                             [found] = await service.answer(request, "predict", chosen, place, stored.options)
                     except Refused as error:
                         return service.origin(request, chosen) | {"error": error.detail, "status": error.status}
+                    except Exception as error:  # ours, and no reason to lose the others
+                        log_failure(request.state.request_id, error)
+                        return service.origin(request, chosen) | {"error": FAILED, "status": 500}
                     return service.shown(request, chosen, found)
 
                 results = await asyncio.gather(*map(answer, stored.folders))

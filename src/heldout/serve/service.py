@@ -17,7 +17,7 @@ from fastapi.responses import Response
 from heldout import __version__
 from heldout.serve.answers import ModelInfo
 from heldout.serve.engine import NetworkPool
-from heldout.serve.fitting import does, endpoint_of, fits, labels_of
+from heldout.serve.fitting import does, endpoint_of, fits, labels_of, misfit
 from heldout.serve.intake import StoredUploads, store
 from heldout.serve.jobs import Jobs
 from heldout.serve.messages import Ask, Found, Kind, as_text
@@ -94,8 +94,7 @@ class Service:
             raise Refused(409, f"{models[0].name} {does(models[0])}: ask {endpoint_of(models[0])}")
         right = [one for one in fitting if volume is None or (one.dimensions == 3) == volume]
         if not right:
-            wanted = "a volume (NIfTI or a zip of DICOM files)" if not volume else "images (PNG, JPEG, TIFF or DICOM)"
-            raise Refused(409, f"{fitting[0].name} reads {wanted}: send one, or ask another decision")
+            raise misfit(fitting[0])
         request.state.decision, request.state.seal = right[0].name, right[0].seal
         return right[0]
 

@@ -23,7 +23,7 @@ from heldout.errors import UserError
 from heldout.predict.allocator import keep_freed_memory
 from heldout.serve import work
 from heldout.serve.describe import describe
-from heldout.serve.log import log_failure
+from heldout.serve.log import FAILED, log_failure
 from heldout.serve.messages import Ask, Failure, Found, Opened, Reply, ShareDone
 from heldout.serve.model import ReadCase, Served
 from heldout.serve.registry import Target
@@ -249,7 +249,7 @@ class _Worker:
             self._reply(number, Failure(413, "the case is too large for this machine: crop or resample it"))
         else:
             log_failure(ask.request_id, error)
-            self._reply(number, Failure(500, "the service failed; the request id leads to the reason in its log"))
+            self._reply(number, Failure(500, FAILED))
 
     def _reply(self, number: int, found: list[Found] | Failure, batch: int = 1) -> None:
         import torch

@@ -56,7 +56,10 @@ export function Batch(props: { model: ModelInfo; task: Task }) {
       return (await post<BatchResult>(segments ? "/segment/batch" : "/classify/batch", files, options)).results;
     } catch (problem) {
       if (!(problem instanceof Refusal) || problem.status === 401) throw problem;
-      return files.map(() => ({ error: problem.message }) as Result);
+      if (files.length === 1) return [{ error: problem.message } as Result];
+      const results: Result[] = [];
+      for (const file of files) results.push(...(await together([file]))); // they may be too large together
+      return results;
     }
   };
 

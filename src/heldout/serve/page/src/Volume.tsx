@@ -223,6 +223,7 @@ function drawOverlays(nv: Niivue, overlays: Overlay[]): void {
     if (one.kind !== "label") nv.overlays[k].cal_min = one.from ?? 1;
   });
   nv.gl.deleteTexture(nv.overlayTexture); // NiiVue makes another for the first of them
+  nv.overlayTexture = null;
   if (nv.overlays.length) nv.overlays.forEach((image, k) => nv.refreshLayers(image, k + 1));
   else nv.refreshLayers(nv.volumes[0], 0); // says that there is none
   nv.drawScene();
