@@ -265,6 +265,29 @@ def luna(root: Path) -> None:
     table(root / "candidates.csv", "seriesuid,coordX,coordY,coordZ,class", candidates)
 
 
+def yolo(root: Path) -> None:
+    """YOLO: a text file of boxes beside each image, names of the classes in data.yaml; test images without."""
+    for number in range(24):
+        image, mask = picture(number, number % 3)
+        part = "val" if number % 4 == 0 else "train"
+        save(root / f"images/{part}/scan_{number:03d}.jpg", image)
+        lines = []
+        if mask.any():
+            rows, columns = np.nonzero(mask)
+            left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+            height, width = mask.shape
+            center = f"{(left + right) / 2 / width:.6f} {(top + bottom) / 2 / height:.6f}"
+            lines = [f"{number % 2} {center} {(right - left) / width:.6f} {(bottom - top) / height:.6f}"]
+        (root / f"labels/{part}").mkdir(parents=True, exist_ok=True)
+        (root / f"labels/{part}/scan_{number:03d}.txt").write_text("\n".join(lines))
+    for number in range(3):
+        save(root / f"images/test/scan_{900 + number}.jpg", picture(900 + number, 1)[0])
+    (root / "data.yaml").write_text(
+        "path: ../datasets/scans\ntrain: images/train\nval: images/val\ntest: images/test\nnc: 2\n"
+        "names:\n  0: mass\n  1: calcification\n"
+    )
+
+
 TO_SUBMISSION = {
     name: function
     for name, function in list(globals().items())

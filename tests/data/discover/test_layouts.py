@@ -208,6 +208,7 @@ EXPECTED = {
         [],
         ("label_1", "label_2"),
     ),
+    "yolo": ("yolo", "Segment2D", {}, ["labels"], ("mass", "calcification")),
     "luna": (
         "table",
         "Segment3D",

@@ -13,7 +13,7 @@ from heldout.data.discover.answers import with_answers
 from heldout.data.discover.class_folders import from_class_folders
 from heldout.data.discover.findings import Ask, Choice, Proposal, Question
 from heldout.data.discover.folders import from_masks
-from heldout.data.discover.known import from_bids, from_coco, from_decathlon, from_single_datasets
+from heldout.data.discover.known import from_bids, from_coco, from_decathlon, from_single_datasets, from_yolo
 from heldout.data.discover.listing import Listing
 from heldout.data.discover.settings import fitted
 from heldout.data.discover.tables import from_tables
@@ -26,6 +26,7 @@ RECOGNIZERS = (
     from_decathlon,
     from_bids,
     from_coco,
+    from_yolo,
     from_tables,
     from_masks,
     from_class_folders,

@@ -13,6 +13,7 @@ from heldout.data.discover.listing import MASKISH, VOLUMES, Listing, stem_of
 from heldout.data.sources.coco import coco_files, read_coco
 from heldout.data.sources.layout import IMAGE_ENDINGS, folder_with
 from heldout.data.sources.msd import Msd
+from heldout.data.sources.yolo import Yolo, label_path, read_lines
 from heldout.errors import UserError
 from heldout.records import read_json
 
@@ -105,6 +106,38 @@ def from_coco(listing: Listing, ask: Ask) -> Proposal | None:
     }
     options = {"file": names} | ({"draw": draw} if draw != "segments" else {})
     return Proposal("COCO annotations", "coco", task, options, {}, found)
+
+
+def from_yolo(listing: Listing, ask: Ask) -> Proposal | None:
+    """A proposal for text files of boxes beside images."""
+    texts = {name for name in listing.names if name.endswith(".txt")}
+    labeled = [name for name in listing.images if label_path(name) in texts]
+    if not labeled or not any(text.startswith("labels/") or "/labels/" in text for text in map(label_path, labeled)):
+        return None
+    source = Yolo(listing.root)
+    index, classes = source.index(), source.classes
+    lines = [line for name in labeled for line in read_lines(listing.root / label_path(name), len(classes))]
+    polygons = sum(len(shares) != 8 for _, shares in lines)
+    text = f"{len(lines):,} boxes" if not polygons else f"{len(lines):,} boxes and polygons"
+    task = decide(
+        ask,
+        "labels",
+        "What is to be predicted?",
+        [
+            Choice(f"{text}, filled as masks", "Segment2D"),
+            Choice("presence of each class in an image", "Classify2D"),
+            Choice("boxes around each object", "Detect2D"),
+        ],
+    )
+    counts = Counter(classes[kind] for kind, _ in lines)
+    found = {
+        "annotations": f"{len(labeled):,} text files, such as {label_path(labeled[0])}",
+        "labels": f"{text}: {', '.join(f'{name} {number:,}' for name, number in counts.most_common(8))}",
+        "patients": "none named: every image counts as another patient",
+    }
+    if (index["split"] == "test").any():
+        found["test part"] = f"{(index['split'] == 'test').sum():,} images in folders called test, locked"
+    return Proposal("YOLO: text files beside images", "yolo", task, {}, {}, found)
 
 
 def from_bids(listing: Listing, ask: Ask) -> Proposal | None:

@@ -11,49 +11,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
 from heldout.data import readers
-from heldout.data.image import BadFile
 from heldout.data.objects import Named, object_rows
 from heldout.data.readers.image import displayed_size
 from heldout.data.sources import Source, as_list, identifier
 from heldout.data.sources.layout import class_names, in_natural_order, names_of, visible_files
+from heldout.data.sources.marks import Mark, draw
 from heldout.data.sources.template import Template
 from heldout.errors import UserError
 from heldout.records import read_json
 
 _RESTORE = "restore it from its source"
-
-
-@dataclass(frozen=True)
-class Mark:
-    """An annotation.
-
-    Attributes:
-        number: Its id.
-        image: Id of its image.
-        category: Name of its category.
-        segment: Polygons, run lengths, compressed or not, or None.
-        box: Left, top, width and height, or None.
-    """
-
-    number: str
-    image: str
-    category: str
-    segment: Any
-    box: Any
-
-    @property
-    def kind(self) -> Literal["boxes", "polygons", "run lengths", "compressed run lengths"]:
-        """What it is drawn as."""
-        if not self.segment:
-            return "boxes"
-        if isinstance(self.segment, list):
-            return "polygons"
-        return "run lengths" if isinstance(self.segment.get("counts"), list) else "compressed run lengths"
 
 
 @dataclass(frozen=True)
@@ -188,7 +160,9 @@ class Coco(Source):
         file, _, number = row["mask"].partition("#")
         for mark in self._marks[file, number]:
             if (name := identifier(mark.category)) in self.classes:
-                masks[self.classes.index(name)] |= self._drawn(mark, (shape[0], shape[1]), f"{path.name} in {file}")
+                masks[self.classes.index(name)] |= draw(
+                    mark, (shape[0], shape[1]), f"{path.name} in {file}", as_box=self.options["draw"] == "boxes"
+                )
         return masks
 
     def objects(self, row: Mapping[str, Any], mask: np.ndarray) -> np.ndarray:
@@ -202,32 +176,6 @@ class Coco(Source):
             left, top, wide, high = map(float, mark.box)
             found.append((self.classes.index(identifier(mark.category)), (top, left), (top + high, left + wide)))
         return object_rows(found, 2)
-
-    def _drawn(self, mark: Mark, shape: tuple[int, int], where: str) -> np.ndarray:
-        """Mask (H, W) of an annotation."""
-        from pycocotools import mask as coder
-
-        try:
-            if self.options["draw"] == "boxes" or mark.kind == "boxes":
-                left, top, wide, high = map(float, mark.box)
-                around = [left, top, left + wide, top, left + wide, top + high, left, top + high]
-                parts = coder.frPyObjects([around], *shape)
-            elif mark.kind == "polygons":
-                parts = coder.frPyObjects(mark.segment, *shape)
-            else:
-                packed = mark.kind == "compressed run lengths"
-                parts = [mark.segment if packed else coder.frPyObjects(mark.segment, *mark.segment["size"])]
-            decoded = coder.decode(parts).max(axis=2)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise BadFile(
-                f"annotation {mark.number} of {where} cannot be drawn ({type(error).__name__}: {error}): correct it"
-            ) from None
-        if decoded.shape != shape:
-            raise BadFile(
-                f"annotation {mark.number} of {where} is of {decoded.shape[0]} x {decoded.shape[1]} pixels, the image "
-                f"of {shape[0]} x {shape[1]}: the file was rotated or resized, restore it"
-            )
-        return decoded
 
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
         places = defaultdict(list)

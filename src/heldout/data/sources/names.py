@@ -10,6 +10,7 @@ SOURCES = {
     "table": "Table",
     "folders": "Folders",
     "coco": "Coco",
+    "yolo": "Yolo",
     "rsna_aneurysm": "RsnaAneurysm",
     "rsna_points": "RsnaAneurysmPoints",
     "phantom_aneurysm": "PhantomAneurysm",
