@@ -15,7 +15,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from tests.serve.conftest import REPOSITORY, panel_of, upload
+from tests.serve.conftest import REPOSITORY, as_array, panel_of, upload
 
 pytestmark = pytest.mark.extras
 
@@ -156,6 +156,29 @@ def test_the_answer_of_a_file_that_was_replaced_is_not_shown(page, picture):
     page.wait_for_timeout(3000)
     assert picture_of.evaluate("one => [one.width, one.height]") == [24, 40]
     assert not panel.locator(".busy").is_visible()
+
+
+def test_a_case_that_is_refused_does_not_leave_the_one_before_on_the_screen(browser, server, picture, volume):
+    page = browser.new_page(viewport={"width": 1280, "height": 800})  # a refusal is an error of the console
+    page.goto(server.url)
+    panel = panel_of(page, "Segmentation")
+    page.locator("#decision").select_option("volumes")
+    panel.locator("#segment-file").set_input_files(upload("a.nii.gz", volume))
+    panel.locator("canvas[data-overlays='1']").wait_for(timeout=60_000)
+    assert as_array(panel.locator(".volume canvas").screenshot()).mean() > 40
+    panel.locator("#segment-file").set_input_files(upload("b.zip", b"no archive"))
+    panel.get_by_text("is not PNG").wait_for(timeout=30_000)
+    assert panel.locator("canvas[data-loaded='0'][data-overlays='0']").is_visible()
+    assert as_array(panel.locator(".volume canvas").screenshot())[..., :3].mean() < 40
+
+    panel = panel_of(page, "Classification")
+    page.locator("#decision").select_option("heads")
+    panel.locator("#classify-file").set_input_files(upload("a.png", picture))
+    panel.get_by_text("Calibrated probability").wait_for(timeout=60_000)
+    panel.locator("#classify-file").set_input_files(upload("b.png", b"no picture"))
+    panel.get_by_text("is not PNG").wait_for(timeout=30_000)
+    assert not panel.get_by_text("Calibrated probability").is_visible()
+    page.close()
 
 
 def test_a_batch_of_volumes_shows_what_they_are(page, volume):

@@ -68,7 +68,14 @@ export function Classification(props: { model: ModelInfo; task: Task }) {
   const ask = (one: File, target: string) =>
     props.task.run("Classifying", async () => {
       const isLast = latest.begin();
-      if (props.model.dimensions === 3 && one !== file) setVolume(isDicom(one) ? null : one);
+      if (one !== file) {
+        setFile(null);
+        setAnswer(null);
+        setImage(null);
+        setHeat(null);
+        setNote("");
+        setVolume(props.model.dimensions === 3 && !isDicom(one) ? one : null);
+      }
       const [found, why] = await explained(one, target);
       const flat = props.model.dimensions === 2;
       const picture = flat && found.preview ? await decodePng(found.preview) : null;

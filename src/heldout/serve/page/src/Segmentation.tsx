@@ -137,7 +137,9 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
           throw new Error(`The mask has ${mask.width} × ${mask.height} pixels, the image ${image.width} × ${image.height}.`);
         found = atLeast(mask.values, 1);
       } else found = await truthOn(anyMask(answer!.files!), one);
-      if (isLast()) setTruth(found);
+      if (!isLast()) return;
+      setTruth(found);
+      setWithEntropy(false); // it would cover the errors
     });
 
   const cut = useMemo(

@@ -94,11 +94,15 @@ export function Volume(props: {
 
   useEffect(() => {
     const nv = viewer.current;
-    if (!nv || !props.file) return;
+    if (!nv) return;
     let alive = true;
     setLoaded(0);
     setShown(0);
     setProblem("");
+    if (!props.file) {
+      clear(nv); // the last case must not be taken for this one
+      return;
+    }
     (async () => {
       const image = await NVImage.loadFromFile({ file: props.file!, name: props.file!.name });
       if (!alive) return;
@@ -236,6 +240,15 @@ function pictureOf(nv: Niivue, overlays: Overlay[], marked: boolean): string {
   const picture = nv.canvas!.toDataURL("image/png");
   if (!marked) drawOverlays(nv, overlays);
   return picture;
+}
+
+function clear(nv: Niivue): void {
+  if (!nv.volumes.length) return;
+  if (nv.drawBitmap) nv.closeDrawing();
+  nv.volumes = [];
+  nv.overlays = [];
+  nv.updateGLVolume();
+  nv.drawScene();
 }
 
 function isSoftware(gl: WebGL2RenderingContext): boolean {
