@@ -62,6 +62,7 @@ class Blended:
         abstain: Why the case is left to people; empty where it is answered.
         features: (F,) float32 of a network, where they were picked up.
         members: What the members say, where the decision pools cases; else empty.
+        runs: Run lengths of the mask by class, of an image whose mask is never in memory; else None.
     """
 
     case_id: str
@@ -77,6 +78,7 @@ class Blended:
     abstain: str = ""
     features: np.ndarray | None = None
     members: Sequence[Prediction] = ()
+    runs: Mapping[str, str] | None = None
 
 
 class Predicts(Protocol):
@@ -386,6 +388,8 @@ def case_values(
     """
     if form == "detections":
         return {}
+    if form == "rle" and result.runs is not None:
+        return {label: text or empty for label, text in result.runs.items()}
     if form == "rle":
         return runs.of_classes(mask_of_result(result), classes, empty)
     return {label: round(float(value), 6) for label, value in zip(classes, result.scores, strict=True)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from heldout import files
-from heldout.blend.apply import OpenDecision, mask_of
+from heldout.blend.apply import Blended, OpenDecision, mask_of
 from heldout.data.readers.regions import open_large
+from heldout.data.rle import RunLengths
 from heldout.data.rle_bands import RunWriter
 from heldout.data.sources import Source
 from heldout.data.sources.layout import image_paths
@@ -97,16 +98,41 @@ def predict_large_images(
 ) -> dict[str, np.ndarray]:
     """Predict images tile by tile, and write ``masks.csv``: name, class and run lengths.
 
-    Memory is that of a band of tiles, and of the runs, whatever the size of the image.
-
     Args:
         opened: A verified decision.
         source: The layout, whose ``loose`` listed the tiles.
-        rows: Tiles by case id, those of an image one after another and row by row.
+        rows: As for :func:`large_images`.
         output: Folder to write to.
 
     Returns:
-        Scores of every image, by its name: the highest of its tiles.
+        Scores of every image, by its name.
+
+    Raises:
+        UserError: as :func:`large_images`.
+    """
+    scores = {}
+    with files.atomic(output / MASKS, "w") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(["name", "class", "rle"])
+        for one in large_images(opened, source, rows.values(), source.rle):
+            scores[one.case_id] = one.scores
+            writer.writerows([one.case_id, label, text] for label, text in (one.runs or {}).items())
+    return scores
+
+
+def large_images(
+    opened: OpenDecision, source: Source, tiles: Iterable[Mapping[str, Any]], runs: RunLengths
+) -> Iterator[Blended]:
+    """Predict images tile by tile; memory is that of a band of tiles, and of the runs, whatever the size of the image.
+
+    Args:
+        opened: A verified decision.
+        source: Reads the tiles.
+        tiles: Rows with ``name`` and ``box``, those of an image one after another and row by row.
+        runs: How run lengths count pixels.
+
+    Yields:
+        Of every image, by its name, the highest scores of its tiles, and the run lengths of its masks.
 
     Raises:
         UserError: the decision changes masks by what lies beyond a band.
@@ -122,25 +148,16 @@ def predict_large_images(
         raise UserError(
             f"{decision.name} post-processes whole masks, which are never in memory: blend without the hook"
         )
-    scores = {}
-    with files.atomic(output / MASKS, "w") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["name", "class", "rle"])
-        for name, group in groupby(rows.values(), key=lambda row: row["name"]):
-            best, runs = _predict_image(opened, source, list(group))
-            scores[name] = best
-            for label, one in zip(decision.classes, runs, strict=True):
-                writer.writerow([name, label, one.text()])
-    return scores
+    for name, group in groupby(tiles, key=lambda row: row["name"]):
+        yield _predict_image(opened, source, name, list(group), runs)
 
 
 def _predict_image(
-    opened: OpenDecision, source: Source, tiles: list[Mapping[str, Any]]
-) -> tuple[np.ndarray, list[RunWriter]]:
-    """The highest scores of an image's tiles, and the runs of every class."""
+    opened: OpenDecision, source: Source, name: str, tiles: list[Mapping[str, Any]], runs: RunLengths
+) -> Blended:
     classes, path = opened.decision.classes, Path(image_paths(tiles[0]["image"])[0].rpartition("#")[0])
     shape = open_large(path).levels[0]
-    writers, blender = [RunWriter(shape, source.rle) for _ in classes], BandBlender(shape[1])
+    writers, blender = [RunWriter(shape, runs) for _ in classes], BandBlender(shape[1])
     best = np.zeros(len(classes))
     images = ((row["case_id"], source.read_image(row)) for row in tiles)
     for row, result in zip(tiles, opened.predict(images), strict=True):
@@ -150,7 +167,8 @@ def _predict_image(
         blender.add(result.map, top, left)
         best = np.maximum(best, result.scores)
     _write(opened, writers, blender.rows_before(shape[0]))
-    return best, writers
+    texts = {label: one.text() for label, one in zip(classes, writers, strict=True)}
+    return Blended(name, best, None, None, runs=texts)
 
 
 def _write(opened: OpenDecision, writers: list[RunWriter], bands: Iterator[tuple[int, np.ndarray]]) -> None:

@@ -19,6 +19,7 @@ from heldout.blend.decision import Decision
 from heldout.blend.pooling import groups_by_case
 from heldout.data.image import Image
 from heldout.data.sources import Source, identifier
+from heldout.data.sources.tiled import TiledSource
 from heldout.deliver.case_log import CaseLog, LoggedCase, Part, is_begun, key_of, stamp_of
 from heldout.deliver.dicom_seg import check_packages, segmentation_file
 from heldout.deliver.large_images import predict_large_images
@@ -81,7 +82,7 @@ def predict_folder(
         if decision.kind != "segmentation":
             raise UserError(f"{decision.name} makes no masks: leave out --format dicomseg")
     source = source_class(config.source)(folder, **config.source_options)  # the dataset itself may be elsewhere
-    if source.tiled:
+    if isinstance(source, TiledSource):
         if part is not None:
             raise UserError(f"--part: the pictures of {folder} are predicted region by region; leave it out")
         return _predict_large(opened, source, folder, output, skip_bad)

@@ -21,6 +21,7 @@ from heldout.data.geometry import Geometry, restore
 from heldout.data.image import BadFile, Image
 from heldout.data.memory import available_memory
 from heldout.data.sources import source_class
+from heldout.data.sources.tiled import TiledSource
 from heldout.data.transform import prepare_image
 from heldout.deliver.predict_folder import list_cases
 from heldout.deliver.submission.detections import objects_of
@@ -111,7 +112,7 @@ class Served:
             self.opened = verify(decision, session)
         else:
             self.opened = OpenDecision(decision, session)
-        if source_class(self.opened.config.source).tiled:
+        if issubclass(source_class(self.opened.config.source), TiledSource):
             raise UserError(f"{name} reads large images by region: use `python run.py predict {name}`")
         networks = [member for member in self.opened.members if isinstance(member, MemberNetworks)]
         if len(networks) < len(self.opened.members):

@@ -16,8 +16,9 @@ from heldout.data.patches import window_starts
 from heldout.data.readers.regions import LargeImage, open_large
 from heldout.data.rle import RunLengths
 from heldout.data.rle_bands import decode_region
-from heldout.data.sources import Source, as_list, identifier
+from heldout.data.sources import as_list, identifier
 from heldout.data.sources.layout import chosen_file, class_names, read_table
+from heldout.data.sources.tiled import TiledSource
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _RUNS = re.compile(r"-1|\d+( +\d+)*")
 _SMALL = 4096  # pixels of a resolution that is looked at as a whole
 
 
-class Slides(Source):
+class Slides(TiledSource):
     """A table with a row per image; all tiles of a patient stay together.
 
     Options:
@@ -53,7 +54,6 @@ class Slides(Source):
         "rle_start": 1,
     }
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {"rle": ("columns", "rows"), "rle_start": (0, 1)}
-    tiled = True
 
     def __init__(self, root: Path, **options: Any) -> None:
         """See the class for the options."""
@@ -105,24 +105,60 @@ class Slides(Source):
         check_labels(mask_path, values)
         return (values > 0).astype(np.uint8) if len(self.classes) == 1 else values.astype(np.uint8)
 
+    def files(self, text: str) -> list[Path]:
+        """Files without their boxes."""
+        return list(dict.fromkeys(Path(str(path).partition("#")[0]) for path in self.paths(text)))
+
     def loose(self, folder: Path) -> pd.DataFrame:
-        """Overlapping tiles of all images below a folder, row by row; ``slide`` names the image of each."""
+        """Overlapping tiles of all images below a folder, row by row; ``name`` is the image of each."""
+        import pandas as pd
+
+        pictures = self.pictures(folder)
+        paths = (self.paths(text)[0] for text in pictures["image"])
+        return pd.DataFrame(
+            tile for name, path in zip(pictures["name"], paths, strict=True) for tile in self.tiles(name, path)
+        )
+
+    def pictures(self, folder: Path) -> pd.DataFrame:
+        """All images below a folder."""
         import pandas as pd
 
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder: name one that holds TIFF files")
-        found = []
-        for path in sorted(one for one in folder.resolve().rglob("*") if one.suffix.lower() in ENDINGS):
-            if path.stem.endswith("_mask"):
-                continue
-            name = path.relative_to(folder.resolve()).as_posix()
-            for box in boxes(open_large(path), self.options["tile"], self.options["overlap"]):
-                case_id = f"{identifier(name.rpartition('.')[0])}_r{box[0]}_c{box[1]}"
-                place = f"{path}#{','.join(map(str, box))}"
-                found.append((case_id, identifier(name), as_list(place), name, box))
-        if not found:
+        every = sorted(one for one in folder.resolve().rglob("*") if one.suffix.lower() in ENDINGS)
+        paths = [path for path in every if not path.stem.endswith("_mask")]
+        if not paths:
             raise UserError(f"{folder} holds no TIFF file: name a folder with {' or '.join(ENDINGS[:2])} files")
-        return pd.DataFrame(found, columns=["case_id", "patient_id", "image", "name", "box"])
+        names = [path.relative_to(folder.resolve()).as_posix() for path in paths]
+        cases = [identifier(name.rpartition(".")[0]) for name in names]
+        images = [as_list(str(path)) for path in paths]
+        return pd.DataFrame({"case_id": cases, "patient_id": map(identifier, names), "image": images, "name": names})
+
+    def unlabeled(self) -> pd.DataFrame:
+        """The images without a mask, which are to be submitted as a whole."""
+        import pandas as pd
+
+        rows = [row for row in self._frame.to_dict("records") if not row.get("mask", "").strip()]
+        names = [row["id"].strip() for row in rows]
+        patients = [row.get("patient", "").strip() for row in rows]
+        values = {
+            "case_id": [identifier(name) for name in names],
+            "patient_id": [patient or identifier(name) for patient, name in zip(patients, names, strict=True)],
+            "image": [as_list(row["path"].strip()) for row in rows],
+            "own_id": names,
+        }
+        return pd.DataFrame(values, dtype=str)
+
+    def tiles(self, name: str, path: Path) -> Iterator[dict[str, Any]]:
+        """Overlapping tiles of an image, row by row."""
+        for box in boxes(open_large(path), self.options["tile"], self.options["overlap"]):
+            yield {
+                "case_id": f"{identifier(name.rpartition('.')[0] or name)}_r{box[0]}_c{box[1]}",
+                "patient_id": identifier(name),
+                "image": as_list(f"{path}#{','.join(map(str, box))}"),
+                "name": name,
+                "box": box,
+            }
 
     def unread(self, folder: Path, rows: Any) -> dict[str, str]:  # noqa: ARG002 - other files are none of its
         """Nothing: only TIFF files are asked for."""

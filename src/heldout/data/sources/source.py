@@ -51,7 +51,6 @@ class Source(ABC):
         ignores: Whether 255 in a mask that was read means a voxel without loss and score. Sources whose options have
             ``ignore`` let the user name the value that their files have there; -1 is none.
         downloads: Where datasets of the layout come from, by the names of their folders.
-        tiled: Whether cases are tiles of larger images, which predictions are put together to.
         other_files: Names of files in the root that are not the dataset's, such as the sample submission.
 
     Example:
@@ -79,7 +78,6 @@ class Source(ABC):
     defaults: ClassVar[dict[str, Any]] = {}
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {}
     downloads: ClassVar[Mapping[str, Download]] = {}
-    tiled: bool = False
     other_files: frozenset[str] = frozenset()
 
     def __init__(self, root: Path, **options: Any) -> None:
@@ -302,6 +300,10 @@ class Source(ABC):
     def paths(self, text: str) -> list[Path]:
         """Files, or items of array files, that an ``image`` or ``mask`` text of the index names."""
         return [self.root / name for name in image_paths(text)]
+
+    def files(self, text: str) -> list[Path]:
+        """The same, but of a tile the file of the image that it is part of."""
+        return self.paths(text)
 
     def relative(self, path: Path) -> str:
         """A path relative to the dataset; as it is where it lies outside."""

@@ -24,7 +24,7 @@ from heldout.deliver.kernel.rsna2025.hidden_set import loses_places
 from heldout.deliver.kernel.rsna2025.server import ID, as_row, check_served
 from heldout.deliver.kernel.runtime import competition_writer
 from heldout.deliver.submission.form import case_names, read_sample, sample_form
-from heldout.deliver.submission.write import as_groups
+from heldout.deliver.submission.write import as_groups, cases_to_submit, predict_rows
 from heldout.errors import UserError
 
 CASES = 8  # of the dataset, to replay on
@@ -86,8 +86,8 @@ def local_submission(opened: OpenDecision, folder: Path, stem: Path) -> Path:
     trained, level = trained_files(opened), opened.decision.pooling.level
     writer = competition_writer(opened.config, opened.decision.classes, source, trained, level)
     rows = writer.cases.to_dict("records")
-    images = writer.watch((row["case_id"], source.read_image(row, salvage=True)) for row in rows)
-    return writer.write(pool_results(opened.decision, opened.predict(images), writer.groups), stem)
+    results = predict_rows(opened, source, rows, writer.watch)
+    return writer.write(pool_results(opened.decision, results, writer.groups), stem)
 
 
 def local_rows(opened: OpenDecision, folder: Path, stem: Path) -> Path:
@@ -126,13 +126,12 @@ def some_cases(opened: OpenDecision, folder: Path, mode: str) -> Path:
         UserError: the images are not files of their own.
     """
     config, dataset = opened.config, opened.dataset
-    submit = dataset.part("submit")
-    train = dataset.part("train")
+    submit, train = cases_to_submit(dataset), dataset.part("train")
     # a file that was trained on lies beside them, as in a competition's folder
     parts = [submit.head(CASES - 1), train.head(1)] if config.sample_submission is not None else [submit, train]
     rows = pd.concat(parts).head(CASES).to_dict("records")
     for row in rows:
-        for path in dataset.source.paths(row["image"]):
+        for path in dataset.source.files(row["image"]):
             target = folder / (path.name if mode == "server" else path.relative_to(dataset.source.root))
             target.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():

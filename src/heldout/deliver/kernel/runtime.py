@@ -16,6 +16,7 @@ from pydantic import Field
 from heldout import files
 from heldout.blend.apply import Blended, OpenDecision, pool_results
 from heldout.data.levels import groups_of
+from heldout.data.sources.tiled import TiledSource
 from heldout.deliver.kernel.bundle import Bundle, check_trust, read_bundle
 from heldout.deliver.kernel.packages import imported_packages
 from heldout.errors import UserError
@@ -106,7 +107,7 @@ def competition_writer(
     from heldout.deliver.submission.form import find_sample, read_sample, with_missing, with_own_ids
     from heldout.deliver.submission.write import SubmissionWriter, as_groups
 
-    rows = source.loose(source.root)
+    rows = source.pictures(source.root) if isinstance(source, TiledSource) else source.loose(source.root)
     new = rows[~rows["name"].isin(list(trained))].reset_index(drop=True)
     rows = rows if new.empty else new
     groups = dict(zip(rows["case_id"], groups_of(source, rows, level), strict=True)) if level else {}
@@ -224,6 +225,10 @@ class FailSafe:
         return result
 
     def _predicted(self, row: Mapping[str, Any]) -> Blended:
+        from heldout.deliver.submission.write import predict_rows
+
+        if isinstance(self.source, TiledSource):
+            return next(predict_rows(self.opened, self.source, [row], self.watch))
         # read first: a case that cannot be read must not wait for the networks
         image = self.source.read_image(row, salvage=True)
         return next(self.opened.predict(self.watch(iter([(row["case_id"], image)]))))
@@ -243,6 +248,8 @@ class FailSafe:
         scores = np.array([self.bundle.prior[name] for name in decision.classes], np.float32)
         if decision.kind != "segmentation":
             return Blended(row["case_id"], scores, None, None)
+        if isinstance(self.source, TiledSource):
+            return Blended(row["case_id"], scores, None, None, runs=dict.fromkeys(decision.classes, ""))
         channels = 1 if decision.exclusive or len(decision.classes) == 1 else len(decision.classes)
         return Blended(row["case_id"], scores, None, np.zeros((channels, *self._shape(row)), np.uint8))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +18,8 @@ from heldout.data.image import Image
 from heldout.data.levels import CASE, groups_of
 from heldout.data.readers import format_of
 from heldout.data.sources.layout import image_paths
+from heldout.data.sources.tiled import TiledSource
+from heldout.deliver.large_images import large_images
 from heldout.deliver.masks import check_names, mask_files
 from heldout.deliver.submission.detections import check_table, detection_table
 from heldout.deliver.submission.form import (
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from heldout.data.sources import Source
     from heldout.tasks.detect import Detect
 
+    Images = Iterator[tuple[str, Image]]
+
 
 def submit(opened: OpenDecision) -> Path:
     """Predict the unlabeled cases of a decision's dataset and write the competition's file.
@@ -68,10 +72,29 @@ def submit(opened: OpenDecision) -> Path:
     groups = groups_by_case(decision, dataset.source, cases) if decision.pooling else {}
     own = dataset.source.own_classes()
     writer = SubmissionWriter(opened.config, decision.classes, cases, dataset.source, own, groups)
-    images = writer.watch((case_id, dataset.read_image(case_id)) for case_id in cases.case_id)
-    predictions = opened.predict(track(images, len(cases), "Predicting cases"))
-    results = pool_results(decision, predictions, groups)
+    rows = track(writer.cases.to_dict("records"), len(writer.cases), "Predicting cases")
+    results = pool_results(decision, predict_rows(opened, dataset.source, rows, writer.watch), groups)
     return writer.write(results, files.home() / "submissions" / decision.name)
+
+
+def predict_rows(
+    opened: OpenDecision,
+    source: Source,
+    rows: Iterable[Mapping[str, Any]],
+    watch: Callable[[Images], Images],
+) -> Iterator[Blended]:
+    """Predict unlabeled cases, damaged files as far as they can be read, or large images tile by tile.
+
+    Args:
+        opened: What predicts.
+        source: Reads them.
+        rows: Rows of cases.
+        watch: Sees every image pass that is read as a whole.
+    """
+    if isinstance(source, TiledSource):
+        tiles = (tile for row in rows for tile in source.tiles(row["case_id"], source.paths(row["image"])[0]))
+        return large_images(opened, source, tiles, run_lengths(opened.config, source))
+    return opened.predict(watch((row["case_id"], source.read_image(row, salvage=True)) for row in rows))
 
 
 def check_file(name: str, path: Path) -> int:
@@ -100,7 +123,7 @@ def check_file(name: str, path: Path) -> int:
     groups = groups_by_case(opened.decision, source, cases)
     writer = SubmissionWriter(config, opened.decision.classes, cases, source, source.own_classes(), groups)
     table = read_submission(str(path), path.name)
-    if config.submission == "rle":
+    if config.submission == "rle" and not isinstance(source, TiledSource):
         for _ in writer.watch((case_id, dataset.read_image(case_id)) for case_id in writer.cases.case_id):
             pass
     writer.check(table, path.name)
@@ -140,6 +163,8 @@ class SubmissionWriter:
             raise UserError(f"{config.spec}: submission = {config.submission!r} needs a segmentation; write 'csv'")
         if config.submission == "detections" and config.finder is None:
             raise UserError(f"{config.spec}: submission = 'detections' needs Detect2D or Detect3D; write 'csv'")
+        if isinstance(source, TiledSource) and config.submission not in ("csv", "rle"):
+            raise UserError(f"{config.spec}: large images are submitted as run lengths: write submission = 'rle'")
         self._checked_as = "number" if config.kind == "regression" else config.submission
         self.config = config
         named = as_groups(cases, groups) if groups else with_own_ids(cases, config)
@@ -218,7 +243,8 @@ class SubmissionWriter:
         if self.form == "rle":
             ids = list(expected.iloc[:, 0])
             names = ids if self.sample is None else sample_form(self.sample, self.classes).names
-            sizes = {one: self._sizes[self.names[name]] for one, name in zip(ids, names, strict=True)}
+            known = {one: self._sizes.get(self.names[name]) for one, name in zip(ids, names, strict=True)}
+            sizes = {one: size for one, size in known.items() if size is not None}  # else of a large image
         grades = {} if self.sample is None else sample_form(self.sample, self.classes).grades
         form = "class" if grades else self._checked_as
         check(table, expected, form, sizes, name, self._runs, grades.values(), self._separator)
@@ -275,7 +301,12 @@ class SubmissionWriter:
 
 
 def cases_to_submit(dataset: Dataset) -> pd.DataFrame:
-    """The unlabeled cases of a dataset in its own order, with what it calls them itself in the column ``own_id``."""
+    """The unlabeled cases of a dataset in its own order, with what it calls them itself in the column ``own_id``.
+
+    Of tiles these are the images.
+    """
+    if isinstance(dataset.source, TiledSource):
+        return dataset.source.unlabeled()
     cases, own = dataset.part("submit"), dataset.source.own_ids()
     place = {case_id: number for number, case_id in enumerate(own)}
     ordered = cases.iloc[sorted(range(len(cases)), key=lambda row: place.get(cases["case_id"].iloc[row], 0))]
@@ -294,7 +325,7 @@ def check_form(config: Task, dataset: Dataset) -> None:
     Raises:
         UserError: it cannot; names what does not fit and the remedy.
     """
-    cases = dataset.part("submit")
+    cases = cases_to_submit(dataset)
     if config.sample_submission is not None and len(cases):
         level = getattr(config, "level", CASE)
         groups = {} if level == CASE else dict(zip(cases.case_id, groups_of(dataset.source, cases, level), strict=True))
