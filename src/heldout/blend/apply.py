@@ -388,10 +388,9 @@ def case_values(
     """
     if form == "detections":
         return {}
-    if form == "rle" and result.runs is not None:
-        return {label: text or empty for label, text in result.runs.items()}
     if form == "rle":
-        return runs.of_classes(mask_of_result(result), classes, empty)
+        own = runs.of_classes(mask_of_result(result), classes, empty) if result.runs is None else result.runs
+        return {label: text or empty for label, text in own.items()}
     return {label: round(float(value), 6) for label, value in zip(classes, result.scores, strict=True)}
 
 
