@@ -6,6 +6,7 @@ import base64
 import csv
 import gzip
 import io
+import re
 import subprocess
 import sys
 import zipfile
@@ -358,7 +359,10 @@ def test_an_input_unlike_the_training_images_is_said(server, picture):
     assert "of the training images" in unusual["warnings"][0]
     drift = httpx.get(f"{server.url}/v1/drift", params={"model": "labels"}).json()
     assert 0 < drift["unusual"] < drift["inputs"]
-    assert 'heldout_out_of_distribution_total{decision="labels"}' in httpx.get(f"{server.url}/metrics").text
+    metrics = httpx.get(f"{server.url}/metrics").text
+    assert 'heldout_out_of_distribution_total{decision="labels"}' in metrics
+    share = re.search(r'heldout_recent_out_of_distribution{decision="labels"} ([\d.]+)', metrics)
+    assert float(share[1]) == pytest.approx(drift["unusual"] / drift["inputs"])
 
 
 def test_a_dicom_series_gets_the_file_of_predict_on_its_own_frames(server, served_home, tmp_path):

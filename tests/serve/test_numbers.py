@@ -165,6 +165,7 @@ def test_numbers_are_described_and_counted_without_a_class(numbers_server, disc)
     assert (info["kind"], info["calibration"], info["thresholds"]) == ("regression", "linear", {})
     metrics = httpx.get(f"{numbers_server.url}/metrics").text
     assert 'heldout_predicted_total{decision="ages"' not in metrics
+    assert 'heldout_inputs_total{decision="ages"}' in metrics
 
 
 def test_a_case_that_is_left_to_people_is_left_by_predict_too(numbers_server, numbers_home, tmp_path):

@@ -182,9 +182,14 @@ class Recent:
         """Note an input."""
         self._inputs.setdefault(seal, deque(maxlen=self.most)).append((usual, measures))
 
+    def counts(self, seal: str) -> tuple[int, int]:
+        """Inputs, and those unlike the training images."""
+        known = self._inputs.get(seal, ())
+        return len(known), sum(not usual for usual, _ in known)
+
     def summary(self, seal: str) -> tuple[int, int, dict[str, float]]:
         """Inputs, those unlike the training images, and the median of every measure."""
         known = list(self._inputs.get(seal, ()))
         names = set.intersection(*(set(measures) for _, measures in known)) if known else set()
         medians = {name: float(np.median([measures[name] for _, measures in known])) for name in sorted(names)}
-        return len(known), sum(not usual for usual, _ in known), medians
+        return *self.counts(seal), medians

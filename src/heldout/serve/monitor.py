@@ -29,6 +29,13 @@ class Monitor:
         self.unusual = Counter(
             "heldout_out_of_distribution", "cases unlike the training data", ["decision"], registry=one
         )
+        self.inputs = Counter("heldout_inputs", "cases compared with the training data", ["decision"], registry=one)
+        self._recent_share = Gauge(
+            "heldout_recent_out_of_distribution",
+            "share of the last inputs that are unlike the training data",
+            ["decision"],
+            registry=one,
+        )
         self._gauge("heldout_queue_depth", "requests waiting or running", lambda: engine.depth)
         self._gauge("heldout_ready", "1 where networks are loaded", lambda: engine.ready)
         self._gauge("heldout_restarts", "network processes that died", lambda: engine.restarts)
@@ -47,6 +54,9 @@ class Monitor:
         for one, label in zip(found, labels, strict=True):
             if one.measures:
                 self.recent.add(seal, not one.unusual, one.measures)
+                self.inputs.labels(decision).inc()
+                known, unusual = self.recent.counts(seal)
+                self._recent_share.labels(decision).set(unusual / known)
             self.unusual.labels(decision).inc(int(bool(one.unusual)))  # a count of 0 is shown too
             if label is not None:
                 self.predicted.labels(decision, label).inc()
