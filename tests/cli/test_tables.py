@@ -111,6 +111,12 @@ def test_plain_may_stand_before_an_experiment(capsys, monkeypatch):
     assert "exps/exp999.py does not exist" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--show-completion", "--install-completion"])
+def test_run_py_installs_no_completion_for_python(capsys, option):
+    assert run([option]) == 2
+    assert "run `heldout --install-completion`" in capsys.readouterr().err
+
+
 def test_shell_completion_knows_the_commands():
     environment = {**os.environ, "COMP_WORDS": "heldout lea", "COMP_CWORD": "1", "_HELDOUT_COMPLETE": "complete_bash"}
     environment |= {"PYTHONPATH": str(REPOSITORY / "src")}

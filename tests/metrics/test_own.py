@@ -53,6 +53,15 @@ def fails(cases):
 def many(cases):
     return cases.probability
 
+@ho.metric(higher_is_better=True)
+def nothing(cases):
+    return float("nan")
+
+@ho.metric(higher_is_better=True)
+def spoils(cases, weights):
+    cases.probability[:] = 1.0
+    return weights @ cases.probability[:, 0] / weights.sum(1)
+
 @ho.metric(higher_is_better=True, uses="predicted_label", scale="logit")
 def own_f1(cases):
     hits = (cases.truth & cases.predicted).sum(0)
@@ -107,11 +116,27 @@ def test_the_code_of_a_metric_is_pinned(own_file):
         ("unweighted", "if cases are repeated instead of weighted: multiply every case by its weight"),
         ("fails", "metric fails fails with ZeroDivisionError: division by zero; correct it"),
         ("many", "metric many returns ndarray: it must return one number"),
+        ("nothing", "metric nothing is NaN on .* cases, though every class has positive and negative ones"),
+        ("spoils", "metric spoils changes probability of its cases: let it work on a copy"),
     ],
 )
 def test_a_metric_that_no_interval_can_be_made_of_is_refused(name, message):
     with pytest.raises(UserError, match=message):
         score(name, table(("a", "b")), ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ('higher_is_better="up"', "has higher_is_better = 'up': choose True, False"),
+        ('higher_is_better=True, scale="zz"', "has scale = 'zz': choose logit, log, plain, real"),
+        ('higher_is_better=True, uses="masks"', "metric f in exps/.*py has uses = 'masks': choose probability,"),
+    ],
+)
+def test_a_mark_with_another_word_is_refused(own_file, words, message):
+    own_file(f"import heldout as ho\n@ho.metric({words})\ndef f(cases):\n    return 1.0\n")
+    with pytest.raises(UserError, match=message):
+        get_metric("f")
 
 
 def test_other_arguments_and_unknown_names_are_refused(own_file):

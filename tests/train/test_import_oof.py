@@ -53,6 +53,9 @@ def test_folds_that_a_file_does_not_name_are_not_verifiable_and_shown_so(finish,
     assert any("folds not verifiable" in note for note in decision.notes)
     for name in ("both", decision.members[1].spec):
         assert "folds not verifiable" in find_row(name).note
+    row = find_row("ana")  # by the name that it was imported under
+    assert row.name == decision.members[1].spec
+    assert row.note.startswith("folds not verifiable")  # where a table cuts what follows
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,11 @@ def execute(arguments: Sequence[str]) -> int:
     import_commands("".join(arguments[first : first + 1]))
     try:
         name = "heldout" if Path(sys.argv[0]).name == "heldout" else "python run.py"  # by which a shell completes
+        if name != "heldout" and any(word.endswith("-completion") for word in arguments[:1]):
+            raise UserError(
+                "shells complete the command heldout, not run.py: install it with `pip install -e .`, then run "
+                "`heldout --install-completion`"
+            )
         code = app(arguments, prog_name=name, standalone_mode=False, obj=execute)
     except typer.Abort:
         raise KeyboardInterrupt from None

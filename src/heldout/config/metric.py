@@ -9,7 +9,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from heldout.config.code import READER, code_below
 from heldout.config.loading import has_file, import_file
@@ -70,7 +70,7 @@ def metric(
         scale: Where intervals are symmetric; see :class:`OwnMetric`.
 
     Raises:
-        UserError: the function takes other arguments.
+        UserError: the function takes other arguments, or one of these is none of its values.
 
     Example:
         >>> @metric(higher_is_better=True)
@@ -82,6 +82,16 @@ def metric(
     """
 
     def mark(function: Callable[..., Any]) -> OwnMetric:
+        for word, value, allowed in (
+            ("higher_is_better", higher_is_better, (True, False)),
+            ("uses", uses, get_args(Uses)),
+            ("scale", scale, get_args(IntervalScale)),
+        ):
+            if not any(value is one or (isinstance(one, str) and value == one) for one in allowed):
+                raise UserError(
+                    f"metric {function.__name__} in {function.__module__.replace('.', '/')}.py has {word} = {value!r}: "
+                    f"choose {', '.join(map(str, allowed))}"
+                )
         if list(inspect.signature(function).parameters) not in _FORMS:
             raise UserError(
                 f"metric {function.__name__} in {function.__module__.replace('.', '/')}.py must take (cases), (table) "

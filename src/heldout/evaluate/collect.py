@@ -17,7 +17,7 @@ from heldout.evaluate.lineage import lacking, lineage_of, missing_text, plan_of
 from heldout.evaluate.public_scores import add_public_scores
 from heldout.evaluate.row import Row, order
 from heldout.evaluate.scores import ScoreCache, best_alone, seeds_of_every_fold, spread
-from heldout.train.imported import read_imported
+from heldout.train.imported import imported_run, read_imported
 from heldout.train.runs import RunInfo, read_info, run_folder, run_folders
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def find_row(name: str) -> Row:
     row = None
     if name in blends:
         row = next(row for row in _read_all() if row.kind == "blend" and row.name == name)
-    elif (spec := today_spec(name)) in runs:
+    elif (spec := today_spec(name)) in runs or (spec := imported_run(name) or "") in runs:
         row = run_row(spec)
     if row is None:
         raise UserError(

@@ -101,9 +101,13 @@ class _Repeated:
 def _check(name: str, every: Callable[[Columns, np.ndarray], np.ndarray], columns: Columns) -> None:
     """Refuse a function whose score depends on the order of cases, or whose weights do not repeat them.
 
+    It may not change its cases, which other scores are made of, and must give a number where every class has positive
+    and negative cases.
+
     Raises:
         UserError: saying what changed, or what the function failed with.
     """
+    before_it = {name: value.copy() for name, value in vars(columns).items() if isinstance(value, np.ndarray)}
     count = len(columns.truth)
     random = np.random.default_rng(0)
     order = random.permutation(count)
@@ -119,6 +123,14 @@ def _check(name: str, every: Callable[[Columns, np.ndarray], np.ndarray], column
         raise
     except Exception as error:
         raise UserError(f"metric {name} fails with {type(error).__name__}: {error}; correct it") from error
+    for field, kept in before_it.items():
+        if not np.array_equal(kept, getattr(columns, field), equal_nan=kept.dtype.kind == "f"):
+            raise UserError(f"metric {name} changes {field} of its cases: let it work on a copy")
+    both = bool(((columns.truth > 0).any(0) & (columns.truth == 0).any(0)).all())
+    if np.isnan(value) and both:
+        raise UserError(
+            f"metric {name} is NaN on {count} cases, though every class has positive and negative ones: return a number"
+        )
     remedies = [
         (value, moved, "if the cases come in another order", "let it depend on the cases alone"),
         (weighted, drawn_again, "if cases are repeated instead of weighted", "multiply every case by its weight"),

@@ -63,8 +63,8 @@ class ImportedRecord(Record):
     def note(self) -> str:
         """What a reader of its scores must know."""
         text = f"{self.spec}: predictions of {self.by}, made elsewhere"
-        if self.folds == NOT_VERIFIABLE:
-            text += "; folds not verifiable, so that its score may be of cases that it was trained on"
+        if self.folds == NOT_VERIFIABLE:  # first, as tables cut what is long
+            return f"folds not verifiable, so that its score may be of cases that it was trained on; {text}"
         return text
 
 
