@@ -70,6 +70,10 @@ def test_mistakes_are_one_sentence(two_runs):
         ho.run(two_runs[0]).scores("auc")
     with pytest.raises(UserError, match="needs masks"):
         ho.run(two_runs[0]).scores("dice_pos")
+    with pytest.raises(UserError, match="blend needs a member"):
+        ho.blend([])
+    with pytest.raises(UserError, match="worst takes a number of cases: write 1 or more, not -1"):
+        ho.run(ho.leaderboard()["name"][0]).worst(-1)
 
 
 def test_the_page_runs(two_runs):

@@ -176,10 +176,15 @@ class Run:
 
         Masks of a run are cut at one half here and in :meth:`show`, those of a blend at its cross-fitted thresholds.
 
+        Raises:
+            UserError: ``count`` is not 1 or more.
+
         Example:
             >>> run("exp004").worst(3)["error"].is_monotonic_decreasing
             True
         """
+        if count < 1:
+            raise UserError(f"worst takes a number of cases: write 1 or more, not {count}")
         scores = self.held_out.case_scores
         if "dice" in scores:
             return scores[scores["n_true"] > 0].sort_values("dice", kind="stable").head(count).reset_index(drop=True)
@@ -233,6 +238,8 @@ def blend(members: Sequence[str], name: str | None = None, **options: Any) -> Ru
 
     if isinstance(members, str):
         raise UserError(f"blend takes a list of members: write [{members!r}]")
+    if not members:
+        raise UserError('blend needs a member: write names of finished experiments, such as ["exp040", "exp042"]')
     chosen = name or f"blend_{files.sha256_json([list(members), sorted(options.items())])[:8]}"
     return run(search(list(members), chosen, **{"progress": False, **options}).name)
 
