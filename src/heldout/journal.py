@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Direction = Literal["maximize", "minimize"]
 _TAIL = 1 << 16
+_NO_JOURNAL = (ValueError, KeyError, TypeError, AttributeError, AssertionError)  # of Optuna, where a line is none
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -43,6 +44,33 @@ class Journal:
     def record(self, part: str, direction: Direction) -> TrialStore:
         """The trials of one search; see :class:`TrialStore`."""
         return TrialStore(self.path, f"{self.identity[:16]} {part}", direction)
+
+
+def latest_trials(path: Path) -> list[FrozenTrial]:
+    """Trials of the search that a journal was last written by, in order; nothing is written or locked.
+
+    Raises:
+        UserError: the journal is damaged, or no journal.
+    """
+    import optuna
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+    if not path.exists():
+        return []
+    try:
+        storage = JournalStorage(JournalFileBackend(str(path)))
+        names = [study.study_name for study in storage.get_all_studies()]
+        loaded = [optuna.load_study(study_name=name, storage=storage) for name in names]
+        searches = [found for study in loaded if (found := study.get_trials(deepcopy=False))]
+        return max(searches, key=lambda trials: ended_at(trials[-1]), default=[])
+    except _NO_JOURNAL:
+        raise _damaged(path) from None
+
+
+def ended_at(trial: FrozenTrial) -> float:
+    """When a trial was recorded; seconds since 1970."""
+    assert trial.datetime_complete is not None, "only trials that ended are recorded"
+    return trial.datetime_complete.timestamp()
 
 
 class TrialStore:
@@ -81,10 +109,8 @@ class TrialStore:
             optuna.create_study(direction=direction).add_trials(trials)  # refuses what cannot be a trial
             if not all(trial.state.is_finished() for trial in trials):
                 raise ValueError("only trials that ended are recorded")
-        except (ValueError, KeyError, TypeError, AttributeError, AssertionError):
-            raise UserError(
-                f"{path} is damaged or not the journal of a search: delete it and run the command again"
-            ) from None
+        except _NO_JOURNAL:
+            raise _damaged(path) from None
 
     def trials(self) -> list[FrozenTrial]:
         """All finished trials in the order in which they were recorded."""
@@ -145,6 +171,10 @@ class _WriteLock:
         self._handle.close()
         self._handle = None
         self._claim.close()
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path} is damaged or not the journal of a search: delete it and run the command again")
 
 
 @contextmanager

@@ -73,15 +73,16 @@ def test_a_warning_behind_the_measurement_does_no_harm(home, monkeypatch, tmp_pa
         measure.measured(Fit(SPEC, 0, 0), None)
 
 
-def test_what_another_machine_measured_is_measured_again(home, monkeypatch, tmp_path):
+def test_what_another_machine_or_other_threads_measured_is_measured_again(home, monkeypatch, tmp_path):
     told = json.dumps(measured(spec=SPEC).to_json())
     (tmp_path / "python").write_text(f"#!/bin/sh\necho '{told}'\n")
     (tmp_path / "python").chmod(0o755)
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     same = {"spec": SPEC, "identity_hash": load(SPEC).identity_hash(), "step_seconds": 9.0}
-    for machine, seconds in ((describe_machine(torch.device("cpu")), 9.0), ("a processor, 64 cores", 0.5)):
+    here = describe_machine(torch.device("cpu"))
+    for machine, threads, seconds in ((here, 2, 9.0), ("a processor, 64 cores", 2, 0.5), (here, 1, 0.5)):
         files.write_json(record_path(SPEC), measured(**same, machine=machine).to_json())
-        assert measure.measured(Fit(SPEC, 0, 0), None).step_seconds == seconds
+        assert measure.measured(Fit(SPEC, 0, 0), threads).step_seconds == seconds
 
 
 def test_searching_hard_negatives_takes_its_time_too():
@@ -159,3 +160,30 @@ def test_a_measurement_of_another_experiment_is_refused(home, capsys):
 def test_memory_that_is_no_amount_is_refused(home, capsys, text):
     assert run(["plan", TINY, f"--fit={text}"]) == 2
     assert f"--fit {text!r} is not an amount of memory: write it as 16GB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "words", "at_once", "threads"),
+    [
+        ("", ["--workers", "4"], 4, 2),  # as the engine of this machine shares eight cores
+        ("", [], 1, None),
+        (",threads=3", ["--workers", "2"], 2, 3),
+        (",devices=2", ["--gpus", "4"], 2, 4),
+    ],
+)
+def test_a_step_is_measured_with_the_threads_that_a_fit_gets(home, monkeypatch, capsys, more, words, at_once, threads):
+    spec, asked = load(TINY + more).spec, []
+
+    def instead(fit, threads):
+        asked.append(threads)
+        return measured(spec=fit.spec)
+
+    monkeypatch.setattr("heldout.launch.measure.measured", instead)
+    monkeypatch.setattr("heldout.launch.local.cores", lambda: 8)
+    assert run(["plan", spec, *words]) == 0
+    out, err = capsys.readouterr()
+    assert asked == [threads]
+    assert f"missing fits, {at_once} at once" in out
+    assert ("trains a fold on 2 devices, and its steps are measured on one" in " ".join(err.split())) == (
+        "devices" in more
+    )

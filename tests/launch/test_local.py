@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from heldout.launch.order import longest_first
 from heldout.launch.plan import Fit
 from heldout.launch.queue import QueueEntry
 from heldout.launch.runner import run_fits
+from heldout.launch.worker import Order, own_modules
 from heldout.train import runs
 from tests.finished_runs import TINY, finish_fit
 
@@ -161,3 +164,34 @@ def test_two_at_once_one_killed_and_two_drivers_give_the_bits_of_one(home):
     assert [runs.read_config(folder).threads for folder in folders] == [1, 1]
     assert killed
     assert any("is gone" in line for line in said), said
+
+
+def test_a_fit_of_the_queue_gives_way_to_the_other_processes_of_its_session_and_to_other_sessions():
+    asks = (
+        "from heldout.launch.worker import set_priority\nset_priority(19)\nimport pathlib\n"
+        "print(pathlib.Path('/proc/self/stat').read_text().rpartition(')')[2].split()[16])\n"
+        "group = pathlib.Path('/proc/self/autogroup')\n"
+        "print(group.read_text().strip() if group.exists() else '/ nice 19')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", asks],
+        capture_output=True,
+        text=True,
+        check=True,
+        start_new_session=True,
+        env={**os.environ, **own_modules()},
+    )
+    nice, group = done.stdout.splitlines()
+    assert nice == "19"
+    assert group.endswith("nice 19")
+
+
+def test_a_process_of_the_queue_has_its_priority(home, tmp_path):
+    """The last line of an order for a fit that does not exist comes after the priority was set."""
+    engine = LocalEngine(nice=7)
+    seen = "import sys; sys.argv = ['', sys.argv[-1]]; from heldout.launch import worker; import os\n"
+    seen += "worker.train = lambda order: print('nice', os.getpriority(os.PRIO_PROCESS, 0))\nsys.exit(worker.main())"
+    order = Order(Fit("exp001", 0, 0), engine.nice).command()
+    job = engine.start_command("a fit", ["-c", seen, order[-1]], tmp_path / "log")
+    assert job.process.wait(60) == 0
+    assert "nice 7" in (tmp_path / "log").read_text()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from heldout import files
 from heldout.cli import run
 from heldout.config import load
 from heldout.errors import UserError
 from heldout.launch import queue
+from heldout.launch.forecast import forecast_fit
+from heldout.launch.measure import record_path
 from heldout.launch.plan import Fit
 from heldout.launch.schedule import progress, schedule
 from heldout.launch.worth import Worth, Worths
 from heldout.train import runs
 from tests.finished_runs import TINY
+from tests.launch.test_forecast import measured
 
 
 def test_what_is_added_twice_is_one_entry_of_both(home):
@@ -122,3 +128,34 @@ def test_the_list_says_what_waits_and_why(three, capsys):
     out = capsys.readouterr().out
     assert "waits" in out
     assert "gain/h: expected" in out
+
+
+def test_the_end_is_told_from_epochs_a_plan_or_a_list_and_else_as_the_least(three, capsys, monkeypatch):
+    def rows():
+        assert run(["queue", "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    good, _, unknown = three
+    for spec in (unknown, good):
+        queue.add(spec, folds=(1,), seeds=(0,))
+    first, last = rows()
+    assert (first["fit"], first["minutes"], first["ends"]) == (f"{unknown} seed 0 fold 1", None, None)
+    assert (last["minutes"], last["ends"]) == (75 / 60, None)
+    assert last["ends_after"] - first["ends_after"] == pytest.approx(75, abs=5)
+    assert run(["queue"]) == 0
+    assert "after " in capsys.readouterr().out
+
+    monkeypatch.setattr("heldout.launch.lengths.listed_minutes_of", lambda name: 7.0 if name == unknown else None)
+    assert [(row["minutes"], row["ends"] is None) for row in rows()] == [(7.0, False), (75 / 60, False)]
+
+    config = load(unknown)
+    plan = measured(spec=unknown, identity_hash=config.identity_hash())
+    files.write_json(record_path(unknown), plan.to_json())
+    assert rows()[0]["minutes"] == pytest.approx(forecast_fit(config, plan).seconds / 60)
+    files.write_json(record_path(unknown), plan.model_copy(update={"identity_hash": "edited"}).to_json())
+    assert rows()[0]["minutes"] == 7.0
+
+    folder = Fit(unknown, 0, 0).folder()
+    folder.mkdir(parents=True)
+    (folder / "metrics.csv").write_text("epoch,train_loss,lr,seconds\n1,0.5,0.1,120.0\n")
+    assert rows()[0]["minutes"] == 2 * config.epochs

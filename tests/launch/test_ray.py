@@ -8,17 +8,24 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import joblib
+import numpy as np
 import pytest
 
 from heldout import files
+from heldout.blend.decision import read_decision
 from heldout.cli import run
 from heldout.config import load
 from heldout.errors import UserError
+from heldout.journal import latest_trials
 from heldout.launch.plan import Fit
 from heldout.launch.queue import QueueEntry
 from heldout.launch.runner import run_fits
+from heldout.search.search import Search, search
 from heldout.train import runs
 from heldout.train.fit import run_experiment
 
@@ -180,12 +187,11 @@ def _nobody(**_: object) -> None:
     raise ConnectionError("Could not find any running Ray instance.")
 
 
-def test_cases_and_trials_are_worked_on_by_the_nodes(shared_home, cluster, monkeypatch):
+def test_cases_trials_and_a_folder_are_worked_on_by_the_nodes(home, shared_home, cluster, monkeypatch, capsys):
     from heldout.data import parallel
     from heldout.launch.ray_cluster import spread_cases
-    from heldout.search.search import Search, search
 
-    monkeypatch.setattr(parallel, "_elsewhere", {})
+    monkeypatch.setattr(parallel, "_elsewhere", [])
     assert spread_cases(cluster[0].address) == 2
     here = os.getpid()
     told = list(parallel.map_cases(processes_of, ("x",), list(range(40)), "cases", progress=False, workers=2))
@@ -195,8 +201,59 @@ def test_cases_and_trials_are_worked_on_by_the_nodes(shared_home, cluster, monke
     monkeypatch.setenv("HELDOUT_HOME", str(shared_home))
     few = SPEC.replace("epochs=6", "epochs=1").replace("steps_per_epoch=20", "steps_per_epoch=4")
     config = load(f"{few},search_space={{'lr':('log',0.001,0.01)}}")
-    done = search(Search(config, trials=3, inner_folds=2, processes=2), quiet=True)
-    assert len(done) == 3
+    pool = parallel.processes(2)
+    assert len(set(pool(joblib.delayed(node_of)(number) for number in range(2)))) == 2, (
+        "a core of each node is reserved"
+    )
+    assert len(search(NodeSearch(config, trials=6, inner_folds=2, processes=2), quiet=True)) == 6
+    made = [path.name.split("-") for path in (shared_home / "nodes").iterdir() if len(path.read_text()) > 1]
+    assert len({node for node, process in made if int(process) != here}) == 2, "trials on both nodes"
+
+    words = ["--inner-folds", "2", "--ray", cluster[0].address]
+    assert run(["search", config.spec, "--fold", "1", "--trials", "2", *words]) == 0
+    trials = latest_trials(shared_home / "working/searches" / config.spec / "fold1/study.journal")
+    assert len(trials) >= 2, "each of several processes may make one more"
+    assert run(["search", config.spec, "--fold", "1", "--trials", "2", "--processes", "3", *words]) == 2
+    assert "--processes 3: the cluster has room for 2 that take 1 cores" in " ".join(capsys.readouterr().err.split())
+
+    other = load(f"{few},lr=0.002")
+    for one in (config, other):
+        run_experiment(one, quiet=True)
+    assert run(["blend", config.spec, other.spec, "--name", "both", "--trials", "30", "--ray", cluster[0].address]) == 0
+    assert read_decision("both").search.processes == 2
+    (path,) = (shared_home / "working/blends/both").glob("*.journal")
+    makers = [trial.user_attrs["writer"] for trial in latest_trials(path)]
+    assert makers[0] != makers[-1], "the first are made here, the others on the nodes"
+
+    new, out = home / "new", home / "out"
+    new.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(new / f"{number}.png"), np.full((32, 32), 40 * number, np.uint8))
+    words = ["predict", config.spec, "--input", str(new), "--output"]
+    assert run([*words, str(home / "alone")]) == 0
+    assert run([*words, str(out), "--engine", "ray", "--address", cluster[0].address, "--workers", "2"]) == 0
+    assert (out / "predictions.csv").read_text() == (home / "alone/predictions.csv").read_text()
+
+
+@dataclass(frozen=True)
+class NodeSearch(Search):
+    """Writes down which node makes its trials: a line when a process begins, and one for each trial."""
+
+    def identity(self, dataset):
+        import ray
+
+        place = files.home() / "nodes" / f"{ray.get_runtime_context().get_node_id()}-{os.getpid()}"
+        place.parent.mkdir(exist_ok=True)
+        with open(place, "a", encoding="utf-8") as handle:
+            handle.write("x")
+        return super().identity(dataset)
+
+
+def node_of(_: int) -> str:
+    import ray
+
+    time.sleep(0.5)
+    return ray.get_runtime_context().get_node_id()
 
 
 def processes_of(word: str, numbers: list[int]) -> list[tuple[str, int]]:

@@ -97,6 +97,29 @@ def test_a_fit_does_not_start_from_what_an_earlier_one_left(tmp_path, monkeypatc
     assert not left.exists()
 
 
+def test_what_a_dead_seat_left_of_the_run_is_removed_and_what_another_holds_is_not(tmp_path, monkeypatch):
+    """A fit that a node left behind would refuse the others of its run once the experiment is edited."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    run, make = "home/working/runs/exp", "import os; os.makedirs({0!r}, exist_ok=True); open({0!r} + '/a', 'w')"
+    dead, busy, seat = (Seat("scratch/home") for _ in range(3))
+    dead.start(["-c", make.format(f"{run}/seed0/fold0")], {}, "log0", [], f"{run}/seed0/fold0")
+    busy.start(["-c", make.format(f"{run}/seed0/fold1") + "; input()"], {}, "log1", [], f"{run}/seed0/fold1")
+    left, used = (seat.scratch / run / "seed0" / name for name in ("fold0", "fold1"))
+    end = time.monotonic() + 20
+    while not (left / "a").exists() or not (used / "a").exists() or dead.process.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    dead.place.close()  # as the end of its process does, before anything was told
+    received = seat.scratch / run / "seed0/fold3/run.json"  # what another fit starts from, of an archive
+    files.write_text(received, "{}")
+    seat.start(["-c", "print(1)"], {}, "log2", [], f"{run}/seed0/fold2")
+    assert told(seat)[:2] == (0, "1\n")
+    assert (left.exists(), (used / "a").exists(), received.exists()) == (False, True, True)
+    busy.interrupt()
+    assert [name for name, *_ in told(busy)[2]] == ["a", ""]
+    assert not used.exists()
+
+
 def test_a_folder_that_another_could_have_made_is_not_used(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / "elsewhere").mkdir()

@@ -104,3 +104,37 @@ def test_threads_that_the_jobs_do_not_have_are_refused(home):
     engine = slurm_engine(2, None, 2, ["cluster=local"])
     with pytest.raises(UserError, match="has 1 threads, and the jobs have 2 cores: train it in a command of its own"):
         engine.start(Fit(SPEC, 0, 0), home / "log")
+
+
+def test_a_fit_of_several_devices_says_how_many_gpus_its_job_has(home):
+    from heldout.launch.on_slurm import slurm_engine
+
+    with pytest.raises(UserError, match="devices = 2: a job asks Slurm for no GPU by itself; add --gpus-per-fit 2"):
+        slurm_engine(1, None, 1, ["cluster=local"], 2)
+    for gpus, given in ((2, []), (0, []), (None, ["gpus_per_node=2"])):
+        assert slurm_engine(1, gpus, 1, ["cluster=local", *given], 2).workers == 1
+
+
+def test_jobs_without_a_gpu_are_told(home, tmp_path, monkeypatch, capsys):
+    from heldout.launch.on_slurm import slurm_engine
+
+    for name in ("sbatch", "srun"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for gpus, told in ((None, True), (1, False), (0, False)):
+        slurm_engine(1, gpus, 1, ["slurm_partition=x"])
+        assert ("the jobs ask for no GPU" in " ".join(capsys.readouterr().err.split())) == told
+
+
+def test_two_jobs_of_an_array_and_what_comes_after_them(home):
+    from heldout.launch.on_slurm import slurm_engine
+
+    spec = load(SPEC.replace("epochs=3", "epochs=1").replace("seeds=(0,)", "seeds=(0,1)")).spec
+    said: list[str] = []
+    engine = slurm_engine(2, None, 1, ["cluster=local"])
+    assert run_fits(engine, [QueueEntry(spec=spec, added="")], said.append) == ()
+    assert all(runs.is_finished(runs.fit_folder(spec, seed, fold)) for seed in (0, 1) for fold in (0, 1))
+    logs = [files.home() / line.rpartition("log in ")[2] for line in said if "started, log in" in line]
+    assert len(logs) == 4
+    assert all("on node " in log.read_text() for log in logs)

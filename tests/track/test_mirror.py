@@ -11,6 +11,7 @@ from heldout import files
 from heldout.cli import run
 from heldout.cli.engines import EngineKind, EngineOptions
 from heldout.config import load
+from heldout.journal import TrialStore
 from heldout.track.follow import tracked
 from heldout.track.mirror import Mirror, known_sources, read_state, state_path
 from heldout.track.read import run_of, run_source, subjects
@@ -234,3 +235,28 @@ def test_this_machine_is_not_sampled_for_fits_of_other_nodes(home, monkeypatch):
 
 def quiet() -> subprocess.Popen[bytes]:
     return subprocess.Popen(["true"], stdin=subprocess.PIPE)
+
+
+def test_a_search_is_told_trial_by_trial_and_what_it_found_at_the_end(home, monkeypatch):
+    spec = load(
+        "exp004+dataset=tiny,epochs=1,seeds=(0,),source_options={'patients':40,'images_per_patient':1,'size':32},"
+        "steps_per_epoch=2,threads=1,workers=0,search_space={'lr':('log',0.001,0.01)}"
+    ).spec
+    source, ledger, seen = f"searches/{spec}/fold0", Ledger(), []
+    mirror, add = Mirror("tensorboard", ledger), TrialStore.add
+
+    def look(store, trial):
+        add(store, trial)
+        mirror.look([source], final=False)
+        seen.append([one.step for kept in ledger.runs.values() for one in kept["points"]])
+
+    monkeypatch.setattr(TrialStore, "add", look)
+    mirror.look([source], final=False)
+    assert ledger.runs == {}
+    assert run(["search", spec, "--trials", "2", "--inner-folds", "2"]) == 0
+    assert seen == [[0], [0, 1]]
+    mirror.look([source], final=True)
+    (search,) = [kept for kept in ledger.runs.values() if kept["parent"] is None]
+    assert [one.step for one in search["points"]] == [0, 1]
+    assert (search["ends"], search["settled"][-1].tags["best_trial"] in "01") == ([True], True)
+    assert len(ledger.runs) == 3, "the search and its two trials"

@@ -15,6 +15,7 @@ import pytest
 
 from heldout import files
 from heldout.cli import run
+from heldout.config import load
 from heldout.track.mirror import read_state, state_path
 from tests.track.test_mirror import add_epochs
 
@@ -183,3 +184,16 @@ def test_a_training_is_followed_and_a_dead_tracker_does_not_stop_it(home, monkey
     events = EventAccumulator(str(folder)).Reload()
     assert [one.step for one in events.Scalars("train_loss")] == [1, 2]
     assert events.Images("curves")
+
+
+def test_fits_of_a_full_run_are_told_where_the_environment_names_a_tracker(home, monkeypatch):
+    pytest.importorskip("tensorboard", reason="the extra track is not installed")
+    spec = load(
+        "exp004+dataset=tiny,epochs=1,seeds=(0,),fold_count=2,workers=0,threads=1,steps_per_epoch=2,"
+        "source_options={'patients':24,'images_per_patient':1,'size':32}"
+    ).spec
+    monkeypatch.setenv("HELDOUT_TRACK", "tensorboard")
+    assert run(["full", spec, "--workers", "0"]) == 0
+    told = home / "working" / "track" / "tensorboard" / "runs" / spec / "seed0"
+    assert all(list((told / fold).glob("events*")) for fold in ("fold0", "fold1"))
+    assert run(["full", spec, "--track", "neptune"]) == 2

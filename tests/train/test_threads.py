@@ -1,4 +1,4 @@
-"""CPU threads of a fit: recorded, and the same for every fit of a run."""
+"""CPU threads and number format of a fit: recorded, and the same for every fit of a run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from heldout.data.cases import open_dataset
 from heldout.errors import UserError
 from heldout.train import runs
 from heldout.train.fit import fit_fold
+from heldout.train.record import write_config
 from tests.train.exp901 import Exp901
 
 
@@ -61,3 +62,33 @@ def test_fewer_threads_than_the_run_has_are_refused(squares, monkeypatch):
     monkeypatch.setenv("OMP_THREAD_LIMIT", "1")
     with pytest.raises(UserError, match="OMP_THREAD_LIMIT=1 allows fewer than the 2 threads of this run: unset it"):
         fit_fold(config, open_dataset(config), 0, 0, quiet=True)
+
+
+def test_further_folds_and_resumed_ones_have_the_number_format_of_the_first(squares, monkeypatch):
+    config = Exp901.create(overrides={"epochs": 2})
+    dataset = open_dataset(config)
+
+    def stop(progress):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("heldout.tasks.optim.cpu_flags", lambda: {"avx512_bf16"})
+    with pytest.raises(KeyboardInterrupt):
+        fit_fold(config, dataset, 0, 0, quiet=True, watch=stop)
+    monkeypatch.setattr("heldout.tasks.optim.cpu_flags", set)  # another machine
+    folders = [fit_fold(config, dataset, fold, 0, quiet=True) for fold in (0, 1)]
+    assert [runs.read_run(folder).precision for folder in folders] == ["bf16-mixed", "bf16-mixed"]
+    assert [runs.read_config(folder).precision for folder in folders] == ["bf16-mixed", "bf16-mixed"]
+    elsewhere = fit_fold(config, dataset, 0, 1, quiet=True, folder=squares / "other", precision="32-true")
+    assert runs.read_run(elsewhere).precision == "bf16-mixed", "its run says so here"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="float16 is scaled there")
+def test_a_format_that_a_machine_does_not_have_is_refused_with_a_remedy(squares):
+    config = Exp901.create(overrides={"epochs": 1})
+    dataset = open_dataset(config)
+    first = fit_fold(config, dataset, 0, 0, quiet=True)
+    record = runs.read_config(first)
+    write_config(first, record.model_copy(update={"precision": "16-mixed"}))
+    with pytest.raises(UserError, match="is trained in 16-mixed, which needs a CUDA GPU: train it on one, or as a run"):
+        fit_fold(config, dataset, 1, 0, quiet=True)
+    assert not runs.fit_folder(config.spec, 0, 1).exists()

@@ -12,6 +12,7 @@ from heldout.cli.engines import (
     EngineName,
     EngineOptions,
     GpusPerFit,
+    Processes,
     Spread,
     Submit,
     Workers,
@@ -47,12 +48,7 @@ def blend(
     sampler: Annotated[str, typer.Option(help="tpe or cmaes (Optuna), greedy or equal (no trials)")] = "tpe",
     trials: Annotated[int, typer.Option(min=1, help="number of Optuna trials")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="seed of the search")] = 0,
-    processes: Annotated[
-        int,
-        typer.Option(
-            min=1, max=64, help="processes that share the trials; with more than one, results depend on timing"
-        ),
-    ] = 1,
+    processes: Processes = None,
     metric: Annotated[
         str | None, typer.Option("--metric", "--objective", help="score to tune; the first member's by default")
     ] = None,
@@ -94,6 +90,7 @@ def blend(
     """
     spread(ray)
     from heldout.blend.search import blend as search
+    from heldout.data.parallel import trial_processes
     from heldout.track.follow import tracked
 
     with tracked(track, f"blends/{name}"):
@@ -103,7 +100,7 @@ def blend(
             sampler=sampler,
             trials=trials,
             seed=seed,
-            processes=processes,
+            processes=trial_processes(processes, trials),
             metric=metric,
             spatial=spatial,
             presence_metric=presence_metric,

@@ -63,6 +63,17 @@ Spread = Annotated[
 ]
 
 
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=64,
+        help="processes that share the trials: 1, or with --ray as many as the cluster has room for; with more than "
+        "one, results depend on timing",
+    ),
+]
+
+
 def spread(address: str | None) -> None:
     """Let the nodes of a cluster do what processes of this machine do otherwise; None changes nothing."""
     if address is not None:
@@ -111,6 +122,7 @@ class EngineOptions:
 
         known = [runs.run_threads(config) for config in configs]
         threads = max((count for count in known if count is not None), default=None)
+        devices = max((config.devices for config in configs), default=1)
         for option, value, kinds in (
             ("--address", self.address, {EngineKind.ray}),
             ("--shared", self.shared, {EngineKind.ray}),
@@ -125,9 +137,8 @@ class EngineOptions:
         if self.kind == EngineKind.slurm:
             from heldout.launch.on_slurm import slurm_engine
 
-            return slurm_engine(self.workers, self.gpus_per_fit, threads, self.submit or [])
+            return slurm_engine(self.workers, self.gpus_per_fit, threads, self.submit or [], devices)
 
         from heldout.launch.local import local_engine
 
-        devices = max((config.devices for config in configs), default=1)
         return local_engine(self.workers, self.gpus_per_fit, threads, devices)

@@ -15,7 +15,7 @@ import typer
 
 from heldout import files
 from heldout.cli.queue import refuse_failed
-from heldout.cli.shared import Budget, command, finish
+from heldout.cli.shared import Budget, Track, command, finish
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def full(
     test: Annotated[bool, typer.Option("--test", help="also evaluate on the locked test part, once")] = False,
     download: Annotated[bool, typer.Option("--download", help="download datasets that are not here first")] = False,
     serve: Annotated[bool, typer.Option("--serve", help="serve the sealed decision at the end")] = False,
+    track: Track = None,
 ) -> None:
     """Train the experiments of record of a dataset, blend and seal them under its name, and write the report.
 
@@ -69,6 +70,9 @@ def full(
     for option, what in ((test, "--test evaluates"), (serve, "--serve serves")):
         if option and name is None:
             raise UserError(f"{what} a sealed decision: add --name NAME, under which the experiments are blended")
+    from heldout.track.trackers import check_trackers
+
+    check_trackers(track or ())
     if serve:
         from heldout.cli.serve import require_packages
 
@@ -80,7 +84,7 @@ def full(
         step("download", lambda: _download(configs))
     step("folds", lambda: _folds(configs))
     _print_budget(configs, listed)
-    step("train", lambda: _train(configs, minutes, workers))
+    step("train", lambda: _train(configs, minutes, workers, track))
     if left := sum(not fit.is_finished() for config in configs for fit in _fits(config)):
         again = f"full {full_run}" + ("" if minutes is None else f" --minutes {minutes:g}")
         finish(f"all but {left} fits", again)
@@ -88,15 +92,16 @@ def full(
     if name is None:
         finish("all fits; to blend and seal them, add --name NAME", "leaderboard")
         return
+    told = [word for tracker in track or () for word in ("--track", tracker)]
     if _is_sealed(name):
         step("blend", lambda: f"{name} is sealed already")
     else:
-        step.run("blend", "blend", *specs, "--name", name, *listed_blend(full_run))
-        step.run("freeze", "freeze", name)
+        step.run("blend", "blend", *specs, "--name", name, *listed_blend(full_run), *told)
+        step.run("freeze", "freeze", name, *told)
     if test and (evals := _test_evals(name)):
         step("test", lambda: f"evaluated before, {evals} times: not repeated")
     elif test:
-        step.run("test", "test", name)
+        step.run("test", "test", name, *told)
     step.run("report", "report", *specs, name, "--name", name)
     finish(f"the sealed decision {name}", "leaderboard")
     if serve:
@@ -162,11 +167,13 @@ def _folds(configs: Sequence[Task]) -> str:
     return ", ".join(dict.fromkeys(found.values()))
 
 
-def _train(configs: Sequence[Task], minutes: float | None, workers: int | None) -> str:
+def _train(configs: Sequence[Task], minutes: float | None, workers: int | None, track: list[str] | None) -> str:
     """Train what is missing through the queue, with a line for every fit."""
     from heldout.launch import queue
     from heldout.launch.local import LocalEngine
     from heldout.launch.runner import run_queue
+    from heldout.track.follow import tracked
+    from heldout.track.read import run_source
 
     fits = [fit for config in configs for fit in _fits(config)]
     before = sum(fit.is_finished() for fit in fits)
@@ -178,7 +185,9 @@ def _train(configs: Sequence[Task], minutes: float | None, workers: int | None) 
             loaders=loading_processes() if workers is None else workers,
             until=None if minutes is None else time.time() + 60 * minutes,
         )
-        refuse_failed(run_queue(engine, lambda line: print(line, flush=True), {config.spec for config in configs}))
+        specs = [config.spec for config in configs]
+        with tracked(track, *(run_source(spec, None) for spec in specs)):
+            refuse_failed(run_queue(engine, lambda line: print(line, flush=True), set(specs)))
     done = sum(fit.is_finished() for fit in fits)
     return f"{done} of {len(fits)} fits are finished, {done - before} of them now"
 

@@ -41,7 +41,7 @@ def plan(
     budget: Budget = None,
     settings: Settings = None,
     skip_bad: SkipBad = False,
-    gpus: Annotated[int | None, typer.Option(min=1, metavar="N", help="GPUs, with one fit on each")] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, metavar="N", help="GPUs; a fit has its devices of them")] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="fits at once; as many as --gpus, or 1")
     ] = None,
@@ -63,11 +63,13 @@ def plan(
 
     from heldout.data.cases import open_dataset
     from heldout.launch import forecast
+    from heldout.launch.local import share_of_cores
     from heldout.launch.measure import measured, read_measured
     from heldout.launch.plan import Fit
     from heldout.train.runs import run_threads
 
-    at_once = workers or gpus or 1
+    devices = max(config.devices for config in configs)
+    at_once = workers or max(1, (gpus or 1) // devices)
     forecasts: dict[Fit, Forecast] = {}
     rows, values = [], []
     for config in configs:
@@ -75,7 +77,8 @@ def plan(
         wanted = [Fit(config.spec, seed, fold) for seed in config.seeds for fold in config.fold_list]
         left = [one for one in wanted if not one.is_finished()]
         if measurement is None:
-            found = measured(wanted[0], run_threads(config))
+            share = None if at_once == 1 else share_of_cores(at_once)
+            found = measured(wanted[0], run_threads(config) or share)
         else:
             found = read_measured(measurement)
             if found.spec != config.spec:
@@ -116,6 +119,12 @@ def plan(
     print("* energy is an estimate: 8 W for each CPU thread, and a GPU at its power limit")
     for line in forecast.warnings(list(forecasts.values()), at_once, _gpu_bytes()):
         note(line)
+    for config in configs:
+        if config.devices > 1:
+            note(
+                f"{config.spec} trains a fold on {config.devices} devices, and its steps are measured on one with the "
+                f"whole batch: time and GPU memory are at most these, and hardly less than 1/{config.devices} of them"
+            )
     finish(f"working/plans/ ({len(configs)} measurements)" if measurement is None else "nothing", configs[0].spec)
 
 

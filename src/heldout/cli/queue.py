@@ -52,7 +52,9 @@ def show(context: typer.Context, as_json: AsJson = False, form: AsForm = None) -
     for row in rows:
         gain = "unknown" if row.gain_per_hour is None else f"{row.gain_per_hour:.3f}"
         minutes = "?" if row.minutes is None else f"{row.minutes:.0f}"
-        ends = "?" if row.ends is None else time.strftime("%a %H:%M", time.localtime(row.ends))
+        known = row.ends_after if row.ends is None else row.ends
+        ends = "?" if known is None else time.strftime("%a %H:%M", time.localtime(known))
+        ends = ends if row.ends is not None or known is None else f"after {ends}"
         cells.append((row.fit, row.state, gain, minutes, ends))
     if as_json or form:
         print_in(form or Form.json, columns, cells, [asdict(row) for row in rows])
@@ -174,6 +176,7 @@ class _Row:
     gain_per_hour: float | None = None
     minutes: float | None = None
     ends: float | None = None
+    ends_after: float | None = None  # where only a part of what comes before it is known
 
 
 def _rows() -> list[_Row]:
@@ -184,11 +187,11 @@ def _rows() -> list[_Row]:
     plan = schedule(queue)
     running = {one.fit: one for one in queue.running} if queues.is_run() else {}
     failed = {one.fit: one for one in queue.failed}
-    clock: float | None = time.time()
+    clock, exact = time.time(), True
     rows = []
     for one in sorted(plan.waiting, key=lambda one: (one.fit not in running, one.fit in failed)):
         if one.fit in failed:
-            rows.append(_row(one, f"failed: {failed[one.fit].message}", None))
+            rows.append(_row(one, f"failed: {failed[one.fit].message}"))
             continue
         if one.fit in running:
             far = progress(one.fit, float(running[one.fit].time), one.worth)
@@ -197,11 +200,11 @@ def _rows() -> list[_Row]:
         else:
             state = f"waits for {one.needs[0]}" if one.needs else "waits"
             seconds = None if one.worth.minutes is None else 60 * one.worth.minutes
-        clock = None if clock is None or seconds is None else clock + seconds
-        rows.append(_row(one, state, clock))
-    rows += [_row(one, "paused", None) for one in plan.paused]
+        clock, exact = clock + (seconds or 0.0), exact and seconds is not None
+        rows.append(_row(one, state, clock if exact else None, clock))
+    rows += [_row(one, "paused") for one in plan.paused]
     return rows + [_Row(spec, f"failed: {reason}") for spec, reason in plan.problems.items()]
 
 
-def _row(one: Waiting, state: str, ends: float | None) -> _Row:
-    return _Row(str(one.fit), state, one.worth.gain_per_hour, one.worth.minutes, ends)
+def _row(one: Waiting, state: str, ends: float | None = None, ends_after: float | None = None) -> _Row:
+    return _Row(str(one.fit), state, one.worth.gain_per_hour, one.worth.minutes, ends, ends_after)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heldout.cli.engines import Spread, spread
+from heldout.cli.engines import Processes, Spread, spread
 from heldout.cli.shared import Budget, Experiment, Settings, Track, command, configure, finish
 
 
@@ -17,12 +17,7 @@ def search(
     fold: Annotated[int, typer.Option(help="the fold whose patients are not used")] = 0,
     inner_folds: Annotated[int, typer.Option(min=2, help="number of folds made of the other patients")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="seed of the search")] = 0,
-    processes: Annotated[
-        int,
-        typer.Option(
-            min=1, max=64, help="processes that share the trials; with more than one, results depend on timing"
-        ),
-    ] = 1,
+    processes: Processes = None,
     budget: Budget = None,
     settings: Settings = None,
     track: Track = None,
@@ -35,12 +30,14 @@ def search(
     config = configure(experiment, budget, settings, False)
     spread(ray)
 
+    from heldout.data.parallel import trial_processes
     from heldout.search.report import write_search
-    from heldout.search.search import Search
+    from heldout.search.search import Search, reserved
     from heldout.search.search import search as run
     from heldout.track.follow import tracked
 
-    plan = Search(config, fold, trials, inner_folds, seed, processes)
+    shared = trial_processes(processes, trials, *reserved(config))
+    plan = Search(config, fold, trials, inner_folds, seed, shared)
     with tracked(track, f"searches/{config.spec}/fold{fold}"):
         best = write_search(plan, run(plan))
     counts = best.trials

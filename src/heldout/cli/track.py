@@ -1,4 +1,4 @@
-"""Commands that keep experiment trackers up to date: track sync, track list."""
+"""The command that keeps experiment trackers up to date: track sync."""
 
 from __future__ import annotations
 

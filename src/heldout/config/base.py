@@ -269,7 +269,8 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
         declared: dict[str, dict[str, Any]] = cls.model_fields["budgets"].default
         if budget is not None and budget not in declared:
             names = ", ".join(declared) or "none"
-            raise UserError(f"{cls.__name__.lower()} declares no budget {budget!r}: it has {names}")
+            name = cls.__module__.rpartition(".")[2]
+            raise UserError(f"{name} declares no budget {budget!r}: it has {names}")
         where = cls.__module__ if budget is None else f"{cls.__module__} under its budget {budget!r}"
         own = {today_field(key, where): value for key, value in (overrides or {}).items()}
         values = {**declared.get(budget or "", {}), **own}

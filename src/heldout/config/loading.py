@@ -138,6 +138,12 @@ def listed_minutes(name: str) -> dict[str, float]:
     return dict(_full_runs().MINUTES.get(name, {}))
 
 
+def listed_minutes_of(experiment: str) -> float | None:
+    """Minutes of training a fold of an experiment on two cores, as any full run lists them."""
+    listed = (minutes for minutes in _full_runs().MINUTES.values() if experiment in minutes)
+    return next((float(minutes[experiment]) for minutes in listed), None)
+
+
 def listed_blend(name: str) -> tuple[str, ...]:
     """Options with which ``exps/full_runs.py`` blends a full run."""
     return tuple(_full_runs().BLENDS.get(name, ()))

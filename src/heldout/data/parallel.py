@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from heldout.data.memory import available_memory
 from heldout.errors import UserError
@@ -41,18 +41,57 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_elsewhere: dict[str, int] = {}  # backend of joblib that works instead of processes of this machine, and its cores
+class Cluster(Protocol):
+    """What works instead of processes of this machine, and sees its folders."""
+
+    @property
+    def backend(self) -> str:
+        """Name of a registered backend of joblib."""
+        ...
+
+    @property
+    def cores(self) -> int:
+        """How many it has."""
+        ...
+
+    def room(self, cpus: int, gpus: float) -> int:
+        """How many processes it has room for that take so many cores and, if it has any, GPUs."""
+        ...
+
+    def options(self, cpus: int, gpus: float) -> dict[str, Any]:
+        """Options of the backend by which a process reserves these."""
+        ...
 
 
-def work_on(backend: str, count: int) -> None:
-    """Let a cluster that sees this machine's folders do what processes of this machine do otherwise.
+_elsewhere: list[Cluster] = []  # none, or one
+
+
+def work_on(cluster: Cluster) -> None:
+    """Let a cluster do what processes of this machine do otherwise."""
+    _elsewhere[:] = [cluster]
+
+
+def trial_processes(asked: int | None, trials: int, cpus: int = 1, gpus: float = 0.0) -> int:
+    """Processes that share trials: one, or those that a cluster has room for.
 
     Args:
-        backend: Name of a registered backend of joblib, such as ``ray``.
-        count: Its cores.
+        asked: How many are asked for; None is as many as there are cores or GPUs for on a cluster, and one without.
+        trials: How many there are to share.
+        cpus: Cores of each.
+        gpus: GPUs of each, where the cluster has any.
+
+    Raises:
+        UserError: the cluster has no room for them.
     """
-    _elsewhere.clear()
-    _elsewhere[backend] = count
+    if not _elsewhere:
+        return asked or 1
+    room = _elsewhere[0].room(cpus, gpus)
+    if room < (asked or 1):
+        raise UserError(
+            f"--processes {asked or 1}: the cluster has room for {room} that take {cpus} cores and, if it has any, "
+            f"{gpus:g} GPUs each; lower it, or the field threads or devices"
+        )
+    return asked or min(room, trials)
 
 
 def processes_that_fit(each: int) -> int:
@@ -61,13 +100,15 @@ def processes_that_fit(each: int) -> int:
     return 1_000_000 if there is None or not each else max(1, int(SHARE * there) // each)
 
 
-def processes(count: int, **options: Any) -> joblib.Parallel:
+def processes(count: int, cpus: int = 1, gpus: float = 0.0, **options: Any) -> joblib.Parallel:
     """A ``joblib.Parallel`` of ``count`` processes that do not receive Ctrl-C; the process that started them ends them.
 
     They would otherwise print a traceback where they are interrupted while they import their libraries.
 
     Args:
         count: Processes; with 1 the work is done in this process.
+        cpus: Cores that each reserves on a cluster.
+        gpus: GPUs that it reserves there.
         options: Further arguments of ``joblib.Parallel``.
     """
     from multiprocessing.resource_tracker import ensure_running
@@ -75,7 +116,8 @@ def processes(count: int, **options: Any) -> joblib.Parallel:
     import joblib
 
     if count > 1 and _elsewhere:
-        return joblib.Parallel(n_jobs=count, backend=next(iter(_elsewhere)), **options)
+        cluster = _elsewhere[0]
+        return joblib.Parallel(n_jobs=count, backend=cluster.backend, **cluster.options(cpus, gpus), **options)
 
     from joblib._parallel_backends import LokyBackend
 
@@ -120,11 +162,12 @@ def map_cases(
 
     begins_here = workers is None and not _elsewhere
     if workers is None:
-        workers = min(sum(_elsewhere.values()) or joblib.cpu_count(), max(len(cases), 1))
+        most = _elsewhere[0].cores if _elsewhere else joblib.cpu_count()
+        workers = min(most, max(len(cases), 1))
     if memory is not None and workers > 1 and not _elsewhere:
         workers = min(workers, processes_that_fit(max(map(memory, cases), default=0)))
     far = bool(_elsewhere) and workers > 1
-    options = {} if far else {"return_as": "generator", "pre_dispatch": "2*n_jobs"}
+    options: dict[str, Any] = {} if far else {"return_as": "generator", "pre_dispatch": "2*n_jobs"}
     with (
         _ended() if workers > 1 and not far else contextlib.nullcontext(),
         progress_bar(disable=not progress or not cases) as bar,

@@ -128,8 +128,13 @@ def local_engine(workers: int | None, gpus_per_fit: float | None, threads: int |
         )
     if workers > cores():
         raise UserError(f"--workers {workers}: this machine has {cores()} cores; lower it to at most that")
-    share = cores() // workers
+    share = share_of_cores(workers)
     return LocalEngine(workers, nice=0, threads=share if given else threads or share, gpus=shares[:workers])
+
+
+def share_of_cores(workers: int) -> int:
+    """Cores of each of so many fits at once."""
+    return max(1, cores() // workers)
 
 
 def _shares(there: Sequence[str], each: float) -> list[str]:

@@ -118,12 +118,15 @@ def measured(fit: Fit, threads: int | None) -> MeasuredFit:
     config = fit.config()
     if config is None:
         raise UserError(f"the epochs of {fit} have not been measured: train one fold of it, or plan it without minutes")
+    import torch
+
     from heldout.train.results import is_this_machine
 
     path = record_path(config.spec)
+    asked = torch.get_num_threads() if threads is None else threads
     with contextlib.suppress(UserError):
         there = read_measured(path)
-        same = there.identity_hash == config.identity_hash() and threads in (None, there.threads)
+        same = there.identity_hash == config.identity_hash() and there.threads == asked
         if same and is_this_machine(there.machine):
             return there
     done = subprocess.run(

@@ -15,7 +15,7 @@ from typing import Any
 
 from heldout import files
 from heldout.data.parallel import cores
-from heldout.errors import UserError
+from heldout.errors import UserError, note
 from heldout.launch.engine import Engine, threads_of
 from heldout.launch.plan import Fit
 from heldout.launch.worker import Order, own_modules, threads_environment
@@ -138,18 +138,20 @@ class SlurmJob:
 
 
 def slurm_engine(
-    workers: int | None, gpus_per_fit: float | None, threads: int | None, parameters: Sequence[str]
+    workers: int | None, gpus_per_fit: float | None, threads: int | None, parameters: Sequence[str], devices: int = 1
 ) -> SlurmEngine:
     """An engine of the cluster that this machine submits to.
 
     Args:
         workers: Jobs at once; None is 16.
-        gpus_per_fit: GPUs of each; None is none.
+        gpus_per_fit: GPUs of each; None is none, as this machine cannot tell whether the nodes have any.
         threads: CPU cores of each; None is 4.
         parameters: Of submitit, as ``slurm_partition=gpu`` or ``timeout_min=600``; ``cluster=local`` runs jobs here.
+        devices: That train a fold together, at most.
 
     Raises:
-        UserError: submitit is not installed, this machine has no ``sbatch``, or a parameter is unknown.
+        UserError: submitit is not installed, this machine has no ``sbatch``, a parameter is unknown, or nothing says
+            how many GPUs a fit of several devices has.
     """
     try:
         import submitit
@@ -171,6 +173,14 @@ def slurm_engine(
         raise UserError("--engine slurm: this machine has no sbatch; run the command on a node that submits jobs")
     if gpus_per_fit is not None and gpus_per_fit != int(gpus_per_fit):
         raise UserError(f"--gpus-per-fit {gpus_per_fit:g}: Slurm gives whole GPUs; set a whole number")
+    if gpus_per_fit is None and not any("gpus" in name or "gres" in name for name in given):
+        if devices > 1:
+            raise UserError(
+                f"devices = {devices}: a job asks Slurm for no GPU by itself; add --gpus-per-fit {devices}, or "
+                "--gpus-per-fit 0 to train on CPUs"
+            )
+        if cluster == "slurm":
+            note("the jobs ask for no GPU, and train on CPUs: add --gpus-per-fit 1 where the nodes have GPUs")
     at_once = workers or (16 if cluster == "slurm" else 1)
     each = given.pop("cpus_per_task", None) or threads or (4 if cluster == "slurm" else max(1, cores() // at_once))
     if not isinstance(each, int):

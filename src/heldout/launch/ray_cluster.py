@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from heldout.data.parallel import cores
 from heldout.errors import UserError
@@ -63,10 +64,58 @@ def spread_cases(address: str | None) -> int:
     ray = connect(address)
     from ray.util.joblib import register_ray
 
-    count = int(ray.cluster_resources().get("CPU", 1))
     register_ray()
-    work_on("ray", count)
-    return count
+    nodes = _nodes(ray, address)
+    cluster = RayCluster(sum(node.cpus for node in nodes), tuple(nodes))
+    work_on(cluster)
+    return cluster.cores
+
+
+class Node(NamedTuple):
+    """Cores and GPUs of a node."""
+
+    cpus: int
+    gpus: float
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """A cluster as :mod:`heldout.data.parallel` uses it.
+
+    Attributes:
+        cores: Of all its nodes.
+        nodes: What each has.
+    """
+
+    cores: int
+    nodes: tuple[Node, ...]
+    backend: str = "ray"
+
+    def room(self, cpus: int, gpus: float) -> int:
+        """How many processes it has room for that take so many cores and, if it has any, GPUs."""
+        each = self._gpus(gpus)
+        return sum(min(node.cpus // cpus, int(node.gpus // each) if each else node.cpus) for node in self.nodes)
+
+    def options(self, cpus: int, gpus: float) -> dict[str, Any]:
+        """By which the actors of a pool reserve these."""
+        wanted = {"num_cpus": cpus, "num_gpus": self._gpus(gpus), "scheduling_strategy": "SPREAD"}
+        return {"ray_remote_args": wanted}
+
+    def _gpus(self, wanted: float) -> float:
+        return wanted if any(node.gpus for node in self.nodes) else 0.0
+
+
+def _nodes(ray: Any, address: str | None) -> list[Node]:
+    """What every node with a core has.
+
+    Raises:
+        UserError: there is none.
+    """
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [Node(int(one.get("CPU", 0)), one.get("GPU", 0.0)) for one in alive if one.get("CPU", 0) >= 1]
+    if not nodes:
+        raise UserError(f"--address {address}: no node of the cluster has a core; add one with `ray start`")
+    return nodes
 
 
 def ray_engine(
@@ -94,13 +143,11 @@ def ray_engine(
     if shared is False:
         for config in configs:
             travel.refuse_to_travel(config, "to a node without a common folder")
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
-    if not nodes:
-        raise UserError(f"--address {address}: no node of the cluster has a core; add one with `ray start`")
+    nodes = _nodes(ray, address)
     devices = max((config.devices for config in configs), default=1)
-    found = any(one.get("GPU", 0) for one in nodes)
+    found = any(node.gpus for node in nodes)
     gpus = (float(devices) if found else 0.0) if gpus_per_fit is None else gpus_per_fit
-    places = [(int(one["CPU"]), int(one.get("GPU", 0) // gpus) if gpus else None) for one in nodes]
+    places = [(node.cpus, int(node.gpus // gpus) if gpus else None) for node in nodes]
     usable = [(cpus, fits) for cpus, fits in places if fits != 0]
     if not usable:
         asked = f"devices = {devices}" if gpus_per_fit is None else f"--gpus-per-fit {gpus:g}"

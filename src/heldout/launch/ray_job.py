@@ -16,6 +16,7 @@ from heldout.launch import travel
 from heldout.launch.plan import Fit
 from heldout.launch.seat import Thing
 from heldout.launch.worker import Order, own_modules, threads_environment
+from heldout.train import runs
 
 STOP_SECONDS = 30.0
 WAIT_SECONDS = 2.0  # that a node waits for something to tell
@@ -171,7 +172,8 @@ class RayJob:
         assert config is not None, "its number of epochs is known"
         assert folder is not None, "its number of epochs is known"
         self.arrival = travel.Arrival(folder)
-        command = self.engine.command(replace(order, packs=packs))
+        precision = runs.fit_precision(config, folder)
+        command = self.engine.command(replace(order, packs=packs, precision=precision))
         watched = f"home/{travel.place_of(config.spec, fit)}"
         environment = {**self.threads, "HELDOUT_HOME": "home", "HELDOUT_PROJECT": "code", "PYTHONPATH": "code"}
         return self.placed.actor.start.remote(command, environment, f"logs/{self.log.name}", things, watched)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from heldout.errors import UserError
+from heldout.launch.lengths import epoch_seconds, expected_minutes
 from heldout.launch.plan import Fit, missing
 from heldout.launch.queue import QueueEntry, QueueRecord
 from heldout.launch.worth import Worth, Worths
@@ -83,7 +84,11 @@ def missing_fits(entries: Sequence[QueueEntry]) -> list[Fit]:
 def _worth(fit: Fit, worths: Worths) -> Worth:
     config = fit.config()
     found = Worth() if config is None else worths.of(config.spec)
-    return replace(found, minutes=fit.minutes) if found.minutes is None else found
+    if found.minutes is not None:
+        return found
+    if fit.minutes is not None or config is None:
+        return replace(found, minutes=fit.minutes)
+    return replace(found, minutes=expected_minutes(config))
 
 
 @dataclass(frozen=True)
@@ -112,12 +117,8 @@ def progress(fit: Fit, begun: float, worth: Worth) -> FitProgress:
     config, folder = fit.config(), fit.folder()
     if config is None or folder is None:
         return FitProgress(None, 0, None)
-    path = folder / "metrics.csv"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    if len(lines) > 1:
-        column = lines[0].split(",").index("seconds")
-        times = [float(line.split(",")[column]) for line in lines[1:]]
-        since = max(0.0, time.time() - max(begun, path.stat().st_mtime))
+    if times := epoch_seconds(folder):
+        since = max(0.0, time.time() - max(begun, (folder / "metrics.csv").stat().st_mtime))
         return FitProgress(config.epochs, len(times), max(0.0, (config.epochs - len(times)) * fmean(times) - since))
     left = None if worth.minutes is None else max(0.0, 60 * worth.minutes - (time.time() - begun))
     return FitProgress(config.epochs, 0, left)

@@ -21,6 +21,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 CHUNK = 1 << 24  # bytes of a part of a file
 SEND_SECONDS = 5.0  # between two times that the files of a running fit are sent, at least
@@ -52,6 +53,7 @@ class Seat:
         self.parts: Iterator[Part] = iter(())
         self.sent = 0.0
         self.closing = False
+        self.place: IO[str] | None = None  # held from before a fit is received until all of it is told
 
     def where(self) -> str:
         """Name of the node, with its number where a cluster has given it one."""
@@ -90,6 +92,7 @@ class Seat:
         """
         self.closing, self.error, self.read, self.known, self.sent = False, None, 0, {}, time.monotonic()
         self.process, self.parts = None, iter(())
+        self._leave()
         self.base = None if watched is None else self.scratch
         self.log = Path(log) if self.base is None else self.base / log
         self.watched = None if watched is None or self.base is None else self.base / watched
@@ -129,13 +132,27 @@ class Seat:
         self.error = f"{type(error).__name__} on {self.where()}: {error}"
 
     def _clear(self) -> None:
-        """Remove what an earlier command left of the same fit, once that command has ended."""
-        import fcntl
+        """Hold the fit, and remove what is left of it and of others of its run that no place or process holds.
 
-        if self.watched is not None and self.watched.is_dir():
-            with open(self.watched / ".lock", "a", encoding="utf-8") as held:
-                fcntl.flock(held, fcntl.LOCK_EX)
-                shutil.rmtree(self.watched)
+        A node that was ended leaves them; after an edit of the experiment they would refuse all its fits.
+        """
+        if self.watched is None:
+            return
+        self.place = take_place(self.watched, wait=True)
+        remove_left(self.watched, wait=True)
+        mark_place(self.place, "used")
+        for other in self.watched.parents[1].glob("seed*/fold*"):
+            with contextlib.suppress(BlockingIOError):
+                if other != self.watched:
+                    with take_place(other, wait=False) as place:
+                        if os.fstat(place.fileno()).st_size:  # received for a start of its own, not for another fit
+                            remove_left(other, wait=False)
+                            mark_place(place, "")
+
+    def _leave(self) -> None:
+        if self.place is not None:
+            self.place.close()
+            self.place = None
 
     def _below(self, changed: dict[str, str]) -> dict[str, str]:
         """The environment, its folders below the scratch folder where there is one."""
@@ -170,6 +187,9 @@ class Seat:
         text = self._new_text()
         if code is not None and not parts:
             shutil.rmtree(self.watched, ignore_errors=True)  # all of it has been told
+            if self.place is not None:
+                mark_place(self.place, "")
+            self._leave()
         return (None if parts else code), text, parts
 
     def _new_text(self) -> str:
@@ -258,6 +278,46 @@ class Seat:
         if self.process is not None and self.process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def take_place(folder: Path, *, wait: bool) -> IO[str]:
+    """Hold the folder of a fit until the file that is returned is closed; it is not empty while the folder is used.
+
+    Raises:
+        BlockingIOError: another place holds it.
+    """
+    import fcntl
+
+    path = folder.parent / f".{folder.name}.seat"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by whoever holds it
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        held.close()
+        raise
+    return held
+
+
+def mark_place(held: IO[str], text: str) -> None:
+    """Write down whether a folder is used."""
+    held.truncate(0)
+    held.write(text)
+    held.flush()
+
+
+def remove_left(folder: Path, *, wait: bool) -> None:
+    """Remove the folder of a fit once its process has ended.
+
+    Raises:
+        BlockingIOError: it has not, and is not waited for.
+    """
+    import fcntl
+
+    if folder.is_dir():
+        with open(folder / ".lock", "a", encoding="utf-8") as held:
+            fcntl.flock(held, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
 
 
 def link_or_copy(path: Path, target: Path) -> None:

@@ -32,6 +32,7 @@ class Order:
         until: When to stop after the current epoch, in seconds since 1970; None is never.
         threads: CPU threads; None is what the process takes by itself.
         packs: Packed datasets to unpack first, where no folder is shared.
+        precision: Number format of the other fits of its run, where no folder is shared; None is as here.
     """
 
     fit: Fit
@@ -40,6 +41,7 @@ class Order:
     until: float | None = None
     threads: int | None = None
     packs: Sequence[str] = ()
+    precision: str | None = None
 
     def command(self) -> list[str]:
         """What to call, without the name of the interpreter."""
@@ -127,7 +129,7 @@ def train(order: Order) -> Path:
 
     while True:
         try:
-            return run_experiment(config, [fit.fold], [fit.seed], watch=watch)[0]
+            return run_experiment(config, [fit.fold], [fit.seed], watch=watch, precision=order.precision)[0]
         except InUse:
             with files.lock(folder, f"waiting to train {fit}", wait=True):
                 pass

@@ -140,10 +140,15 @@ def search(plan: Search, *, quiet: bool = False) -> list[optuna.trial.FrozenTria
         else:
             import joblib
 
-            processes(plan.processes)(
+            processes(plan.processes, *reserved(plan.config))(
                 joblib.delayed(_work)(plan, dataset, process, quiet) for process in range(1, plan.processes + 1)
             )
         return _record(plan, dataset).trials()[: plan.trials]
+
+
+def reserved(config: Task) -> tuple[int, float]:
+    """Cores, and GPUs where there are any, that a process with trials of an experiment takes of a cluster."""
+    return config.threads or 1, float(config.devices)
 
 
 def _record(plan: Search, dataset: Dataset) -> TrialStore:

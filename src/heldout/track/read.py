@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from heldout import files
@@ -12,6 +13,7 @@ from heldout.blend.decision import Decision, blend_folder, read_decision
 from heldout.blend.ledger import read_ledger
 from heldout.blend.records import DecisionScore
 from heldout.errors import UserError
+from heldout.journal import ended_at, latest_trials
 from heldout.records import read_record
 from heldout.tasks import load_task
 from heldout.track.read_runs import known, overlay_of, read_run_subjects
@@ -64,19 +66,24 @@ def subjects(source: str, *, final: bool = True) -> Iterator[Subject]:
 
 
 def _search(name: str, final: bool) -> Iterator[Subject]:  # noqa: ARG001 - as every reader
-    """A finished search, and each of its trials."""
-    folder = files.home() / "working" / "searches" / name
+    """The scores of a search as it goes on; once it is finished what it found, and each of its trials."""
+    folder, source = files.home() / "working" / "searches" / name, f"searches/{name}"
     if not (folder / "best.json").exists():
+        spec, _, fold = name.rpartition("/fold")
+        metric = load_task(spec).metric
+        if points := _trial_points(folder, metric):
+            tags = {"experiment": spec, "fold": fold}
+            whole = f"search {name}"
+            project = _dataset(spec)
+            yield Subject(source, source, "search", whole, project, whole, tags=tags, axis="trial", points=points)
         return
     from heldout.search.report import BestRecord  # with torch and Optuna
 
     best = read_record(folder / "best.json", BestRecord, 1, "run the search again")
-    source, spec = f"searches/{name}", best.spec
+    spec = best.spec
     with open(folder / "trials.csv", encoding="utf-8", newline="") as table:
         trials = list(csv.DictReader(table))
     scores = [_number(cells[best.metric]) for cells in trials]
-    written = (folder / "trials.csv").stat().st_mtime
-    points = [Point(number, written, {best.metric: score}) for number, score in enumerate(scores) if score is not None]
     common: dict[str, Any] = {
         "source": source,
         "project": _dataset(spec),
@@ -91,7 +98,7 @@ def _search(name: str, final: bool) -> Iterator[Subject]:  # noqa: ARG001 - as e
         name=f"search {name}",
         config=dict(best.values),
         tags={"experiment": spec, "best_trial": str(best.trial), "seed": str(best.seed), "fold": str(best.fold)},
-        points=points,
+        points=_trial_points(folder, best.metric),
         summary=known({best.metric: best.value, f"{best.metric}_own_values": best.own_value, **counts}),
         images={"history": folder / "history.png"},
         attached=[folder / "best.json", folder / "trials.csv", folder / "experiment.py"],
@@ -108,6 +115,14 @@ def _search(name: str, final: bool) -> Iterator[Subject]:  # noqa: ARG001 - as e
             summary=known({best.metric: score, "seconds": _number(cells["seconds"])}),
             **common,
         )
+
+
+def _trial_points(folder: Path, metric: str) -> list[Point]:
+    return [
+        Point(number, ended_at(trial), {metric: trial.value})
+        for number, trial in enumerate(latest_trials(folder / "study.journal"))
+        if trial.state.name == "COMPLETE" and trial.value is not None
+    ]
 
 
 def _dataset(spec: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -22,11 +23,11 @@ from heldout import files
 from heldout.data.cases import open_dataset, open_source
 from heldout.data.dataset import Dataset
 from heldout.data.grids import check_axes
-from heldout.errors import Diverged
+from heldout.errors import Diverged, UserError
 from heldout.metrics.registry import get_metric, get_ranking_metric
 from heldout.tasks import Task
 from heldout.tasks.check import check_fields
-from heldout.tasks.optim import LearningRate
+from heldout.tasks.optim import LearningRate, Precision, machine_precision
 from heldout.train import checkpoint, history, runs
 from heldout.train.checkpoint import Progress
 from heldout.train.display import Display
@@ -56,6 +57,7 @@ def run_experiment(
     *,
     quiet: bool = False,
     watch: Watch | None = None,
+    precision: str | None = None,
 ) -> list[Path]:
     """Train what is missing of an experiment, seed by seed.
 
@@ -65,6 +67,7 @@ def run_experiment(
         seeds: Seeds to train; None is what the experiment says.
         quiet: Show no progress.
         watch: As :func:`fit_fold` takes it.
+        precision: As :func:`fit_fold` takes it.
 
     Returns:
         The folders of the folds asked for, finished before or now.
@@ -79,7 +82,9 @@ def run_experiment(
         for fold in (config.fold_list if folds is None else folds)
     ]
     dataset = open_checked(config, chosen)
-    return [fit_fold(config, dataset, fold, seed, quiet=quiet, watch=watch) for fold, seed in chosen]
+    return [
+        fit_fold(config, dataset, fold, seed, quiet=quiet, watch=watch, precision=precision) for fold, seed in chosen
+    ]
 
 
 def open_checked(config: Task, chosen: Sequence[tuple[int, int]]) -> Dataset:
@@ -124,6 +129,7 @@ def fit_fold(
     quiet: bool = False,
     folder: Path | None = None,
     watch: Watch | None = None,
+    precision: str | None = None,
 ) -> Path:
     """Train one fold of one seed and predict the cases it held out, or resume where that stopped.
 
@@ -136,6 +142,7 @@ def fit_fold(
         folder: Where to write; None is the fold's place in the run of the experiment.
         watch: Called with the progress when an epoch is on the disk, and with what an earlier call left; what it raises
             ends the training, which can be resumed later.
+        precision: Number format of the run, where its other fits are on another machine.
 
     Returns:
         The fold's folder; at once where the fold is finished.
@@ -161,8 +168,9 @@ def fit_fold(
                 for rest in folder.rglob(".*.part"):  # what a killed run was writing
                     rest.unlink()
                 try:
-                    runs.begin_fit(config, dataset, folder, origins.hashes(), threads)
-                    fit = partial(_fit, config, dataset, (seed, fold), folder, origins)
+                    chosen = same_precision(config, runs.fit_precision(config, folder) or precision)
+                    runs.begin_fit(config, dataset, folder, origins.hashes(), threads, chosen)
+                    fit = partial(_fit, config, dataset, (seed, fold), folder, origins, chosen)
                     train_together(config.devices, partial(fit, quiet, watch), partial(fit, True, None))
                 except BaseException:
                     if not runs.has_epoch(folder):
@@ -179,12 +187,15 @@ def _fit(
     key: tuple[int, int],
     folder: Path,
     origins: Origins,
+    precision: Precision | None,
     quiet: bool,
     watch: Watch | None,
     team: Team,
 ) -> None:
-    measured = fastest(config, dataset, key, origins)
-    prepared, batches, state = open_fold(measured, dataset, key, origins, quiet=quiet, team=team)
+    opened = fastest(config, dataset, key, origins)
+    if precision is not None:
+        opened = opened.model_copy(update={"precision": precision})
+    prepared, batches, state = open_fold(opened, dataset, key, origins, quiet=quiet, team=team)
     warm_start, pseudo = origins.warm_start, origins.pseudo_labels
     training, validation = dataset.fold_cases(key[1], config.case_fraction)
     begun = None if warm_start is None else warm_start.describe(state.network)
@@ -204,6 +215,23 @@ def _fit(
         if team.is_first:
             history.draw_curves(folder, progress.rows, label, config.metric, progress.best_epoch)
         write_results(folder, key, state, held_out, progress, display, begun, labels)
+
+
+def same_precision(config: Task, recorded: str | None) -> Precision | None:
+    """Number format of a fit, the same as in the fits of its run; None where the fastest is measured.
+
+    Raises:
+        UserError: this machine cannot train in that format.
+    """
+    if config.measure_speed:
+        return None
+    chosen = machine_precision(config.precision if recorded is None else cast("Precision", recorded))
+    if recorded not in (None, chosen):
+        raise UserError(
+            f"{config.spec} is trained in {recorded}, which needs a CUDA GPU: train it on one, or as a run of its own "
+            f"with --set precision={chosen}"
+        )
+    return chosen
 
 
 def _train(fold: Fold) -> None:

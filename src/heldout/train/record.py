@@ -195,6 +195,7 @@ class ConfigRecord(Record):
         code: Of :func:`heldout.config.code.code_of`; None of older runs, whose helpers are not sealed.
         code_reader: Version of what read the code.
         threads: CPU threads that it is trained with; None on a GPU, where no bit depends on them, and of older runs.
+        precision: Number format that it is trained in; None of older runs, and where the fastest is measured.
     """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
@@ -212,7 +213,8 @@ class ConfigRecord(Record):
     code: dict[str, str] | None = None
     code_reader: int = 1
     threads: int | None = None
-    optional: ClassVar[frozenset[str]] = frozenset({"code", "code_reader", "threads"})
+    precision: str | None = None
+    optional: ClassVar[frozenset[str]] = frozenset({"code", "code_reader", "threads", "precision"})
 
     @field_validator("config")
     @classmethod

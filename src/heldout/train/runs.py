@@ -276,8 +276,20 @@ def run_threads(config: BaseConfig) -> int | None:
     return next((threads for threads in [config.threads, *recorded] if threads is not None), None)
 
 
+def fit_precision(config: BaseConfig, folder: Path) -> str | None:
+    """Number format of a fit: that which it was begun in, else that of its run; None where nothing says."""
+    begun = [*([folder] if has_epoch(folder) else []), *_begun(run_folder(config.spec))]
+    recorded = (read_config(one).precision for one in begun)
+    return next((precision for precision in recorded if precision is not None), None)
+
+
 def begin_fit(
-    config: BaseConfig, dataset: Dataset, folder: Path, made_from: MadeFrom, threads: int | None = None
+    config: BaseConfig,
+    dataset: Dataset,
+    folder: Path,
+    made_from: MadeFrom,
+    threads: int | None = None,
+    precision: str | None = None,
 ) -> None:
     """Write ``config.json``, what a fold is trained with, unless it holds an epoch.
 
@@ -287,6 +299,7 @@ def begin_fit(
         folder: The fold's folder.
         made_from: What besides the dataset it is made from.
         threads: CPU threads that it is trained with; None on a GPU.
+        precision: Number format that it is trained in; None where the fastest is measured.
 
     Raises:
         UserError: the fold was begun from something else.
@@ -319,6 +332,7 @@ def begin_fit(
         code=_code(config),
         code_reader=READER,
         threads=threads,
+        precision=precision,
     )
     write_config(folder, record)
 
