@@ -62,9 +62,9 @@ def main() -> int:
         every, half = by_pycocotools(held.table, held.classes)
     found = []
     for name, theirs in (("map:0.5", half), ("map:0.5:0.95", every)):
-        ours = score(name, held.table, held.classes)
+        ours = float(score(name, held.table, held.classes))
         found.append(Measurement(f"{name} of {held.name}, held out", ours, ""))
-        found.append(Measurement("same: distance to that of pycocotools", abs(ours - theirs), "", 1e-6))
+        found.append(Measurement("same: distance to that of pycocotools", abs(ours - float(theirs)), "", 1e-6))
     return record("boxes", found, f"{len(held.table)} cases of {held.dataset_name}")
 
 
