@@ -147,7 +147,13 @@ def test_a_measurement_of_another_machine_is_taken(home, capsys):
     spec = load(TINY).spec
     files.write_json(home / "other.json", measured(spec=spec, machine="a large GPU").to_json())
     assert run(["plan", TINY, "--measured", str(home / "other.json")]) == 0
-    assert "measured on a large GPU" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "measured on a large GPU" in out
+    assert "as it was before an edit: run `plan" in " ".join(err.split())
+    same = measured(spec=spec, identity_hash=load(TINY).identity_hash())
+    files.write_json(home / "other.json", same.to_json())
+    assert run(["plan", TINY, "--measured", str(home / "other.json")]) == 0
+    assert "before an edit" not in capsys.readouterr().err
 
 
 def test_a_measurement_of_another_experiment_is_refused(home, capsys):

@@ -85,6 +85,11 @@ def plan(
                 raise UserError(
                     f"--measured {measurement} is of {found.spec}, not of {config.spec}: plan that one apart"
                 )
+            if found.identity_hash != config.identity_hash():
+                note(
+                    f"--measured {measurement} is of {config.spec} as it was before an edit: run `plan` on "
+                    "that machine again"
+                )
         each = forecast.forecast_fit(config, found)
         forecasts |= dict.fromkeys(left, each)
         held = sum(len(dataset.part(part)) for part in ("test", "submit"))
