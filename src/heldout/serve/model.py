@@ -40,6 +40,7 @@ from heldout.serve.uploads import Refused
 
 _MOST_ANSWERS = 2**32  # bytes of the answers that an uncertainty compares
 _ANSWER_COPIES = 4  # of these that it holds at most, measured
+_SAME = 1e-5  # probabilities of one image differ by less in batches of different size
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,7 +261,7 @@ class Served:
             (K, *spatial) of a segmentation or (K,) of a classification each, float32; shares that sum to 1.
 
         Raises:
-            Refused: 409 where all answers would come from one network without dropout or flips.
+            Refused: 409 where there would be one answer: of one network, without flips and without dropout.
         """
         from heldout.predict.uncertainty import dropout_answers, flip_answers, has_dropout
 
@@ -274,20 +275,26 @@ class Served:
             case = (prepared.case.case_id, image, geometry)
             mine: list[np.ndarray] = []
             for model in member.models:
+                answers: Sequence[np.ndarray] = ()
                 if n_samples > 1 and has_dropout(member.config, model):
-                    answers = dropout_answers(member.config, model, case, self.decision.exclusive, n_samples)
-                    mine += list(answers)
-                if tta or not mine or n_samples <= 1:
+                    answers = list(dropout_answers(member.config, model, case, self.decision.exclusive, n_samples))
+                    if all(np.abs(one - answers[0]).max() <= _SAME for one in answers):  # another head drops
+                        answers = ()
+                mine += answers
+                if tta or not answers:
                     mine += list(flip_answers(member.config, model, case, self.decision.exclusive, tta))
             restored = [restore(one, geometry) if self.segments else one for one in mine]
             values += restored
             shares += [weight / len(restored)] * len(restored)
         if len(values) < 2:
-            raise Refused(
-                409,
-                f"{self.name} is one network without dropout, so it has nothing to disagree with: ask for flips "
-                f"(tta={self.config.flip_axes}), or serve a decision of several seeds",
-            )
+            drops = has_dropout(self.members[0].config, self.members[0].models[0])
+            flips = f"flips (tta={self.config.flip_axes})"
+            if drops and n_samples == 1:
+                detail = f" and was asked once: ask for several passes with dropout (n_samples=20), or for {flips}"
+            else:
+                without = ", whose dropout does not act on its masks" if drops else " without dropout"
+                detail = f"{without}, so it has nothing to disagree with: ask for {flips}, or serve several seeds"
+            raise Refused(409, f"{self.name} is one network{detail}")
         return values, [share / sum(shares) for share in shares]
 
     def _check_answers(self, prepared: ReadCase, n_samples: int, tta: str) -> None:
