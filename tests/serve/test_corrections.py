@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
+import zipfile
 
 import cv2
 import httpx
@@ -88,17 +91,80 @@ def test_a_mask_that_claims_to_be_huge_is_refused_before_it_is_read(server, volu
     assert "the mask has shape (30000, 30000, 2)" in answer.json()["detail"]
 
 
-def test_a_dicom_file_is_not_kept(server):
-    image = ct_files()[0].read_bytes()
-    answer = _review(server, image, "accepted", model="heads")
+def _folder(served_home, saved):
+    return served_home / "working" / "corrections" / saved["decision"] / saved["case"] / f"v{saved['version']}"
+
+
+@pytest.mark.parametrize("verdict", ["accepted", "rejected"])
+@pytest.mark.parametrize("model", ["labels", "heads"])  # a classifier, and masks whose classes overlap
+def test_what_has_no_label_a_voxel_gets_a_verdict(server, served_home, picture, model, verdict):
+    answer = _review(server, picture, verdict, model=model, comment="seen")
+    assert answer.status_code == 201, answer.text
+    saved = answer.json()
+    asked = httpx.post(f"{server.url}/v1/predict", files={"file": picture}, params={"model": model}, timeout=60).json()
+    assert (saved["verdict"], saved["comment"], saved["seal"]) == (verdict, "seen", asked["seal"])
+    assert saved["prediction"] == asked["probabilities"]
+    assert sorted(path.name for path in _folder(served_home, saved).iterdir()) == ["correction.json", "image.png"]
+
+
+def test_reviews_without_masks_are_exported_as_a_table(server, served_home, picture, tmp_path, monkeypatch):
+    monkeypatch.setenv("HELDOUT_HOME", str(served_home))
+    assert _review(server, picture, "accepted", model="labels", comment="yes").status_code == 201
+    table, _ = corrections.export("labels", tmp_path / "new")
+    assert table.name == "reviews.csv"
+    [row] = csv.DictReader(table.read_text().splitlines())
+    assert (row["verdict"], row["comment"]) == ("accepted", "yes")
+    assert not (tmp_path / "new" / "cases.csv").exists()
+
+
+def test_a_verdict_on_dicom_files_keeps_their_hash_alone(server, served_home):
+    def packed(order, name):
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as archive:
+            for number, path in enumerate(order):
+                archive.writestr(f"{name}{number}", path.read_bytes())
+        return content.getvalue()
+
+    series = ct_files()
+    saved = _review(server, packed(series, "DoeJane"), "accepted", model="volumes").json()
+    again = _review(server, packed(series[::-1], "b"), "rejected", model="volumes").json()
+    assert (again["case"], again["version"]) == (saved["case"], saved["version"] + 1)  # the same files are one case
+    assert (saved["image"], saved["mask"]) == (None, None)
+    assert [path.name for path in _folder(served_home, saved).iterdir()] == ["correction.json"]
+    assert "Doe" not in json.dumps(saved)
+
+
+def test_a_mask_of_dicom_files_is_not_kept(server):
+    mask = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4)).to_bytes()
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for path in ct_files():
+            archive.writestr(path.name, path.read_bytes())
+    answer = _review(server, content.getvalue(), "corrected", model="volumes", mask=mask)
     assert answer.status_code == 415
     assert "name the patient" in answer.json()["detail"]
 
 
-def test_classes_that_overlap_cannot_be_corrected(server, picture):
+@pytest.mark.parametrize(("model", "text"), [("heads", "overlap"), ("labels", "makes no masks: ask /classify")])
+def test_what_has_no_label_a_voxel_cannot_be_corrected(server, picture, model, text):
     mask = cv2.imencode(".png", np.zeros((32, 32), np.uint8))[1].tobytes()
-    answer = _review(server, picture, "corrected", model="heads", mask=mask)
+    answer = _review(server, picture, "corrected", model=model, mask=mask)
     assert answer.status_code == 409
+    assert text in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "mask", "text"),
+    [
+        ("fine", None, "verdict is one of"),
+        ("corrected", None, "the verdict is corrected"),
+        ("accepted", b"x", "only there"),
+    ],
+)
+def test_a_form_that_does_not_fit_is_refused(server, picture, verdict, mask, text):
+    answer = _review(server, picture, verdict, model="volumes", mask=mask)
+    assert answer.status_code == 422
+    assert text in answer.json()["detail"]
 
 
 def test_nothing_to_export_says_what_to_do(home, tmp_path):

@@ -35,6 +35,16 @@ def test_classification_shows_class_probability_and_grad_cam(page, picture):
     panel.get_by_role("img", name="Image with Grad-CAM of small").wait_for(timeout=60_000)
 
 
+def test_a_class_is_accepted_or_rejected(page, served_home, picture):
+    panel = panel_of(page, "Classification")
+    panel.locator("#classify-file").set_input_files(upload("a.png", picture))
+    panel.get_by_label("Comment").fill("both lesions are small")
+    panel.get_by_role("button", name="Reject").click()
+    panel.get_by_text("Saved as version").wait_for(timeout=60_000)
+    saved = [path.read_text() for path in served_home.glob("working/corrections/*/*/v*/correction.json")]
+    assert any('"rejected"' in text and "both lesions are small" in text for text in saved)
+
+
 def test_classification_of_a_volume_shows_grad_cam_in_it(page, volume):
     panel = panel_of(page, "Classification")
     page.locator("#decision").select_option("scans")
@@ -129,7 +139,9 @@ def test_only_the_mask_that_was_sealed_can_be_accepted(page, volume, picture):
     accept = panel.get_by_role("button", name="Accept")
     panel.locator("#segment-file").set_input_files(upload("a.png", picture))
     panel.get_by_text("Its classes overlap").wait_for(timeout=60_000)
-    assert accept.is_disabled()
+    assert panel.get_by_role("button", name="Paint").is_disabled()
+    accept.click()
+    panel.get_by_text("Saved as version").wait_for(timeout=60_000)
     page.locator("#decision").select_option("volumes")
     panel.locator("#segment-file").set_input_files(upload("a.nii.gz", volume))
     panel.locator("canvas[data-overlays='1']").wait_for(timeout=60_000)

@@ -108,9 +108,12 @@ def export(
     name: Annotated[str, typer.Argument(metavar="NAME", help="a decision that was reviewed")],
     output: Annotated[Path, typer.Option(metavar="DIR", help="folder to write, empty or new")],
 ) -> None:
-    """Make a dataset of the accepted and corrected cases, for `source = "table"`; fold tables stay as they are."""
+    """Make a dataset of the accepted and corrected masks, for `source = "table"`; fold tables stay as they are.
+
+    `reviews.csv` lists all reviews, also those without a mask: of classes, of DICOM files, rejected ones.
+    """
     from heldout.serve.corrections import export as write
 
     table, count = write(name, output)
-    print(f"  {count} cases")
+    print(f"  {count} {'cases with masks' if table.name == 'cases.csv' else 'reviews, none of them with a mask'}")
     finish(table)

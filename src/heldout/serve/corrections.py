@@ -25,15 +25,16 @@ class CorrectionRecord(Record):
     """``correction.json``: one version of one reviewed case.
 
     Attributes:
-        case: First 16 digits of the SHA-256 of the image's file.
+        case: First 16 digits of the hash of the image.
         version: 1 and on.
         decision, seal: What was reviewed.
         reviewer: Name of the token; None without tokens.
         time: UTC.
         verdict: One of :data:`VERDICTS`.
         comment: The reviewer's own words.
-        image, mask: Names of the files beside it; no mask where the prediction was rejected or there are none.
-        image_sha256, mask_sha256: Their hashes.
+        image, mask: Names of the files beside it. No image of DICOM files, which name the patient; no mask of
+            these, where the prediction was rejected, or where voxels have no label or several.
+        image_sha256, mask_sha256: Their hashes; of a DICOM series, over those of its files.
         prediction: Probability of every class as it was served.
     """
 
@@ -46,7 +47,7 @@ class CorrectionRecord(Record):
     time: str
     verdict: Literal["accepted", "corrected", "rejected"]
     comment: str
-    image: str
+    image: str | None
     image_sha256: str
     mask: str | None
     mask_sha256: str | None
@@ -59,7 +60,8 @@ def corrections_folder(decision: str) -> Path:
 
 
 def save(
-    image: Path,
+    digest: str,
+    image: Path | None,
     mask: tuple[str, bytes] | None,
     *,
     decision: str,
@@ -72,7 +74,8 @@ def save(
     """Write the next version of a case.
 
     Args:
-        image: The uploaded file.
+        digest: Hash of the image.
+        image: The uploaded file; None where it is not to be kept.
         mask: Name and content of the label.
         decision: What was reviewed.
         seal: Its seal.
@@ -81,14 +84,14 @@ def save(
         comment: The reviewer's own words.
         prediction: Probability of every class as it was served.
     """
-    digest = files.sha256_file(image)
     case = corrections_folder(decision) / digest[:16]
     case.mkdir(parents=True, exist_ok=True)
     with files.lock(case, "saving a correction", wait=True):
         version = 1 + max((int(one.name[1:]) for one in case.glob("v*") if one.name[1:].isdigit()), default=0)
         folder = case / f"v{version}"
-        name = "image" + "".join(image.suffixes[-2:])
-        files.write_bytes(folder / name, image.read_bytes())
+        name = None if image is None else "image" + "".join(image.suffixes[-2:])
+        if image is not None and name is not None:
+            files.write_bytes(folder / name, image.read_bytes())
         if mask is not None:
             files.write_bytes(folder / mask[0], mask[1])
         record = CorrectionRecord.model_validate(
@@ -126,42 +129,40 @@ def latest(decision: str) -> Iterator[tuple[Path, CorrectionRecord]]:
 
 
 def export(decision: str, output: Path) -> tuple[Path, int]:
-    """Make a dataset of the accepted and corrected cases, for ``source = "table"``.
+    """Make a dataset of the accepted and corrected masks, for ``source = "table"``, and a table of all reviews.
 
     It is a folder of its own, with ``images/``, ``masks/``, ``cases.csv`` and, beside it, ``reviews.csv``: nothing is
     added to a fold table.
 
     Returns:
-        The table, and the number of cases.
+        ``cases.csv`` and its number of cases; ``reviews.csv`` and its number where no review has image and mask.
 
     Raises:
         UserError: there is none, the output is not empty, or a file changed.
     """
     if output.exists() and any(output.iterdir()):
         raise UserError(f"--output {output} is not empty: name another folder")
-    rows = []
+    rows, reviews = [], []
     for folder, one in latest(decision):
-        if one.verdict == "rejected":
+        texts = (one.verdict, one.reviewer or "", one.time, one.comment)
+        reviews.append((one.case, *map(spreadsheet, texts)))
+        if one.image is None or one.mask is None:
             continue
-        parts = [(one.image, one.image_sha256, "images")]
-        if one.mask is not None and one.mask_sha256 is not None:
-            parts.append((one.mask, one.mask_sha256, "masks"))
-        named = {}
-        for name, digest, kind in parts:
+        named = []
+        for name, digest, kind in ((one.image, one.image_sha256, "images"), (one.mask, one.mask_sha256, "masks")):
             if not (folder / name).is_file() or files.sha256_file(folder / name) != digest:
                 raise UserError(f"{folder / name} changed after it was saved: {_REMEDY}")
             target = output / kind / (one.case + "".join(Path(name).suffixes))
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, target)
-            named[kind] = target.relative_to(output).as_posix()
-        rows.append((one.case, named["images"], named.get("masks", ""), one.verdict, one.reviewer or "", one.comment))
+            named.append(target.relative_to(output).as_posix())
+        rows.append((one.case, *named))
+    if not reviews:
+        raise UserError(f"{decision} has no reviewed case: review some at `python run.py serve {decision}`")
+    _write(output / "reviews.csv", ("id", "verdict", "reviewer", "time", "comment"), reviews)
     if not rows:
-        raise UserError(
-            f"{decision} has no accepted or corrected case: review some at `python run.py serve {decision}`"
-        )
-    reviews = [(row[0], *map(spreadsheet, row[3:])) for row in rows]
-    _write(output / "reviews.csv", ("id", "verdict", "reviewer", "comment"), reviews)
-    _write(output / "cases.csv", ("id", "path", "mask"), [row[:3] for row in rows])
+        return output / "reviews.csv", len(reviews)
+    _write(output / "cases.csv", ("id", "path", "mask"), rows)
     return output / "cases.csv", len(rows)
 
 

@@ -19,7 +19,7 @@ from heldout.serve import uploads
 from heldout.serve.options import Options
 from heldout.serve.uploads import Refused
 
-_VOLUMES = frozenset({"nifti", "series", "zip"})
+VOLUMES = frozenset({"nifti", "series", "zip"})  # formats
 
 
 @dataclass
@@ -46,7 +46,7 @@ class StoredUploads:
     def is_volume(self, folder: Path) -> bool:
         """Whether the files of a folder are a volume."""
         kinds = self.kinds.get(folder, set())
-        return bool(kinds & _VOLUMES) or (kinds == {"dicom"} and self.folders.count(folder) > 1)
+        return bool(kinds & VOLUMES) or (kinds == {"dicom"} and self.folders.count(folder) > 1)
 
 
 async def store(request: Request, folder: Path, most: int, limit: int, *, apart: bool = False) -> StoredUploads:

@@ -1,4 +1,8 @@
-"""What a reviewer says of a prediction: the form, checked against the image, the prediction and the classes."""
+"""What a reviewer says of a prediction: the form, checked against the image, the prediction and the classes.
+
+Any prediction can be accepted or rejected. Masks are kept and corrected where each voxel has one label; of DICOM files,
+which name the patient, neither image nor mask is kept.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,14 @@ from pathlib import Path
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
+from heldout import files
 from heldout.data import readers
 from heldout.errors import UserError
 from heldout.serve.answers import ModelInfo
 from heldout.serve.corrections import VERDICTS, CorrectionRecord
 from heldout.serve.corrections import save as save_correction
 from heldout.serve.fitting import does
-from heldout.serve.intake import options_of, save
+from heldout.serve.intake import VOLUMES, options_of, save
 from heldout.serve.messages import Found
 from heldout.serve.service import Service
 from heldout.serve.sizes import shapes
@@ -42,25 +47,24 @@ async def review(service: Service, request: Request, folder: Path) -> Correction
         if (verdict == "corrected") != isinstance(mask, UploadFile):
             raise Refused(422, "a mask is sent in the field `mask` where the verdict is corrected, and only there")
         kind = await asyncio.to_thread(save, image, limit, folder / "image0000", "file")
-        if kind in _DICOM:
-            raise Refused(415, "DICOM files name the patient, so reviews of them are not kept: convert to NIfTI or PNG")
         options = options_of({"model": form.get("model")})
-        model = service.choose(request, options, "segment", kind == "nifti")
+        model = service.choose(request, options, "any" if mask is None else "segment", kind in VOLUMES)
         if form.get("seal") not in (None, model.seal):
             raise Refused(409, "another decision took over since this case was predicted: predict and review it again")
-        if model.objects:
-            raise Refused(409, f"{model.name} {does(model)}: corrections are masks")
-        if not model.exclusive and len(model.classes) > 1:
-            raise Refused(409, f"the classes of {model.name} overlap: corrections need one label a voxel")
         [found] = await service.answer(request, "predict", model, folder, options, counted=False)
-        label = next(((name, one) for name, one in found.files.items() if name.startswith("mask")), None)
+        label = None
         if isinstance(mask, UploadFile):
+            _check_correctable(model, kind)
             label = await asyncio.to_thread(_drawn, mask, limit, folder, model, found)
-    return await asyncio.to_thread(
+        elif verdict == "accepted" and kind not in _DICOM and _has_labels(model):
+            label = next(((name, one) for name, one in found.files.items() if name.startswith("mask")), None)
+    [upload] = (path for path in folder.iterdir() if path.name.startswith("image0000"))
+    saved = await asyncio.to_thread(
         partial(
             save_correction,
-            next(path for path in folder.iterdir() if path.name.startswith("image0000")),
-            None if verdict == "rejected" else label,
+            await asyncio.to_thread(_digest, upload),
+            None if kind in _DICOM else upload,
+            label,
             decision=model.name,
             seal=model.seal,
             reviewer=request.state.reviewer,
@@ -69,6 +73,32 @@ async def review(service: Service, request: Request, folder: Path) -> Correction
             prediction=found.scores,
         )
     )
+    request.state.review = {"verdict": saved.verdict, "case": saved.case, "review_version": saved.version}
+    return saved
+
+
+def _digest(upload: Path) -> str:
+    """SHA-256 of an upload; of the files of a series in any order and under any names."""
+    if upload.is_file():
+        return files.sha256_file(upload)
+    return files.sha256_json(sorted(map(files.sha256_file, upload.iterdir())))
+
+
+def _has_labels(model: ModelInfo) -> bool:
+    """Whether its masks give each voxel one label."""
+    return model.segments and not model.objects and (model.exclusive or len(model.classes) == 1)
+
+
+def _check_correctable(model: ModelInfo, kind: str) -> None:
+    """Refuse a mask that could not be kept."""
+    if kind in _DICOM:
+        raise Refused(415, "DICOM files name the patient, so no mask of them is kept: convert to NIfTI or PNG")
+    if model.objects:
+        raise Refused(409, f"{model.name} {does(model)}, and corrections are masks: accept or reject it")
+    if not _has_labels(model):
+        raise Refused(
+            409, f"the classes of {model.name} overlap, and masks have one label a voxel: accept or reject it"
+        )
 
 
 def _drawn(mask: UploadFile, limit: int, folder: Path, model: ModelInfo, found: Found) -> tuple[str, bytes]:

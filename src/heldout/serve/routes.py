@@ -222,6 +222,7 @@ def volumes(service: Service) -> APIRouter:
     async def correct(request: Request) -> CorrectionRecord:
         """Keep a review: fields `file`, `model`, `verdict` (accepted, corrected, rejected), `mask` and `comment`.
 
+        Any prediction can be accepted or rejected; `mask` belongs to `corrected`, where each voxel has one label.
         `seal` is that of the prediction that was reviewed: where another decision took over since, nothing is kept.
         """
         with uploads.request_folder(service.root) as folder:

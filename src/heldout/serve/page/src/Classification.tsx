@@ -1,6 +1,7 @@
 import { useMemo, useState } from "preact/hooks";
 
 import { Answer, bytesOf, isDicom, keyOf, ModelInfo, onScreen, post, Refusal } from "./api";
+import { Review } from "./Correction";
 import { Bars, Drop, Empty, figure, Origin, Panes, percent, Picture, Slider, Status, Task, useLatest } from "./parts";
 import { decodePng, Gray, Layer } from "./pixels";
 import { Overlay, Volume } from "./Volume";
@@ -138,6 +139,7 @@ export function Classification(props: { model: ModelInfo; task: Task }) {
               </select>
             </div>
           )}
+          {file && answer && <Review file={file} model={props.model} answer={answer} task={props.task} />}
           {!numbers && <Slider id="heat-opacity" label="Opacity of Grad-CAM" value={opacity} onValue={setOpacity} />}
           <Status task={props.task} />
         </>

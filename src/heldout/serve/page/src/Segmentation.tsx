@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { Answer, bytesOf, isDicom, isVolume, keyOf, ModelInfo, onScreen, post, saveCorrection } from "./api";
-import { Correction, Tool, Verdict } from "./Correction";
+import { Answer, bytesOf, isDicom, isVolume, keyOf, ModelInfo, onScreen, post, reviewOf, saveCorrection, Verdict } from "./api";
+import { Correction, Tool } from "./Correction";
 import { exportCase, Finding, pictureOf } from "./export";
 import { Findings } from "./Findings";
 import { Check, Classes, Drop, Empty, Panes, Picture, save, Slider, Status, Task, useLatest } from "./parts";
@@ -75,7 +75,7 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
   const hindered = model.objects
     ? "Corrections are masks: this decision detects objects."
     : file && isDicom(file)
-      ? "DICOM files are not corrected here, as they name the patient: send NIfTI or PNG."
+      ? "DICOM files name the patient, so no mask of them is kept: send NIfTI or PNG to correct it."
       : canCut && model.classes.length > 1
         ? "Its classes overlap: corrections need one label a voxel."
         : "";
@@ -231,12 +231,7 @@ export function Segmentation(props: { model: ModelInfo; task: Task }) {
   const keep = (verdict: Verdict) =>
     task.run("Saving", async () => {
       const isLast = latest.follow();
-      const form = new FormData();
-      form.append("file", file!, "upload");
-      form.append("model", keyOf(model));
-      form.append("seal", answer!.seal);
-      form.append("verdict", verdict);
-      form.append("comment", comment);
+      const form = reviewOf(file!, model, answer!, verdict, comment);
       if (verdict === "corrected" && image) {
         const values = model.classes.length === 1 ? masks[0] : labelsOf(masks);
         form.append("mask", await png(values, image.width, image.height), "mask.png");

@@ -168,6 +168,18 @@ export async function post<T>(path: string, files: File[], options: Record<strin
   return (await call(path, { method: "POST", body: form })).json();
 }
 
+export type Verdict = "accepted" | "corrected" | "rejected";
+
+export function reviewOf(file: File, model: ModelInfo, answer: { seal: string }, verdict: Verdict, comment: string): FormData {
+  const form = new FormData();
+  form.append("file", file, "upload");
+  form.append("model", keyOf(model));
+  form.append("seal", answer.seal);
+  form.append("verdict", verdict);
+  form.append("comment", comment);
+  return form;
+}
+
 export async function saveCorrection(form: FormData): Promise<Correction> {
   return (await call("/v1/corrections", { method: "POST", body: form })).json();
 }
