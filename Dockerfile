@@ -39,13 +39,14 @@ FROM ${PYTHON_IMAGE} AS service
 COPY --from=packages /opt/heldout /opt/heldout
 RUN groupadd --gid 10001 heldout && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent heldout \
     && mkdir -p /data /bundle && chown 10001:10001 /data
-# /bundle holds what `run.py bundle` wrote, /data the corrections; /tmp is a tmpfs for uploads. Nothing else is written.
+# /bundle holds what `run.py bundle` wrote, /data the corrections and the audit log; /tmp is a tmpfs for uploads. Nothing else is written.
 ENV PATH=/opt/heldout/bin:${PATH} \
     PYTHONDONTWRITEBYTECODE=1 \
     HF_HUB_OFFLINE=1 \
     NO_ALBUMENTATIONS_UPDATE=1 \
     MPLCONFIGDIR=/tmp/matplotlib \
     HELDOUT_HOME=/data \
+    HELDOUT_SERVE_AUDIT_LOG=/data/audit.jsonl \
     HELDOUT_SERVE_DECISION=/bundle \
     HELDOUT_SERVE_HOST=0.0.0.0 \
     HELDOUT_SERVE_PORT=8000 \

@@ -87,6 +87,21 @@ def test_fields_are_those_of_the_code():
     assert listed == {field for task in TASKS for field in task.model_fields}
 
 
+@pytest.mark.extras
+def test_options_and_settings_of_the_service_are_those_of_the_code():
+    pytest.importorskip("pydantic_settings")
+    from heldout.serve.options import Options
+    from heldout.serve.settings import PREFIX, ServeSettings
+
+    written = (REPOSITORY / "docs" / "serving-options.md").read_text(encoding="utf-8")
+    assert written == runpy.run_path(str(REPOSITORY / ".ci" / "fields.py"))["service_page"](), "run `make docs`"
+    listed = set(re.findall(r"^\| `(\w+)`", written, re.MULTILINE))
+    assert listed == {*Options.model_fields, *(PREFIX + name.upper() for name in ServeSettings.model_fields)}
+    for page in PAGES:  # variables that pages name are settings
+        named = set(re.findall(rf"{PREFIX}(\w+)", page.read_text(encoding="utf-8")))
+        assert named <= {name.upper() for name in ServeSettings.model_fields}, page.name
+
+
 def parts(hint: object) -> Iterator[type]:
     """Classes with fields that a type names."""
     if isinstance(hint, type) and (issubclass(hint, BaseModel) or dataclasses.is_dataclass(hint)):

@@ -177,6 +177,23 @@ def _damaged(path: Path) -> UserError:
     return UserError(f"{path} is damaged or not the journal of a search: delete it and run the command again")
 
 
+def append_line(path: Path, text: str) -> None:
+    """Append a line to a file durably, beside other processes; what a killed writer left of a line is taken away.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    lock = _WriteLock(path)
+    lock.acquire()
+    try:
+        with _explained(path), open(path, "ab") as handle:
+            handle.write(text.encode() + b"\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+    finally:
+        lock.release()
+
+
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     try:

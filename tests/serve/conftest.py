@@ -100,8 +100,9 @@ def serve(request, tmp_path_factory) -> Iterator[Serve]:
 
     started: list[Server] = []
 
-    def start(*arguments: str, ready: bool = True, **environment: str) -> Server:
+    def start(*arguments: str, ready: bool = True, dotenv: str = "", **environment: str) -> Server:
         log = tmp_path_factory.mktemp("log") / "serve.log"
+        (log.parent / ".env").write_text(dotenv)
         if "HELDOUT_HOME" not in environment:
             environment["HELDOUT_HOME"] = str(request.getfixturevalue("served_home"))
         settings = {"OMP_NUM_THREADS": "1", "TMPDIR": str(log.parent), **environment}
@@ -194,12 +195,12 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, request):
-    """Opens the page of a service at 1280 px; fails on an error in its console and on requests that leave the host."""
+    """Opens the page of a service; fails on an error in its console and on requests that leave the host."""
     problems: list[str] = []
     pages = []
 
-    def open_one(server: Server):
-        opened = browser.new_page(viewport={"width": 1280, "height": 800})
+    def open_one(server: Server, width: int = 1280):
+        opened = browser.new_page(viewport={"width": width, "height": 800})
         opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         opened.on("pageerror", lambda error: problems.append(str(error)))
         local = (server.url, "blob:", "data:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -51,6 +52,20 @@ def test_versions_are_promoted_and_rolled_back(home):
     assert code == 0
     assert "lesions@1" in text
     assert text.count("production") == 1
+
+
+def test_promotions_are_in_the_audit_log(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("HELDOUT_SERVE_AUDIT_LOG", str(tmp_path / "audit.jsonl"))
+    for words in (("promote", "labels", "--model", "lesions"), ("promote", "heads", "--model", "lesions")):
+        assert _run(home, *words)[0] == 0
+    assert _run(home, "rollback", "lesions")[0] == 0
+    found = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert [(one["event"], one["model"], one["decision"]) for one in found] == [
+        ("promote", "lesions", "labels"),
+        ("promote", "lesions", "heads"),
+        ("rollback", "lesions", "labels"),
+    ]
+    assert all(one["user"] and len(one["seal"]) == 64 for one in found)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import getpass
+import importlib.util
+import os
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from heldout.cli.shared import app, command, finish, print_table
+
+if TYPE_CHECKING:
+    from heldout.serve.audit import AuditLog
+    from heldout.serve.registry import VersionRecord
 
 registry = typer.Typer(no_args_is_help=True, help="Versions of sealed decisions, and which one is in production.")
 app.add_typer(registry, name="registry")
@@ -46,7 +53,9 @@ def promote(
     """Put a version into production; services of MODEL@production switch to it."""
     from heldout.serve.registry import Store, promote, split
 
+    audit = _audit_log()
     one = promote(name, model, Store(store))
+    _note(audit, "promote", model or name, one)
     parts = split(name)
     key = parts[0] if parts else (model or name)
     print(f"  {key}@production is {key}@{one.version}: {one.decision}, seal {one.seal[:12]}")
@@ -60,5 +69,27 @@ def rollback(
     """Put the version back into production that was so before."""
     from heldout.serve.registry import Store, rollback
 
+    audit = _audit_log()
     one = rollback(model, Store(store))
+    _note(audit, "rollback", model, one)
     print(f"  {model}@production is {model}@{one.version}: {one.decision}, seal {one.seal[:12]}")
+
+
+def _audit_log() -> AuditLog:
+    """The audit log of the service, where a setting names one."""
+    from heldout.serve.audit import AuditLog
+
+    if importlib.util.find_spec("pydantic_settings") is None:  # a machine that serves nothing
+        return AuditLog(None)
+    from heldout.serve.settings import read_settings
+
+    return AuditLog(read_settings().audit_log)
+
+
+def _note(audit: AuditLog, event: str, model: str, one: VersionRecord) -> None:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # of a container, whose user has no name
+        user = str(os.getuid())
+    facts = {"model": model.partition("@")[0], "version": one.version, "decision": one.decision, "seal": one.seal}
+    audit.write(event, user=user, **facts)

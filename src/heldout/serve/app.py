@@ -69,7 +69,7 @@ def make_app(settings: ServeSettings, on_stop: Callable[[], None] = lambda: None
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.allow_origins), allow_methods=["*"], allow_headers=["*"]
         )
-    return Guard(app, settings, tokens, service.monitor.seen)
+    return Guard(app, settings, tokens, service.monitor.seen, service.audit)
 
 
 def _page(app: FastAPI) -> None:

@@ -44,6 +44,7 @@ class NetworkPool:
         stopped: Why nothing can be served; None while all is well.
         targets: Decisions that are wanted.
         restarts: How many processes were started in place of dead ones.
+        on_served: Called with what is served whenever a process took over.
         device_memory: Bytes of the accelerator in use, as the last answer said.
     """
 
@@ -51,6 +52,7 @@ class NetworkPool:
         self, settings: ServeSettings, targets: Sequence[Target], on_stop: Callable[[], None] = lambda: None
     ) -> None:
         self.settings = settings
+        self.on_served: Callable[[Sequence[ModelInfo]], None] = lambda _: None
         self.targets = tuple(targets)
         self.refused: tuple[Target, ...] = ()
         self.models: list[ModelInfo] = []
@@ -246,6 +248,7 @@ class NetworkPool:
         """
         pairs = list(zip(self.targets, one.models, strict=True))  # a bundle is a folder, and has a name of its own
         self.models = [model.model_copy(update={"served_as": target.served_as}) for target, model in pairs]
+        self.on_served(self.models)
         fixed = tuple(replace(target, seal=model.seal) for target, model in pairs)
         for other in self._processes:
             if other.targets == self.targets:

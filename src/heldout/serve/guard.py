@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from heldout.serve.audit import AuditLog
 from heldout.serve.log import FAILED, log, log_failure
 from heldout.serve.settings import ServeSettings
 from heldout.serve.uploads import Refused
@@ -51,6 +52,7 @@ class Guard:
         settings: Limits.
         tokens: Name by token of those who may ask; empty where anybody may.
         seen: Called with path template, status and seconds of every request.
+        audit: Gets a line for every request but those of pages and of what watches the service.
     """
 
     def __init__(
@@ -59,11 +61,13 @@ class Guard:
         settings: ServeSettings,
         tokens: Mapping[str, str],
         seen: Callable[[str, int, float], None],
+        audit: AuditLog,
     ) -> None:
         self.app = app
         self.settings = settings
         self.tokens = {token.encode(): name for token, name in tokens.items()}
         self.seen = seen
+        self.audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; websockets are refused by having no route."""
@@ -97,14 +101,19 @@ class Guard:
             route = scope.get("route")
             path = getattr(route, "path", "unknown")
             self.seen(path, status, seconds)
-            log(
-                request_id=request_id,
-                method=scope["method"],
-                route=path,  # and not the path, so that no name of a file or a patient is logged
-                status=status,
-                took_ms=round(seconds * 1000, 1),
+            line = {
+                "request_id": request_id,
+                "method": scope["method"],
+                "route": path,  # and not the path, so that no name of a file or a patient is logged
+                "status": status,
+                "took_ms": round(seconds * 1000, 1),
                 **{name: state[name] for name in ("reviewer", "decision", "seal")},
-            )
+                **state.get("review", {}),
+            }
+            log(**line)
+            told = self._is_guarded(scope["path"]) and scope["path"] not in OPEN | {"/metrics"}
+            if told and self.audit.path is not None:
+                await asyncio.to_thread(self.audit.write, "request", **line)
 
     def _headers(self, path: str, request_id: str) -> list[tuple[bytes, bytes]]:
         policy = _DOCS_POLICY if path.startswith(_DOCS) else _BOARD_POLICY if path == "/leaderboard" else _POLICY

@@ -7,7 +7,7 @@ import io
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from fastapi.responses import Response
 
 from heldout import __version__
 from heldout.serve.answers import ModelInfo
+from heldout.serve.audit import AuditLog
 from heldout.serve.engine import NetworkPool
 from heldout.serve.fitting import does, endpoint_of, fits, labels_of, misfit
 from heldout.serve.intake import StoredUploads, store
@@ -35,13 +36,17 @@ class Service:
         settings: As the service was started.
         engine: The network processes.
         monitor: Metrics.
+        audit: Who asked what.
         jobs: Requests that are answered later.
         root: Folder of the uploads of this process.
     """
 
     def __init__(self, settings: ServeSettings, on_stop: Callable[[], None] = lambda: None) -> None:
         self.settings = settings
+        self.audit = AuditLog(settings.audit_log)
+        self._spoken: list[dict[str, Any]] = []  # decisions that were served last
         self.engine = NetworkPool(settings, resolve_all(settings.decision, settings.registry), on_stop)
+        self.engine.on_served = self._note_switch
         self.monitor = Monitor(self.engine)
         self.jobs = Jobs(settings.job_keep_minutes * 60, settings.queue, int(settings.job_keep_mb * 1e6))
         self._private = PrivateFolder()
@@ -56,6 +61,13 @@ class Service:
         """End the processes and remove what is left of uploads."""
         self.engine.close()
         self._private.remove()
+
+    def _note_switch(self, models: Sequence[ModelInfo]) -> None:
+        """Write into the audit log which decisions answer from here on, where they are others than before."""
+        spoken = [{"decision": one.name, "seal": one.seal, "served_as": one.served_as} for one in models]
+        if spoken != self._spoken:
+            self._spoken = spoken
+            self.audit.write("served", decisions=spoken)
 
     async def follow(self) -> None:
         """Switch to what the registry has in production, for ever; to be cancelled."""

@@ -33,6 +33,9 @@ class ServeSettings(BaseSettings):
     trust: bool = Field(False, description="run the code of a bundle that was not written here")
     token: str | None = Field(None, min_length=8, description="bearer token that every request must carry")
     token_file: Path | None = Field(None, description="file of lines `name: token`, one per reviewer")
+    audit_log: Path | None = Field(
+        None, description="file to which a line is appended for every request, review, promotion and switch"
+    )
     allow_origins: Names = Field((), description="origins that a browser may call from, separated by commas")
     allow_hosts: Names = Field(
         (), description="names of this service beside localhost, where it asks for no token, separated by commas"
