@@ -117,6 +117,8 @@ class Yolo(Source):
         folders: dict[PurePosixPath, list[str]] = defaultdict(list)
         for name in images:
             folders[PurePosixPath(name).parent].append(name)
+        if not images:
+            raise UserError(f"{self.root} holds no image: put the images and their text files there")
         if not any(labeled.values()):
             raise UserError(f"{self.root} has no text file for any image, as {texts[images[0]]}: correct source")
         template, empty = Template(self.options["patient"]), 0
