@@ -52,11 +52,11 @@ def forecast() -> list[Measurement]:
             "fit": ([*program, "train", spec, "--fold", str(fit.fold), "--plain"], expected.seconds),
             "prediction": (
                 [*program, "predict", spec, "--input", str(home / f"new{number}"), *output],
-                forecast_prediction(about, 1, new),
+                forecast_prediction(about, 1, new).seconds,
             ),
             "blend": (
                 [*program, "blend", spec, "--name", f"alone{number}", "--plain"],
-                forecast_blend(about, 1, len(held_out)),
+                forecast_blend(about, 1, len(held_out)).seconds,
             ),
         }
         for what, (words, seconds) in commands.items():

@@ -36,7 +36,14 @@ def measured(**changes: object) -> MeasuredFit:
         **{"start_seconds": 5.0, "steps": 10, "step_seconds": 0.5, "save_seconds": 1.0, "predict_seconds": 2.0},
         **{"open_seconds": 3.0, "import_seconds": 4.0, "read_seconds": 0.25, "blend_seconds": 0.125},
         **{"validate_seconds": 1.0, "held_out": 30, "training": 120, "map_bytes": 1000, "weight_bytes": 4000},
-        **{"state_bytes": 16000, "host_bytes": 10**9, "loader_bytes": 10**8, "watts": 16.0, "measured": "today"},
+        **{
+            "state_bytes": 16000,
+            "import_bytes": 4 * 10**8,
+            "host_bytes": 10**9,
+            "loader_bytes": 10**8,
+            "watts": 16.0,
+            "measured": "today",
+        },
     }
     return MeasuredFit(**{**about, **changes})
 
@@ -53,10 +60,15 @@ def test_a_fit_is_its_steps_validations_and_predictions():
 
 
 def test_predictions_and_blends_read_every_case(monkeypatch):
-    monkeypatch.setattr("heldout.data.parallel.cores", lambda: 4)
-    assert forecast.forecast_prediction(measured(), fits=5, cases=10) == 4 + 10 * (0.25 + 5 * 2.0)
-    assert forecast.forecast_blend(measured(), seeds=2, cases=10) == 3 + 2 * 10 * 0.125
-    assert forecast.forecast_blend(measured(), seeds=2, cases=400) == 3 + START_SECONDS + 2 * 400 * 0.125 / 4
+    for module in ("data.parallel", "launch.forecast"):
+        monkeypatch.setattr(f"heldout.{module}.cores", lambda: 4)
+    assert forecast.forecast_prediction(measured(), fits=5, cases=10).seconds == 4 + 10 * (0.25 + 5 * 2.0)
+    assert forecast.forecast_blend(measured(), seeds=2, cases=10).seconds == 3 + 2 * 10 * 0.125
+    assert forecast.forecast_blend(measured(), seeds=2, cases=10).host_bytes == 4 * 10**8
+    assert forecast.forecast_blend(measured(), seeds=2, cases=400).host_bytes == 5 * 4 * 10**8
+    assert forecast.forecast_prediction(measured(), fits=5, cases=10).disk_bytes == 10 * 1000
+    assert forecast.forecast_prediction(measured(), fits=5, cases=10).watt_hours == pytest.approx(106.5 * 16 / 3600)
+    assert forecast.forecast_blend(measured(), seeds=2, cases=400).seconds == 3 + START_SECONDS + 2 * 400 * 0.125 / 4
 
 
 def test_a_warning_behind_the_measurement_does_no_harm(home, monkeypatch, tmp_path):

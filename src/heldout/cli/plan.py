@@ -28,7 +28,7 @@ from heldout.report.format import number
 
 if TYPE_CHECKING:
     from heldout.evaluate.growth import Growth
-    from heldout.launch.forecast import Forecast
+    from heldout.launch.forecast import Forecast, WorkForecast
     from heldout.launch.plan import Fit
     from heldout.tasks import Task
 
@@ -96,15 +96,19 @@ def plan(
         cases = len(dataset.part("train"))
         predicting = forecast.forecast_prediction(found, len(wanted), held)
         blending = forecast.forecast_blend(found, len(config.seeds), cases)
-        rows.append(_row(config, len(left), each, predicting, blending))
+        whole = forecast.WorkForecast(
+            each.seconds, each.host_bytes, each.device_bytes, each.disk_bytes, each.watt_hours
+        )
+        parts = ((f"fit ({len(left)} missing)", whole), ("predict", predicting), ("blend", blending))
+        rows += [_row(config.spec, what, cost) for what, cost in parts]
         values.append(
             {
                 "spec": config.spec,
                 "missing_fits": len(left),
                 **{name: getattr(each, name) for name in each.__dataclass_fields__},
                 "seconds": each.seconds,
-                "predict_further_seconds": predicting,
-                "blend_seconds": blending,
+                "prediction": asdict(predicting),
+                "blend": asdict(blending),
                 "machine": found.machine,
                 "threads": found.threads,
                 "measured": found.measured,
@@ -114,11 +118,11 @@ def plan(
     for absent in {need for few in needs.values() for need in few} - forecasts.keys():
         note(f"{absent} must be trained first and is not counted: name {absent.spec} too")
     seconds = forecast.makespan({one: about.seconds for one, about in forecasts.items()}, needs, at_once)
-    columns = ("experiment", "fits", "time/fit", "memory", "GPU", "disk/fit", "Wh/fit*", "predict", "blend")
+    columns = ("experiment", "what", "time", "memory", "GPU", "disk", "Wh*")
     if as_json or form:
         print_in(form or Form.json, columns, rows, {"workers": at_once, "seconds": seconds, "experiments": values})
         return
-    print_table("", columns, rows, words=("experiment",))
+    print_table("", columns, rows, words=("experiment", "what"))
     print(f"{len(forecasts)} missing fits, {at_once} at once: {_duration(seconds)}, from start to end")
     print(f"measured on {values[0]['machine']}, {values[0]['measured']}")
     print("* energy is an estimate: 8 W for each CPU thread, and a GPU at its power limit")
@@ -187,11 +191,11 @@ def _worth_row(found: Growth, minutes: float, hours: float) -> list[object]:
     ]
 
 
-def _row(config: Task, left: int, each: Forecast, predicting: float, blending: float) -> list[object]:
-    gpu = "-" if each.device_bytes is None else _size(each.device_bytes)
+def _row(spec: str, what: str, cost: WorkForecast) -> list[object]:
+    gpu = "-" if cost.device_bytes is None else _size(cost.device_bytes)
     return [
-        *(config.spec, left, _duration(each.seconds), _size(each.host_bytes), gpu, _size(each.disk_bytes)),
-        *(f"{each.watt_hours:.3g}", _duration(predicting), _duration(blending)),
+        *(spec, what, _duration(cost.seconds), _size(cost.host_bytes), gpu),
+        *(_size(cost.disk_bytes), f"{cost.watt_hours:.3g}"),
     ]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from heldout import files
 from heldout.data.memory import available_memory
-from heldout.data.parallel import expected_seconds
+from heldout.data.parallel import cores, expected_seconds
 from heldout.launch.measure import MeasuredFit
 from heldout.launch.order import longest_first
 from heldout.launch.plan import Fit
@@ -18,6 +18,25 @@ from heldout.tasks import Task
 
 LOG_BYTES = 400_000  # of curves, tables and records of a fit
 _GIB = 2**30
+
+
+@dataclass(frozen=True)
+class WorkForecast:
+    """What a prediction or a blend takes.
+
+    Attributes:
+        seconds: From start to end.
+        host_bytes: Most memory, with that of further processes.
+        device_bytes: Most memory on the GPU; None on a CPU.
+        disk_bytes: Of what it leaves.
+        watt_hours: Energy; an estimate.
+    """
+
+    seconds: float
+    host_bytes: int
+    device_bytes: int | None
+    disk_bytes: int
+    watt_hours: float
 
 
 @dataclass(frozen=True)
@@ -95,19 +114,37 @@ def makespan(seconds: Mapping[Fit, float], needs: Mapping[Fit, Sequence[Fit]], w
     return now
 
 
-def forecast_prediction(measured: MeasuredFit, fits: int, cases: int) -> float:
-    """Seconds in which all fits predict further cases, such as those of the test part, each read and prepared once."""
-    return float(measured.import_seconds) + cases * (
-        float(measured.read_seconds) + fits * float(measured.predict_seconds)
+def forecast_prediction(measured: MeasuredFit, fits: int, cases: int) -> WorkForecast:
+    """Further cases, such as those of the test part, by all fits, each read and prepared once.
+
+    The memory is that of a fit, and so more than a prediction takes.
+    """
+    each = float(measured.read_seconds) + fits * float(measured.predict_seconds)
+    seconds = float(measured.import_seconds) + cases * each
+    return WorkForecast(
+        seconds=seconds,
+        host_bytes=measured.host_bytes,
+        device_bytes=measured.device_bytes,
+        disk_bytes=cases * measured.map_bytes,
+        watt_hours=seconds * float(measured.watts) / 3600,
     )
 
 
-def forecast_blend(measured: MeasuredFit, seeds: int, cases: int) -> float:
-    """Seconds of a blend of the experiment alone, which reads every held-out map once.
+def forecast_blend(measured: MeasuredFit, seeds: int, cases: int) -> WorkForecast:
+    """A blend of the experiment alone, which reads every held-out map once.
 
     Further members add their own; a trial of weights costs milliseconds.
     """
-    return float(measured.open_seconds) + expected_seconds(seeds * cases * float(measured.blend_seconds))
+    alone = seeds * cases * float(measured.blend_seconds)
+    seconds = float(measured.open_seconds) + expected_seconds(alone)
+    processes = 1 if expected_seconds(alone) == alone else 1 + cores()
+    return WorkForecast(
+        seconds=seconds,
+        host_bytes=processes * measured.import_bytes,
+        device_bytes=None,
+        disk_bytes=LOG_BYTES,
+        watt_hours=seconds * float(measured.watts) / 3600,
+    )
 
 
 def warnings(forecasts: Sequence[Forecast], workers: int, device_bytes: int | None) -> Iterator[str]:

@@ -29,7 +29,7 @@ from heldout.tasks import load_task
 if TYPE_CHECKING:
     import torch
 
-SCHEMA = 2
+SCHEMA = 3
 STEP_SECONDS = 10.0
 _STARTED = time.perf_counter()
 
@@ -57,6 +57,7 @@ class MeasuredFit(Record):
         map_bytes: Of a stored map; 0 of a classification.
         weight_bytes: Of the weights.
         state_bytes: Of the state that is kept during training.
+        import_bytes: Memory of the process once all is imported and the dataset is open.
         host_bytes: Most memory of the process.
         loader_bytes: Memory of each loading process.
         device_bytes: Most memory on the GPU; None on a CPU.
@@ -84,6 +85,7 @@ class MeasuredFit(Record):
     map_bytes: int
     weight_bytes: int
     state_bytes: int
+    import_bytes: int
     host_bytes: int
     loader_bytes: int
     device_bytes: int | None = None
@@ -166,7 +168,7 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
     from heldout.train.origins import find_origins
     from heldout.train.results import ValidationFold, describe_machine
 
-    imported = time.perf_counter() - _STARTED
+    imported, imported_bytes = time.perf_counter() - _STARTED, peak_bytes()
     origins = find_origins(config, dataset, seed, fold)
     quickest = fastest(config, dataset, key, origins)
     prepared, batches, state = open_fold(quickest, dataset, key, origins, quiet=True)
@@ -226,6 +228,7 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
         map_bytes=sum(maps) // max(len(maps), 1),
         weight_bytes=sizes["weights.safetensors"],
         state_bytes=sizes["state.pt"],
+        import_bytes=imported_bytes,
         host_bytes=peak_bytes(),
         loader_bytes=loaders,
         device_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None,
