@@ -94,8 +94,24 @@ Serve = Callable[..., Server]
 
 
 @pytest.fixture(scope="session")
+def serve_all(request, tmp_path_factory) -> Iterator[Serve]:
+    """Starts services that end with the session: each takes about a gigabyte, so that these are few."""
+    yield from _services(request, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def serve_module(request, tmp_path_factory) -> Iterator[Serve]:
+    """Starts services that end with the module."""
+    yield from _services(request, tmp_path_factory)
+
+
+@pytest.fixture
 def serve(request, tmp_path_factory) -> Iterator[Serve]:
-    """Start services; they end with the session."""
+    """Starts services that end with the test."""
+    yield from _services(request, tmp_path_factory)
+
+
+def _services(request, tmp_path_factory) -> Iterator[Serve]:
     import httpx
 
     started: list[Server] = []
@@ -137,9 +153,9 @@ def serve(request, tmp_path_factory) -> Iterator[Serve]:
 
 
 @pytest.fixture(scope="session")
-def server(serve) -> Server:
+def server(serve_all) -> Server:
     """The service that most tests ask."""
-    return serve("heads", "labels", "volumes", "scans")
+    return serve_all("heads", "labels", "volumes", "scans")
 
 
 @pytest.fixture(scope="session")

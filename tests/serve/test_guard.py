@@ -19,11 +19,11 @@ PREFLIGHT = {"origin": PAGE, "access-control-request-method": "POST", "access-co
 
 
 @pytest.fixture(scope="module")
-def guarded(serve, tmp_path_factory):
+def guarded(serve_module, tmp_path_factory):
     """A service with tokens that a page of another host may call, with other flips than were sealed."""
     tokens = tmp_path_factory.mktemp("tokens") / "tokens"
     tokens.write_text("anna: a-long-token\n")
-    return serve(
+    return serve_module(
         "labels",
         "--token-file",
         str(tokens),

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.extras
 
 
 @pytest.fixture(scope="module")
-def limited(serve):
-    return serve("heads", "volumes", HELDOUT_SERVE_MAX_INFLATED_MB="40", HELDOUT_SERVE_MAX_UPLOAD_MB="12")
+def limited(serve_module):
+    return serve_module("heads", "volumes", HELDOUT_SERVE_MAX_INFLATED_MB="40", HELDOUT_SERVE_MAX_UPLOAD_MB="12")
 
 
 @pytest.mark.parametrize("kind", UPLOADS)

@@ -26,9 +26,9 @@ def long_volume() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def narrow(serve):
+def narrow(serve_module):
     """A service with a short queue that keeps few answers."""
-    return serve("volumes", HELDOUT_SERVE_QUEUE="2", HELDOUT_SERVE_JOB_KEEP_MB="0.001")
+    return serve_module("volumes", HELDOUT_SERVE_QUEUE="2", HELDOUT_SERVE_JOB_KEEP_MB="0.001")
 
 
 def _start(server, content, **options):

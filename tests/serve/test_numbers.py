@@ -79,8 +79,8 @@ def numbers_home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def numbers_server(serve, numbers_home):
-    return serve("ages", "grades", HELDOUT_HOME=str(numbers_home), HELDOUT_PROJECT=str(numbers_home))
+def numbers_server(serve_module, numbers_home):
+    return serve_module("ages", "grades", HELDOUT_HOME=str(numbers_home), HELDOUT_PROJECT=str(numbers_home))
 
 
 @pytest.fixture(scope="module")

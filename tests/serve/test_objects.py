@@ -59,8 +59,8 @@ def objects_home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def objects_server(serve, objects_home):
-    return serve("points", "masks", HELDOUT_HOME=str(objects_home), HELDOUT_PROJECT=str(objects_home))
+def objects_server(serve_module, objects_home):
+    return serve_module("points", "masks", HELDOUT_HOME=str(objects_home), HELDOUT_PROJECT=str(objects_home))
 
 
 @pytest.fixture(scope="module")

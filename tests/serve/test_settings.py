@@ -25,10 +25,10 @@ HEADERS = {"authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture(scope="module")
-def configured(serve):
+def configured(serve_module):
     """A service with a token of the environment, and further settings in `.env`."""
     lines = ("DEFAULT_THRESHOLD=0.02", "JOB_KEEP_MINUTES=0.02", "TOKEN=is-not-read", "AUDIT_LOG=kept/audit.jsonl")
-    return serve("heads", dotenv="\n".join(f"HELDOUT_SERVE_{line}" for line in lines), HELDOUT_SERVE_TOKEN=TOKEN)
+    return serve_module("heads", dotenv="\n".join(f"HELDOUT_SERVE_{line}" for line in lines), HELDOUT_SERVE_TOKEN=TOKEN)
 
 
 @pytest.fixture(scope="module")
