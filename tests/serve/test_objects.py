@@ -107,9 +107,13 @@ def test_what_a_detection_is_not_asked_for_names_what_it_does(objects_server, pi
     assert info["objects"] == "points"
     answer = _post(objects_server, "/classify", pictures[0], model="points")
     assert (answer.status_code, answer.json()["detail"]) == (409, "points detects points: ask /segment")
-    form = {"model": "points", "verdict": "accepted"}
-    kept = httpx.post(f"{objects_server.url}/v1/corrections", files={"file": pictures[0]}, data=form, timeout=60)
-    assert (kept.status_code, kept.json()["detail"]) == (409, "points detects points: corrections are masks")
+    form, address = {"model": "points", "verdict": "accepted"}, f"{objects_server.url}/v1/corrections"
+    kept = httpx.post(address, files={"file": pictures[0]}, data=form, timeout=60)
+    assert (kept.status_code, kept.json()["version"]) == (201, 1)
+    masked = {"file": pictures[0], "mask": pictures[0]}
+    refused = httpx.post(address, files=masked, data={**form, "verdict": "corrected"}, timeout=60)
+    words = "points detects points, and corrections are masks: accept or reject it"
+    assert (refused.status_code, refused.json()["detail"]) == (409, words)
     assert _post(objects_server, "/segment", pictures[0], model="masks").json()["detections"] is None
 
 
