@@ -15,7 +15,15 @@ from pathlib import Path
 
 import pytest
 
+from heldout.errors import note
+
 pytest_plugins = ["tests.finished_runs", "tests.trained_runs"]
+
+
+@pytest.fixture(autouse=True)
+def _notes_are_new() -> None:
+    """A note is printed once by a command, not once by all tests."""
+    note.cache_clear()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import pytest
 
 from heldout import cli
 from heldout.cli import app, run
-from heldout.errors import note
 from heldout.files import REPOSITORY
 
 cli.import_commands()
@@ -141,7 +140,6 @@ def test_an_interrupt_is_one_line_and_exit_code_130(home):
 
 @pytest.mark.parametrize("words", [["--look-again", "why"], ["--look-again=why"]])
 def test_the_earlier_name_of_an_option_is_accepted_with_a_note(home, capsys, words):
-    note.cache_clear()
     assert run(["test", "nothing", *words]) == 2
     told = capsys.readouterr().err
     assert "note: --look-again is now called --repeat" in told
