@@ -7,9 +7,12 @@ import zlib
 import numpy as np
 import pytest
 
+from heldout.config import BaseConfig
+from heldout.data.cases import open_dataset
 from heldout.data.image import BadFile
 from heldout.data.readers import format_of, header_affine, memory_of, open_any, open_mask
 from heldout.data.sources.table import Table
+from heldout.errors import UserError
 from tests.data.to_submission import luna
 
 VALUES = np.arange(2 * 3 * 4, dtype="<i2").reshape(4, 3, 2)  # z, y, x
@@ -112,3 +115,26 @@ def test_points_in_millimeters_fall_on_what_they_name(tmp_path):
         counts.append(len(source.objects(row, mask[None])))
         assert mask.any() == bool(counts[-1])
     assert sorted(counts) == [0] * 6 + [1] * 5 + [2] * 5
+
+
+def test_voxels_beside_a_header_are_files_of_the_dataset(tmp_path, monkeypatch):
+    """A change of theirs is noticed, no line calls them unused, and what is copied has them too."""
+    folder = tmp_path / "raw" / "volumes"
+    folder.mkdir(parents=True)
+    lines = ["id,path,label_lesion"]
+    for number in range(6):
+        write(folder / f"{number}.mhd", voxels=f"{number}.raw")
+        (folder / f"{number}.raw").write_bytes((VALUES + number).tobytes())
+        lines.append(f"c{number},{number}.mhd,{number % 2}")
+    (folder / "cases.csv").write_text("\n".join(lines))
+    monkeypatch.setenv("HELDOUT_DATA", str(tmp_path / "raw"))
+    monkeypatch.setenv("HELDOUT_HOME", str(tmp_path / "home"))
+    options = {"dimensions": 3}
+    config = BaseConfig(dataset="volumes", source="table", source_options=options, fold_count=2, near_duplicates=False)
+    dataset = open_dataset(config)
+    row = dataset.cases.iloc[0]
+    assert [path.name for path in dataset.source.files(row["image"])] == ["0.mhd", "0.raw"]
+    assert not [line for line in dataset.source.report() if ".raw" in line]
+    (folder / "0.raw").write_bytes((VALUES + 9).tobytes())
+    with pytest.raises(UserError, match=r"0\.(raw|mhd) .*changed after it was indexed"):
+        open_dataset(config)

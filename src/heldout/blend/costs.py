@@ -52,7 +52,7 @@ class Cost:
 def some_cases(member: Member) -> list[str]:
     """Cases of typical size and the largest, by the bytes of their images."""
     source, train = member.dataset.source, member.cases.to_dict("records")
-    sizes = {row["case_id"]: sum(file_state(path)[0] for path in source.paths(row["image"])) for row in train}
+    sizes = {row["case_id"]: sum(file_state(path)[0] for path in source.files(row["image"])) for row in train}
     ordered = sorted(sizes, key=lambda case_id: (sizes[case_id], case_id))
     return [ordered[round(share * (len(ordered) - 1))] for share in SIZES]
 

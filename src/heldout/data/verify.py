@@ -157,12 +157,8 @@ def _stat_again(source: Source, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _case_files(source: Source, row: dict[str, Any]) -> list[str]:
-    """Files of a case's image and mask, without the item of an array file, relative to the root where below it."""
-    found = []
-    for text in (row["image"], row["mask"]):
-        for path in source.paths(text) if text else []:
-            found.append(source.relative(path if path.exists() else Path(str(path).partition("#")[0])))
-    return found
+    """Files of a case's image and mask, relative to the root where below it."""
+    return [source.relative(path) for text in (row["image"], row["mask"]) if text for path in source.files(text)]
 
 
 def _read_cases(folder: Path, index: IndexRecord) -> pd.DataFrame:

@@ -92,7 +92,7 @@ def predict_folder(
     rows, unread = list_cases(source, folder, skip_bad=skip_bad)
     rows |= {str(folder / name): {"name": name} for name in unread}
     stamps = {
-        case_id: stamp_of(source.paths(row["image"]) if "image" in row else [folder / row["name"]])
+        case_id: stamp_of(source.files(row["image"]) if "image" in row else [folder / row["name"]])
         for case_id, row in rows.items()
     }
     with log.open(part or Part()) as handle:

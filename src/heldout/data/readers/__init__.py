@@ -133,6 +133,18 @@ def memory_of(path: Path) -> int:
         return 0
 
 
+def beside(path: Path) -> list[Path]:
+    """Files that an image is made of besides its own: the voxels that a MetaImage header names."""
+    if path.suffix.lower() != ".mhd":
+        return []
+    reader = _reader("metaimage")
+    try:
+        voxels = reader.voxel_file(reader.read_header(path))
+    except BadFile:  # said when it is read
+        return []
+    return [voxels] if voxels != path and voxels.is_file() else []
+
+
 def is_series(path: Path) -> bool:
     """Whether a path is a folder, a DICOM file or a zip archive: what :func:`open_series` reads."""
     if "#" in path.name:

@@ -163,16 +163,25 @@ def affine_of(header: MetaImageHeader) -> np.ndarray:
     return _LPS @ affine
 
 
-def _voxels(header: MetaImageHeader) -> bytes:
-    """The voxels of a file, as they are in memory."""
+def voxel_file(header: MetaImageHeader) -> Path:
+    """The file that holds the voxels, which may be that of the header.
+
+    Raises:
+        BadFile: there is one for each slice, or it lies elsewhere.
+    """
     path, name = header.path, header.fields[_LAST]
-    local = name.upper() == "LOCAL"
     if name.upper().startswith("LIST") or "%" in name:
         raise BadFile(f"{path} has a file for each slice ({_LAST} = {name}): convert it to one file")
     place = PurePosixPath(name.replace("\\", "/"))
-    if not local and (place.is_absolute() or ".." in place.parts):
+    if place.is_absolute() or ".." in place.parts:
         raise BadFile(f"{path} names voxels outside of its folder ({name}): put the file beside it")
-    source = path if local else path.parent / place
+    return path if name.upper() == "LOCAL" else path.parent / place
+
+
+def _voxels(header: MetaImageHeader) -> bytes:
+    """The voxels of a file, as they are in memory."""
+    path, source = header.path, voxel_file(header)
+    local = source == path
     packed = header.is_true("CompressedData")
     if not local and not source.is_file():
         raise BadFile(f"{path} lacks its voxels, {source.name}: put the file beside it")

@@ -105,10 +105,6 @@ class Slides(TiledSource):
         check_labels(mask_path, values)
         return (values > 0).astype(np.uint8) if len(self.classes) == 1 else values.astype(np.uint8)
 
-    def files(self, text: str) -> list[Path]:
-        """Files without their boxes."""
-        return list(dict.fromkeys(Path(str(path).partition("#")[0]) for path in self.paths(text)))
-
     def loose(self, folder: Path) -> pd.DataFrame:
         """Overlapping tiles of all images below a folder, row by row; ``name`` is the image of each."""
         import pandas as pd

@@ -302,8 +302,9 @@ class Source(ABC):
         return [self.root / name for name in image_paths(text)]
 
     def files(self, text: str) -> list[Path]:
-        """The same, but of a tile the file of the image that it is part of."""
-        return self.paths(text)
+        """Files on the disk that hold what a text names: of an item or a tile the whole, of a header its voxels too."""
+        found = [path if path.exists() else Path(str(path).partition("#")[0]) for path in self.paths(text)]
+        return list(dict.fromkeys(one for path in found for one in (path, *readers.beside(path))))
 
     def relative(self, path: Path) -> str:
         """A path relative to the dataset; as it is where it lies outside."""
@@ -313,7 +314,7 @@ class Source(ABC):
         """Images and masks of rows of the index, and other files that no line on unused ones should name."""
         for row in rows:
             for text in filter(None, (row["image"], row.get("mask"))):
-                yield from self.paths(text)
+                yield from (*self.paths(text), *self.files(text))
 
     @abstractmethod
     def _rows(self, found: list[str]) -> Iterable[dict[str, Any]]:

@@ -239,7 +239,9 @@ def _fit_path(spec: str, fit: FitRef) -> Path:
 def trained_files(opened: OpenDecision) -> tuple[str, ...]:
     """Images of the training part, below the folder of the dataset."""
     source = opened.dataset.source
-    paths = {path for text in opened.dataset.part("train")["image"] for path in source.files(text)}
+    paths = {
+        path for text in opened.dataset.part("train")["image"] for path in (*source.paths(text), *source.files(text))
+    }
     return tuple(sorted(p.relative_to(source.root).as_posix() for p in paths if p.is_relative_to(source.root)))
 
 

@@ -16,6 +16,7 @@ from heldout.blend.pooling import groups_by_case
 from heldout.data.dataset import Dataset
 from heldout.data.levels import tables_with
 from heldout.data.sources import as_list, source_class
+from heldout.data.sources.tiled import TiledSource
 from heldout.deliver.kernel.bundle import complete_bundle, read_bundle, trained_files, write_bundle
 from heldout.deliver.kernel.notebook import Kernel, write_dataset_metadata, write_notebook
 from heldout.deliver.kernel.packages import check_packages
@@ -130,16 +131,18 @@ def some_cases(opened: OpenDecision, folder: Path, mode: str) -> Path:
     # a file that was trained on lies beside them, as in a competition's folder
     parts = [submit.head(CASES - 1), train.head(1)] if config.sample_submission is not None else [submit, train]
     rows = pd.concat(parts).head(CASES).to_dict("records")
+    source = dataset.source
     for row in rows:
-        for path in dataset.source.files(row["image"]):
-            target = folder / (path.name if mode == "server" else path.relative_to(dataset.source.root))
+        item = next((path for path in source.paths(row["image"]) if not path.exists()), None)
+        if item is not None and not isinstance(source, TiledSource):
+            raise UserError(f"{item} is not a file of its own: name a folder of cases with --replay-on")
+        for path in source.files(row["image"]):
+            target = folder / (path.name if mode == "server" else path.relative_to(source.root))
             target.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
                 shutil.copytree(path, target)
-            elif path.is_file():
-                shutil.copyfile(path, target)
             else:
-                raise UserError(f"{path} is not a file of its own: name a folder of cases with --replay-on")
+                shutil.copyfile(path, target)
     groups = groups_by_case(opened.decision, dataset.source, submit)
     for path in tables_with(dataset.source, opened.decision.pooling.level) if groups else []:
         shutil.copyfile(path, folder / path.name)
