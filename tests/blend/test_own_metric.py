@@ -47,6 +47,17 @@ def test_the_presets_of_the_page_are_metrics(own_file):
     assert get_metric("levels").code
 
 
+def test_a_metric_of_all_classes_together_ranks_without_scores_of_single_classes(own_file, runs):
+    own_file(
+        "import numpy as np\nimport heldout as ho\n@ho.metric(higher_is_better=True)\n"
+        "def second(cases):\n    return 1 - np.abs(cases.truth[:, 1] - cases.probability[:, 1]).mean()\n"
+    )
+    decision = blend(["exp911"], "both", metric="second", trials=4, progress=False)
+    row = find_row("both")
+    assert row.score == pytest.approx(decision.score.cross_fitted)
+    assert row.by_class == {}
+
+
 @pytest.mark.parametrize(("own", "built_in"), [("own_f1", "f1"), ("own_dice", "dice_pos")])
 def test_thresholds_are_as_good_as_those_of_the_built_in_metric(own_file, runs, own, built_in):
     own_file("import numpy as np\n" + FILE)

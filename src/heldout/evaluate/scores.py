@@ -220,10 +220,10 @@ def score_table(metric: str, kind: str, table: pd.DataFrame, classes: Sequence[s
         table: A row per case.
         classes: Names of the classes.
     """
-    from heldout.metrics import get_metric, score
+    from heldout.metrics import get_metric, score, scores_by_class
     from heldout.metrics.registry import further_scores
 
-    by_class = {name: finite(score(metric, table, [name])) for name in classes} if len(classes) > 1 else {}
+    by_class = {name: finite(value) for name, value in scores_by_class(metric, table, classes).items()}
     names = (*_ALSO[kind], *further_scores(kind, table))
     also = {name: finite(score(name, table, classes)) for name in names if name != metric}
     return Scores(

@@ -3,7 +3,7 @@
 from heldout.metrics.jackknife import Difference, Interval, compare, interval, intervals
 from heldout.metrics.lesion import count_lesions
 from heldout.metrics.overlap import count_errors, iou_by_depth, mean_by_depth
-from heldout.metrics.registry import METRICS, Metric, get_metric, score
+from heldout.metrics.registry import METRICS, Metric, get_metric, score, scores_by_class
 from heldout.metrics.surface import surface_distances
 from heldout.metrics.tables import check_cases
 
@@ -22,5 +22,6 @@ __all__ = [
     "iou_by_depth",
     "mean_by_depth",
     "score",
+    "scores_by_class",
     "surface_distances",
 ]

@@ -264,3 +264,19 @@ def score(name: str, table: pd.DataFrame, classes: Sequence[str]) -> float:
     metric = get_metric(name)
     columns = columns_of(metric.view(table, classes), classes, regression=metric.kind == "regression")
     return float(metric.evaluate(columns, np.ones((1, len(table))))[0])
+
+
+def scores_by_class(name: str, table: pd.DataFrame, classes: Sequence[str]) -> dict[str, float]:
+    """:func:`score` of each of several classes alone; empty of one class.
+
+    A metric of the user's own may be of all classes together and fail on one of them, which then has nan.
+    """
+    own, found = bool(get_metric(name).code), dict[str, float]()
+    for label in classes if len(classes) > 1 else ():
+        try:
+            found[label] = score(name, table, [label])
+        except Exception:
+            if not own:
+                raise
+            found[label] = float("nan")
+    return found

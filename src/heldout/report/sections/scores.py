@@ -183,13 +183,13 @@ def _alternatives(row: Row) -> list[Block]:
 
 def _cells(subject: HeldOut, name: str) -> tuple[str, ...] | None:
     """Value, interval and value of each class; None where the metric is undefined on these predictions."""
-    from heldout.metrics import interval, score
+    from heldout.metrics import interval, scores_by_class
 
     try:
         found = interval(name, subject.table, subject.classes)
         if not math.isfinite(found.value):
             return None
-        each = [score(name, subject.table, [label]) for label in subject.classes] if len(subject.classes) > 1 else []
+        each = scores_by_class(name, subject.table, subject.classes).values()
     except UserError:  # a metric that needs what these tables do not hold
         return None
     interval_ = bounds(finite(found.low), finite(found.high)) or "-"
