@@ -21,6 +21,7 @@ from heldout.data.geometry import Geometry, restore
 from heldout.data.image import BadFile, Image
 from heldout.data.memory import available_memory
 from heldout.data.sources import source_class
+from heldout.data.sources.neighbors import places_beside
 from heldout.data.sources.tiled import TiledSource
 from heldout.data.transform import prepare_image
 from heldout.deliver.predict_folder import list_cases
@@ -363,10 +364,14 @@ class Served:
             scaled = np.clip((oriented - low) / max(float(high - low), 1e-6), 0, 1)
             oriented = np.rint(scaled * 255).astype(np.uint8)
             notes.append("the volume was scaled to 0 ... 255 between its 0.5th and 99.5th percentile")
-        cases = [
-            Case(f"slice {z}", f"slice{z:04d}", Image(np.ascontiguousarray(oriented[..., z].transpose(0, 2, 1))), None)
-            for z in range(oriented.shape[-1])
-        ]
+        beside, depth = int(self.config.source_options.get("neighbors", 0)), oriented.shape[-1]
+        if beside and len(oriented) == 1:  # each slice of its own is gray, as an image may be
+            oriented = np.repeat(oriented, self.config.channels // (1 + 2 * beside), axis=0)
+        cases = list[Case]()
+        for z in range(depth):
+            slices = np.concatenate([oriented[..., other] for other in places_beside(z, beside, depth)])
+            image = Image(np.ascontiguousarray(slices.transpose(0, 2, 1)))
+            cases.append(Case(f"slice {z}", f"slice{z:04d}", image, None))
         return cases, volume, notes
 
     def warm(self) -> None:

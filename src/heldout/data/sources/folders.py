@@ -35,6 +35,7 @@ class Folders(Source):
         nothing: Names of classes, separated by ``|``, that stand for no class, such as ``normal``.
         test, submit: Templates of a labeled test part, and of unlabeled images.
         unmasked: What an image without a mask is: ``submit``, an unlabeled case, or ``empty``, one without foreground.
+        neighbors: Slices on each side of an image that become further channels (2.5D), where each slice is a file.
         dimensions: 2 or 3.
     """
 
@@ -48,6 +49,7 @@ class Folders(Source):
         "test": "",
         "submit": "",
         "unmasked": "submit",
+        "neighbors": 0,
         "dimensions": 2,
     }
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {"dimensions": (2, 3), "unmasked": ("submit", "empty")}

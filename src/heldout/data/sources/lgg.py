@@ -26,8 +26,12 @@ _SHOWN = 10
 
 
 class Lgg(Source):
-    """Three channels: pre-contrast, FLAIR, post-contrast; FLAIR replaces a sequence that was not acquired."""
+    """Three channels: pre-contrast, FLAIR, post-contrast; FLAIR replaces a sequence that was not acquired.
 
+    Options: ``neighbors`` adds the slices beside each one, so many on each side, as three further channels each.
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {"neighbors": 0}
     downloads: ClassVar[Mapping[str, Download]] = {
         "lgg-mri-segmentation": Download(kaggle="mateuszbuda/lgg-mri-segmentation", license="CC BY-NC-SA 4.0")
     }
@@ -36,9 +40,9 @@ class Lgg(Source):
         "Every patient has a tumor, only slices are negative: presence scores say nothing about healthy people.",
     )
 
-    def read_image(self, row: Mapping[str, Any], *, salvage: bool = False) -> Image:
+    def _open(self, path: Path, *, salvage: bool) -> Image:
         """Read a slice as three channels, also where FLAIR fills both others and the image looks gray."""
-        image = super().read_image(row, salvage=salvage)
+        image = super()._open(path, salvage=salvage)
         if len(image.array) == 3:
             return image
         return dataclasses.replace(image, array=np.repeat(image.array, 3, axis=0))

@@ -29,6 +29,7 @@ from heldout.data.sources.layout import (
     visible_files,
 )
 from heldout.data.sources.loose_dicom import loose_series
+from heldout.data.sources.neighbors import with_neighbors
 from heldout.errors import UserError
 from heldout.metrics.ignored import IGNORED
 
@@ -134,9 +135,9 @@ class Source(ABC):
         """
         import pandas as pd
 
-        self._found = []
+        self._found, neighbors = [], self._neighbors
         columns = ["case_id", "patient_id", "image", "mask", "split"]
-        rows = list(self._rows(self._found))
+        rows = with_neighbors(list(self._rows(self._found)), neighbors, self.root)
         if not rows:
             raise UserError(f"{self.root} holds no case of the {self._name} layout: check dataset and source")
         frame = pd.DataFrame(rows).reindex(columns=columns + [f"y_{name}" for name in self.classes])
@@ -199,7 +200,7 @@ class Source(ABC):
         paths = self.paths(row["image"])
         if self.dimensions == 3 and readers.is_series(paths[0]):
             return readers.open_series(paths, salvage=salvage, **self._series_options)
-        images = [readers.open_any(path, dimensions=self.dimensions, salvage=salvage) for path in paths]
+        images = [self._open(path, salvage=salvage) for path in paths]
         first = images[0]
         for path, other in zip(paths[1:], images[1:], strict=True):
             if other.full_shape != first.full_shape or other.lost != first.lost:
@@ -213,6 +214,10 @@ class Source(ABC):
         if len(images) == 1:
             return first
         return Image(np.concatenate([image.array for image in images]), first.affine, first.lost, first.note)
+
+    def _open(self, path: Path, *, salvage: bool) -> Image:
+        """Read one file of an image."""
+        return readers.open_any(path, dimensions=self.dimensions, salvage=salvage)
 
     def read_mask(self, row: Mapping[str, Any]) -> np.ndarray:
         """Read a case's mask, uint8 (M, *spatial): one label map 0 ... K, or K binary channels where they overlap.
@@ -280,7 +285,7 @@ class Source(ABC):
 
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder: name one that holds image files")
-        rows = list(self._loose_rows(folder.resolve()))
+        rows = with_neighbors(list(self._loose_rows(folder.resolve())), self._neighbors, folder, loose=True)
         if not rows:
             wanted = ", ".join((*IMAGE_ENDINGS[self.dimensions], "DICOM"))
             raise UserError(f"{folder} holds no readable file ({wanted}): name a folder with {self.dimensions}D images")
@@ -362,6 +367,14 @@ class Source(ABC):
         return IMAGE_ENDINGS[self.dimensions] + (DICOM_ENDINGS if self.dimensions == 3 else ())
 
     @property
+    def _neighbors(self) -> int:
+        """Slices on each side of an image that become channels, as the option ``neighbors`` says."""
+        neighbors: int = self.options.get("neighbors", 0)
+        if neighbors and self.dimensions == 3:
+            raise UserError(f"source_options neighbors = {neighbors} is for slices in files of their own: leave it out")
+        return neighbors
+
+    @property
     def _series_options(self) -> dict[str, Any]:
         """How DICOM series are read: those options of the source that :func:`heldout.data.readers.open_series` has."""
         return {name: self.options[name] for name in ("pick", "gaps", "tilt") if name in self.options}
@@ -380,5 +393,7 @@ class Source(ABC):
             raise UserError(f"source_options {key} = {value!r}: choose one of {', '.join(map(repr, allowed))}")
         if type(value) is not type(self.defaults[key]):
             raise UserError(f"source_options {key} = {value!r} must be of type {type(self.defaults[key]).__name__}")
+        if key == "neighbors" and value < 0:
+            raise UserError(f"source_options neighbors = {value}: name the slices on each side, or 0 for none")
         if key == "ignore" and not (value == NOTHING or 0 < value <= IGNORED):
             raise UserError(f"source_options ignore = {value}: name a label from 1 to {IGNORED}, or {NOTHING} for none")

@@ -79,6 +79,7 @@ class Table(Source):
         submit: Templates of the images of unlabeled cases that the table does not list: ``test_images/{id}.png``.
         empty: Templates of images without a mask, box or point, which the table does not list.
         absent: What is done about rows without an image: ``refuse``, or ``skip``.
+        neighbors: Slices on each side of an image that become further channels (2.5D), where each slice is a file.
         dimensions: 2 or 3.
         exclusive: Whether a case (a pixel) can have one class only; class names in a single column always are.
         pick: Which volume of DICOM files that hold several: ``only`` refuses them, ``largest`` takes the one with the
@@ -118,6 +119,7 @@ class Table(Source):
         "submit": "",
         "empty": "",
         "absent": "refuse",
+        "neighbors": 0,
         "dimensions": 2,
         "exclusive": False,
         "pick": "only",
