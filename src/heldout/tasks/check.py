@@ -49,7 +49,10 @@ def _check_words(config: Task) -> None:
     """Title, names and budgets."""
     title = (importlib.import_module(type(config).__module__).__doc__ or "").strip().partition("\n")[0]
     if not title or len(title) > LONGEST_TITLE:
-        raise UserError(f"begin the file with a docstring whose first line is a title of 1 to {LONGEST_TITLE} letters")
+        raise UserError(
+            f"begin the file with a docstring whose first line is a title of 1 to {LONGEST_TITLE} letters: it has "
+            f"{len(title)}"
+        )
     for budget in (None, *config.budgets):
         check_fields(type(config).create(budget, config.overrides))
 
