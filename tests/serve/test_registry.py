@@ -16,6 +16,7 @@ import pytest
 
 from heldout.errors import UserError
 from heldout.serve import registry
+from heldout.serve.store import Store
 from tests.serve.conftest import REPOSITORY, SPECS, until
 
 pytestmark = pytest.mark.extras
@@ -75,7 +76,7 @@ def test_promotions_are_in_the_audit_log(home, tmp_path, monkeypatch):
         (lambda: registry.promote("nothing@1"), "no model 'nothing'"),
         (lambda: registry.resolve("lesions@production"), "no model 'lesions'"),
         (lambda: registry.rollback("labels"), "no version that was in production before"),
-        (lambda: registry.Store("s3x://bucket"), "cannot be opened"),
+        (lambda: Store("s3x://bucket"), "cannot be opened"),
     ],
 )
 def test_what_does_not_exist_is_named(home, act, message):
@@ -85,7 +86,7 @@ def test_what_does_not_exist_is_named(home, act, message):
 
 def test_a_version_whose_decision_is_another_here_is_refused(home):
     record = registry.promote("labels")
-    store = registry.Store()
+    store = Store()
     other = record.model_copy(update={"seal": "0" * 64})
     store.write(store.read("labels").model_copy(update={"versions": (other,)}))
     with pytest.raises(UserError, match="not the one here"):
@@ -240,16 +241,16 @@ def test_a_registry_in_s3(home, monkeypatch):
 
         s3fs.S3FileSystem.clear_instance_cache()  # of another test's server
         s3fs.S3FileSystem(skip_instance_cache=True).mkdir("models")
-        store = registry.Store("s3://models/heldout")
+        store = Store("s3://models/heldout")
         assert store.names() == []
         registry.promote("labels", "lesions", store)
         registry.promote("heads", "lesions", store)
-        fresh = registry.Store("s3://models/heldout")
+        fresh = Store("s3://models/heldout")
         assert fresh.names() == ["lesions"]
         assert registry.resolve("lesions@production", fresh).decision == "heads"
         registry.rollback("lesions", fresh)
         assert registry.resolve("lesions@production", fresh).decision == "labels"
         with pytest.raises(UserError, match="cannot be reached"):
-            registry.promote("labels", "lesions", registry.Store("s3://no-such-bucket/x"))
+            registry.promote("labels", "lesions", Store("s3://no-such-bucket/x"))
     finally:
         server.stop()

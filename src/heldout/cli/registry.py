@@ -13,7 +13,7 @@ from heldout.cli.shared import app, command, finish, print_table
 
 if TYPE_CHECKING:
     from heldout.serve.audit import AuditLog
-    from heldout.serve.registry import VersionRecord
+    from heldout.serve.store import VersionRecord
 
 registry = typer.Typer(no_args_is_help=True, help="Versions of sealed decisions, and which one is in production.")
 app.add_typer(registry, name="registry")
@@ -26,7 +26,7 @@ Place = Annotated[
 @command("python run.py registry list", group=registry, name="list")
 def list_versions(store: Place = None) -> None:
     """List all versions of all models."""
-    from heldout.serve.registry import Store
+    from heldout.serve.store import Store
 
     opened, rows = Store(store), []
     for name in opened.names():
@@ -51,7 +51,8 @@ def promote(
     store: Place = None,
 ) -> None:
     """Put a version into production; services of MODEL@production switch to it."""
-    from heldout.serve.registry import Store, promote, split
+    from heldout.serve.registry import promote, split
+    from heldout.serve.store import Store
 
     audit = _audit_log()
     one = promote(name, model, Store(store))
@@ -67,7 +68,8 @@ def rollback(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="a model of the registry")], store: Place = None
 ) -> None:
     """Put the version back into production that was so before."""
-    from heldout.serve.registry import Store, rollback
+    from heldout.serve.registry import rollback
+    from heldout.serve.store import Store
 
     audit = _audit_log()
     one = rollback(model, Store(store))
