@@ -33,13 +33,14 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN python3 -m venv /opt/heldout \
     && /opt/heldout/bin/pip install --no-cache-dir --index-url "${TORCH_INDEX}" "torch>=2.6" "torchvision>=0.21"
 COPY --from=wheel /wheels /wheels
-RUN /opt/heldout/bin/pip install --no-cache-dir "$(echo /wheels/heldout-*.whl)[serve]"
+RUN /opt/heldout/bin/pip install --no-cache-dir "$(echo /wheels/heldout-*.whl)[serve,s3]"
 
 FROM ${PYTHON_IMAGE} AS service
 COPY --from=packages /opt/heldout /opt/heldout
 RUN groupadd --gid 10001 heldout && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent heldout \
-    && mkdir -p /data /bundle && chown 10001:10001 /data
-# /bundle holds what `run.py bundle` wrote, /data the corrections and the audit log; /tmp is a tmpfs for uploads. Nothing else is written.
+    && mkdir -p /data /bundle /registry && chown 10001:10001 /data
+# /bundle holds what `run.py bundle` wrote; /data the corrections, the audit log and what was fetched from a registry; /tmp is
+# a tmpfs for uploads. Nothing else is written.
 ENV PATH=/opt/heldout/bin:${PATH} \
     PYTHONDONTWRITEBYTECODE=1 \
     HF_HUB_OFFLINE=1 \

@@ -177,6 +177,27 @@ def volume() -> bytes:
     return gzip.compress(image.to_bytes(), 1)
 
 
+@pytest.fixture
+def bucket(monkeypatch) -> Iterator[str]:
+    """Address of an empty bucket on a server of this machine, which child processes find too."""
+    s3fs = pytest.importorskip("s3fs", reason="the extra s3 is not installed")
+    server = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()  # of another test's server
+    name = f"models-{port}"  # buckets outlive their server in this process
+    s3fs.S3FileSystem(skip_instance_cache=True).mkdir(name)
+    yield f"s3://{name}"
+    server.stop()
+
+
 def as_array(png: bytes) -> np.ndarray:
     """The pixels of a PNG file."""
     from PIL import Image

@@ -130,6 +130,12 @@ def test_a_kernels_bundle_says_what_it_lacks(copy, elsewhere):
         open_bundled(copy, Session())
 
 
+def test_a_folder_without_a_bundle_is_said_to_be_one(elsewhere, capsys):
+    (elsewhere / "empty").mkdir()
+    assert run(["serve", str(elsewhere / "empty")]) == 2
+    assert "empty holds no bundle: write one with `python run.py bundle NAME`" in capsys.readouterr().err
+
+
 def test_a_bundle_is_served_alone(bundle, served_home, capsys, monkeypatch):
     monkeypatch.setenv("HELDOUT_HOME", str(served_home))
     assert run(["serve", "labels", str(bundle)]) == 2

@@ -80,7 +80,9 @@ def test_ports_and_paths_agree():
     secret = next(one for one in MANIFESTS if one["kind"] == "Secret")
     assert list(secret["stringData"]) == [tokens.name]
     targets = [one.rsplit(":", 2)[-2 if one.endswith(":ro") else -1] for one in serve["volumes"]]
-    assert targets == [given[f"{PREFIX}DECISION"], given["HELDOUT_HOME"]]
+    registry = serve["environment"][f"{PREFIX}REGISTRY"].rpartition(":-")[2].rstrip("}")
+    assert targets == [given[f"{PREFIX}DECISION"], registry, given["HELDOUT_HOME"]]
+    assert f" {registry} " in DOCKERFILE
     for service in COMPOSE["services"].values():
         for one in service["volumes"]:
             if one.startswith("./"):

@@ -1,10 +1,11 @@
-"""Commands for versions of sealed decisions: registry list, promote, rollback."""
+"""Commands for versions of sealed decisions: registry list, push, promote, rollback."""
 
 from __future__ import annotations
 
 import getpass
 import importlib.util
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,11 +35,14 @@ def list_versions(store: Place = None) -> None:
         for one in record.versions if record else ():
             current = "production" if record and record.production[-1:] == (one.version,) else ""
             score = "" if one.score is None else f"{one.metric} {one.score:.4f}"
-            rows.append((f"{name}@{one.version}", current, one.decision, one.seal[:12], score, one.registered))
+            bundle = "" if one.bundle is None else "yes"
+            rows.append(
+                (f"{name}@{one.version}", current, one.decision, one.seal[:12], score, one.registered[:10], bundle)
+            )
     if not rows:
         print("No version yet. Next: python run.py registry promote NAME")
         return
-    print_table("Versions", ("version", "alias", "decision", "seal", "score", "registered"), rows)
+    print_table("Versions", ("version", "alias", "decision", "seal", "score", "registered", "bundle"), rows)
 
 
 @command("python run.py registry promote frac1", group=registry)
@@ -61,6 +65,39 @@ def promote(
     key = parts[0] if parts else (model or name)
     print(f"  {key}@production is {key}@{one.version}: {one.decision}, seal {one.seal[:12]}")
     finish(f"{key}.json in the registry", f"serve {key}@production")
+
+
+@command("python run.py registry push frac1 --store s3://bucket/models", group=registry)
+def push(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a sealed decision, or the folder of its bundle")],
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="model that the decision is a version of; its own name if left out"),
+    ] = None,
+    store: Place = None,
+) -> None:
+    """Put the bundle of a decision into the registry, for machines that have nothing else.
+
+    A service of MODEL@production there fetches it, checks every hash, and proves that it predicts what was validated. A
+    bundle holds the images of the reference cases: treat the registry like the dataset.
+    """
+    from heldout.deliver.kernel.bundle import read_bundle
+    from heldout.files import home
+    from heldout.serve.bundle import is_bundle, write
+    from heldout.serve.registry import push
+    from heldout.serve.store import Store
+
+    opened, audit, folder = Store(store), _audit_log(), Path(name)
+    if not is_bundle(name):
+        from heldout.blend.verify import open_decision
+
+        folder = home() / "working" / "bundles" / name
+        write(open_decision(name), folder)
+    one = push(read_bundle(folder), model, opened)
+    _note(audit, "push", model or one.decision, one)
+    key = model or one.decision
+    print(f"  {key}@{one.version}: {one.decision}, seal {one.seal[:12]}, bundle {(one.bundle or '')[:12]}")
+    finish(f"{key}.json in the registry", f"registry promote {key}@{one.version}")
 
 
 @command("python run.py registry rollback frac1", group=registry)

@@ -28,11 +28,11 @@ _DEAD = -1  # number of the answer to a request whose process died
 _LOOK = 0.25  # seconds between looks at the queue by those that wait for a place, and at processes that may hang
 
 
-def _work(*arguments: Any, **settings: Any) -> None:
+def _work(*arguments: Any) -> None:
     """A network process: what it needs is imported there alone, so that the web process stays small."""
     from heldout.serve.worker import main
 
-    main(*arguments, **settings)
+    main(*arguments)
 
 
 class NetworkPool:
@@ -174,19 +174,9 @@ class NetworkPool:
 
     def _spawn(self) -> None:
         ours, theirs = self._context.Pipe()
-        settings = self.settings
         process = self._context.Process(
             target=_work,
-            args=(theirs, self.targets),
-            kwargs={
-                "device": settings.device,
-                "unsealed": settings.unsealed,
-                "tta": settings.tta,
-                "batch": settings.batch,
-                "wait_ms": settings.batch_wait_ms,
-                "threads": max(1, cores() // settings.workers),
-                "room": int(settings.case_memory_mb * 1e6),
-            },
+            args=(theirs, self.targets, self.settings, max(1, cores() // self.settings.workers)),
             daemon=True,
         )
         process.start()

@@ -36,8 +36,11 @@ def run(settings: ServeSettings) -> None:
         UserError: a decision does not exist or is not what was validated, or the port is taken.
     """
     # what is misspelled or not trusted is said before a port is bound
-    for name in (target.decision for target in resolve_all(settings.decision, settings.registry)):
+    targets = resolve_all(settings.decision, settings.registry)
+    for name in (target.decision for target in targets if target.bundle is None):
         if not is_bundle(name):
+            if "/" in name and Path(name).is_dir():
+                raise UserError(f"{name} holds no bundle: write one with `python run.py bundle NAME`")
             load_decision(name)
         elif len(settings.decision) > 1:
             raise UserError(f"{name} is a bundle, and a service holds one of them alone: start another service for it")

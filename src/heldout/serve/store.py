@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class VersionRecord(Record):
         decision, seal, sealed_at: The sealed decision.
         metric, score: Its cross-fitted score; None where it has none.
         registered: When it became a version, UTC.
+        bundle: SHA-256 of the ``bundle.json`` of its bundle in the store; None where there is none.
     """
 
     version: int
@@ -36,6 +38,7 @@ class VersionRecord(Record):
     metric: str
     score: Number | None
     registered: str
+    bundle: str | None = None
 
 
 class ModelRecord(Record):
@@ -113,6 +116,35 @@ class Store:
             return
         with _reached(self.place):
             self._remote.pipe_file(f"{self._root}/{record.name}.json", json.dumps(stored, indent=1).encode())
+
+    def send(self, path: Path, name: str) -> None:
+        """Copy a file into the store.
+
+        Raises:
+            UserError: the store cannot be reached or written.
+        """
+        with _reached(self.place):
+            if self._remote is None:
+                with files.atomic(Path(self.place) / name) as target, open(path, "rb") as source:
+                    shutil.copyfileobj(source, target)
+            else:
+                self._remote.put_file(str(path), f"{self._root}/{name}")
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Copy a file out of the store.
+
+        Raises:
+            UserError: it is not there, or the store cannot be reached.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _reached(self.place):
+            try:
+                if self._remote is None:
+                    shutil.copyfile(Path(self.place) / name, path)
+                else:
+                    self._remote.get_file(f"{self._root}/{name}", str(path))
+            except FileNotFoundError:
+                raise UserError(f"{self.place}/{name} is missing: push the decision into the registry again") from None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

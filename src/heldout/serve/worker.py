@@ -19,15 +19,19 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from heldout.deliver.kernel.bundle import check_trust, read_bundle
 from heldout.errors import UserError
 from heldout.predict.allocator import keep_freed_memory
 from heldout.serve import work
+from heldout.serve.bundle_store import fetch
 from heldout.serve.describe import describe
 from heldout.serve.log import FAILED, log_failure
 from heldout.serve.messages import Ask, Failure, Found, Opened, Reply, ShareDone
 from heldout.serve.model import ReadCase, Served
 from heldout.serve.registry import Target
 from heldout.serve.room import Room
+from heldout.serve.settings import ServeSettings
+from heldout.serve.store import Store
 from heldout.serve.uploads import Refused
 
 _JOINT_BYTES = 1 << 26  # of prepared cases that go through the networks together
@@ -52,22 +56,11 @@ class _Stopped(Exception):  # noqa: N818 - not an error
     """Nobody waits for the answer any more."""
 
 
-def main(
-    pipe: Connection,
-    targets: Sequence[Target],
-    *,
-    device: str,
-    unsealed: bool,
-    tta: str | None,
-    batch: int,
-    wait_ms: float,
-    threads: int,
-    room: int,
-) -> None:
+def main(pipe: Connection, targets: Sequence[Target], settings: ServeSettings, threads: int) -> None:
     """Serve until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the web process ends this one
     keep_freed_memory()
-    if device == "cpu":
+    if settings.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     try:
         import torch
@@ -75,7 +68,7 @@ def main(
         torch.set_num_threads(threads)
         models = {}
         for target in targets:
-            served = Served(target.decision, unsealed=unsealed, tta=tta)
+            served = Served(_place_of(target, settings), unsealed=settings.unsealed, tta=settings.tta)
             if target.seal not in (None, served.decision.identity):
                 raise UserError(
                     f"{served.name} was sealed again since it was first served: restart the service, or promote it"
@@ -89,20 +82,29 @@ def main(
         return
     warnings.simplefilter("ignore")  # readers of images quote what they read, and the log holds nothing of it
     logging.disable(logging.CRITICAL)
-    _Worker(pipe, models, batch, wait_ms / 1000, room).run()
+    _Worker(pipe, models, settings).run()
+
+
+def _place_of(target: Target, settings: ServeSettings) -> str:
+    """Name of a decision, or folder of its bundle, which comes from the registry where the decision is not here."""
+    if target.bundle is None:
+        return target.decision
+    folder = fetch(target.bundle, Store(settings.registry))
+    check_trust(read_bundle(folder), accept=settings.trust)
+    return str(folder)
 
 
 class _Worker:
-    def __init__(self, pipe: Connection, models: dict[str, Served], batch: int, wait: float, room: int) -> None:
+    def __init__(self, pipe: Connection, models: dict[str, Served], settings: ServeSettings) -> None:
         self.pipe = pipe
         self.models = models
-        self.batch = batch
-        self.wait = wait
+        self.batch = settings.batch
+        self.wait = settings.batch_wait_ms / 1000
         self.ready: queue.Queue[_Ready] = queue.Queue()
         self.busy = 0  # requests that are read or finished beside the network
         self.last = 0  # cases that went through the networks together before
         self.lock = threading.Lock()
-        self.room = Room(room)
+        self.room = Room(int(settings.case_memory_mb * 1e6))
         self.unwanted: set[int] = set()
         self.readers = ThreadPoolExecutor(2)
         self.writers = ThreadPoolExecutor(1)
