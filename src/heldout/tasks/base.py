@@ -6,7 +6,7 @@ the hooks only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from heldout.config import BaseConfig, experiments, load
 from heldout.config.space import check_choices
 from heldout.errors import UserError
+from heldout.tasks.delivered import Delivered
 from heldout.tasks.training import Training
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-    Blended = Any  # of heldout.blend, which is built on this
     from heldout.tasks.finder import Finder
     from heldout.tasks.losses import PlainLoss
 
@@ -35,7 +35,7 @@ SMOOTHED = ("auto", "bce", "ce", "dice_bce", "dice_ce")  # losses with a cross-e
 DETECTION_SCORES = ("map:", "froc:", "fbeta:")
 
 
-class Task(Training):
+class Task(Delivered, Training):
     """Base of all tasks: 2D or 3D, classification or segmentation.
 
     Fields are data and hooks are methods; an experiment overrides either. A task is frozen and strict.
@@ -277,74 +277,6 @@ class Task(Training):
 
     def classify_head(self, outputs: Outputs) -> Tensor | None:  # noqa: ARG002 - a hook
         """Probabilities (B, K) of a second head that classifies whole cases; None where there is none."""
-        return None
-
-    def file_id(self, path: str) -> str | None:  # noqa: ARG002 - a hook
-        """What a competition calls a case, from the path of its image below the dataset; None is its case id.
-
-        Example:
-            >>> from heldout.tasks import Classify2D
-            >>> class Named(Classify2D):
-            ...     def file_id(self, path):
-            ...         return path.rpartition("/")[2].removesuffix(".png")
-            >>> Named().file_id("images/0012.png")
-            '0012'
-        """
-        return None
-
-    def postprocess(self, result: Blended, **settings: Any) -> Blended:  # noqa: ARG002 - a hook
-        """Change what a blend says of a case, at its very end; tuned and cross-fitted as thresholds are.
-
-        Args:
-            result: Of one case: ``scores`` (K,) float32, calibrated, and, of segmentations, ``map`` (K, *S) uint8 and
-                ``mask`` (M, *S) uint8, or M = 1 label map of exclusive classes.
-            settings: One value of each entry of ``postprocess_choices``.
-
-        Returns:
-            ``dataclasses.replace(result, mask=..., scores=...)``, of the same shapes and types.
-
-        Example:
-            >>> from dataclasses import make_dataclass, replace
-            >>> import numpy as np
-            >>> from heldout.tasks import Classify2D
-            >>> class Bounded(Classify2D):
-            ...     postprocess_choices = {"most": (0.9, 1.0)}
-            ...     def postprocess(self, result, most):
-            ...         return replace(result, scores=result.scores.clip(0, most))
-            >>> case = make_dataclass("Case", ["case_id", "scores"])("0012", np.array([0.95]))
-            >>> Bounded().postprocess(case, most=0.9).scores.tolist()
-            [0.9]
-        """
-        return result
-
-    def write_submission(self, results: Iterable[Blended], stem: Path) -> Path | None:  # noqa: ARG002 - a hook
-        r"""Write a submission of a form of your own; None writes what ``submission`` names.
-
-        Args:
-            results: One for each case, as it is predicted, with ``case_id``, ``scores`` (K,) and, of segmentations,
-                ``mask`` (M, *S) uint8.
-            stem: Path of the file without an ending.
-
-        Returns:
-            The file.
-
-        Example:
-            >>> import tempfile
-            >>> from pathlib import Path
-            >>> from types import SimpleNamespace
-            >>> from heldout.tasks import Classify2D
-            >>> class Lines(Classify2D):
-            ...     def write_submission(self, results, stem):
-            ...         path = stem.with_suffix(".csv")
-            ...         lines = [f"{result.case_id},{result.scores[0]:.2f}" for result in results]
-            ...         path.write_text("\n".join(["id,target", *lines]))
-            ...         return path
-            >>> results = [SimpleNamespace(case_id="0012", scores=[0.25])]
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     print(Lines().write_submission(results, Path(folder) / "frac1").read_text())
-            id,target
-            0012,0.25
-        """
         return None
 
     def start_epoch(self, model: nn.Module, epoch: int) -> None:  # noqa: ARG002 - a hook

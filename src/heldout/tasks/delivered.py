@@ -1,0 +1,83 @@
+"""Hooks that act on what a blend says of cases, after all training: its last step, and the file of a competition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    Blended = Any  # of heldout.blend, which is built on this
+
+
+class Delivered:
+    """What every task does with its results, unless an experiment overrides it."""
+
+    def file_id(self, path: str) -> str | None:  # noqa: ARG002 - a hook
+        """What a competition calls a case, from the path of its image below the dataset; None is its case id.
+
+        Example:
+            >>> from heldout.tasks import Classify2D
+            >>> class Named(Classify2D):
+            ...     def file_id(self, path):
+            ...         return path.rpartition("/")[2].removesuffix(".png")
+            >>> Named().file_id("images/0012.png")
+            '0012'
+        """
+        return None
+
+    def postprocess(self, result: Blended, **settings: Any) -> Blended:  # noqa: ARG002 - a hook
+        """Change what a blend says of a case, at its very end; tuned and cross-fitted as thresholds are.
+
+        Args:
+            result: Of one case: ``scores`` (K,) float32, calibrated, and, of segmentations, ``map`` (K, *S) uint8 and
+                ``mask`` (M, *S) uint8, or M = 1 label map of exclusive classes.
+            settings: One value of each entry of ``postprocess_choices``.
+
+        Returns:
+            ``dataclasses.replace(result, mask=..., scores=...)``, of the same shapes and types.
+
+        Example:
+            >>> from dataclasses import make_dataclass, replace
+            >>> import numpy as np
+            >>> from heldout.tasks import Classify2D
+            >>> class Bounded(Classify2D):
+            ...     postprocess_choices = {"most": (0.9, 1.0)}
+            ...     def postprocess(self, result, most):
+            ...         return replace(result, scores=result.scores.clip(0, most))
+            >>> case = make_dataclass("Case", ["case_id", "scores"])("0012", np.array([0.95]))
+            >>> Bounded().postprocess(case, most=0.9).scores.tolist()
+            [0.9]
+        """
+        return result
+
+    def write_submission(self, results: Iterable[Blended], stem: Path) -> Path | None:  # noqa: ARG002 - a hook
+        r"""Write a submission of a form of your own; None writes what ``submission`` names.
+
+        Args:
+            results: One for each case, as it is predicted, with ``case_id``, ``scores`` (K,) and, of segmentations,
+                ``mask`` (M, *S) uint8.
+            stem: Path of the file without an ending.
+
+        Returns:
+            The file.
+
+        Example:
+            >>> import tempfile
+            >>> from pathlib import Path
+            >>> from types import SimpleNamespace
+            >>> from heldout.tasks import Classify2D
+            >>> class Lines(Classify2D):
+            ...     def write_submission(self, results, stem):
+            ...         path = stem.with_suffix(".csv")
+            ...         lines = [f"{result.case_id},{result.scores[0]:.2f}" for result in results]
+            ...         path.write_text("\n".join(["id,target", *lines]))
+            ...         return path
+            >>> results = [SimpleNamespace(case_id="0012", scores=[0.25])]
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     print(Lines().write_submission(results, Path(folder) / "frac1").read_text())
+            id,target
+            0012,0.25
+        """
+        return None
