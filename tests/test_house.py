@@ -69,7 +69,6 @@ ALLOWED_LONGER: dict[str, str] = {  # file below src/heldout: why it is better w
     "report/svg.py": "all charts, which share axes, legends and the classes of one style sheet",
     "report/card.py": "facts of one card, in the order in which the card shows them",
     "blend/apply.py": "from the predictions of a decision's networks to its one answer, step by step",
-    "deliver/predict_folder.py": "from a folder of files to masks and tables: listed, examined, predicted, written",
     "cli/decisions.py": "one command after another from out-of-fold predictions to what is shipped",
     "serve/model.py": "one decision as a network process holds it, with everything that it is asked for",
     "evaluate/held_out.py": "one class for everything known of held-out predictions",

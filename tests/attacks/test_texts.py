@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from heldout.cli import run
 from heldout.deliver.case_log import LoggedCase
-from heldout.deliver.predict_folder import _write_tables, write_table
+from heldout.deliver.predict_tables import write_table, write_tables
 from heldout.errors import note
 from heldout.escape import markdown, spreadsheet, visible
 from heldout.report.card import _render
@@ -74,7 +74,7 @@ def test_a_table_of_detections_holds_no_formula(tmp_path):
     decision = SimpleNamespace(finder=Finder(objects="points"), classes=("tumor",), abstention=None)
     rows = {"a": {"name": f"{FORMULA}.png"}}
     one = LoggedCase(case_id="a", stamp="", status="ok", note="", scores=(0.5,), detections=((0, 0.5, 1, 2, 3, 2, 3),))
-    _write_tables(SimpleNamespace(decision=decision), 2, tmp_path, rows, {"a": one})
+    write_tables(SimpleNamespace(decision=decision), 2, tmp_path, rows, {"a": one})
     with open(tmp_path / "detections.csv", newline="") as handle:
         assert next(csv.DictReader(handle))["id"] == f"'{FORMULA}.png"
 

@@ -17,11 +17,12 @@ from heldout.blend.ledger import test as evaluate
 from heldout.blend.levels import level_objective
 from heldout.blend.numbers import ValueObjective
 from heldout.blend.objective import LabelObjective
-from heldout.blend.pooling import cases_of, group_rows, pool, poolings
+from heldout.blend.pooling import group_rows, pool, poolings
 from heldout.blend.records import Pooling
 from heldout.blend.refine import Refinement, add_refinement
 from heldout.blend.search import blend
 from heldout.blend.study import SearchPlan
+from heldout.blend.together import cases_of
 from heldout.blend.verify import open_decision
 from heldout.data.cases import open_dataset
 from heldout.data.levels import groups_of

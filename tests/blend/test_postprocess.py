@@ -14,15 +14,20 @@ import pytest
 from heldout.blend.apply import Blended, OpenDecision, blend_case, run_hook
 from heldout.blend.decision import load_decision
 from heldout.blend.freeze import freeze
+from heldout.blend.ledger import test as evaluate
 from heldout.blend.members import load_member
 from heldout.blend.postprocess import hook_hash
 from heldout.blend.search import blend
-from heldout.blend.verify import verify
+from heldout.blend.together import groups_by_case, put_together
+from heldout.blend.verify import open_decision, verify
 from heldout.config import load
+from heldout.deliver.predict_folder import predict_folder
 from heldout.errors import UserError
+from heldout.evaluate.held_out import open_held_out
 from heldout.evaluate.thresholds import held_out_decision
 from heldout.metrics import score
 from heldout.metrics.overlap import count_errors
+from heldout.serve.model import Served
 from tests.trained_runs import EXPERIMENTS
 
 HEAD = """    postprocess_choices = {choices}
@@ -163,6 +168,116 @@ def test_a_hook_that_is_wrong_is_named(add_hook, body, message):
     add_hook("exp911", HEAD.format(choices={"smallest": (0, 1)}, arguments="smallest", body=body))
     with pytest.raises(UserError, match=message):
         make(["exp911"])
+
+
+TABLE = """    postprocess_choices = {choices}
+
+    def postprocess_table(self, table, {arguments}):
+{body}
+"""
+ALIKE = """        scores = table.filter(like="p_")
+        return table.assign(**(1 - share) * scores + share * scores.max())"""
+ALIKE = TABLE.format(choices={"share": (0.0, 0.5, 1.0)}, arguments="share", body=ALIKE)
+
+
+def test_cases_of_a_patient_are_changed_together_cross_fitted_sealed_and_delivered(add_hook):
+    before = pd.read_parquet(make(["exp914"], metric="roc_auc").folder / "oof.parquet")
+    add_hook("exp914", ALIKE)
+    decision = make(["exp914"], metric="roc_auc")
+    after = pd.read_parquet(decision.folder / "oof.parquet")
+    shares = {int(fold): one.postprocess["share"] for fold, one in decision.search.by_fold.items()}
+    assert set(decision.postprocess.settings) == {"share"}
+    for fold, share in shares.items():
+        rows, names = before[before["fold"] == fold], [f"p_{name}" for name in decision.classes]
+        expected = (1 - share) * rows[names] + share * rows.groupby("patient_id")[names].transform("max")
+        np.testing.assert_allclose(after[after["fold"] == fold][names], expected, atol=1e-6)
+    assert any(shares.values()), "some fold's cases are told apart better when those of a patient are drawn together"
+    held = open_held_out("mended")
+    for case_id in after["case_id"].iloc[::9]:
+        stored = after.set_index("case_id").loc[case_id, [f"p_{name}" for name in decision.classes]].to_numpy(float)
+        np.testing.assert_allclose(held.prediction(case_id).scores, stored, atol=1e-6)
+
+    freeze("mended", abstain=0.9)
+    opened = open_decision("mended")
+    source, cases = opened.dataset.source, opened.dataset.part("test")
+    images = [(case_id, opened.dataset.read_image(case_id)) for case_id in cases["case_id"]]
+    alone = {one.case_id: one.scores for one in opened.predict(images)}
+    groups = groups_by_case(decision, source, cases)
+    assert set(groups.values()) == set(cases["patient_id"])
+    together = {one.case_id: one.scores for one in put_together(opened.decision, opened.predict(images), groups)}
+    share, persons = decision.postprocess.settings["share"], cases.set_index("case_id")["patient_id"]
+    for case_id, scores in together.items():
+        highest = np.max([alone[other] for other in persons.index[persons == persons[case_id]]], axis=0)
+        np.testing.assert_allclose(scores, (1 - share) * alone[case_id] + share * highest, atol=1e-6)
+    evaluate(opened.decision)
+    tested = pd.read_parquet(decision.folder / "test.parquet").set_index("case_id")
+    for case_id, scores in together.items():
+        np.testing.assert_allclose(tested.loc[case_id, [f"p_{name}" for name in decision.classes]], scores, atol=1e-6)
+    with pytest.raises(UserError, match="postprocess_table of mended needs all cases of a patient, and a service"):
+        Served("mended")
+    add_hook("exp914", ALIKE.replace("scores.max()", "scores.min()"))
+    with pytest.raises(UserError, match="the code of postprocess of exp914 changed"):
+        verify(load_decision("mended"))
+
+
+def test_new_files_are_changed_with_those_that_a_table_names_together(add_hook, tmp_path):
+    folder, dataset = tmp_path / "new", load_member("exp914").dataset
+    people = dataset.cases["patient_id"].str.replace("p", "person ")
+    pd.DataFrame({"id": dataset.cases["case_id"], "person": people}).to_csv(dataset.source.root / "people.csv")
+    add_hook("exp914", ALIKE.replace("(0.0, 0.5, 1.0)", "(1.0,)") + '    postprocess_by = "person"\n')
+    decision = make(["exp914"], metric="roc_auc")
+    assert decision.postprocess.by == "person"
+    freeze("mended")
+    opened, folder = open_decision("mended"), tmp_path / "new"
+    folder.mkdir()
+    for number, image in enumerate(dataset.part("test")["image"]):
+        shutil.copyfile(dataset.source.paths(image)[0], folder / f"n{number}.png")
+    with pytest.raises(UserError, match=r"gives case n0 a person: add its row to a CSV file"):
+        predict_folder(opened, folder, tmp_path / "out", skip_bad=False, force=False)
+    (folder / "people.csv").write_text(
+        "id,person\nn0,a\nn1,b\nn2,a\nn3,b\n" + "".join(f"n{k},{k}\n" for k in range(4, 20))
+    )
+    predict_folder(opened, folder, tmp_path / "out", skip_bad=False, force=False)
+    found = pd.read_csv(tmp_path / "out" / "predictions.csv", index_col="name")
+    images = ((path.name, opened.dataset.source.read_image(row)) for path, row in loose(opened, folder))
+    alone = {one.case_id: one.scores for one in opened.predict(images)}
+    for name, others in {"n0": "02", "n1": "13", "n2": "02", "n3": "13"}.items():
+        highest = np.max([alone[f"n{number}.png"] for number in others], axis=0)
+        np.testing.assert_allclose(
+            found.loc[f"{name}.png", [f"p_{one}" for one in decision.classes]], highest, atol=1e-5
+        )
+
+
+def loose(opened, folder):
+    source = type(opened.dataset.source)(folder)
+    return [(folder / row["name"], row) for row in source.loose(folder).to_dict("records")]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("        return None", "postprocess_table of exp914 returns no table with case_id and p_"),
+        ("        return table[::-1]", "returns other rows for the table of case .*: return each case once"),
+        ("        return table.assign(p_small=float('inf'))", "scores that are not finite numbers: correct it"),
+        ("        raise KeyError('x')", r"fails for the table of case \w+ \(KeyError: 'x'\): correct it"),
+    ],
+)
+def test_a_table_hook_that_is_wrong_is_named(add_hook, body, message):
+    add_hook("exp914", TABLE.format(choices={}, arguments="**settings", body=body))
+    with pytest.raises(UserError, match=message):
+        make(["exp914"], metric="roc_auc")
+
+
+def test_a_table_hook_is_refused_where_there_are_masks_pooled_cases_or_another_hook(add_hook):
+    add_hook("exp911", ALIKE)
+    with pytest.raises(UserError, match="postprocess_table of exp911 changes scores of cases, and exp911 is a segm"):
+        make(["exp911"])
+    add_hook("exp914", ALIKE)
+    with pytest.raises(UserError, match="changes cases, and level patient pools them: blend with --level case"):
+        make(["exp914"], level="patient")
+    add_hook("exp914", SCORES + ALIKE)
+    with pytest.raises(UserError, match="postprocess and postprocess_table are both defined: keep one"):
+        load("exp914")
 
 
 @pytest.mark.parametrize(

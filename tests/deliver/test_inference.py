@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from heldout.deliver.predict_folder import examine, find_cases, output_stems, write_table
+from heldout.deliver.predict_folder import examine, find_cases, output_stems
+from heldout.deliver.predict_tables import write_table
 from heldout.errors import UserError
 from tests.data.toy import get_source
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image as Pillow
 
 from heldout.blend.apply import Blended
+from heldout.blend.decision import Decision
 from heldout.data.rle import RunLengths
 from heldout.data.sources import source_class
 from heldout.deliver.kernel.runtime import competition_writer
@@ -253,7 +254,11 @@ def competition_cases(folder, trained=("train/0.png", "train/1.png")):
         overrides={"source": "table", "sample_submission": "sample_submission.csv", "source_options": {"labels": "x"}}
     )
     source = source_class("table")(folder, labels="x")
-    writer = competition_writer(config, ("x",), source, trained)
+    decision = Decision(
+        **{"name": "comp", "kind": "classification", "classes": ("x",), "exclusive": False, "metric": "roc_auc"},
+        **{"members": [], "thresholds": {}, "folds": [0], "dataset": "comp", "fold_hash": "", "data_hash": ""},
+    )
+    writer, _ = competition_writer(config, decision, source, trained)
     rows = {row["case_id"]: row for row in writer.cases.to_dict("records")}
     return {name: Path(image_paths(rows[case_id]["image"])[0]) for name, case_id in writer.names.items()}, source, rows
 

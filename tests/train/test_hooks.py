@@ -33,7 +33,8 @@ def examples(experiments, monkeypatch):
     """The page's experiments and their helper, in an ``exps`` of the test's own."""
     monkeypatch.delenv("HELDOUT_DATA")
     monkeypatch.setenv("HELDOUT_HOME", str(experiments.parent))
-    shutil.copyfile(REPOSITORY / "exps" / "exp001.py", experiments / "exp001.py")
+    for name in ("exp001", "exp004"):
+        shutil.copyfile(REPOSITORY / "exps" / f"{name}.py", experiments / f"{name}.py")
     helper, *texts = BLOCKS
     (experiments / "own").mkdir()
     (experiments / "own" / "nets.py").write_text(helper)

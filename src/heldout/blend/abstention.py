@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from heldout.blend.apply import blend_case
 from heldout.blend.decision import Decision
 from heldout.blend.doubt import case_doubt
 from heldout.blend.members import load_member
-from heldout.blend.pooling import cases_of, held_out_predictions
 from heldout.blend.records import Abstention
 from heldout.blend.session import Session
+from heldout.blend.together import held_out_results
 from heldout.errors import UserError
 from heldout.metrics.overlap import case_dice
 from heldout.metrics.tables import columns_of
@@ -43,9 +42,8 @@ def tune_abstention(decision: Decision, session: Session, risk: float) -> Absten
         losses = mistakes.any(axis=1).astype(float) if decision.exclusive else mistakes.mean(axis=1)
     members = [load_member(member.name, session) for member in decision.members]
     doubts = np.empty(len(table))
-    rows = cases_of(table).items()
-    for number, (name, cases) in enumerate(track(rows, len(table), "Reading out-of-fold predictions")):
-        found = blend_case(decision, held_out_predictions(decision, members, name, cases))
+    results = held_out_results(decision, members, table, list(table["case_id"]))
+    for number, found in enumerate(track(results, len(table), "Reading out-of-fold predictions")):
         doubts[number] = case_doubt(decision.exclusive, found.scores, found.map, found.mask)
     cut = choose_cut(doubts, losses, risk)
     if cut is None:

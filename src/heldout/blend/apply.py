@@ -13,7 +13,6 @@ from heldout.blend.calibrate import apply_calibration
 from heldout.blend.decision import Decision
 from heldout.blend.doubt import case_doubt, reason_of
 from heldout.blend.mixing import mix
-from heldout.blend.pooling import pool_predictions
 from heldout.blend.presence import fuse, levels_of_map, map_scores
 from heldout.blend.records import DecisionMember, FirstStageRef
 from heldout.blend.session import Session
@@ -220,35 +219,16 @@ def blend_members(decision: Decision, answers: Sequence[Sequence[Prediction]]) -
     return replace(result, members=members) if decision.pooling else result
 
 
-def pool_results(decision: Decision, results: Iterable[Blended], groups: Mapping[str, str]) -> Iterator[Blended]:
-    """Results of studies or patients where the decision is about these, in the order of their first cases.
-
-    Cases without members, which could not be predicted, count only where a group has no others.
-
-    Args:
-        decision: The decision.
-        results: Of its cases; of a decision about cases they are passed on.
-        groups: The group of every case.
-    """
-    if not decision.pooling:
-        yield from results
-        return
-    found: dict[str, list[Blended]] = {}
-    for result in results:
-        found.setdefault(groups[result.case_id], []).append(result)
-    for name, cases in found.items():
-        predicted = [one.members for one in cases if one.members]
-        if predicted:
-            yield blend_case(decision, pool_predictions(decision, name, predicted))
-        else:
-            yield replace(cases[0], case_id=name)
-
-
 def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
     """Put one case's member predictions, in the order of the decision's members, together as it says."""
     found = _segmented(decision, members) if decision.kind == "segmentation" else _classified(decision, members)
-    if decision.postprocess:
+    if decision.postprocess and not decision.postprocess.by:
         found = run_hook(load_task(decision.members[0].spec), found, decision.postprocess.settings)
+    return decide(decision, found)
+
+
+def decide(decision: Decision, found: Blended) -> Blended:
+    """A result with what follows from its scores and mask: grade, labels, and whether it is left to people."""
     cuts = decision.levels if decision.exclusive and found.map is None else ()
     grade = int(labels_of(found.scores[None], cuts, True).argmax()) if len(cuts) > 1 else None
     if decision.kind == "classification":

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from heldout import files
-from heldout.blend.apply import mask_of, pool_results
+from heldout.blend.apply import mask_of
 from heldout.blend.chain import EvaluationResult, append
 from heldout.blend.ledger import DIGITS, TestResult, record_evaluation
-from heldout.blend.pooling import groups_by_case, scored_rows
+from heldout.blend.pooling import scored_rows
+from heldout.blend.together import groups_by_case, put_together
 from heldout.blend.values import labels_of
 from heldout.data.cases import open_source
 from heldout.data.checks import check_cases, refuse
@@ -122,7 +123,7 @@ def evaluate_on(opened: OpenDecision, data: Elsewhere, reason: str | None = None
 
     groups = groups_by_case(decision, data.source, data.rows)
     results = opened.predict(track(images(), len(by_id), "Predicting cases"))
-    predicted = [*pool_results(decision, results, groups)]
+    predicted = [*put_together(decision, results, groups)]
     masks = decision.kind == "segmentation"
     with files.lock(decision.folder, "evaluating"):
         evaluation = record(files.sha256_json([[one.case_id, *map(float, one.scores)] for one in predicted]), sketches)

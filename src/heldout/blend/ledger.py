@@ -224,8 +224,8 @@ def _evaluation(
 
 def _predict(opened: OpenDecision) -> tuple[WrittenPredictions, dict[str, np.ndarray], list[str]]:
     """Predict the test images and store that, without labels; what classifications say of each, and its sketch."""
-    from heldout.blend.apply import pool_results
-    from heldout.blend.pooling import groups_by_case, scored_rows
+    from heldout.blend.pooling import scored_rows
+    from heldout.blend.together import groups_by_case, put_together
     from heldout.data.signature import sketch
     from heldout.predict.prediction import Prediction
     from heldout.predict.store import write_predictions
@@ -244,7 +244,7 @@ def _predict(opened: OpenDecision) -> tuple[WrittenPredictions, dict[str, np.nda
             yield case_id, image
 
     def predictions() -> Iterator[Prediction]:
-        for result in pool_results(decision, opened.predict(images()), groups):
+        for result in put_together(decision, opened.predict(images()), groups):
             classified[result.case_id] = result.classified
             yield Prediction(result.case_id, result.scores, result.map)
 
@@ -257,7 +257,8 @@ def _score_table(
 ) -> pd.DataFrame:
     """The stored test predictions beside the labels, which are opened here and nowhere else."""
     from heldout.blend.apply import Blended, known_scores, mask_of
-    from heldout.blend.pooling import groups_by_case, scored_rows
+    from heldout.blend.pooling import scored_rows
+    from heldout.blend.together import groups_by_case
     from heldout.blend.values import labels_of
     from heldout.data.cases import open_sealed
     from heldout.predict.details import mask_details

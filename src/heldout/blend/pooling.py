@@ -16,16 +16,12 @@ import numpy as np
 
 from heldout.blend.records import Pooling
 from heldout.blend.values import SMALLEST
-from heldout.data.levels import groups_of
 from heldout.errors import UserError
-from heldout.predict.prediction import Prediction
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from heldout.blend.decision import Decision
-    from heldout.blend.members import Member
-    from heldout.data.sources import Source
 
 CASES = "cases"  # column of a table of groups: the ids of each one's cases, as JSON
 _OF_SCORES = (("mean", 0.0), ("max", 0.0), ("top", 2.0), ("top", 3.0), ("top", 5.0))
@@ -106,36 +102,6 @@ def group_rows(
         )
     cases = named["case_id"].agg(lambda ids: json.dumps(list(ids)))
     return rows.join(truth).assign(**{CASES: cases}).rename_axis("case_id").reset_index()
-
-
-def cases_of(table: pd.DataFrame) -> dict[str, list[str]]:
-    """The cases of every row of a table: of one of groups those of the group, else the case itself."""
-    if CASES not in table:
-        return {case_id: [case_id] for case_id in table["case_id"]}
-    return {name: json.loads(text) for name, text in zip(table["case_id"], table[CASES], strict=True)}
-
-
-def pool_predictions(decision: Decision, name: str, cases: Sequence[Sequence[Prediction]]) -> list[Prediction]:
-    """What the members say of a group, from what each says of its cases; of a decision without groups, of its case."""
-    if not decision.pooling:
-        [members] = cases
-        return list(members)
-    scores = np.stack([[one.scores for one in members] for members in cases])
-    return [Prediction(name, pool(one, decision.pooling, decision.exclusive)) for one in scores.swapaxes(0, 1)]
-
-
-def held_out_predictions(
-    decision: Decision, members: Sequence[Member], name: str, cases: Sequence[str]
-) -> list[Prediction]:
-    """What the members say, out of fold, of a row of a decision's table: a case, or a group of cases."""
-    return pool_predictions(decision, name, [[member.prediction(case) for member in members] for case in cases])
-
-
-def groups_by_case(decision: Decision, source: Source, cases: pd.DataFrame) -> dict[str, str]:
-    """The group of every case of a decision about groups, see :func:`heldout.data.levels.groups_of`; else none."""
-    if not decision.pooling:
-        return {}
-    return dict(zip(cases["case_id"], groups_of(source, cases, decision.pooling.level), strict=True))
 
 
 def scored_rows(decision: Decision, cases: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:

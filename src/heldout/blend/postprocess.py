@@ -1,4 +1,4 @@
-"""The experiment's own last step: the hook ``postprocess``, its settings tuned on out-of-fold predictions."""
+"""The experiment's own last step: a hook ``postprocess`` or ``postprocess_table``, tuned on out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from heldout import files
 from heldout.blend.apply import Blended, run_hook
 from heldout.blend.components import read_work
 from heldout.blend.maps import Work
+from heldout.blend.members import Member
 from heldout.blend.records import BlendSettings, Postprocess
 from heldout.blend.spatial import spatial_mask
+from heldout.blend.together import TOGETHER, run_table_hook
 from heldout.config.code import READER, code_of_postprocessing
+from heldout.data.levels import CASE, groups_of
 from heldout.data.parallel import map_cases
 from heldout.data.sources import Source
 from heldout.errors import UserError
@@ -44,12 +47,6 @@ class Hook:
     work: tuple[Work, ...]
     exclusive: bool
     progress: bool = False
-
-    @property
-    def choices(self) -> list[dict[str, Any]]:
-        """Every combination of its settings, the first values first."""
-        names = self.config.postprocess_choices
-        return [dict(zip(names, values, strict=True)) for values in itertools.product(*names.values())]
 
     def select(self, chosen: np.ndarray) -> Hook:
         """The chosen cases, by an (n,) bool array."""
@@ -84,23 +81,91 @@ class Hook:
     def _changed(
         self, table: pd.DataFrame, classes: Sequence[str], found: Sequence[tuple[Any, Any]], number: int
     ) -> pd.DataFrame:
-        after = np.array([scores[number] for scores, _ in found])
-        before = table[[f"p_{name}" for name in classes]].to_numpy(np.float32)
-        if f"uncalibrated_{classes[0]}" in table.columns and not np.array_equal(before, after):
-            raise UserError(
-                f"postprocess of {self.config.experiment} changes calibrated scores, whose order is judged as it was "
-                "before calibration: leave --calibrate out, or change masks alone"
-            )
-        new = {f"p_{name}": after[:, k].astype(float) for k, name in enumerate(classes)}
+        changed = _with_scores(self.config, table, classes, np.array([scores[number] for scores, _ in found]))
+        new: dict[str, np.ndarray] = {}
         if self.work:
             counts = np.array([of_case[number] for _, of_case in found], np.int64)
             for k, name in enumerate(classes):
                 new |= {f"{kind}_{name}": counts[:, k, index] for index, kind in enumerate(("tp", "fp", "fn"))}
-        return table.assign(**new)
+        return changed.assign(**new)
+
+
+@dataclass(frozen=True, eq=False)
+class TableHook:
+    """The hook ``postprocess_table`` of an experiment on cases that were held out.
+
+    Attributes:
+        config: The experiment.
+        groups: (n,) what the hook sees each case with.
+    """
+
+    config: Task
+    groups: np.ndarray
+
+    def select(self, chosen: np.ndarray) -> TableHook:
+        """The chosen cases, by an (n,) bool array."""
+        return replace(self, groups=self.groups[chosen])
+
+    def tables(
+        self,
+        table: pd.DataFrame,
+        classes: Sequence[str],
+        settings: BlendSettings,  # noqa: ARG002 - as of the other hook
+        choices: Sequence[Settings],
+    ) -> list[pd.DataFrame]:
+        """The cases as the hook leaves them with every choice of its settings; see :meth:`Hook.tables`."""
+        before, ids = table[[f"p_{name}" for name in classes]].to_numpy(np.float32), table["case_id"].to_numpy()
+        rows = pd.Series(range(len(table))).groupby(self.groups, sort=False).agg(list)
+        found = []
+        for choice in choices:
+            after = np.empty_like(before)
+            for of_one in rows:
+                after[of_one] = run_table_hook(self.config, ids[of_one], before[of_one], classes, choice)
+            found.append(_with_scores(self.config, table, classes, after).assign(**{TOGETHER: self.groups}))
+        return found
+
+
+def _with_scores(config: Task, table: pd.DataFrame, classes: Sequence[str], after: np.ndarray) -> pd.DataFrame:
+    """The table with other scores (n, K), which calibrated ones must not become."""
+    before = table[[f"p_{name}" for name in classes]].to_numpy(np.float32)
+    if f"uncalibrated_{classes[0]}" in table.columns and not np.array_equal(before, after):
+        raise UserError(
+            f"postprocess of {config.experiment} changes calibrated scores, whose order is judged as it was before "
+            "calibration: leave --calibrate out, or change masks alone"
+        )
+    return table.assign(**{f"p_{name}": after[:, k].astype(float) for k, name in enumerate(classes)})
+
+
+def choices_of(config: Task) -> list[dict[str, Any]]:
+    """Every combination of the settings of an experiment's hook, the first values first."""
+    names = config.postprocess_choices
+    return [dict(zip(names, values, strict=True)) for values in itertools.product(*names.values())]
+
+
+def find_table_hook(first: Member, level: str) -> TableHook | None:
+    """The hook ``postprocess_table`` of the first member; None where it has none.
+
+    Raises:
+        UserError: masks are blended, cases are pooled, or a case has no group.
+    """
+    config = first.config
+    if type(config).postprocess_table is Task.postprocess_table:
+        return None
+    if first.kind == "segmentation":
+        raise UserError(
+            f"postprocess_table of {config.experiment} changes scores of cases, and {first.name} is a segmentation: "
+            "define postprocess, which sees the mask of each case"
+        )
+    if level != CASE:
+        raise UserError(
+            f"postprocess_table of {config.experiment} changes cases, and level {level} pools them: blend with "
+            "--level case, or leave the hook out"
+        )
+    return TableHook(config, np.array(groups_of(first.dataset.source, first.cases, config.postprocess_by), object))
 
 
 def find_hook(config: Task, source: Source, work: Sequence[Work], exclusive: bool, progress: bool) -> Hook | None:
-    """The hook of an experiment; None where it has none.
+    """The hook ``postprocess`` of an experiment; None where it has none.
 
     Raises:
         UserError: the experiment detects, and its detections come from the map alone.
@@ -114,9 +179,10 @@ def find_hook(config: Task, source: Source, work: Sequence[Work], exclusive: boo
     return Hook(config, source, tuple(work), exclusive, progress)
 
 
-def describe_hook(hook: Hook, settings: BlendSettings) -> Postprocess:
+def describe_hook(hook: Hook | TableHook, settings: BlendSettings) -> Postprocess:
     """The hook as a decision keeps it."""
-    return Postprocess(settings=settings.postprocess or {}, code=hook_hash(hook.config))
+    by = {"by": hook.config.postprocess_by} if isinstance(hook, TableHook) else {}
+    return Postprocess(settings=settings.postprocess or {}, code=hook_hash(hook.config), **by)
 
 
 def hook_hash(config: Task, reader: int = READER) -> str:

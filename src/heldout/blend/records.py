@@ -211,12 +211,14 @@ class Postprocess(DecisionRecord):
     """The experiment's own last step; empty where there is none.
 
     Attributes:
-        settings: What its hook ``postprocess`` is called with.
+        settings: What its hook ``postprocess`` or ``postprocess_table`` is called with.
         code: SHA-256 of the code that the hook reaches.
+        by: What the cases of a table have in common, of ``postprocess_table``; empty, and not on disk, of the other.
     """
 
     settings: dict[str, bool | int | Number | str] = Field(default_factory=dict)
     code: str = ""
+    by: str = ""
 
 
 class Abstention(DecisionRecord):

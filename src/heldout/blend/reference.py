@@ -16,9 +16,9 @@ from heldout import files
 from heldout.blend.apply import Blended, blend_case, case_values, known_scores, predict_case, run_lengths
 from heldout.blend.decision import Decision
 from heldout.blend.members import Member, OpenFit, load_member, stored_prediction
-from heldout.blend.pooling import cases_of, held_out_predictions
 from heldout.blend.records import Reference, ReferenceCase
 from heldout.blend.session import Session
+from heldout.blend.together import cases_of, held_out_results
 from heldout.data.first_stage import first_stage_map
 from heldout.errors import UserError
 from heldout.metrics.ignored import hide
@@ -202,23 +202,21 @@ def check_products(decision: Decision, members: Sequence[Member], case_ids: Iter
 
     A blend is compared with its table, an experiment's plain mean with the table of its first fit.
     """
-    changes = []
+    changes: list[str] = []
+    results: Iterable[Blended]
     if decision.is_blend:
         table = read_table(decision.folder, "in_sample").set_index("case_id")
-        predictions = {case_id: [member.prediction(case_id) for member in members] for case_id in case_ids}
-        if decision.pooling:  # the groups of these cases, with all of theirs
-            groups = [
-                (name, of)
-                for name, of in cases_of(table.reset_index()).items()
-                if not predictions.keys().isdisjoint(of)
-            ]
-            predictions = {name: held_out_predictions(decision, members, name, of) for name, of in groups}
+        wanted, rows = set(case_ids), table.reset_index()
+        shown = [name for name, of in cases_of(rows).items() if not wanted.isdisjoint(of)]
+        results = held_out_results(decision, members, rows, shown)
     else:
         member, fit = members[0], members[0].fits[0]
-        table, predictions = fit.table, {case_id: [stored_prediction(member, fit, case_id)] for case_id in case_ids}
+        table = fit.table
+        stored = ([stored_prediction(member, fit, case_id)] for case_id in case_ids)
+        results = (blend_case(decision, one) for one in stored)
     dataset = members[0].dataset
-    for case_id, stored in predictions.items():
-        found, row = blend_case(decision, stored), table.loc[case_id]
+    for found in results:
+        case_id, row = found.case_id, table.loc[found.case_id]
         truth = None if found.mask is None else dataset.truth(case_id)
         scores = found.scores if truth is None else known_scores(decision, found, truth)
         if difference := _gap(row[[f"p_{name}" for name in decision.classes]].to_numpy(float), scores):

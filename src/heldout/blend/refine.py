@@ -19,7 +19,7 @@ from heldout.blend.levels import LevelObjective
 from heldout.blend.members import Member
 from heldout.blend.numbers import NUMBER_METRICS, ValueObjective, fit_line
 from heldout.blend.objective import DerivedObjective, LabelObjective, MaskObjective, Objective
-from heldout.blend.postprocess import Hook, describe_hook
+from heldout.blend.postprocess import Hook, TableHook, choices_of, describe_hook
 from heldout.blend.presence import fuse, map_scores
 from heldout.blend.records import OF_MAP, WHOLE, BlendSettings, Calibration, Change, Presence
 from heldout.blend.study import SearchPlan
@@ -73,7 +73,7 @@ class RefinedObjective(DerivedObjective):
     labels: np.ndarray
     steps: Refinement
     maps: ComponentTuning | None = None
-    hook: Hook | None = None
+    hook: Hook | TableHook | None = None
 
     @property
     def plain(self) -> Plain:
@@ -111,7 +111,7 @@ class RefinedObjective(DerivedObjective):
         """
         settings = self._finish_scores(settings)
         if self.hook is not None:
-            choices = self.hook.choices
+            choices = choices_of(self.hook.config)
             tables = self.hook.tables(self._before_hook(settings), self.classes, settings, choices)
             sign = 1 if get_metric(self.metric).higher_is_better else -1
             values = [sign * score(self.metric, self._called(one, settings), self.classes) for one in tables]
@@ -199,7 +199,7 @@ def add_refinement(
     labels: Sequence[Member],
     steps: Refinement,
     maps: ComponentTuning | None = None,
-    hook: Hook | None = None,
+    hook: Hook | TableHook | None = None,
 ) -> Objective:
     """The objective with its steps, or as it is where there is none.
 

@@ -158,7 +158,8 @@ def _print_refinement(decision: Decision) -> None:
         print(f"  {visible(label)}: {parts}{', holes filled' if one.fill else ''}")
     if decision.postprocess:
         chosen = ", ".join(f"{name} = {value}" for name, value in decision.postprocess.settings.items())
-        print(f"  post-processing of the experiment: {visible(chosen) or 'applied'}")
+        together = f", cases of a {visible(decision.postprocess.by)} together" if decision.postprocess.by else ""
+        print(f"  post-processing of the experiment: {visible(chosen) or 'applied'}{together}")
     if decision.presence:
         print("  presence: " + ", ".join(f"{share:.3f} {name}" for name, share in decision.presence.shares.items()))
     if decision.calibration:

@@ -231,7 +231,7 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     outside_identity: ClassVar[frozenset[str]] = frozenset(
         {
             *("budgets", "search_space", "workers", "folds", "seeds", "rle", "rle_start", "competition"),
-            *("postprocess_choices", "level"),
+            *("postprocess_choices", "postprocess_by", "level"),
         }
     )
     # not set, it is left out of identities, whose recorded hashes stay what they were before there was such a field

@@ -23,7 +23,7 @@ READER = 4  # what today's runs record
 WITHOUT_FILES = 3  # saw no files that the code reads, no classes that act where they are made, no packages gone through
 WITH_POSTPROCESSING = 2  # took the hook that decisions pin for part of training
 EARLIER = 1  # saw no second meaning of a name, no effects of compound statements, no packages above a module
-POSTPROCESS = "postprocess"  # hook that acts on blends alone
+POSTPROCESS = ("postprocess", "postprocess_table")  # hooks that act on blends alone
 _DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -53,12 +53,12 @@ def _read(experiment: type, version: int) -> _Reader:
 
 
 def code_of_postprocessing(experiment: type, version: int = READER) -> dict[str, str]:
-    """Source, as :func:`code_of` gives it, of an experiment's hook ``postprocess`` and of all that it reaches."""
+    """Source, as :func:`code_of` gives it, of an experiment's hooks :data:`POSTPROCESS` and all they reach."""
     reader = _Reader(version)
     own = [cls for cls in experiment.__mro__ if reader.module(cls.__module__) is not None]
     reader.found.clear()  # what acts on import is of training, and counts here only where the hook reaches it too
     reader.seen.clear()
-    names, more = set[str](), {POSTPROCESS}
+    names, more = set[str](), {*POSTPROCESS}
     while more:  # members that it reaches through self
         names |= more
         for cls in own:
@@ -244,7 +244,7 @@ class _Reader:
                     self._keep(module, f"{cls.__name__}.{name}", [member])
 
     def _later(self) -> set[str]:
-        return {POSTPROCESS} if self.version > WITH_POSTPROCESSING else set()
+        return {*POSTPROCESS} if self.version > WITH_POSTPROCESSING else set()
 
     def _calls_super(self, cls: type, name: str) -> bool:
         prefix = f"{cls.__module__}:{cls.__name__}."

@@ -79,16 +79,23 @@ def check_space(space: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> No
                 raise ValueError(f"search_space {name} = {space[name]!r} may try {value!r}: {reason}") from None
 
 
-def check_choices(choices: Mapping[str, Sequence[Any]], no_hook: bool) -> None:
+def check_choices(choices: Mapping[str, Sequence[Any]], hooks: Sequence[str]) -> None:
     """Refuse choices for a hook that is not there, and those that no one can try.
 
+    Args:
+        choices: Values of every setting.
+        hooks: What the experiment defines of ``postprocess`` and ``postprocess_table``.
+
     Raises:
-        ValueError: the hook is missing, a setting has no values or one twice, or there are too many combinations.
+        ValueError: the hook is missing, or both are there; a setting has no values or one twice, or there are too many
+            combinations.
     """
-    if no_hook:
+    if len(hooks) > 1:
+        raise ValueError(f"{' and '.join(hooks)} are both defined: keep one, as both would be tuned by one score")
+    if choices and not hooks:
         raise ValueError("postprocess_choices are settings of the hook postprocess: define it, or leave them out")
     for name, values in choices.items():
-        if not name.isidentifier() or name in ("self", "result"):
+        if not name.isidentifier() or name in ("self", "result", "table"):
             raise ValueError(f"postprocess_choices {name!r} cannot name an argument of the hook postprocess")
         if not values or len({repr(value) for value in values}) != len(values):
             raise ValueError(f"postprocess_choices {name} = {values!r}: list different values")

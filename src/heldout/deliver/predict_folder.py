@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from heldout import files
-from heldout.blend.apply import Blended, OpenDecision, pool_results
-from heldout.blend.decision import Decision
-from heldout.blend.pooling import groups_by_case
+from heldout.blend.apply import Blended, OpenDecision
+from heldout.blend.together import groups_by_case
 from heldout.data.image import Image
 from heldout.data.sources import Source, identifier
 from heldout.data.sources.tiled import TiledSource
@@ -24,12 +21,10 @@ from heldout.deliver.case_log import CaseLog, LoggedCase, Part, is_begun, key_of
 from heldout.deliver.dicom_seg import check_packages, segmentation_file
 from heldout.deliver.large_images import predict_large_images
 from heldout.deliver.masks import check_names, mask_files, uncertainty_file
-from heldout.deliver.submission.detections import row_table
+from heldout.deliver.predict_tables import seen_together, write_groups, write_table, write_tables
 from heldout.deliver.submission.write import nifti_path
 from heldout.errors import UserError
-from heldout.escape import spreadsheet
 from heldout.metrics.uncertainty import Uncertainty, region_means
-from heldout.predict.prediction import Prediction
 
 _SKIP_HINT = "(--skip-bad sets such files aside)"
 
@@ -86,7 +81,7 @@ def predict_folder(
         if part is not None:
             raise UserError(f"--part: the pictures of {folder} are predicted region by region; leave it out")
         return _predict_large(opened, source, folder, output, skip_bad)
-    groups = groups_by_case(decision, source, source.loose(folder)) if decision.pooling else {}
+    groups = groups_by_case(decision, source, source.loose(folder))
     log = CaseLog(output, key_of(decision.identity, str(folder), skip_bad, uncertainty, dicomseg))
     log.refuse_others(force=force)
     rows, unread = list_cases(source, folder, skip_bad=skip_bad)
@@ -152,11 +147,13 @@ def predict_folder(
             outcome.left = len(rows.keys() - done.keys())
             if not outcome.left:
                 done = {case_id: done[case_id] for case_id in rows}  # whichever part ended first
-                if groups:
+                if decision.postprocess.by:
+                    done = seen_together(decision, groups, done)
+                if decision.pooling:
                     write_groups(
                         output / f"predictions_by_{identifier(decision.pooling.level)}.csv", decision, groups, done
                     )
-                _write_tables(opened, source.dimensions, output, rows, done)
+                write_tables(opened, source.dimensions, output, rows, done)
                 outcome.table = output / "predictions.csv"
     if outcome.table is not None:
         log.remove()
@@ -176,58 +173,6 @@ def _logged(result: Blended, stamp: str, note: tuple[str, str], unsure: Uncertai
         detections=None if found is None else tuple(tuple(map(float, row)) for row in found),
         masks=masks,
         members=tuple(tuple(map(float, one.scores)) for one in result.members),
-    )
-
-
-def write_groups(path: Path, decision: Decision, groups: Mapping[str, str], done: Mapping[str, LoggedCase]) -> None:
-    """Write a row per study or patient: its name, the probability of every class, how many cases it has."""
-    cases = [
-        Blended(name, np.array(one.scores), None, None, members=[Prediction(name, np.array(s)) for s in one.members])
-        for name, one in done.items()
-        if one.members
-    ]
-    counts = Counter(groups[one.case_id] for one in cases)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    left = ["abstain"] if decision.abstention else []
-    writer.writerow([decision.pooling.level, *(f"p_{label}" for label in decision.classes), "cases", *left])
-    for result in pool_results(decision, cases, groups):
-        values = [f"{float(value):.6f}" for value in result.scores]
-        reason = [result.abstain] if left else []
-        writer.writerow([spreadsheet(result.case_id), *values, counts[result.case_id], *reason])
-    files.write_text(path, text.getvalue())
-
-
-def _write_tables(
-    opened: OpenDecision,
-    dimensions: int,
-    output: Path,
-    rows: dict[str, Mapping[str, Any]],
-    done: Mapping[str, LoggedCase],
-) -> None:
-    """Write ``detections.csv``, where something is detected, and ``predictions.csv`` last."""
-    decision = opened.decision
-    if decision.finder is not None:
-        found = {
-            spreadsheet(rows[name]["name"]): np.array(done[name].detections)
-            for name in rows
-            if done[name].detections is not None
-        }
-        table = row_table(found, decision.classes, dimensions, boxes=decision.finder.objects == "boxes")
-        files.write_text(output / "detections.csv", table.to_csv(index=False, lineterminator="\n"))
-    unsure = {
-        name: Uncertainty(*map(np.asarray, one.uncertainty))
-        for name, one in done.items()
-        if one.uncertainty is not None
-    }
-    write_table(
-        output / "predictions.csv",
-        rows,
-        {name: one.scores for name, one in done.items() if one.scores is not None},
-        {name: (one.status, one.note) for name, one in done.items()},
-        decision.classes,
-        unsure,
-        {name: one.abstain for name, one in done.items()} if decision.abstention else None,
     )
 
 
@@ -345,47 +290,3 @@ def _stem(name: str) -> str:
     path = Path(name)
     ending = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
     return str(path.with_name(path.name.removesuffix(ending)))
-
-
-def write_table(
-    path: Path,
-    rows: dict[str, Mapping[str, Any]],
-    scores: dict[str, Any],
-    notes: dict[str, tuple[str, str]],
-    classes: tuple[str, ...],
-    unsure: Mapping[str, Uncertainty] | None = None,
-    left: Mapping[str, str] | None = None,
-) -> None:
-    """Write ``predictions.csv``: name, the probability of every class, status and note, in the folder's order.
-
-    Images of kinds that are not read come last. Where uncertainties are given, their columns ``entropy``, ``aleatoric``
-    and ``epistemic`` (nats) follow. Where the decision may abstain, the column ``abstain`` is last: why a case is left
-    to people, or nothing.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    further = ["entropy", "aleatoric", "epistemic"] if unsure else []
-    writer.writerow(
-        [
-            "name",
-            *(f"p_{label}" for label in classes),
-            "status",
-            "note",
-            *further,
-            *(["abstain"] if left is not None else []),
-        ]
-    )
-    for case_id, row in rows.items():
-        values = [f"{float(value):.6f}" for value in scores[case_id]] if case_id in scores else [""] * len(classes)
-        one = (unsure or {}).get(case_id)
-        measured = [f"{float(value):.6f}" for value in (one.total, one.aleatoric, one.epistemic)] if one else []
-        writer.writerow(
-            [
-                spreadsheet(row["name"]),
-                *values,
-                *map(spreadsheet, notes[case_id]),
-                *(measured or [""] * len(further)),
-                *([left.get(case_id, "")] if left is not None else []),
-            ]
-        )
-    files.write_text(path, text.getvalue())

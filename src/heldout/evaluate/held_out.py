@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from heldout import files
 from heldout.blend.decision import Decision, blend_folder, load_decision, read_decision
-from heldout.blend.pooling import cases_of, held_out_predictions
+from heldout.blend.together import cases_of, held_out_results
 from heldout.config.metric import metric_code
 from heldout.errors import UserError
 from heldout.evaluate.thresholds import TunedThresholds, held_out_decision, read_thresholds, tune_thresholds
@@ -318,9 +318,13 @@ class HeldOut:
             )
 
     @cached_property
-    def _cases(self) -> dict[str, list[str]]:
-        """The cases of every row: of a blend of studies or patients those of the group, else the case itself."""
-        return cases_of(self.ranking_table if self.decision.pooling and self.is_blend else self.members[0].table)
+    def _cases(self) -> dict[str, list[str]]:  # of every row: of a blend of studies or patients those of the group
+        return cases_of(self._rows)
+
+    @property
+    def _rows(self) -> pd.DataFrame:
+        gathered = self.decision.pooling or self.decision.postprocess.by
+        return self.ranking_table if self.is_blend and gathered else self.members[0].table
 
     def prediction(self, case_id: str) -> Blended:
         """Map, mask and scores of a case, or a group of cases, predicted while it was held out.
@@ -328,13 +332,10 @@ class HeldOut:
         Raises:
             UserError: the case is in no finished fold, or one of its files changed.
         """
-        from heldout.blend.apply import blend_case
-
-        cases = self._cases.get(case_id, [case_id])
-        fold = int(self.dataset.folds[cases[0]])
-        decision = held_out_decision(self.decision, fold)
-        members = self._members_of_folds.get(fold, self.members)
-        return blend_case(decision, held_out_predictions(decision, members, case_id, cases))
+        self.check_predicted(case_id)
+        fold = int(self.dataset.folds[self._cases[case_id][0]])
+        decision, members = held_out_decision(self.decision, fold), self._members_of_folds.get(fold, self.members)
+        return next(held_out_results(decision, members, self._rows, [case_id]))
 
     def segmented_case(self, case_id: str) -> tuple[SegmentedCase, np.ndarray | None]:
         """A case with its true and its predicted mask, and its affine (None for images).
@@ -359,8 +360,7 @@ class HeldOut:
         from heldout.evaluate.cases import ClassifiedCase
 
         row, shown = self.table.set_index("case_id").loc[case_id], self._cases.get(case_id, [case_id])[0]
-        predicted = self.prediction(case_id).scores
-        scores = {label: float(score) for label, score in zip(self.classes, predicted, strict=True)}
+        scores = dict(zip(self.classes, map(float, self.prediction(case_id).scores), strict=True))
         if self.kind == "regression":
             true = tuple(f"{label} {row[f'y_{label}']:.4g}" for label in self.classes)
             return ClassifiedCase(case_id, self.dataset.read_image(shown).array, true, scores, numbers=True)
@@ -370,9 +370,8 @@ class HeldOut:
     def of_seed(self, seed: int) -> HeldOut:
         """One seed of a run alone."""
         one = self.members[0]
-        name = f"{one.spec}/seed{seed}"
         fits = tuple(fit for fit in one.fits if fit.seed == seed)
-        return HeldOut.of_run(replace(one, name=name, planned=(seed,), fits=fits))
+        return HeldOut.of_run(replace(one, name=f"{one.spec}/seed{seed}", planned=(seed,), fits=fits))
 
 
 def open_held_out(name: str, row: Row | None = None) -> HeldOut:

@@ -116,6 +116,11 @@ class Served:
             self.opened = OpenDecision(decision, session)
         if issubclass(source_class(self.opened.config.source), TiledSource):
             raise UserError(f"{name} reads large images by region: use `python run.py predict {name}`")
+        if decision.postprocess.by:
+            raise UserError(
+                f"postprocess_table of {name} needs all cases of a {decision.postprocess.by}, and a service answers "
+                f"each upload by itself: use `python run.py predict {name}`"
+            )
         networks = [member for member in self.opened.members if isinstance(member, MemberNetworks)]
         if len(networks) < len(self.opened.members):
             raise UserError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from heldout.config import BaseConfig, experiments, load
+from heldout.config.code import POSTPROCESS
 from heldout.config.space import check_choices
 from heldout.errors import UserError
 from heldout.tasks.delivered import Delivered
@@ -63,6 +64,9 @@ class Task(Delivered, Training):
         {},
         description="values that blend tries for each setting of the hook postprocess, the first where none is better",
     )
+    postprocess_by: str = Field(
+        "patient", min_length=1, description="what the hook postprocess_table sees together: patient, or as in level"
+    )
 
     # Loss
     loss: str = Field("auto", description="name of the loss; auto is the cross-entropy, for masks with Dice")
@@ -84,8 +88,8 @@ class Task(Delivered, Training):
             raise ValueError("augment = 'nnunet' is for volumes: set augment = 'strong'")
         if self.metric.startswith(DETECTION_SCORES) and self.finder is None:
             raise ValueError(f"metric = {self.metric!r} scores detections: derive the experiment from a Detect task")
-        if self.postprocess_choices:
-            check_choices(self.postprocess_choices, type(self).postprocess is Task.postprocess)
+        own = [name for name in POSTPROCESS if getattr(type(self), name) is not getattr(Task, name)]
+        check_choices(self.postprocess_choices, own)
         flips = self.flips or ""
         if not set(flips) <= set(self.flip_axes) or len(set(flips)) != len(flips):
             raise ValueError(f"flips = {flips!r} may hold each of {self.flip_axes!r} once")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pandas as pd
+
     Blended = Any  # of heldout.blend, which is built on this
 
 
@@ -51,6 +53,31 @@ class Delivered:
             [0.9]
         """
         return result
+
+    def postprocess_table(self, table: pd.DataFrame, **settings: Any) -> pd.DataFrame:  # noqa: ARG002 - a hook
+        """Change what a blend says of the cases of a patient, who are seen together; tuned as :meth:`postprocess` is.
+
+        Args:
+            table: A row per case of one patient, or of what ``postprocess_by`` names, in the order of their ids:
+                ``case_id`` and ``p_<class>``, calibrated, of a classification or regression.
+            settings: One value of each entry of ``postprocess_choices``.
+
+        Returns:
+            The same rows with other ``p_<class>``.
+
+        Example:
+            >>> import pandas as pd
+            >>> from heldout.tasks import Classify2D
+            >>> class Alike(Classify2D):
+            ...     postprocess_choices = {"share": (0.0, 0.5, 1.0)}
+            ...     def postprocess_table(self, table, share):
+            ...         mean = table["p_edema"].mean()
+            ...         return table.assign(p_edema=(1 - share) * table["p_edema"] + share * mean)
+            >>> cases = pd.DataFrame({"case_id": ["p1_l", "p1_r"], "p_edema": [0.25, 0.75]})
+            >>> Alike().postprocess_table(cases, share=0.5)["p_edema"].tolist()
+            [0.375, 0.625]
+        """
+        return table
 
     def write_submission(self, results: Iterable[Blended], stem: Path) -> Path | None:  # noqa: ARG002 - a hook
         r"""Write a submission of a form of your own; None writes what ``submission`` names.

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from heldout import files
-from heldout.blend.apply import OpenDecision, pool_results
-from heldout.blend.pooling import groups_by_case
+from heldout.blend.apply import OpenDecision
+from heldout.blend.together import gathered_by, groups_by_case, put_together
 from heldout.data.dataset import Dataset
 from heldout.data.levels import tables_with
 from heldout.data.sources import as_list, source_class
@@ -84,11 +84,10 @@ def export(opened: OpenDecision, kernel: Kernel, cases: Path | None = None, whee
 def local_submission(opened: OpenDecision, folder: Path, stem: Path) -> Path:
     """Submission for a folder of cases, by the pipeline that ``submit`` uses."""
     source = source_class(opened.config.source)(folder, **opened.config.source_options)
-    trained, level = trained_files(opened), opened.decision.pooling.level
-    writer = competition_writer(opened.config, opened.decision.classes, source, trained, level)
+    writer, groups = competition_writer(opened.config, opened.decision, source, trained_files(opened))
     rows = writer.cases.to_dict("records")
     results = predict_rows(opened, source, rows, writer.watch)
-    return writer.write(pool_results(opened.decision, results, writer.groups), stem)
+    return writer.write(put_together(opened.decision, results, groups), stem)
 
 
 def local_rows(opened: OpenDecision, folder: Path, stem: Path) -> Path:
@@ -144,8 +143,9 @@ def some_cases(opened: OpenDecision, folder: Path, mode: str) -> Path:
             else:
                 shutil.copyfile(path, target)
     groups = groups_by_case(opened.decision, dataset.source, submit)
-    for path in tables_with(dataset.source, opened.decision.pooling.level) if groups else []:
+    for path in tables_with(dataset.source, gathered_by(opened.decision)) if groups else []:
         shutil.copyfile(path, folder / path.name)
+    groups = groups if opened.decision.pooling else {}
     if config.sample_submission is not None:
         chosen = {groups.get(row["case_id"], row["case_id"]) for row in rows}
         named = as_groups(submit, groups) if groups else submit

@@ -14,8 +14,8 @@ import numpy as np
 from pydantic import Field
 
 from heldout import files
-from heldout.blend.apply import Blended, OpenDecision, pool_results
-from heldout.data.levels import groups_of
+from heldout.blend.apply import Blended, OpenDecision
+from heldout.blend.together import groups_by_case, put_together
 from heldout.data.sources.tiled import TiledSource
 from heldout.deliver.kernel.bundle import Bundle, check_trust, read_bundle
 from heldout.deliver.kernel.packages import imported_packages
@@ -23,6 +23,7 @@ from heldout.errors import UserError
 from heldout.records import Number, Record, read_record
 
 if TYPE_CHECKING:
+    from heldout.blend.decision import Decision
     from heldout.data.image import Image
     from heldout.data.sources import Source
     from heldout.deliver.submission.write import SubmissionWriter
@@ -74,30 +75,30 @@ def run(bundle_folder: Path, inputs: Path, working: Path, *, most_failures: floa
 
     config = load_task(bundle.decision.members[0].spec)
     source = source_class(config.source)(inputs, **config.source_options)
-    level = bundle.decision.pooling.level
-    writer = competition_writer(config, bundle.decision.classes, source, bundle.trained, level)
+    writer, groups = competition_writer(config, bundle.decision, source, bundle.trained)
     rows = writer.cases.to_dict("records")
     safe = FailSafe(bundle, source, len(rows), writer.watch, most_failures)
-    path = writer.write(pool_results(bundle.decision, safe.predict(rows), writer.groups), working / "submission")
+    path = writer.write(put_together(bundle.decision, safe.predict(rows), groups), working / "submission")
     write_log(working, bundle, safe, time.perf_counter() - started)
     print(f"{len(rows)} cases, {len(safe.failures)} with the prior: wrote {path}", flush=True)
     return path
 
 
 def competition_writer(
-    config: Task, classes: tuple[str, ...], source: Source, trained: Collection[str], level: str = ""
-) -> SubmissionWriter:
+    config: Task, decision: Decision, source: Source, trained: Collection[str]
+) -> tuple[SubmissionWriter, dict[str, str]]:
     """The writer for the cases of a competition's folder, in which files to train on may lie beside those to predict.
+
+    Besides, the group of every case that is answered with others, see :func:`heldout.blend.together.groups_by_case`.
 
     Files that were trained on are left out: a public test part often holds copies of them under the same names. An id
     of the sample submission without a file is a case that cannot be read.
 
     Args:
         config: The experiment.
-        classes: Names of the classes.
+        decision: What predicts.
         source: Reads the folder.
         trained: Files that were trained on, below the folder of the dataset.
-        level: Whether patients or studies are submitted, see :func:`heldout.data.levels.groups_of`.
 
     Raises:
         UserError: the folder holds no case, or its cases do not fit the sample submission.
@@ -110,15 +111,16 @@ def competition_writer(
     rows = source.pictures(source.root) if isinstance(source, TiledSource) else source.loose(source.root)
     new = rows[~rows["name"].isin(list(trained))].reset_index(drop=True)
     rows = rows if new.empty else new
-    groups = dict(zip(rows["case_id"], groups_of(source, rows, level), strict=True)) if level else {}
+    groups = groups_by_case(decision, source, rows)
+    pooled = bool(decision.pooling)
     if config.sample_submission is not None:
-        named = as_groups(rows, groups) if groups else with_own_ids(rows, config)
+        named = as_groups(rows, groups) if pooled else with_own_ids(rows, config)
         sample = read_sample(find_sample(source.root, config.sample_submission))
-        every = with_missing(named, sample, classes)
+        every = with_missing(named, sample, decision.classes)
         absent = every[len(named) :]
-        groups |= dict(zip(absent["case_id"], absent["own_id"], strict=True)) if groups else {}
-        rows = pd.concat([rows, absent], ignore_index=True) if groups else every
-    return SubmissionWriter(config, classes, rows, source, groups=groups)
+        groups |= dict(zip(absent["case_id"], absent["own_id"], strict=True)) if pooled else {}
+        rows = pd.concat([rows, absent], ignore_index=True) if pooled else every
+    return SubmissionWriter(config, decision.classes, rows, source, groups=groups if pooled else {}), groups
 
 
 class KernelLog(Record):

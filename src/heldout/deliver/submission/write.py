@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from heldout import files
-from heldout.blend.apply import case_values, mask_of_result, pool_results, run_lengths
-from heldout.blend.pooling import groups_by_case
+from heldout.blend.apply import case_values, mask_of_result, run_lengths
+from heldout.blend.together import groups_by_case, put_together
 from heldout.data.image import Image
 from heldout.data.levels import CASE, groups_of
 from heldout.data.readers import format_of
@@ -69,11 +69,12 @@ def submit(opened: OpenDecision) -> Path:
             f"dataset {decision.dataset} has no cases to submit, none without a label: for a folder of new files "
             f"use `python run.py predict {decision.name} --input DIR --output DIR`"
         )
-    groups = groups_by_case(decision, dataset.source, cases) if decision.pooling else {}
+    groups = groups_by_case(decision, dataset.source, cases)
     own = dataset.source.own_classes()
-    writer = SubmissionWriter(opened.config, decision.classes, cases, dataset.source, own, groups)
+    of_groups = groups if decision.pooling else {}
+    writer = SubmissionWriter(opened.config, decision.classes, cases, dataset.source, own, of_groups)
     rows = track(writer.cases.to_dict("records"), len(writer.cases), "Predicting cases")
-    results = pool_results(decision, predict_rows(opened, dataset.source, rows, writer.watch), groups)
+    results = put_together(decision, predict_rows(opened, dataset.source, rows, writer.watch), groups)
     return writer.write(results, files.home() / "submissions" / decision.name)
 
 

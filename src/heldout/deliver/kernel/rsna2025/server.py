@@ -95,6 +95,11 @@ def check_served(decision: Decision, config: BaseConfig) -> None:
             f"{config.spec} reads {config.source}, but a server is asked for by RSNA 2025 (rsna_aneurysm) alone: "
             "write the kernel with --mode batch"
         )
+    if decision.postprocess.by:
+        raise UserError(
+            f"postprocess_table of {config.experiment} needs all cases of a {decision.postprocess.by}, and the server "
+            "is asked for one at a time: blend without the hook"
+        )
     if sorted(decision.classes) != sorted(map(identifier, COLUMNS)):
         raise UserError(
             f"{decision.name} predicts {len(decision.classes)} classes, the server must answer with the "
