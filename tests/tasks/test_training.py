@@ -14,6 +14,7 @@ from heldout.tasks.losses import build
 from heldout.tasks.nets.encoder import encoder_of
 from heldout.tasks.nets.recompute import checkpoint_blocks
 from heldout.tasks.optim import build_optimizer, build_schedule
+from heldout.tasks.regress import Regress2D
 from heldout.train.average import ModelEma
 from heldout.train.loader import EpochSampler
 from heldout.train.state import resized
@@ -88,6 +89,7 @@ def test_layers_of_the_encoder_learn_the_slower_the_lower_they_are(task, encoder
     ("task", "fields"),
     [
         (Classify2D, {"encoder": "resnet10t"}),
+        (Regress2D, {"encoder": "resnet10t"}),
         (Segment2D, {"encoder": "tu-resnet10t"}),
         (MultiTask2D, {"encoder": "tu-resnet10t", "warmup_epochs": 1, "head_epochs": 1}),
         (Classify3D, {"encoder": "resnet10", "stem": "small", "width": 0.25}),

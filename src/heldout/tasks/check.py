@@ -100,7 +100,8 @@ def _check_network(config: Task) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         classes, exclusive, loss = _scheme(config)
-        model = config.build_model(classes, exclusive).train()
+        model = config.build_model(classes, exclusive)
+        config.start_epoch(model, config.epochs - 1)  # what learns at all has been released by then
         image, batch = random_batch(config, classes, exclusive, _size(config, model), BATCH)
         outputs = check_outputs(config, model, image, classes, exclusive)
         probability, (low, high) = config.activate(outputs, exclusive), config.value_range

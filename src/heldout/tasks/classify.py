@@ -75,6 +75,41 @@ class Classify2D(Classify, PretrainedEncoder):
 
     dimensions: ClassVar[Literal[2]] = 2
     encoder: str = Field("resnet18", description="name of a timm model")
+    probe: bool = Field(
+        False,
+        description="train the last layer alone, on features of the pretrained encoder that are computed once per "
+        "image; with augment = 'none'",
+    )
+
+    @model_validator(mode="after")
+    def _probe_sees_the_same_images(self) -> Self:
+        if not self.probe:
+            return self
+        if self.encoder_weights is None:
+            raise ValueError("probe = True needs the features of a pretrained encoder: set encoder_weights")
+        changed = {
+            "augment": self.augment != "none",
+            "mixup": self.mixup,
+            "cutmix": self.cutmix,
+            "progressive_sizes": self.progressive_sizes,
+        }
+        for name, value in changed.items():
+            if value:
+                default = Classify2D.model_fields[name].default
+                value = "none" if name == "augment" else default
+                raise ValueError(f"probe = True computes features once per image: set {name} = {value!r}")
+        if self.frozen_epochs or self.layer_decay:
+            raise ValueError("probe = True never trains the encoder: leave frozen_epochs and layer_decay out")
+        return self
+
+    def freeze(self, model: nn.Module, epoch: int) -> None:
+        """Freeze the encoder of a probe in every epoch, and of other networks as ``frozen_epochs`` says."""
+        if self.probe:
+            from heldout.tasks.nets.encoder import freeze_encoder
+
+            freeze_encoder(model, True)
+        else:
+            super().freeze(model, epoch)
 
     def encoder_library(self) -> tuple[str, Library]:
         """Name of the encoder, and timm."""
@@ -91,6 +126,7 @@ class Classify2D(Classify, PretrainedEncoder):
             image_size=self.image_size,
             dropout=self.dropout,
             standardize=self.bounded,
+            probe=self.probe,
         )
         return self.standardized(network)
 
@@ -101,8 +137,9 @@ class Classify2D(Classify, PretrainedEncoder):
             from heldout.tasks.nets.classify2d import load_pretrained
 
             network: Any = model
-            last, size = network.body.get_classifier(), network.input_size
-            load_pretrained(network.body, last, path, self.encoder, self.channels, size)
+            body, last = network.body, network.body.get_classifier()
+            body = body.encoder if self.probe else body
+            load_pretrained(body, last, path, self.encoder, self.channels, network.input_size)
             self.fill_statistics(network, path)
 
 

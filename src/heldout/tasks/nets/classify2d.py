@@ -10,6 +10,7 @@ from torch import nn
 from heldout.errors import UserError
 from heldout.tasks.nets.libraries import timm
 from heldout.tasks.nets.network import Network
+from heldout.tasks.nets.probe import Probe
 from heldout.tasks.nets.weights import copy_pretrained, unknown_encoder
 
 LAST_LAYER_STD = 0.01
@@ -23,6 +24,7 @@ def build(
     image_size: tuple[int, ...] | None = None,
     dropout: float = 0.0,
     standardize: bool = True,
+    probe: bool = False,
 ) -> Network:
     """Make a timm network with ``classes`` logits and random weights.
 
@@ -33,6 +35,7 @@ def build(
         image_size: Size (H, W) of the images, for encoders that take one size only.
         dropout: Before the last layer.
         standardize: Images hold 0 ... 1, not z-scores.
+        probe: Whether the last layer alone is to be trained; see :class:`heldout.tasks.nets.probe.Probe`.
 
     Returns:
         A network from (B, C, H, W) to logits (B, K).
@@ -46,7 +49,11 @@ def build(
         torch.Size([2, 3])
     """
     size = check_encoder(encoder, image_size)
-    body = create(encoder, in_channels, classes, size, drop_rate=dropout)
+    if probe:
+        body = create(encoder, in_channels, 0, size)
+        body = Probe(body, features_of(body), classes, dropout)
+    else:
+        body = create(encoder, in_channels, classes, size, drop_rate=dropout)
     return Network(body, standardize=standardize, input_size=size)
 
 
@@ -74,6 +81,11 @@ def create(encoder: str, channels: int, classes: int, size: tuple[int, ...] | No
     if size is not None:
         options["img_size"] = size
     return timm.create_model(encoder, num_classes=classes, in_chans=channels, **options)
+
+
+def features_of(body: Any) -> int:
+    """How many features a network of :func:`create` without classes gives."""
+    return getattr(body, "head_hidden_size", None) or int(body.num_features)
 
 
 def load_pretrained(

@@ -7,10 +7,12 @@ from typing import Any, cast
 from torch import nn
 
 from heldout.errors import UserError
+from heldout.tasks.nets.rescaled import Rescaled
 
 
 def encoder_of(network: nn.Module) -> nn.Module:
     """The encoder; of a classifier all of it, last layer included."""
+    network = network.network if isinstance(network, Rescaled) else network
     body = getattr(network, "body", network)
     return getattr(body, "encoder", body)
 

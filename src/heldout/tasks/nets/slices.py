@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from heldout.tasks.nets.classify2d import check_encoder, create
+from heldout.tasks.nets.classify2d import check_encoder, create, features_of
 from heldout.tasks.nets.network import Network
 from heldout.tasks.nets.pooling import BagHead, Pooling
 
@@ -58,7 +58,7 @@ def build(
     """
     size = check_encoder(encoder, image_size and image_size[:2])
     body = create(encoder, in_channels * slices, 0, size)
-    head = BagHead(getattr(body, "head_hidden_size", None) or body.num_features, classes, pooling, dropout=dropout)
+    head = BagHead(features_of(body), classes, pooling, dropout=dropout)
     stacks = SliceStacks(body, head, slices, step)
     return SliceNetwork(stacks, standardize=standardize, input_size=image_size if size else None)
 
