@@ -4,6 +4,8 @@ from exps.exp050 import Exp050
 
 
 class Exp050Depth(Exp050):
+    seeds = (0, 1, 2)
+
     def build_model(self, classes, exclusive):
         """Wrap the network of the parent, made for two channels."""
         from exps.depth import WithDepth
