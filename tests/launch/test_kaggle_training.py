@@ -17,7 +17,7 @@ from heldout.config import load
 from heldout.deliver.kernel import replay
 from heldout.errors import UserError
 from heldout.launch.collect import collect
-from heldout.launch.kaggle_training import OUTPUT
+from heldout.launch.kaggle_training import OUTPUT, _leave, write_training
 from heldout.launch.plan import Fit
 from heldout.train import runs
 from tests.finished_runs import TINY
@@ -82,6 +82,21 @@ def test_sessions_that_end_too_early_come_to_the_bits_of_a_training_here(home, t
     assert "2 fits were here already" in capsys.readouterr().out
     assert run(["kernel", SPEC, "--train"]) == 2
     assert "are finished: nothing to train" in capsys.readouterr().err
+
+
+@pytest.mark.extras
+def test_a_notebook_gets_records_of_finished_fits_and_leaves_none_of_them(finish, home, tmp_path, monkeypatch):
+    monkeypatch.setattr("heldout.launch.kaggle_training.build_wheel", lambda *_: None)
+    monkeypatch.setattr("heldout.launch.kaggle_training.needed", lambda *_: ({}, []))
+    monkeypatch.setattr("heldout.launch.kaggle_training.travel.pack_for", lambda _: home / "pyproject.toml")
+    (home / "pyproject.toml").touch()
+    spec = finish(TINY, seeds=(0,), folds=(0,))
+    written = write_training([load(spec)], "tiny", "ada", 1.0)
+    sent = written.folder / "dataset" / "home" / "working" / "runs"
+    assert written.fits == 3, "of two seeds and two folds"
+    assert sorted(path.name for path in sent.rglob("*") if path.is_file()) == ["config.json", "run.json"]
+    _leave(sent, tmp_path)
+    assert not list(tmp_path.rglob("run.json"))
 
 
 @pytest.fixture
@@ -151,14 +166,26 @@ def test_a_fit_of_other_settings_is_refused(output):
         collect(output)
 
 
-def test_a_fit_with_other_threads_than_the_fits_here_is_refused(output, finish):
+@pytest.mark.parametrize(
+    ("field", "values", "words"),
+    [
+        ("threads", (2, 4), ("with 4 threads", "with 2")),
+        ("precision", ("32-true", "16-mixed"), ("in 16-mixed", "in 32")),
+    ],
+)
+def test_a_fit_of_other_numerics_than_the_fits_here_is_refused_until_its_folder_is_deleted(
+    output, finish, field, values, words
+):
     finish(TINY, seeds=(0,), folds=(1,))
     here = runs.fit_folder(load(TINY).spec, 0, 1) / "config.json"
-    for path, threads in ((here, 2), (next(output.rglob("config.json")), 4)):
-        files.write_json(path, {**json.loads(path.read_text()), "threads": threads})
+    for path, value in zip((here, next(output.rglob("config.json"))), values, strict=True):
+        files.write_json(path, {**json.loads(path.read_text()), field: value})
     write_list(output)
-    with pytest.raises(UserError, match=r"was trained with 4 threads, and exp.* has 2: train it again with as many"):
+    with pytest.raises(UserError, match=rf"{output}/.*fold0 was trained {words[0]}, and .*fold1 {words[1]}.*delete"):
         collect(output)
+    assert not runs.fit_folder(load(TINY).spec, 0, 0).exists()
+    shutil.rmtree(next(output.rglob("fold0")))
+    assert collect(output).finished == ()
 
 
 def test_a_fit_on_other_folds_is_refused(output):

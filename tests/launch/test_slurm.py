@@ -1,10 +1,14 @@
-"""Fits as jobs that submitit runs; its local executor stands for Slurm."""
+"""Fits as jobs of Slurm, where it is installed; else submitit's local executor stands for it."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -15,6 +19,8 @@ from heldout.launch.plan import Fit
 from heldout.launch.queue import QueueEntry
 from heldout.launch.runner import run_fits
 from heldout.train import runs
+from heldout.train.fit import run_experiment
+from tests.launch import slurm
 
 pytest.importorskip("submitit")
 pytestmark = pytest.mark.extras
@@ -25,12 +31,22 @@ SPEC = load(
 ).spec
 
 
-def test_a_killed_job_is_submitted_again_and_gives_the_bits_of_one_that_was_not(home):
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[list[str]]:
+    """Parameters of jobs for the cluster that there is."""
+    with ExitStack() as held:
+        reason = None if slurm.answers() else held.enter_context(slurm.daemons(tmp_path_factory.mktemp("slurm")))
+        if reason is not None:
+            print(f"jobs are of submitit's local executor: {reason}", file=sys.stderr)
+        yield [] if reason is None else ["cluster=local"]
+
+
+def test_a_killed_job_is_submitted_again_and_gives_the_bits_of_one_process(home, cluster):
     from heldout.launch.on_slurm import slurm_engine
 
     entry = QueueEntry(spec=SPEC, folds=(0,), added="")
     folder = runs.fit_folder(SPEC, 0, 0)
-    assert run_fits(slurm_engine(1, None, 1, ["cluster=local"]), [entry], print) == ()
+    run_experiment(load(SPEC), [0], quiet=True)
     digest = files.sha256_file(folder / "weights.safetensors")
     runs.run_folder(SPEC).rename(home / "aside")
 
@@ -44,7 +60,7 @@ def test_a_killed_job_is_submitted_again_and_gives_the_bits_of_one_that_was_not(
 
     assert (
         run_fits(
-            slurm_engine(1, None, 1, ["cluster=local"]),
+            slurm_engine(1, None, 1, cluster),
             [entry],
             said.append,
             type("Watch", (), {"show": staticmethod(show)})(),
@@ -127,14 +143,28 @@ def test_jobs_without_a_gpu_are_told(home, tmp_path, monkeypatch, capsys):
         assert ("the jobs ask for no GPU" in " ".join(capsys.readouterr().err.split())) == told
 
 
-def test_two_jobs_of_an_array_and_what_comes_after_them(home):
+def test_two_jobs_of_an_array_one_of_which_is_cancelled_and_what_comes_after_them(home, cluster, monkeypatch):
+    from heldout.launch import on_slurm
     from heldout.launch.on_slurm import slurm_engine
+
+    monkeypatch.setattr(on_slurm, "LOOK_SECONDS", 1.0)
+    cancelled: list[str] = []
+
+    def show(*_: object) -> None:  # as when a node is lost: there is no accounting to ask
+        if cluster == [] and not cancelled and any(runs.run_folder(spec).glob("seed*/fold*/config.json")):
+            jobs = subprocess.run(
+                ["squeue", "-h", "-r", "-t", "R", "-o", "%i"], capture_output=True, text=True, check=True
+            )
+            cancelled.extend(jobs.stdout.split()[:1])
+            subprocess.run(["scancel", *cancelled], check=True)
 
     spec = load(SPEC.replace("epochs=3", "epochs=1").replace("seeds=(0,)", "seeds=(0,1)")).spec
     said: list[str] = []
-    engine = slurm_engine(2, None, 1, ["cluster=local"])
-    assert run_fits(engine, [QueueEntry(spec=spec, added="")], said.append) == ()
+    engine = slurm_engine(2, None, 1, cluster)
+    watch = type("Watch", (), {"show": staticmethod(show)})()
+    assert run_fits(engine, [QueueEntry(spec=spec, added="")], said.append, watch) == ()
     assert all(runs.is_finished(runs.fit_folder(spec, seed, fold)) for seed in (0, 1) for fold in (0, 1))
     logs = [files.home() / line.rpartition("log in ")[2] for line in said if "started, log in" in line]
-    assert len(logs) == 4
+    assert len(logs) == 4 + len(cancelled)
     assert all("on node " in log.read_text() for log in logs)
+    assert sum(f"job {cancelled[0]} is gone" in line for line in said) == 1 if cancelled else cluster != []

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
+import time
 
 import pytest
 import torch
 
 from heldout import files
 from heldout.data.cases import open_dataset
-from heldout.errors import UserError
-from heldout.train import runs
+from heldout.errors import InUse, UserError
+from heldout.train import numerics, runs
 from heldout.train.fit import fit_fold
-from heldout.train.record import write_config
+from heldout.train.record import MadeFrom, write_config
 from tests.train.exp901 import Exp901
 
 
@@ -34,7 +37,7 @@ def test_further_folds_have_the_threads_of_the_first_whatever_the_process_has(sq
     second = fit_fold(config, dataset, 1, 0, quiet=True)
     assert [runs.read_config(folder).threads for folder in (first, second)] == [2, 2]
     assert torch.get_num_threads() == 1, "of this process they are what they were"
-    assert runs.run_threads(config) == 2
+    assert numerics.run_threads(config) == 2
 
 
 def test_a_run_of_an_earlier_version_says_nothing_of_threads_and_stays_valid(squares, threads):
@@ -44,7 +47,7 @@ def test_a_run_of_an_earlier_version_says_nothing_of_threads_and_stays_valid(squ
     record = json.loads((first / "config.json").read_text())
     del record["threads"], record["config"]["threads"]
     files.write_json(first / "config.json", record)
-    assert runs.run_threads(config) is None
+    assert numerics.run_threads(config) is None
     runs.check_identity(config, dataset)
     fit_fold(config, dataset, 1, 0, quiet=True)
 
@@ -54,7 +57,7 @@ def test_a_field_keeps_another_number_of_threads_apart(squares):
     assert "threads" not in plain.identity()["fields"]
     assert two.identity()["fields"]["threads"] == 2
     assert runs.run_folder(two.spec) != runs.run_folder(plain.spec)
-    assert runs.run_threads(two) == 2
+    assert numerics.run_threads(two) == 2
 
 
 def test_fewer_threads_than_the_run_has_are_refused(squares, monkeypatch):
@@ -80,6 +83,37 @@ def test_further_folds_and_resumed_ones_have_the_number_format_of_the_first(squa
     assert [runs.read_config(folder).precision for folder in folders] == ["bf16-mixed", "bf16-mixed"]
     elsewhere = fit_fold(config, dataset, 0, 1, quiet=True, folder=squares / "other", precision="32-true")
     assert runs.read_run(elsewhere).precision == "bf16-mixed", "its run says so here"
+
+
+def test_a_fit_that_begins_while_the_first_one_chooses_waits_for_its_number_format(squares, monkeypatch):
+    monkeypatch.setattr("heldout.tasks.optim.cpu_flags", set)  # would choose float32
+    config = Exp901.create(overrides={"epochs": 1})
+    dataset = open_dataset(config)
+    sent, other = (runs.fit_folder(config.spec, seed, 0) for seed in (0, 1))
+    done: list[str] = []
+    with files.lock(sent, "training on a node"):  # which has told nothing yet
+        with pytest.raises(InUse, match="chooses the number format"), numerics.beginning(config, other, wait=False):
+            pass
+        fit = threading.Thread(target=lambda: done.append(runs.read_run(fit_fold(config, dataset, 0, 1)).precision))
+        fit.start()
+        time.sleep(1)
+        assert not other.exists()
+        runs.begin_fit(config, dataset, sent, MadeFrom(), 1, "bf16-mixed")
+        fit.join(60)
+    assert done == ["bf16-mixed"]
+    assert runs.read_config(other).threads == 1
+
+
+def test_fits_that_do_not_have_one_number_format_are_refused_by_name(squares):
+    config = Exp901.create(overrides={"epochs": 1})
+    dataset = open_dataset(config)
+    one, two = (runs.fit_folder(config.spec, 0, fold) for fold in (0, 1))
+    with files.lock(one, "training"), files.lock(two, "training"):
+        runs.begin_fit(config, dataset, one, MadeFrom(), 1, "bf16-mixed")
+        runs.begin_fit(config, dataset, two, MadeFrom(), 1, "16-mixed")
+        words = f"{two} was trained in 16-mixed, and {one} in bf16-mixed, while all fits of a run are trained alike"
+        with pytest.raises(UserError, match=f"{re.escape(words)}: delete one of the two folders"):
+            runs.finished(config)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="float16 is scaled there")

@@ -118,9 +118,9 @@ class EngineOptions:
         Raises:
             UserError: it cannot give every fit what they ask for, or an option is of another engine.
         """
-        from heldout.train import runs
+        from heldout.train import numerics
 
-        known = [runs.run_threads(config) for config in configs]
+        known = [numerics.run_threads(config) for config in configs]
         threads = max((count for count in known if count is not None), default=None)
         devices = max((config.devices for config in configs), default=1)
         for option, value, kinds in (

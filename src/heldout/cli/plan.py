@@ -66,7 +66,7 @@ def plan(
     from heldout.launch.local import share_of_cores
     from heldout.launch.measure import measured, read_measured
     from heldout.launch.plan import Fit
-    from heldout.train.runs import run_threads
+    from heldout.train.numerics import run_threads
 
     devices = max(config.devices for config in configs)
     at_once = workers or max(1, (gpus or 1) // devices)

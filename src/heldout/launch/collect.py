@@ -38,7 +38,7 @@ def collect(folder: Path) -> Collected:
     """Take in the run folders that a training notebook left, checked.
 
     Args:
-        folder: The output of the notebook, as it was downloaded.
+        folder: The output of the notebook, as it was downloaded; fits whose folders were deleted are left out.
 
     Raises:
         UserError: a file is missing or changed, or a fit was trained with other settings, code or data than those of
@@ -51,9 +51,10 @@ def collect(folder: Path) -> Collected:
         match = re.fullmatch(r"(runs/[^/]+/seed\d+/fold\d+)/.+", name)
         if match is None or not files.is_below(name):
             raise UserError(f"{folder / OUTPUT} lists {name}, which is not a file of a run: {again}")
-        by_fit.setdefault(match[1], []).append(name)
-    for name, digest in record.files.items():
-        if not (folder / name).is_file() or files.sha256_file(folder / name) != digest:
+        if (folder / match[1]).is_dir():  # or that fit is left out
+            by_fit.setdefault(match[1], []).append(name)
+    for name in (name for names in by_fit.values() for name in names):
+        if not (folder / name).is_file() or files.sha256_file(folder / name) != record.files[name]:
             raise UserError(f"{folder / name} is missing or changed: {again}")
     finished, begun, known = [], [], 0
     for place, names in sorted(by_fit.items()):
@@ -88,17 +89,13 @@ def _take_in(fit: Fit, source: Path, names: Sequence[Path]) -> bool:
     if changed:
         raise UserError(
             f"{source} was trained with other settings than {config.spec} has ({changed[0]}): restore them, or "
-            "leave that fit out"
+            "delete that folder to take in the others"
         )
     for name, what in (("data_hash", "cases"), ("fold_hash", "folds")):
         if getattr(made, name) != getattr(dataset, name):
             raise UserError(f"{source} was trained on other {what} than those in {dataset.folder}: restore them")
-    threads = runs.run_threads(config)
-    if threads is not None and made.threads is not None and made.threads != threads:
-        raise UserError(
-            f"{source} was trained with {made.threads} threads, and {config.spec} has {threads}: train it again with "
-            "as many, or leave that fit out"
-        )
+    here = {path: read_config(path) for path in runs.begun_folders(runs.run_folder(config.spec))}
+    runs.check_numerics({**here, source: made})
     runs.check_code(config, source)
     if runs.is_finished(source):
         runs.check_weights(source)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from heldout.errors import UserError
 from heldout.launch.plan import Fit
-from heldout.train import runs
+from heldout.train import numerics
 
 TIME_IS_UP = 3  # exit code of a fit that stopped after an epoch, and can be resumed
 
@@ -84,7 +84,7 @@ def threads_of(fit: Fit, share: int | None) -> int | None:
         UserError: the experiment is gone, or a record is damaged.
     """
     config, folder = fit.config(), fit.folder()
-    recorded = None if config is None or folder is None else runs.fit_threads(config, folder)
+    recorded = None if config is None or folder is None else numerics.fit_threads(config, folder)
     return share if recorded is None else recorded
 
 

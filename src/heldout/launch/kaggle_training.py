@@ -34,7 +34,7 @@ from heldout.launch.plan import Fit
 from heldout.launch.queue import QueueEntry
 from heldout.records import Record, read_record
 from heldout.tasks import Task, load_task
-from heldout.train import runs
+from heldout.train import numerics, runs
 
 MANIFEST, OUTPUT = "training.json", "runs.json"
 SCHEMA = 1
@@ -118,7 +118,7 @@ def write_training(configs: Sequence[Task], name: str, user: str, hours: float) 
         bundle.mkdir(parents=True)
         pack = travel.pack_for(configs)
         shutil.copyfile(pack, bundle / pack.name)
-        for place, path in travel.needed_files(left).items():
+        for place, path in {**travel.needed_files(left), **_records(fits)}.items():
             (bundle / "home" / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, bundle / "home" / place)
         (bundle / "code.zip").write_bytes(travel.archive(_experiments()))
@@ -144,6 +144,17 @@ def write_training(configs: Sequence[Task], name: str, user: str, hours: float) 
 def _absent_starts(fits: Sequence[Fit]) -> list[Fit]:
     needs = [need for fit in fits for need in fit.needs()]
     return [need for need in needs if not need.is_finished() and need not in fits]
+
+
+def _records(fits: Sequence[Fit]) -> dict[str, Path]:
+    """Records of finished fits, which are not trained again; they tell threads and number format of their run."""
+    found: dict[str, Path] = {}
+    for fit in fits:
+        folder = fit.folder()
+        if folder is not None and fit.is_finished():
+            place = travel.place_of(fit.spec, fit)
+            found |= {f"{place}/{name}": folder / name for name in ("config.json", "run.json")}
+    return found
 
 
 def _experiments() -> dict[str, Path]:
@@ -186,7 +197,7 @@ def run(bundle: Path, working: Path, hours: float) -> None:
         for name in record.packs:
             unpack(bundle / name, progress=False)
         configs = [load_task(spec) for spec in record.specs]
-        threads = max((runs.run_threads(config) or 0 for config in configs), default=0)
+        threads = max((numerics.run_threads(config) or 0 for config in configs), default=0)
         engine = local_engine(None, None, threads or None, max((config.devices for config in configs), default=1))
         engine.until = max(until, time.time() + 5)  # an epoch at least, or no session would get on
         entries = [
@@ -201,10 +212,11 @@ def run(bundle: Path, working: Path, hours: float) -> None:
 
 
 def _leave(made: Path, working: Path) -> None:
-    """Copy run folders into the output, with the list of their hashes last."""
+    """Copy run folders into the output, with the list of their hashes last; not those of which only records came."""
     target = working / "runs"
     shutil.rmtree(target, ignore_errors=True)
-    if made.is_dir():
-        shutil.copytree(made, target, ignore=shutil.ignore_patterns(".*"))
+    for folder in sorted(made.glob("*/seed*/fold*")):
+        if runs.has_epoch(folder) and ((folder / "state.pt").exists() or (folder / "weights.safetensors").exists()):
+            shutil.copytree(folder, target / folder.relative_to(made), ignore=shutil.ignore_patterns(".*"))
     found = {f"runs/{name}": digest for name, digest in _hashes(target)}
     files.write_json(working / OUTPUT, TrainingOutput(files=found).to_json())

@@ -21,6 +21,7 @@ from heldout.launch.plan import Fit
 from heldout.launch.worker import Order, own_modules, threads_environment
 
 STOP_SECONDS = 30.0
+LOOK_SECONDS = 10.0  # between two looks at the jobs that Slurm has, at least
 
 
 def call(command: Sequence[str], environment: dict[str, str], log: str) -> int:
@@ -40,6 +41,26 @@ def call(command: Sequence[str], environment: dict[str, str], log: str) -> int:
         return process.wait()
 
 
+class SlurmQueue:
+    """The jobs that Slurm has, waiting or running.
+
+    submitit would ask ``sacct``, once in ten minutes, which knows nothing on a cluster without accounting.
+    """
+
+    def __init__(self) -> None:
+        self.asked, self.jobs, self.answers = -LOOK_SECONDS, "", False
+
+    def lacks(self, job: str, at_once: bool = False) -> bool:
+        """Whether a job has left the cluster; False too where nobody answers."""
+        if at_once or time.monotonic() - self.asked > LOOK_SECONDS:
+            self.asked = time.monotonic()
+            with contextlib.suppress(OSError):
+                command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                self.jobs, self.answers = done.stdout, done.returncode == 0
+        return self.answers and job not in self.jobs.split()
+
+
 @dataclass
 class SlurmEngine(Engine):
     """Trains fits in jobs of a cluster whose nodes see this folder.
@@ -49,12 +70,14 @@ class SlurmEngine(Engine):
         workers: How many jobs run at once.
         threads: CPU threads of a fit whose run does not say how many.
         until: When fits stop after their current epoch, in seconds since 1970; None is never.
+        queue: What Slurm has; None of another cluster.
     """
 
     executor: Any
     workers: int
     threads: int
     until: float | None = None
+    queue: SlurmQueue | None = None
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -90,14 +113,15 @@ class SlurmEngine(Engine):
         log.parent.mkdir(parents=True, exist_ok=True)
         named = {"HELDOUT_HOME": str(files.home()), "HELDOUT_PROJECT": str(files.project())}
         environment = {**named, **own_modules(), **threads_environment(self.threads)}
-        return SlurmJob(self.executor.submit(call, list(command), environment, str(log)), log)
+        return SlurmJob(self.executor.submit(call, list(command), environment, str(log)), log, self.queue)
 
 
 class SlurmJob:
     """A job, waiting or running."""
 
-    def __init__(self, job: Any, log: Path) -> None:
-        self.job, self.log = job, log
+    def __init__(self, job: Any, log: Path, queue: SlurmQueue | None = None) -> None:
+        self.job, self.log, self.queue = job, log, queue
+        self.missed: float | None = None  # when the cluster was first seen without it
 
     @property
     def where(self) -> str:
@@ -115,14 +139,36 @@ class SlurmJob:
         """Its exit code; None while it waits or runs, negative where it or its node was ended."""
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
-        if not self.job.done():
-            return None
-        try:
-            return int(self.job.result())
-        except (FailedJobError, UncompletedJobError) as error:
-            with open(self.log, "a", encoding="utf-8") as handle:
-                handle.write(f"{self.where} ended as {self.job.state}: {str(error).strip().splitlines()[0]}\n")
-            return -1
+        if not self._is_done():
+            if not self._is_gone():
+                return None
+            reason = "it has left the cluster without a result"
+        else:
+            try:
+                return int(self.job.result())
+            except (FailedJobError, UncompletedJobError) as error:
+                reason = str(error).strip().splitlines()[0]
+        with open(self.log, "a", encoding="utf-8") as handle:
+            handle.write(f"{self.where} has failed: {reason}\n")
+        return -1
+
+    def _is_done(self, force_check: bool = False) -> bool:
+        """Whether its result is here; of another cluster than Slurm, whether it has ended."""
+        if self.queue is None:
+            return bool(self.job.done(force_check))
+        if not self.is_submitted:
+            return False
+        with contextlib.suppress(OSError):
+            os.scandir(self.job.paths.folder).close()  # a network mount looks again
+        return bool(self.job.paths.result_pickle.exists())
+
+    def _is_gone(self) -> bool:
+        """Whether it has left the cluster for so long that its result would have come."""
+        if self.queue is None or not self.is_submitted or not self.queue.lacks(self.job.job_id):
+            self.missed = None
+            return False
+        self.missed = self.missed or time.monotonic()
+        return time.monotonic() - self.missed > 2 * LOOK_SECONDS
 
     def interrupt(self) -> None:
         """Cancel it; what it has finished is on the disk."""
@@ -133,8 +179,13 @@ class SlurmJob:
         """Cancel it and wait for its end, half a minute at most."""
         self.interrupt()
         end = time.monotonic() + STOP_SECONDS
-        while self.is_submitted and not self.job.done(force_check=True) and time.monotonic() < end:
-            time.sleep(0.2)
+        while self.is_submitted and not self._has_ended() and time.monotonic() < end:
+            time.sleep(0.5)
+
+    def _has_ended(self) -> bool:
+        if self.queue is not None:
+            return self.queue.lacks(self.job.job_id, at_once=True)
+        return self._is_done(force_check=True)
 
 
 def slurm_engine(
@@ -199,4 +250,4 @@ def slurm_engine(
         )
     except (NameError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"--submit: submitit does not take these parameters ({str(error).splitlines()[0]})") from None
-    return SlurmEngine(executor, at_once, each)
+    return SlurmEngine(executor, at_once, each, queue=SlurmQueue() if cluster == "slurm" else None)

@@ -16,7 +16,7 @@ from heldout.launch import travel
 from heldout.launch.plan import Fit
 from heldout.launch.seat import Thing
 from heldout.launch.worker import Order, own_modules, threads_environment
-from heldout.train import runs
+from heldout.train import numerics
 
 STOP_SECONDS = 30.0
 WAIT_SECONDS = 2.0  # that a node waits for something to tell
@@ -164,15 +164,21 @@ class RayJob:
         """Start the fit on its node, with all that it needs."""
         fit = order.fit
         config, folder = fit.config(), fit.folder()
-        if folder is not None:
-            self.held.enter_context(files.lock(folder, f"training {fit} on node {self.placed.node}"))
+        if config is not None and folder is not None:
+            with numerics.beginning(config, folder, wait=False):
+                self.held.enter_context(files.lock(folder, f"training {fit} on node {self.placed.node}"))
         self.waiting = False
         self._write(f"on node {self.placed.node}\n")
         things, packs = self.engine.things(fit)
         assert config is not None, "its number of epochs is known"
         assert folder is not None, "its number of epochs is known"
         self.arrival = travel.Arrival(folder)
-        precision = runs.fit_precision(config, folder)
+        precision, threads = numerics.fit_precision(config, folder), numerics.fit_threads(config, folder)
+        if threads not in (None, order.threads):
+            raise UserError(
+                f"another command has begun {config.spec} with {threads} threads, and {fit} was given {order.threads}: "
+                "run the command again"
+            )
         command = self.engine.command(replace(order, packs=packs, precision=precision))
         watched = f"home/{travel.place_of(config.spec, fit)}"
         environment = {**self.threads, "HELDOUT_HOME": "home", "HELDOUT_PROJECT": "code", "PYTHONPATH": "code"}

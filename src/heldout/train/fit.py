@@ -8,9 +8,10 @@ add in no fixed order, so that there even two uninterrupted runs differ in the l
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from heldout.metrics.registry import get_metric, get_ranking_metric
 from heldout.tasks import Task
 from heldout.tasks.check import check_fields
 from heldout.tasks.optim import LearningRate, Precision, machine_precision
-from heldout.train import checkpoint, history, runs
+from heldout.train import checkpoint, history, numerics, runs
 from heldout.train.checkpoint import Progress
 from heldout.train.display import Display
 from heldout.train.failures import explained
@@ -152,49 +153,61 @@ def fit_fold(
             are now, its metric is optimistically biased, another process trains this fold, the loss is not finite,
             or the disk is full.
     """
+    beginning: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if folder is None:
         folder = runs.fit_folder(config.spec, seed, fold)
         runs.check_identity(config, dataset)
         runs.check_code(config)
+        beginning = numerics.beginning(config, folder, wait=True)
     if not runs.is_finished(folder):
         # before there is a folder, which a refusal would leave empty
         get_ranking_metric(config.metric)
         origins = find_origins(config, dataset, seed, fold)
         if not runs.has_epoch(folder):
             try_first_batch(config, dataset, dataset)
-        what = f"training {config.spec} seed {seed} fold {fold}"
-        with files.lock(folder, what), explained(folder), exactly(runs.fit_threads(config, folder)) as threads:
-            if not runs.is_finished(folder):  # another process may have finished it a moment ago
-                for rest in folder.rglob(".*.part"):  # what a killed run was writing
-                    rest.unlink()
-                try:
-                    chosen = same_precision(config, runs.fit_precision(config, folder) or precision)
-                    runs.begin_fit(config, dataset, folder, origins.hashes(), threads, chosen)
-                    fit = partial(_fit, config, dataset, (seed, fold), folder, origins, chosen)
-                    train_together(config.devices, partial(fit, quiet, watch), partial(fit, True, None))
-                except BaseException:
-                    if not runs.has_epoch(folder):
-                        runs.forget(folder)
-                    raise
+        with contextlib.ExitStack() as held:
+            with beginning:
+                held.enter_context(_held(folder, f"training {config.spec} seed {seed} fold {fold}"))
+                done = runs.is_finished(folder)  # another process may have finished it a moment ago
+                if not done:
+                    for rest in folder.rglob(".*.part"):  # what a killed run was writing
+                        rest.unlink()
+                    threads = held.enter_context(exactly(numerics.fit_threads(config, folder)))
+                    recorded = numerics.fit_precision(config, folder) or precision
+                    opened = _same_precision(fastest(config, dataset, (seed, fold), origins), recorded)
+                    runs.begin_fit(config, dataset, folder, origins.hashes(), threads, opened.precision)
+            if not done:
+                fit = partial(_fit, config, opened, dataset, (seed, fold), folder, origins)
+                train_together(config.devices, partial(fit, quiet, watch), partial(fit, True, None))
     runs.check_weights(folder)
     (folder / "state.pt").unlink(missing_ok=True)
     return folder
 
 
+@contextlib.contextmanager
+def _held(folder: Path, what: str) -> Iterator[None]:
+    """Hold the folder of a fit, and leave none that has nothing in it."""
+    with files.lock(folder, what), explained(folder):
+        try:
+            yield
+        except BaseException:
+            if not runs.has_epoch(folder):
+                runs.forget(folder)
+            raise
+
+
 def _fit(
     config: Task,
+    opened: Task,
     dataset: Dataset,
     key: tuple[int, int],
     folder: Path,
     origins: Origins,
-    precision: Precision | None,
     quiet: bool,
     watch: Watch | None,
     team: Team,
 ) -> None:
-    opened = fastest(config, dataset, key, origins)
-    if precision is not None:
-        opened = opened.model_copy(update={"precision": precision})
+    """Train a fold; ``opened`` is the experiment in the layout and number format of its run."""
     prepared, batches, state = open_fold(opened, dataset, key, origins, quiet=quiet, team=team)
     warm_start, pseudo = origins.warm_start, origins.pseudo_labels
     training, validation = dataset.fold_cases(key[1], config.case_fraction)
@@ -217,21 +230,19 @@ def _fit(
         write_results(folder, key, state, held_out, progress, display, begun, labels)
 
 
-def same_precision(config: Task, recorded: str | None) -> Precision | None:
-    """Number format of a fit, the same as in the fits of its run; None where the fastest is measured.
+def _same_precision(config: Task, recorded: str | None) -> Task:
+    """The experiment in the number format that the fits of its run have.
 
     Raises:
         UserError: this machine cannot train in that format.
     """
-    if config.measure_speed:
-        return None
     chosen = machine_precision(config.precision if recorded is None else cast("Precision", recorded))
     if recorded not in (None, chosen):
         raise UserError(
             f"{config.spec} is trained in {recorded}, which needs a CUDA GPU: train it on one, or as a run of its own "
             f"with --set precision={chosen}"
         )
-    return chosen
+    return config.model_copy(update={"precision": chosen})
 
 
 def _train(fold: Fold) -> None:

@@ -195,7 +195,7 @@ class ConfigRecord(Record):
         code: Of :func:`heldout.config.code.code_of`; None of older runs, whose helpers are not sealed.
         code_reader: Version of what read the code.
         threads: CPU threads that it is trained with; None on a GPU, where no bit depends on them, and of older runs.
-        precision: Number format that it is trained in; None of older runs, and where the fastest is measured.
+        precision: Number format that it is trained in; None of older runs.
     """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -155,24 +155,24 @@ def _fits(folder: Path, read: Callable[[Path], RunRecord] = read_run) -> Iterato
         yield FitRecord(record.seed, record.fold, path, record)
 
 
-def _begun(run: Path) -> list[Path]:
+def begun_folders(run: Path) -> list[Path]:
     """Folders of folds that hold an epoch or are being trained: settings, code and data must agree with theirs."""
     folders = [path.parent for path in sorted(run.glob("seed*/fold*/config.json"))]
     return [folder for folder in folders if has_epoch(folder) or files.is_locked(folder)]
 
 
 def check_identity(config: BaseConfig, dataset: Dataset | None = None, *, predictions: bool = False) -> None:
-    """Refuse to mix settings or data within a run: all its folds count as one experiment. Code: :func:`check_code`.
+    """Refuse to mix settings, data, CPU threads or number formats within a run: its folds count as one experiment.
 
-    Settings of the delivery may differ, and those of the prediction unless ``predictions`` that were stored in training
-    are used as they are.
+    Code: :func:`check_code`. Settings of the delivery may differ, and those of the prediction unless ``predictions``
+    that were stored in training are used as they are.
 
     Raises:
         UserError: a fold of the run was trained with other settings, or on other cases or folds, or is at this moment.
     """
-    identity = config.identity()
-    for folder in _begun(run_folder(config.spec)):
-        stored = read_config(folder)
+    identity, records = config.identity(), {}
+    for folder in begun_folders(run_folder(config.spec)):
+        stored = records[folder] = read_config(folder)
         later = OF_DELIVERY if predictions else OF_DELIVERY | OF_PREDICTION
         hooks = stored.code is None  # it holds them too, for :func:`check_code` to compare
         recorded = _compared(config.complete(stored.identity), later, hooks)
@@ -187,6 +187,27 @@ def check_identity(config: BaseConfig, dataset: Dataset | None = None, *, predic
                 raise UserError(
                     f"{folder} was trained on other {what} than those in {dataset.folder} ({name} differs): "
                     f"restore them, or delete {run_folder(config.spec)} to start again"
+                )
+    check_numerics(records)
+
+
+def check_numerics(records: Mapping[Path, ConfigRecord]) -> None:
+    """Refuse fits of a run of which one was trained with other threads, or in another number format, than the others.
+
+    Args:
+        records: What every fit was trained with, by its folder.
+
+    Raises:
+        UserError: there is one; names both.
+    """
+    seen: dict[str, tuple[object, Path]] = {}
+    for folder, record in records.items():
+        for what, value in (("with {} threads", record.threads), ("in {}", record.precision)):
+            first, other = seen.setdefault(what, (value, folder)) if value is not None else (None, folder)
+            if value != first:
+                raise UserError(
+                    f"{folder} was trained {what.format(value)}, and {other} {what.format(first)}, while all fits of a "
+                    "run are trained alike: delete one of the two folders and train that fit again"
                 )
 
 
@@ -240,7 +261,7 @@ def records_code(spec: str) -> bool:
 
 def _codes(run: Path, arriving: Path | None = None) -> dict[Path, tuple[dict[str, str] | None, int]]:
     """Code that every fold of a run, and one to come, was trained with, and the version of what read it."""
-    records = {folder: read_config(folder) for folder in [*_begun(run), *([arriving] if arriving else [])]}
+    records = {folder: read_config(folder) for folder in [*begun_folders(run), *([arriving] if arriving else [])]}
     return {folder: (record.code, record.code_reader) for folder, record in records.items()}
 
 
@@ -263,26 +284,6 @@ def accept_code(config: BaseConfig, reason: str) -> list[str]:
     return changed
 
 
-def fit_threads(config: BaseConfig, folder: Path) -> int | None:
-    """CPU threads that a fit must have: those it was begun with, else those of its run; None where nothing says."""
-    if has_epoch(folder) and (own := read_config(folder).threads) is not None:
-        return own
-    return run_threads(config)
-
-
-def run_threads(config: BaseConfig) -> int | None:
-    """CPU threads that further fits of a run must have; None while neither a field nor a fit says."""
-    recorded = [read_config(folder).threads for folder in _begun(run_folder(config.spec))]
-    return next((threads for threads in [config.threads, *recorded] if threads is not None), None)
-
-
-def fit_precision(config: BaseConfig, folder: Path) -> str | None:
-    """Number format of a fit: that which it was begun in, else that of its run; None where nothing says."""
-    begun = [*([folder] if has_epoch(folder) else []), *_begun(run_folder(config.spec))]
-    recorded = (read_config(one).precision for one in begun)
-    return next((precision for precision in recorded if precision is not None), None)
-
-
 def begin_fit(
     config: BaseConfig,
     dataset: Dataset,
@@ -299,7 +300,7 @@ def begin_fit(
         folder: The fold's folder.
         made_from: What besides the dataset it is made from.
         threads: CPU threads that it is trained with; None on a GPU.
-        precision: Number format that it is trained in; None where the fastest is measured.
+        precision: Number format that it is trained in.
 
     Raises:
         UserError: the fold was begun from something else.
@@ -360,7 +361,7 @@ def check_made_alike(
     Raises:
         UserError: a fold was made from something else.
     """
-    for folder in _begun(run_folder(spec)):
+    for folder in begun_folders(run_folder(spec)):
         recorded = getattr(read_config(folder).made_from, field)
         if recorded is not None and recorded != value:  # None: begun before that field existed
             raise UserError(f"{folder} was {made}: restore {source}, or delete {run_folder(spec)} to start again")
