@@ -95,8 +95,8 @@ def test_a_notebook_gets_records_of_finished_fits_and_leaves_none_of_them(finish
     sent = written.folder / "dataset" / "home" / "working" / "runs"
     assert written.fits == 3, "of two seeds and two folds"
     assert sorted(path.name for path in sent.rglob("*") if path.is_file()) == ["config.json", "run.json"]
-    _leave(sent, tmp_path)
-    assert not list(tmp_path.rglob("run.json"))
+    _leave(sent, tmp_path / "output")
+    assert not list((tmp_path / "output").rglob("run.json"))
 
 
 @pytest.fixture
