@@ -14,6 +14,7 @@ from heldout.data.discover.class_folders import from_class_folders
 from heldout.data.discover.findings import Ask, Choice, Proposal, Question
 from heldout.data.discover.folders import from_masks
 from heldout.data.discover.known import from_bids, from_coco, from_decathlon, from_single_datasets, from_yolo
+from heldout.data.discover.large import by_tile
 from heldout.data.discover.listing import Listing
 from heldout.data.discover.settings import fitted
 from heldout.data.discover.tables import from_tables
@@ -49,7 +50,7 @@ def discover(root: Path, ask: Ask) -> Proposal:
     proposals = (proposal for recognize in RECOGNIZERS if (proposal := recognize(listing, ask)))
     proposal = next(proposals, None)
     if proposal is not None:
-        return with_answers(listing, fitted(root, proposal))
+        return with_answers(listing, fitted(root, by_tile(listing, proposal)))
     if not listing.images:
         endings = Counter(PurePosixPath(name).suffix or "no ending" for name in listing.names).most_common(3)
         there = ", ".join(f"{number:,} {ending}" for ending, number in endings)

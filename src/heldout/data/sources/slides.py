@@ -16,8 +16,9 @@ from heldout.data.patches import window_starts
 from heldout.data.readers.regions import LargeImage, open_large
 from heldout.data.rle import RunLengths
 from heldout.data.rle_bands import decode_region
-from heldout.data.sources import as_list, identifier
-from heldout.data.sources.layout import chosen_file, class_names, read_table
+from heldout.data.sources import as_list, identifier, natural_key
+from heldout.data.sources.layout import chosen_file, class_names, read_table, visible_files
+from heldout.data.sources.template import Template
 from heldout.data.sources.tiled import TiledSource
 from heldout.errors import UserError
 
@@ -37,6 +38,10 @@ class Slides(TiledSource):
         file: The table, CSV or TSV, with columns ``id``, ``path``, and where they exist ``patient``, ``mask`` and
             ``split``; "" takes the only one in the folder. ``mask`` names a TIFF of label values, or
             holds run lengths. An image without either is unlabeled.
+        id, mask, patient: Names of these columns; ``mask`` may be a template such as ``masks/{id}.tif``.
+        path: The template of the images' paths, ``train/{id}.tiff``, of a table without a column ``path``. Where no
+            table is named either, every file of this form is an image, with the mask that its template names.
+        submit: The template of the unlabeled images that have no row.
         labels: Names of the label values 1 ... K, separated by commas; run lengths are of one class.
         tile: Pixels of a tile's sides.
         overlap: Share of a tile that the next one covers too when new images are predicted.
@@ -46,6 +51,11 @@ class Slides(TiledSource):
 
     defaults: ClassVar[dict[str, Any]] = {
         "file": "",
+        "id": "id",
+        "path": "",
+        "mask": "mask",
+        "patient": "patient",
+        "submit": "",
         "labels": "foreground",
         "tile": 1024,
         "overlap": 0.25,
@@ -77,8 +87,8 @@ class Slides(TiledSource):
         )
 
     def tables(self) -> list[Path]:
-        """The table."""
-        return [self._csv]
+        """The table, where there is one."""
+        return [] if self._untabled else [self._csv]
 
     def paths(self, text: str) -> list[Path]:
         """Files with their boxes; none of run lengths."""
@@ -161,8 +171,9 @@ class Slides(TiledSource):
         return {}
 
     def _rows(self, found: list[str]) -> Iterator[dict[str, Any]]:
+        table = self.root if self._untabled else self._csv
         for number, row in enumerate(self._frame.to_dict("records"), start=2):
-            where, name = f"{self._csv} row {number}", identifier(row["id"].strip())
+            where, name = f"{table} row {number}", identifier(row["id"].strip())
             path, mask = self.root / row["path"].strip(), row.get("mask", "").strip()
             if not row["id"].strip() or not path.is_file():
                 raise UserError(f"{where}: the file {row['path']!r} does not exist below {self.root}: correct it")
@@ -204,7 +215,46 @@ class Slides(TiledSource):
 
     @cached_property
     def _frame(self) -> pd.DataFrame:
-        return read_table(self._csv, ["id", "path"], "rename the columns")
+        """The table with the columns ``id``, ``path``, ``mask`` and ``patient``."""
+        import pandas as pd
+
+        path, mask = self.options["path"], self.options["mask"]
+        images = self._named(path) if path else {}
+        if self._untabled:
+            if not images:
+                raise UserError(f"{self.root} holds no file of the form {path}: correct source_options path")
+            table = pd.DataFrame({"id": list(images)}, dtype=str)
+        else:
+            table = read_table(
+                self._csv,
+                [self.options["id"], *([] if path else ["path"])],
+                "rename the columns, or name them in source_options id and path",
+            )
+            names = {self.options[name]: name for name in ("id", "mask", "patient")}
+            table = table.rename(columns={there: name for there, name in names.items() if there in table.columns})
+        ids = table["id"].str.strip()
+        if path:
+            table = table.assign(path=[images.get(one, path.replace("{id}", one)) for one in ids])
+        if Template.is_one(mask):
+            masks = self._named(mask)
+            table = table.assign(mask=[masks.get(one, "") for one in ids])
+        if self.options["submit"]:
+            new = {one: name for one, name in self._named(self.options["submit"]).items() if one not in set(ids)}
+            table = pd.concat([table, pd.DataFrame({"id": list(new), "path": list(new.values())}, dtype=str)])
+        return table.fillna("").reset_index(drop=True)
+
+    def _named(self, text: str) -> dict[str, str]:
+        """Files of a form, by their ids."""
+        template = Template(text)
+        if template.fields != ("id",):
+            raise UserError(f"source_options of slides: {text!r} must name {{id}}, and nothing else, once")
+        names = sorted((path.relative_to(self.root).as_posix() for path in visible_files(self.root)), key=natural_key)
+        return {pieces["id"]: name for name in names if (pieces := template.match(name))}
+
+    @property
+    def _untabled(self) -> bool:
+        """Whether no table says what there is, but a template does."""
+        return bool(self.options["path"]) and not self.options["file"]
 
     @cached_property
     def _csv(self) -> Path:
