@@ -20,6 +20,10 @@ from record import REPOSITORY, Measurement
 
 from service.programs import CLIENTS, Program, service, wait_for
 
+LEVEL = (
+    1 / 255
+)  # maps are kept in 8 bits: where a voxel is near the middle of two levels, a joint batch may take the other
+
 
 def mixed(home: Path, folder: Path, count: int) -> list[Measurement]:
     """Requests of all kinds, one in twenty malformed, while a network process is killed."""
@@ -48,8 +52,10 @@ def mixed(home: Path, folder: Path, count: int) -> list[Measurement]:
     sizes: list[int] = []
 
     def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-        close = all(abs(one["probabilities"][key] - value) <= 1e-6 for key, value in other["probabilities"].items())
-        return close and one.get("areas") == other.get("areas")
+        most = 1e-6 if "areas" not in one else LEVEL
+        close = all(abs(one["probabilities"][key] - value) <= most for key, value in other["probabilities"].items())
+        areas = zip(one.get("areas", {}).values(), other.get("areas", {}).values(), strict=True)
+        return close and all(abs(mine - theirs) <= 1 for mine, theirs in areas)
 
     async def run(ours: Program) -> None:
         limits = httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=CLIENTS)
@@ -162,7 +168,7 @@ def equal(home: Path, folder: Path) -> list[Measurement]:
     volume = nibabel.Nifti1Image(array, np.diag([-1.0, 1.0, 2.0, 1.0])).to_bytes()
     pictures = [path.read_bytes() for path in sorted(home.glob("input/bench_small/images/*.png"))[:12]]
     cases = {"small": (pictures, ".png"), "heads": (pictures, ".png"), "volumes": ([volume], ".nii")}
-    differ, joint = 0, 0.0
+    differ, joint = 0, {"classify": 0.0, "segment": 0.0}
     with service(home, *cases, log=folder / "service.log") as ours:
         for name, (contents, ending) in cases.items():
             source, output = folder / f"{name}_in", folder / f"{name}_out"
@@ -193,8 +199,9 @@ def equal(home: Path, folder: Path) -> list[Measurement]:
                     for one, row in zip(batch, rows, strict=True)
                     for key, value in one["probabilities"].items()
                 ]
-                joint = max(joint, *gaps)
+                joint[kind] = max(joint[kind], *gaps)
     return [
         Measurement("probabilities of requests alone unlike those of predict", differ, "values", 0),
-        Measurement("largest difference in joint batches (predict writes 6 digits)", joint, "", 1.5e-6),
+        Measurement("largest difference in joint batches (predict writes 6 digits)", joint["classify"], "", 1.5e-6),
+        Measurement("the same of probabilities taken from maps, which are kept in 8 bits", joint["segment"], "", LEVEL),
     ]

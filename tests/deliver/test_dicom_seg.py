@@ -99,6 +99,20 @@ def test_frames_of_one_file_have_the_mask_of_their_own_pixels(tmp_path, shared):
     np.testing.assert_array_equal(pixels[..., 0], stored > 2000)
 
 
+def test_two_files_of_many_frames_are_refused(tmp_path):
+    folder = tmp_path / "series"
+    folder.mkdir()
+    for number, steps in enumerate(([0, 2, 4, 6, 8], [10, 12, 14, 16, 18])):
+        frames = enhanced(voxels(), [1] * 5, steps)
+        frames.FrameOfReferenceUID, frames.InstanceNumber = "1.2.4", number + 1
+        frames.SOPInstanceUID = frames.file_meta.MediaStorageSOPInstanceUID = f"1.2.5.{number}"
+        frames.save_as(folder / f"{number}.dcm", enforce_file_format=True)
+    image = open_series([folder])
+    assert image.array.shape[-1] == 10
+    with pytest.raises(UserError, match=r"series has frames in several multi-frame files, .*: leave out --format"):
+        write(np.ones_like(image.array, np.uint8), folder, image.affine, ("bright",))
+
+
 def test_frames_without_a_frame_of_reference_are_told(tmp_path):
     folder = tmp_path / "series"
     folder.mkdir()

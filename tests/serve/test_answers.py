@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import cv2
 import httpx
@@ -17,7 +18,10 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 
+from heldout.serve import slices
+from heldout.serve.model import Served
 from tests.data.dicom_toy import ct_files, plane
 from tests.serve.conftest import REPOSITORY, as_array
 
@@ -320,6 +324,46 @@ def test_a_volume_is_cut_into_slices_for_a_decision_on_pictures(server, volume):
     assert found["decision"] == "labels"
     assert found["slices"] == 20
     assert all(len(curve) == 20 for curve in found["slice_probabilities"].values())
+
+
+def test_a_patient_as_pictures_has_the_masks_of_its_slices(server, served_home):
+    pictures = [path.read_bytes() for path in sorted(served_home.glob("input/served/images/*.png"))[:3]]
+    deep = io.BytesIO()
+    Image.fromarray(as_array(pictures[2]).astype(np.uint16) * 256).save(deep, "PNG")
+    files = [("files", one) for one in (*pictures[:2], deep.getvalue())]
+    found = _post(server, "/patient/analyze_stack", files, params={"model": "heads", "preview": "true"}).json()
+    for number, (_, content) in enumerate(files, start=1):
+        alone = _post(server, "/segment", {"file": content}, params={"model": "heads"}).json()["files"]
+        for label in found["areas"]:
+            assert found["files"][f"mask{number:04d}_{label}.png"] == alone[f"mask_{label}.png"]
+    assert sum(map(sum, found["areas"].values())) > 0
+    assert [name for name in found["files"] if "preview" in name] == ["preview0003.png"]  # 16 bits, which are black
+    plain = _post(server, "/patient/analyze_stack", files, params={"model": "heads"}).json()
+    assert "files" not in plain
+
+
+def test_a_volume_that_is_cut_into_slices_has_a_mask_on_its_own_grid(server, volume):
+    options = {"model": "heads", "preview": "true"}
+    found = _post(server, "/patient/analyze_stack", {"file": volume}, params=options).json()
+    given = nibabel.Nifti1Image.from_bytes(gzip.decompress(volume))
+    for label, curve in found["areas"].items():
+        content = gzip.decompress(base64.b64decode(found["files"][f"mask_{label}.nii.gz"]))
+        mask = nibabel.Nifti1Image.from_bytes(content)
+        assert (mask.shape, mask.affine.tolist()) == (given.shape, given.affine.tolist())
+        assert np.asarray(mask.dataobj).sum(axis=(0, 1)).tolist() == curve
+
+
+@pytest.mark.parametrize("turned", [(0, 1, 2, 1, 1, 1), (2, 0, 1, -1, 1, -1), (1, 2, 0, 1, -1, -1)])
+def test_masks_of_slices_find_back_into_their_volume(tmp_path, turned):
+    affine = np.zeros((4, 4))
+    affine[3, 3] = 1
+    for axis, (to, sign) in enumerate(zip(turned[:3], turned[3:], strict=True)):
+        affine[to, axis] = sign * (axis + 1)
+    array = np.random.default_rng(3).integers(0, 255, (5, 6, 7)).astype(np.uint8)
+    nibabel.Nifti1Image(array, affine).to_filename(tmp_path / "a.nii.gz")
+    served = SimpleNamespace(config=SimpleNamespace(source_options={}))
+    cases, whole, _ = Served.slices_of(served, tmp_path / "a.nii.gz")
+    assert (slices._in_volume([case.image.array for case in cases], whole)[0] == array).all()
 
 
 def test_a_job_ends_with_the_answer_of_predict(server, volume):

@@ -248,6 +248,45 @@ def test_a_patient_has_a_curve_to_jump_along(page, volume):
     panel.get_by_text("20 of 20").wait_for()
 
 
+def test_a_patient_as_pictures_shows_its_masks_slice_by_slice(page, server, served_home):
+    paths = sorted(served_home.glob("input/served/images/*.png"))[:11]
+    answers = [
+        httpx.post(
+            f"{server.url}/segment", files={"file": path.read_bytes()}, data={"model": "heads"}, timeout=60
+        ).json()
+        for path in paths
+    ]
+    marked = [
+        np.any([as_array(base64.b64decode(text)) for name, text in one["files"].items() if "mask" in name], axis=0)
+        for one in answers
+    ]
+    assert {mask.any() for mask in marked} == {True}
+    panel = panel_of(page, "Patient")
+    page.locator("#decision").select_option("heads")
+    files = [upload(f"slice{number}.png", path.read_bytes()) for number, path in enumerate(paths, start=1)]
+    panel.locator("#patient-files").set_input_files(sorted(files, key=lambda one: one["name"]))  # 10 before 2
+    curve = panel.get_by_role("img", name="voxels along the depth")
+    curve.wait_for(timeout=60_000)
+    for number in (1, 2, 10, 11):
+        panel.locator("#slice").fill(str(number - 1))
+        shown = panel.get_by_role("img", name=f"Slice {number}", exact=True)
+        shown.wait_for()
+        pixels = np.array(
+            shown.evaluate("one => [...one.getContext('2d').getImageData(0, 0, one.width, one.height).data]")
+        ).reshape(*marked[0].shape, 4)
+        assert ((pixels[..., 0] != pixels[..., 2]) == marked[number - 1]).all()
+    curve.click(position={"x": curve.bounding_box()["width"] * 0.98, "y": 40})
+    panel.get_by_text("11 of 11").wait_for()
+
+
+def test_a_volume_of_a_decision_on_images_is_drawn_with_its_mask(page, volume):
+    panel = panel_of(page, "Patient")
+    page.locator("#decision").select_option("heads")
+    panel.locator("#patient-files").set_input_files(upload("a.nii.gz", volume))
+    panel.get_by_role("img", name="voxels along the depth").wait_for(timeout=60_000)
+    panel.locator("canvas[data-overlays='2']").wait_for(timeout=60_000)
+
+
 def test_the_model_shows_its_seal_and_members(page, server):
     panel = panel_of(page, "Model")
     info = httpx.get(f"{server.url}/model/info", params={"model": "heads"}).json()

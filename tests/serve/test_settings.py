@@ -44,6 +44,13 @@ def shown(tmp_path_factory) -> dict[str, str]:
     return dict(re.findall(r"HELDOUT_SERVE_(\w+) +(\S+)", done.stdout))
 
 
+def test_the_web_process_holds_no_networks():
+    code = "import sys, heldout.serve.run; print({'torch', 'pandas', 'scipy', 'monai'} & set(sys.modules))"
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY / 'src'}:{REPOSITORY}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

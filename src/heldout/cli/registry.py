@@ -81,9 +81,9 @@ def push(
     A service of MODEL@production there fetches it, checks every hash, and proves that it predicts what was validated. A
     bundle holds the images of the reference cases: treat the registry like the dataset.
     """
-    from heldout.deliver.kernel.bundle import read_bundle
+    from heldout.deliver.kernel.bundle import is_bundle, read_bundle
     from heldout.files import home
-    from heldout.serve.bundle import is_bundle, write
+    from heldout.serve.bundle import write
     from heldout.serve.registry import push
     from heldout.serve.store import Store
 

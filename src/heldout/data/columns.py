@@ -7,12 +7,13 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from heldout.data.sources.layout import read_table
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from heldout.config import BaseConfig
     from heldout.data.sources import Source
 
@@ -62,6 +63,8 @@ def further_columns(
     Raises:
         UserError: no table has the column, or it holds several values for one case.
     """
+    import pandas as pd
+
     found = {name: _column(source, cases, name, asked_by) for name in names}
     return pd.DataFrame(found, index=cases.index)
 
@@ -72,6 +75,8 @@ def bins_of(values: pd.Series, name: str) -> pd.Series:
     Raises:
         UserError: a value to be binned is not a number.
     """
+    import pandas as pd
+
     column, bins = column_and_bins(name)
     text = values.where(values != "", UNKNOWN)
     if not bins:
@@ -122,6 +127,8 @@ def values_of(table: pd.DataFrame, name: str, ids: Mapping[str, str], where: str
     Raises:
         UserError: it holds several values for one.
     """
+    import pandas as pd
+
     for column in table.columns:
         key = [ids.get(text.strip()) or ids.get(PurePath(text.strip()).stem) for text in table[column]]
         if column == name or not any(key):

@@ -83,6 +83,11 @@ def segmentation_file(
             f"{Path(source).name}: no DICOM frame lies on the grid of its mask: leave out --format dicomseg"
         )
     sources, indices = [frame[0] for frame in frames], [frame[1] for frame in frames]
+    if len({id(one) for one in sources}) > 1 and any("PerFrameFunctionalGroupsSequence" in one for one in sources):
+        raise UserError(
+            f"{Path(source).name} has frames in several multi-frame files, and a DICOM segmentation is of one such "
+            "file: leave out --format dicomseg"
+        )
     if len({id(one) for one in sources}) < len(sources) != int(getattr(sources[0], "NumberOfFrames", 1)):
         raise UserError(f"{Path(source).name}: some frames lie off the grid of its mask: leave out --format dicomseg")
     planes = np.stack([mask[(slice(None), *index)] for index in indices])  # (frames, M, rows, columns)

@@ -197,7 +197,11 @@ class Stack(Answer):
     areas: dict[str, list[int]] | None = Field(None, description="voxels of every class in each slice, feet first")
     slice_probabilities: dict[str, list[float]] | None = None
     volumes_ml: dict[str, float] | None = None
-    files: dict[str, str] = Field(default={}, description="as of a segmentation, of a volume where a preview is asked")
+    files: dict[str, str] = Field(
+        default={},
+        description="where a preview is asked: masks of a volume as of a segmentation; of slices mask0001.png and on, "
+        "and preview0001.png where no browser shows the file",
+    )
     preview: str | None = Field(None, description="as of a classification")
 
 

@@ -24,7 +24,7 @@ from heldout.blend.verify import refuse_changes
 from heldout.data.first_stage import FirstStageMap, first_stage_map
 from heldout.data.image import Image
 from heldout.data.sources import source_class
-from heldout.deliver.kernel.bundle import MANIFEST, write_bundle
+from heldout.deliver.kernel.bundle import is_bundle, write_bundle
 from heldout.deliver.kernel.runtime import open_bundle
 from heldout.errors import UserError
 from heldout.predict.prediction import Prediction
@@ -35,11 +35,6 @@ from heldout.train.runs import fit_folder
 
 _IMAGES = "reference_images.npz"
 _BESIDE = (".json", ".npz", ".yaml")  # files of the decision's folder; its tables name training cases
-
-
-def is_bundle(name: str) -> bool:
-    """Whether a decision is named by the folder of its bundle."""
-    return (Path(name) / MANIFEST).is_file()
 
 
 def write(opened: OpenDecision, folder: Path) -> Decision:

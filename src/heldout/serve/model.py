@@ -24,6 +24,7 @@ from heldout.data.sources import source_class
 from heldout.data.sources.neighbors import places_beside
 from heldout.data.sources.tiled import TiledSource
 from heldout.data.transform import prepare_image
+from heldout.deliver.kernel.bundle import is_bundle
 from heldout.deliver.predict_folder import list_cases
 from heldout.deliver.submission.detections import objects_of
 from heldout.deliver.submission.write import nifti_path
@@ -33,7 +34,7 @@ from heldout.predict.features import Pooler
 from heldout.predict.peaks import find_detections
 from heldout.predict.prediction import Prediction
 from heldout.predict.run import predict_cases
-from heldout.serve.bundle import is_bundle, open_bundled
+from heldout.serve.bundle import open_bundled
 from heldout.serve.drift import DISTANCE, FingerprintRecord, fingerprint, measure, modality_of
 from heldout.serve.passes import Passes
 from heldout.serve.sizes import check_sizes

@@ -10,10 +10,9 @@ from types import FrameType
 import uvicorn
 
 from heldout.blend.decision import load_decision
-from heldout.deliver.kernel.bundle import check_trust, read_bundle
+from heldout.deliver.kernel.bundle import check_trust, is_bundle, read_bundle
 from heldout.errors import UserError
 from heldout.serve.app import make_app
-from heldout.serve.bundle import is_bundle
 from heldout.serve.protocol import timed
 from heldout.serve.registry import resolve_all
 from heldout.serve.settings import ServeSettings

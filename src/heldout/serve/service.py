@@ -249,7 +249,7 @@ def files_of(found: Found) -> dict[str, Any]:
     """The files of an answer and what is for the screen, in JSON."""
     shown = {"preview": found.preview, "thumbnail": found.thumbnail}
     named: dict[str, Any] = {name: as_text(content) for name, content in shown.items() if content is not None}
-    if found.areas is not None:
+    if found.areas is not None or found.files:
         named["files"] = {name: as_text(content) for name, content in found.files.items()}
     return named
 

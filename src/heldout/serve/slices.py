@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from heldout.data import readers
+from heldout.data.geometry import orient, orientation
+from heldout.data.image import Image
+from heldout.deliver.masks import mask_files
+from heldout.serve import screen
 from heldout.serve.messages import Ask, Found
 from heldout.serve.model import Case, Served
 
 _TOGETHER = 16  # slices that are held at a time
+_MOST_SHOWN = 1 << 28  # bytes of the files of slices for the screen
+
+See = Callable[[Case, np.ndarray | None], None]  # what is called with every slice and its mask
 
 
 def named(served: Served, values: Any) -> dict[str, float]:
@@ -28,6 +35,8 @@ def of_class(mask: np.ndarray, k: int) -> np.ndarray:
 def analyze_slices(served: Served, ask: Ask) -> Found:
     """The answer for a patient: of every class the highest probability over the slices, and areas along the depth.
 
+    With ``ask.preview`` its masks are among the files: on the grid of a volume, else as ``mask0001.png`` and on.
+
     Raises:
         UserError: a file cannot be read or does not fit.
     """
@@ -37,11 +46,23 @@ def analyze_slices(served: Served, ask: Ask) -> Found:
         cases, volume, scaled = served.slices_of(paths[0])
         notes += scaled
         voxel = abs(float(np.linalg.det(volume.affine[:3, :3]))) if volume.affine is not None else None
-        found, count = _analyze(served, cases), len(cases)
+        masks: list[np.ndarray] = []
+        found = _analyze(served, cases, lambda _, mask: None if mask is None or not ask.preview else masks.append(mask))
+        count = len(cases)
+        like = None if readers.is_series(paths[0]) else paths[0]
+        if masks:
+            mask = _in_volume(masks, volume)
+            found.files = dict(mask_files("mask", mask, served.decision.classes, affine=volume.affine, like=like))
+        if ask.preview and like is None:
+            found.preview = screen.preview(volume)
     else:
         if ask.pixel_mm and ask.slice_mm:
             voxel = ask.pixel_mm**2 * ask.slice_mm
-        found, count = _analyze(served, served.each(ask.folder)), len(paths)
+        shown = _Shown(served.decision.classes)
+        found = _analyze(served, served.each(ask.folder), shown.add if ask.preview else _see_nothing)
+        found.files, count = shown.files, len(paths)
+        if shown.left:
+            notes.append(f"the last {shown.left} slices are not shown: together they are too large")
     found.shape, found.warnings = (count,), notes
     if found.areas is not None and voxel is not None:
         found.volumes_ml = {name: pixels * voxel / 1000 for name, pixels in found.areas.items()}
@@ -50,7 +71,42 @@ def analyze_slices(served: Served, ask: Ask) -> Found:
     return found
 
 
-def _analyze(served: Served, cases: Iterable[Case]) -> Found:
+def _see_nothing(case: Case, mask: np.ndarray | None) -> None:
+    pass
+
+
+class _Shown:
+    """Files of the slices of a stack for the screen: masks, and images that no browser shows as they are."""
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self.classes = classes
+        self.files: dict[str, bytes] = {}
+        self.left = 0
+        self._count = self._size = 0
+
+    def add(self, case: Case, mask: np.ndarray | None) -> None:
+        self._count += 1
+        if self._size > _MOST_SHOWN:
+            self.left += 1
+            return
+        new = {} if mask is None else dict(mask_files(f"mask{self._count:04d}", mask, self.classes))
+        if not case.name.endswith((".png", ".jpg")) or case.image.array.dtype != np.uint8:
+            new[f"preview{self._count:04d}.png"] = screen.preview(case.image)
+        self.files |= new
+        self._size += sum(map(len, new.values()))
+
+
+def _in_volume(masks: Sequence[np.ndarray], volume: Image) -> np.ndarray:
+    """Masks (M, H, W) of axial images as one (M, *grid) of their volume: the way back from :meth:`Served.slices_of`."""
+    axes, flips = orientation(volume.affine, 3)
+    whole = np.empty((len(masks[0]), *volume.array.shape[1:]), np.uint8)
+    turned = orient(whole, axes, flips)[:, ::-1, ::-1]
+    for z, mask in enumerate(masks):
+        turned[..., z] = mask.transpose(0, 2, 1)
+    return whole
+
+
+def _analyze(served: Served, cases: Iterable[Case], see: See) -> Found:
     classes = served.decision.classes
     scores: list[np.ndarray] = []
     raw: list[Any] = []
@@ -60,6 +116,7 @@ def _analyze(served: Served, cases: Iterable[Case]) -> Found:
     left: dict[int, str] = {}
     for some in _chunks(cases):
         for case, result in zip(some, served.predict([served.prepare(case) for case in some]), strict=True):
+            see(case, result.mask)
             scores.append(result.scores)
             raw.append(result.uncalibrated)
             if result.mask is not None:

@@ -7,12 +7,11 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, FiniteFloat, ValidationInfo, field_serializer, field_validator
 
 from heldout import files
-from heldout.blend.apply import OpenDecision
 from heldout.blend.decision import SCHEMA as DECISION_SCHEMA
 from heldout.blend.decision import Decision, require_unedited
 from heldout.blend.records import FitRef
@@ -23,6 +22,9 @@ from heldout.errors import UserError
 from heldout.records import Record, parse_value, read_bytes, read_record, require_schema
 from heldout.tasks.base import load_task
 from heldout.train.runs import fit_folder
+
+if TYPE_CHECKING:
+    from heldout.blend.apply import OpenDecision
 
 MANIFEST = "bundle.json"
 SCHEMA = 1
@@ -146,6 +148,11 @@ def _write_manifest(folder: Path, decision: Decision, prior: dict[str, float], t
     record = BundleRecord(decision=decision, prior=prior, files=hashes, trained=trained)
     files.write_json(folder / MANIFEST, record.to_json())
     return Bundle(folder, decision, prior, trained, hashes)
+
+
+def is_bundle(name: str) -> bool:
+    """Whether a decision is named by the folder of its bundle."""
+    return (Path(name) / MANIFEST).is_file()
 
 
 def read_bundle(folder: Path) -> Bundle:

@@ -1,8 +1,8 @@
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 
 import { bytesOf, isDicom, isVolume, keyOf, ModelInfo, onScreen, post, Stack } from "./api";
-import { Bars, Drop, Empty, Origin, Panes, Slider, Status, Task, useLatest } from "./parts";
-import { COLORS, css } from "./pixels";
+import { Bars, Drop, Empty, Origin, Panes, Picture, Slider, Status, Task, useLatest } from "./parts";
+import { COLORS, css, decode, decodePng, Gray, where } from "./pixels";
 import { Overlay, Volume } from "./Volume";
 
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [760, 220, 56, 32, 14];
@@ -60,6 +60,38 @@ export function Curve(props: {
   );
 }
 
+interface Slice {
+  number: number;
+  image: Gray;
+  masks: Uint8Array[]; // of the classes
+}
+
+// A slice of a stack and its masks, decoded when it is looked at; the last one stays until then.
+function useSlice(stack: Stack | null, files: File[], number: number, classes: string[]): Slice | null {
+  const [slice, setSlice] = useState<Slice | null>(null);
+  useEffect(() => {
+    let alive = true;
+    const name = String(number + 1).padStart(4, "0");
+    const given = stack?.files ?? {};
+    const maskOf = async (name: string) => (given[name] ? (await decodePng(given[name])).values : null);
+    (async () => {
+      if (!stack) return null;
+      const preview = given[`preview${name}.png`];
+      const image = preview ? await decodePng(preview) : await decode(files[number]);
+      const all = await maskOf(`mask${name}.png`);
+      const masks = all ? classes.map((_, k) => (classes.length > 1 ? where(all, k + 1) : all)) : await Promise.all(classes.map((label) => maskOf(`mask${name}_${label}.png`)));
+      return { number, image, masks: masks.filter((one) => one !== null) };
+    })().then(
+      (found) => alive && setSlice(found),
+      () => alive && setSlice(null), // a format that this browser does not show
+    );
+    return () => {
+      alive = false;
+    };
+  }, [stack, files, number, classes]);
+  return slice;
+}
+
 export function Patient(props: { model: ModelInfo; task: Task }) {
   const { model, task } = props;
   const [files, setFiles] = useState<File[]>([]);
@@ -74,11 +106,13 @@ export function Patient(props: { model: ModelInfo; task: Task }) {
   const ask = (given: File[]) =>
     task.run("Analyzing the patient", async () => {
       const isLast = latest.begin();
-      const options: Record<string, string | boolean> = { model: keyOf(model), preview: model.dimensions === 3, maps: false };
+      const options: Record<string, string | boolean> = { model: keyOf(model), preview: true, maps: false };
       if (pixel && distance) Object.assign(options, { pixel_mm: pixel, slice_mm: distance });
-      setFiles(given);
+      // a dialog may put slice 10 before slice 2
+      const ordered = [...given].sort((one, other) => one.name.localeCompare(other.name, undefined, { numeric: true }));
+      setFiles(ordered);
       setStack(null);
-      const found = await post<Stack>("/patient/analyze_stack", given, options);
+      const found = await post<Stack>("/patient/analyze_stack", ordered, options);
       if (!isLast()) return;
       setStack(found);
       setSlice(Math.floor(found.slices / 2));
@@ -87,7 +121,7 @@ export function Patient(props: { model: ModelInfo; task: Task }) {
   const overlays = useMemo<Overlay[]>(
     () =>
       Object.entries(stack?.files ?? {})
-        .filter(([name]) => name.startsWith("mask"))
+        .filter(([name]) => name.startsWith("mask") && name.endsWith(".nii.gz"))
         .map(([name, text], k, all) => ({
           name: name.replace(".nii.gz", ""),
           content: new Blob([bytesOf(text)]),
@@ -103,7 +137,12 @@ export function Patient(props: { model: ModelInfo; task: Task }) {
     if (files.length !== 1 || !isVolume(one)) return null;
     return isDicom(one) && !stack?.preview ? null : onScreen(one, stack?.preview);
   }, [files, stack?.preview]);
-  const url = useMemo(() => (files.length > 1 && files[slice] ? URL.createObjectURL(files[slice]) : ""), [files, slice]);
+  const isStack = stack !== null && !volume;
+  const shown = useSlice(isStack ? stack : null, files, slice, model.classes);
+  const layers = useMemo(
+    () => shown?.masks.map((values, k) => ({ values, color: COLORS[k % COLORS.length], opacity })) ?? [],
+    [shown, opacity],
+  );
 
   return (
     <Panes
@@ -127,7 +166,7 @@ export function Patient(props: { model: ModelInfo; task: Task }) {
           {stack && (
             <>
               <Slider id="slice" label="Slice" min={0} max={Math.max(0, stack.slices - 1)} step={1} value={slice} shown={`${slice + 1} of ${stack.slices}`} onValue={setSlice} />
-              {overlays.length > 0 && <Slider id="patient-opacity" label="Opacity" value={opacity} onValue={setOpacity} />}
+              {(overlays.length > 0 || layers.length > 0) && <Slider id="patient-opacity" label="Opacity" value={opacity} onValue={setOpacity} />}
               <Bars values={stack.probabilities} title="Presence" />
               {stack.volumes_ml && (
                 <table>
@@ -159,7 +198,7 @@ export function Patient(props: { model: ModelInfo; task: Task }) {
           hint="The patient in three planes, and how the finding runs along the depth, appear here."
         />
       )}
-      {stack && url && <img class="picture" src={url} alt={`Slice ${slice + 1}`} />}
+      {isStack && shown && <Picture image={shown.image} layers={layers} label={`Slice ${shown.number + 1}`} />}
       {curves && (
         <div class="panel">
           <p class="muted">
