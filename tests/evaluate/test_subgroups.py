@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from heldout.blend.ledger import read_ledger
+from heldout.blend.members import load_member
 from heldout.cli import run as command
 from heldout.errors import UserError
 from heldout.evaluate.collect import find_row
@@ -73,3 +75,18 @@ def test_the_command_prints_a_table_or_json(cohort, capsys):
 def test_columns_are_named_once_each(text):
     with pytest.raises(UserError, match="must name columns once each, separated by commas"):
         parse_by(text)
+
+
+def test_the_one_test_evaluation_is_shown_by_subgroup_too(runs, capsys):
+    cases = load_member("exp914").dataset.part("test")
+    assert command(["test", "exp914", "--by", "scanner"]) == 2
+    assert "has the column 'scanner'" in capsys.readouterr().err
+    assert read_ledger() == []  # nothing was spent
+    assert command(["test", "exp914", "--by", "patient_id"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    [entry] = read_ledger()
+    assert entry.evaluation.decision_evals == 1
+    shown = {line[1]: line for line in lines if line[:1] == ["patient_id"]}
+    assert set(shown) == set(cases["patient_id"])
+    for patient, line in shown.items():
+        assert line[2:4] == [str((cases["patient_id"] == patient).sum()), "1"]

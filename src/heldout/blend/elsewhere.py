@@ -154,6 +154,7 @@ def evaluate_on(opened: OpenDecision, data: Elsewhere, reason: str | None = None
         evaluation.decision_evals,
         evaluation.dataset_evals,
         path,
+        table,
     )
     return result, table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ class TestResult:
         decision_evals: Evaluations of this decision on any of these cases, this one included.
         dataset_evals: Evaluations of any decision on this dataset or any case of its test part, under whatever name.
         path: Table of the predictions.
+        table: The same, with the labels.
     """
 
     __test__ = False  # no test class, whatever its name suggests
@@ -52,6 +53,7 @@ class TestResult:
     decision_evals: int
     dataset_evals: int
     path: Path
+    table: pd.DataFrame = field(repr=False, compare=False)
 
 
 def read_ledger() -> list[LedgerEntry]:
@@ -122,6 +124,7 @@ def test(
         evaluation.decision_evals,
         evaluation.dataset_evals,
         decision.folder / "test.parquet",
+        table,
     )
 
 

@@ -20,6 +20,7 @@ from heldout.cli.engines import (
 )
 from heldout.cli.shared import (
     Budget,
+    By,
     Experiment,
     Name,
     Repeat,
@@ -233,23 +234,32 @@ def freeze(
 def evaluate(
     name: Name,
     repeat: Repeat = None,
+    by: By = None,
     track: Track = None,
 ) -> None:
-    """Predict the locked test part, score it once, and record the evaluation."""
+    """Predict the locked test part, score it once, as a whole and by subgroup, and record the evaluation."""
     from heldout.blend.decision import load_decision
     from heldout.blend.ledger import test
     from heldout.blend.session import Session
+    from heldout.cli.scores import print_subgroups
+    from heldout.evaluate.subgroups import check_by, parse_by, score_subgroups
     from heldout.files import home
+    from heldout.tasks.base import load_task
     from heldout.track.follow import tracked
 
-    session = Session()
+    session, columns = Session(), parse_by(by)
     decision = load_decision(name, session)
+    dataset = session.dataset(load_task(decision.members[0].spec))
+    check_by(dataset.source, dataset.part("test"), columns)
     note_missing(decision, session)
     with tracked(track, f"tests/{name}"):
         result = test(decision, repeat, session)
     shown_score = _interval(result.score, result.low, result.high)
     print(f"evaluation {result.decision_evals} of this decision, {result.dataset_evals} on this test part in all")
     print(f"{name}: test {result.metric} {shown_score} on the locked part")
+    if columns:
+        found = score_subgroups(result.metric, result.table, decision.classes, dataset.source, columns)
+        print_subgroups("of this one evaluation", found)
     finish(
         f"{shown(result.path)}, and the evaluation in {shown(home() / 'working' / 'ledger.jsonl')}", f"submit {name}"
     )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heldout.cli.shared import AsForm, AsJson, Form, Name, Repeat, SkipBad, command, finish, print_in, print_table
+from heldout.cli.shared import AsForm, AsJson, By, Form, Name, Repeat, SkipBad, command, finish, print_in, print_table
+
+if TYPE_CHECKING:
+    from heldout.evaluate.subgroups import Subgroup
+
+_COLUMNS = ("by", "value", "cases", "patients", "score", "95 % interval")
 
 
 @command("python run.py evaluate frac1 --by site,sex,age:3", name="evaluate")
@@ -18,9 +24,7 @@ def score_by(
             metavar="DATASET", help="labeled data from elsewhere: a folder in the same layout, or an experiment of it"
         ),
     ] = None,
-    by: Annotated[
-        str | None, typer.Option(metavar="COLUMNS", help="subgroups: columns of the dataset's tables, age:3 in thirds")
-    ] = None,
+    by: By = None,
     metric: Annotated[str | None, typer.Option(help="score; the decision's own by default")] = None,
     repeat: Repeat = None,
     skip_bad: SkipBad = False,
@@ -50,17 +54,24 @@ def score_by(
         source, classes, metric = data.source, opened.decision.classes, metric or result.metric
         what = f"{metric} of {name} on {data.name}, evaluation {result.decision_evals} of this decision there"
     found = score_subgroups(metric, table, classes, source, columns)
-    rows = [
+    if as_json or form:
+        print_in(form or Form.json, _COLUMNS, _rows(found), [vars(one) for one in found])
+        return
+    print_subgroups(what, found)
+    if on is not None:
+        finish(result.path, "leaderboard")
+
+
+def print_subgroups(what: str, found: Sequence[Subgroup]) -> None:
+    """Print scores of subgroups, with a title."""
+    print_table(what, _COLUMNS, _rows(found), words=("by", "value"))
+
+
+def _rows(found: Sequence[Subgroup]) -> list[tuple[str | int, ...]]:
+    return [
         (one.by, one.value, one.cases, one.patients, _number(one.score), f"[{_number(one.low)}, {_number(one.high)}]")
         for one in found
     ]
-    columns_shown = ("by", "value", "cases", "patients", "score", "95 % interval")
-    if as_json or form:
-        print_in(form or Form.json, columns_shown, rows, [vars(one) for one in found])
-        return
-    print_table(what, columns_shown, rows, words=("by", "value"))
-    if on is not None:
-        finish(result.path, "leaderboard")
 
 
 def _number(value: float | None) -> str:

@@ -53,6 +53,9 @@ Track = Annotated[
         help="tell an experiment tracker: wandb, mlflow, trackio or tensorboard; may be repeated",
     ),
 ]
+By = Annotated[
+    str | None, typer.Option(metavar="COLUMNS", help="subgroups: columns of the dataset's tables, age:3 in thirds")
+]
 Repeat = Annotated[
     str | None, typer.Option(metavar="REASON", help="why a decision that was evaluated is evaluated once more")
 ]

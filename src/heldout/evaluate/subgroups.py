@@ -68,6 +68,16 @@ def score_subgroups(
     return found
 
 
+def check_by(source: Source, cases: pd.DataFrame, by: Sequence[str]) -> None:
+    """Refuse columns that no table has, before an evaluation is spent on them; arguments as :func:`score_subgroups`.
+
+    Raises:
+        UserError: naming the column.
+    """
+    for name in by:
+        bins_of(further_columns(source, cases, [column_and_bins(name)[0]], "--by").iloc[:, 0], name)
+
+
 def _order(value: str) -> tuple[float, str]:
     """Bins of numbers, ``(12.0, 40.5]``, by their lower end; texts by the alphabet."""
     try:
