@@ -270,6 +270,12 @@ def test_an_archive_of_two_series_is_refused(server, path):
     assert "series" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz", "/health", "/readyz"])
+def test_who_watches_may_ask_for_the_head_alone(server, path):
+    answer = httpx.head(f"{server.url}{path}")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_dicom_files_of_one_series_are_a_patient(server):
     files = [("files", path.read_bytes()) for path in ct_files()]
     together = _post(server, "/patient/analyze_stack", files).json()

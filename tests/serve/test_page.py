@@ -265,8 +265,9 @@ def test_a_patient_as_pictures_shows_its_masks_slice_by_slice(page, server, serv
     page.locator("#decision").select_option("heads")
     files = [upload(f"slice{number}.png", path.read_bytes()) for number, path in enumerate(paths, start=1)]
     panel.locator("#patient-files").set_input_files(sorted(files, key=lambda one: one["name"]))  # 10 before 2
-    curve = panel.get_by_role("img", name="voxels along the depth")
+    curve = panel.get_by_role("img", name="pixels along the depth")
     curve.wait_for(timeout=60_000)
+    assert "head" not in curve.text_content()
     for number in (1, 2, 10, 11):
         panel.locator("#slice").fill(str(number - 1))
         shown = panel.get_by_role("img", name=f"Slice {number}", exact=True)

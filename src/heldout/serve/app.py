@@ -78,7 +78,7 @@ def _page(app: FastAPI) -> None:
     if built:
         app.mount("/page", StaticFiles(directory=PAGE), name="page")
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> HTMLResponse:
         if built:
             return HTMLResponse((PAGE / "index.html").read_text())

@@ -20,12 +20,14 @@ def info(service: Service) -> APIRouter:
     router = APIRouter(tags=["service"])
 
     @router.get("/healthz")
-    @router.get("/health", include_in_schema=False)
+    @router.head("/healthz", include_in_schema=False)
+    @router.api_route("/health", methods=["GET", "HEAD"], include_in_schema=False)
     async def healthz() -> dict[str, str]:
         """The web process lives."""
         return {"status": "ok", "version": __version__}
 
     @router.get("/readyz", responses={503: PROBLEMS[503]})
+    @router.head("/readyz", include_in_schema=False)
     async def readyz() -> JSONResponse:
         """The decisions are verified and their networks loaded."""
         if service.engine.ready:

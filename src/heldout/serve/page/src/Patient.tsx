@@ -11,6 +11,7 @@ const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [760, 220, 56, 32, 14];
 export function Curve(props: {
   curves: Record<string, number[]>;
   what: string;
+  upright: boolean; // from the feet to the head
   slice: number;
   onSlice: (slice: number) => void;
 }) {
@@ -41,10 +42,11 @@ export function Curve(props: {
         </g>
       ))}
       <text x={LEFT} y={HEIGHT - 8}>
-        slice 1, feet
+        slice 1{props.upright && ", feet"}
       </text>
       <text x={WIDTH - 10} y={HEIGHT - 8} text-anchor="end">
-        slice {count}, head
+        slice {count}
+        {props.upright && ", head"}
       </text>
       <line x1={x(props.slice)} x2={x(props.slice)} y1={TOP} y2={HEIGHT - BOTTOM} style={{ stroke: "var(--accent)" }} />
       {entries.map(([name, values], k) => (
@@ -156,11 +158,11 @@ export function Patient(props: { model: ModelInfo; task: Task }) {
             onFiles={ask}
           />
           {model.dimensions === 2 && (
-            <div class="row">
+            <div class="pair">
               <label for="pixel">Pixel, mm</label>
-              <input id="pixel" type="number" min="0" step="any" value={pixel} onInput={(event) => setPixel(event.currentTarget.value)} style={{ width: "90px" }} />
               <label for="distance">Slices, mm</label>
-              <input id="distance" type="number" min="0" step="any" value={distance} onInput={(event) => setDistance(event.currentTarget.value)} style={{ width: "90px" }} />
+              <input id="pixel" type="number" min="0" step="any" value={pixel} onInput={(event) => setPixel(event.currentTarget.value)} />
+              <input id="distance" type="number" min="0" step="any" value={distance} onInput={(event) => setDistance(event.currentTarget.value)} />
             </div>
           )}
           {stack && (
@@ -202,14 +204,14 @@ export function Patient(props: { model: ModelInfo; task: Task }) {
       {curves && (
         <div class="panel">
           <p class="muted">
-            {stack?.areas ? "Voxels of every class in each slice" : "Probability of every class in each slice"}; click to jump to a slice.{" "}
+            {stack?.areas ? `${volume ? "Voxels" : "Pixels"} of every class in each slice` : "Probability of every class in each slice"}; click to jump to a slice.{" "}
             {Object.keys(curves).map((name, k) => (
               <span key={name}>
                 <span class="swatch" style={{ background: css(COLORS[k % COLORS.length]) }} /> {name}{" "}
               </span>
             ))}
           </p>
-          <Curve curves={curves} what={stack?.areas ? "voxels" : "probability"} slice={slice} onSlice={setSlice} />
+          <Curve curves={curves} what={stack?.areas ? (volume ? "voxels" : "pixels") : "probability"} upright={volume !== null} slice={slice} onSlice={setSlice} />
         </div>
       )}
     </Panes>

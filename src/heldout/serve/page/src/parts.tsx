@@ -120,6 +120,20 @@ export function Bars(props: { values: Record<string, number>; title: string }) {
   );
 }
 
+const FIRST = 3; // warnings that are always shown
+
+function Warnings(props: { texts: string[] }) {
+  return (
+    <>
+      {props.texts.map((text) => (
+        <p class="warning" key={text}>
+          {text}
+        </p>
+      ))}
+    </>
+  );
+}
+
 export function Origin(props: { answer: Pick<Answer, "decision" | "seal" | "sealed" | "took_ms" | "warnings" | "in_distribution" | "abstain" | "abstain_reason"> }) {
   const { answer } = props;
   return (
@@ -131,11 +145,13 @@ export function Origin(props: { answer: Pick<Answer, "decision" | "seal" | "seal
       {answer.abstain && <p class="warning">Left to people: {answer.abstain_reason}.</p>}
       {answer.abstain === false && <p class="muted">Sure enough to be answered, by the decision's own cut.</p>}
       {answer.in_distribution === false && <p class="warning">This input is unlike the training images.</p>}
-      {answer.warnings.map((text) => (
-        <p class="warning" key={text}>
-          {text}
-        </p>
-      ))}
+      <Warnings texts={answer.warnings.slice(0, FIRST)} />
+      {answer.warnings.length > FIRST && (
+        <details>
+          <summary class="warning">{answer.warnings.length - FIRST} more</summary>
+          <Warnings texts={answer.warnings.slice(FIRST)} />
+        </details>
+      )}
     </div>
   );
 }
