@@ -56,7 +56,7 @@ def _box(row: Sequence[float]) -> list[float]:
 def main() -> int:
     """Measure and record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", help="a run or a blend")
+    parser.add_argument("name", nargs="?", default="exp080", help="a run or a blend")
     held = open_held_out(parser.parse_args().name)
     with contextlib.redirect_stdout(io.StringIO()):
         every, half = by_pycocotools(held.table, held.classes)
