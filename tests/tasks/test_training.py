@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from heldout.tasks.nets.recompute import checkpoint_blocks
 from heldout.tasks.optim import build_optimizer, build_schedule
 from heldout.tasks.regress import Regress2D
 from heldout.train.average import ModelEma
+from heldout.train.convolutions import Float32SmallConvolutions
 from heldout.train.loader import EpochSampler
 from heldout.train.state import resized
 
@@ -146,15 +149,19 @@ def test_weights_of_the_last_steps_count_alike_with_swa():
     ],
     ids=["classify", "segment", "volume"],
 )
-def test_gradient_checkpointing_changes_no_bit(task, fields):
+@pytest.mark.parametrize("half", [False, True])
+def test_gradient_checkpointing_changes_no_bit(task, fields, half):
+    guard = Float32SmallConvolutions if half else nullcontext
+
     def trained(recompute: bool) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         torch.manual_seed(0)
         config = task.create(overrides=fields)
         network = config.build_model(1, False).train()
         if recompute:
-            checkpoint_blocks(network)
+            checkpoint_blocks(network, guard)
         torch.manual_seed(1)
-        outputs = config.as_outputs(network(torch.rand(2, 1, *[32] * config.dimensions)))
+        with torch.autocast("cpu", torch.bfloat16, enabled=half), guard():
+            outputs = config.as_outputs(network(torch.rand(2, 1, *[32] * config.dimensions)))
         outputs[config.output].square().mean().backward()
         return network.state_dict(), {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
 

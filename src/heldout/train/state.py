@@ -94,13 +94,17 @@ class TrainState:
 
     def forward_guard(self) -> AbstractContextManager[Any]:
         """What to call :attr:`model` in."""
-        needed = self.fabric.device.type == "cpu" and self.fabric.strategy.precision.precision == "bf16-mixed"
-        return Float32SmallConvolutions() if needed else nullcontext()
+        return _forward_guard(self.fabric)
 
     def is_finite(self) -> bool:
         """Whether every parameter and buffer is a number still."""
         values = [value for value in self.network.state_dict().values() if value.is_floating_point()]
         return bool(torch.stack([torch.isfinite(value).all() for value in values]).all())
+
+
+def _forward_guard(fabric: Fabric) -> AbstractContextManager[Any]:
+    needed = fabric.device.type == "cpu" and fabric.strategy.precision.precision == "bf16-mixed"
+    return Float32SmallConvolutions() if needed else nullcontext()
 
 
 def resized(batch: dict[str, Tensor], size: float) -> dict[str, Tensor]:
@@ -164,7 +168,7 @@ def build_state(
     swa_from = None if config.swa_start is None else round(config.swa_start * config.epochs * per_epoch)
     average = ModelEma(network, config.ema_decay, swa_from)
     if config.gradient_checkpointing:
-        checkpoint_blocks(network)
+        checkpoint_blocks(network, lambda: _forward_guard(fabric))
     if config.progressive_sizes and getattr(network, "input_size", None) is not None:
         raise UserError("progressive_sizes needs a network that takes images of any size: set it to ()")
     return TrainState(
