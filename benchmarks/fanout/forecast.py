@@ -64,6 +64,7 @@ def forecast() -> list[Measurement]:
             print(f"{name}, {what}: {seconds:.1f} s expected, {took:.1f} s", flush=True)
             found.append(Measurement(f"{name}: error of the time of its {what}", abs(seconds / took - 1), "", 0.25))
             found.append(Measurement(f"{name}: time of its {what}", took, "s"))
+            found.append(Measurement(f"{name}: forecast of it", seconds, "s"))
             if what == "fit":
                 error = abs(expected.host_bytes / most - 1)
                 found.append(Measurement(f"{name}: error of the host memory of its fit", error, "", 0.25))
@@ -108,7 +109,7 @@ def _measured_command(words: list[str]) -> tuple[float, int]:
 
 def _peak(pid: int) -> int:
     """Most bytes of memory that a process has held, and what its children hold for themselves."""
-    from heldout.launch.measure import children_bytes, peak_bytes
+    from heldout.launch.processes import children_bytes, peak_bytes
 
     if not Path(f"/proc/{pid}").exists():
         return 0

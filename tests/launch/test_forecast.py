@@ -33,6 +33,7 @@ SPEC = load(
 def measured(**changes: object) -> MeasuredFit:
     about = {
         **{"spec": "exp004", "identity_hash": "x", "machine": "a processor, 2 cores", "threads": 2},
+        **{"first_seconds": 0.5, "end_seconds": 3.0},
         **{"start_seconds": 5.0, "steps": 10, "step_seconds": 0.5, "save_seconds": 1.0, "predict_seconds": 2.0},
         **{"open_seconds": 3.0, "import_seconds": 4.0, "read_seconds": 0.25, "blend_seconds": 0.125},
         **{"validate_seconds": 1.0, "held_out": 30, "training": 120, "map_bytes": 1000, "weight_bytes": 4000},
@@ -52,8 +53,8 @@ def test_a_fit_is_its_steps_validations_and_predictions():
     config = load("exp004+epochs=10,validate_every=4,workers=2")
     found = forecast_fit(config, measured())
     assert found.train_seconds == 10 * (10 * 0.5 + 1) + 3 * 30 * 1.0  # after epochs 4, 8 and 10
-    assert found.predict_seconds == 30 * 2.0
-    assert found.seconds == 5 + found.train_seconds + found.predict_seconds
+    assert found.predict_seconds == 30 * 2.0 + 3
+    assert found.seconds == 5 + 0.5 + found.train_seconds + found.predict_seconds
     assert found.host_bytes == 10**9 + 2 * 10**8
     assert found.disk_bytes == pytest.approx(4000 + 30 * 1000, abs=10**6)
     assert found.watt_hours == pytest.approx(found.seconds * 16 / 3600)

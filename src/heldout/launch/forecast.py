@@ -45,8 +45,8 @@ class Forecast:
 
     Attributes:
         train_seconds: Of training with its validations.
-        predict_seconds: Of predicting the held-out cases.
-        start_seconds: Until the first step.
+        predict_seconds: Of predicting the held-out cases, with what is left at the end.
+        start_seconds: Until steps take their time.
         host_bytes: Most memory, with that of its loading processes.
         device_bytes: Most memory on the GPU; None on a CPU.
         disk_bytes: Of what it leaves.
@@ -82,8 +82,8 @@ def forecast_fit(config: Task, measured: MeasuredFit) -> Forecast:
     per_epoch = measured.steps * float(measured.step_seconds) + float(measured.save_seconds)
     looks = validations * measured.held_out + mined * measured.training
     train = epochs * per_epoch + looks * float(measured.validate_seconds)
-    predict = measured.held_out * float(measured.predict_seconds)
-    start = float(measured.start_seconds)
+    predict = measured.held_out * float(measured.predict_seconds) + float(measured.end_seconds)
+    start = float(measured.start_seconds) + float(measured.first_seconds)
     return Forecast(
         train_seconds=train,
         predict_seconds=predict,

@@ -22,6 +22,7 @@ from pydantic import Field
 from heldout import files
 from heldout.errors import UserError
 from heldout.launch.plan import Fit
+from heldout.launch.processes import age, children_bytes, peak_bytes
 from heldout.launch.worker import own_modules, threads_environment
 from heldout.records import Number, Record, read_record
 from heldout.tasks import load_task
@@ -29,9 +30,8 @@ from heldout.tasks import load_task
 if TYPE_CHECKING:
     import torch
 
-SCHEMA = 3
+SCHEMA = 4
 STEP_SECONDS = 10.0
-_STARTED = time.perf_counter()
 
 
 class MeasuredFit(Record):
@@ -42,12 +42,14 @@ class MeasuredFit(Record):
         identity_hash: SHA-256 of its identity.
         machine: GPU, or CPU with its cores.
         threads: CPU threads.
-        start_seconds: From the start of a process to its first step.
+        start_seconds: From the start of a process to its first step, with the batch that is tried before.
+        first_seconds: Of the first steps, beyond that of others.
         open_seconds: Of these until the dataset is open, with what a blend imports.
         import_seconds: Of these until what a prediction imports is there as well.
         steps: Batches of an epoch.
         step_seconds: Wall time of a training step, loading included.
-        save_seconds: Of keeping the state after an epoch.
+        save_seconds: Of keeping the state and the history after an epoch.
+        end_seconds: Of the weights and curves that are left at the end.
         predict_seconds: Of a held-out case, with flips, scored and written.
         validate_seconds: Of a held-out case in a validation.
         read_seconds: Of reading and preparing a case's own file.
@@ -71,11 +73,13 @@ class MeasuredFit(Record):
     machine: str
     threads: int
     start_seconds: Number
+    first_seconds: Number
     open_seconds: Number
     import_seconds: Number
     steps: int
     step_seconds: Number
     save_seconds: Number
+    end_seconds: Number
     predict_seconds: Number
     validate_seconds: Number
     read_seconds: Number
@@ -154,37 +158,47 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
 
     config, key = load_task(spec), (seed, fold)
     dataset = open_dataset(config)
-    opened = time.perf_counter() - _STARTED
+    opened = age()
 
     import torch
 
     from heldout.data.transform import prepare_image
     from heldout.metrics.registry import score
-    from heldout.predict.models import save_model
-    from heldout.train import checkpoint
+    from heldout.predict.models import load_model, save_model
+    from heldout.train import checkpoint, history
     from heldout.train.checkpoint import Progress
     from heldout.train.fastest import fastest
-    from heldout.train.opening import open_fold, step_seconds
+    from heldout.train.first_batch import try_first_batch
+    from heldout.train.opening import open_fold, step_times
     from heldout.train.origins import find_origins
     from heldout.train.results import ValidationFold, describe_machine
 
-    imported, imported_bytes = time.perf_counter() - _STARTED, peak_bytes()
+    imported, imported_bytes = age(), peak_bytes()
+    try_first_batch(config, dataset, dataset)
     origins = find_origins(config, dataset, seed, fold)
     quickest = fastest(config, dataset, key, origins)
     prepared, batches, state = open_fold(quickest, dataset, key, origins, quiet=True)
     device = state.fabric.device
-    started = time.perf_counter() - _STARTED
-    seconds = step_seconds(config, state, batches, key, STEP_SECONDS)
+    started = age()
+    seconds, first = step_times(config, state, batches, key, STEP_SECONDS, epochs=config.epochs)
     loaders, steps = children_bytes(os.getpid()) // max(config.workers, 1), len(batches)
     batches.close()
     training, rows = dataset.fold_cases(fold, config.case_fraction)
     network = state.average.module
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        rows_of_epochs = [history.EpochRow(1, 1.0, config.lr, seconds, None, time.time())]
+        begun = time.perf_counter()
+        history.write_tensorboard(folder, rows_of_epochs, config.metric)
+        history.draw_curves(folder, rows_of_epochs, spec, config.metric)
+        save_model(network, folder / "weights.safetensors")
+        load_model(config, folder / "weights.safetensors", dataset.classes, dataset.exclusive)
+        ending = time.perf_counter() - begun
         begun = time.perf_counter()
         checkpoint.save(folder / "state.pt", Progress(), state.stateful)
+        history.write_metrics(folder, rows_of_epochs, config.metric)
+        history.write_tensorboard(folder, rows_of_epochs, config.metric)
         saving = time.perf_counter() - begun
-        save_model(network, folder / "weights.safetensors")
         few = 4 if config.dimensions == 3 else 2 * config.predict_batch_size
         some = rows.iloc[:: max(1, len(rows) // few)].head(few).assign(fold=fold)
         held_out = ValidationFold(config, dataset, prepared, some, device)
@@ -214,11 +228,13 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
         machine=describe_machine(device),
         threads=torch.get_num_threads(),
         start_seconds=round(started, 2),
+        first_seconds=round(first, 3),
         open_seconds=round(opened, 2),
         import_seconds=round(imported, 2),
         steps=steps,
         step_seconds=round(seconds, 5),
         save_seconds=round(saving, 4),
+        end_seconds=round(ending, 3),
         predict_seconds=round(predicting, 5),
         validate_seconds=round(validating, 5),
         read_seconds=round(reading, 5),
@@ -253,29 +269,6 @@ def _watts(device: torch.device) -> float:
             return float(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()[0])
         return 250.0
     return 8.0 * torch.get_num_threads()
-
-
-def peak_bytes(pid: int | None = None) -> int:
-    """Most memory that a process has held; None is this one."""
-    status = Path(f"/proc/{pid or 'self'}/status")
-    if status.exists():
-        lines = status.read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def children_bytes(pid: int) -> int:
-    """Memory that the processes of a process hold for themselves."""
-    total = 0
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with contextlib.suppress(OSError, StopIteration):
-            lines = status.read_text(encoding="utf-8").splitlines()
-            fields = dict(line.split(":", 1) for line in lines if ":" in line)
-            if int(fields["PPid"]) == pid:
-                total += int(fields.get("RssAnon", "0").split()[0]) << 10
-    return total
 
 
 def main() -> int:

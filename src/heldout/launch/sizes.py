@@ -129,7 +129,7 @@ def main() -> int:
     import torch
 
     from heldout.data.cases import open_dataset
-    from heldout.launch.measure import peak_bytes
+    from heldout.launch.processes import peak_bytes
     from heldout.predict.models import widened
     from heldout.tasks.dry_run import random_batch
     from heldout.train.state import build_state, train_step

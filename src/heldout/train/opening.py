@@ -38,7 +38,14 @@ def open_fold(
 
 
 def step_seconds(config: Task, state: TrainState, batches: Batches, key: tuple[int, int], seconds: float) -> float:
-    """Wall time of a training step, loading included: the mean over some, after the first few. The state is changed.
+    """Wall time of a training step; see :func:`step_times`."""
+    return step_times(config, state, batches, key, seconds)[0]
+
+
+def step_times(
+    config: Task, state: TrainState, batches: Batches, key: tuple[int, int], seconds: float, epochs: int = 1
+) -> tuple[float, float]:
+    """Wall time of a training step, loading included, and what the first few take beyond that. The state is changed.
 
     Args:
         config: The experiment.
@@ -46,15 +53,24 @@ def step_seconds(config: Task, state: TrainState, batches: Batches, key: tuple[i
         batches: Of the fold.
         key: Seed and fold.
         seconds: How long to measure; at least six steps, or one epoch, are.
+        epochs: Most epochs.
+
+    Returns:
+        The mean over the steps after the first four; seconds of these, without as many times that mean.
     """
-    config.start_epoch(state.network, 0)
-    counted, begun = 0, time.perf_counter()
-    warm_up = min(WARM_UP, len(batches) - 1)
-    for number, samples in enumerate(batches.epoch(0)):
-        float(train_step(config, state, samples, seed_everything(*key, 0, "step", number)))  # waits for a GPU
-        if number + 1 == warm_up:
-            begun = time.perf_counter()
-        counted = number + 1 - warm_up
-        if counted >= MIN_STEPS and time.perf_counter() - begun > seconds:
-            break
-    return (time.perf_counter() - begun) / counted
+    started = begun = time.perf_counter()
+    warm_up, done = min(WARM_UP, len(batches) - 1), 0
+    for epoch in range(epochs):
+        config.start_epoch(state.network, epoch)
+        for number, samples in enumerate(batches.epoch(epoch)):
+            float(train_step(config, state, samples, seed_everything(*key, epoch, "step", number)))  # waits for a GPU
+            done += 1
+            if done == warm_up:
+                begun = time.perf_counter()
+            if done - warm_up >= MIN_STEPS and time.perf_counter() - begun > seconds:
+                break
+        else:
+            continue
+        break
+    mean = (time.perf_counter() - begun) / (done - warm_up)
+    return mean, max(0.0, begun - started - warm_up * mean)
