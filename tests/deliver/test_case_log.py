@@ -13,7 +13,7 @@ import pytest
 
 from heldout import files
 from heldout.blend.apply import Blended
-from heldout.blend.records import Pooling
+from heldout.blend.records import Pooling, Postprocess
 from heldout.deliver.case_log import FOLDER, Part
 from heldout.deliver.predict_folder import predict_folder
 from heldout.errors import UserError
@@ -30,6 +30,7 @@ class Decision:
             **{"classes": ("small",), "exclusive": False, "abstention": object(), "finder": None, "identity": identity},
             kind="segmentation",
             pooling=Pooling(),
+            postprocess=Postprocess(),
         )
         self.config = SimpleNamespace(source="phantom", source_options={})
         self.left, self.predicted = killed_after, []

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from heldout.blend.apply import Blended
+from heldout.blend.records import Pooling, Postprocess
 from heldout.deliver.masks import check_names, mask_files
 from heldout.deliver.predict_folder import predict_folder
 from heldout.errors import UserError
@@ -110,7 +111,8 @@ def test_wrongly_named_volumes_are_predicted_and_keep_their_grid(tmp_path):
             exclusive=True,
             abstention=None,
             finder=None,
-            pooling=None,
+            pooling=Pooling(),
+            postprocess=Postprocess(),
             identity="",
             kind="segmentation",
         ),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from heldout.blend.apply import Blended
-from heldout.blend.records import Pooling
+from heldout.blend.records import Pooling, Postprocess
 from heldout.deliver.predict_folder import predict_folder
 from heldout.metrics.uncertainty import Uncertainty
 
@@ -30,6 +30,7 @@ def test_columns_are_means_over_the_written_mask(home, tmp_path, empty):
             **{"classes": ("small",), "exclusive": False, "abstention": None, "finder": None, "identity": ""},
             kind="segmentation",
             pooling=Pooling(),
+            postprocess=Postprocess(),
         ),
         config=SimpleNamespace(source="phantom", source_options={}),
         predict=lambda images, **_: [Blended(case_id, *parts) for case_id, _ in images],
