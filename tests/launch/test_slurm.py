@@ -156,7 +156,7 @@ def test_two_jobs_of_an_array_one_of_which_is_cancelled_and_what_comes_after_the
                 ["squeue", "-h", "-r", "-t", "R", "-o", "%i"], capture_output=True, text=True, check=True
             )
             cancelled.extend(jobs.stdout.split()[:1])
-            subprocess.run(["scancel", *cancelled], check=True)
+            subprocess.run(["scancel", "--signal=KILL", "--full", *cancelled], check=True)
 
     spec = load(SPEC.replace("epochs=3", "epochs=1").replace("seeds=(0,)", "seeds=(0,1)")).spec
     said: list[str] = []
