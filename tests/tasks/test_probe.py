@@ -71,8 +71,8 @@ def test_a_probe_starts_from_the_file_of_weights(tmp_path):
         ({"augment": "light"}, "set augment = 'none'"),
         ({"mixup": 0.2}, "set mixup = 0.0"),
         ({"progressive_sizes": (0.5, 1.0)}, r"set progressive_sizes = \(\)"),
-        ({"layer_decay": 0.8}, "leave frozen_epochs and layer_decay out"),
-        ({"frozen_epochs": 1}, "leave frozen_epochs and layer_decay out"),
+        ({"layer_decay": 0.8}, "set layer_decay = None"),
+        ({"frozen_epochs": 1}, "set frozen_epochs = 0"),
     ],
     ids=str,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import importlib.util
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,9 @@ app.add_typer(registry, name="registry")
 Place = Annotated[
     str | None,
     typer.Option("--store", metavar="PLACE", help="folder or s3:// address; HELDOUT_REGISTRY, else working/registry"),
+]
+Model = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="model that the decision is a version of; its own name if left out")
 ]
 
 
@@ -48,10 +52,7 @@ def list_versions(store: Place = None) -> None:
 @command("python run.py registry promote frac1", group=registry)
 def promote(
     name: Annotated[str, typer.Argument(metavar="NAME", help="a sealed decision, or a version such as frac1@2")],
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help="model that the decision is a version of; its own name if left out"),
-    ] = None,
+    model: Model = None,
     store: Place = None,
 ) -> None:
     """Put a version into production; services of MODEL@production switch to it."""
@@ -70,10 +71,7 @@ def promote(
 @command("python run.py registry push frac1 --store s3://bucket/models", group=registry)
 def push(
     name: Annotated[str, typer.Argument(metavar="NAME", help="a sealed decision, or the folder of its bundle")],
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help="model that the decision is a version of; its own name if left out"),
-    ] = None,
+    model: Model = None,
     store: Place = None,
 ) -> None:
     """Put the bundle of a decision into the registry, for machines that have nothing else.
@@ -97,7 +95,8 @@ def push(
     _note(audit, "push", model or one.decision, one)
     key = model or one.decision
     print(f"  {key}@{one.version}: {one.decision}, seal {one.seal[:12]}, bundle {(one.bundle or '')[:12]}")
-    finish(f"{key}.json in the registry", f"registry promote {key}@{one.version}")
+    there = f" --store {shlex.quote(store)}" if store else ""
+    finish(f"{key}.json in the registry", f"registry promote {key}@{one.version}{there}")
 
 
 @command("python run.py registry rollback frac1", group=registry)

@@ -13,7 +13,7 @@ import numpy as np
 
 from heldout import files
 from heldout.blend.apply import Blended, OpenDecision
-from heldout.blend.together import groups_by_case
+from heldout.blend.together import gathered_by, groups_by_case
 from heldout.data.image import Image
 from heldout.data.sources import Source, identifier
 from heldout.data.sources.tiled import TiledSource
@@ -81,7 +81,7 @@ def predict_folder(
         if part is not None:
             raise UserError(f"--part: the pictures of {folder} are predicted region by region; leave it out")
         return _predict_large(opened, source, folder, output, skip_bad)
-    groups = groups_by_case(decision, source, source.loose(folder))
+    groups = groups_by_case(decision, source, source.loose(folder)) if gathered_by(decision) else {}
     log = CaseLog(output, key_of(decision.identity, str(folder), skip_bad, uncertainty, dicomseg))
     log.refuse_others(force=force)
     rows, unread = list_cases(source, folder, skip_bad=skip_bad)

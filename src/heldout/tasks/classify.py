@@ -87,19 +87,10 @@ class Classify2D(Classify, PretrainedEncoder):
             return self
         if self.encoder_weights is None:
             raise ValueError("probe = True needs the features of a pretrained encoder: set encoder_weights")
-        changed = {
-            "augment": self.augment != "none",
-            "mixup": self.mixup,
-            "cutmix": self.cutmix,
-            "progressive_sizes": self.progressive_sizes,
-        }
-        for name, value in changed.items():
-            if value:
-                default = Classify2D.model_fields[name].default
-                value = "none" if name == "augment" else default
-                raise ValueError(f"probe = True computes features once per image: set {name} = {value!r}")
-        if self.frozen_epochs or self.layer_decay:
-            raise ValueError("probe = True never trains the encoder: leave frozen_epochs and layer_decay out")
+        needed = {"augment": "none", "mixup": 0.0, "cutmix": 0.0, "progressive_sizes": ()}  # images never change
+        for name, value in {**needed, "frozen_epochs": 0, "layer_decay": None}.items():  # nor does the encoder
+            if getattr(self, name) != value:
+                raise ValueError(f"probe = True computes the features of an image once: set {name} = {value!r}")
         return self
 
     def freeze(self, model: nn.Module, epoch: int) -> None:

@@ -133,7 +133,7 @@ class BratsSlices(Source):
                 found.append(f"{patient}: {dropped} slices without tumor are left out, as empty_share asks")
 
     def _files(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Path]:
-        for volume in {Path(str(path).partition("#")[0]) for path in super()._files(rows)}:
+        for volume in set(super()._files(rows)):
             stem, ending = volume.name.rsplit("_", 1)[0], volume.name[len(stem_of(volume)) :]
             yield from (volume.with_name(f"{stem}_{name}{ending}") for name in (*MODALITIES, "seg"))
 

@@ -146,8 +146,7 @@ class Source(ABC):
             first, second = frame["case_id"][alike == alike[alike.duplicated()].iloc[0]].iloc[:2]
             what = f"{first} occurs twice" if first == second else f"{first} differs from {second} in letter case only"
             raise UserError(f"{self.root}: case id {what}: rename one of the files or rows")
-        used = {path.with_name(path.name.partition("#")[0]) for path in self._files(rows)}
-        self._found += unused_images(self.root, used, self._found)
+        self._found += unused_images(self.root, set(self._files(rows)), self._found)
         text = frame[columns].astype(object).where(frame[columns].notna(), "")
         return pd.concat([text, frame[frame.columns[len(columns) :]].astype("float64")], axis=1)
 
@@ -319,7 +318,7 @@ class Source(ABC):
         """Images and masks of rows of the index, and other files that no line on unused ones should name."""
         for row in rows:
             for text in filter(None, (row["image"], row.get("mask"))):
-                yield from (*self.paths(text), *self.files(text))
+                yield from self.files(text)
 
     @abstractmethod
     def _rows(self, found: list[str]) -> Iterable[dict[str, Any]]:
