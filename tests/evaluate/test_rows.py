@@ -171,8 +171,14 @@ def test_a_blend_is_judged_by_what_was_blended_then(home, finish, capsys):
         assert line in text
 
 
-def test_a_calibrated_error_needs_another_fold_to_be_fitted_on(finish):
+def test_a_calibrated_error_needs_another_fold_to_be_fitted_on_and_has_an_interval(home, finish):
     spec = finish(seeds=(0,), folds=(0,))
     assert "ece_calibrated" not in by_name()[spec].also
     finish(spec, seeds=(0,), folds=(1,))
-    assert 0 <= by_name()[spec].also["ece_calibrated"] <= 1
+    row = by_name()[spec]
+    for name in ("ece", "ece_calibrated"):
+        low, high = row.also_bounds[name]
+        assert 0 <= low <= row.also[name] <= high <= 1
+    assert run(["results", "--force"]) == 0
+    stored = json.loads((home / "exps" / "results" / f"{spec}.json").read_text())
+    assert stored["also_bounds"]["ece_calibrated"] == row.also_bounds["ece_calibrated"]

@@ -13,10 +13,11 @@ from heldout.blend.members import Member, load_member
 from heldout.config import load
 from heldout.config.legacy import today_spec
 from heldout.errors import UserError
+from heldout.evaluate.cache import JsonCache
 from heldout.evaluate.compare import compare_held_out
 from heldout.evaluate.held_out import CROSS_FITTED, HeldOut, open_held_out
 from heldout.evaluate.row import Row
-from heldout.evaluate.scores import JsonCache, best_alone
+from heldout.evaluate.scores import best_alone
 from heldout.records import finite
 
 if TYPE_CHECKING:

@@ -9,6 +9,8 @@ from typing import Any
 from heldout.blend.records import Alternative
 from heldout.train.record import RunRecord
 
+Bounds = list[float | None]  # lower and upper
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -69,6 +71,7 @@ class Row:
         low, high: 95 % interval over patients.
         by_class: Score of each class, where there are several.
         also: Values of other metrics; those that need whole masks are at one half.
+        also_bounds: 95 % intervals over patients of the calibration errors in ``also``.
         in_sample: Score of a blend on the very predictions it was tuned on; None where nothing was tuned.
         optimism: How much better in-sample is than cross-fitted.
         baselines: Of a blend, the scores of its single members and of simpler weightings.
@@ -121,6 +124,7 @@ class Row:
     high: float | None = None
     by_class: dict[str, float] = field(default_factory=dict)
     also: dict[str, float] = field(default_factory=dict)
+    also_bounds: dict[str, Bounds] = field(default_factory=dict)
     in_sample: float | None = None
     optimism: float | None = None
     baselines: dict[str, Alternative] = field(default_factory=dict)

@@ -5,29 +5,28 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from heldout import files
 from heldout.config import load
 from heldout.config.metric import metric_code
 from heldout.errors import UserError
-from heldout.records import Record, finite, read_record
+from heldout.evaluate.cache import JsonCache
+from heldout.records import finite
 from heldout.train.record import read_config
 from heldout.train.runs import fit_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
 
     from heldout.blend.decision import Decision
     from heldout.evaluate.held_out import HeldOut
-    from heldout.evaluate.row import Row
+    from heldout.evaluate.row import Bounds, Row
+    from heldout.metrics.jackknife import Interval
     from heldout.train.record import RunRecord
 
-_SCHEMA = 13
+_SCHEMA = 14
 CALIBRATED_ERROR = "ece_calibrated"
 _ALSO = {
     "classification": (
@@ -48,57 +47,6 @@ _ALSO = {
 }
 
 
-class CachedValue(Record):
-    """A value, and the hash of it and its key."""
-
-    value: Any
-    sha256: str
-
-
-class CacheRecord(Record):
-    """``working/cache/<name>.json``: values by the hash of what they were computed from."""
-
-    schema_version: int = Field(alias="schema")
-    values: dict[str, CachedValue]
-
-
-class JsonCache:
-    """What was computed from predictions, in ``working/cache/<name>.json``, which may be deleted at any time.
-
-    Every value lies beside its hash: one that was edited is computed anew.
-
-    Args:
-        name: Of the file.
-        schema: A file of another number is computed anew.
-    """
-
-    def __init__(self, name: str, schema: int) -> None:
-        self._path = files.home() / "working" / "cache" / f"{name}.json"
-        self._schema = schema
-        self._changed = False
-        try:
-            stored = read_record(self._path, CacheRecord, schema, "it is written again").values
-        except UserError:
-            stored = {}
-        self._values = stored
-
-    def get(self, about: Any, compute: Callable[[], Any]) -> Any:
-        """The value stored under ``about``, else what ``compute`` returns; both are of JSON's types."""
-        key = files.sha256_json(about)
-        stored = self._values.get(key)
-        if stored is None or stored.sha256 != files.sha256_json([key, stored.value]):
-            value = compute()
-            stored = CachedValue(value=value, sha256=files.sha256_json([key, value]))
-            self._values[key], self._changed = stored, True
-        return stored.value
-
-    def save(self) -> None:
-        """Write the file, if anything was computed."""
-        if self._changed:
-            record = CacheRecord(schema_version=self._schema, values=self._values)
-            files.write_json(self._path, record.to_json())
-
-
 @dataclass(frozen=True)
 class Scores:
     """What a run or a blend scores: attributes of :class:`heldout.evaluate.row.Row` that take time to compute.
@@ -117,6 +65,7 @@ class Scores:
     patients: int | None = None
     by_class: dict[str, float] = field(default_factory=dict)
     also: dict[str, float] = field(default_factory=dict)
+    also_bounds: dict[str, Bounds] = field(default_factory=dict)
     fold_scores: list[tuple[int, float | None]] = field(default_factory=list)
     seed_scores: list[tuple[int, float | None]] = field(default_factory=list)
     identity: str = ""
@@ -220,7 +169,7 @@ def score_table(metric: str, kind: str, table: pd.DataFrame, classes: Sequence[s
         table: A row per case.
         classes: Names of the classes.
     """
-    from heldout.metrics import get_metric, score, scores_by_class
+    from heldout.metrics import get_metric, interval, score, scores_by_class
     from heldout.metrics.registry import further_scores
 
     by_class = {name: finite(value) for name, value in scores_by_class(metric, table, classes).items()}
@@ -233,7 +182,12 @@ def score_table(metric: str, kind: str, table: pd.DataFrame, classes: Sequence[s
         patients=int(table["patient_id"].nunique()),
         by_class={name: value for name, value in by_class.items() if value is not None},
         also={name: value for name, value in also.items() if value is not None},
+        also_bounds={name: _bounds(interval(name, table, classes)) for name in names if name == "ece"},
     )
+
+
+def _bounds(found: Interval) -> Bounds:
+    return [finite(found.low), finite(found.high)]
 
 
 def _of_run(spec: str, seeds: list[int], *, at_half: bool = False) -> Scores:
@@ -248,12 +202,13 @@ def _of_run(spec: str, seeds: list[int], *, at_half: bool = False) -> Scores:
     table = table_of(run)
     how = run.threshold if not at_half else AT_HALF if run.depends_on_threshold else NO_THRESHOLD
     found = score_table(run.metric, run.kind, table, run.classes)
-    also = dict(found.also)
+    also, bounds = dict(found.also), dict(found.also_bounds)
     if how == CROSS_FITTED:  # of masks cut at tuned thresholds only voxels are counted
         halved = score_table(run.metric, run.kind, run.at_half_table, run.classes).also
         also |= {name: value for name, value in halved.items() if get_metric(name).detail is not None}
     if "ece" in also and len(run.members[0].folds) > 1:
-        also[CALIBRATED_ERROR] = _calibrated_error(run)
+        calibrated = _calibrated_error(run)
+        also[CALIBRATED_ERROR], bounds[CALIBRATED_ERROR] = calibrated.value, _bounds(calibrated)
     result = interval(run.metric, table, run.classes)
     by_seed = [
         (seed, finite(score(run.metric, table_of(run.of_seed(seed)), run.classes)))
@@ -267,18 +222,19 @@ def _of_run(spec: str, seeds: list[int], *, at_half: bool = False) -> Scores:
         high=finite(result.high),
         at_half=finite(score(run.metric, run.at_half_table, run.classes)) if how == CROSS_FITTED else None,
         also=also,
+        also_bounds=bounds,
         seed_scores=by_seed,
         identity=run.decision.identity,
     )
 
 
-def _calibrated_error(run: HeldOut) -> float:
+def _calibrated_error(run: HeldOut) -> Interval:
     """Calibration error once every fold's scores are calibrated by what was chosen and fitted on the other folds."""
     from heldout.blend.calibrate import cross_fitted
-    from heldout.metrics import score
+    from heldout.metrics import interval
 
     multiclass = run.exclusive and len(run.classes) > 1
-    return float(score("ece", cross_fitted(run.at_half_table, run.classes, multiclass, "auto"), run.classes))
+    return interval("ece", cross_fitted(run.at_half_table, run.classes, multiclass, "auto"), run.classes)
 
 
 def _of_blend(decision: Decision) -> Scores:

@@ -30,8 +30,8 @@ class ResultRecord(Record):
     """``exps/results/NAME.json``: what a run or blend scored, and under which conditions.
 
     Attributes:
-        name, kind, title, dataset, metric, budget, scaled, score, low, high, at_half, also, seed_scores, seed_spread,
-            cases, patients, checkpoint, test_score, test_low, test_high, test_evals, test_evals_by_name,
+        name, kind, title, dataset, metric, budget, scaled, score, low, high, at_half, also, also_bounds, seed_scores,
+            seed_spread, cases, patients, checkpoint, test_score, test_low, test_high, test_evals, test_evals_by_name,
             dataset_test_evals, note: As in :class:`~heldout.evaluate.row.Row`.
         folds: Folds that the score covers.
         split: Folds, and what is kept together in one, in words.
@@ -58,6 +58,7 @@ class ResultRecord(Record):
     high: Number | None
     at_half: Number | None
     also: dict[str, Number]
+    also_bounds: dict[str, list[Number | None]] = Field(default={})
     seed_scores: dict[int, Number | None]
     seed_spread: Number | None
     cases: int | None
@@ -80,7 +81,7 @@ class ResultRecord(Record):
     machines: tuple[str, ...]
     hashes: dict[str, str]
     remark: str = ""
-    optional: ClassVar[frozenset[str]] = frozenset({"remark"})
+    optional: ClassVar[frozenset[str]] = frozenset({"also_bounds", "remark"})
 
     @property
     def core_hours(self) -> float | None:
@@ -91,6 +92,7 @@ class ResultRecord(Record):
 
 _OF_ROW = (
     *("name", "kind", "title", "dataset", "metric", "budget", "score", "low", "high", "at_half", "also"),
+    "also_bounds",
     *("seed_scores", "seed_spread", "cases", "patients", "checkpoint", "folds", "test_score", "test_low", "test_high"),
     *("test_evals", "test_evals_by_name", "dataset_test_evals", "note"),
 )

@@ -150,8 +150,8 @@ def _ours(record: ResultRecord, metrics: Sequence[str]) -> list[str]:
     values = []
     for name in metrics:
         value, ranks = number(_value(record, name)), name == record.metric
-        if ranks:
-            value = f"{value} {bounds(record.low, record.high)}".strip()
+        around = [record.low, record.high] if ranks else record.also_bounds.get(name, [None, None])
+        value = f"{value} {bounds(*around)}".strip()
         # of a run at cross-fitted thresholds, only the score that ranks is at these
         half = record.thresholds == ONE_HALF or (record.at_half is not None and not ranks)
         cut = half and value != "-" and name != CALIBRATED_ERROR and get_metric(name).thresholded

@@ -308,7 +308,8 @@ def _metrics(held: HeldOut) -> dict[str, ScoreFacts]:
     found = {}
     for name in (held.row.metric, *held.row.also):
         if name == CALIBRATED_ERROR:  # of a table of its own, calibrated fold by fold
-            found[name] = ScoreFacts(value=held.row.also[name], low=None, high=None)
+            low, high = held.row.also_bounds[name]
+            found[name] = ScoreFacts(value=held.row.also[name], low=low, high=high)
         elif not get_metric(name).optimistic:
             one = interval(name, held.table, held.classes)
             found[name] = ScoreFacts(value=finite(one.value), low=finite(one.low), high=finite(one.high))
