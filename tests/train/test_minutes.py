@@ -18,7 +18,7 @@ def measured(experiments, monkeypatch) -> list[float]:
     """The seconds that a step takes, to be changed; experiment exp910 has 5 steps an epoch on fold 0."""
     (experiments / "exp910.py").write_text(PARENT + "    steps_per_epoch = 5\n")
     seconds = [1.0]
-    monkeypatch.setattr(opening, "step_seconds", lambda *_: seconds[0])
+    monkeypatch.setattr(opening, "step_times", lambda *_: (seconds[0], 0.0))
     return seconds
 
 

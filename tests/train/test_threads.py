@@ -98,20 +98,29 @@ def test_a_fit_that_begins_while_the_first_one_chooses_waits_for_its_number_form
         fit.start()
         time.sleep(1)
         assert not other.exists()
-        runs.begin_fit(config, dataset, sent, MadeFrom(), 1, "bf16-mixed")
+        runs.begin_fit(config, dataset, sent, MadeFrom(), 1, config.model_copy(update={"precision": "bf16-mixed"}))
         fit.join(60)
     assert done == ["bf16-mixed"]
     assert runs.read_config(other).threads == 1
 
 
-def test_fits_that_do_not_have_one_number_format_are_refused_by_name(squares):
+@pytest.mark.parametrize(
+    ("name", "value", "other", "words"),
+    [
+        ("precision", "bf16-mixed", "16-mixed", "in {}"),
+        ("channels_last", True, False, "with channels_last = {}"),
+        ("compile", True, False, "with compile = {}"),
+    ],
+)
+def test_fits_of_a_run_that_were_trained_unlike_are_refused_by_name(squares, name, value, other, words):
     config = Exp901.create(overrides={"epochs": 1})
     dataset = open_dataset(config)
     one, two = (runs.fit_folder(config.spec, 0, fold) for fold in (0, 1))
     with files.lock(one, "training"), files.lock(two, "training"):
-        runs.begin_fit(config, dataset, one, MadeFrom(), 1, "bf16-mixed")
-        runs.begin_fit(config, dataset, two, MadeFrom(), 1, "16-mixed")
-        words = f"{two} was trained in 16-mixed, and {one} in bf16-mixed, while all fits of a run are trained alike"
+        runs.begin_fit(config, dataset, one, MadeFrom(), 1, config.model_copy(update={name: value}))
+        runs.begin_fit(config, dataset, two, MadeFrom(), 1, config.model_copy(update={name: other}))
+        words = f"{two} was trained {words.format(other)}, and {one} {words.format(value)}, while all fits of a run "
+        words += "are trained alike"
         with pytest.raises(UserError, match=f"{re.escape(words)}: delete one of the two folders"):
             runs.finished(config)
 

@@ -170,8 +170,8 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
     channels_last: bool = Field(True, description="channels-last memory layout of networks and batches")
     measure_speed: bool = Field(
         False,
-        description="measure training steps in both memory layouts and, if precision is auto, precisions; every fit "
-        "takes the fastest, which is recorded",
+        description="measure training steps in both memory layouts, if precision is auto in both precisions, and if "
+        "compiling may pay, compiled; every fit takes the fastest, which is recorded",
     )
     compile: bool = Field(False, description="compile the network with torch.compile")
     workers: int = Field(2, ge=0, description="data loading processes; results do not depend on it")

@@ -175,7 +175,7 @@ def fit_fold(
                     threads = held.enter_context(exactly(numerics.fit_threads(config, folder)))
                     recorded = numerics.fit_precision(config, folder) or precision
                     opened = _same_precision(fastest(config, dataset, (seed, fold), origins), recorded)
-                    runs.begin_fit(config, dataset, folder, origins.hashes(), threads, opened.precision)
+                    runs.begin_fit(config, dataset, folder, origins.hashes(), threads, opened)
             if not done:
                 fit = partial(_fit, config, opened, dataset, (seed, fold), folder, origins)
                 train_together(config.devices, partial(fit, quiet, watch), partial(fit, True, None))
@@ -207,7 +207,7 @@ def _fit(
     watch: Watch | None,
     team: Team,
 ) -> None:
-    """Train a fold; ``opened`` is the experiment in the layout and number format of its run."""
+    """Train a fold; ``opened`` is the experiment in the layout and number format of its run, compiled or not."""
     prepared, batches, state = open_fold(opened, dataset, key, origins, quiet=quiet, team=team)
     warm_start, pseudo = origins.warm_start, origins.pseudo_labels
     training, validation = dataset.fold_cases(key[1], config.case_fraction)

@@ -115,7 +115,7 @@ def _identity_hash(config: Task) -> str:
 def _measure(config: Task, minutes: float, seed: int, fold: int) -> MinutesRecord:
     from heldout.data.cases import open_dataset
     from heldout.train.fastest import fastest
-    from heldout.train.opening import open_fold, step_seconds
+    from heldout.train.opening import open_fold, step_times
     from heldout.train.origins import find_origins
     from heldout.train.results import describe_machine
 
@@ -123,10 +123,10 @@ def _measure(config: Task, minutes: float, seed: int, fold: int) -> MinutesRecor
     origins = find_origins(config, dataset, seed, fold)
     quickest = fastest(config, dataset, (seed, fold), origins)
     _, batches, state = open_fold(quickest, dataset, (seed, fold), origins, quiet=False)
-    seconds = step_seconds(config, state, batches, (seed, fold), MEASURED_SECONDS)
+    seconds, first = step_times(config, state, batches, (seed, fold), MEASURED_SECONDS)
     steps = len(batches)
     batches.close()
-    epochs = math.floor(60 * minutes / (steps * seconds))
+    epochs = math.floor((60 * minutes - first) / (steps * seconds))
     if epochs < 1:
         raise UserError(
             f"an epoch of {config.spec} takes {steps * seconds / 60:.1f} minutes on this machine: raise --minutes "

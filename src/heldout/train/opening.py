@@ -37,11 +37,6 @@ def open_fold(
     return prepared, batches, build_state(config, dataset, batches.labels, key, len(batches), origins.warm_start, team)
 
 
-def step_seconds(config: Task, state: TrainState, batches: Batches, key: tuple[int, int], seconds: float) -> float:
-    """Wall time of a training step; see :func:`step_times`."""
-    return step_times(config, state, batches, key, seconds)[0]
-
-
 def step_times(
     config: Task, state: TrainState, batches: Batches, key: tuple[int, int], seconds: float, epochs: int = 1
 ) -> tuple[float, float]:

@@ -196,6 +196,8 @@ class ConfigRecord(Record):
         code_reader: Version of what read the code.
         threads: CPU threads that it is trained with; None on a GPU, where no bit depends on them, and of older runs.
         precision: Number format that it is trained in; None of older runs.
+        channels_last: Memory layout that it is trained in, by measurement where it has ``measure_speed``; as above.
+        compiled: Whether with torch.compile; as above.
     """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
@@ -214,7 +216,11 @@ class ConfigRecord(Record):
     code_reader: int = 1
     threads: int | None = None
     precision: str | None = None
-    optional: ClassVar[frozenset[str]] = frozenset({"code", "code_reader", "threads", "precision"})
+    channels_last: bool | None = None
+    compiled: bool | None = None
+    optional: ClassVar[frozenset[str]] = frozenset(
+        {"code", "code_reader", "threads", "precision", "channels_last", "compiled"}
+    )
 
     @field_validator("config")
     @classmethod

@@ -192,7 +192,7 @@ def check_identity(config: BaseConfig, dataset: Dataset | None = None, *, predic
 
 
 def check_numerics(records: Mapping[Path, ConfigRecord]) -> None:
-    """Refuse fits of a run of which one was trained with other threads, or in another number format, than the others.
+    """Refuse fits of a run of which one was trained with other threads, or in another number format or layout.
 
     Args:
         records: What every fit was trained with, by its folder.
@@ -202,7 +202,12 @@ def check_numerics(records: Mapping[Path, ConfigRecord]) -> None:
     """
     seen: dict[str, tuple[object, Path]] = {}
     for folder, record in records.items():
-        for what, value in (("with {} threads", record.threads), ("in {}", record.precision)):
+        for what, value in (
+            ("with {} threads", record.threads),
+            ("in {}", record.precision),
+            ("with channels_last = {}", record.channels_last),
+            ("with compile = {}", record.compiled),
+        ):
             first, other = seen.setdefault(what, (value, folder)) if value is not None else (None, folder)
             if value != first:
                 raise UserError(
@@ -290,7 +295,7 @@ def begin_fit(
     folder: Path,
     made_from: MadeFrom,
     threads: int | None = None,
-    precision: str | None = None,
+    opened: BaseConfig | None = None,
 ) -> None:
     """Write ``config.json``, what a fold is trained with, unless it holds an epoch.
 
@@ -300,7 +305,7 @@ def begin_fit(
         folder: The fold's folder.
         made_from: What besides the dataset it is made from.
         threads: CPU threads that it is trained with; None on a GPU.
-        precision: Number format that it is trained in.
+        opened: The experiment with the number format, memory layout and compilation that it is trained with.
 
     Raises:
         UserError: the fold was begun from something else.
@@ -333,7 +338,9 @@ def begin_fit(
         code=_code(config),
         code_reader=READER,
         threads=threads,
-        precision=precision,
+        precision=opened.precision if opened else None,
+        channels_last=opened.channels_last if opened else None,
+        compiled=opened.compile if opened else None,
     )
     write_config(folder, record)
 
