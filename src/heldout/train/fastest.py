@@ -23,7 +23,7 @@ from heldout.train.results import describe_machine
 
 SCHEMA = 2
 MEASURED_SECONDS = 4.0
-COMPILED_FROM = 300.0  # seconds of a fit's steps; compiling takes about a minute, and shortens them by a third at best
+COMPILED_FROM = 600.0  # seconds of the steps of a fit; compiling takes one to several minutes
 
 
 class FastestRecord(Record):
