@@ -11,7 +11,7 @@ from tests.data.dicom_toy import plane, write_picture
 from tests.data.miniatures import picture, save, save_volume, table, volume
 
 
-def _series(folder: Path, seed: int, slices: int = 3, bright: bool = False) -> None:
+def write_series(folder: Path, seed: int, slices: int = 3, bright: bool = False) -> None:
     """A DICOM series of files 1.dcm and on."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(slices):
@@ -101,7 +101,7 @@ def rsna_lumbar(root: Path) -> None:
     for number in range(16 + 2):
         study, part = 4003253 + 71 * number, "train" if number < 16 else "test"
         for series in (702807833 + number, 1054713880 + number):
-            _series(root / f"{part}_images/{study}/{series}", series, bright=number % 3 == 2)
+            write_series(root / f"{part}_images/{study}/{series}", series, bright=number % 3 == 2)
             (series_rows if part == "train" else tested).append(f"{study},{series},Sagittal T1")
         if part == "test":
             sent += [f"{study}_{place},0.333,0.333,0.333" for place in sorted(places)]
@@ -137,7 +137,7 @@ def cervical_spine(root: Path) -> None:
     rows, tested, sent = [], [], []
     for number in range(18 + 2):
         study, part = f"1.2.826.0.1.3680043.{6200 + number}", "train" if number < 18 else "test"
-        _series(root / f"{part}_images/{study}", 500 + 10 * number, bright=number % 3 > 0)
+        write_series(root / f"{part}_images/{study}", 500 + 10 * number, bright=number % 3 > 0)
         cells = [int(number % 3 > 0), int(number % 3 == 1), int(number % 3 == 2)]
         if part == "train":
             rows.append(f"{study},{','.join(map(str, cells))}")
@@ -156,7 +156,7 @@ def abdominal_trauma(root: Path) -> None:
     for number in range(18 + 2):
         patient, part = 10004 + 31 * number, "train" if number < 18 else "test"
         for series in range(1 + number % 2):
-            _series(root / f"{part}_images/{patient}/{21057 + 2 * number + series}", 900 + 20 * number + series)
+            write_series(root / f"{part}_images/{patient}/{21057 + 2 * number + series}", 900 + 20 * number + series)
             (rows if part == "train" else tested).append(f"{patient},{21057 + 2 * number + series},150.0,0")
         if part == "test":
             sent.append(f"{patient},{','.join(['0.5'] * len(kinds))}")
@@ -291,5 +291,5 @@ def yolo(root: Path) -> None:
 TO_SUBMISSION = {
     name: function
     for name, function in list(globals().items())
-    if callable(function) and getattr(function, "__module__", "") == __name__ and not name.startswith("_")
+    if callable(function) and getattr(function, "__module__", "") == __name__ and name != "write_series"
 }

@@ -8,12 +8,13 @@ from heldout.data.checks import check_cases
 from heldout.data.discover import discover
 from heldout.data.sources import source_class
 from heldout.errors import UserError
+from tests.data.further_layouts import FURTHER, REFUSED
 from tests.data.held_back import HELD_BACK
-from tests.data.miniatures import LAYOUTS, save, table
+from tests.data.miniatures import LAYOUTS, picture, save, table
 from tests.data.more_layouts import MORE
 from tests.data.to_submission import TO_SUBMISSION
 
-EVERY = {**LAYOUTS, **MORE, **HELD_BACK, **TO_SUBMISSION}
+EVERY = {**LAYOUTS, **MORE, **HELD_BACK, **TO_SUBMISSION, **FURTHER}
 # layout: source, task, options that tell it apart, questions, classes
 EXPECTED = {
     "coco": ("coco", "Segment2D", {}, ["labels"], ("fracture", "metal")),
@@ -66,8 +67,8 @@ EXPECTED = {
         ["uncertain", "blank"],
         ("No_Finding", "Cardiomegaly", "Edema", "Pleural_Effusion"),
     ),
-    "vinbig": ("table", "Segment2D", {"corners": True, "nothing": "No finding"}, [], ("Cardiomegaly", "Nodule_Mass")),
-    "rsna_pneumonia": ("table", "Segment2D", {"box": "x, y, width, height"}, ["labels"], ("foreground",)),
+    "vinbig": ("table", "Detect2D", {"corners": True, "class": "class_id", "nothing": "14"}, [], ("3", "5")),
+    "rsna_pneumonia": ("table", "Detect2D", {"box": "x, y, width, height"}, [], ("foreground",)),
     "ranzcr": (
         "table",
         "Classify2D",
@@ -277,6 +278,86 @@ EXPECTED = {
         ["labels"],
         ("positive",),
     ),
+    "siim_covid": (
+        "table",
+        "Detect2D",
+        {
+            **{"parts": "{image}_image", "path": "train/{StudyInstanceUID}/*/{image}.dcm", "box": "label"},
+            **{"box_form": "class score", "corners": True, "nothing": "none", "patient": "StudyInstanceUID"},
+            "submit": "test/{StudyInstanceUID}/*/{image}.dcm",
+        },
+        ["labels"],
+        ("opacity",),
+    ),
+    "wheat": (
+        "table",
+        "Detect2D",
+        {"box": "bbox", "corners": None, "empty": "train/{id}.jpg", "submit": "test/{id}.jpg"},
+        ["unlisted"],
+        ("foreground",),
+    ),
+    "tbx11k": ("table", "Segment2D", {"box": "bbox", "class": "target", "nothing": "no_tb"}, ["labels"], ("tb",)),
+    "box_strings": (
+        "table",
+        "Detect2D",
+        {"box": "PredictionString", "box_form": "class score", "corners": True, "nothing": "14"},
+        [],
+        ("3", "5"),
+    ),
+    "mimic": (
+        "table",
+        "Classify2D",
+        {
+            "file": "mimic-cxr-2.0.0-metadata.csv, mimic-cxr-2.0.0-chexpert.csv:study_id=study_id, "
+            "mimic-cxr-2.0.0-split.csv",
+            **{"id": "dicom_id", "patient": "subject_id", "test": "split=test", "split": ""},
+        },
+        ["uncertain", "blank"],
+        ("Atelectasis", "Cardiomegaly", "No_Finding"),
+    ),
+    "padchest": (
+        "table",
+        "Classify2D",
+        {"labels": "Labels", "separator": "[]", "nothing": "normal", "patient": "PatientID"},
+        [],
+        ("pleural_effusion", "pneumonia"),
+    ),
+    "vindr_mammo": (
+        "table",
+        "Segment2D",
+        {"patient": "study_id", "test": "split=test", "class": "finding_categories"},
+        ["labels"],
+        ("Mass", "Suspicious_Calcification"),
+    ),
+    "odir": (
+        "table",
+        "Classify2D",
+        {"id": "ID", "path": "Training Images/{Left-Fundus}, Training Images/{Right-Fundus}", "patient": None},
+        ["path"],
+        ("N", "D", "G"),
+    ),
+    "other_ending": (
+        "table",
+        "Classify2D",
+        {"path": "images/{image}.png", "parts": "{image}.dcm"},
+        [],
+        ("fracture",),
+    ),
+    "zero_padded": ("table", "Classify2D", {"path": "images/img_{id:4}.png", "id": "image_number"}, [], ("fracture",)),
+    "patients_table": (
+        "table",
+        "Classify2D",
+        {"path": "scans/{id}/{image}.png", "patient": "patient_id"},
+        [],
+        ("malignant",),
+    ),
+    "rsna_pe": (
+        "table",
+        "Classify2D",
+        {"patient": "StudyInstanceUID", "submit": "test/*/*/{id}.dcm"},
+        [],
+        ("pe_present_on_image", "negative_exam_for_pe", "leftsided_pe"),
+    ),
     "dicom_series": ("table", "Classify3D", {"path": "train/{id}/FLAIR", "dimensions": 3}, [], ("MGMT_value",)),
 }
 
@@ -341,9 +422,74 @@ def test_a_sample_submission_about_something_else_is_left_out_and_said(tmp_path)
     assert "is not filled: it asks for slide_7, which is no case" in proposal.found["submission"]
 
 
-def test_run_lengths_come_out_as_they_were_drawn(tmp_path):
-    from tests.data.miniatures import picture
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("osic", "train.csv names 'ID7637202177411956430' in several rows, so that an image has several labels"),
+        (
+            "chaos",
+            "no image is called like the mask Train_Sets/CT/1/Ground/liver_GT_000.png, such as .*/1.dcm",
+        ),
+    ],
+)
+def test_what_cannot_be_decided_is_said_with_an_example(tmp_path, name, message):
+    REFUSED[name](tmp_path)
+    with pytest.raises(UserError, match=message):
+        discover(tmp_path, lambda question: question.choices[0])
 
+
+def test_labels_of_studies_are_offered_for_their_images(tmp_path):
+    FURTHER["siim_covid"](tmp_path)
+    proposal = discover(tmp_path, lambda question: question.choices[-1])
+    assert proposal.task == "Classify2D"
+    source = source_class("table")(tmp_path, **proposal.options)
+    index = source.index()
+    labeled = index[index["split"] == ""]
+    assert source.classes[0] == "Negative_for_Pneumonia"
+    assert labeled["patient_id"].nunique() == 24 < len(labeled)
+    names = [f"y_{name}" for name in source.classes]
+    assert (labeled[names].sum(axis=1) == 1).all()
+    study = labeled[labeled["patient_id"] == f"{5:012x}"]  # of two images, and the second class
+    assert len(study) == 2
+    assert (study["y_Typical_Appearance"] == 1).all()
+    assert "asks for 000000015f90_study, which is no case" in proposal.found["submission"]
+    assert "as are 3 of its 6 ids" in proposal.found["submission"]
+
+
+def test_boxes_of_cells_lie_where_the_table_says(tmp_path):
+    FURTHER["siim_covid"](tmp_path)
+    answers = {"labels": 1}
+    proposal = discover(tmp_path, lambda question: question.choices[answers.get(question.about, 0)])
+    assert (proposal.task, proposal.options["box"]) == ("Segment2D", "boxes")
+    source = source_class("table")(tmp_path, **proposal.options)
+    rows = {row["case_id"]: row for row in source.index().to_dict("records")}
+    for number in (0, 1, 2):
+        row = rows[f"{number * 16 + 9000:012x}_image"]
+        drawn = source.read_mask(row)[0]
+        _, mask = picture(10 * number, number)
+        assert (drawn >= mask).all()
+        assert drawn.any() == mask.any()
+
+
+def test_numbers_of_a_box_are_asked_for_where_both_readings_fit(tmp_path):
+    rows = []
+    for number in range(12):
+        save(tmp_path / f"images/{number}.png", picture(number, 1)[0])
+        rows.append(f"{number},5 6 10 12")
+    table(tmp_path / "train.csv", "image,bbox", rows)
+    questions = []
+
+    def last(question):
+        questions.append(question)
+        return question.choices[-1]
+
+    options = discover(tmp_path, last).options
+    assert [question.about for question in questions] == ["labels", "corners"]
+    assert "such as 5 6 10 12? Both readings fit." in questions[1].text
+    assert options["corners"]
+
+
+def test_run_lengths_come_out_as_they_were_drawn(tmp_path):
     for name, sides in (("siim", (56, 56)), ("hubmap", (48, 64))):
         root = tmp_path / name
         root.mkdir()
@@ -383,8 +529,6 @@ def test_boxes_and_polygons_cover_what_they_name(tmp_path):
     ],
 )
 def test_a_folder_that_says_nothing_is_refused(tmp_path, names, message):
-    from tests.data.miniatures import picture
-
     for name in names:
         save(tmp_path / name, picture(0, 1)[0]) if name.endswith("png") else (tmp_path / name).write_text("x")
     with pytest.raises(UserError, match=message):
@@ -401,8 +545,6 @@ def test_a_folder_that_says_nothing_is_refused(tmp_path, names, message):
     ],
 )
 def test_a_damaged_table_or_description_is_named(tmp_path, name, content, message):
-    from tests.data.miniatures import picture
-
     save(tmp_path / "images/1.png", picture(0, 1)[0])
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
@@ -410,8 +552,6 @@ def test_a_damaged_table_or_description_is_named(tmp_path, name, content, messag
 
 
 def test_labels_that_leave_a_choice_are_asked_with_their_evidence(tmp_path):
-    from tests.data.miniatures import picture
-
     rows = []
     for number in range(24):
         save(tmp_path / f"images/{number}.png", picture(number, number % 2)[0])

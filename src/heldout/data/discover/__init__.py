@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from heldout.data.discover.answers import with_answers
 from heldout.data.discover.class_folders import from_class_folders
@@ -20,8 +21,12 @@ from heldout.data.discover.settings import fitted
 from heldout.data.discover.tables import from_tables
 from heldout.errors import UserError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["RECOGNIZERS", "Choice", "Proposal", "Question", "discover"]
 
+_SAID, _LONGEST = 3, 40
 RECOGNIZERS = (
     from_single_datasets,
     from_decathlon,
@@ -59,6 +64,26 @@ def discover(root: Path, ask: Ask) -> Proposal:
             "its images"
         )
     raise UserError(
-        f"{root} holds {len(listing.images)} images, but nothing says what they show: add a table with their names "
-        f"and labels, folders of classes, or masks, as docs/your-competition.md describes"
+        f"{root} holds {len(listing.images)} images, but nothing says what they show{_looked_at(listing)}: add a table "
+        f"with their names and labels, folders of classes, or masks, as docs/your-competition.md describes"
     )
+
+
+def _looked_at(listing: Listing) -> str:
+    """What was there and did not help: masks that no image is called like, tables that name no image, annotations."""
+    masks = [name for name in listing.images if listing.is_mask(name)]
+    others = [name for name in listing.images if not listing.is_mask(name)]
+    found = []
+    if masks and others:
+        found.append(f"no image is called like the mask {masks[0]}, such as {others[0]}")
+    for name, frame in listing.tables.items():
+        found.append(f"no column of {name} names images such as {(others or masks)[0]}, {_first_cells(frame)}")
+    if marks := [name for name in listing.names if name.lower().endswith((".xml", ".json"))]:
+        found.append(f"{marks[0]} is in no format that is known here")
+    return f" ({'; '.join(found[:_SAID])})" if found else ""
+
+
+def _first_cells(frame: pd.DataFrame) -> str:
+    """Some cells of the first row of a table, with their columns."""
+    cells = [f"{name} = {text[:_LONGEST]}" for name, text in frame.iloc[0].items()][:_SAID]
+    return f"its first row has {', '.join(cells)}"

@@ -34,19 +34,22 @@ def with_answers(listing: Listing, proposal: Proposal) -> Proposal:
     asked = index[index["split"] == "submit"]
     if asked.empty:
         return proposal
-    ids, parts = list(sample.iloc[:, 0]), _parts(source)
-    if _names_all(ids, _names_of(asked), parts) or not proposal.task.startswith(("Classify", "Regress")):
+    ids, parts, known = list(sample.iloc[:, 0]), _parts(source), _names_of(asked)
+    if _names_all(ids, known, parts) or not proposal.task.startswith(("Classify", "Regress", "Detect")):
         return proposal
-    for level in _levels(listing, index):
+    for level in _levels(listing, index) if not proposal.task.startswith("Detect") else ():
         with suppress(UserError):  # a column that only some cases have
             groups = groups_of(source, index, level)
             own = {group for group, split in zip(groups, index["split"], strict=True) if split == "submit"}
             if _names_all(ids, own, parts):
                 return proposal.with_found({"submission": f"a row per {level}, of all its cases"}, level=level)
-    fields = {name: value for name, value in proposal.fields.items() if name not in (_FIELD, "submission")}
+    left_out = (_FIELD, *(["submission"] if proposal.fields.get("submission") != "detections" else []))
+    fields = {name: value for name, value in proposal.fields.items() if name not in left_out}
+    strange = [text for text in ids if not _names_all([text], known, parts)]
+    more = f", as are {len(strange):,} of its {len(ids):,} ids" if len(strange) < len(ids) else ""
     text = (
-        f"{listing.samples[0]} is not filled: it asks for {ids[0]}, which is no case, patient or group of cases here; "
-        "override write_submission"
+        f"{listing.samples[0]} is not filled: it asks for {strange[0]}, which is no case, patient or group of cases "
+        f"here{more}; override write_submission"
     )
     return replace(proposal, fields=fields, found={**proposal.found, "submission": text})
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout.data import readers
+from heldout.data.discover.box_cells import ask_for_corners
 from heldout.data.discover.columns import BLANK, Reading, is_runs
 from heldout.data.discover.findings import Ask, Choice, decide
 from heldout.data.discover.listing import Listing, evenly
@@ -25,6 +26,11 @@ def read_cells(
     listing: Listing, frame: pd.DataFrame, reading: Reading, options: dict[str, Any], found: dict[str, str], ask: Ask
 ) -> None:
     """Add to ``options`` what -1 and empty cells mean, and how run lengths count pixels."""
+    if options.get("box") in frame.columns:
+        source = Table(listing.root, **_files(options))
+        rows = evenly(frame.to_dict("records"), _DECODED)
+        ask_for_corners(listing, frame, [(source.image_of(row), row[options["box"]]) for row in rows], options, ask)
+        return
     if (
         reading.kind == "segmentation"
         and not {"box", "point"} & options.keys()
@@ -85,13 +91,14 @@ def _is_encoded(options: dict[str, Any], frame: pd.DataFrame) -> bool:
     return name in frame.columns and is_runs(frame[name])
 
 
+def _files(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of the source by which rows find their images."""
+    return {name: options[name] for name in ("file", "id", "parts", "path", "absent") if name in options}
+
+
 def _examples(listing: Listing, frame: pd.DataFrame, options: dict[str, Any]) -> list[tuple[str, np.ndarray]]:
     """Run lengths with their images in gray."""
-    keep = {"file", "id", "parts", "path", "mask", "class", "absent", "nothing"}
-    source = Table(
-        listing.root,
-        **{**{name: options[name] for name in keep & options.keys()}, "blank": "0", "rle": "columns", "rle_start": 0},
-    )
+    source = Table(listing.root, **_files(options), mask=options["mask"], blank="0", rle="columns", rle_start=0)
     found: list[tuple[str, np.ndarray]] = []
     texts: dict[str, tuple[dict[str, str], str]] = {}
     for row in frame.to_dict("records"):

@@ -21,6 +21,7 @@ _ONE_CASE = re.compile(
 _PARTISH = re.compile(r"(^|[^a-z])(train|training|val|valid|validation|test|testing)($|[^a-z])", re.IGNORECASE)
 _CUT = "_"  # between a number and a class in the name of a folder
 _NUMBERED = re.compile(rf"([A-Za-z]+)\d+{_CUT}[A-Za-z]+")
+_MOST_GRADES = 12
 _USUAL = 2  # folders at most: a class and a patient
 
 
@@ -118,6 +119,9 @@ def _are_classes(counts: Counter[str]) -> bool:
         return False
     if any(MASKISH.search(name) for name in counts) or all(map(_ONE_CASE.match, counts)):
         return False
+    if all(map(str.isdecimal, counts)):  # grades follow each other; numbers of cases are many, or have gaps
+        numbers = sorted(map(int, counts))
+        return len(numbers) <= _MOST_GRADES and numbers[0] <= 1 and numbers[-1] - numbers[0] == len(numbers) - 1
     return not all(_PARTISH.search(name) for name in counts)
 
 

@@ -8,14 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from heldout.data.discover.box_cells import CellsOfBoxes, box_cells
 from heldout.data.sources.layout import identifier, label_value
-from heldout.data.sources.table.labels import BLANK, UNCERTAIN, is_binary
+from heldout.data.sources.table.boxes import NOTHING as NO_BOX
+from heldout.data.sources.table.labels import BLANK, LISTED, UNCERTAIN, is_binary, names_in
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _PERSON = re.compile(r"patient|subject|participant|person|^pid$", re.IGNORECASE)
 PATIENT = re.compile(r"patient|subject|participant|person|case.?id|lesion.?id|^pid$", re.IGNORECASE)
+_STUDY = re.compile(r"(study|exam|accession|visit)([ _]?(id|uid|name|number|instance.?uid))?", re.IGNORECASE)
+_IDENTIFIES = re.compile(rf"({_STUDY.pattern}|(series|sop)[ _]?(id|uid|instance.?uid))", re.IGNORECASE)
+_PARTS = {"train", "training", "val", "valid", "validate", "validation", "dev", "test", "testing", "holdout"}
+_OF_A_PERSON = re.compile(r"age|birth|sex|gender|weight|height|size|position|orientation|race|ethnic", re.IGNORECASE)
 _ABOUT = re.compile(
     r"(^|[^a-z])(age|sex|gender|male|female|view|width|height|organ|site|fold|weight|spacing|manufacturer|modality|"
     r"laterality|frontal|ap/pa|follow|pixel|source|provider|scanner|date|thickness|version|url|license|rad|rad_id|"
@@ -72,7 +78,21 @@ def filled(values: pd.Series) -> list[str]:
 
 def about_patients(frame: pd.DataFrame) -> list[str]:
     """Columns that name patients, lesions or cases by their heading, and are no label such as ``patient_overall``."""
-    return [name for name in frame.columns if PATIENT.search(name) and not _is_binary(frame[name])]
+    named = [name for name in frame.columns if PATIENT.search(name) and not _OF_A_PERSON.search(name)]
+    return [name for name in named if not _is_binary(frame[name])]
+
+
+def names_parts(values: pd.Series) -> bool:
+    """Whether a column says which part of the dataset a row is of."""
+    found = {text.casefold() for text in filled(values)}
+    return len(found) > 1 and found <= _PARTS
+
+
+def study_column(frame: pd.DataFrame, ids: str) -> str:
+    """The column that names studies of several images, or ""."""
+    named = [name for name in frame.columns if name != ids and _STUDY.fullmatch(name)]
+    several = (name for name in named if len(filled(frame[name])) == len(frame) > frame[name].nunique() > 1)
+    return min(several, key=lambda name: frame[name].nunique(), default="")
 
 
 def patient_column(frame: pd.DataFrame, used: Sequence[str]) -> str:
@@ -98,11 +118,16 @@ def readings(frame: pd.DataFrame, ids: str, used: Sequence[str], wanted: Sequenc
         used: Columns that are not labels: patient, paths.
         wanted: Columns of the sample submission.
     """
-    free = [name for name in frame.columns if name not in {ids, *used}]
-    found = [*_run_lengths(frame, free, ids), *(_boxes(frame, free) or _points(frame, free))]
+    free = [name for name in frame.columns if name not in {ids, *used} and not _IDENTIFIES.fullmatch(name)]
+    free = [name for name in free if not names_parts(frame[name])]
+    cells = box_cells(frame, free)
+    free = [name for name in free if name not in {cell.column for cell in cells}]
+    runs = _run_lengths(frame, free, ids)
+    found = [*runs, *(_boxes(frame, free) or _points(frame, free) or _in_cells(frame, free, cells))]
     if found and frame[ids].duplicated().any():
         return sorted(found, key=lambda reading: reading.rank)
-    free = [name for name in free if not _PLACE.search(name)]
+    placed = {name for reading in found for name in reading.columns}
+    free = [name for name in free if not _PLACE.search(name) and name not in placed]
     found += [reading for name in free if (reading := _names(frame, name))]
     binary = [name for name in free if _is_binary(frame[name])]
     plain = [name for name in binary if not _ABOUT.search(name)] or binary
@@ -128,18 +153,20 @@ def readings(frame: pd.DataFrame, ids: str, used: Sequence[str], wanted: Sequenc
 
 def clear(found: Sequence[Reading], wanted: Sequence[str]) -> bool:
     """Whether the first reading is the only sensible one."""
-    asked = {name.casefold() for name in wanted}
-    first = found[0]
+    asked, first = {name.casefold() for name in wanted}, found[0]
+    same = [one for one in found[1:] if one.columns == first.columns and one.kind != first.kind]  # boxes as what else
+    rest = [one for one in found[1:] if one not in same]
     if asked and {name.casefold() for name in first.columns} >= asked:
         exact = {name.casefold() for name in first.columns} == asked
-        others = [one for one in found[1:] if {name.casefold() for name in one.columns} >= asked]
+        others = [one for one in rest if {name.casefold() for name in one.columns} >= asked]
         others = [one for one in others if not exact or len(one.columns) == len(asked)]
     else:
-        others = [one for one in found[1:] if not all(_ABOUT.search(name) for name in one.columns)]
+        others = [one for one in rest if not all(_ABOUT.search(name) for name in one.columns)]
         if all(map(_LABEL.match, first.columns)):
             others = [one for one in others if all(map(_LABEL.match, one.columns))]
         if first.kind == "classification" and len(first.columns) > 1:
             others = [one for one in others if not set(one.columns) <= set(first.columns)]
+    others += same if "submission" not in first.fields else []
     return not others
 
 
@@ -174,25 +201,46 @@ def _boxes(frame: pd.DataFrame, free: list[str]) -> list[Reading]:
         if not all(_is_number(frame[name], 1) for name in columns):
             continue
         options: dict[str, Any] = {"box": ", ".join(columns)} | ({"corners": True} if corners else {})
-        rest = [name for name in free if name not in columns and not _ABOUT.search(name)]
-        names_of_classes = [name for name in rest if 1 < len(set(filled(frame[name]))) <= _MOST_NAMES]
-        kinds = sorted(names_of_classes, key=lambda name: (bool(_is_number(frame[name], 1)), not _LABEL.match(name)))
         blank = {row for row, text in enumerate(frame[columns[0]]) if text.strip().casefold() in BLANK}
         text = f"boxes in {', '.join(columns)} ({len(frame) - len(blank):,} of {len(frame):,} rows)"
-        kinds = [name for name in kinds if not _is_number(frame[name], 1)]
-        if kinds:
-            values = frame[kinds[0]].str.strip()
-            empty = {values.iloc[row] for row in blank}
-            boxed = {value for row, value in enumerate(values) if row not in blank}
-            if nothing := sorted(empty - boxed):
-                options["nothing"] = "|".join(nothing)
-            options["class"] = kinds[0]
-            text += f" of {len(boxed)} classes in {kinds[0]}"
-        return [
-            Reading("segmentation", f"{text}, filled as masks", options, tuple(columns), 1),
-            Reading("classification", f"{text}, as presence per image", options, tuple(columns), 2),
-        ]
+        return _of_boxes(frame, [name for name in free if name not in columns], text, options, tuple(columns), blank)
     return []
+
+
+def _in_cells(frame: pd.DataFrame, free: Sequence[str], cells: Sequence[CellsOfBoxes]) -> list[Reading]:
+    """Boxes of the column that says the most of them."""
+    for cell in cells[:1]:
+        blank = {row for row, text in enumerate(frame[cell.column]) if text.strip().casefold() in NO_BOX}
+        names = () if cell.classes else free
+        return _of_boxes(frame, names, cell.text, dict(cell.options), (cell.column,), blank)
+    return []
+
+
+def _of_boxes(
+    frame: pd.DataFrame,
+    free: Sequence[str],
+    text: str,
+    options: dict[str, Any],
+    columns: tuple[str, ...],
+    blank: set[int],
+) -> list[Reading]:
+    """Boxes as masks and as presence, with the column of their classes where there is one; some rows have none."""
+    rest = [name for name in free if not _ABOUT.search(name) and not _is_number(frame[name], 1)]
+    kinds = sorted(
+        (name for name in rest if 1 < len(set(filled(frame[name]))) <= _MOST_NAMES),
+        key=lambda name: not _LABEL.match(name),
+    )
+    if kinds:
+        values = frame[kinds[0]].str.strip()
+        boxed = {value for row, value in enumerate(values) if row not in blank}
+        if nothing := sorted({values.iloc[row] for row in blank} - boxed):
+            options["nothing"] = "|".join(nothing)
+        options["class"] = kinds[0]
+        text += f" of {len(boxed)} classes in {kinds[0]}"
+    return [
+        Reading("segmentation", f"{text}, filled as masks", options, columns, 1),
+        Reading("classification", f"{text}, as presence per image", options, columns, 2),
+    ]
 
 
 def _points(frame: pd.DataFrame, free: list[str]) -> list[Reading]:
@@ -221,9 +269,7 @@ def _names(frame: pd.DataFrame, name: str) -> Reading | None:
     if len(counts) < 2 or _is_binary(frame[name]):
         return None
     separator = _separator(counts)
-    parts = Counter(
-        part.strip() for text in texts for part in (text.split(separator.strip() or None) if separator else [text])
-    )
+    parts = Counter(part for text in texts for part in names_in(text, separator))
     if not 2 <= len(parts) <= _MOST_NAMES or max(parts.values()) < 2 or len(texts) < 2 * len(parts):
         return None
     options: dict[str, Any] = {"labels": name} | ({"separator": separator} if separator else {})
@@ -258,6 +304,8 @@ def _graded(frame: pd.DataFrame, free: Sequence[str], wanted: Sequence[str]) -> 
 
 def _separator(counts: Counter[str]) -> str:
     """What separates names in the cells of a column, or ""."""
+    if all(text.startswith("[") and text.endswith("]") for text in counts):
+        return LISTED
     for separator in ("|", ";", ",", " "):
         lists = [text for text in counts if separator in text]
         alone = {text for text in counts if separator not in text}
@@ -271,7 +319,8 @@ def _separator(counts: Counter[str]) -> str:
 
 def _several(frame: pd.DataFrame, names: list[str]) -> Reading:
     sums = frame[names].apply(lambda column: column.map(label_value)).sum(axis=1)
-    exclusive = bool((sums == 1).all())
+    uncertain = any(text in UNCERTAIN for name in names for text in filled(frame[name]))
+    exclusive = bool((sums == 1).all()) and not uncertain
     counts = ", ".join(f"{name} {_positives(frame[name]):,}" for name in names[:8]) + (
         ", ..." if len(names) > 8 else ""
     )

@@ -20,7 +20,7 @@ IMAGES_2D = (*IMAGE_ENDINGS[2], ".gif")
 VOLUMES = IMAGE_ENDINGS[3]
 IMAGES = (*IMAGES_2D, *VOLUMES, *DICOM_ENDINGS)
 MASKISH = re.compile(
-    r"(^|[^a-z])(masks?|seg|segs|segmentations?|labels?(tr)?|gts?|ground.?truths?|gold.?standards?|annotations?|manual\d*|lesions?|msk|roi)"
+    r"(^|[^a-z])(masks?|seg|segs|segmentations?|labels?(tr)?|gts?|ground(.?truths?)?|gold.?standards?|annotations?|manual\d*|lesions?|msk|roi)"
     r"($|[^a-z])",
     re.IGNORECASE,
 )
@@ -82,6 +82,15 @@ class Listing:
             if number > 1:
                 for part in PurePosixPath(folder).parts:
                     found[part].append(folder)
+        return dict(found)
+
+    @cached_property
+    def folders(self) -> dict[str, list[str]]:
+        """Images by the names of the folders that hold them, at any depth."""
+        found = defaultdict(list)
+        for name in self.images:
+            for part in dict.fromkeys(PurePosixPath(name).parts[:-1]):
+                found[part].append(name)
         return dict(found)
 
     @cached_property

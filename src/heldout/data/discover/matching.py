@@ -82,7 +82,7 @@ def templates(listing: Listing, rows: Sequence[Mapping[str, str]], column: str, 
         for name in listing.by_stem.get(stem_of(value) if whole else value, []):
             if whole and PurePosixPath(name).name != value:
                 continue
-            shown = tuple(_component(part, row, column) for part in PurePosixPath(name).parts[:-1])
+            shown = tuple(component(part, row, column) for part in PurePosixPath(name).parts[:-1])
             groups["" if whole else ending_of(name), len(shown)].append((value, shown))
     found: list[tuple[str, int]] = []
     for (ending, _), hits in groups.items():
@@ -282,7 +282,7 @@ def _shape(name: str, pieces: Mapping[str, str]) -> str:
     return found[: len(found) - len(last)] + last[:end] + ("_" if last[end : end + 1] == "_" else "") + rest + ending
 
 
-def _component(part: str, row: Mapping[str, str], column: str) -> str:
+def component(part: str, row: Mapping[str, str], column: str) -> str:
     """A folder's name, or the column whose value it is."""
     for name, value in row.items():
         if value.strip() == part and len(part) > 1 and "/" not in name:

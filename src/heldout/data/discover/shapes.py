@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from heldout.data.discover.affixes import match_rows
 from heldout.data.discover.listing import TESTISH, Listing, evenly
-from heldout.data.discover.matching import Match, match_table, merged_folders, start_of
+from heldout.data.discover.matching import Match, merged_folders, start_of
 from heldout.data.sources.table.columns import with_id
 from heldout.data.sources.table.labels import is_binary
 from heldout.data.sources.table.long import SEPARATOR, widened
@@ -53,7 +54,7 @@ def shaped(listing: Listing) -> list[Shaped]:
     for name, frame in listing.tables.items():
         if name in joined:
             continue
-        if match := match_table(listing, frame):
+        if match := match_rows(listing, frame):
             found.append(Shaped(name, frame, match))
         elif wide := _wide(listing, name, frame):
             found.append(wide)
@@ -68,7 +69,7 @@ def _wide(listing: Listing, name: str, frame: pd.DataFrame) -> Shaped | None:
         if not classes or len(values) != 1:
             continue
         wide = widened(frame, key, values[0], "", classes, listing.root / name)
-        if match := match_table(listing, wide):
+        if match := match_rows(listing, wide):
             return Shaped(name, wide, match, {"long": values[0], "labels": ", ".join(classes)})
     return None
 
@@ -106,12 +107,16 @@ def _stack(listing: Listing, names: list[str]) -> Shaped | None:
     template = Template(file)
     if [name for name in listing.names if template.match(name)] != sorted(names, key=listing.names.index):
         return None
+    rows = [set(listing.tables[name].itertuples(index=False, name=None)) for name in names]
+    same_ids = f"/{{{PART}}}/" not in f"/{file}"  # else the numbers of images may begin anew in each folder
+    if same_ids and any(one & other for place, one in enumerate(rows) for other in rows[place + 1 :]):
+        return None  # the second repeats some of the first, and is no part of its own
     values = [(template.match(name) or {})[PART] for name in names]
     frames = [listing.tables[name].assign(**{PART: value}) for name, value in zip(names, values, strict=True)]
     frame = pd.concat(frames, ignore_index=True)
     tests = [value for value in values if TESTISH.search(value)]
     options = {"test": f"{PART}={tests[0]}"} if len(tests) == 1 else {}
-    match = _match_parts(listing, names, values) if "/{part}/" in f"/{file}" else match_table(listing, frame)
+    match = _match_parts(listing, names, values) if "/{part}/" in f"/{file}" else match_rows(listing, frame)
     if match is None:
         return None
     return Shaped(file, with_id(frame, match.column), match, options)
@@ -125,7 +130,7 @@ def _match_parts(listing: Listing, names: Sequence[str], values: Sequence[str]) 
     found = []
     for name in names:
         above = "/".join(PurePosixPath(name).parts[: depth + 1])
-        match = match_table(Listing(listing.root / above), listing.tables[name])
+        match = match_rows(Listing(listing.root / above), listing.tables[name])
         if match is None or not Template.is_one(match.paths[0]):
             return None
         found.append((match, listing.tables[name][match.column].str.strip()))

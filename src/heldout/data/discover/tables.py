@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from heldout.data.discover.affixes import has_free_piece, with_several_images
 from heldout.data.discover.beginnings import ask_for_beginnings, beginnings
 from heldout.data.discover.cells import read_cells
-from heldout.data.discover.columns import PATIENT, Reading, about_patients, clear, filled, patient_column, readings
+from heldout.data.discover.columns import (
+    PATIENT,
+    Reading,
+    about_patients,
+    clear,
+    filled,
+    patient_column,
+    readings,
+    study_column,
+)
+from heldout.data.discover.detections import fields_of, with_detections
 from heldout.data.discover.findings import Ask, Choice, Proposal, decide
-from heldout.data.discover.listing import MASKISH, TESTISH, VOLUMES, Listing, evenly, stem_of
-from heldout.data.discover.matching import path_columns, templates, unlabeled_places
+from heldout.data.discover.levels import joinable
+from heldout.data.discover.listing import MASKISH, TESTISH, VOLUMES, Listing
+from heldout.data.discover.matching import path_columns
+from heldout.data.discover.parts import ask_for_unlisted, count, find_test_part, find_unlabeled
 from heldout.data.discover.shapes import Shaped, shaped
 from heldout.data.sources.table.columns import with_id
 from heldout.data.sources.template import Template
@@ -22,38 +34,47 @@ from heldout.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-_DECODED = 40  # masks by which the coding is told
-_TASKS = {"classification": "Classify", "segmentation": "Segment", "regression": "Regress"}
+_TASKS = {"classification": "Classify", "segmentation": "Segment", "regression": "Regress", "detection": "Detect"}
 
 
 @dataclass(frozen=True, eq=False)
 class _Table(Shaped):
     readings: Sequence[Reading] = ()
+    joined: bool = False
 
 
 def from_tables(listing: Listing, ask: Ask) -> Proposal | None:
     """A proposal for a folder with tables whose rows name images; None where none does."""
     sample = listing.sample()
     wanted = _wanted(sample)
-    tables = [_read(listing, table, wanted) for table in shaped(listing)]
+    tables = _all_tables(listing, sample)
     labeled = [table for table in tables if table.readings]
     if not labeled:
         return None
     labeled.sort(key=lambda table: (TESTISH.search(table.name) is not None, -_worth(table, wanted)))
     main = labeled[0]
     ids = set(main.frame[main.match.column].str.strip())
-    others = [table for table in labeled[1:] if ids & set(table.frame[table.match.column].str.strip())]
+    related = [
+        table for table in tables if table is not main and ids & set(table.frame[table.match.column].str.strip())
+    ]
+    others = [table for table in labeled if table in related]
+    single = [table for table in related if not table.joined]  # which can be joined themselves
     dimensions = 3 if main.match.folder or main.match.example.lower().endswith(VOLUMES) else 2
     options: dict[str, Any] = {"file": main.name, "id": main.match.column}
     found = {"table": f"{main.name}: {len(main.frame):,} rows, columns {', '.join(main.frame.columns)}"}
     paths = path_columns(listing, main.frame)
+    several = {} if paths else with_several_images(listing, main.frame, main.match)
+    places = [", ".join(several.values()), *several.values()] if several else main.match.paths
     path = decide(
         ask,
         "path",
-        "Which files are the images?",
-        [Choice(f"{text}: {_count(listing, text):,} files", text) for text in main.match.paths],
+        "Which files are the images?" if not several else f"A row names {len(several)} images. Which are its own?",
+        [Choice(f"{text}: {count(listing, text, options):,} files", text) for text in places],
     )
-    if paths:
+    if several:
+        own = next((name for name in main.frame.columns if name not in several and _is_id(main.frame[name])), "")
+        options |= {"id": own or main.match.column, "path": path}
+    elif paths:
         masks = [name for name in paths if MASKISH.search(name)]
         images = [name for name in paths if name not in masks]
         own = next((name for name in main.frame.columns if name not in paths and _is_id(main.frame[name])), "")
@@ -64,7 +85,13 @@ def from_tables(listing: Listing, ask: Ask) -> Proposal | None:
     if main.match.share < 1:
         options["absent"] = "skip"
     choices = [(main, reading) for reading in main.readings if _sensible(main, reading)]
-    choices += [(other, reading) for other in others for reading in other.readings if reading.rank <= 3]
+    known = {reading.text for reading in main.readings}
+    choices += [
+        (other, reading)
+        for other in others
+        for reading in other.readings
+        if reading.rank <= 3 and _sensible(other, reading) and not (other.joined and reading.text in known)
+    ]
     masks_there = [text for text in main.match.masks if not main.match.parts]
     if masks_there or "mask" in options:
         where = options.get("mask") or masks_there[0]
@@ -87,22 +114,26 @@ def from_tables(listing: Listing, ask: Ask) -> Proposal | None:
         [Choice(reading.text, (table, reading)) for table, reading in offered],
     )
     if chosen is not main:
-        options |= {"file": f"{chosen.name}", "id": chosen.match.column, "path": chosen.match.paths[0]}
+        same = chosen.match.column == main.match.column and options["path"] in chosen.match.paths
+        options |= {"file": chosen.name, "id": chosen.match.column}
+        options |= {} if same else {"path": chosen.match.paths[0]}
     options |= {**reading.options, **chosen.options}
     found["labels"] = reading.text
-    _patients(chosen, others, options, found, ask)
+    _patients(chosen, single, options, found, ask)
     if "point" in options:
         options["point_in"] = _units(chosen, ask)
-    _unlabeled(listing, chosen, options, found, sample, tables)
+    find_unlabeled(listing, chosen, options, found, sample, tables)
     if "test" in options:
         found["test part"] = f"rows with {options['test']}, locked"
     else:
-        _test_list(listing, chosen, options, found)
-    _unlisted(listing, chosen, options, found, ask)
+        find_test_part(
+            listing, chosen, [other for other in single if other.name not in options["file"]], options, found
+        )
+    ask_for_unlisted(listing, chosen, options, found, ask)
     read_cells(listing, chosen.frame, reading, options, found, ask)
     if dimensions == 3:
         options["dimensions"] = 3
-    fields: dict[str, Any] = {}
+    fields = fields_of(reading, options)
     if sample is not None:
         fields["sample_submission"] = listing.samples[0]
         if "EncodedPixels" in sample.columns or "rle" in options:
@@ -111,12 +142,29 @@ def from_tables(listing: Listing, ask: Ask) -> Proposal | None:
     return Proposal("a table with a row per image", "table", task, _plain(options), fields, found)
 
 
-def _read(listing: Listing, table: Shaped, wanted: Sequence[str]) -> _Table:
+def _all_tables(listing: Listing, sample: pd.DataFrame | None) -> list[_Table]:
+    """Tables whose rows name images, and each of them with every table of studies or patients that fits it."""
+    plain = shaped(listing)
+    found = [_read(listing, table, sample) for table in plain]
+    known = [table.name for table in plain]
+    for table in plain:
+        if Template.is_one(table.name) or "long" in table.options:
+            continue
+        for name, more in joinable(listing, table.name, table.frame, table.match.column, known):
+            frame = with_id(table.frame, table.match.column).join(more)
+            only = [column for column in more if column not in about_patients(frame)]
+            own = readings(frame[[table.match.column, *only]], table.match.column, [], _wanted(sample))
+            found.append(_Table(name, frame, table.match, table.options, own, joined=True))
+    return found
+
+
+def _read(listing: Listing, table: Shaped, sample: pd.DataFrame | None) -> _Table:
     match, frame = table.match, with_id(table.frame, table.match.column)
     used = [*path_columns(listing, frame), *about_patients(frame)]
     used += [] if "{part}" not in table.name else Template(match.column).fields
     free = [column for column in used if column != match.column]
-    return _Table(table.name, frame, match, table.options, readings(frame, match.column, free, wanted))
+    found = with_detections(readings(frame, match.column, free, _wanted(sample)), frame, sample)
+    return _Table(table.name, frame, match, table.options, found)
 
 
 def _worth(table: _Table, wanted: Sequence[str]) -> float:
@@ -149,9 +197,9 @@ def _sensible(table: _Table, reading: Reading) -> bool:
 def _patients(
     table: _Table, others: Sequence[_Table], options: dict[str, Any], found: dict[str, str], ask: Ask
 ) -> None:
-    if "series" in Template(options["path"]).fields:  # a row has several, each a case
+    if has_free_piece(options["path"], list(table.frame.columns), options.get("parts", "")):  # a row has several cases
         options["patient"] = options["id"]
-        found["patients"] = f"{options['id']} of {options['file']}, all series together"
+        found["patients"] = f"{options['id']} of {options['file']}, all series or images together"
         return
     parts = Template(options.get("parts", "")).fields
     named = next((name for name in parts if PATIENT.search(name) or name == "case"), "")
@@ -167,6 +215,10 @@ def _patients(
         options["patient"] = column
         found["patients"] = f"{column} of {options['file']}"
         return
+    if column := study_column(table.frame, options["id"]):
+        options["patient"] = column
+        found["patients"] = f"none named: images of one {column} stay together"
+        return
     if Template.is_one(options["id"]):
         found["patients"] = "none named: every image counts as another patient"
         return
@@ -176,40 +228,6 @@ def _patients(
         found["patients"] = f"beginnings of the ids ({shown.groups:,})"
         return
     found["patients"] = "none named: every image counts as another patient"
-
-
-def _unlabeled(
-    listing: Listing,
-    table: _Table,
-    options: dict[str, Any],
-    found: dict[str, str],
-    sample: pd.DataFrame | None,
-    tables: Sequence[_Table],
-) -> None:
-    """The template of unlabeled images: of other tables, of the sample submission, or of a folder test."""
-    path = options["path"]
-    if not Template.is_one(path):
-        return
-    ids = set(table.frame[table.match.column].str.strip())
-    frames = [(one.frame, one.match.column) for one in tables if one is not table]
-    frames += [(sample, sample.columns[0])] if sample is not None else []
-    candidates = []
-    for frame, column in frames:
-        rows = [row for row in frame.to_dict("records") if row[column].strip() not in ids]
-        whole = bool(rows) and any(row[column].strip() != stem_of(row[column].strip()) for row in rows[:20])
-        candidates += [text for text, _ in templates(listing, evenly(rows, 400), column, whole)]
-    candidates += unlabeled_places(path)
-    known = {"id", "series", options.get("patient", "")}
-    for text in candidates:
-        fields, parts = set(Template(text).fields), set(Template(options.get("parts", "")).fields)
-        if (
-            text.count(",") == path.count(",")
-            and ({"id"} <= fields <= known or fields == parts)
-            and (count := _count(listing, text, ids))
-        ):
-            options["submit"] = text
-            found["unlabeled"] = f"{text}: {count:,} files"
-            return
 
 
 def _units(table: _Table, ask: Ask) -> str:
@@ -222,50 +240,6 @@ def _units(table: _Table, ask: Ask) -> str:
     voxels = Choice("voxels", "voxels")
     choices = world if lowest < 0 else [voxels, *world]
     return str(decide(ask, "point_in", f"What are {', '.join(columns)} in (the lowest is {lowest:g})?", choices))
-
-
-def _unlisted(listing: Listing, table: _Table, options: dict[str, Any], found: dict[str, str], ask: Ask) -> None:
-    """What images are that lie beside those of a table of boxes or points, and have no row in it."""
-    path = options["path"]
-    if not {"box", "point"} & options.keys() or not Template.is_one(path) or options.get("submit") == path:
-        return
-    ids = set(table.frame[table.match.column].str.strip())
-    count = _count(listing, path, ids)
-    if not count:
-        return
-    meaning = decide(
-        ask,
-        "unlisted",
-        f"{count:,} images of the form {path} have no row in {table.name}. What are they?",
-        [Choice("nothing is on them", "empty"), Choice("unlabeled", "submit"), Choice("left out", "")],
-    )
-    if meaning and not (meaning == "submit" and "submit" in options):
-        options[meaning] = path
-        found["unlisted"] = (
-            f"{count:,} images without a row: {'nothing is there' if meaning == 'empty' else 'unlabeled'}"
-        )
-
-
-def _test_list(listing: Listing, table: _Table, options: dict[str, Any], found: dict[str, str]) -> None:
-    """The text file that lists the ids of a test part, as ``test_list.txt``."""
-    ids = set(table.frame[table.match.column].str.strip())
-    for name in listing.names:
-        if name.lower().endswith(".txt") and TESTISH.search(name):
-            with contextlib.suppress(OSError, UnicodeDecodeError):
-                listed = set((listing.root / name).read_text(encoding="utf-8").split())
-                if listed and listed < ids:
-                    options["test"] = name
-                    found["test part"] = f"{len(listed):,} ids of {name}, locked"
-                    return
-
-
-def _count(listing: Listing, path: str, without: set[str] | None = None) -> int:
-    template = Template(path.partition(",")[0])
-    if not Template.is_one(path):
-        return len(listing.images)
-    folders = {folder for held in listing.series.values() for folder in held}
-    matches = (template.match(name) for name in [*listing.images, *folders])
-    return sum(pieces is not None and pieces.get("id") not in (without or set()) for pieces in matches)
 
 
 def _is_id(values: pd.Series) -> bool:

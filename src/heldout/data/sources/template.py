@@ -9,20 +9,22 @@ from pathlib import Path
 
 from heldout.data.sources.layout import visible_files
 
-_FIELD = re.compile(r"\{([^{}/]+)\}|(\*)")
+_FIELD = re.compile(r"\{([^{}/]+?)(?::(\d+))?\}|(\*)")
 
 
 class Template:
     """A pattern of texts, each of whose pieces holds no slash.
 
     Args:
-        text: ``{name}`` is a piece with a name, ``{number}`` one of digits, ``*`` any text, possibly none, and ``|``
-            separates forms, any of which will do.
+        text: ``{name}`` is a piece with a name, ``{number}`` one of digits, ``{name:4}`` a number that zeros fill up to
+            four digits, ``*`` any text, possibly none, and ``|`` separates forms, any of which will do.
 
     Example:
         >>> template = Template("{case}_{day}_slice_{slice}")
         >>> template.match("case7_day20_slice_0065")
         {'case': 'case7', 'day': 'day20', 'slice': '0065'}
+        >>> Template("{id:4}.png").fill({"id": "7"}), Template("{id:4}.png").match("0007.png")
+        ('0007.png', {'id': '7'})
         >>> Template("train/{case}/{case}_{day}/*/slice_{slice}_*.png").match("train/a/b_c/s/slice_1_2.png") is None
         True
     """
@@ -49,12 +51,13 @@ class Template:
         """The pieces of a text that has this form; None where it has not."""
         for pattern in self._patterns:
             if found := pattern.fullmatch(text):
-                return {name: found.groupdict().get(f"f{number}", "") for number, name in enumerate(self.fields)}
+                pieces = {name: found.groupdict().get(f"f{number}", "") for number, name in enumerate(self.fields)}
+                return pieces | {name: pieces[name].lstrip("0") or "0" for name in self._padded}
         return None
 
     def fill(self, values: Mapping[str, str]) -> str:
         """The text with these pieces; ``*`` stays."""
-        return _FIELD.sub(lambda match: values[match[1]] if match[1] else "*", self.text)
+        return _FIELD.sub(lambda match: values[match[1]].zfill(int(match[2] or 0)) if match[1] else "*", self.text)
 
     def matches(self, names: Iterable[str]) -> dict[tuple[str, ...], list[str]]:
         """Names that have this form, by the values of its fields."""
@@ -63,6 +66,11 @@ class Template:
             if pieces := self.match(name):
                 found.setdefault(tuple(pieces.values()), []).append(name)
         return found
+
+    @cached_property
+    def _padded(self) -> tuple[str, ...]:
+        """Pieces that are numbers filled up with zeros."""
+        return tuple({match[1] for match in _FIELD.finditer(self.text) if match[2]})
 
     @cached_property
     def _patterns(self) -> list[re.Pattern[str]]:
@@ -74,12 +82,13 @@ class Template:
             parts.append(re.escape(text[end : match.start()]))
             end, name = match.end(), match[1]
             group = f"f{self.fields.index(name)}" if name else ""
+            form = f"[0-9]{{{match[2]},}}" if match[2] else "[0-9]+" if name == "number" else "[^/]+?"
             if not name:
                 parts.append("[^/]*")
             elif name in seen:
                 parts.append(f"(?P={group})")
             else:
-                parts.append(f"(?P<{group}>{'[0-9]+' if name == 'number' else '[^/]+?'})")
+                parts.append(f"(?P<{group}>{form})")
                 seen.add(name)
         return "".join([*parts, re.escape(text[end:])])
 

@@ -17,7 +17,8 @@ from heldout.data.rle import RunLengths, fits_better_flipped
 from heldout.data.sources import Source, as_list, identifier
 from heldout.data.sources.layout import class_names, names_of
 from heldout.data.sources.source import NOTHING
-from heldout.data.sources.table.columns import TableColumns, table_files
+from heldout.data.sources.table.boxes import FORMS
+from heldout.data.sources.table.columns import TableColumns, joined_tables, table_files
 from heldout.data.sources.table.drawn import Drawn
 from heldout.data.sources.table.files import RowFiles
 from heldout.data.sources.table.labels import LabelColumns, NumberColumns, is_binary
@@ -40,8 +41,8 @@ class Table(Source):
     Options:
         file: The table, CSV (with commas, semicolons or tabs) or TSV; "" takes the only one in the folder, a sample
             submission not counted. Further tables, separated by commas, are joined on the id: ``train.csv, meta.csv``,
-            or ``meta.csv:image`` where the id has another name there. Of a template, ``{part}/labels.csv``, all
-            tables that fit are put below each other, and its pieces are columns.
+            ``meta.csv:image`` where the id has another name there, or ``study.csv:id={study}_study`` on other columns.
+            Of a template, ``{part}/labels.csv``, all tables that fit are put below each other, its pieces are columns.
         id, patient, path: Columns of the case id, the patient and the image; several paths, separated by commas, become
             channels. A path is a column or a template, and so may an id be, ``{subject}_{img}``. Without a patient
             column every case is its own patient.
@@ -56,7 +57,7 @@ class Table(Source):
         graded: Whether each of the columns ``labels`` has names or grades of its own: its classes are
             ``<column>_<name>``.
         targets: Columns of numbers to predict, separated by commas, instead of labels and masks: a regression.
-        separator: What separates several names in a cell of labels: ``|``, ``;``, or a blank.
+        separator: What separates several names in a cell of labels: ``|``, ``;``, a blank, or ``[]`` of Python's lists.
         nothing: Names, separated by ``|``, that stand for no class, such as ``No Finding``.
         blank: What an empty cell of labels, or of masks, means: ``unknown``, or ``0`` for nothing.
         uncertain: What the label -1 means: ``unknown``, ``0`` or ``1``; "" refuses it.
@@ -64,11 +65,11 @@ class Table(Source):
         mask: Column of the mask, used where it exists, or a template: files of label maps, or run lengths.
         class: Column of the class of a row's run lengths or box, used where it exists; a case then has several rows,
             and a channel per class unless ``exclusive`` is set.
-        rle, rle_start, rle_form: How run lengths count pixels: by ``columns`` or ``rows``, from 1 or 0, as
-            :class:`~heldout.data.rle.RunLengths` says. "" counts by columns, and refuses masks that fit their images
-            better by rows.
+        rle, rle_start, rle_form: How run lengths count pixels: by ``columns`` or ``rows``, from 1 or 0, see
+            :class:`~heldout.data.rle.RunLengths`. "" counts by columns, and refuses masks that fit better by rows.
         box, corners: Four columns of a box, separated by commas: its left, top, width and height, or with ``corners``
-            its left, top, right and bottom. Boxes are filled.
+            its left, top, right and bottom; or one column with all boxes of a row, as a list. Boxes are filled.
+        box_form: What precedes the four numbers of each in such a column: ``class``, ``score``, ``class score`` or "".
         point, radius, point_in: Columns of a point, ``x, y`` and of volumes ``z``, and the radius in voxels of the ball
             that the mask has around it. Points are in ``voxels`` from the edge of the first one, or of volumes in
             millimeters, ``lps`` as DICOM and MetaImage have them, or ``ras`` as NIfTI does.
@@ -79,13 +80,12 @@ class Table(Source):
         submit: Templates of the images of unlabeled cases that the table does not list: ``test_images/{id}.png``.
         empty: Templates of images without a mask, box or point, which the table does not list.
         absent: What is done about rows without an image: ``refuse``, or ``skip``.
-        neighbors: Slices on each side of an image that become further channels (2.5D), where each slice is a file.
+        neighbors: Slices on each side of an image that become channels (2.5D), where each slice is a file.
         dimensions: 2 or 3.
         exclusive: Whether a case (a pixel) can have one class only; class names in a single column always are.
         pick: Which volume of DICOM files that hold several: ``only`` refuses them, ``largest`` takes the one with the
             most slices, a number the one at that place of the list in the refusal.
-        gaps: What to do with missing DICOM slices: ``refuse`` the series, ``report`` the gap and take the mean step,
-            or ``resample``.
+        gaps: What to do with missing DICOM slices: ``refuse``, ``resample``, or ``report`` at the mean step.
         tilt: Whether to ``keep`` the sheared affine of a tilted gantry or to ``correct`` it.
     """
 
@@ -110,6 +110,7 @@ class Table(Source):
         "rle_start": 1,
         "rle_form": "length",
         "box": "",
+        "box_form": "",
         "corners": False,
         "point": "",
         "radius": 5.0,
@@ -130,6 +131,7 @@ class Table(Source):
         "dimensions": (2, 3),
         "blank": ("unknown", "0"),
         "uncertain": ("", "unknown", "0", "1"),
+        "box_form": tuple(FORMS),
         "rle": ("", "columns", "rows"),
         "rle_start": (0, 1),
         "rle_form": ("length", "end", "gap", "pixels"),
@@ -188,8 +190,8 @@ class Table(Source):
     def tables(self) -> list[Path]:
         """The table, and those that are joined to it."""
         named = self.options["test"]
-        listed = [self.root / named] if named and (self.root / named).is_file() else []
-        return [*(path for path, _ in (*self._columns.paths, *self._columns.joined)), *listed]
+        tables = [path for path, _ in (*self._columns.paths, *self._columns.joined)]
+        return [*tables, self.root / named] if named and (self.root / named).is_file() else tables
 
     def own_ids(self) -> dict[str, str]:
         """The table's ids as they are written, and those of the images without a row, by case id."""
@@ -387,9 +389,7 @@ class Table(Source):
 
     @cached_property
     def _columns(self) -> TableColumns:
-        further = [text.partition(":") for text in names_of(self.options["file"])[1:]]
-        joined = tuple((self.root / name, key or self.options["id"]) for name, _, key in further)
-        return TableColumns(self._csvs, joined, self.options, self.defaults)
+        return TableColumns(self._csvs, joined_tables(self.root, self.options), self.options, self.defaults)
 
     @property
     def _csv(self) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from heldout.data.sources.layout import chosen_file, names_of, read_table
+from heldout.data.sources.table.boxes import a_row_per_box
 from heldout.data.sources.table.long import widened
 from heldout.data.sources.template import Template, names_below
 from heldout.errors import UserError
@@ -27,7 +28,8 @@ class TableColumns:
 
     Attributes:
         paths: The files, each with the pieces of its path that become columns.
-        joined: Tables that are joined on the id, and the column of the id there.
+        joined: Tables that are joined, and on what: their column of the id, or ``<column>=<own>``, where ``own`` is
+            another column of this table, or a template of such columns.
         options, defaults: Of the source.
     """
 
@@ -51,12 +53,19 @@ class TableColumns:
                     self.missing("id" if name == key else "long", name, frame)
             kind = self.options["class"] if self.options["class"] in frame.columns else ""
             frame = widened(frame, key, long, kind, names_of(self.options["labels"]), self.path)
+        pieces = [self.pieces_of(text.strip()) for text in frame[key]]
+        frame = frame.assign(**{name: [own[name] for own in pieces] for name in Template(self.options["parts"]).fields})
         for path, other in self.joined:
             frame = self._join(frame, path, other)
-        template = Template(self.options["parts"])
-        for name in template.fields:
-            frame[name] = [self.pieces_of(text.strip())[name] for text in frame[key]]
+        if self.in_cells:
+            nothing = names_of(self.options["nothing"], "|")
+            frame = a_row_per_box(frame, self.listed("box", frame)[0], self.options, nothing, self.path)
         return frame
+
+    @property
+    def in_cells(self) -> bool:
+        """Whether one column holds all boxes of a row."""
+        return len(names_of(self.options["box"])) == 1
 
     @property
     def path(self) -> Path:
@@ -65,7 +74,7 @@ class TableColumns:
 
     def where(self, number: int) -> str:
         """The file and row of a row of :attr:`frame`, counted as in a file, from 2 on."""
-        if self.options["long"]:
+        if self.options["long"] or self.in_cells:
             return f"{self.path}, case {self.frame[self.options['id']].iloc[number - 2]}"
         for (path, _), table in zip(self.paths, self._tables, strict=True):
             if number - 2 < len(table):
@@ -90,7 +99,12 @@ class TableColumns:
         return self._tables[0] if len(self._tables) == 1 else pd.concat(self._tables, ignore_index=True).fillna("")
 
     def _join(self, frame: pd.DataFrame, path: Path, other: str) -> pd.DataFrame:
-        key = self.options["id"]
+        other, _, own = other.partition("=")
+        own = own or self.options["id"]
+        fields = Template(own).fields if Template.is_one(own) else (own,)
+        for name in fields:
+            if name not in frame.columns:
+                self.missing("file", name, frame)
         table = read_table(path, [other], "name it in source_options file, as in table.csv:column").drop_duplicates()
         table[other] = table[other].str.strip()
         repeated = table[other][table[other].duplicated()]
@@ -98,8 +112,9 @@ class TableColumns:
             raise UserError(f"{path} has {other} {repeated.iloc[0]!r} in several rows: keep one, to join it")
         table = table.set_index(other)
         new = [name for name in table.columns if name not in frame.columns]
-        joined = table[new].reindex(frame[key].str.strip()).fillna("")
-        if not frame[key].str.strip().isin(table.index).any():
+        keys = with_id(frame, own)[own].str.strip()
+        joined = table[new].reindex(keys).fillna("")
+        if not keys.isin(table.index).any():
             raise UserError(
                 f"{path} has no {other} of {self.path.name}: name its column of ids, as in table.csv:column"
             )
@@ -160,16 +175,16 @@ class TableColumns:
             self.missing(option, name)
         return ""
 
-    def listed(self, option: str) -> list[str]:
-        """Columns that an option lists.
+    def listed(self, option: str, frame: pd.DataFrame | None = None) -> list[str]:
+        """Columns that an option lists, of :attr:`frame` or of another table.
 
         Raises:
             UserError: one does not exist.
         """
-        names = names_of(self.options[option])
+        names, columns = names_of(self.options[option]), (self.frame if frame is None else frame).columns
         for name in names:
-            if name not in self.frame.columns:
-                self.missing(option, name)
+            if name not in columns:
+                self.missing(option, name, frame)
         return names
 
     def missing(self, option: str, name: str, frame: pd.DataFrame | None = None) -> NoReturn:
@@ -196,6 +211,12 @@ def table_files(root: Path, name: str, ignored: Collection[str]) -> tuple[tuple[
     tables = [path for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv")]
     present = [path for path in tables if not SAMPLE.search(path.name) and path.name not in ignored]
     return ((chosen_file(root, name, present, "table (CSV or TSV)"), {}),)
+
+
+def joined_tables(root: Path, options: Mapping[str, Any]) -> tuple[tuple[Path, str], ...]:
+    """Tables that the option ``file`` names after the first, and what each is joined on."""
+    further = [text.partition(":") for text in names_of(options["file"])[1:]]
+    return tuple((root / name, on or options["id"]) for name, _, on in further)
 
 
 def with_id(frame: pd.DataFrame, key: str) -> pd.DataFrame:

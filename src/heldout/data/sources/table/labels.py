@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,7 @@ from heldout.errors import UserError
 
 BLANK = frozenset({"", "nan", "n/a"})  # n/a is that of BIDS
 UNCERTAIN = frozenset({"-1", "-1.0"})
+LISTED = "[]"  # the separator of lists as Python and JSON write them
 MOST_CLASSES = 100  # more names than that are ids, measurements or free text
 _UNKNOWN = float("nan")
 _MEANINGS = {"0": 0.0, "1": 1.0, "unknown": _UNKNOWN}
@@ -23,6 +25,28 @@ def is_binary(values: Iterable[str]) -> bool:
     """Whether a column holds nothing but 0, 1, true, false and blanks, and not only blanks."""
     found = {value.strip() for value in values if value.strip().casefold() not in BLANK}
     return bool(found) and all(label_value(value) is not None for value in found)
+
+
+def names_in(text: str, separator: str) -> list[str]:
+    """Names in a cell, stripped.
+
+    Args:
+        text: The cell.
+        separator: What separates them, a blank any white space; :data:`LISTED` reads a list as Python or JSON writes
+            it; "" takes the cell as one.
+
+    Example:
+        >>> names_in("['pneumonia', 'pleural effusion']", "[]")
+        ['pneumonia', 'pleural effusion']
+        >>> names_in("Edema|Mass", "|")
+        ['Edema', 'Mass']
+    """
+    if separator == LISTED:
+        try:
+            return [str(name).strip() for name in ast.literal_eval(text.strip() or "[]")]
+        except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+            text, separator = text.strip().removeprefix("[").removesuffix("]"), ","
+    return [part.strip() for part in (text.split(separator.strip() or None) if separator else [text])]
 
 
 @dataclass(frozen=True)
@@ -128,8 +152,7 @@ class LabelColumns:
         return found
 
     def _split(self, text: str) -> list[str]:
-        parts = text.split(self.separator.strip() or None) if self.separator else [text]
-        return [part.strip() for part in parts if part.strip().casefold() not in BLANK]
+        return [part for part in names_in(text, self.separator) if part.casefold() not in BLANK]
 
     def _number(self, text: str, column: str, where: str) -> float:
         value = text.strip()

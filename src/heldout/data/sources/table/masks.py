@@ -10,6 +10,7 @@ from heldout.data.rle import RunLengths
 from heldout.data.sources import as_list, identifier, natural_key
 from heldout.data.sources.layout import names_of
 from heldout.data.sources.source import NOTHING
+from heldout.data.sources.table.boxes import SIDES
 from heldout.data.sources.table.columns import TableColumns
 from heldout.data.sources.table.drawn import EMPTY, RUNS, Drawn, numbers_of
 from heldout.data.sources.table.files import RowFiles
@@ -45,13 +46,16 @@ class RowMasks:
         """The four columns of a box.
 
         Raises:
-            UserError: there are not four, or one does not exist.
+            UserError: there is neither one nor four, or one does not exist.
         """
         names = self.columns.listed("box")
-        if names and len(names) != 4:
+        if names and len(names) not in (1, 4):
             asked = self.columns.options["box"]
-            raise UserError(f"source_options box = {asked!r} must name four columns of {self.columns.path}")
-        return names
+            raise UserError(
+                f"source_options box = {asked!r} must name four columns of {self.columns.path}, or one whose cells "
+                f"hold boxes"
+            )
+        return list(SIDES) if self.columns.in_cells else names
 
     @cached_property
     def point(self) -> list[str]:
@@ -126,7 +130,7 @@ class RowMasks:
         if not self.class_column:
             return named or ["foreground"]
         present = set(self.columns.frame[self.class_column].str.strip())
-        return named or sorted(present - set(names_of(self.columns.options["nothing"], "|")), key=natural_key)
+        return named or sorted(present - {"", *names_of(self.columns.options["nothing"], "|")}, key=natural_key)
 
     def text(self, rows: Rows, part: str | None) -> tuple[str, bool]:
         """Text of the index for a case's mask, and whether it is unlabeled.
