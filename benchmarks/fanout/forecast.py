@@ -56,7 +56,7 @@ def forecast() -> list[Measurement]:
             ),
             "blend": (
                 [*program, "blend", spec, "--name", f"alone{number}", "--plain"],
-                forecast_blend(about, 1, len(held_out)).seconds,
+                forecast_blend(about, 1, len(held_out), 1).seconds,
             ),
         }
         for what, (words, seconds) in commands.items():

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from heldout.errors import UserError
 from heldout.metrics import compare, get_metric, interval, intervals, score
-from heldout.metrics.jackknife import MOST_GROUPS, bounds, inflation, interval_of, leave_out, standard_error
+from heldout.metrics.jackknife import bounds, inflation, interval_of, standard_error
+from heldout.metrics.left_out import MOST_GROUPS, LeftOut
 
 
 def table(patients=100, cases_each=1, noise=1.0, seed=0):
@@ -30,9 +31,13 @@ def table(patients=100, cases_each=1, noise=1.0, seed=0):
     )
 
 
+def every(left_out):
+    return np.concatenate([left_out.weights(block) for block in range(left_out.blocks)])
+
+
 def test_cases_of_a_patient_are_left_out_together():
     frame = table(patients=10, cases_each=3)
-    weights = np.concatenate(list(leave_out(frame["patient_id"].to_numpy())))
+    weights = every(LeftOut(frame["patient_id"].to_numpy()))
     assert weights.shape == (10, 30)
     by_patient = weights.reshape(10, 10, 3)
     assert (by_patient == by_patient[:, :, :1]).all()
@@ -41,7 +46,7 @@ def test_cases_of_a_patient_are_left_out_together():
 
 def test_many_patients_are_left_out_in_groups():
     patients = np.array([f"patient{i:05}" for i in range(2 * MOST_GROUPS + 1)])
-    weights = np.concatenate(list(leave_out(patients)))
+    weights = every(LeftOut(patients))
     assert len(weights) == MOST_GROUPS
     assert ((1 - weights).sum(0) == 1).all()
     grouped = interval_of(lambda w: w @ (patients > "patient01000") / w.sum(1), patients, "accuracy", 1)

@@ -33,7 +33,7 @@ Workers = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="fits, or parts of a folder, at once; by default one for each GPU or share of the cores",
+        help="fits, or parts of other work, at once; by default one for each GPU or share of the cores",
     ),
 ]
 GpusPerFit = Annotated[

@@ -95,7 +95,7 @@ def plan(
         held = sum(len(dataset.part(part)) for part in ("test", "submit"))
         cases = len(dataset.part("train"))
         predicting = forecast.forecast_prediction(found, len(wanted), held)
-        blending = forecast.forecast_blend(found, len(config.seeds), cases)
+        blending = forecast.forecast_blend(found, len(config.seeds), cases, len(config.fold_list))
         whole = forecast.WorkForecast(
             each.seconds, each.host_bytes, each.device_bytes, each.disk_bytes, each.watt_hours
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from heldout.cli.engines import Address, EngineName, EngineOptions, Submit, Workers
 from heldout.cli.shared import (
     AsForm,
     AsJson,
@@ -34,8 +36,20 @@ def leaderboard(
     ] = None,
     as_json: AsJson = False,
     form: AsForm = None,
+    engine: EngineName = None,
+    workers: Workers = None,
+    address: Address = None,
+    submit: Submit = None,
 ) -> None:
-    """Rank all runs and blends by held-out scores with intervals; also written as Markdown and HTML."""
+    """Rank all runs and blends by held-out scores with intervals; also written as Markdown and HTML.
+
+    With --engine, the intervals of a slow metric of your own are shared by processes or nodes; no result changes.
+    """
+    options = EngineOptions(engine, workers, None, address, None, submit)
+    if options.is_given:
+        from heldout.launch.blocks import spread_intervals
+
+        spread_intervals(lambda: options.make([]), lambda line: print(line, file=sys.stderr, flush=True))
     if compare:
         if form not in (None, Form.json):
             raise UserError(f"--compare gives a sentence, not a table: leave out --format {form}, or set --format json")

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -23,6 +23,7 @@ from heldout.errors import InUse, UserError
 from heldout.records import Record
 
 FOLDER = ".predicting"
+T = TypeVar("T")
 
 
 class LoggedCase(Record):
@@ -71,7 +72,7 @@ class Part:
             raise UserError(f"--part {text!r} is not a part of a folder: write the second of eight as 2/8")
         return cls(int(match[1]), int(match[2]))
 
-    def of(self, items: list[str]) -> list[str]:
+    def of(self, items: list[T]) -> list[T]:
         """What belongs to it."""
         return items[self.number - 1 :: self.count]
 

@@ -83,7 +83,7 @@ def forecast_fit(config: Task, measured: MeasuredFit) -> Forecast:
     looks = validations * measured.held_out + mined * measured.training
     train = epochs * per_epoch + looks * float(measured.validate_seconds)
     predict = measured.held_out * float(measured.predict_seconds) + float(measured.end_seconds)
-    start = float(measured.start_seconds) + float(measured.first_seconds)
+    start = _command(measured) + float(measured.start_seconds) + float(measured.first_seconds)
     return Forecast(
         train_seconds=train,
         predict_seconds=predict,
@@ -120,7 +120,7 @@ def forecast_prediction(measured: MeasuredFit, fits: int, cases: int) -> WorkFor
     The memory is that of a fit, and so more than a prediction takes.
     """
     each = float(measured.read_seconds) + fits * float(measured.predict_seconds)
-    seconds = float(measured.import_seconds) + cases * each
+    seconds = _command(measured) + float(measured.import_seconds) + cases * each
     return WorkForecast(
         seconds=seconds,
         host_bytes=measured.host_bytes,
@@ -130,14 +130,24 @@ def forecast_prediction(measured: MeasuredFit, fits: int, cases: int) -> WorkFor
     )
 
 
-def forecast_blend(measured: MeasuredFit, seeds: int, cases: int) -> WorkForecast:
-    """A blend of the experiment alone, which reads every held-out map once.
+def forecast_blend(measured: MeasuredFit, seeds: int, cases: int, folds: int) -> WorkForecast:
+    """A blend of the experiment alone, which reads every held-out prediction once and tunes on all cases.
 
-    Further members add their own; a trial of weights costs milliseconds.
+    With several folds it tunes once more without each of them, and its score has an interval. Further members add
+    their own; a trial of weights costs milliseconds.
+
+    Args:
+        measured: What its parts took.
+        seeds: Seeds of every fold.
+        cases: Of the finished folds.
+        folds: How many these are.
     """
     alone = seeds * cases * float(measured.blend_seconds)
-    seconds = float(measured.open_seconds) + expected_seconds(alone)
-    processes = 1 if expected_seconds(alone) == alone else 1 + cores()
+    shared = expected_seconds(alone) if measured.map_bytes else alone
+    tuning = folds * cases * float(measured.tune_seconds)  # all cases, and of each fold but one all others
+    interval = float(measured.interval_seconds) if folds > 1 else 0.0
+    seconds = float(measured.command_seconds) + float(measured.open_seconds) + shared + tuning + interval
+    processes = 1 if shared == alone else 1 + cores()
     return WorkForecast(
         seconds=seconds,
         host_bytes=processes * measured.import_bytes,
@@ -145,6 +155,11 @@ def forecast_blend(measured: MeasuredFit, seeds: int, cases: int) -> WorkForecas
         disk_bytes=LOG_BYTES,
         watt_hours=seconds * float(measured.watts) / 3600,
     )
+
+
+def _command(measured: MeasuredFit) -> float:
+    """What the start and the end of a command take beside its work."""
+    return float(measured.command_seconds) + float(measured.exit_seconds)
 
 
 def warnings(forecasts: Sequence[Forecast], workers: int, device_bytes: int | None) -> Iterator[str]:

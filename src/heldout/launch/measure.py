@@ -21,6 +21,7 @@ from pydantic import Field
 
 from heldout import files
 from heldout.errors import UserError
+from heldout.launch.measure_blend import time_blend, time_command
 from heldout.launch.plan import Fit
 from heldout.launch.processes import age, children_bytes, peak_bytes
 from heldout.launch.worker import own_modules, threads_environment
@@ -30,7 +31,7 @@ from heldout.tasks import load_task
 if TYPE_CHECKING:
     import torch
 
-SCHEMA = 4
+SCHEMA = 5
 STEP_SECONDS = 10.0
 
 
@@ -44,8 +45,9 @@ class MeasuredFit(Record):
         threads: CPU threads.
         start_seconds: From the start of a process to its first step, with the batch that is tried before.
         first_seconds: Of the first steps, beyond that of others.
-        open_seconds: Of these until the dataset is open, with what a blend imports.
-        import_seconds: Of these until what a prediction imports is there as well.
+        import_seconds: Of these until what a prediction imports is there.
+        command_seconds: Of a command that does nothing, from start to end.
+        exit_seconds: Of the end of a process that has trained.
         steps: Batches of an epoch.
         step_seconds: Wall time of a training step, loading included.
         save_seconds: Of keeping the state and the history after an epoch.
@@ -53,7 +55,10 @@ class MeasuredFit(Record):
         predict_seconds: Of a held-out case, with flips, scored and written.
         validate_seconds: Of a held-out case in a validation.
         read_seconds: Of reading and preparing a case's own file.
-        blend_seconds: Of reading a stored map and a true mask for a blend; 0 where there are none.
+        open_seconds: Of the process of a blend, without what its cases take.
+        blend_seconds: Of reading a stored prediction and its truth for a blend.
+        tune_seconds: Of a case in a tuning of weights and thresholds.
+        interval_seconds: Of the score's interval over all training cases.
         held_out: Held-out cases.
         training: Training cases.
         map_bytes: Of a stored map; 0 of a classification.
@@ -74,8 +79,9 @@ class MeasuredFit(Record):
     threads: int
     start_seconds: Number
     first_seconds: Number
-    open_seconds: Number
     import_seconds: Number
+    command_seconds: Number
+    exit_seconds: Number
     steps: int
     step_seconds: Number
     save_seconds: Number
@@ -83,7 +89,10 @@ class MeasuredFit(Record):
     predict_seconds: Number
     validate_seconds: Number
     read_seconds: Number
+    open_seconds: Number
     blend_seconds: Number
+    tune_seconds: Number
+    interval_seconds: Number
     held_out: int
     training: int
     map_bytes: int
@@ -135,6 +144,7 @@ def measured(fit: Fit, threads: int | None) -> MeasuredFit:
         same = there.identity_hash == config.identity_hash() and there.threads == asked
         if same and is_this_machine(there.machine):
             return there
+    begun = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "heldout.launch.measure", config.spec, str(fit.seed), str(fit.fold)],
         env={**os.environ, **own_modules(), **threads_environment(threads)},
@@ -142,23 +152,24 @@ def measured(fit: Fit, threads: int | None) -> MeasuredFit:
         text=True,
         check=False,
     )
+    whole = time.perf_counter() - begun
     told = done.stdout if done.returncode in (0, 2) else done.stderr
     lines = told.strip().splitlines() or [""]
     if done.returncode:
         raise UserError(f"{config.spec} cannot be measured: {lines[-1].removeprefix('error: ')}")
-    files.write_json(path, json.loads(lines[-1]))
+    found = json.loads(lines[-1])
+    found |= {"exit_seconds": round(max(0.0, whole - found["exit_seconds"]), 3)}
+    files.write_json(path, found)
     return read_measured(path)
 
 
 def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
     """Train some steps of a fit and predict some of its held-out cases, in this process; nothing of it is kept."""
     importlib.import_module("heldout.blend.search")
-    from heldout.blend.cases import reduce_cases
     from heldout.data.cases import open_dataset
 
     config, key = load_task(spec), (seed, fold)
     dataset = open_dataset(config)
-    opened = age()
 
     import torch
 
@@ -166,12 +177,12 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
     from heldout.metrics.registry import score
     from heldout.predict.models import load_model, save_model
     from heldout.train import checkpoint, history
-    from heldout.train.checkpoint import Progress
+    from heldout.train.display import Display
     from heldout.train.fastest import fastest
     from heldout.train.first_batch import try_first_batch
     from heldout.train.opening import open_fold, step_times
     from heldout.train.origins import find_origins
-    from heldout.train.results import ValidationFold, describe_machine
+    from heldout.train.results import ValidationFold, describe_machine, write_results
 
     imported, imported_bytes = age(), peak_bytes()
     try_first_batch(config, dataset, dataset)
@@ -195,7 +206,7 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
         load_model(config, folder / "weights.safetensors", dataset.classes, dataset.exclusive)
         ending = time.perf_counter() - begun
         begun = time.perf_counter()
-        checkpoint.save(folder / "state.pt", Progress(), state.stateful)
+        checkpoint.save(folder / "state.pt", checkpoint.Progress(), state.stateful)
         history.write_metrics(folder, rows_of_epochs, config.metric)
         history.write_tensorboard(folder, rows_of_epochs, config.metric)
         saving = time.perf_counter() - begun
@@ -215,11 +226,8 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
         for case_id in some["case_id"]:
             prepare_image(dataset.read_image(case_id), config)
         reading = (time.perf_counter() - begun) / len(some)
-        begun = time.perf_counter()
-        if stored.maps:
-            work = [(row, [[(folder, stored.maps[row["case_id"]])]]) for row in some.to_dict("records")]
-            reduce_cases(dataset.source, dataset.exclusive and len(dataset.classes) > 1, work)
-        blending = (time.perf_counter() - begun) / len(some)
+        write_results(folder, key, state, held_out, checkpoint.Progress(), Display(spec, 1, steps, 0, quiet=True))
+        blend = time_blend(spec, folder)
         maps = [path.stat().st_size for path in folder.glob("oof_maps/*")]
         sizes = {name: (folder / name).stat().st_size for name in ("state.pt", "weights.safetensors")}
     return MeasuredFit(
@@ -229,8 +237,8 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
         threads=torch.get_num_threads(),
         start_seconds=round(started, 2),
         first_seconds=round(first, 3),
-        open_seconds=round(opened, 2),
         import_seconds=round(imported, 2),
+        command_seconds=round(time_command(), 3),
         steps=steps,
         step_seconds=round(seconds, 5),
         save_seconds=round(saving, 4),
@@ -238,7 +246,10 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
         predict_seconds=round(predicting, 5),
         validate_seconds=round(validating, 5),
         read_seconds=round(reading, 5),
-        blend_seconds=round(blending, 5),
+        open_seconds=round(blend.open, 2),
+        blend_seconds=round(blend.read, 5),
+        tune_seconds=round(blend.tune, 6),
+        interval_seconds=round(blend.interval, 3),
         held_out=len(rows),
         training=len(training),
         map_bytes=sum(maps) // max(len(maps), 1),
@@ -250,6 +261,7 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
         device_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None,
         watts=_watts(device),
         measured=time.strftime("%F %T"),
+        exit_seconds=round(age(), 3),  # until its last line; whoever waits for the end takes the difference
     )
 
 

@@ -15,16 +15,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from heldout import files
 from heldout.blend.apply import OpenDecision
 from heldout.deliver.case_log import Part, finished_cases, is_begun
 from heldout.deliver.predict_folder import Outcome, predict_folder
 from heldout.errors import InUse, UserError
-from heldout.launch.engine import Engine, Job
-from heldout.launch.runner import MOST_KILLS, POLL_SECONDS, last_line
+from heldout.launch.engine import Engine
+from heldout.launch.in_parts import run_in_parts
 from heldout.launch.worker import end_with_parent, exit_code
-
-TOLD_EVERY = 60.0  # seconds between two lines on how many cases are finished
 
 
 @dataclass(frozen=True)
@@ -99,82 +96,43 @@ def predict_parts(engine: Engine, order: FolderOrder, say: Callable[[str], None]
             after the last cases.
         KeyboardInterrupt: all were stopped; the same command goes on.
     """
-    table, running = Path(order.output) / "predictions.csv", _Running(engine, order, say)
-    waiting = [f"{number}/{engine.workers}" for number in range(1, engine.workers + 1)]
-    told = time.monotonic()
-    try:
-        while waiting or running.jobs:
-            if waiting:
-                with engine.together():
-                    for part in waiting:
-                        running.start(part)
-            waiting = [part for part in list(running.jobs) if running.is_to_be_repeated(part)]
-            if time.monotonic() - told > TOLD_EVERY:
-                told = time.monotonic()
-                say(f"{finished_cases(Path(order.output))} cases finished")
-            time.sleep(POLL_SECONDS)
-    finally:
-        running.stop()
-        engine.close()
-    if not running.is_complete():
+    folder = _Folder(order, _stamp(order))
+    run_in_parts(engine, folder, say)
+    if not folder.is_complete():
         raise UserError(f"{order.folder} changed while it was predicted: the same command goes on with what is missing")
-    with open(table, encoding="utf-8", newline="") as handle:
+    with open(Path(order.output) / "predictions.csv", encoding="utf-8", newline="") as handle:
         return Counter(row["status"] for row in csv.DictReader(handle))
 
 
-class _Running:
-    """The parts that are predicted at the moment."""
+@dataclass(frozen=True)
+class _Folder:
+    """A folder as :func:`heldout.launch.in_parts.run_in_parts` knows it; ``earlier`` is of a table to be replaced."""
 
-    def __init__(self, engine: Engine, order: FolderOrder, say: Callable[[str], None]) -> None:
-        self.engine, self.order, self.say = engine, order, say
-        self.jobs: dict[str, tuple[Job, Path]] = {}
-        self.kills: dict[str, tuple[int, int]] = {}  # how often in a row, and the cases that were finished then
-        self.earlier = self._stamp()  # of a table that --force replaces
+    order: FolderOrder
+    earlier: int | None
+    unit = "case"
 
-    def start(self, part: str) -> None:
-        """Start a part, or let it go on."""
-        name = f"predict-{Path(self.order.output).name}-{part.replace('/', 'of')}.log"
-        log = files.home() / "working" / "queue" / "logs" / name
-        what = f"part {part} of {self.order.folder}"
-        self.jobs[part] = self.engine.start_command(what, self.order.command(part), log), log
-        self.say(f"part {part}: started, log in {log}")
+    @property
+    def name(self) -> str:
+        return f"predict-{Path(self.order.output).name}"
 
-    def is_to_be_repeated(self, part: str) -> bool:
-        """Whether a part has ended because its process or its node is gone.
+    def __str__(self) -> str:
+        return self.order.folder
 
-        Raises:
-            UserError: it has failed.
-        """
-        job, log = self.jobs[part]
-        code = job.poll()
-        if code is None:
-            return False
-        del self.jobs[part]
-        if code == 0 or self.is_complete():  # then it came when the last case was finished
-            self.say(f"part {part}: finished")
-            return False
-        done = finished_cases(Path(self.order.output))
-        times, before = self.kills.get(part, (0, done))
-        self.kills[part] = (times + 1 if before == done else 1), done
-        if code < 0 and self.kills[part][0] < MOST_KILLS:
-            self.say(f"part {part}: {job.where} is gone; it goes on after its last case")
-            return True
-        raise UserError(f"part {part} failed ({last_line(log) or f'exit code {code}'}): see {log}")
+    def command(self, part: str) -> list[str]:
+        return self.order.command(part)
+
+    def done(self) -> int:
+        return finished_cases(Path(self.order.output))
 
     def is_complete(self) -> bool:
         """Whether the table of all cases has been written."""
-        return self._stamp() not in (None, self.earlier) and not is_begun(Path(self.order.output))
+        return _stamp(self.order) not in (None, self.earlier) and not is_begun(Path(self.order.output))
 
-    def _stamp(self) -> int | None:
-        table = Path(self.order.output) / "predictions.csv"
-        return table.stat().st_mtime_ns if table.exists() else None
 
-    def stop(self) -> None:
-        """Stop what is running."""
-        for job, _ in self.jobs.values():
-            job.interrupt()
-        for job, _ in self.jobs.values():
-            job.stop()
+def _stamp(order: FolderOrder) -> int | None:
+    table = Path(order.output) / "predictions.csv"
+    return table.stat().st_mtime_ns if table.exists() else None
 
 
 def _predict(order: FolderOrder, part: Part) -> None:

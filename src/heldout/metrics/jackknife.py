@@ -14,7 +14,7 @@ train as many networks again for each fold.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from heldout.errors import UserError
 from heldout.metrics import calibration, ranking
+from heldout.metrics.left_out import LeftOut, ScoresLeftOut, score_blocks
 from heldout.metrics.metric import Metric, Scale
 from heldout.metrics.registry import get_metric, score
 from heldout.metrics.tables import Columns, check_cases, columns_of
@@ -30,11 +31,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FEWEST_PATIENTS = 5
-MOST_GROUPS = 1000  # of more patients several are left out at a time
 # What cross-validation adds to the half width: always, and divided by the number of patients.
 _PROBABILITIES, _MASKS, _ORDER, _LABELS = (0.1, 5.0), (0.07, 4.0), (0.08, 0.0), (0.03, 0.0)
 _TAIL = 0.025
-_CHUNK = 4_000_000  # weights held at once: 16 MB
 
 
 @dataclass(frozen=True)
@@ -181,25 +180,6 @@ def standard_error(left_out: np.ndarray) -> float:
     return math.sqrt((count - 1) / count * np.square(left_out - left_out.mean()).sum()) if count > 1 else math.nan
 
 
-def leave_out(patients: np.ndarray) -> Iterator[np.ndarray]:
-    """What every case counts when each group of patients is left out in turn.
-
-    A group is one patient; more than :data:`MOST_GROUPS` patients are dealt into groups at random, always alike.
-
-    Args:
-        patients: (n,) patient of every case.
-
-    Yields:
-        (some groups, n) float32 arrays of 0 and 1.
-    """
-    names, patient = np.unique(patients.astype(str), return_inverse=True)
-    group = (np.random.default_rng(0).permutation(len(names)) % MOST_GROUPS)[patient]
-    count = min(len(names), MOST_GROUPS)
-    step = max(1, _CHUNK // max(1, len(patient)))
-    for first in range(0, count, step):
-        yield (group != np.arange(first, min(first + step, count))[:, None]).astype(np.float32)
-
-
 def interval_of(function: Callable[[np.ndarray], np.ndarray], patients: np.ndarray, like: str, folds: int) -> Interval:
     """Interval of any score of weighted cases.
 
@@ -211,7 +191,8 @@ def interval_of(function: Callable[[np.ndarray], np.ndarray], patients: np.ndarr
     """
     metric = get_metric(like)
     value = float(function(np.ones((1, len(patients)), np.float32))[0])
-    left_out = np.concatenate([function(weights) for weights in leave_out(patients)])
+    groups = LeftOut(patients)
+    left_out = np.concatenate([function(groups.weights(block)) for block in range(groups.blocks)])
     count = len(np.unique(patients.astype(str)))
     return Interval(value, *bounds(value, left_out, metric.scale, count, inflation(metric, count, folds)))
 
@@ -257,10 +238,10 @@ def _leave_out(
     metric, patients = get_metric(name), frames[0]["patient_id"].to_numpy(str)
     numbers = metric.kind == "regression"
     rows = [columns_of(metric.view(frame, classes), classes, regression=numbers) for frame in frames]
-    parts = [metric.evaluate_rows(rows, weights) for weights in leave_out(patients)]
+    blocks = score_blocks(ScoresLeftOut(name, tuple(rows), patients))
     behind = np.array([metric.support(columns, patients) for columns in rows])
     widened = inflation(metric, len(np.unique(patients)), max(map(_folds, rows)))
-    return np.concatenate(parts, axis=1), behind, widened
+    return np.concatenate(list(blocks), axis=1), behind, widened
 
 
 def _folds(columns: Columns) -> int:
