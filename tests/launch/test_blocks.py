@@ -44,7 +44,6 @@ def tables() -> list[pd.DataFrame]:
 def slow(experiments, monkeypatch):
     """A metric whose intervals are always worth several processes."""
     (experiments / "metrics.py").write_text(SLOW, encoding="utf-8")
-    monkeypatch.chdir(experiments.parent)  # the project of the processes
     monkeypatch.setattr(blocks, "START_SECONDS", 0.0)
     monkeypatch.setattr(left_out, "_elsewhere", [])
     return experiments

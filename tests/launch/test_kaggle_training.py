@@ -123,6 +123,34 @@ def test_a_finished_fit_is_taken_in_whole(output):
     runs.check_weights(fit.folder())
 
 
+def test_of_several_fits_none_is_taken_in_where_one_is_refused(output, finish):
+    spec = finish(TINY, seeds=(0, 1), folds=(0, 1))
+    shutil.rmtree(output / "runs")
+    shutil.move(runs.run_folder(spec), output / "runs" / spec)
+    last = output / "runs" / spec / "seed1" / "fold1" / "config.json"
+    kept = last.read_text()
+    files.write_json(last, {**json.loads(kept), "data_hash": "0" * 64})
+    write_list(output)
+    with pytest.raises(UserError, match=r"seed1/fold1 was trained on other cases than .*: restore them, or delete"):
+        collect(output)
+    assert not runs.run_folder(spec).exists()
+    last.write_text(kept)
+    write_list(output)
+    assert [(fit.seed, fit.fold) for fit in collect(output).finished] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_fits_with_other_threads_than_each_other_are_refused(output, finish):
+    spec = finish(TINY, seeds=(0,), folds=(0, 1))
+    shutil.rmtree(output / "runs")
+    shutil.move(runs.run_folder(spec), output / "runs" / spec)
+    for fold, threads in enumerate((2, 4)):
+        path = output / "runs" / spec / "seed0" / f"fold{fold}" / "config.json"
+        files.write_json(path, {**json.loads(path.read_text()), "threads": threads})
+    write_list(output)
+    with pytest.raises(UserError, match="threads"):
+        collect(output)
+
+
 def test_a_changed_file_is_refused(output):
     path = next(output.rglob("oof.parquet"))
     path.write_bytes(path.read_bytes()[:-1])

@@ -75,8 +75,8 @@ class Killed(Engine):
 
     workers, until, where = 1, None, "its process"
 
-    def __init__(self, times: int, progress: tuple[int, ...] = ()) -> None:
-        self.times, self.progress, self.started = times, progress, 0
+    def __init__(self, times: int, progress: tuple[int, ...] = (), code: int = -9) -> None:
+        self.times, self.progress, self.code, self.started = times, progress, code, 0
 
     def start(self, fit: Fit, log: Path) -> Killed:
         self.started += 1
@@ -92,7 +92,7 @@ class Killed(Engine):
         return self
 
     def poll(self) -> int | None:
-        return -9 if self.started <= self.times else 0
+        return self.code if self.started <= self.times else 0
 
     def interrupt(self) -> None:
         raise AssertionError("nothing is left to stop")
@@ -128,6 +128,14 @@ def test_a_killed_fit_is_started_again(finish):
 def test_a_fit_that_is_killed_at_every_start_fails_with_a_remedy(finish):
     (failed,) = run_fits(Killed(9), [entry()], lambda _: None)
     assert "killed 3 times without an epoch in between (signal 9), mostly for want of memory" in failed.message
+
+
+def test_a_fit_that_a_cluster_asks_to_end_is_started_again(finish):
+    said: list[str] = []
+    assert run_fits(Killed(2, code=130), [entry()], said.append) == ()
+    assert sum("its process is gone" in line for line in said) == 2
+    (failed,) = run_fits(Killed(9, code=130), [entry().model_copy(update={"seeds": (1,)})], lambda _: None)
+    assert "killed 3 times without an epoch in between (asked to end), as by a cluster that cancels" in failed.message
 
 
 def test_a_fit_may_be_killed_any_number_of_times_while_it_gets_on(finish):

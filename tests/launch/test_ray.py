@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 
 from heldout import files
@@ -234,6 +235,24 @@ def test_cases_trials_and_a_folder_are_worked_on_by_the_nodes(home, shared_home,
     assert run([*words, str(home / "alone")]) == 0
     assert run([*words, str(out), "--engine", "ray", "--address", cluster[0].address, "--workers", "2"]) == 0
     assert (out / "predictions.csv").read_text() == (home / "alone/predictions.csv").read_text()
+
+
+def test_an_interval_shared_by_nodes_has_the_bits_of_one_process(home, shared_home, cluster, monkeypatch):
+    from heldout.launch import blocks
+    from heldout.launch.ray_cluster import ray_engine
+    from heldout.metrics import interval, left_out
+
+    monkeypatch.setenv("HELDOUT_HOME", str(shared_home))
+    monkeypatch.setattr(left_out, "_elsewhere", [])
+    monkeypatch.setattr(left_out.ScoresLeftOut, "is_own", True)  # as if a function of the user's scored the cases
+    monkeypatch.setattr(blocks, "START_SECONDS", 0.0)
+    random, ids = np.random.default_rng(0), [f"p{number:02}" for number in range(60)]
+    table = pd.DataFrame({"case_id": ids, "patient_id": ids, "y_a": [0, 1, 1] * 20, "p_a": random.random(60)})
+    alone, said = interval("brier", table, ["a"]), []
+    blocks.spread_intervals(lambda: ray_engine([], cluster[0].address, 2, None, None), said.append)
+    assert interval("brier", table, ["a"]) == alone
+    logs = [Path(line.rpartition("log in ")[2]).read_text() for line in said if "started" in line]
+    assert len({re.search(r"on node .*", text)[0] for text in logs}) == 2
 
 
 def note_node() -> None:

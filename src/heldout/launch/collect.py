@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class Collected:
 
 
 def collect(folder: Path) -> Collected:
-    """Take in the run folders that a training notebook left, checked.
+    """Take in the run folders that a training notebook left: all of them once all are checked, or none.
 
     Args:
         folder: The output of the notebook, as it was downloaded; fits whose folders were deleted are left out.
@@ -56,10 +56,9 @@ def collect(folder: Path) -> Collected:
     for name in (name for names in by_fit.values() for name in names):
         if not (folder / name).is_file() or files.sha256_file(folder / name) != record.files[name]:
             raise UserError(f"{folder / name} is missing or changed: {again}")
-    finished, begun, known = [], [], 0
+    found: dict[Fit, tuple[Path, list[Path]]] = {}
     for place, names in sorted(by_fit.items()):
         _, spec, seed, fold = place.split("/")
-        fit = Fit(spec, int(seed.removeprefix("seed")), int(fold.removeprefix("fold")))
         source = folder / place
         if not runs.has_epoch(source):
             continue
@@ -67,7 +66,13 @@ def collect(folder: Path) -> Collected:
         absent = next((file for file in needed if f"{place}/{file}" not in names), None)
         if absent is not None:
             raise UserError(f"{folder / OUTPUT} does not list {place}/{absent}: {again}")
-        if not _take_in(fit, source, [Path(name).relative_to(place) for name in names]):
+        fit = Fit(spec, int(seed.removeprefix("seed")), int(fold.removeprefix("fold")))
+        found[fit] = source, [Path(name).relative_to(place) for name in names]
+    for spec in dict.fromkeys(fit.spec for fit in found):
+        _check(spec, {fit: source for fit, (source, _) in found.items() if fit.spec == spec})
+    finished, begun, known = [], [], 0
+    for fit, (source, paths) in found.items():
+        if not _take_in(fit, source, paths):
             known += 1
         elif runs.is_finished(source):
             finished.append(fit)
@@ -76,34 +81,53 @@ def collect(folder: Path) -> Collected:
     return Collected(tuple(finished), tuple(begun), known)
 
 
-def _take_in(fit: Fit, source: Path, names: Sequence[Path]) -> bool:
-    """Put a fit in its place; False where it is here already, or further.
+def _check(spec: str, sources: Mapping[Fit, Path]) -> None:
+    """Refuse fits of an experiment that were not made from what is here, or differ from what is here.
 
     Raises:
-        UserError: it was not made from what is here, or differs from what is here.
+        UserError: naming the first of them.
     """
-    config = load_task(fit.spec)
+    config = load_task(spec)
     dataset = open_dataset(config)
-    made = read_config(source)
-    changed = difference(config.complete(made.identity), config.identity())
-    if changed:
-        raise UserError(
-            f"{source} was trained with other settings than {config.spec} has ({changed[0]}): restore them, or "
-            "delete that folder to take in the others"
-        )
-    for name, what in (("data_hash", "cases"), ("fold_hash", "folds")):
-        if getattr(made, name) != getattr(dataset, name):
-            raise UserError(f"{source} was trained on other {what} than those in {dataset.folder}: restore them")
-    here = {path: read_config(path) for path in runs.begun_folders(runs.run_folder(config.spec))}
-    runs.check_numerics({**here, source: made})
-    runs.check_code(config, source)
-    if runs.is_finished(source):
-        runs.check_weights(source)
-    target = runs.fit_folder(config.spec, fit.seed, fit.fold)
+    numerics = {path: read_config(path) for path in runs.begun_folders(runs.run_folder(spec))}
+    for fit, source in sources.items():
+        made = read_config(source)
+        changed = difference(config.complete(made.identity), config.identity())
+        if changed:
+            raise UserError(
+                f"{source} was trained with other settings than {spec} has ({changed[0]}): restore them, or "
+                "delete that folder to take in the others"
+            )
+        for name, what in (("data_hash", "cases"), ("fold_hash", "folds")):
+            if getattr(made, name) != getattr(dataset, name):
+                raise UserError(
+                    f"{source} was trained on other {what} than those in {dataset.folder}: restore them, or delete "
+                    "that folder to take in the others"
+                )
+        numerics[source] = made
+        runs.check_numerics(numerics)
+        runs.check_code(config, source)
+        if runs.is_finished(source):
+            runs.check_weights(source)
+            _refuse_another(runs.fit_folder(spec, fit.seed, fit.fold), source)
+
+
+def _refuse_another(target: Path, source: Path) -> None:
+    if runs.is_finished(target) and runs.read_run(source).sha256 != runs.read_run(target).sha256:
+        raise UserError(f"{target} is finished and differs from {source}: delete one of the two")
+
+
+def _take_in(fit: Fit, source: Path, names: Sequence[Path]) -> bool:
+    """Put a checked fit in its place; False where it is here already, or further.
+
+    Raises:
+        UserError: it differs from what was finished here meanwhile.
+    """
+    target = runs.fit_folder(fit.spec, fit.seed, fit.fold)
     with files.lock(target, f"collecting {fit}"):
         if runs.is_finished(target):
-            if runs.is_finished(source) and runs.read_run(source).sha256 != runs.read_run(target).sha256:
-                raise UserError(f"{target} is finished and differs from {source}: delete one of the two")
+            if runs.is_finished(source):
+                _refuse_another(target, source)
             return False
         if not runs.is_finished(source) and _epochs(target) >= _epochs(source):
             return False

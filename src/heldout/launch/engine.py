@@ -13,6 +13,7 @@ from heldout.launch.plan import Fit
 from heldout.train import numerics
 
 TIME_IS_UP = 3  # exit code of a fit that stopped after an epoch, and can be resumed
+STOPPED = 130  # exit code of a process that was asked to end
 
 
 class Job(Protocol):
@@ -75,6 +76,14 @@ class Engine(Protocol):
             UserError: it needs what the engine cannot give it.
         """
         ...
+
+
+def is_lost(code: int) -> bool:
+    """Whether a job has ended by no doing of its own or of this command: it is worth another start.
+
+    Its process or node is gone, or somebody else asked it to end, as a cluster does that preempts or cancels it.
+    """
+    return code < 0 or code == STOPPED
 
 
 def threads_of(fit: Fit, share: int | None) -> int | None:

@@ -82,8 +82,9 @@ def forecast_fit(config: Task, measured: MeasuredFit) -> Forecast:
     per_epoch = measured.steps * float(measured.step_seconds) + float(measured.save_seconds)
     looks = validations * measured.held_out + mined * measured.training
     train = epochs * per_epoch + looks * float(measured.validate_seconds)
-    predict = measured.held_out * float(measured.predict_seconds) + float(measured.end_seconds)
-    start = _command(measured) + float(measured.start_seconds) + float(measured.first_seconds)
+    end = float(measured.end_seconds) + float(measured.exit_seconds)
+    predict = measured.held_out * float(measured.predict_seconds) + end
+    start = float(measured.command_seconds) + float(measured.start_seconds) + float(measured.first_seconds)
     return Forecast(
         train_seconds=train,
         predict_seconds=predict,
@@ -120,7 +121,7 @@ def forecast_prediction(measured: MeasuredFit, fits: int, cases: int) -> WorkFor
     The memory is that of a fit, and so more than a prediction takes.
     """
     each = float(measured.read_seconds) + fits * float(measured.predict_seconds)
-    seconds = _command(measured) + float(measured.import_seconds) + cases * each
+    seconds = float(measured.command_seconds) + float(measured.load_seconds) + cases * each
     return WorkForecast(
         seconds=seconds,
         host_bytes=measured.host_bytes,
@@ -155,11 +156,6 @@ def forecast_blend(measured: MeasuredFit, seeds: int, cases: int, folds: int) ->
         disk_bytes=LOG_BYTES,
         watt_hours=seconds * float(measured.watts) / 3600,
     )
-
-
-def _command(measured: MeasuredFit) -> float:
-    """What the start and the end of a command take beside its work."""
-    return float(measured.command_seconds) + float(measured.exit_seconds)
 
 
 def warnings(forecasts: Sequence[Forecast], workers: int, device_bytes: int | None) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from heldout import files
 from heldout.errors import UserError
-from heldout.launch.engine import Engine, Job
+from heldout.launch.engine import Engine, Job, is_lost
 from heldout.launch.runner import MOST_KILLS, POLL_SECONDS, last_line
 
 TOLD_EVERY = 60.0  # seconds between two lines on how much is finished
@@ -106,7 +106,7 @@ class _Running:
         done = self.work.done()
         times, before = self.kills.get(part, (0, done))
         self.kills[part] = (times + 1 if before == done else 1), done
-        if code < 0 and self.kills[part][0] < MOST_KILLS:
+        if is_lost(code) and self.kills[part][0] < MOST_KILLS:
             self.say(f"part {part}: {job.where} is gone; it goes on after its last {self.work.unit}")
             return True
         raise UserError(f"part {part} failed ({last_line(log) or f'exit code {code}'}): see {log}")

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from heldout import files
 from heldout.errors import UserError
-from heldout.launch.measure_blend import time_blend, time_command
+from heldout.launch.measure_work import time_blend, time_command, time_prediction
 from heldout.launch.plan import Fit
 from heldout.launch.processes import age, children_bytes, peak_bytes
 from heldout.launch.worker import own_modules, threads_environment
@@ -45,7 +45,7 @@ class MeasuredFit(Record):
         threads: CPU threads.
         start_seconds: From the start of a process to its first step, with the batch that is tried before.
         first_seconds: Of the first steps, beyond that of others.
-        import_seconds: Of these until what a prediction imports is there.
+        load_seconds: Of the process of a prediction, without its cases.
         command_seconds: Of a command that does nothing, from start to end.
         exit_seconds: Of the end of a process that has trained.
         steps: Batches of an epoch.
@@ -79,7 +79,7 @@ class MeasuredFit(Record):
     threads: int
     start_seconds: Number
     first_seconds: Number
-    import_seconds: Number
+    load_seconds: Number
     command_seconds: Number
     exit_seconds: Number
     steps: int
@@ -184,7 +184,7 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
     from heldout.train.origins import find_origins
     from heldout.train.results import ValidationFold, describe_machine, write_results
 
-    imported, imported_bytes = age(), peak_bytes()
+    imported_bytes = peak_bytes()
     try_first_batch(config, dataset, dataset)
     origins = find_origins(config, dataset, seed, fold)
     quickest = fastest(config, dataset, key, origins)
@@ -227,7 +227,7 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
             prepare_image(dataset.read_image(case_id), config)
         reading = (time.perf_counter() - begun) / len(some)
         write_results(folder, key, state, held_out, checkpoint.Progress(), Display(spec, 1, steps, 0, quiet=True))
-        blend = time_blend(spec, folder)
+        blend, loading = time_blend(spec, folder), time_prediction(spec, folder, reading + predicting)
         maps = [path.stat().st_size for path in folder.glob("oof_maps/*")]
         sizes = {name: (folder / name).stat().st_size for name in ("state.pt", "weights.safetensors")}
     return MeasuredFit(
@@ -237,7 +237,7 @@ def measure(spec: str, seed: int, fold: int) -> MeasuredFit:
         threads=torch.get_num_threads(),
         start_seconds=round(started, 2),
         first_seconds=round(first, 3),
-        import_seconds=round(imported, 2),
+        load_seconds=round(loading, 2),
         command_seconds=round(time_command(), 3),
         steps=steps,
         step_seconds=round(seconds, 5),

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from heldout.errors import UserError
 from heldout.launch import queue as queues
-from heldout.launch.engine import TIME_IS_UP, Engine, Job
+from heldout.launch.engine import STOPPED, TIME_IS_UP, Engine, Job, is_lost
 from heldout.launch.order import longest_first
 from heldout.launch.plan import Fit
 from heldout.launch.queue import QueuedFit, QueueEntry, QueueRecord
@@ -239,11 +239,11 @@ class _Runner:
             self.say(f"{_clock()} {fit}: finished")
         elif code == TIME_IS_UP:
             self.say(f"{_clock()} {fit}: stopped after an epoch, as the time is up; the same command resumes it")
-        elif code < 0 and (kills := self._count_kill(fit)) < MOST_KILLS:
+        elif is_lost(code) and (kills := self._count_kill(fit)) < MOST_KILLS:
             self.say(f"{_clock()} {fit}: {job.where} is gone ({kills}); it is resumed after its last epoch")
         else:
             log = Path(about.log)
-            self._fail(fit, log, _gone(code) if code < 0 else last_line(log) or f"exit code {code}")
+            self._fail(fit, log, _gone(code) if is_lost(code) else last_line(log) or f"exit code {code}")
 
     def _count_kill(self, fit: Fit) -> int:
         """How often it was killed without having finished an epoch in between."""
@@ -263,10 +263,10 @@ class _Runner:
 
 
 def _gone(code: int) -> str:
-    return (
-        f"killed {MOST_KILLS} times without an epoch in between (signal {-code}), mostly for want of memory: lower "
-        "--workers or batch_size"
-    )
+    killed = f"killed {MOST_KILLS} times without an epoch in between"
+    if code == STOPPED:
+        return f"{killed} (asked to end), as by a cluster that cancels its jobs: give them more time"
+    return f"{killed} (signal {-code}), mostly for want of memory: lower --workers or batch_size"
 
 
 def _queued(fit: Fit, log: Path, message: str = "") -> QueuedFit:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from heldout import files, signals
 from heldout.errors import InUse, UserError
-from heldout.launch.engine import TIME_IS_UP
+from heldout.launch.engine import STOPPED, TIME_IS_UP
 from heldout.launch.plan import Fit
 from heldout.tasks import load_task
 from heldout.train import runs
@@ -55,8 +55,8 @@ def threads_environment(threads: int | None) -> dict[str, str]:
 
 
 def own_modules() -> dict[str, str]:
-    """What lets another process import what this one does."""
-    return {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    """What lets another process import what this one does, and not what lies in the folder where it is started."""
+    return {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONSAFEPATH": "1"}
 
 
 class TimeIsUp(Exception):  # noqa: N818 - a message to the loop, no error
@@ -93,7 +93,7 @@ def exit_code(work: Callable[[], object]) -> int:
     else:
         return 0
     print("stopped", flush=True)
-    return 130
+    return STOPPED
 
 
 def train(order: Order) -> Path:

@@ -1,11 +1,13 @@
-"""A blend of some cases that a fit held out, in a process of its own: ``python -m heldout.launch.measure_blend``.
+"""A blend and a prediction of cases that a fit held out, each measured in a process of its own.
 
-Its first pass takes what a blend takes, imports included; the time of a case is that of later passes.
+``python -m heldout.launch.measure_work blend|predict SPEC FOLDER`` first does what the command does, imports included;
+the time of a case is that of later passes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import subprocess
@@ -56,16 +58,36 @@ def time_blend(spec: str, folder: Path) -> MeasuredBlend:
     Raises:
         UserError: they cannot be blended.
     """
-    words = [sys.executable, "-m", "heldout.launch.measure_blend", spec, str(folder)]
+    whole, found = _time("blend", spec, folder)
+    further, cases = found.pop("further"), found.pop("cases")
+    left = whole - further - cases * (found["read"] + found["tune"])
+    return MeasuredBlend(open=max(0.0, left), **found)
+
+
+def time_prediction(spec: str, folder: Path, each: float) -> float:
+    """Seconds that the process of a prediction takes without its cases.
+
+    Args:
+        spec: The experiment.
+        folder: As that of a finished fit.
+        each: Seconds of a case.
+
+    Raises:
+        UserError: its cases cannot be predicted.
+    """
+    whole, found = _time("predict", spec, folder)
+    return max(0.0, whole - found["cases"] * each)
+
+
+def _time(what: str, spec: str, folder: Path) -> tuple[float, dict[str, float]]:
+    """Seconds of a process of this module, and what it tells."""
+    words = [sys.executable, "-m", "heldout.launch.measure_work", what, spec, str(folder)]
     begun = time.perf_counter()
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     whole = time.perf_counter() - begun
     if done.returncode:
-        raise UserError(f"{spec} cannot be blended: {(done.stderr.strip().splitlines() or [''])[-1]}")
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    further, cases = found.pop("further"), found.pop("cases")
-    left = whole - further - cases * (found["read"] + found["tune"])
-    return MeasuredBlend(open=max(0.0, left), **found)
+        raise UserError(f"{spec}: its {what} cannot be measured: {(done.stderr.strip().splitlines() or [''])[-1]}")
+    return whole, json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def time_command() -> float:
@@ -76,7 +98,7 @@ def time_command() -> float:
     return time.perf_counter() - begun
 
 
-def _measure(spec: str, folder: Path) -> dict[str, float]:
+def _blend(spec: str, folder: Path) -> dict[str, float]:
     from heldout.blend.cases import build_objective
     from heldout.blend.crossfit import crossfit
     from heldout.blend.search import SearchPlan
@@ -98,6 +120,22 @@ def _measure(spec: str, folder: Path) -> dict[str, float]:
         intervals = _interval(config, member.dataset, table)
     further = time.perf_counter() - begun
     return {"read": reading, "tune": tuning, "interval": intervals, "further": further, "cases": count}
+
+
+def _predict(spec: str, folder: Path) -> dict[str, float]:
+    importlib.import_module("heldout.deliver.predict_folder")
+    importlib.import_module("heldout.blend.verify")
+    from heldout.blend.apply import predict_case
+    from heldout.train import runs
+
+    config = load_task(spec)
+    member = _member(config, folder)
+    runs.check_weights(folder)
+    network, dataset = member.session.network(config, folder / "weights.safetensors", member.dataset), member.dataset
+    few = [] if config.first_stage else member.cases["case_id"].head(1).to_list()  # its maps are not at hand
+    for case_id in few:
+        predict_case(config, [network], case_id, dataset.read_image(case_id), exclusive=dataset.exclusive)
+    return {"cases": len(few)}
 
 
 def _member(config: Task, folder: Path) -> Member:
@@ -151,8 +189,8 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def main() -> int:
     """Print the measurement as a line of JSON."""
-    spec, folder = sys.argv[1:]
-    print(json.dumps(_measure(spec, Path(folder))), flush=True)
+    what, spec, folder = sys.argv[1:]
+    print(json.dumps({"blend": _blend, "predict": _predict}[what](spec, Path(folder))), flush=True)
     return 0
 
 
