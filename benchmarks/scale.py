@@ -1,6 +1,7 @@
 """Many fits on many nodes: what scheduling costs on Ray, a simulation of 1,000 fits on 200 nodes, and the forecast.
 
-Each part writes results of its own. ``overhead`` and ``experiment`` need ``pip install 'heldout[scale]'``.
+Each part writes results of its own. ``overhead``, ``experiment`` and ``intervals`` need
+``pip install 'heldout[scale]'``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from fanout.cluster import experiment, overhead
 from fanout.folder import predict
 from fanout.forecast import forecast
+from fanout.intervals import shared_intervals
 from fanout.simulation import simulate
 from record import Measurement, record
 
@@ -21,6 +23,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[Measurement]]] = {
     "experiment": lambda _: experiment(),
     "predict": lambda _: predict(),
     "forecast": lambda _: forecast(),
+    "intervals": lambda _: shared_intervals(),
 }
 
 

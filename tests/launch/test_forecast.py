@@ -146,6 +146,19 @@ def test_the_patch_is_cut_and_then_the_batch_fills_the_memory(home, masks):
         propose(config, open_dataset(config), 10**9 - 10**7, peak)
 
 
+def test_a_network_that_takes_no_single_sample_is_planned_with_two(home, masks):
+    config = load(f"{VOLUMES},patch_size=(16,16,16)")
+
+    def peak(config, size, samples):
+        if samples == 1:
+            raise UserError("batch norm needs more than one value")
+        return 10**9 + 1000 * samples * math.prod(size)
+
+    assert propose(config, open_dataset(config), 1_155_555_556, peak).batch_size == 2
+    with pytest.raises(UserError, match="a batch of 2 of size 16x16x16 needs more than|needs more than 1.0 GiB"):
+        propose(config, open_dataset(config), 10**9 + 10**8, peak)
+
+
 @pytest.mark.journey
 def test_a_plan_measures_once_and_forecasts_within_reason(home, capsys):
     assert run(["plan", SPEC, "--workers", "2", "--json"]) == 0

@@ -14,13 +14,16 @@ import pytest
 from heldout import files
 from heldout.config import load
 from heldout.errors import UserError
+from heldout.launch.display import FitsDisplay
 from heldout.launch.engine import Engine
 from heldout.launch.local import LocalEngine, _shares, local_engine
 from heldout.launch.order import longest_first
 from heldout.launch.plan import Fit
-from heldout.launch.queue import QueueEntry
+from heldout.launch.queue import QueuedFit, QueueEntry
 from heldout.launch.runner import run_fits
+from heldout.launch.schedule import Schedule, Waiting
 from heldout.launch.worker import Order, own_modules
+from heldout.launch.worth import Worth
 from heldout.train import runs
 from tests.finished_runs import TINY, finish_fit
 
@@ -102,6 +105,20 @@ class Killed(Engine):
 
 def entry() -> QueueEntry:
     return QueueEntry(spec=load(TINY).spec, folds=(0,), seeds=(0,), added="today")
+
+
+def test_a_finished_fit_whose_process_is_about_to_end_is_counted_once(finish):
+    spec = finish(TINY, seeds=(0,), folds=(0,))
+    ending = QueuedFit(spec=spec, seed=0, fold=0, time=0.0, log="log")
+    display = FitsDisplay(2)
+    display.show(Schedule((Waiting(Fit(spec, 0, 1), (), Worth()),), (), {}), [ending])
+    assert display.bar.tasks[0].completed == 1
+
+
+def test_all_fits_are_counted_at_the_end(finish):
+    with FitsDisplay(1) as display:
+        assert run_fits(Killed(0), [entry()], lambda _: None, display) == ()
+    assert display.bar.tasks[0].completed == 1
 
 
 class Refusing(Killed):

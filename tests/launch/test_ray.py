@@ -119,7 +119,7 @@ class Occupied:
         self.held, self.looks = held, 0
 
     def show(self, _: object, running) -> None:
-        if not runs.is_finished(running[0].fit.folder()):
+        if running and not runs.is_finished(running[0].fit.folder()):
             self.looks += 1
         if self.looks == 10:
             self.held.close()

@@ -115,6 +115,10 @@ def test_weights_and_biases_offline(finish, monkeypatch, capsys):
     assert group == spec
     losses = [json.loads(row["train_loss"]) for row in rows if "train_loss" in row]
     assert losses == [1.0, 0.5, pytest.approx(1 / 3)]
+    assert (log.parent / "files" / "config.json").exists()  # W&B keeps what is attached beside our states
+    capsys.readouterr()
+    assert run(["track", "sync"]) == 0, "all that is known, beside W&B's own files"
+    assert "offline" in capsys.readouterr().out
 
 
 def scan(log: bytes):

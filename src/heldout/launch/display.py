@@ -51,7 +51,7 @@ class FitsDisplay:
 
     def show(self, plan: Schedule, running: Collection[QueuedFit]) -> None:
         """Draw the running fits."""
-        done = float(self.total - len(plan.waiting))
+        done, missing = float(self.total - len(plan.waiting)), {one.fit for one in plan.waiting}
         for about in running:
             try:
                 far = progress(about.fit, float(about.time), Worth())
@@ -60,7 +60,8 @@ class FitsDisplay:
             if about.fit not in self.tasks:
                 self.tasks[about.fit] = self.bar.add_task(str(about.fit), total=far.epochs)
             self.bar.update(self.tasks[about.fit], total=far.epochs, completed=far.done)
-            done += far.done / far.epochs if far.epochs else 0.0
+            if about.fit in missing:  # or it is finished, as by another command, and its process about to end
+                done += far.done / far.epochs if far.epochs else 0.0
         for fit in set(self.tasks) - {about.fit for about in running}:
             self.bar.remove_task(self.tasks.pop(fit))
         self.bar.update(self.all, completed=max(0.0, done))

@@ -161,6 +161,8 @@ def _run(engine: Engine, say: Say, fits: Fits, watcher: Watcher | None) -> tuple
             if watcher is not None:
                 watcher.show(runner.plan, [about for _, about in runner.jobs.values()])
             time.sleep(POLL_SECONDS)
+        if watcher is not None:
+            watcher.show(runner.plan, [])
     finally:
         runner.stop_all()
         engine.close()

@@ -68,7 +68,7 @@ def propose(config: Task, dataset: Dataset, budget: int, peak: Callable[..., int
     size = list(largest)
     small = size if fixed else [max(step, side // 2 // step * step) for side in size]
 
-    base, slope = _line(config, small, size, fixed, measure)
+    base, slope, least = _line(config, small, size, fixed, measure)
     room = LEFT_FREE * budget - base
     while not fixed and slope * 2 * math.prod(size) > room:
         axis = max(range(len(size)), key=lambda k: (size[k] > step, size[k] / middle[k]))
@@ -80,25 +80,30 @@ def propose(config: Task, dataset: Dataset, budget: int, peak: Callable[..., int
     most = MOST_OF_DATASET * sum(map(math.prod, shapes)) / math.prod(size)
     batch = int(min(room / (slope * math.prod(size)), max(2.0, most)))
     field = "image_size" if fixed else "patch_size"
-    while batch >= 1:
+    while batch >= least:
         found = measure(config, size, batch)
         if found is not None and found <= budget:
             return SizeProposal(tuple(size), batch, found, field)
         batch = batch - 1 if batch < 8 else batch * 7 // 8
-    raise UserError(f"one sample of {_text(size)} needs more than {budget / 2**30:.1f} GiB: take a smaller network")
+    raise UserError(f"a batch of {least} of size {_text(size)} needs more than {budget / 2**30:.1f} GiB: take a smaller network")
 
 
 def _line(
     config: Task, small: Sequence[int], large: Sequence[int], fixed: bool, measure: Callable[..., int | None]
-) -> tuple[float, float]:
-    """Bytes of a step as a line over voxels of the batch: what it starts from, and its slope."""
-    pairs = [(small, 1), (small, 2)] if fixed or list(small) == list(large) else [(small, 1), (small, 4)]
-    found = [(samples * math.prod(sides), measure(config, sides, samples)) for sides, samples in pairs]
-    (x0, y0), (x1, y1) = found
+) -> tuple[float, float, int]:
+    """Bytes of a step as a line over voxels of the batch: what it starts from, its slope, and the smallest batch."""
+    least = 1
+    try:
+        y0 = measure(config, small, least)
+    except UserError:  # batch norm has nothing to average over in a single sample whose features are a voxel
+        least = 2
+        y0 = measure(config, small, least)
+    samples = (2 if fixed or list(small) == list(large) else 4) * least
+    x0, x1, y1 = least * math.prod(small), samples * math.prod(small), measure(config, small, samples)
     if y0 is None or y1 is None:
         raise UserError(f"a step on a batch of {_text(small)} needs more memory than there is: take a smaller network")
     slope = max((y1 - y0) / (x1 - x0), 1.0)
-    return max(y0 - slope * x0, 0.0), slope
+    return max(y0 - slope * x0, 0.0), slope, least
 
 
 def _text(size: Sequence[int]) -> str:

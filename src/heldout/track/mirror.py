@@ -16,7 +16,7 @@ from pydantic import Field
 from heldout import files
 from heldout.errors import UserError
 from heldout.records import Record, read_record
-from heldout.track.read import subjects
+from heldout.track.read import KINDS, subjects
 from heldout.track.subject import Subject
 from heldout.track.trackers import Tracker, TrackerRun
 
@@ -81,7 +81,9 @@ def read_state(path: Path) -> TrackRecord | None:
 def known_sources(tracker: str) -> list[str]:
     """What a tracker was asked to keep."""
     folder = files.home() / "working" / "track" / tracker
-    states = [read_state(path) for path in sorted(folder.rglob("*.json"))]
+    # beside what trackers write there of their own, as W&B does while it is offline
+    paths = [path for kind in KINDS for path in sorted((folder / kind).rglob("*.json"))]
+    states = [read_state(path) for path in paths]
     return list(dict.fromkeys(state.source for state in states if state is not None))
 
 

@@ -20,6 +20,7 @@ from heldout.track.read_runs import known, overlay_of, read_run_subjects
 from heldout.track.subject import Point, Subject
 
 MINUTES = "minutes/"
+KINDS = ("runs", "searches", "blends", "tests", "minutes")  # how sources, and the keys of subjects, begin
 
 
 def run_source(spec: str, minutes: float | None) -> str:
