@@ -155,8 +155,6 @@ def test_a_network_that_takes_no_single_sample_is_planned_with_two(home, masks):
         return 10**9 + 1000 * samples * math.prod(size)
 
     assert propose(config, open_dataset(config), 1_155_555_556, peak).batch_size == 2
-    with pytest.raises(UserError, match="a batch of 2 of size 16x16x16 needs more than|needs more than 1.0 GiB"):
-        propose(config, open_dataset(config), 10**9 + 10**8, peak)
 
 
 @pytest.mark.journey

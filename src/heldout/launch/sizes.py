@@ -85,7 +85,9 @@ def propose(config: Task, dataset: Dataset, budget: int, peak: Callable[..., int
         if found is not None and found <= budget:
             return SizeProposal(tuple(size), batch, found, field)
         batch = batch - 1 if batch < 8 else batch * 7 // 8
-    raise UserError(f"a batch of {least} of size {_text(size)} needs more than {budget / 2**30:.1f} GiB: take a smaller network")
+    raise UserError(
+        f"a batch of {least} of size {_text(size)} needs more than {budget / 2**30:.1f} GiB: take a smaller network"
+    )
 
 
 def _line(
