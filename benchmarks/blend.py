@@ -23,7 +23,7 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from heldout.blend.distinct import distinct_voxels
 from heldout.blend.histogram import JointHistogram, join
-from heldout.blend.objective import MaskObjective
+from heldout.blend.mask_objective import MaskObjective
 from heldout.blend.study import SearchPlan, best_of_trials
 from heldout.blend.values import blend_maps
 from heldout.journal import Journal

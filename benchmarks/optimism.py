@@ -16,7 +16,7 @@ import pandas as pd
 from record import Measurement, record
 
 from heldout.blend.crossfit import crossfit
-from heldout.blend.objective import LabelObjective
+from heldout.blend.label_objective import LabelObjective
 from heldout.blend.study import SearchPlan
 from heldout.metrics import score
 

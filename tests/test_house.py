@@ -62,7 +62,6 @@ ALLOWED_LONGER: dict[str, str] = {  # file below src/heldout: why it is better w
     "config/code.py": "all ways in which a module reaches code, for runs of today and of earlier versions",
     "blend/members.py": "how a member is named, opened, checked and compared with the others",
     "blend/records.py": "every part of a decision's file, as its one page of formats",
-    "blend/objective.py": "what is tuned, of labels and of masks, with what their variants share",
     "blend/refine.py": "every step after the weights: how it is tuned, applied and described",
     "deliver/submission/write.py": "one writer of all forms, with what may be asked of it before and after",
     "blend/decision.py": "a decision with its one reader, its one writer and its hashes",

@@ -17,7 +17,7 @@ from heldout.blend import chain, ledger
 from heldout.blend import decision as decision_module
 from heldout.blend.decision import read_decision
 from heldout.blend.freeze import freeze
-from heldout.blend.objective import LabelObjective
+from heldout.blend.label_objective import LabelObjective
 from heldout.blend.search import blend
 from heldout.blend.study import SearchPlan
 from heldout.blend.weights import search

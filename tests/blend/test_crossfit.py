@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from heldout.blend.crossfit import crossfit
-from heldout.blend.objective import LabelObjective
+from heldout.blend.label_objective import LabelObjective
 from heldout.blend.study import SearchPlan, weights_of
 from heldout.blend.weights import search
 from heldout.metrics import score

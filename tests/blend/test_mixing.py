@@ -14,9 +14,9 @@ from scipy.stats import rankdata
 from heldout.blend.crossfit import crossfit
 from heldout.blend.decision import read_decision
 from heldout.blend.freeze import freeze
+from heldout.blend.label_objective import LabelObjective
 from heldout.blend.members import load_member
 from heldout.blend.mixing import METHODS, fit_ranks, fit_stack, mix
-from heldout.blend.objective import LabelObjective
 from heldout.blend.records import Mixing
 from heldout.blend.search import blend
 from heldout.blend.study import SearchPlan

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from heldout.blend.calibrate import apply_calibration
 from heldout.blend.crossfit import crossfit
+from heldout.blend.label_objective import LabelObjective
 from heldout.blend.numbers import ValueObjective, fit_line
-from heldout.blend.objective import LabelObjective, check_metric
+from heldout.blend.objective import check_metric
 from heldout.blend.refine import Refinement, add_refinement
 from heldout.blend.study import SearchPlan
 from heldout.blend.values import grade_levels, labels_of, middle_cuts

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from heldout.blend.distinct import distinct_voxels
 from heldout.blend.histogram import join
-from heldout.blend.objective import BlendSettings, LabelObjective, MaskObjective
+from heldout.blend.label_objective import LabelObjective
+from heldout.blend.mask_objective import MaskObjective
+from heldout.blend.objective import BlendSettings
 from heldout.blend.presence import presence_of_levels
 from heldout.blend.values import blend_maps, blend_scores, to_thousandths
 from heldout.errors import UserError

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from heldout.blend.crossfit import crossfit
 from heldout.blend.decision import load_decision, read_decision
 from heldout.blend.freeze import freeze
+from heldout.blend.label_objective import LabelObjective
 from heldout.blend.ledger import test as evaluate
 from heldout.blend.levels import level_objective
 from heldout.blend.numbers import ValueObjective
-from heldout.blend.objective import LabelObjective
 from heldout.blend.pooling import group_rows, pool, poolings
 from heldout.blend.records import Pooling
 from heldout.blend.refine import Refinement, add_refinement

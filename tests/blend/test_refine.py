@@ -14,8 +14,9 @@ from heldout.blend.calibrate import apply_calibration
 from heldout.blend.crossfit import crossfit
 from heldout.blend.decision import load_decision
 from heldout.blend.freeze import freeze
+from heldout.blend.label_objective import LabelObjective
 from heldout.blend.members import load_member
-from heldout.blend.objective import BlendSettings, LabelObjective
+from heldout.blend.objective import BlendSettings
 from heldout.blend.presence import fuse, levels_of_map, map_scores
 from heldout.blend.refine import RefinedObjective, Refinement
 from heldout.blend.search import blend

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from heldout.blend.greedy import climb
-from heldout.blend.objective import LabelObjective
+from heldout.blend.label_objective import LabelObjective
 from heldout.blend.study import SearchPlan
 from heldout.blend.weights import EQUAL, GREEDY, baselines, search
 from heldout.errors import UserError

@@ -269,8 +269,7 @@ def _classified(decision: Decision, members: Sequence[Prediction]) -> Blended:
 
 
 def _segmented(decision: Decision, members: Sequence[Prediction]) -> Blended:
-    weights = decision.weights
-    blended = blend_maps([map_of(member) for member in members[: len(weights)]], weights)
+    blended = blend_maps([map_of(member) for member in members[: len(decision.weights)]], decision.rows)
     sources = decision.presence_sources.values() if decision.presence else ()
     classified = np.array([members[number].scores for number in sources], float)
     scores = _presence(decision, blended, classified)

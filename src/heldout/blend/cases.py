@@ -9,12 +9,13 @@ import numpy as np
 from heldout.blend.detections import DetectionObjective, detection_objective
 from heldout.blend.distinct import distinct_voxels
 from heldout.blend.histogram import join
+from heldout.blend.label_objective import LabelObjective
 from heldout.blend.levels import LevelObjective, level_objective
 from heldout.blend.maps import Work, map_work, mean_map
+from heldout.blend.mask_objective import MaskObjective
 from heldout.blend.members import Member
-from heldout.blend.mixing import METHODS
+from heldout.blend.mixing import METHODS, OF_MASKS
 from heldout.blend.numbers import ValueObjective
-from heldout.blend.objective import LabelObjective, MaskObjective
 from heldout.data.levels import CASE, groups_of
 from heldout.data.parallel import map_cases
 from heldout.data.sources import Source
@@ -32,7 +33,7 @@ def build_objective(
     Args:
         members: Checked with :func:`heldout.blend.members.check_together`.
         metric: Score to tune.
-        method: How classifications are put together, one of :data:`heldout.blend.mixing.METHODS`.
+        method: How members are put together, one of :data:`heldout.blend.mixing.METHODS`.
         level: What is scored: cases, or groups of them, as :func:`heldout.data.levels.groups_of` says.
         progress: Show a progress bar where maps are read.
 
@@ -44,8 +45,10 @@ def build_objective(
         raise UserError(f"--method {method} does not exist: choose one of {', '.join(METHODS)}")
     first = members[0]
     classes, exclusive = first.dataset.classes, first.dataset.exclusive
-    if method != "mean" and first.kind != "classification":
-        raise UserError(f"--method {method} is for classifications, and {first.name} is a {first.kind}: leave it out")
+    of_kind = {"classification": METHODS, "segmentation": OF_MASKS}.get(first.kind, ("mean",))
+    if method not in of_kind:
+        choices = " or ".join(f"--method {one}" for one in of_kind)
+        raise UserError(f"--method {method} is for classifications, and {first.name} is a {first.kind}: use {choices}")
     if first.kind != "segmentation":
         predicted = [[member.prediction(case_id).scores for case_id in first.frame["case_id"]] for member in members]
         scores = np.array(predicted, float)
@@ -66,7 +69,7 @@ def build_objective(
     shared = (first.dataset.source, together)
     reduced = list(map_cases(reduce_cases, shared, map_work(members), "Reading out-of-fold maps", progress=progress))
     histograms = tuple(join(parts) for parts in zip(*reduced, strict=True))
-    objective = MaskObjective(first.frame, classes, metric, histograms)
+    objective = MaskObjective(first.frame, classes, metric, histograms, method)
     if first.config.finder is None:
         return objective
     return detection_objective(members, objective, progress=progress)

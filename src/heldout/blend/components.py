@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from heldout.blend.maps import Work, mean_map
-from heldout.blend.records import BlendSettings, Spatial
+from heldout.blend.records import BlendSettings, Spatial, Weights
 from heldout.blend.spatial import (
     Components,
     candidate_lows,
@@ -51,7 +51,7 @@ class ComponentTuning:
     def tune(self, settings: BlendSettings, metric: Metric) -> tuple[Spatial, ...]:
         """Best settings of every class on these cases, for weights and thresholds that are already found."""
         thresholds = settings.thresholds or None
-        components = list(self._map(_components, (settings.weights, thresholds), "Finding components"))
+        components = list(self._map(_components, (settings.rows, thresholds), "Finding components"))
         classes = len(components[0])
         cuts = thresholds or (ALONE,) * classes
         found = [
@@ -69,7 +69,7 @@ class ComponentTuning:
 
     def counts(self, settings: BlendSettings) -> np.ndarray:
         """(n, K, 3) voxels [TP, FP, FN] of every case's final mask."""
-        values = (settings.weights, settings.thresholds or None, settings.spatial)
+        values = (settings.rows, settings.thresholds or None, settings.spatial)
         return np.stack(list(self._map(_counts, values, "Scoring masks")))
 
     def _scores(self, settings: BlendSettings, spatial: Sequence[Spatial], metric: Metric) -> np.ndarray:
@@ -83,7 +83,7 @@ class ComponentTuning:
 
 
 def _components(
-    source: Source, exclusive: bool, weights: Sequence[int], thresholds: Sequence[int] | None, work: list[Work]
+    source: Source, exclusive: bool, weights: Weights, thresholds: Sequence[int] | None, work: list[Work]
 ) -> list[list[Components]]:
     found = []
     for one in work:
@@ -100,7 +100,7 @@ def _components(
 def _counts(
     source: Source,
     exclusive: bool,
-    weights: Sequence[int],
+    weights: Weights,
     thresholds: Sequence[int] | None,
     spatial: Sequence[Spatial],
     work: list[Work],
@@ -113,7 +113,7 @@ def _counts(
     return found
 
 
-def read_work(source: Source, work: Work, weights: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def read_work(source: Source, work: Work, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
     """Blended map (K, *S) uint8 and true mask (M, *S) of a case."""
     row, members = work
     return blend_maps([mean_map(row["case_id"], paths) for paths in members], weights), source.read_mask(row)

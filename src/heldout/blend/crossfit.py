@@ -21,14 +21,13 @@ from heldout.blend.objective import Objective
 from heldout.blend.records import Alternative, BlendSettings, DecisionScore
 from heldout.blend.refine import finish
 from heldout.blend.study import SearchPlan
-from heldout.blend.weights import EQUAL, baselines, search
+from heldout.blend.weights import ALIKE, EQUAL, TUNED, baselines, search_all
 from heldout.errors import UserError
 from heldout.journal import Journal
 from heldout.metrics import get_metric, interval, score
 from heldout.progress import progress_bar
 from heldout.records import finite
 
-TUNED = "tuned"
 COMPLETE = "tuned, all stages"  # on disk
 _FEWER = 4  # part of the trials that a search behind a fold's choice has: there are as many as pairs of folds
 
@@ -46,7 +45,7 @@ class CrossFit:
         scores: What they scored.
         baselines: Every single member, equal weights, the greedy selection, the tuned weights and, where there are
             later steps, all of them; each with its thresholds tuned, cross-fitted on the other folds.
-        note: Why equal weights were kept in place of tuned ones; None where they were not.
+        note: Why equal weights, or the same for all classes, were kept in place of tuned ones; None where not.
     """
 
     settings: BlendSettings
@@ -69,9 +68,10 @@ def crossfit(
 ) -> CrossFit:
     """Tune on all folds for use, and on all but one at a time for the score.
 
-    Tuned weights that score worse cross-fitted than equal ones give way to these, before any later step. A fold is
-    scored with what the other folds choose when they are cross-fitted among themselves: the weights above, tuned on all
-    folds but one, have seen it. Two folds cannot be, so that each is scored with tuned weights.
+    Tuned weights that score worse cross-fitted than equal ones give way to these, and those of single classes to the
+    same for all, before any later step. A fold is scored with what the other folds choose when they are cross-fitted
+    among themselves: the weights above, tuned on all folds but one, have seen it. Two folds cannot be, so that each is
+    scored with tuned weights.
 
     Args:
         objective: All cases.
@@ -95,7 +95,7 @@ def crossfit(
         tuned = []
         for part, name in zip(parts, ["all", *(f"without fold {fold}" for fold in folds)], strict=True):
             found = baselines(part)
-            tuned.append({**found, TUNED: search(part, plan, starts=found, journal=journal, part=name)})
+            tuned.append({**found, **search_all(part, plan, starts=found, journal=journal, part=name)})
             bar.advance(task)
     # members that were chosen are others in other folds: none is scored alone
     methods = [method for method in tuned[0] if not chosen_without or not method.startswith("member ")]
@@ -120,9 +120,10 @@ def crossfit(
     }
     by_fold = {fold: one[1] for fold, one in zip(folds, complete[1:], strict=True)}
     scores, note = _scores(objective, in_sample, cross_fitted), None
-    if chosen[0] == EQUAL:
-        numbers = f"{values[TUNED]:.4f} against {values[EQUAL]:.4f}"
-        note = f"weights stay equal, because tuned ones score worse cross-fitted: {numbers}"
+    if chosen[0] != TUNED:
+        numbers = f"{values[TUNED]:.4f} against {values[chosen[0]]:.4f}"
+        kept = "weights stay equal, because tuned ones" if chosen[0] == EQUAL else "all classes share, as own weights"
+        note = f"{kept} score worse cross-fitted: {numbers}"
     return CrossFit(settings, in_sample, cross_fitted, by_fold, scores, rows, note)
 
 
@@ -135,14 +136,12 @@ def _value(objective: Objective, table: pd.DataFrame | None) -> float | None:
 
 
 def _choose(objective: Objective, tables: dict[str, list[pd.DataFrame]]) -> str:
-    """Tuned weights, or equal ones where those score better cross-fitted."""
-    if EQUAL not in tables:
+    """Tuned weights, or the same for all classes or equal ones where those score better cross-fitted."""
+    values = {m: _value(objective, _join(tables[m])) for m in (TUNED, ALIKE, EQUAL) if m in tables}
+    if len(values) < 2 or None in values.values():
         return TUNED
-    tuned, equal = (_value(objective, _join(tables[method])) for method in (TUNED, EQUAL))
-    if tuned is None or equal is None:
-        return TUNED
-    higher = get_metric(objective.metric).higher_is_better
-    return EQUAL if (equal > tuned if higher else equal < tuned) else TUNED
+    sign = 1 if get_metric(objective.metric).higher_is_better else -1
+    return max(values, key=lambda method: sign * (values[method] or 0.0))  # of equals the first
 
 
 def _chosen_without(objective: Objective, left_out: int, plan: SearchPlan, journal: Journal | None) -> str:
@@ -151,14 +150,14 @@ def _chosen_without(objective: Objective, left_out: int, plan: SearchPlan, journ
     others = [int(fold) for fold in np.unique(fold_of) if fold != left_out]
     if len(others) < 2 or objective.members == 1 or plan.sampler == "equal":
         return TUNED
-    tables: dict[str, list[pd.DataFrame]] = {TUNED: [], EQUAL: []}
+    tables: dict[str, list[pd.DataFrame]] = {}
     with suppress(UserError):  # so few cases may leave the score undefined
         for fold in others:
             part = objective.select((fold_of != left_out) & (fold_of != fold))
             starts, name = baselines(part), f"without folds {left_out}, {fold}"
-            found = {EQUAL: starts[EQUAL], TUNED: search(part, plan, starts=starts, journal=journal, part=name)}
-            for method, one in found.items():
-                tables[method].append(objective.select(fold_of == fold).table(one[1]))
+            found = search_all(part, plan, starts=starts, journal=journal, part=name)
+            for method, one in {EQUAL: starts[EQUAL], **found}.items():
+                tables.setdefault(method, []).append(objective.select(fold_of == fold).table(one[1]))
         return _choose(objective, tables)
     return TUNED
 

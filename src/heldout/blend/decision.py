@@ -26,6 +26,7 @@ from heldout.blend.records import (
     Postprocess,
     Presence,
     Reference,
+    Row,
     SearchRecord,
     Spatial,
     describe_member,
@@ -137,9 +138,14 @@ class Decision:
         return [one for member in self.members for one in (member.first_stage, member) if one]
 
     @property
-    def weights(self) -> tuple[int, ...]:
+    def weights(self) -> Row:
         """Thousandth of every member that has a weight."""
         return tuple(weight for weight, _ in self.weighted(self.members))
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Thousandths of these members, one row for all classes or one per class."""
+        return self.mixing.rows(self.weights)
 
     def weighted(self, values: Sequence[Value]) -> list[tuple[int, Value]]:
         """Thousandth and value of every member that has a weight; ``values`` are those of all members."""
@@ -182,10 +188,11 @@ class Decision:
 
     @property
     def composition(self) -> str:
-        """The members in words: ``0.40 exp911 + 0.60 exp912, presence with exp914``."""
+        """The members in words: ``0.40 exp911 + 0.60 exp912, --method rank, presence with exp914``."""
+        how = f", --method {self.mixing.method}" if self.mixing else ""
         weighted = [f"{m.weight:.2f} {m.name}" for m in self.members if m.weight is not None]
         sources = list(self.presence_sources) if self.presence else []
-        return " + ".join(weighted) + (f", presence with {', '.join(sources)}" if sources else "")
+        return " + ".join(weighted) + how + (f", presence with {', '.join(sources)}" if sources else "")
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -197,18 +204,9 @@ class Decision:
         """SHA-256 of what decides about predictions and what they depend on: the seal of a blend."""
         if self.seal is not None:
             return self.seal
-        names = [
-            "name",
-            "members",
-            "thresholds",
-            "spatial",
-            "presence",
-            "calibration",
-            "metric",
-            "fold_hash",
-            "data_hash",
-        ]
-        names += ["mixing", "pooling", "postprocess", "abstention", *(["finder"] if self.finder else [])]
+        names = ["name", "members", "thresholds", "spatial", "presence", "calibration", "metric"]
+        names += ["fold_hash", "data_hash", "mixing", "pooling", "postprocess", "abstention"]
+        names += ["finder"] if self.finder else []
         stored = self.to_json()  # without what is empty of the later ones, so that earlier decisions keep their hash
         return files.sha256_json(first_names({name: stored[name] for name in names if name in stored}))
 

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from heldout.blend.maps import Work, map_work, mean_map
+from heldout.blend.mask_objective import MaskObjective
 from heldout.blend.members import Member
-from heldout.blend.objective import DerivedObjective, MaskObjective
-from heldout.blend.records import BlendSettings
+from heldout.blend.objective import DerivedObjective, Tunable
+from heldout.blend.records import BlendSettings, Weights
 from heldout.blend.thresholds import best_thresholds, refuse_undefined
 from heldout.blend.values import LEVELS, blend_maps
 from heldout.data.parallel import map_cases
@@ -63,10 +64,23 @@ class DetectionObjective(DerivedObjective):
     cases: tuple[HeatCase, ...]
     members_kept: tuple[int, ...]
 
-    def tune(self, weights: Sequence[int]) -> tuple[float, BlendSettings]:
+    @property
+    def separable(self) -> bool:
+        """Whether the score is a mean over classes that do not depend on each other."""
+        return self._of_masks and self.base.separable
+
+    def alone(self, place: int) -> Tunable | None:
+        """One class of masks; detections of one class are not found alone."""
+        return self.base.alone(place) if self._of_masks else None
+
+    @property
+    def _of_masks(self) -> bool:
+        return get_metric(self.metric).uses not in OF_DETECTIONS
+
+    def tune(self, weights: Weights) -> tuple[float, BlendSettings]:
         """Score of a weighting with its best thresholds, and those."""
         metric = get_metric(self.metric)
-        if metric.uses not in OF_DETECTIONS:
+        if self._of_masks:
             return self.base.tune(weights)
         settings = self.base.untuned(weights)
         columns = columns_of(self.table(settings), self.classes)
@@ -98,7 +112,7 @@ class DetectionObjective(DerivedObjective):
         import blosc2
 
         maps = np.asarray(blosc2.unpack_array2(case.maps))
-        blended = blend_maps(maps[list(self.members_kept)], settings.weights)
+        blended = blend_maps(maps[list(self.members_kept)], settings.rows)
         found = find_detections(self.finder, blended, settings.thresholds)
         found[:, 3:] += np.array([*case.start, *case.start])
         return detections_text(found, case.steps)

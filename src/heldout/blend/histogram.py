@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from heldout.blend.records import Weights
 from heldout.blend.values import LEVELS, blend_maps
 from heldout.predict.prediction import to_mask
 
@@ -87,52 +88,60 @@ class JointHistogram:
         kept = np.concatenate([[0], np.cumsum(rows)])
         return JointHistogram(self.values[..., rows], self.voxels[rows], kept[self.starts])
 
-    def counts_by_threshold(self, weights: Sequence[int]) -> np.ndarray:
+    def of_class(self, number: int) -> JointHistogram:
+        """The histogram of one of several classes, whose true labels are 0 and 1."""
+        truth = self.truth == number + 1
+        case = np.repeat(np.arange(self.cases), np.diff(self.case_starts))
+        order = np.argsort(2 * case + truth, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(np.bincount(2 * case + truth, minlength=2 * self.cases))])
+        return JointHistogram(self.values[:, number : number + 1, order], self.voxels[order], starts)
+
+    def counts_by_threshold(self, weights: Weights) -> np.ndarray:
         """Voxel counts at all 256 thresholds of one class.
 
         Returns:
             (cases, 256, 3) float64 whole numbers [TP, FP, FN]; a voxel is predicted at or above the threshold.
         """
-        voxels = self._tabulate(self.values, weights, LEVELS, lambda blended: blended[0])
+        [voxels] = self._tabulate(weights, LEVELS, 1, lambda blended: blended)
         reached = np.flip(np.flip(voxels, 1).cumsum(1), 1).reshape(self.cases, 2, LEVELS)
         counts = np.empty((self.cases, LEVELS, 3))
         counts[..., 0], counts[..., 1] = reached[:, 1], reached[:, 0]
         np.subtract(reached[:, 1, :1], reached[:, 1], out=counts[..., 2])
         return counts
 
-    def label_table(self, weights: Sequence[int]) -> np.ndarray:
+    def label_table(self, weights: Weights) -> np.ndarray:
         """(cases, C + 1, C + 1) voxels of every (true, most probable) pair of labels."""
-        winner = lambda blended: to_mask(blended, None, exclusive=True)[0]  # noqa: E731 - one expression
-        return self._tabulate(self.values, weights, self.labels, winner).reshape(-1, self.labels, self.labels)
+        winner = lambda blended: to_mask(blended, None, exclusive=True)  # noqa: E731 - one expression
+        return self._tabulate(weights, self.labels, 1, winner).reshape(-1, self.labels, self.labels)
 
-    def counts_by_label(self, weights: Sequence[int]) -> np.ndarray:
+    def counts_by_label(self, weights: Weights) -> np.ndarray:
         """(cases, C, 3) float64 whole numbers [TP, FP, FN] where each voxel gets its most probable label."""
         return errors_of(self.label_table(weights))
 
-    def levels(self, weights: Sequence[int]) -> np.ndarray:
+    def levels(self, weights: Weights) -> np.ndarray:
         """(cases, C, 256) float64: number of voxels at each blended probability."""
-        found = [
-            self._tabulate(self.values[:, k], weights, LEVELS, lambda blended: blended)
-            for k in range(self.values.shape[1])
-        ]
+        found = self._tabulate(weights, LEVELS, self.values.shape[1], lambda blended: blended)
         return np.stack([voxels.reshape(-1, self.labels, LEVELS).sum(1) for voxels in found], 1)
 
     def _tabulate(
-        self,
-        values: np.ndarray,
-        weights: Sequence[int],
-        categories: int,
-        categorize: Callable[[np.ndarray], np.ndarray],
+        self, weights: Weights, categories: int, channels: int, categorize: Callable[[np.ndarray], np.ndarray]
     ) -> np.ndarray:
-        """(cases * (C + 1), categories) voxels whose blend falls into each category."""
-        table = np.empty((len(self.starts) - 1, categories))
+        """(channels, cases * (C + 1), categories) voxels whose blend falls into each category.
+
+        Args:
+            weights: Of the members.
+            categories: Their number.
+            channels: Number of categories that a voxel is given.
+            categorize: From a blend (C, rows) to categories (channels, rows).
+        """
+        table = np.empty((channels, len(self.starts) - 1, categories))
         for first, last in self._blocks():
             rows = slice(self.starts[first], self.starts[last])
             sizes = np.diff(self.starts[first : last + 1])
-            bins = np.repeat(np.arange(last - first) * categories, sizes)
-            bins += categorize(blend_maps(values[..., rows], weights))
-            found = np.bincount(bins, self.voxels[rows], (last - first) * categories)
-            table[first:last] = found.reshape(-1, categories)
+            groups = np.repeat(np.arange(last - first) * categories, sizes)
+            for channel, chosen in enumerate(categorize(blend_maps(self.values[..., rows], weights))):
+                found = np.bincount(groups + chosen, self.voxels[rows], (last - first) * categories)
+                table[channel, first:last] = found.reshape(-1, categories)
         return table
 
     def _blocks(self) -> Iterator[tuple[int, int]]:

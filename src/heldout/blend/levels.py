@@ -12,10 +12,11 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from heldout.blend.label_objective import LabelObjective
 from heldout.blend.numbers import ValueObjective
-from heldout.blend.objective import LabelObjective
+from heldout.blend.objective import Tunable
 from heldout.blend.pooling import group_rows, pool, poolings
-from heldout.blend.records import BlendSettings, Pooling
+from heldout.blend.records import BlendSettings, Pooling, Weights
 from heldout.blend.values import to_thousandths
 from heldout.metrics.registry import get_metric
 
@@ -62,7 +63,21 @@ class LevelObjective:
         """Number of members."""
         return self.plain.members
 
-    def tune(self, weights: Sequence[int]) -> tuple[float, BlendSettings]:
+    @property
+    def columns(self) -> int:
+        """How many weights a member has."""
+        return self.plain.columns
+
+    @property
+    def separable(self) -> bool:
+        """Whether the score is a mean over classes that do not depend on each other."""
+        return self.plain.separable
+
+    def alone(self, place: int) -> Tunable | None:
+        """One class under the chosen pooling."""
+        return self.chosen[1].alone(place)
+
+    def tune(self, weights: Weights) -> tuple[float, BlendSettings]:
         """Score of a weighting with its best thresholds, and those."""
         value, settings = self.chosen[1].tune(weights)
         return value, replace(settings, pooling=self.chosen[0])

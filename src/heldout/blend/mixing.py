@@ -1,24 +1,25 @@
-"""How the probabilities of classifiers become one besides by their weighted mean, fitted on the tuning cases alone.
+"""How the predictions of members become one besides by their weighted mean, fitted on the tuning cases alone.
 
 ``rank``: the mean of what share of the tuning cases a member puts lower, so that members on different scales count
 alike. ``power``: the mean of a power of the probabilities, with the power tuned; 0 is the geometric mean. ``stack``: a
 logistic regression of the members' logits, class by class, without negative weights (Breiman 1996, Stacked
-regressions). ``classes``: weights of its own for every class.
+regressions). ``classes``: weights of its own for every class, searched one class after the other; of masks too, see
+:func:`heldout.blend.values.blend_maps`.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from heldout.blend.greedy import climb
-from heldout.blend.records import WHOLE, Mixing
+from heldout.blend.records import WHOLE, BlendSettings, Mixing, Row, Weights
 from heldout.blend.values import SMALLEST, blend_scores, logit, sigmoid, to_thousandths
 
 METHODS = ("mean", "rank", "power", "stack", "classes")
-FITTED = ("stack", "classes")  # whose weights are not searched
+OF_MASKS = ("mean", "classes")
 POWERS = (-1.0, 0.0, 0.5, 1.0, 2.0, 4.0)
 _KNOTS = 101
 _PENALTY = 1e-3  # of the squared coefficients, so that separable classes have an end
@@ -88,16 +89,43 @@ def fit_stack(scores: np.ndarray, truth: np.ndarray) -> Mixing:
     return Mixing(method="stack", weights=tuple(weights), intercepts=tuple(intercepts))
 
 
-def fit_classes(members: int, classes: int, worth: Callable[[int, tuple[int, ...]], float]) -> Mixing:
-    """Weights of every class, by hill climbing.
+def rows_of(weights: Weights) -> list[Row]:
+    """The rows of thousandths: one for all classes, or one per class."""
+    return [tuple(row) for row in np.atleast_2d(np.asarray(weights, int)).tolist()]
+
+
+def settings_of(weights: Weights, thresholds: Sequence[int]) -> BlendSettings:
+    """The settings with these thousandths: one row for all classes, or one per class."""
+    rows = rows_of(weights)
+    if len(rows) == 1:
+        return BlendSettings(rows[0], tuple(thresholds))
+    mixing = Mixing(method="classes", weights=tuple(tuple(one / WHOLE for one in row) for row in rows))
+    return BlendSettings(shares_of(mixing), tuple(thresholds), mixing=mixing)
+
+
+def widen(settings: BlendSettings, kept: Sequence[int], members: int) -> BlendSettings:
+    """Settings of some members as those of all, of which the others have no weight.
 
     Args:
-        members: Number of members.
-        classes: Number of classes.
-        worth: Score of a class alone under thousandths; higher is better.
+        settings: Of the kept ones.
+        kept: Their numbers.
+        members: Number of all.
     """
-    rows = [climb(functools.partial(worth, k), members) for k in range(classes)]
-    return Mixing(method="classes", weights=tuple(tuple(one / WHOLE for one in row) for row in rows))
+
+    def all_of(row: Sequence[Any], empty: Any) -> tuple[Any, ...]:
+        found = [empty] * members
+        for member, value in zip(kept, row, strict=True):
+            found[member] = value
+        return tuple(found)
+
+    mixing = settings.mixing
+    new: dict[str, Any] = {}
+    if mixing.weights:
+        new["weights"] = tuple(all_of(row, 0.0) for row in mixing.weights)
+    if mixing.ranks:
+        new["ranks"] = all_of(mixing.ranks, ())
+    mixing = mixing.model_copy(update=new) if new else mixing
+    return replace(settings, weights=all_of(settings.weights, 0), mixing=mixing)
 
 
 def shares_of(mixing: Mixing) -> tuple[int, ...]:
@@ -113,7 +141,7 @@ def is_alone(weights: Sequence[int]) -> bool:
 
 def _ranked(scores: np.ndarray, mixing: Mixing) -> np.ndarray:
     """Share of the tuning cases below every probability: the middle of those that tie."""
-    found = np.empty(np.shape(scores))
+    found = np.zeros(np.shape(scores))  # a member without weight has no ranks
     place = np.linspace(0, 1, _KNOTS)
     for m, member in enumerate(mixing.ranks):
         for k, knots in enumerate(member):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from heldout.blend.objective import ScoreObjective
-from heldout.blend.records import BlendSettings, Calibration
+from heldout.blend.mixing import settings_of
+from heldout.blend.objective import ScoreObjective, Tunable
+from heldout.blend.records import BlendSettings, Calibration, Weights
 from heldout.blend.values import blend_scores
 from heldout.errors import UserError
 from heldout.metrics.registry import get_metric
@@ -23,9 +23,13 @@ _FEWEST = 5  # cases to fit a line on
 class ValueObjective(ScoreObjective):
     """Regression; attributes as :class:`heldout.blend.objective.ScoreObjective`, of predicted numbers."""
 
-    def tune(self, weights: Sequence[int]) -> tuple[float, BlendSettings]:
+    def alone(self, place: int) -> Tunable:
+        """One number."""
+        return replace(self, classes=(self.classes[place],), scores=self.scores[..., place : place + 1])
+
+    def tune(self, weights: Weights) -> tuple[float, BlendSettings]:
         """Score of a weighting; there is no threshold."""
-        settings, metric = BlendSettings(tuple(weights), ()), get_metric(self.metric)
+        settings, metric = settings_of(weights, ()), get_metric(self.metric)
         value = metric.value(columns_of(self.table(settings), self.classes, regression=True))
         if np.isnan(value):
             raise UserError(f"{self.metric} is undefined on the cases to tune on: all of them have the same target")

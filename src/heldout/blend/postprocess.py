@@ -201,7 +201,7 @@ def _masks(
     """Scores (K,) and voxels (K, 3) [TP, FP, FN] of some cases with every choice."""
     config, found = load_task(spec), []
     for one, scores in work:
-        blended, truth = read_work(source, one, settings.weights)
+        blended, truth = read_work(source, one, settings.rows)
         mask = spatial_mask(blended, settings.thresholds or None, settings.spatial, exclusive)
         before = Blended(one[0]["case_id"], scores, blended, mask)
         results = [run_hook(config, before, choice) for choice in choices]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from heldout.blend.members import Member
 
 WHOLE = 1000  # weights are whole thousandths
+Row = tuple[int, ...]  # thousandth of every member
+Weights = Sequence[int] | Sequence[Row]  # one row for all classes, or one per class: heldout.blend.values.blend_maps
 OF_MAP = ("top", "maximum", "area")  # presence scores that a map gives
 
 
@@ -181,10 +184,11 @@ class Calibration(DecisionRecord):
 
 
 class Mixing(DecisionRecord):
-    """How the probabilities of classifiers are put together; empty for their weighted mean.
+    """How the predictions of members are put together; empty for their weighted mean.
 
     ``method`` and ``power`` are as in :mod:`heldout.blend.mixing`, ``weights`` and ``intercepts`` are by class (and
-    member), ``ranks`` are quantiles of every member's probabilities, by class.
+    member), ``ranks`` are quantiles of every member's probabilities, by class. Of masks whose classes exclude each
+    other the first of ``weights`` are those of the background.
     """
 
     method: str = "mean"
@@ -192,6 +196,12 @@ class Mixing(DecisionRecord):
     weights: tuple[tuple[Number, ...], ...] = ()
     intercepts: tuple[Number, ...] = ()
     ranks: tuple[tuple[tuple[Number, ...], ...], ...] = ()
+
+    def rows(self, weights: Row) -> tuple[Row, ...]:
+        """Thousandths of the members, one row for all classes or one per class; ``weights`` are those of all alike."""
+        if self.method != "classes":
+            return (weights,)
+        return tuple(tuple(round(value * WHOLE) for value in row) for row in self.weights)
 
 
 class Pooling(DecisionRecord):
@@ -277,6 +287,11 @@ class BlendSettings:
     mixing: Mixing = Mixing()  # noqa: RUF009 - frozen
     pooling: Pooling = Pooling()  # noqa: RUF009 - frozen
     postprocess: dict[str, bool | int | Number | str] | None = None
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Thousandths of the members, one row for all classes or one per class."""
+        return self.mixing.rows(self.weights)
 
 
 class Alternative(DecisionRecord):

@@ -15,13 +15,15 @@ import pandas as pd
 from heldout.blend.calibrate import CHOICES, LINEAR, apply_calibration, fit_calibration
 from heldout.blend.components import ComponentTuning
 from heldout.blend.detections import DetectionObjective
+from heldout.blend.label_objective import LabelObjective
 from heldout.blend.levels import LevelObjective
+from heldout.blend.mask_objective import MaskObjective
 from heldout.blend.members import Member
 from heldout.blend.numbers import NUMBER_METRICS, ValueObjective, fit_line
-from heldout.blend.objective import DerivedObjective, LabelObjective, MaskObjective, Objective
+from heldout.blend.objective import DerivedObjective, Objective
 from heldout.blend.postprocess import Hook, TableHook, choices_of, describe_hook
 from heldout.blend.presence import fuse, map_scores
-from heldout.blend.records import OF_MAP, WHOLE, BlendSettings, Calibration, Change, Presence
+from heldout.blend.records import OF_MAP, WHOLE, BlendSettings, Calibration, Change, Presence, Weights
 from heldout.blend.study import SearchPlan
 from heldout.blend.values import labels_of
 from heldout.blend.weights import Tuned, search
@@ -85,7 +87,7 @@ class RefinedObjective(DerivedObjective):
         """Whether every case is of exactly one class, so that its scores share a probability of one."""
         return isinstance(self.plain, LabelObjective) and self.plain.exclusive and len(self.classes) > 1
 
-    def tune(self, weights: Sequence[int]) -> tuple[float, BlendSettings]:
+    def tune(self, weights: Weights) -> tuple[float, BlendSettings]:
         """Score of a weighting, before the steps; see :class:`Objective`."""
         return self.base.tune(weights)
 
@@ -174,7 +176,7 @@ class RefinedObjective(DerivedObjective):
     def _sources(self, settings: BlendSettings) -> np.ndarray:
         """(3 + L, n, K) everything that says something of presence."""
         assert isinstance(self.base, MaskObjective), "presence is mixed for segmentations alone"
-        levels = np.concatenate([part.levels(settings.weights) for part in self.base.histograms], 1)
+        levels = self.base.levels(settings.rows)
         return np.concatenate([map_scores(levels, settings.thresholds), self.labels])
 
     def _uncalibrated(self, settings: BlendSettings) -> np.ndarray:

@@ -70,7 +70,7 @@ def blend(
             :class:`heldout.blend.refine.Refinement`.
         calibrate: How case scores are calibrated; see :func:`heldout.blend.calibrate.fit_calibration`.
         chosen_without: Where the members were chosen by their scores: for each fold those that the other folds choose.
-        method: How the probabilities of classifications are put together; see :mod:`heldout.blend.mixing`.
+        method: How members are put together; see :mod:`heldout.blend.mixing`.
         level: What is scored, as the field ``level`` of an experiment; None is the first member's.
         max_members: Most members that may have a weight; None for any number.
         max_seconds: Most seconds per case that those may take, measured on this machine; None for any.
@@ -122,6 +122,8 @@ def blend(
         given = {name: value for name, value in asdict(plan).items() if value not in (None, ())}
         search = SearchRecord(**given, by_fold=by_fold, baselines=found.baselines, **pinned)
         notes = [*decision.notes, *([found.note] if found.note else [])]
+        if method == "classes" and not found.settings.mixing and not found.note:
+            notes.append("all classes have the same weights, because those of single classes score no better")
         decision = replace(decision, mixing=found.settings.mixing, pooling=found.settings.pooling)
         return _write(replace(decision, score=found.scores, search=search, notes=notes, **described), found)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout.blend.objective import Objective
+from heldout.blend.objective import Tunable
 from heldout.blend.records import WHOLE
 from heldout.blend.values import to_thousandths
 from heldout.data.parallel import processes
@@ -92,7 +92,7 @@ class SearchPlan:
 
 
 def best_of_trials(
-    objective: Objective, plan: SearchPlan, first: Sequence[Weights], journal: Journal | None, part: str
+    objective: Tunable, plan: SearchPlan, first: Sequence[Weights], journal: Journal | None, part: str
 ) -> tuple[Weights, float]:
     """Try weightings and return the best with its score; of equals the one tried first.
 
@@ -132,7 +132,7 @@ def weights_of(draws: Sequence[float]) -> Weights:
 
 
 def _work(
-    objective: Objective,
+    objective: Tunable,
     plan: SearchPlan,
     first: Sequence[Weights],
     total: int,
@@ -181,7 +181,7 @@ def _work(
 
 
 def _work_together(
-    objective: Objective,
+    objective: Tunable,
     plan: SearchPlan,
     first: Sequence[Weights],
     total: int,
@@ -202,7 +202,7 @@ def _work_together(
 
 
 def _join_work(
-    objective: Objective,
+    objective: Tunable,
     plan: SearchPlan,
     first: Sequence[Weights],
     total: int,

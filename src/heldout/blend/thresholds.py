@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from heldout.blend.records import BlendSettings
+from heldout.blend.mixing import settings_of
+from heldout.blend.records import BlendSettings, Weights
 from heldout.blend.values import LEVELS
 from heldout.errors import UserError
 from heldout.metrics.registry import Metric
@@ -76,7 +77,7 @@ def by_threshold(metric: Metric, truth: np.ndarray, score: np.ndarray) -> np.nda
 
 
 def best_by_class(
-    metric: Metric, scores: np.ndarray, weights: Sequence[int], classes: tuple[str, ...]
+    metric: Metric, scores: np.ndarray, weights: Weights, classes: tuple[str, ...]
 ) -> tuple[float, BlendSettings]:
     """Best thresholds, found for each class alone because the score is a mean over classes.
 
@@ -89,7 +90,7 @@ def best_by_class(
         equal = np.flatnonzero(values >= values.max() - 1e-12)
         thresholds.append(int(equal[len(equal) // 2]))
     value = float(np.mean([values[t] for values, t in zip(scores, thresholds, strict=True)]))
-    return value, BlendSettings(tuple(weights), tuple(thresholds))
+    return value, settings_of(weights, thresholds)
 
 
 def refuse_undefined(value: float, metric: Metric, classes: tuple[str, ...]) -> float:

@@ -3,18 +3,19 @@
 A trial asks less than a table of all cases does, and it is asked hundreds of times. Whatever comes out the same under
 every weighting is therefore counted once, beforehand. All of it rests on two facts: blending is monotone, also after
 rounding (a voxel that no member rates higher than another is not rated higher by the blend), and a blend lies within
-one half of the exact weighted mean.
+one half of the exact weighted mean. Exclusive classes with weights of their own are divided by their sum, which leaves
+their order but neither of the two; there less is the same under all weights.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
 import numpy as np
 
 from heldout.blend.histogram import JointHistogram, errors_of
 from heldout.blend.presence import presence_of_levels, presence_voxels
+from heldout.blend.records import Weights
 from heldout.blend.values import LEVELS, blend_maps
 from heldout.metrics.ranking import divide
 from heldout.metrics.registry import Metric
@@ -52,7 +53,7 @@ class ThresholdTrial:
             self._highest = np.concatenate(parts, 1)
             self._starts = np.concatenate([[0], np.cumsum([part.shape[1] for part in parts])])[:-1]
 
-    def scores(self, weights: Sequence[int]) -> np.ndarray:
+    def scores(self, weights: Weights) -> np.ndarray:
         """(256,) scores at every threshold, nan where undefined."""
         positives = sum(part.cases for part in self._positive)
         total = np.zeros(LEVELS)
@@ -69,23 +70,28 @@ class LabelTrial:
     """Voxel counts where each voxel gets its most probable label.
 
     Most voxels get one label under every weighting: those for which all members agree by a margin that no rounding
-    bridges. A class's blend is off by one half at most, the background, 255 minus all C of them, by C / 2.
+    bridges. A class's blend is off by one half at most, the background, 255 minus all C of them, by C / 2. With weights
+    by class the least that any member says of the one label has to be above the most that any says of another one, by
+    that margin times the largest sum that they are divided by, C + 1.
 
     Args:
         histogram: Cases, of all classes.
+        by_class: Whether classes have weights of their own.
     """
 
-    def __init__(self, histogram: JointHistogram) -> None:
+    def __init__(self, histogram: JointHistogram, by_class: bool = False) -> None:
         rows, labels, groups = len(histogram.voxels), histogram.labels, len(histogram.starts) - 1
         blocks = [histogram.values[..., first : first + _BLOCK] for first in range(0, rows, _BLOCK)]
-        winner, decided = (np.concatenate(parts) for parts in zip(*map(_winner, blocks), strict=True))
+        winner, decided = (
+            np.concatenate(parts) for parts in zip(*(_winner(block, by_class) for block in blocks), strict=True)
+        )
         group = np.repeat(np.arange(groups), np.diff(histogram.starts))
         pairs = group[decided] * labels + winner[decided]
         table = np.bincount(pairs, histogram.voxels[decided], groups * labels)
         self._decided = table.reshape(-1, labels, labels)
         self._open = histogram.keep(~decided)
 
-    def counts(self, weights: Sequence[int]) -> np.ndarray:
+    def counts(self, weights: Weights) -> np.ndarray:
         """(cases, C, 3) [TP, FP, FN]."""
         return errors_of(self._decided + self._open.label_table(weights))
 
@@ -94,19 +100,20 @@ class PresenceTrial:
     """Presence scores of blended maps: means of their k most probable voxels.
 
     The k-th highest blend is at least the k-th highest of what the least sure member says; voxels about which even
-    the surest member says less are never among the k.
+    the surest member says less are never among the k. With weights by class that is not so, and all voxels count.
 
     Args:
         histogram: Cases, of any number of classes.
+        by_class: Whether exclusive classes have weights of their own.
     """
 
-    def __init__(self, histogram: JointHistogram) -> None:
+    def __init__(self, histogram: JointHistogram, by_class: bool = False) -> None:
         sizes = histogram.sizes.sum(1)
         wanted = presence_voxels(sizes)
         lowest_level, highest_level = histogram.values.min(0), histogram.values.max(0)
-        kept = np.zeros(len(histogram.voxels), bool)
+        kept = np.full(len(histogram.voxels), by_class)
         starts = histogram.case_starts
-        for case, (first, last) in enumerate(itertools.pairwise(starts)):
+        for case, (first, last) in enumerate(itertools.pairwise([] if by_class else starts)):
             for lowest, highest in zip(lowest_level[:, first:last], highest_level[:, first:last], strict=True):
                 levels = np.bincount(lowest, histogram.voxels[first:last], LEVELS)
                 reached = np.flip(np.flip(levels).cumsum())
@@ -114,22 +121,25 @@ class PresenceTrial:
         self._top = histogram.keep(kept)
         self._others = (sizes - self._top.sizes.sum(1))[:, None]
 
-    def presence(self, weights: Sequence[int]) -> np.ndarray:
+    def presence(self, weights: Weights) -> np.ndarray:
         """(cases, C) float32 in 0 ... 1."""
         levels = self._top.levels(weights)
         levels[..., 0] += self._others
         return presence_of_levels(levels)
 
 
-def _winner(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _winner(values: np.ndarray, by_class: bool) -> tuple[np.ndarray, np.ndarray]:
     """Label 0 ... C of each row of (members, C, rows) by the first member, and whether every blend gives that one."""
     background = 255 - values.sum(1, keepdims=True, dtype=np.int16)
     every = np.concatenate([background, values.astype(np.int16)], 1)
     winner = every[0].argmax(0)
     place = np.broadcast_to(winner, (len(every), 1, len(winner)))
-    margin = np.take_along_axis(every, place, 1) - every
+    own = np.take_along_axis(every, place, 1)
+    margin, needed = own - every, every.shape[1]
+    if by_class:
+        margin, needed = own.min(0, keepdims=True) - every, needed * needed
     np.put_along_axis(margin, place, np.iinfo(np.int16).max, 1)
-    return winner, 2 * margin.min((0, 1)).astype(int) >= every.shape[1]
+    return winner, 2 * margin.min((0, 1)).astype(int) >= needed
 
 
 def undominated(values: np.ndarray) -> np.ndarray:

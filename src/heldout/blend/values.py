@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout.blend.records import WHOLE
+from heldout.blend.records import WHOLE, Weights
 
 if TYPE_CHECKING:
     from heldout.predict.prediction import Prediction
@@ -35,16 +35,49 @@ def map_of(prediction: Prediction) -> np.ndarray:
     return prediction.map
 
 
-def blend_maps(maps: Sequence[np.ndarray] | np.ndarray, weights: Sequence[int]) -> np.ndarray:
+def blend_maps(maps: Sequence[np.ndarray] | np.ndarray, weights: Weights) -> np.ndarray:
     """Weighted mean of uint8 probabilities, halves rounded up.
 
+    With rows of their own, each class is the weighted mean of that class. Of exclusive classes, whose first row is that
+    of the background (what is missing to 255), the means of background and classes are then divided by their sum, so
+    that they are probabilities again: ``p[c] = sum(w[c, m] p[m, c]) / sum(w[k, m] p[m, k])``, the second sum over all
+    members and labels. Equal rows give what one row gives. Where every label has the sum 0 (no member that counts for
+    a label gives it anything), the background has the probability 1.
+
     Args:
-        maps: One uint8 array per member, all of one shape.
-        weights: Thousandths, summing to 1000.
+        maps: One uint8 array per member, all of one shape; (K, ...) where classes have rows of their own.
+        weights: Thousandths of the members, summing to 1000: (members,) or (1, members) for all classes alike,
+            (K, members) for K classes, or (1 + K, members) for K exclusive classes after their background.
 
     Returns:
         uint8 array of that shape.
+
+    Example:
+        >>> first, second = np.uint8([[200], [40]]), np.uint8([[100], [140]])
+        >>> blend_maps([first, second], (500, 500)).ravel().tolist()
+        [150, 90]
+        >>> blend_maps([first, second], [(1000, 0), (0, 1000)]).ravel().tolist()
+        [200, 140]
+        >>> blend_maps([first, second], [(1000, 0), (1000, 0), (0, 1000)]).ravel().tolist()
+        [144, 101]
     """
+    rows = np.atleast_2d(np.asarray(weights, np.int32))
+    if len(rows) == 1:
+        return _mean(maps, rows[0])
+    if len(rows) == len(maps[0]):
+        return np.stack([_mean([values[k] for values in maps], row) for k, row in enumerate(rows)])
+    total = np.zeros((len(rows), *maps[0].shape[1:]), np.int32)
+    for values, of_member in zip(maps, rows.T, strict=True):
+        total[0] += of_member[0] * (255 - values.sum(0, dtype=np.int32))
+        for label, weight in enumerate(of_member[1:], start=1):
+            if weight:
+                total[label] += np.multiply(values[label - 1], weight, dtype=np.int32)
+    whole = np.maximum(total.sum(0), 1)
+    blended = (2 * 255 * total[1:] + whole) // (2 * whole)
+    return np.minimum(blended, 255).astype(np.uint8)
+
+
+def _mean(maps: Sequence[np.ndarray] | np.ndarray, weights: np.ndarray) -> np.ndarray:
     total = np.full(maps[0].shape, WHOLE // 2, np.int32)
     for values, weight in zip(maps, weights, strict=True):
         if weight:

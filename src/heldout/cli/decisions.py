@@ -56,8 +56,8 @@ def blend(
     method: Annotated[
         str,
         typer.Option(
-            help="of classifications: mean, rank (average ranks), power (power mean), stack (logistic, weights not "
-            "negative), classes (weights per class)"
+            help="mean, or classes (weights per class); of classifications also rank (average ranks), power (power "
+            "mean), stack (logistic, weights not negative)"
         ),
     ] = "mean",
     level: Annotated[
@@ -142,7 +142,8 @@ def _print_mixing(decision: Decision) -> None:
         print(f"  power mean: {mixing.power:g}")
     elif mixing.method == "rank":
         print("  mean of ranks")
-    for label, row in zip(decision.classes, mixing.weights, strict=False):
+    background = ["background"] if len(mixing.weights) > len(decision.classes) else []
+    for label, row in zip([*background, *decision.classes], mixing.weights, strict=False):
         pairs = zip(row, decision.members, strict=False)
         print(f"  {visible(label)}: " + " + ".join(f"{value:.3f} {member.name}" for value, member in pairs))
 
