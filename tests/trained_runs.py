@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,29 @@ def runs(trained, tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("HELDOUT_HOME", str(home))
     monkeypatch.delenv("HELDOUT_DATA", raising=False)
     return home
+
+
+@pytest.fixture
+def add_hook(known_experiments, tmp_path, monkeypatch):
+    """A function that appends a hook to a trained experiment's file."""
+    import exps
+
+    folder = tmp_path / "exps"
+    shutil.copytree(EXPERIMENTS, folder)
+    monkeypatch.setattr(exps, "__path__", [str(folder), *exps.__path__])
+    known = {name: module for name, module in sys.modules.items() if name.startswith("exps.exp9")}
+
+    def forget():
+        for name in [name for name in sys.modules if name.startswith("exps.exp9")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+
+    def add(name: str, text: str) -> None:
+        original = (EXPERIMENTS / f"{name}.py").read_text(encoding="utf-8")
+        head = original.replace("import torch\n", "import numpy as np\nimport torch\n", 1)
+        (folder / f"{name}.py").write_text(f"{head}\n{text}", encoding="utf-8")
+        forget()
+
+    yield add
+    forget()
+    sys.modules.update(known)

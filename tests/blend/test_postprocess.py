@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +18,7 @@ from heldout.blend.postprocess import hook_hash
 from heldout.blend.search import blend
 from heldout.blend.together import groups_by_case, put_together
 from heldout.blend.verify import open_decision, verify
+from heldout.cli import run
 from heldout.config import load
 from heldout.deliver.predict_folder import predict_folder
 from heldout.errors import UserError
@@ -28,7 +27,8 @@ from heldout.evaluate.thresholds import held_out_decision
 from heldout.metrics import score
 from heldout.metrics.overlap import count_errors
 from heldout.serve.model import Served
-from tests.trained_runs import EXPERIMENTS
+
+pytestmark = pytest.mark.usefixtures("runs")
 
 HEAD = """    postprocess_choices = {choices}
 
@@ -43,38 +43,13 @@ SMALLEST = """
             parts, _ = label(channel)
             channel[np.bincount(parts.ravel())[parts] < smallest] = 0
         return replace(result, mask=mask)"""
+NEW = "{'patients':14,'images_per_patient':2,'size':32,'seed':7}"
 MASKS = HEAD.format(choices={"smallest": (0, 3, 8, 900)}, arguments="smallest", body=SMALLEST)
 SCORES = HEAD.format(
     choices={"turn": (False, True), "power": (1.0, 0.5)},
     arguments="turn, power",
     body="        return replace(result, scores=(1 - result.scores if turn else result.scores) ** power)",
 )
-
-
-@pytest.fixture
-def add_hook(runs, tmp_path, monkeypatch):
-    """A function that appends a hook to a trained experiment's file."""
-    import exps
-
-    folder = tmp_path / "exps"
-    shutil.copytree(EXPERIMENTS, folder)
-    monkeypatch.setattr(exps, "__path__", [str(folder), *exps.__path__])
-    known = {name: module for name, module in sys.modules.items() if name.startswith("exps.exp9")}
-
-    def forget():
-        for name in [name for name in sys.modules if name.startswith("exps.exp9")]:
-            del sys.modules[name]
-        importlib.invalidate_caches()
-
-    def add(name: str, text: str) -> None:
-        original = (EXPERIMENTS / f"{name}.py").read_text(encoding="utf-8")
-        head = original.replace("import torch\n", "import numpy as np\nimport torch\n", 1)
-        (folder / f"{name}.py").write_text(f"{head}\n{text}", encoding="utf-8")
-        forget()
-
-    yield add
-    forget()
-    sys.modules.update(known)
 
 
 def make(specs, **options):
@@ -276,7 +251,7 @@ def test_a_table_hook_is_refused_where_there_are_masks_pooled_cases_or_another_h
     with pytest.raises(UserError, match="changes cases, and level patient pools them: blend with --level case"):
         make(["exp914"], level="patient")
     add_hook("exp914", SCORES + ALIKE)
-    with pytest.raises(UserError, match="postprocess and postprocess_table are both defined: keep one"):
+    with pytest.raises(UserError, match="postprocess and postprocess_table are defined together: keep one"):
         load("exp914")
 
 
@@ -312,3 +287,37 @@ def test_choices_without_a_hook_are_refused(add_hook):
     add_hook("exp911", "    postprocess_choices = {'smallest': (0, 1)}\n")
     with pytest.raises(UserError, match="are settings of the hook postprocess: define it, or leave them out"):
         load("exp911")
+
+
+@pytest.mark.parametrize("spec", ["exp911", "exp914"])
+def test_masks_and_scores_are_tested_and_evaluated_after_the_hook(add_hook, spec, capsys):
+    body = "        return replace(result, {})".format(
+        "mask=1 - result.mask" if spec == "exp911" else "scores=1 - result.scores"
+    )
+    add_hook(spec, HEAD.format(choices={}, arguments="**settings", body=body))
+    decision = make([spec], metric="dice_all" if spec == "exp911" else "log_loss")
+    freeze("mended")
+    assert run(["evaluate", "mended", "--on", f"{spec}+dataset=new,source_options={NEW}"]) == 0
+    elsewhere = pd.read_parquet(decision.folder / "on_new.parquet")
+    assert f"{score(decision.metric, elsewhere, decision.classes):.4f}" in capsys.readouterr().out
+    tested = evaluate(load_decision("mended")).table
+    if spec == "exp911":
+        for table in (tested, elsewhere):
+            marked = table.filter(like="fp_").sum(axis=1) + table.filter(like="tp_").sum(axis=1)
+            assert marked.min() > 32 * 32, "most of each image is marked once masks are turned around"
+    opened = open_decision("mended")
+    images = [(case_id, opened.dataset.read_image(case_id)) for case_id in tested["case_id"]]
+    names = [f"p_{name}" for name in decision.classes]
+    for found, row in zip(opened.predict(images), tested[names].to_numpy(float), strict=True):
+        np.testing.assert_allclose(found.scores, row, atol=1e-6)
+
+
+def test_a_table_hook_is_applied_to_other_data(add_hook):
+    add_hook("exp914", ALIKE.replace("(0.0, 0.5, 1.0)", "(1.0,)"))
+    decision = make(["exp914"], metric="roc_auc")
+    freeze("mended")
+    assert run(["evaluate", "mended", "--on", f"exp914+dataset=new,source_options={NEW}"]) == 0
+    table = pd.read_parquet(decision.folder / "on_new.parquet")
+    names = [f"p_{name}" for name in decision.classes]
+    assert (table.groupby("patient_id")[names].nunique() == 1).all(axis=None)
+    assert table[names].nunique().min() > 5

@@ -62,6 +62,8 @@ def test_a_reader_gets_from_boxes_and_points_to_submissions(tmp_path, monkeypatc
         > 0.3
     )
     assert "equal to the last bit" in printed["kernel boxes --user me"]
+    assert "equal to the last bit" in printed["kernel fewer --user me"]
+    assert "post-processing of the experiment: smallest = " in printed["blend exp104 --name fewer"]
     sent = pd.read_csv(tmp_path / "submissions" / "boxes.csv", dtype=str, keep_default_na=False)
     assert sorted(sent["id"]) == [f"t{number:03d}.png" for number in range(6)]
     assert all(len(text.split()) % 5 == 0 for text in sent["detections"])

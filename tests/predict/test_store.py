@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,10 +72,9 @@ def test_table_counts_voxels_in_the_order_of_the_cases():
     assert 0 < score("dice_pos", table, ("lump", "rim")) < 1
 
 
-def test_thresholds_change_the_counts():
-    table = build_table(
-        ROWS, predictions(), truth, exclusive=False, cut=lambda values: (values >= 101).astype(np.uint8)
-    )
+def test_a_mask_that_is_given_is_counted():
+    shipped = (replace(one, mask=(one.map >= 101).astype(np.uint8)) for one in predictions())
+    table = build_table(ROWS, shipped, truth, exclusive=False)
     assert table[["fp_lump", "fn_lump", "fp_rim", "fn_rim"]].to_numpy().sum() == 0
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from heldout.blend.calibrate import apply_calibration
 from heldout.blend.decision import Decision
+from heldout.blend.detection_hook import detections_of
 from heldout.blend.doubt import case_doubt, reason_of
 from heldout.blend.mixing import mix
 from heldout.blend.presence import fuse, levels_of_map, map_scores
@@ -26,7 +27,6 @@ from heldout.data.transform import prepare_image
 from heldout.errors import UserError
 from heldout.metrics.ignored import hide
 from heldout.metrics.uncertainty import Uncertainty, decompose
-from heldout.predict.peaks import find_detections
 from heldout.predict.prediction import Prediction, mean_predictions, presence
 from heldout.predict.run import predict_cases
 from heldout.tasks.base import load_task
@@ -222,9 +222,14 @@ def blend_members(decision: Decision, answers: Sequence[Sequence[Prediction]]) -
 def blend_case(decision: Decision, members: Sequence[Prediction]) -> Blended:
     """Put one case's member predictions, in the order of the decision's members, together as it says."""
     found = _segmented(decision, members) if decision.kind == "segmentation" else _classified(decision, members)
-    if decision.postprocess and not decision.postprocess.by:
-        found = run_hook(load_task(decision.members[0].spec), found, decision.postprocess.settings)
-    return decide(decision, found)
+    return decide(decision, _hooked(decision, found))
+
+
+def _hooked(decision: Decision, found: Blended) -> Blended:
+    """A result after the hook on single cases; detections are found with theirs."""
+    if not decision.postprocess or decision.postprocess.by or decision.finder is not None:
+        return found
+    return run_hook(load_task(decision.members[0].spec), found, decision.postprocess.settings)
 
 
 def decide(decision: Decision, found: Blended) -> Blended:
@@ -272,16 +277,13 @@ def _segmented(decision: Decision, members: Sequence[Prediction]) -> Blended:
     blended = blend_maps([map_of(member) for member in members[: len(decision.weights)]], decision.rows)
     sources = decision.presence_sources.values() if decision.presence else ()
     classified = np.array([members[number].scores for number in sources], float)
-    scores = _presence(decision, blended, classified)
-    detections = None
-    if (finder := decision.finder) is not None:
-        detections = find_detections(finder, blended, decision.levels, kept=finder.kept)
+    scores, case_id = _presence(decision, blended, classified), members[0].case_id
     return Blended(
-        members[0].case_id,
+        case_id,
         _calibrated(decision, scores),
         blended,
         mask_of(decision, blended),
-        detections=detections,
+        detections=detections_of(decision, case_id, blended, decision.levels) if decision.finder else None,
         classified=classified,
         uncalibrated=scores,
     )
@@ -295,17 +297,24 @@ def _abstain(
     return reason_of(decision.abstention, case_doubt(decision.exclusive, scores, blended, mask))
 
 
-def known_scores(decision: Decision, result: Blended, truth: np.ndarray) -> np.ndarray:
-    """Scores (K,) of a case of a segmentation without the voxels that its true mask (M, *spatial) ignores."""
-    assert result.map is not None, "results of a segmentation have maps"
-    known = hide(result.map, truth)
-    if known is result.map:
-        return result.scores
-    scores = _calibrated(decision, _presence(decision, known, result.classified))
-    if not decision.postprocess:
-        return scores
-    before = replace(result, scores=scores, mask=mask_of(decision, result.map))
-    return run_hook(load_task(decision.members[0].spec), before, decision.postprocess.settings).scores
+def as_scored(
+    decision: Decision, case_id: str, blended: np.ndarray, classified: np.ndarray, truth: np.ndarray
+) -> Prediction:
+    """What a decision says of a case of a segmentation as it is scored: as it was when the decision was tuned.
+
+    Args:
+        decision: The decision.
+        case_id: The case.
+        blended: Its map (K, *spatial) uint8.
+        classified: (L, K) what classifications say of it.
+        truth: True mask (M, *spatial); scores and detections are those of the voxels that it does not ignore.
+    """
+    known, detections = hide(blended, truth), None
+    scores = _calibrated(decision, _presence(decision, known, classified))
+    found = _hooked(decision, Blended(case_id, scores, blended, mask_of(decision, blended)))
+    if decision.finder:
+        detections = detections_of(decision, case_id, known, decision.levels, kept=False)
+    return Prediction(case_id, found.scores, blended, found.mask, detections)
 
 
 def _presence(decision: Decision, blended: np.ndarray, classified: np.ndarray) -> np.ndarray:

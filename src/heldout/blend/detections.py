@@ -95,8 +95,16 @@ class DetectionObjective(DerivedObjective):
 
     def table(self, settings: BlendSettings) -> pd.DataFrame:
         """The cases with what a segmentation has, and the columns ``detections`` and ``objects``."""
-        found = [self._detections(case, settings) for case in self.cases]
+        found = self.texts(self.found(settings))
         return self.base.table(settings).assign(detections=found, objects=[case.objects for case in self.cases])
+
+    def found(self, settings: BlendSettings) -> list[np.ndarray]:
+        """Detections of every case in voxels, as :func:`heldout.predict.peaks.find_detections` gives them."""
+        return [self._found(case, settings) for case in self.cases]
+
+    def texts(self, found: Sequence[np.ndarray]) -> list[str]:
+        """The text of every case's detections, in mm where its file has a voxel size."""
+        return [detections_text(rows, case.steps) for rows, case in zip(found, self.cases, strict=True)]
 
     def select(self, chosen: np.ndarray) -> DetectionObjective:
         """The objective of the chosen cases."""
@@ -108,14 +116,14 @@ class DetectionObjective(DerivedObjective):
         kept = tuple(self.members_kept[member] for member in members)
         return replace(self, base=self.base.keep(members), members_kept=kept)
 
-    def _detections(self, case: HeatCase, settings: BlendSettings) -> str:
+    def _found(self, case: HeatCase, settings: BlendSettings) -> np.ndarray:
         import blosc2
 
         maps = np.asarray(blosc2.unpack_array2(case.maps))
         blended = blend_maps(maps[list(self.members_kept)], settings.rows)
         found = find_detections(self.finder, blended, settings.thresholds)
         found[:, 3:] += np.array([*case.start, *case.start])
-        return detections_text(found, case.steps)
+        return found
 
 
 def detection_objective(members: Sequence[Member], base: MaskObjective, *, progress: bool) -> DetectionObjective:

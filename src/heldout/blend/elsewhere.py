@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from heldout import files
-from heldout.blend.apply import mask_of
+from heldout.blend.apply import as_scored
 from heldout.blend.chain import EvaluationResult, append
 from heldout.blend.ledger import DIGITS, TestResult, record_evaluation
 from heldout.blend.pooling import scored_rows
@@ -34,7 +34,6 @@ from heldout.records import finite
 from heldout.tasks.base import load_task
 
 if TYPE_CHECKING:
-    from heldout.blend.apply import Blended
     from heldout.blend.verify import OpenDecision
     from heldout.data.image import Image
     from heldout.data.sources import Source
@@ -125,15 +124,23 @@ def evaluate_on(opened: OpenDecision, data: Elsewhere, reason: str | None = None
     results = opened.predict(track(images(), len(by_id), "Predicting cases"))
     predicted = [*put_together(decision, results, groups)]
     masks = decision.kind == "segmentation"
+
+    def predictions() -> Iterator[Prediction]:
+        for one in predicted:
+            if one.map is None:
+                yield Prediction(one.case_id, one.scores)
+            else:
+                truth = data.source.read_mask(by_id[one.case_id])
+                yield as_scored(decision, one.case_id, one.map, one.classified, truth)
+
     with files.lock(decision.folder, "evaluating"):
         evaluation = record(files.sha256_json([[one.case_id, *map(float, one.scores)] for one in predicted]), sketches)
         table = build_table(
             scored_rows(decision, data.rows, groups),
-            _as_predictions(predicted),
+            predictions(),
             (lambda case_id: data.source.read_mask(by_id[case_id])) if masks else None,
             exclusive=decision.exclusive,
-            cut=functools.partial(mask_of, decision),
-            details=mask_details(opened.config, data.source, by_id.__getitem__, decision.levels) if masks else None,
+            details=mask_details(opened.config, data.source, by_id.__getitem__) if masks else None,
         )
         names = [f"p_{name}" for name in decision.classes]
         if decision.kind == "classification" and decision.levels:
@@ -183,10 +190,6 @@ def _refuse_known(rows: pd.DataFrame, signatures: list[ImageSignature], opened: 
                 f"case {names[-1][1:]} of {on} looks like a copy of case {names[0][1:]} of the decision's own dataset: "
                 "leave it out"
             )
-
-
-def _as_predictions(results: list[Blended]) -> Iterator[Prediction]:
-    return (Prediction(one.case_id, one.scores, one.map) for one in results)
 
 
 def _table_path(folder: Path, name: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -259,7 +258,7 @@ def _score_table(
     decision: Decision, dataset: Dataset, predicted: pd.DataFrame, classified: dict[str, np.ndarray]
 ) -> pd.DataFrame:
     """The stored test predictions beside the labels, which are opened here and nowhere else."""
-    from heldout.blend.apply import Blended, known_scores, mask_of
+    from heldout.blend.apply import as_scored
     from heldout.blend.pooling import scored_rows
     from heldout.blend.together import groups_by_case
     from heldout.blend.values import labels_of
@@ -278,21 +277,18 @@ def _score_table(
 
     def predictions() -> Iterator[Prediction]:
         for case_id, scores in zip(predicted["case_id"], predicted[names].to_numpy(float), strict=True):
-            found = read_map(decision.folder, "test", case_id) if masks else None
-            if found is not None:
-                result = Blended(case_id, scores, found, None, classified=classified[case_id])
-                scores = known_scores(decision, result, sealed.truth(case_id))
-            yield Prediction(case_id, scores, found)
+            if masks:
+                found = read_map(decision.folder, "test", case_id)
+                yield as_scored(decision, case_id, found, classified[case_id], sealed.truth(case_id))
+            else:
+                yield Prediction(case_id, scores)
 
     table = build_table(
         rows,
         predictions(),
         sealed.truth if masks else None,
         exclusive=decision.exclusive,
-        cut=functools.partial(mask_of, decision),
-        details=mask_details(load_task(decision.members[0].spec), dataset.source, sealed.row, decision.levels)
-        if masks
-        else None,
+        details=mask_details(load_task(decision.members[0].spec), dataset.source, sealed.row) if masks else None,
     )
     if not masks and decision.levels:
         called = labels_of(table[names].to_numpy(), decision.levels, decision.exclusive)

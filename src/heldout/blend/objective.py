@@ -117,7 +117,7 @@ class DerivedObjective:
 
 
 @dataclass(frozen=True)
-class Column:
+class ColumnObjective:
     """Weights of one class, beside those of the others; attributes as :class:`Tunable`.
 
     Attributes:

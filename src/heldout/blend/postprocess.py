@@ -1,4 +1,4 @@
-"""The experiment's own last step: a hook ``postprocess`` or ``postprocess_table``, tuned on out-of-fold predictions."""
+"""The experiment's own last step, tuned on out-of-fold predictions: a hook ``postprocess``, or another of its kind."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import pandas as pd
 from heldout import files
 from heldout.blend.apply import Blended, run_hook
 from heldout.blend.components import read_work
+from heldout.blend.detection_hook import HOOK, DetectionHook
+from heldout.blend.detections import DetectionObjective
 from heldout.blend.maps import Work
 from heldout.blend.members import Member
+from heldout.blend.objective import Objective
 from heldout.blend.records import BlendSettings, Postprocess
 from heldout.blend.spatial import spatial_mask
 from heldout.blend.together import TOGETHER, run_table_hook
@@ -24,7 +27,9 @@ from heldout.data.parallel import map_cases
 from heldout.data.sources import Source
 from heldout.errors import UserError
 from heldout.metrics.ignored import hide
+from heldout.metrics.masks import OF_DETECTIONS
 from heldout.metrics.overlap import count_errors
+from heldout.metrics.registry import get_metric
 from heldout.tasks import Task, load_task
 
 Settings = Mapping[str, Any]
@@ -125,6 +130,9 @@ class TableHook:
         return found
 
 
+AnyHook = Hook | TableHook | DetectionHook
+
+
 def _with_scores(config: Task, table: pd.DataFrame, classes: Sequence[str], after: np.ndarray) -> pd.DataFrame:
     """The table with other scores (n, K), which calibrated ones must not become."""
     before = table[[f"p_{name}" for name in classes]].to_numpy(np.float32)
@@ -164,6 +172,27 @@ def find_table_hook(first: Member, level: str) -> TableHook | None:
     return TableHook(config, np.array(groups_of(first.dataset.source, first.cases, config.postprocess_by), object))
 
 
+def find_detection_hook(first: Member, objective: Objective) -> DetectionHook | None:
+    """The hook ``postprocess_detections`` of the first member; None where it has none.
+
+    Raises:
+        UserError: it does not detect, or something else is scored than its detections.
+    """
+    config = first.config
+    if type(config).postprocess_detections is Task.postprocess_detections:
+        return None
+    if config.finder is None:
+        raise UserError(
+            f"{HOOK} of {config.experiment} changes detections, and {first.name} does not detect: define postprocess"
+        )
+    if not isinstance(objective, DetectionObjective) or get_metric(objective.metric).uses not in OF_DETECTIONS:
+        raise UserError(
+            f"{HOOK} of {config.experiment} is tuned by a score of detections, and {objective.metric} scores masks: "
+            "choose another, such as --metric froc:5"
+        )
+    return DetectionHook(config, objective)
+
+
 def find_hook(config: Task, source: Source, work: Sequence[Work], exclusive: bool, progress: bool) -> Hook | None:
     """The hook ``postprocess`` of an experiment; None where it has none.
 
@@ -174,12 +203,12 @@ def find_hook(config: Task, source: Source, work: Sequence[Work], exclusive: boo
         return None
     if config.finder is not None:
         raise UserError(
-            f"postprocess of {config.experiment} changes masks, and detections come from maps: leave it out"
+            f"postprocess of {config.experiment} changes masks, and detections come from maps: define {HOOK}"
         )
     return Hook(config, source, tuple(work), exclusive, progress)
 
 
-def describe_hook(hook: Hook | TableHook, settings: BlendSettings) -> Postprocess:
+def describe_hook(hook: AnyHook, settings: BlendSettings) -> Postprocess:
     """The hook as a decision keeps it."""
     by = {"by": hook.config.postprocess_by} if isinstance(hook, TableHook) else {}
     return Postprocess(settings=settings.postprocess or {}, code=hook_hash(hook.config), **by)

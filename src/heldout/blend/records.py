@@ -221,7 +221,7 @@ class Postprocess(DecisionRecord):
     """The experiment's own last step; empty where there is none.
 
     Attributes:
-        settings: What its hook ``postprocess`` or ``postprocess_table`` is called with.
+        settings: What its hook ``postprocess``, or another of its kind, is called with.
         code: SHA-256 of the code that the hook reaches.
         by: What the cases of a table have in common, of ``postprocess_table``; empty, and not on disk, of the other.
     """

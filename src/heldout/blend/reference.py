@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Collection, Iterable, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from heldout import files
-from heldout.blend.apply import Blended, blend_case, case_values, known_scores, predict_case, run_lengths
+from heldout.blend.apply import Blended, as_scored, blend_case, case_values, predict_case, run_lengths
 from heldout.blend.decision import Decision
 from heldout.blend.members import Member, OpenFit, load_member, stored_prediction
 from heldout.blend.records import Reference, ReferenceCase
@@ -24,6 +25,7 @@ from heldout.errors import UserError
 from heldout.metrics.ignored import hide
 from heldout.metrics.overlap import count_errors
 from heldout.metrics.tables import rows_to_text
+from heldout.predict.details import detections_text, true_objects
 from heldout.predict.precision import FLOAT32, TOLERANCES, Tolerance
 from heldout.predict.prediction import Prediction
 from heldout.predict.store import read_table
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 CASES = 2  # per member
 EXACT = TOLERANCES[FLOAT32]
+_NEAR = 2e-3  # of places in mm or pixels, which processors compute alike to far more digits
 
 
 def store_reference(decision: Decision, session: Session) -> Reference:
@@ -218,17 +221,32 @@ def check_products(decision: Decision, members: Sequence[Member], case_ids: Iter
     for found in results:
         case_id, row = found.case_id, table.loc[found.case_id]
         truth = None if found.mask is None else dataset.truth(case_id)
-        scores = found.scores if truth is None else known_scores(decision, found, truth)
+        scored = None
+        if found.map is not None and truth is not None:
+            scored = as_scored(decision, case_id, found.map, found.classified, truth)
+        scores = found.scores if scored is None else scored.scores
         if difference := _gap(row[[f"p_{name}" for name in decision.classes]].to_numpy(float), scores):
             changes.append(f"the code scores case {case_id} otherwise than validated ({difference})")
-        if found.mask is None or truth is None:
+        if scored is None or scored.mask is None or truth is None:
             continue
-        mask, truth = hide(found.mask, truth), hide(truth, truth)
+        if scored.detections is not None:
+            one = {"case_id": case_id, "detections": row["detections"]}
+            if _detected_otherwise(members[0], one, truth, scored.detections):
+                changes.append(f"the code detects otherwise in case {case_id} than validated")
+        mask, truth = hide(scored.mask, truth), hide(truth, truth)
         counts = count_errors(mask, truth, len(decision.classes), decision.exclusive)
         names = [[f"{kind}_{name}" for kind in ("tp", "fp", "fn")] for name in decision.classes]
         if wrong := int(np.abs(counts - row[np.ravel(names)].to_numpy(float).reshape(counts.shape)).sum()):
             changes.append(f"the code makes another mask of case {case_id} than validated ({wrong} counts differ)")
     return changes
+
+
+def _detected_otherwise(member: Member, row: Mapping[str, Any], truth: np.ndarray, rows: np.ndarray) -> bool:
+    assert member.config.finder is not None, "detections are of members that detect"
+    source, case = member.dataset.source, member.dataset.row(row["case_id"])
+    fresh = json.loads(detections_text(rows, true_objects(source, case, truth, member.config.finder)[1]))
+    stored = json.loads(row["detections"])
+    return len(fresh) != len(stored) or not np.allclose(fresh, stored, atol=_NEAR)
 
 
 def product_lines(

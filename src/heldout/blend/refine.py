@@ -21,7 +21,7 @@ from heldout.blend.mask_objective import MaskObjective
 from heldout.blend.members import Member
 from heldout.blend.numbers import NUMBER_METRICS, ValueObjective, fit_line
 from heldout.blend.objective import DerivedObjective, Objective
-from heldout.blend.postprocess import Hook, TableHook, choices_of, describe_hook
+from heldout.blend.postprocess import AnyHook, choices_of, describe_hook
 from heldout.blend.presence import fuse, map_scores
 from heldout.blend.records import OF_MAP, WHOLE, BlendSettings, Calibration, Change, Presence, Weights
 from heldout.blend.study import SearchPlan
@@ -75,7 +75,7 @@ class RefinedObjective(DerivedObjective):
     labels: np.ndarray
     steps: Refinement
     maps: ComponentTuning | None = None
-    hook: Hook | TableHook | None = None
+    hook: AnyHook | None = None
 
     @property
     def plain(self) -> Plain:
@@ -201,7 +201,7 @@ def add_refinement(
     labels: Sequence[Member],
     steps: Refinement,
     maps: ComponentTuning | None = None,
-    hook: Hook | TableHook | None = None,
+    hook: AnyHook | None = None,
 ) -> Objective:
     """The objective with its steps, or as it is where there is none.
 

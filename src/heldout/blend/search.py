@@ -20,7 +20,7 @@ from heldout.blend.decision import Decision, blend_folder, check_name, decision_
 from heldout.blend.maps import map_work
 from heldout.blend.members import Member, check_together, load_member, split_members
 from heldout.blend.objective import Objective, check_metric
-from heldout.blend.postprocess import find_hook, find_table_hook
+from heldout.blend.postprocess import AnyHook, find_detection_hook, find_hook, find_table_hook
 from heldout.blend.records import SearchRecord
 from heldout.blend.refine import Refinement, add_refinement, describe_refinement, presence_members
 from heldout.blend.session import Session
@@ -173,11 +173,12 @@ def _gather(
         else None
     )
     work = map_work(members) if masks else ()
-    hook = find_hook(members[0].config, dataset.source, work, dataset.exclusive, progress)
+    hook: AnyHook | None = find_hook(members[0].config, dataset.source, work, dataset.exclusive, progress)
     table_hook = find_table_hook(members[0], level)
     sources = presence_members(members, labels)
     base = build_objective(members, metric, method=method, level=level, progress=progress)
-    objective = add_refinement(base, list(sources.values()), steps, maps, hook or table_hook)
+    hook = hook or table_hook or find_detection_hook(members[0], base)
+    objective = add_refinement(base, list(sources.values()), steps, maps, hook)
     return _Gathered(members, labels, list(sources), level, objective)
 
 

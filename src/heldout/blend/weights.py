@@ -8,7 +8,7 @@ import numpy as np
 
 from heldout.blend.greedy import climb
 from heldout.blend.mixing import widen
-from heldout.blend.objective import Column, Objective, Tunable
+from heldout.blend.objective import ColumnObjective, Objective, Tunable
 from heldout.blend.records import BlendSettings, Row
 from heldout.blend.study import SearchPlan, best_of_trials
 from heldout.blend.values import to_thousandths
@@ -133,7 +133,10 @@ def _search_columns(objective: Objective, plan: SearchPlan, plain: Tuned, journa
         gained = False
         for place in range(objective.columns):
             rows = [*best[1].rows] if best is not plain else [plain[1].weights] * objective.columns
-            column, name = Column(objective, place, tuple(rows)), f"{part}, weights {place} beside others, {sweep}"
+            column, name = (
+                ColumnObjective(objective, place, tuple(rows)),
+                f"{part}, weights {place} beside others, {sweep}",
+            )
             starts = {**baselines(column), "as before": column.tune(rows[place])}
             rows[place] = _search_row(column, plan, starts, journal, name)[1].weights
             gained |= try_(rows)

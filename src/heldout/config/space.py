@@ -84,18 +84,18 @@ def check_choices(choices: Mapping[str, Sequence[Any]], hooks: Sequence[str]) ->
 
     Args:
         choices: Values of every setting.
-        hooks: What the experiment defines of ``postprocess`` and ``postprocess_table``.
+        hooks: What the experiment defines of ``postprocess``, ``postprocess_table`` and ``postprocess_detections``.
 
     Raises:
         ValueError: the hook is missing, or both are there; a setting has no values or one twice, or there are too many
             combinations.
     """
     if len(hooks) > 1:
-        raise ValueError(f"{' and '.join(hooks)} are both defined: keep one, as both would be tuned by one score")
+        raise ValueError(f"{' and '.join(hooks)} are defined together: keep one, as all would be tuned by one score")
     if choices and not hooks:
         raise ValueError("postprocess_choices are settings of the hook postprocess: define it, or leave them out")
     for name, values in choices.items():
-        if not name.isidentifier() or name in ("self", "result", "table"):
+        if not name.isidentifier() or name in ("self", "result", "table", "found"):
             raise ValueError(f"postprocess_choices {name!r} cannot name an argument of the hook postprocess")
         if not values or len({repr(value) for value in values}) != len(values):
             raise ValueError(f"postprocess_choices {name} = {values!r}: list different values")

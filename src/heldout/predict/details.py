@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -27,23 +27,30 @@ MASK_COLUMNS = (
     "objects",
 )
 
-# From a case id, its predicted and its true mask, and its map to further columns of the table.
-Details = Callable[[str, np.ndarray, np.ndarray, np.ndarray], dict[str, float | str]]
+
+class Details(Protocol):
+    """From a case id, its predicted and its true mask, its map and perhaps its detections to further columns."""
+
+    def __call__(
+        self, case_id: str, mask: np.ndarray, truth: np.ndarray, heat: np.ndarray, detections: np.ndarray | None = None
+    ) -> dict[str, float | str]:
+        """Measure a case."""
+
+
 Row = Callable[[str], Mapping[str, Any]]
 
 
-def mask_details(config: Task, source: Source, row: Row, thresholds: Sequence[int] | None = None) -> Details | None:
+def mask_details(config: Task, source: Source, row: Row) -> Details | None:
     """What to measure of every mask: what ``mask_details`` names, what the metric needs, and detections.
 
     Args:
         config: The experiment.
         source: Reads the cases, and knows the size of their voxels and their objects.
         row: From a case id to its row of the index, with its mask.
-        thresholds: (K,) smallest values of detections that are kept; None is one half.
 
     Returns:
-        A function of a case id, its predicted and its true mask (M, *spatial) and its map (K, *spatial) that gives
-        further columns of the table:
+        A function of a case id, its predicted and its true mask (M, *spatial), its map (K, *spatial) and its detections
+        in voxels, None for those of the map at one half, that gives further columns of the table:
         ``lesions_``, ``found_``, ``regions_`` and ``false_<class>``, see :func:`heldout.metrics.lesion.count_lesions`;
         ``hd95_`` and ``assd_<class>`` in mm, in pixels where an image has no voxel size; ``nsd:2_<class>``;
         ``voxel_mm3``; ``detections`` and ``objects``, see :mod:`heldout.metrics.detection`. None where nothing is asked
@@ -55,13 +62,15 @@ def mask_details(config: Task, source: Source, row: Row, thresholds: Sequence[in
         return None
     classes, tolerant = source.classes, sorted(name for name in asked if name.startswith(TOLERANT_COLUMNS))
 
-    def measure(case_id: str, mask: np.ndarray, truth: np.ndarray, heat: np.ndarray) -> dict[str, float | str]:
+    def measure(
+        case_id: str, mask: np.ndarray, truth: np.ndarray, heat: np.ndarray, detections: np.ndarray | None = None
+    ) -> dict[str, float | str]:
         pairs = list(zip(classes, class_masks(mask, len(classes)), class_masks(truth, len(classes)), strict=True))
         found: dict[str, float | str] = {}
         if finder is not None:
             objects, steps = true_objects(source, row(case_id), truth, finder)
-            detections = detections_text(find_detections(finder, heat, thresholds), steps)
-            found |= {"detections": detections, "objects": objects}
+            rows = find_detections(finder, heat) if detections is None else detections
+            found |= {"detections": detections_text(rows, steps), "objects": objects}
         if "lesions" in asked:
             for name, pred, true in pairs:
                 counts = count_lesions(pred, true)

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from heldout.tasks.finder import Finder
 
 
-def find_detections(
-    finder: Finder, heat: np.ndarray, thresholds: Sequence[int] | None = None, *, kept: bool = False
-) -> np.ndarray:
+def find_detections(finder: Finder, heat: np.ndarray, thresholds: Sequence[int] | None = None) -> np.ndarray:
     """Detections of a case.
 
     A peak is a connected region of a class's map that has half of its own highest value or more everywhere, and nothing
@@ -25,7 +23,6 @@ def find_detections(
         finder: How peaks become points or boxes.
         heat: Map (K, *S) uint8.
         thresholds: (K,) smallest values of detections that are kept; None is one half.
-        kept: Leave out those that are not kept.
 
     Returns:
         (m, 3 + 2 D) rows of class, score 0 ... 1, whether it is kept, and the corners of the box in voxels, from the
@@ -38,14 +35,25 @@ def find_detections(
         >>> find_detections(Finder(objects="boxes"), heat).tolist()
         [[0.0, 0.8, 1.0, 1.0, 2.0, 3.0, 5.0]]
     """
-    cuts = thresholds or [HALF] * len(heat)
     found = []
-    for number, (channel, cut) in enumerate(zip(heat, cuts, strict=True)):
+    for number, channel in enumerate(heat):
         for level, corners in _peaks(finder, channel):
-            found.append([number, level / 255, float(level >= cut), *corners])
-    rows = np.array(found, float).reshape(-1, 3 + 2 * (heat.ndim - 1))
+            found.append([number, level / 255, 0.0, *corners])
+    return judge(np.array(found, float).reshape(-1, 3 + 2 * (heat.ndim - 1)), thresholds, len(heat))
+
+
+def judge(rows: np.ndarray, thresholds: Sequence[int] | None, classes: int) -> np.ndarray:
+    """Detections, the surest first, with whether their scores reach the thresholds.
+
+    Args:
+        rows: (m, 3 + 2 D) as :func:`find_detections` returns them, in any order.
+        thresholds: (K,) smallest values of detections that are kept; None or empty is one half.
+        classes: Number K of classes.
+    """
+    cuts = np.asarray(thresholds or [HALF] * classes)
     rows = rows[np.argsort(-rows[:, 1], kind="stable")]
-    return rows[rows[:, 2] > 0] if kept else rows
+    kept = np.rint(255 * rows[:, 1]) >= cuts[rows[:, 0].astype(int)]
+    return np.concatenate([rows[:, :2], kept[:, None], rows[:, 3:]], 1)
 
 
 def _peaks(finder: Finder, heat: np.ndarray) -> list[tuple[int, np.ndarray]]:

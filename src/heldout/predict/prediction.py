@@ -22,11 +22,15 @@ class Prediction:
         scores: (K,) float32 in 0 ... 1: probability of each class; of a segmentation, :func:`presence`, or what the
             network's second head says; of a regression, its numbers.
         map: (K, *spatial) uint8 on the grid of the case's own file, ``round(255 p)``; None for classification.
+        mask: (M, *spatial) uint8 as it is shipped; None where it is the map at one half.
+        detections: (m, 3 + 2 D) as they are shipped and scored; None where they are those of the map.
     """
 
     case_id: str
     scores: np.ndarray
     map: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    detections: np.ndarray | None = None
 
 
 def mean_predictions(predictions: Sequence[Prediction]) -> Prediction:

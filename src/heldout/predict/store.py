@@ -106,7 +106,6 @@ def build_table(
     truth: Truth | None = None,
     *,
     exclusive: bool,
-    cut: Callable[[np.ndarray], np.ndarray] | None = None,
     details: Details | None = None,
 ) -> pd.DataFrame:
     """Put predictions beside the labels, in the table from which every metric is computed.
@@ -116,7 +115,6 @@ def build_table(
         predictions: One per row, in any order; read once.
         truth: Mask (M, *spatial) of a case, to count wrong voxels but those it ignores; None counts none.
         exclusive: The classes exclude each other.
-        cut: Makes a mask of a map; None is :func:`heldout.predict.prediction.to_mask` at one half.
         details: Measures more of every mask, see :func:`heldout.predict.details.mask_details`; None measures nothing.
 
     Returns:
@@ -139,7 +137,7 @@ def build_table(
         del missing[case_id]
         scores[case_id] = prediction.scores
         if truth is not None and prediction.map is not None:
-            mask = to_mask(prediction.map, None, exclusive) if cut is None else cut(prediction.map)
+            mask = to_mask(prediction.map, None, exclusive) if prediction.mask is None else prediction.mask
             true_mask = truth(case_id)
             if mask.shape != true_mask.shape:
                 raise UserError(
@@ -150,7 +148,7 @@ def build_table(
             mask, true_mask = hide(mask, true_mask), hide(true_mask, true_mask)
             counts[case_id] = count_errors(mask, true_mask, len(classes), exclusive)
             if details is not None:
-                measured[case_id] = details(case_id, mask, true_mask, heat)
+                measured[case_id] = details(case_id, mask, true_mask, heat, prediction.detections)
     if missing:
         raise UserError(f"case {next(iter(missing))} has no prediction ({len(missing)} missing): predict it again")
     known = [column for column in ("case_id", "patient_id", "fold") if column in rows]

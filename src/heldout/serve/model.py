@@ -12,6 +12,7 @@ import numpy as np
 
 from heldout.blend.apply import Blended, MemberNetworks, OpenDecision, blend_members, mask_of
 from heldout.blend.decision import load_decision
+from heldout.blend.detection_hook import detections_of
 from heldout.blend.features import read_features
 from heldout.blend.session import Session
 from heldout.blend.spatial import spatial_mask
@@ -31,7 +32,6 @@ from heldout.deliver.submission.write import nifti_path
 from heldout.errors import UserError
 from heldout.metrics.uncertainty import Uncertainty, decompose
 from heldout.predict.features import Pooler
-from heldout.predict.peaks import find_detections
 from heldout.predict.prediction import Prediction
 from heldout.predict.run import predict_cases
 from heldout.serve.bundle import open_bundled
@@ -254,7 +254,8 @@ class Served:
             return None
         if threshold is not None and result.map is not None:
             level = max(1, min(255, round(threshold * 255)))
-            rows = find_detections(finder, result.map, (level,) * len(self.decision.classes), kept=True)
+            cuts = (level,) * len(self.decision.classes)
+            rows = detections_of(self.decision, result.case_id, result.map, cuts, kept=True)
         return objects_of(rows, self.decision.classes, boxes=finder.objects == "boxes")
 
     def mask_of_map(self, blended: np.ndarray) -> np.ndarray:

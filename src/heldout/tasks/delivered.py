@@ -79,6 +79,33 @@ class Delivered:
         """
         return table
 
+    def postprocess_detections(self, found: pd.DataFrame, **settings: Any) -> pd.DataFrame:  # noqa: ARG002 - a hook
+        """Change what a blend detects in a case; tuned as :meth:`postprocess` is.
+
+        Args:
+            found: A row per detection, the surest first: ``class`` (name), ``score`` (0 ... 1), the coordinates ``x``
+                and ``y``, in volumes ``z`` too, and, of boxes, their sizes ``w``, ``h`` and ``d``, as in
+                ``detections.csv``. A box begins at its coordinates; all are in pixels or voxels of the case's file,
+                counted from the edge of the first one.
+            settings: One value of each entry of ``postprocess_choices``.
+
+        Returns:
+            A table with these columns, of any rows in any order. What reaches the threshold of its class afterwards
+            is kept.
+
+        Example:
+            >>> import pandas as pd
+            >>> from heldout.tasks import Detect2D
+            >>> class Larger(Detect2D):
+            ...     postprocess_choices = {"smallest": (0, 4, 8)}
+            ...     def postprocess_detections(self, found, smallest):
+            ...         return found[found[["w", "h"]].min(axis=1) >= smallest]
+            >>> found = pd.DataFrame({"class": "nodule", "score": [0.9, 0.4], "x": 3, "y": 5, "w": [9, 2], "h": 8})
+            >>> Larger().postprocess_detections(found, smallest=4)["score"].tolist()
+            [0.9]
+        """
+        return found
+
     def write_submission(self, results: Iterable[Blended], stem: Path) -> Path | None:  # noqa: ARG002 - a hook
         r"""Write a submission of a form of your own; None writes what ``submission`` names.
 
