@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,8 +16,10 @@ from heldout.metrics.detection import overlaps
 from heldout.predict.details import MASK_COLUMNS, detections_text, mask_details, true_objects
 from heldout.predict.prediction import Prediction
 from heldout.predict.store import build_table
+from heldout.tasks.detect import Detect3D
 from heldout.tasks.finder import Finder
 from heldout.tasks.segment import Segment2D, Segment3D
+from tests.data.toy import get_source
 
 CLASSES = ("a", "b")
 
@@ -104,3 +107,35 @@ def test_a_table_of_before_is_scored_as_before_and_refuses_what_it_lacks():
     assert score("dice_pos", frame, CLASSES) > 0
     with pytest.raises(UserError, match="mask_details"):
         score("lesion_f1_pos", frame, CLASSES)
+
+
+@pytest.mark.parametrize("metric", ["froc:5", "fbeta:1:5"])
+def test_points_of_volumes_are_hit_within_millimeters(tmp_path, metric):
+    """One is 12 mm off in two slices, the other 4 mm in eight pixels: in pixels it is the other way round."""
+    for name in ("one", "two"):
+        volume = nib.Nifti1Image(np.zeros((40, 40, 12), np.int16), np.diag((-0.5, 0.5, 6.0, 1.0)))
+        nib.save(volume, tmp_path / f"{name}.nii.gz")
+    (tmp_path / "data.csv").write_text(
+        "id,path,x,y,z,class\none,one.nii.gz,10.5,10.5,5.5,a\ntwo,two.nii.gz,10.5,10.5,5.5,a\n"
+    )
+    source = get_source(
+        "table", tmp_path, {"point": "x, y, z", "radius": 1.0, "dimensions": 3, "class": "class", "labels": "a"}
+    )
+    index = source.index().set_index("case_id", drop=False)
+    maps = {name: np.zeros((1, 40, 40, 12), np.uint8) for name in ("one", "two")}
+    maps["one"][0, 10, 10, 7] = 200  # 12 mm
+    maps["two"][0, 18, 10, 5] = 200  # 4 mm
+    rows = index[["case_id", "patient_id", "y_a"]].assign(y_a=1.0).reset_index(drop=True)
+    config = Detect3D(objects="points", metric=metric)
+
+    def hits():
+        details = mask_details(config, source, lambda case_id: index.loc[case_id].to_dict())
+        found = (Prediction(name, np.array([0.8], np.float32), map_) for name, map_ in maps.items())
+        truth = lambda name: source.read_mask(index.loc[name].to_dict())  # noqa: E731 - one expression
+        frame = build_table(rows, found, truth, exclusive=False, details=details)
+        frames = {name: frame[frame["case_id"] == name].reset_index(drop=True) for name in maps}
+        return {name: score(metric, one, ("a",)) > 0 for name, one in frames.items()}
+
+    assert hits() == {"one": False, "two": True}
+    object.__setattr__(source, "voxel_axes", lambda _: None)
+    assert hits() == {"one": True, "two": False}, "without a voxel size distances are in pixels"

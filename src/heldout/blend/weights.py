@@ -133,10 +133,8 @@ def _search_columns(objective: Objective, plan: SearchPlan, plain: Tuned, journa
         gained = False
         for place in range(objective.columns):
             rows = [*best[1].rows] if best is not plain else [plain[1].weights] * objective.columns
-            column, name = (
-                ColumnObjective(objective, place, tuple(rows)),
-                f"{part}, weights {place} beside others, {sweep}",
-            )
+            column = ColumnObjective(objective, place, tuple(rows))
+            name = f"{part}, weights {place} beside others, {sweep}"
             starts = {**baselines(column), "as before": column.tune(rows[place])}
             rows[place] = _search_row(column, plan, starts, journal, name)[1].weights
             gained |= try_(rows)
