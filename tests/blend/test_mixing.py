@@ -16,7 +16,7 @@ from heldout.blend.decision import read_decision
 from heldout.blend.freeze import freeze
 from heldout.blend.label_objective import LabelObjective
 from heldout.blend.members import load_member
-from heldout.blend.mixing import METHODS, fit_ranks, fit_stack, mix
+from heldout.blend.mixing import METHODS, fit_ranks, fit_stack, mix, widen
 from heldout.blend.records import Mixing
 from heldout.blend.search import blend
 from heldout.blend.study import SearchPlan
@@ -156,6 +156,16 @@ def test_limits_hold_in_every_fold_and_cost_little():
         assert sum(one.weights[i] for i in (0, 2, 3)) == 0
     with pytest.raises(UserError, match=r"no member predicts a case within 0.1 seconds, the fastest takes 0.4"):
         crossfit(objective, replace(slow, max_seconds=0.1))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_fitted_to_some_members_is_theirs_among_all(method):
+    kept = replace(members(), method=method)
+    noise = np.random.default_rng(1).random((1, *kept.scores.shape[1:]))
+    every = replace(kept, scores=np.concatenate([kept.scores[:1], noise, kept.scores[1:]]))
+    weights = [(400, 600), (900, 100)] if method == "classes" else (400, 600)
+    _, settings = kept.fitted() or kept.tune(weights)
+    pd.testing.assert_frame_equal(every.table(widen(settings, [0, 2], 3)), kept.table(settings))
 
 
 def test_limits_of_masks_are_recorded(runs):
