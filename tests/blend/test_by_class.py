@@ -51,7 +51,7 @@ def exclusive_maps(draw):
     return maps, truth, [to_thousandths(random.dirichlet(mass)) for _ in range(classes + 1)]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(exclusive_maps())
 def test_equal_rows_give_what_one_row_gives(case):
     maps, _, rows = case
@@ -61,7 +61,7 @@ def test_equal_rows_give_what_one_row_gives(case):
         np.testing.assert_array_equal(blend_maps(one, [rows[0]] * (one.shape[1] + 1)), plain)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(exclusive_maps(), st.randoms(use_true_random=False))
 def test_exchanged_classes_have_exchanged_blends(case, random):
     maps, _, rows = case
@@ -72,22 +72,25 @@ def test_exchanged_classes_have_exchanged_blends(case, random):
             np.testing.assert_array_equal(found, blend_maps(one, [*first, *rows[1:]])[order])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(exclusive_maps())
 def test_blends_of_exclusive_classes_are_probabilities(case):
     maps, _, rows = case
     for one in maps:
-        every = np.concatenate([255.0 - one.sum(1, keepdims=True, dtype=float), one], 1)
+        every = np.concatenate([np.maximum(255.0 - one.sum(1, keepdims=True, dtype=float), 0), one], 1)
         sums = np.einsum("lm,mlyx->lyx", np.array(rows, float), every)
         whole, blended = sums.sum(0), blend_maps(one, rows)
+        if len(set(rows)) == 1:
+            whole = np.full_like(whole, 255_000.0)
         some = whole > 0
-        expected = np.clip(255 * sums[1:, some] / whole[some], 0, 255)
+        expected = 255 * sums[1:, some] / whole[some]
         assert np.abs(blended[:, some] - expected).max(initial=0) <= 0.5 + 1e-9
         assert (blended[:, ~some] == 0).all(), "where no label has anything it is background"
-        assert (blended.sum(0, dtype=int)[(sums >= 0).all(0)] <= 255 + len(blended) / 2).all()
+        members_above = (one.sum(1, dtype=int) > 255).any(0)  # rounding lifted what a member says
+        assert (blended.sum(0, dtype=int)[~members_above] <= 255 + len(blended) / 2).all()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(exclusive_maps())
 def test_tables_and_trials_equal_brute_force(case):
     maps, truth, rows = case

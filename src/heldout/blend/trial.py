@@ -131,7 +131,7 @@ class PresenceTrial:
 def _winner(values: np.ndarray, by_class: bool) -> tuple[np.ndarray, np.ndarray]:
     """Label 0 ... C of each row of (members, C, rows) by the first member, and whether every blend gives that one."""
     background = 255 - values.sum(1, keepdims=True, dtype=np.int16)
-    every = np.concatenate([background, values.astype(np.int16)], 1)
+    every = np.concatenate([np.maximum(background, 0) if by_class else background, values.astype(np.int16)], 1)
     winner = every[0].argmax(0)
     place = np.broadcast_to(winner, (len(every), 1, len(winner)))
     own = np.take_along_axis(every, place, 1)

@@ -62,13 +62,13 @@ def blend_maps(maps: Sequence[np.ndarray] | np.ndarray, weights: Weights) -> np.
         [144, 101]
     """
     rows = np.atleast_2d(np.asarray(weights, np.int32))
-    if len(rows) == 1:
+    if (rows == rows[0]).all():
         return _mean(maps, rows[0])
     if len(rows) == len(maps[0]):
         return np.stack([_mean([values[k] for values in maps], row) for k, row in enumerate(rows)])
     total = np.zeros((len(rows), *maps[0].shape[1:]), np.int32)
     for values, of_member in zip(maps, rows.T, strict=True):
-        total[0] += of_member[0] * (255 - values.sum(0, dtype=np.int32))
+        total[0] += of_member[0] * np.maximum(255 - values.sum(0, dtype=np.int32), 0)  # rounding may lift the sum
         for label, weight in enumerate(of_member[1:], start=1):
             if weight:
                 total[label] += np.multiply(values[label - 1], weight, dtype=np.int32)
