@@ -25,13 +25,14 @@ def pairs(cases):
     y, p = cases.truth[:, 0].tolist(), cases.probability[:, 0].tolist()
     positive = [value for true, value in zip(y, p) if true]
     negative = [value for true, value in zip(y, p) if not true]
-    above = sum(sum(low < high for low in negative) for _ in range(20) for high in positive)
-    return above / (20 * len(positive) * len(negative))
+    above = sum(sum(low < high for low in negative) for _ in range(50) for high in positive)
+    return above / (50 * len(positive) * len(negative))
 """
 
 
 def shared_intervals() -> list[Measurement]:
     """Seconds of an interval by the number of processes and nodes, and whether its bits are equal."""
+    import ray
     from ray.cluster_utils import Cluster
 
     from heldout.launch.blocks import spread_intervals
@@ -71,6 +72,7 @@ def shared_intervals() -> list[Measurement]:
                 Measurement(f"{name}: times as fast", one / seconds, "", 1.4, at_least=True),
                 Measurement(f"{name}: bounds that differ in a bit", float(again != alone), "", 0),
             ]
+        ray.shutdown()
         cluster.shutdown()
     return found
 
