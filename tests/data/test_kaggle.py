@@ -29,12 +29,14 @@ class StandIn(ThreadingHTTPServer):
         datasets: State of each dataset there is.
         refuses: Message of a refusal, by name of the request.
         fails: Error that a notebook is answered with.
+        files: What the archive of a competition holds.
     """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.calls, self.uploads, self.datasets, self.refuses, self.fails = [], [], {}, {}, ""
+        self.files = {}
 
     def named(self, name: str) -> list[dict]:
         return [content for called, content in self.calls if called == name]
@@ -46,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         name, stand_in = self.path.rpartition("/")[2], self.server
-        content = json.loads(body or b"{}")
+        content = json.loads(body) if body.startswith(b"{") else {}
         stand_in.calls.append((name, content))
         if name in stand_in.refuses:
             self.answer({"code": 403, "message": stand_in.refuses[name]}, 403)
@@ -68,6 +70,10 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"versionNumber": 1, "url": "https://kaggle.example/code", "error": stand_in.fails})
         elif name == "CreateSubmission":
             self.answer({"message": "Successfully submitted to Bones", "ref": 5})
+        elif name == "DownloadDataFiles":  # of a competition: their store is elsewhere
+            self.send(b"", "text/plain", 302, Location=f"{stand_in.url}/store/{content['competitionName']}.zip?key=1")
+        elif name.endswith(".zip?key=1") and "/store/" in self.path:
+            self.send(archive(stand_in.files), "application/zip")
         elif name == "DownloadDataset":
             self.send(archive({"cases.csv": b"id\n"}), "application/zip")
         else:
@@ -82,8 +88,10 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, content, status=200):
         self.send(json.dumps(content).encode(), "application/json", status)
 
-    def send(self, data, kind, status=200):
+    def send(self, data, kind, status=200, **headers):
         self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
