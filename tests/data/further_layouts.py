@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.data.dicom_toy import write_picture
-from tests.data.miniatures import picture, save, table
+from tests.data.miniatures import picture, save, save_volume, table, volume
 from tests.data.to_submission import write_series
 
 
@@ -213,6 +213,42 @@ def rsna_pe(root: Path) -> None:
     table(root / "train.csv", f"{about},pe_present_on_image,negative_exam_for_pe,leftsided_pe", rows)
     table(root / "test.csv", about, tested)
     table(root / "sample_submission.csv", "id,label", sent)
+
+
+def breakhis(root: Path) -> None:
+    """BreakHis: classes, kinds, patients and magnifications as folders."""
+    for number in range(24):
+        kind = ("benign", "malignant")[number % 2]
+        tumor = (("adenosis", "fibroadenoma"), ("ductal_carcinoma", "lobular_carcinoma"))[number % 2][number // 2 % 2]
+        patient = f"SOB_{kind[0].upper()}_{tumor[0].upper()}_14-{22549 + number}AB"
+        for zoom in ("40X", "100X"):
+            folder = root / f"BreaKHis_v1/histology_slides/breast/{kind}/SOB/{tumor}/{patient}/{zoom}"
+            for place in range(2):
+                save(folder / f"{patient}-{zoom[:-1]}-{place + 1:03d}.png", picture(10 * number + place, number % 2)[0])
+
+
+def totalsegmentator(root: Path) -> None:
+    """TotalSegmentator: a folder of masks below each case's, and a table that says no label."""
+    rows = []
+    for number in range(8):
+        mask = volume(root / f"s{number:04d}/ct.nii.gz", number, True)
+        for place, organ in enumerate(("aorta", "liver", "spleen")):
+            save_volume(root / f"s{number:04d}/segmentations/{organ}.nii.gz", np.roll(mask, place, 0))
+        rows.append(f"s{number:04d};{40 + number};m;A;ct thorax;{('train', 'test')[number > 5]}")
+    table(root / "meta.csv", "image_id;age;gender;institute;study_type;split", rows)
+
+
+def picai(root: Path) -> None:
+    """PI-CAI: sequences of a patient's study in files of their own, a diagnosis and masks."""
+    rows = []
+    for number in range(10):
+        name = f"{10000 + number}_{1000000 + number}"
+        for kind in ("t2w", "adc"):
+            mask = volume(root / f"images/{10000 + number}/{name}_{kind}.nii.gz", number, number % 2 == 0)
+        save_volume(root / f"picai_labels/csPCa/{name}.nii.gz", mask)
+        rows.append(f"{10000 + number},{1000000 + number},{60 + number},7.7,{('YES', 'NO')[number % 2]},RUMC")
+    about = "patient_id,study_id,patient_age,psa,case_csPCa,center"
+    table(root / "picai_labels/clinical_information/marksheet.csv", about, rows)
 
 
 def osic(root: Path) -> None:

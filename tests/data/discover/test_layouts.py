@@ -15,6 +15,7 @@ from tests.data.more_layouts import MORE
 from tests.data.to_submission import TO_SUBMISSION
 
 EVERY = {**LAYOUTS, **MORE, **HELD_BACK, **TO_SUBMISSION, **FURTHER}
+_ORGANS = ("aorta", "liver", "spleen")
 # layout: source, task, options that tell it apart, questions, classes
 EXPECTED = {
     "coco": ("coco", "Segment2D", {}, ["labels"], ("fracture", "metal")),
@@ -358,6 +359,27 @@ EXPECTED = {
         [],
         ("pe_present_on_image", "negative_exam_for_pe", "leftsided_pe"),
     ),
+    "breakhis": (
+        "folders",
+        "Classify2D",
+        {"image": "BreaKHis_v1/histology_slides/breast/{class}/*/*/{patient}/*/{id}.png", "nothing": "benign"},
+        ["labels"],
+        ("malignant",),
+    ),
+    "totalsegmentator": (
+        "folders",
+        "Segment3D",
+        {"image": "{id}/ct.nii.gz", "mask": ", ".join(f"{{id}}/segmentations/{one}.nii.gz" for one in _ORGANS)},
+        ["labels", "mask"],
+        _ORGANS,
+    ),
+    "picai": (
+        "table",
+        "Classify3D",
+        {"path": "images/{id}/{id}_{study_id}_adc.nii.gz", "labels": "case_csPCa", "nothing": "NO"},
+        ["path", "labels"],
+        ("YES",),
+    ),
     "dicom_series": ("table", "Classify3D", {"path": "train/{id}/FLAIR", "dimensions": 3}, [], ("MGMT_value",)),
 }
 
@@ -469,6 +491,27 @@ def test_boxes_of_cells_lie_where_the_table_says(tmp_path):
         _, mask = picture(10 * number, number)
         assert (drawn >= mask).all()
         assert drawn.any() == mask.any()
+
+
+def test_files_that_no_layout_knows_are_named(tmp_path):
+    FURTHER["patients_table"](tmp_path)
+    (tmp_path / "outlines.jsonl").write_text("{}")
+    (tmp_path / "images.hdf5").write_bytes(b"x")
+    found = discover(tmp_path, lambda question: question.choices[0]).found
+    assert found["not read"] == "images.hdf5 and 1 more, in no format that is known here"
+
+
+def test_a_table_without_labels_and_one_without_images_are_told_apart(tmp_path):
+    for number in range(6):
+        save(tmp_path / f"images/{number}.png", picture(number, 1)[0])
+    table(tmp_path / "images.csv", "image,viewer", [f"{number}.png,A" for number in range(6)])
+    table(tmp_path / "labels.csv", "person,sick", [f"{'abcdef'[number] * 4},{number % 2}" for number in range(6)])
+    with pytest.raises(UserError) as caught:
+        discover(tmp_path, lambda question: question.choices[0])
+    assert "images.csv names images, and has no column of labels: image, viewer" in str(caught.value)
+    assert "no column of labels.csv names images such as images/0.png, its first row has person = aaaa" in str(
+        caught.value
+    )
 
 
 def test_numbers_of_a_box_are_asked_for_where_both_readings_fit(tmp_path):

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from heldout.data.discover.affixes import match_rows
 from heldout.data.discover.answers import with_answers
 from heldout.data.discover.class_folders import from_class_folders
 from heldout.data.discover.findings import Ask, Choice, Proposal, Question
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["RECOGNIZERS", "Choice", "Proposal", "Question", "discover"]
 
 _SAID, _LONGEST = 3, 40
+_OF_DATA = (".xml", ".json", ".jsonl", ".hdf5", ".h5", ".npy", ".npz", ".parquet", ".xlsx", ".mat", ".pkl")
 RECOGNIZERS = (
     from_single_datasets,
     from_decathlon,
@@ -55,7 +57,7 @@ def discover(root: Path, ask: Ask) -> Proposal:
     proposals = (proposal for recognize in RECOGNIZERS if (proposal := recognize(listing, ask)))
     proposal = next(proposals, None)
     if proposal is not None:
-        return with_answers(listing, fitted(root, by_tile(listing, proposal)))
+        return with_answers(listing, fitted(root, by_tile(listing, _with_unread(listing, proposal))))
     if not listing.images:
         endings = Counter(PurePosixPath(name).suffix or "no ending" for name in listing.names).most_common(3)
         there = ", ".join(f"{number:,} {ending}" for ending, number in endings)
@@ -69,6 +71,15 @@ def discover(root: Path, ask: Ask) -> Proposal:
     )
 
 
+def _with_unread(listing: Listing, proposal: Proposal) -> Proposal:
+    """The proposal that says which files of data were left aside, where it is of tables or folders."""
+    unread = [name for name in listing.names if name.lower().endswith(_OF_DATA)]
+    if not unread or proposal.source not in ("table", "folders"):
+        return proposal
+    rest = f" and {len(unread) - 1:,} more" if len(unread) > 1 else ""
+    return proposal.with_found({"not read": f"{unread[0]}{rest}, in no format that is known here"})
+
+
 def _looked_at(listing: Listing) -> str:
     """What was there and did not help: masks that no image is called like, tables that name no image, annotations."""
     masks = [name for name in listing.images if listing.is_mask(name)]
@@ -77,8 +88,11 @@ def _looked_at(listing: Listing) -> str:
     if masks and others:
         found.append(f"no image is called like the mask {masks[0]}, such as {others[0]}")
     for name, frame in listing.tables.items():
-        found.append(f"no column of {name} names images such as {(others or masks)[0]}, {_first_cells(frame)}")
-    if marks := [name for name in listing.names if name.lower().endswith((".xml", ".json"))]:
+        if match_rows(listing, frame) is None:
+            found.append(f"no column of {name} names images such as {(others or masks)[0]}, {_first_cells(frame)}")
+        else:
+            found.append(f"{name} names images, and has no column of labels: {', '.join(frame.columns)}")
+    if marks := [name for name in listing.names if name.lower().endswith((*_OF_DATA, ".txt"))]:
         found.append(f"{marks[0]} is in no format that is known here")
     return f" ({'; '.join(found[:_SAID])})" if found else ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TRIED = 400  # values of a column that are looked up
 _HALF = 0.5  # share of them that must be found, and of a column's values that must differ
+_FEWEST = 3  # values of a column at least, which is one of labels otherwise
 _CHANNELS = 6  # files of a case at most that may be channels
 _START = re.compile(r"[^A-Za-z0-9]|[A-Za-z](?=[0-9])")  # where what all begin with may be cut
 _END = re.compile(r"[^A-Za-z0-9]")
@@ -65,7 +66,7 @@ def constant_ends(texts: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _by_affixes(listing: Listing, frame: pd.DataFrame, column: str) -> Match | None:
     """A column whose values are files' names but for what all of them, or of the files, begin or end with."""
     values = evenly([text for text in dict.fromkeys(frame[column].str.strip()) if text], _TRIED)
-    if len(values) < 2 or "/" in "".join(values[:20]):
+    if len(values) < _FEWEST or "/" in "".join(values[:20]):
         return None
     best: tuple[int, _Cut, _Cut, str, dict[str, str]] | None = None
     for (_, suffix), files in _groups(listing).items():
@@ -73,7 +74,9 @@ def _by_affixes(listing: Listing, frame: pd.DataFrame, column: str) -> Match | N
             if len(names) < len(files):  # as of images that are called alike in every folder
                 continue
             for start, end in constant_ends(values):
-                cut = _Cut(start, end, of_files.width)
+                cut, plain = _Cut(start, end, of_files.width), _Cut(start, end)
+                if of_files.width and any(cut.core(value) != plain.core(value) for value in values):
+                    continue  # these have zeros of their own
                 hits = sum(cut.core(value) in names for value in values)
                 if hits >= max(_HALF * len(values), 2) and (best is None or hits > best[0]):
                     best = hits, cut, of_files, suffix, names
@@ -130,10 +133,12 @@ def _by_folders(listing: Listing, frame: pd.DataFrame, column: str) -> Match | N
     own = [value for value in values if value in listing.folders]
     if len(own) < max(_HALF * len(values), 2) or frame[column].nunique() < _HALF * len(frame):
         return None
+    rows = {row[column].strip(): row for row in frame.to_dict("records")}
     held: dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]] = {}
     for value in own:
         files = [PurePosixPath(name).parts for name in listing.folders[value] if not listing.is_mask(name)]
-        held[value] = [(parts[: parts.index(value)], parts[parts.index(value) + 1 :]) for parts in files]
+        below = [(parts[: parts.index(value)], parts[parts.index(value) + 1 :]) for parts in files]
+        held[value] = [(above, (*rest[:-1], _with_columns(rest[-1], rows[value], column))) for above, rest in below]
     depth = Counter((len(above), len(below)) for files in held.values() for above, below in files).most_common(1)[0][0]
     fitting = {
         value: [pair for pair in files if (len(pair[0]), len(pair[1])) == depth] for value, files in held.items()
@@ -141,7 +146,8 @@ def _by_folders(listing: Listing, frame: pd.DataFrame, column: str) -> Match | N
     pairs = [pair for files in fitting.values() for pair in files]
     start = [*merged_folders([above for above, _ in pairs]), "{id}"]
     each = [frozenset("/".join(below) for _, below in files) for files in fitting.values() if files]
-    if len(set(each)) == 1 and len(each[0]) <= _CHANNELS:
+    numbered = all(re.search(r"\d$", stem_of(name)) for name in each[0]) and len(each[0]) > 1  # slices, or views
+    if len(set(each)) == 1 and len(each[0]) <= _CHANNELS and not numbered:
         names = sorted(each[0])
         templates = ["/".join([*start, name]) for name in names]
         paths = tuple([*templates, ", ".join(templates)] if len(names) > 1 else templates)
@@ -151,6 +157,17 @@ def _by_folders(listing: Listing, frame: pd.DataFrame, column: str) -> Match | N
         paths = ("/".join([*start, *merged_folders([below[:-1] for _, below in pairs]), file]),)
     example = next(name for name in listing.folders[own[0]] if not listing.is_mask(name))
     return Match(column, len(own) / len(values), paths, example=example)
+
+
+def _with_columns(file: str, row: Mapping[str, str], column: str) -> str:
+    """A file's name with values of its row as pieces: ``{id}_{study}_t2w.nii.gz``."""
+    ending = ending_of(file)
+    stem = file.removesuffix(ending)
+    for name, value in sorted(row.items(), key=lambda item: -len(item[1])):
+        if len(value.strip()) > 2 and "{" not in name:
+            piece = "{id}" if name == column else f"{{{name}}}"
+            stem = re.sub(rf"(?<![A-Za-z0-9{{]){re.escape(value.strip())}(?![A-Za-z0-9}}])", piece, stem)
+    return stem + ending
 
 
 def with_several_images(listing: Listing, frame: pd.DataFrame, match: Match) -> dict[str, str]:

@@ -129,7 +129,8 @@ def _pieces(folders: Sequence[Sequence[str]], chosen: int) -> list[str]:
     """Template of the folders from the classes' level on: the class, the patient, and what is neither."""
     columns = [set(column) for column in zip(*folders, strict=True)]
     cases = [place for place, names in enumerate(columns) if place != chosen and all(map(_ONE_CASE.match, names))]
-    after = [place for place in range(len(columns)) if place > chosen]
+    after = [place for place in range(len(columns)) if place > chosen and len(columns[place]) > 1]
+    after.sort(key=lambda place: -len(columns[place]))  # patients are more than kinds of images
     patient = next(iter([*cases, *after]), -1)
     return ["{class}" if place == chosen else "{patient}" if place == patient else "*" for place in range(len(columns))]
 

@@ -145,10 +145,17 @@ def readings(frame: pd.DataFrame, ids: str, used: Sequence[str], wanted: Sequenc
     def rank(reading: Reading) -> tuple[int, int]:
         read = {name.casefold() for name in reading.columns}
         submitted = bool(asked) and read >= asked
-        about = all(_ABOUT.search(name) and not _LABEL.match(name) for name in reading.columns)
-        return (-1 if submitted and read == asked else 0 if submitted else 2 if about else 1, reading.rank)
+        return (
+            -1 if submitted and read == asked else 0 if submitted else 2 if only_about(reading) else 1,
+            reading.rank,
+        )
 
     return sorted(found, key=rank)
+
+
+def only_about(reading: Reading) -> bool:
+    """Whether a reading is of columns such as age and sex, which describe a case and are seldom what is asked for."""
+    return all(_ABOUT.search(name) and not _LABEL.match(name) for name in reading.columns)
 
 
 def clear(found: Sequence[Reading], wanted: Sequence[str]) -> bool:
@@ -227,7 +234,7 @@ def _of_boxes(
     """Boxes as masks and as presence, with the column of their classes where there is one; some rows have none."""
     rest = [name for name in free if not _ABOUT.search(name) and not _is_number(frame[name], 1)]
     kinds = sorted(
-        (name for name in rest if 1 < len(set(filled(frame[name]))) <= _MOST_NAMES),
+        (name for name in rest if 1 < len(set(filled(frame[name]))) <= min(_MOST_NAMES, len(frame) // 2)),
         key=lambda name: not _LABEL.match(name),
     )
     if kinds:

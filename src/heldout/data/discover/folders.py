@@ -134,8 +134,9 @@ def _images_of(mask: str, index: Mapping[tuple[str, str], list[str]]) -> list[st
     while not there and len(tokens) > 1:  # a word of the kind of mask, as IDRiD_01_MA
         tokens.pop()
         there = index.get(("", stem[: tokens[-1].end()]), [])
-    if not there:  # the folder is the case, and its files have names of their own
-        return index.get((str(folder), ""), [])
+    if not there:  # the folder is the case, and its files have names of their own, or that above it
+        above = index.get((str(folder.parent), ""), [])
+        return index.get((str(folder), ""), []) or (above if len(above) == 1 and folder.name else [])
     near = [name for name in there if PurePosixPath(name).parts[:-2] == folder.parts[:-1]]
     found = near or there
     folders = {PurePosixPath(name).parent for name in found}
@@ -149,8 +150,9 @@ def _templates(mask: str, images: Sequence[str]) -> tuple[tuple[str, ...], str]:
     while start and start not in _starts(stems[-1]) and start not in set(stems):
         start = start[:-1].rstrip("_-. ")
     end = "" if start else _shared_end(stems)
-    folder = PurePosixPath(mask).parent.name
-    value = start or end or folder
+    folder = PurePosixPath(mask).parent
+    inside = PurePosixPath(images[0]).parent == folder.parent  # masks lie in a folder of the case's
+    value = start or end or (folder.parent.name if inside else folder.name)
 
     def form(name: str) -> str:
         parts = PurePosixPath(name).parts

@@ -116,7 +116,7 @@ def _renamed(text: str, word: str) -> str:
 
 def _match(listing: Listing, frame: pd.DataFrame, column: str) -> Match | None:
     values = evenly([text for text in dict.fromkeys(frame[column].str.strip()) if text], _TRIED)
-    if not values:
+    if not values or (set(values) <= {"0", "1"} and len(frame) > len(values)):  # labels, where images are numbered
         return None
     if "/" in "".join(values[:20]):
         return _by_path(listing, column, values)

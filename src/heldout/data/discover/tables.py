@@ -16,12 +16,14 @@ from heldout.data.discover.columns import (
     about_patients,
     clear,
     filled,
+    only_about,
     patient_column,
     readings,
     study_column,
 )
 from heldout.data.discover.detections import fields_of, with_detections
 from heldout.data.discover.findings import Ask, Choice, Proposal, decide
+from heldout.data.discover.folders import from_masks
 from heldout.data.discover.levels import joinable
 from heldout.data.discover.listing import MASKISH, TESTISH, VOLUMES, Listing
 from heldout.data.discover.matching import path_columns
@@ -105,14 +107,17 @@ def from_tables(listing: Listing, ask: Ask) -> Proposal | None:
         )
     if not choices:
         return None
-    sure = not masks_there and clear([reading for _, reading in choices], wanted)
-    offered = choices[:1] if sure else choices
-    chosen, reading = decide(
-        ask,
-        "labels",
-        "What is to be predicted?",
-        [Choice(reading.text, (table, reading)) for table, reading in offered],
-    )
+    drawn = None if any(reading.kind == "segmentation" for _, reading in choices) else _masks(listing)
+    asked = {name.casefold() for name in choices[0][1].columns} >= {name.casefold() for name in wanted} > set()
+    sure = not masks_there and clear([reading for _, reading in choices], wanted) and (asked or drawn is None)
+    offered = [Choice(reading.text, (table, reading)) for table, reading in (choices[:1] if sure else choices)]
+    if drawn is not None and not sure:
+        last = 0 if all(only_about(reading) for _, reading in choices) else len(offered)
+        offered.insert(last, Choice(f"masks: {drawn.found['masks']}", None))
+    answer = decide(ask, "labels", "What is to be predicted?", offered)
+    if answer is None:
+        return from_masks(listing, ask)
+    chosen, reading = answer
     if chosen is not main:
         same = chosen.match.column == main.match.column and options["path"] in chosen.match.paths
         options |= {"file": chosen.name, "id": chosen.match.column}
@@ -156,6 +161,13 @@ def _all_tables(listing: Listing, sample: pd.DataFrame | None) -> list[_Table]:
             own = readings(frame[[table.match.column, *only]], table.match.column, [], _wanted(sample))
             found.append(_Table(name, frame, table.match, table.options, own, joined=True))
     return found
+
+
+def _masks(listing: Listing) -> Proposal | None:
+    """What the masks of the folder give, with the first answer to every question."""
+    return (
+        from_masks(listing, lambda question: question.choices[0]) if any(map(listing.is_mask, listing.images)) else None
+    )
 
 
 def _read(listing: Listing, table: Shaped, sample: pd.DataFrame | None) -> _Table:
