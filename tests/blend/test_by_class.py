@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heldout import files
 from heldout.blend.apply import blend_case
 from heldout.blend.crossfit import crossfit
 from heldout.blend.decision import read_decision
@@ -20,8 +21,9 @@ from heldout.blend.histogram import join
 from heldout.blend.label_objective import LabelObjective
 from heldout.blend.mask_objective import MaskObjective
 from heldout.blend.members import load_member
-from heldout.blend.mixing import rows_of, settings_of, widen
+from heldout.blend.mixing import counting, narrow, rows_of, settings_of, widen
 from heldout.blend.presence import presence_of_levels
+from heldout.blend.records import Postprocess
 from heldout.blend.search import blend
 from heldout.blend.study import SearchPlan
 from heldout.blend.trial import LabelTrial, PresenceTrial
@@ -30,6 +32,7 @@ from heldout.blend.verify import open_decision
 from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import open_dataset
+from heldout.escape import markdown
 from heldout.evaluate.thresholds import held_out_decision
 from heldout.metrics import count_errors, score
 from heldout.predict.prediction import mean_predictions, presence, to_mask
@@ -288,3 +291,53 @@ def test_a_label_blend_by_class_is_searched_like_a_mask_s():
     first, second = found.settings.rows
     assert first[0] > 600
     assert second[1] > 600
+
+
+def test_a_member_that_no_class_uses_is_not_shipped(parts):
+    specs = (*BOTH[0], f"{BOTH[0][0]}/tta=h")
+    decision = blend(specs, "two", method="classes", trials=8, max_members=2, progress=False)
+    freeze("two")
+    opened = open_decision("two")
+    (idle,) = opened.decision.search.dropped
+    assert [member.name for member in opened.decision.members] == [s for s in specs if s != idle.member.name]
+    kept = [place for place in range(3) if place != idle.place]
+    assert opened.decision.rows == tuple(tuple(row[place] for place in kept) for row in decision.rows)
+    new = opened.dataset.part("test")["case_id"].iloc[0]
+    image = opened.dataset.read_image(new)
+    (found,) = opened.predict([(new, image)])
+    maps = [mean_predictions(member.predict(new, image, False)).map for member in opened.members]
+    everyone = [maps[kept.index(place)] if place in kept else 0 * maps[0] for place in range(3)]
+    np.testing.assert_array_equal(found.map, blend_maps(everyone, decision.rows))
+
+
+def test_the_first_member_stays_for_the_sake_of_its_hook(parts):
+    decision = blend(BOTH[0], "first", trials=2, progress=False)
+    members = [one.with_weight(weight) for one, weight in zip(decision.members, (0.0, 1.0), strict=True)]
+    decision = replace(decision, members=members)
+    assert [one.name for one in decision.without_idle().members] == [BOTH[0][1]]
+    hooked = replace(decision, postprocess=Postprocess(settings={"least": 3}, code="0" * 64))
+    assert hooked.without_idle() == hooked
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_what_is_fitted_to_all_members_is_narrowed_to_those_that_count(exclusive):
+    rows = [(0, 400, 600)] * exclusive + [(200, 0, 800), (0, 0, 1000)]
+    some = settings_of(rows, (5, 6))
+    wide = widen(some, [0, 2, 3], 4)
+    assert counting(wide.mixing, wide.weights) == [0, 2, 3] if exclusive else [0, 3]
+    assert narrow(wide.mixing, [0, 2, 3]) == some.mixing
+
+
+def test_reports_and_cards_say_which_class_has_which_weights(parts):
+    decision = blend(BOTH[1], "parts", method="classes", trials=8, progress=False)
+    assert run(["report", "parts"]) == 0
+    assert run(["card", "parts"]) == 0
+    report = (files.home() / "working" / "reports" / "parts" / "report.md").read_text(encoding="utf-8")
+    card = (decision.folder / "model_card.md").read_text(encoding="utf-8")
+    assert "Weights of the members by class" in report
+    for label, row in zip(("background", *decision.classes), decision.rows, strict=True):
+        shown = [f"{value / 1000:.3f}" for value in row]
+        assert f"| {label} | {' | '.join(shown)} |" in report
+        both = " + ".join(f"{value} {member.name}" for value, member in zip(shown, decision.members, strict=True))
+        assert f"**weights for {label}**: " in card
+        assert markdown(both) in card

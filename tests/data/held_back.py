@@ -8,6 +8,7 @@ import numpy as np
 
 from heldout.data.rle import RunLengths
 from tests.data.miniatures import SIDES, picture, save, save_volume, table, volume
+from tests.data.to_submission import write_series
 
 
 def nerve(root: Path) -> None:
@@ -110,6 +111,57 @@ def pad_ufes(root: Path) -> None:
         rows.append(f"{patient},{15 + number},{about},{('ARM', 'NECK')[number % 2]},{kind},{name},{number % 3 == 0}")
     header = "patient_id,lesion_id,smoke,drink,age,pesticide,gender,region,diagnostic,img_id,biopsed"
     table(root / "metadata.csv", header, rows)
+
+
+def strip_ai(root: Path) -> None:
+    """Mayo Clinic STRIP AI: several images of a patient, other images beside, a row per patient to submit."""
+    parts: dict[str, list[str]] = {"train": [], "other": [], "test": []}
+    for number in range(28):
+        part = "train" if number < 20 else "other" if number < 24 else "test"
+        patient, label = f"{0x6BAF51 + number // 2 * 977:06x}", ("CE", "LAA")[number // 2 % 2]
+        save(root / f"{part}/{patient}_{number % 2}.tif", picture(number, number // 2 % 2)[0])
+        last = {"train": f",{label}", "other": ",Unknown", "test": ""}[part]
+        parts[part].append(f"{patient}_{number % 2},{patient},{number % 2}{last}")
+    for part, rows in parts.items():
+        table(root / f"{part}.csv", "image_id,patient_id,image_num" + ",label" * (part != "test"), rows)
+    sent = dict.fromkeys(row.split(",")[1] for row in parts["test"])
+    table(root / "sample_submission.csv", "patient_id,CE,LAA", [f"{patient},0.5,0.5" for patient in sent])
+
+
+def dsb_2017(root: Path) -> None:
+    """Data Science Bowl 2017: series with and without labels in one folder."""
+    names = [f"{number * 0x1234567 + 0xABC00000:032x}" for number in range(16)]
+    for number, name in enumerate(names):
+        write_series(root / f"stage1/{name}", number, bright=number % 3 == 0)
+    table(root / "stage1_labels.csv", "id,cancer", [f"{name},{int(n % 3 == 0)}" for n, name in enumerate(names[:12])])
+    table(root / "stage1_sample_submission.csv", "id,cancer", [f"{name},0.5" for name in names[12:]])
+
+
+def cervical_types(root: Path) -> None:
+    """Intel and MobileODT cervical cancer screening: more images in folders of their own, test images in one folder."""
+    for kind in (1, 2, 3):
+        for number in range(6):
+            save(root / f"train/Type_{kind}/{100 * kind + number}.jpg", picture(100 * kind + number, kind - 1)[0])
+        save(root / f"additional_Type_{kind}_v2/Type_{kind}/{1000 * kind}.jpg", picture(1000 * kind, kind - 1)[0])
+    for number in range(3):
+        save(root / f"test/{number}.jpg", picture(number, 1)[0])
+    rows = [f"{number}.jpg,0.2,0.5,0.3" for number in range(3)]
+    table(root / "sample_submission.csv", "image_name,Type_1,Type_2,Type_3", rows)
+
+
+def vessels(root: Path) -> None:
+    """SenNet + HOA: stacks of slices with masks beside, a row of run lengths per slice to submit."""
+    rows, sent = [], []
+    for kidney in ("kidney_1_dense", "kidney_2", "kidney_3_sparse", "kidney_5"):
+        for number in range(4):
+            image, mask = picture(len(kidney) + number, number % 2)
+            part = "test" if kidney == "kidney_5" else "train"
+            save(root / f"{part}/{kidney}/images/{number:04d}.tif", image)
+            if part == "train":
+                save(root / f"{part}/{kidney}/labels/{number:04d}.tif", mask * 255)
+            (rows if part == "train" else sent).append(f"{kidney}_{number:04d},1 1")
+    table(root / "train_rles.csv", "id,rle", rows)
+    table(root / "sample_submission.csv", "id,rle", sent)
 
 
 HELD_BACK = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from heldout import files
+from heldout.blend.mixing import counting, narrow
 from heldout.blend.records import (
     OF_MAP,
     WHOLE,
@@ -170,20 +171,21 @@ class Decision:
 
     def without_idle(self) -> Decision:
         """The decision without members that have no weight and no share of the presence scores."""
-        shares = self.presence.shares
+        shares, weights = self.presence.shares, {m.name: m.weight for m in self.members if m.weight is not None}
+        counted = {list(weights)[number] for number in counting(self.mixing, list(weights.values()))}
+        counted |= {self.members[0].name} if self.postprocess else set()  # it has the hook
         idle = [
-            Dropped(place=place, member=member)
-            for place, member in enumerate(self.members)
-            if not self.mixing
-            and not member.weight
-            and not any(shares.get(name) for name in (member.name, f"{member.name}/head"))
+            Dropped(place=place, member=one)
+            for place, one in enumerate(self.members)
+            if one.name not in counted and not any(shares.get(name) for name in (one.name, f"{one.name}/head"))
         ]
         if not idle:
             return self
         kept = [member for member in self.members if all(member is not one.member for one in idle)]
+        used = [number for number, name in enumerate(weights) if any(name == one.name for one in kept)]
         search = self.search.model_copy(update={"dropped": tuple(idle)})
         notes = [*self.notes, *(f"{one.member.name} has no weight and was dropped" for one in idle)]
-        smaller = replace(self, members=kept, search=search, notes=notes)
+        smaller = replace(self, members=kept, mixing=narrow(self.mixing, used), search=search, notes=notes)
         return replace(smaller, digest=smaller.compute_digest())
 
     @property

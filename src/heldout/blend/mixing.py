@@ -128,6 +128,22 @@ def widen(settings: BlendSettings, kept: Sequence[int], members: int) -> BlendSe
     return replace(settings, weights=all_of(settings.weights, 0), mixing=mixing)
 
 
+def counting(mixing: Mixing, weights: Sequence[float]) -> list[int]:
+    """Numbers of the members that what was fitted counts for a class, or that have a weight where nothing was."""
+    rows = mixing.weights or [tuple(weights)]
+    return [number for number, column in enumerate(zip(*rows, strict=True)) if any(column)]
+
+
+def narrow(mixing: Mixing, kept: Sequence[int]) -> Mixing:
+    """What was fitted to all members as that of some, of which the others count nothing: undoes :func:`widen`."""
+    new: dict[str, Any] = {}
+    if mixing.weights:
+        new["weights"] = tuple(tuple(row[number] for number in kept) for row in mixing.weights)
+    if mixing.ranks:
+        new["ranks"] = tuple(mixing.ranks[number] for number in kept)
+    return mixing.model_copy(update=new) if new else mixing
+
+
 def shares_of(mixing: Mixing) -> tuple[int, ...]:
     """Thousandths of the members in what was fitted, over all classes: to be shown."""
     total = np.array(mixing.weights, float).sum(0)
@@ -161,3 +177,17 @@ def _power(scores: np.ndarray, weights: np.ndarray, power: float) -> np.ndarray:
     if power == 0:
         return np.exp(np.tensordot(weights, np.log(scores), 1))
     return np.tensordot(weights, scores**power, 1) ** (1 / power)
+
+
+def rows_by_label(mixing: Mixing, classes: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """What every member counts for each class, and for the background where it has weights; empty without such rows."""
+    background = ["background"] if len(mixing.weights) > len(classes) else []
+    return dict(zip([*background, *classes], mixing.weights, strict=False))
+
+
+def in_words(mixing: Mixing, classes: Sequence[str], members: Sequence[str]) -> dict[str, str]:
+    """The same, ``0.933 exp911 + 0.067 exp912`` by label, of members with these names."""
+    return {
+        label: " + ".join(f"{value:.3f} {name}" for value, name in zip(row, members, strict=False))
+        for label, row in rows_by_label(mixing, classes).items()
+    }

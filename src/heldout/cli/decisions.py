@@ -112,9 +112,9 @@ def blend(
             max_seconds=max_seconds,
         )
     _print_baselines(decision)
-    for member in decision.members:
-        if member.weight is not None:
-            print(f"  {member.weight:.3f}  {member.name}")
+    of_classes = ", mean of its weights by class" if decision.mixing.method == "classes" else ""
+    for member in (one for one in decision.members if one.weight is not None):
+        print(f"  {member.weight:.3f}  {member.name}{of_classes}")
     if decision.thresholds:
         cuts = ", ".join(f"{visible(label)} {level / 255:.2f}" for label, level in decision.thresholds.items())
         print(f"  thresholds: {cuts}")
@@ -134,6 +134,8 @@ def blend(
 
 def _print_mixing(decision: Decision) -> None:
     """How the members are put together, where not by their weighted mean."""
+    from heldout.blend.mixing import in_words
+
     mixing, pooling = decision.mixing, decision.pooling
     if pooling:
         value = f" {pooling.value:g}" if pooling.value else ""
@@ -142,10 +144,8 @@ def _print_mixing(decision: Decision) -> None:
         print(f"  power mean: {mixing.power:g}")
     elif mixing.method == "rank":
         print("  mean of ranks")
-    background = ["background"] if len(mixing.weights) > len(decision.classes) else []
-    for label, row in zip([*background, *decision.classes], mixing.weights, strict=False):
-        pairs = zip(row, decision.members, strict=False)
-        print(f"  {visible(label)}: " + " + ".join(f"{value:.3f} {member.name}" for value, member in pairs))
+    for label, text in in_words(mixing, decision.classes, [member.name for member in decision.members]).items():
+        print(f"  {visible(label)}: {text}")
 
 
 def _print_refinement(decision: Decision) -> None:
@@ -156,7 +156,8 @@ def _print_refinement(decision: Decision) -> None:
         print(f"  note: {visible(note)}")
     for label, one in decision.spatial.items():
         level = f" of {one.low / 255:.2f} and above whose peak reaches {one.high / 255:.2f}"
-        parts = f"components{level if decision.thresholds else ''} that cover {one.min_size} millionths of the image"
+        level = level if decision.thresholds else ""
+        parts = f"components{level} that cover at least {one.min_size} millionths of the image"
         print(f"  {visible(label)}: {parts}{', holes filled' if one.fill else ''}")
     if decision.postprocess:
         chosen = ", ".join(f"{name} = {value}" for name, value in decision.postprocess.settings.items())

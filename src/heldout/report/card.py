@@ -228,6 +228,8 @@ def _abstains(decision: Decision) -> dict[str, str]:
 
 
 def _model(held: HeldOut) -> dict[str, Any]:
+    from heldout.blend.mixing import in_words
+
     networks: dict[str, dict[str, Any]] = {}
     for member in held.shipped:
         values, stage = member.config.model_dump(mode="json"), member.first_stage
@@ -243,7 +245,9 @@ def _model(held: HeldOut) -> dict[str, Any]:
         }
     if not held.decision.is_blend:
         return next(iter(networks.values()))
-    return {"blend": held.decision.composition, **networks}
+    names = [member.name for member in held.decision.members]
+    weights = in_words(held.decision.mixing, held.classes, names).items()
+    return {"blend": held.decision.composition, **{f"weights for {label}": text for label, text in weights}, **networks}
 
 
 def _data(held: HeldOut) -> DataFacts:

@@ -305,6 +305,28 @@ EXPECTED = {
         [],
         ("3", "5"),
     ),
+    "strip_ai": (
+        "table",
+        "Classify2D",
+        {"file": "train.csv", "submit": "test/{id}.tif", "patient": "patient_id"},
+        [],
+        ("CE", "LAA"),
+    ),
+    "dsb_2017": ("table", "Classify3D", {"path": "stage1/{id}", "submit": "stage1/{id}"}, [], ("cancer",)),
+    "cervical_types": (
+        "folders",
+        "Classify2D",
+        {"image": "train/{class}/{id}.jpg", "submit": "test/{id}.jpg"},
+        [],
+        ("Type_1", "Type_2", "Type_3"),
+    ),
+    "vessels": (
+        "folders",
+        "Segment2D",
+        {"mask": "train/{patient}/labels/{id}.tif", "submit": "test/{patient}/images/{id}.tif"},
+        [],
+        ("foreground",),
+    ),
     "mimic": (
         "table",
         "Classify2D",
@@ -434,6 +456,36 @@ def test_what_a_sample_submission_asks_about_is_told(name, level, tmp_path):
     fields = discover(tmp_path, lambda question: question.choices[0]).fields
     assert "sample_submission" in fields
     assert fields.get("level") == level
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("strip_ai", {"level": "patient"}),
+        ("dsb_2017", {"sample_submission": "stage1_sample_submission.csv"}),
+        ("cervical_types", {}),
+        ("vessels", {"submission": "rle"}),
+    ],
+)
+def test_folders_and_tables_of_several_parts_fill_their_sample_submission(name, fields, tmp_path):
+    HELD_BACK[name](tmp_path)
+    found = discover(tmp_path, lambda question: question.choices[0])
+    assert found.fields.items() >= ({"sample_submission": "sample_submission.csv"} | fields).items()
+    if name == "vessels":
+        assert found.found["not read"] == "train_rles.csv: no column that names images"
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("id,rle", ["kidney_9_0000,1 1"]),
+        ("id,dice", [f"kidney_5_{number:04d},0" for number in range(4)]),
+    ],
+)
+def test_a_sample_submission_that_masks_of_folders_do_not_fill_is_left_out(header, rows, tmp_path):
+    HELD_BACK["vessels"](tmp_path)
+    table(tmp_path / "sample_submission.csv", header, rows)
+    assert "sample_submission" not in discover(tmp_path, lambda question: question.choices[0]).fields
 
 
 def test_a_sample_submission_about_something_else_is_left_out_and_said(tmp_path):

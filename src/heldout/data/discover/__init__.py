@@ -7,6 +7,7 @@ add one, write such a function and name it in :data:`RECOGNIZERS`; the first tha
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -73,11 +74,19 @@ def discover(root: Path, ask: Ask) -> Proposal:
 
 def _with_unread(listing: Listing, proposal: Proposal) -> Proposal:
     """The proposal that says which files of data were left aside, where it is of tables or folders."""
-    unread = [name for name in listing.names if name.lower().endswith(_OF_DATA)]
-    if not unread or proposal.source not in ("table", "folders"):
+    if proposal.source not in ("table", "folders"):
         return proposal
-    rest = f" and {len(unread) - 1:,} more" if len(unread) > 1 else ""
-    return proposal.with_found({"not read": f"{unread[0]}{rest}, in no format that is known here"})
+    found = []
+    if proposal.source == "folders" and listing.tables:
+        found.append(f"{_some(list(listing.tables))}: no column that names images")
+    if unread := [name for name in listing.names if name.lower().endswith(_OF_DATA)]:
+        found.append(f"{_some(unread)}, in no format that is known here")
+    return proposal.with_found({"not read": "; ".join(found)}) if found else proposal
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of some names, and how many others there are."""
+    return names[0] + (f" and {len(names) - 1:,} more" if len(names) > 1 else "")
 
 
 def _looked_at(listing: Listing) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,13 +22,16 @@ if TYPE_CHECKING:
 
 _COLUMNS = 8  # of a table of which two may name a group together
 _FIELD = "sample_submission"
+_RUNS = re.compile(r"rle|encoded|pixels|predicted", re.IGNORECASE)  # columns of run lengths
 
 
 def with_answers(listing: Listing, proposal: Proposal) -> Proposal:
     """The proposal with the level that its sample submission asks for, or without one that it cannot fill."""
     sample = listing.sample()
-    if _FIELD not in proposal.fields or sample is None:
+    if sample is None:
         return proposal
+    if _FIELD not in proposal.fields:
+        return _of_folders(listing, proposal, sample)
     source = source_class(proposal.source)(listing.root, **proposal.options)
     index = source.index()
     index = index.assign(own_id=[source.own_ids().get(case, case) for case in index["case_id"]])
@@ -52,6 +56,26 @@ def with_answers(listing: Listing, proposal: Proposal) -> Proposal:
         f"here{more}; override write_submission"
     )
     return replace(proposal, fields=fields, found={**proposal.found, "submission": text})
+
+
+def _of_folders(listing: Listing, proposal: Proposal, sample: pd.DataFrame) -> Proposal:
+    """The proposal for folders, with a sample submission that names their unlabeled cases and has fitting columns."""
+    if proposal.source != "folders" or "submit" not in proposal.options:
+        return proposal
+    source = source_class(proposal.source)(listing.root, **proposal.options)
+    index = source.index()
+    names = _names_of(index.assign(own_id=index["case_id"])[index["split"] == "submit"])
+    columns = [identifier(name).casefold() for name in sample.columns[1:]]
+    masks = source.kind == "segmentation"
+    held = {name.casefold() for name in source.classes}
+    if not _names_all(list(sample.iloc[:, 0]), names, _parts(source)):
+        return proposal
+    if masks and len(columns) == len(held) == 1 and _RUNS.search(columns[0]):
+        text = "run lengths, counted down the columns from 1; the fields rle and rle_start say otherwise"
+        return proposal.with_found({"submission": text}, sample_submission=listing.samples[0], submission="rle")
+    if not masks and (set(columns) == held or len(columns) == 1):
+        return proposal.with_found({}, sample_submission=listing.samples[0])
+    return proposal
 
 
 def _parts(source: Source) -> set[str]:

@@ -19,6 +19,7 @@ _ONE_CASE = re.compile(
     r"(patient|case|subject|sub|pat|p|id)?[-_ ]?\d{2,}$|(patient|case|subject|sub|pat)", re.IGNORECASE
 )
 _PARTISH = re.compile(r"(^|[^a-z])(train|training|val|valid|validation|test|testing)($|[^a-z])", re.IGNORECASE)
+_TRAIN = re.compile(r"(^|[^a-z])train(ing)?($|[^a-z])", re.IGNORECASE)
 _CUT = "_"  # between a number and a class in the name of a folder
 _NUMBERED = re.compile(rf"([A-Za-z]+)\d+{_CUT}[A-Za-z]+")
 _MOST_GRADES = 12
@@ -37,6 +38,8 @@ def from_class_folders(listing: Listing, ask: Ask) -> Proposal | None:
     while len({folder[: len(above) + 1] for folder in filled}) == 1 and all(len(f) > len(above) + 1 for f in filled):
         above = next(iter(filled))[: len(above) + 1]
     rest = {folder: folder[len(above) :] for folder in filled}
+    if any(_TRAIN.search(shown[0]) for shown in rest.values()):  # what is neither is more images, or something else
+        rest = {folder: shown for folder, shown in rest.items() if PART.match(shown[0])}
     parts = sorted({shown[0] for shown in rest.values()} if all(PART.match(s[0]) for s in rest.values()) else set())
     level = 1 if parts else 0
     classed = {folder: shown for folder, shown in rest.items() if len(shown) > level}

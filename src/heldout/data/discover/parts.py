@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from heldout.data.discover.columns import names_parts
 from heldout.data.discover.findings import Ask, Choice, decide
 from heldout.data.discover.listing import TESTISH, Listing, evenly, stem_of
-from heldout.data.discover.matching import templates, unlabeled_places
+from heldout.data.discover.matching import templates, templates_of_folders, unlabeled_places
 from heldout.data.discover.shapes import Shaped
 from heldout.data.sources.template import Template
 
@@ -27,16 +27,19 @@ def find_unlabeled(
     sample: pd.DataFrame | None,
     tables: Sequence[Shaped],
 ) -> None:
-    """The template of unlabeled images: of other tables, of the sample submission, or of a folder test."""
+    """The template of unlabeled images: of the sample submission, other tables (``test.csv`` first), or a folder."""
     path = options["path"]
     if not Template.is_one(path):
         return
     ids = set(table.frame[table.match.column].str.strip())
-    frames = [(one.frame, one.match.column) for one in tables if one is not table]
-    frames += [(sample, sample.columns[0])] if sample is not None else []
-    candidates = []
+    others = sorted((one for one in tables if one is not table), key=lambda one: not TESTISH.search(one.name))
+    frames = [(sample, sample.columns[0])] if sample is not None else []
+    frames += [(one.frame, one.match.column) for one in others]
+    candidates: list[str] = []
     for frame, column in frames:
         rows = [row for row in frame.to_dict("records") if row[column].strip() not in ids]
+        if folders := [name for row in rows if (name := row[column].strip()) in listing.series]:
+            candidates += templates_of_folders(listing, folders)
         whole = bool(rows) and any(row[column].strip() != stem_of(row[column].strip()) for row in rows[:20])
         candidates += [text for text, _ in templates(listing, evenly(rows, 400), column, whole)]
     candidates += unlabeled_places(path)

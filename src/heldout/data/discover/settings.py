@@ -68,7 +68,7 @@ def fitted(root: Path, proposal: Proposal) -> Proposal:
     }
     more = list(source.report())
     if more:
-        found["odd"] = f"{len(more)} lines, which `folds` lists: {more[0]}"
+        found["odd"] = f"{len(more)} line{'s' * (len(more) > 1)}, which `folds` lists: {more[0]}"
     return proposal.with_found(found, **{**fields, **proposal.fields})
 
 

@@ -48,7 +48,7 @@ def score_blocks(subject: HeldOut) -> list[Block]:
     if subject.row.in_sample is not None:
         in_sample = f"In-sample {number(subject.row.in_sample)}: the same score on the cases that it was tuned on"
         blocks.append(Text(f"{in_sample}. All figures here are cross-fitted: tuned on the other folds."))
-        blocks += _alternatives(subject.row)
+        blocks += [*_alternatives(subject.row), *_weights(subject)]
     if subject.row.at_half is not None:
         tuned = f"{subject.row.metric} {interval_text(subject.row)}"
         blocks.append(
@@ -179,6 +179,20 @@ def _alternatives(row: Row) -> list[Block]:
         rows.append((name, number(in_sample), number(cross_fitted), signed(optimism)))
     columns = ("choice", "in-sample", "cross-fitted", "optimism")
     return [TableBlock(columns, rows, f"{row.metric} of single members and of other weightings")] if rows else []
+
+
+def _weights(subject: HeldOut) -> list[Block]:
+    """What each member of a blend counts for each class; nothing where all classes are blended alike."""
+    from heldout.blend.mixing import rows_by_label
+
+    decision = subject.decision
+    weighed = rows_by_label(decision.mixing, subject.classes)
+    rows = [(label, *(f"{value:.3f}" for value in row)) for label, row in weighed.items()]
+    columns = (
+        "label",
+        *(member.name for member, _ in zip(decision.members, next(iter(weighed.values()), ()), strict=False)),
+    )
+    return [TableBlock(columns, rows, "Weights of the members by class")] if rows else []
 
 
 def _cells(subject: HeldOut, name: str) -> tuple[str, ...] | None:
