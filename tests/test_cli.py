@@ -85,6 +85,14 @@ def test_a_mistake_gets_one_sentence_and_exit_code_2(home, capsys, words, messag
     assert captured.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("group", ["track", "registry", "corrections"])
+def test_a_group_of_commands_without_one_shows_what_there_is(home, capsys, group):
+    assert run([group]) == 2
+    captured = capsys.readouterr()
+    assert "Commands" in captured.out
+    assert captured.err == f"error: missing command: see `python run.py {group} --help`\n"
+
+
 def test_results_without_runs_leave_an_existing_file_alone(home):
     (home / "RESULTS.md").write_text("scores")
     assert run(["results"]) == 2

@@ -99,6 +99,17 @@ def test_a_notebook_gets_records_of_finished_fits_and_leaves_none_of_them(finish
     assert not list((tmp_path / "output").rglob("run.json"))
 
 
+@pytest.mark.parametrize("words", [["kernel", "--train"], ["plan"]])
+def test_finished_fits_of_other_settings_are_no_fits_of_this_experiment(finish, home, capsys, words):
+    spec = finish(TINY, seeds=(0, 1), folds=(0, 1))
+    path = runs.fit_folder(spec, 0, 0) / "config.json"
+    record = json.loads(path.read_text())
+    record["identity"]["fields"]["lr"] = 0.5
+    files.write_json(path, record)
+    assert run([words[0], spec, *words[1:]]) == 2
+    assert "seed0/fold0 was trained with other settings (lr: 0.5 -> " in capsys.readouterr().err
+
+
 @pytest.fixture
 def output(finish, home, tmp_path) -> Path:
     """What a notebook left of a fit that is finished here too."""
@@ -156,6 +167,13 @@ def test_a_changed_file_is_refused(output):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"oof.parquet is missing or changed: download the output"):
         collect(output)
+
+
+@pytest.mark.parametrize("place", ["", "output/runs", "nowhere"])
+def test_what_is_no_output_of_a_notebook_is_told(output, place, capsys):
+    folder = output.parent / place
+    assert run(["collect", str(folder)]) == 2
+    assert f"{folder} holds no runs.json: give the directory of a training notebook's output" in capsys.readouterr().err
 
 
 def test_a_name_that_leads_elsewhere_is_refused(output):

@@ -182,7 +182,9 @@ def test_an_address_without_a_cluster_is_named(home, monkeypatch):
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", _nobody)
-    with pytest.raises(UserError, match=r"--address auto: no Ray cluster answers .*ray start --head"):
+    with pytest.raises(
+        UserError, match=r"--address auto: no Ray cluster answers .*ray start --head.*RAY_AUTH_MODE=token"
+    ):
         connect("auto")
 
 

@@ -14,7 +14,7 @@ import pytest
 from heldout import files
 from heldout.config import load
 from heldout.launch import queue
-from heldout.launch.engine import Engine
+from heldout.launch.engine import HERE, Engine
 from heldout.launch.plan import Fit
 from heldout.launch.runner import run_queue
 from heldout.train import runs
@@ -31,6 +31,7 @@ class Job:
     def __init__(self, code: int | None) -> None:
         self.code = code
         self.stopped = False
+        self.where = HERE
 
     def poll(self) -> int | None:
         return self.code
@@ -97,6 +98,14 @@ def test_a_failing_fit_is_named_and_stops_no_other(finish, said):
     assert Fit(TINY, 0, 1).is_finished()
     assert any("failed: the loss is nan" in line for line in said)
     assert run_queue(StandIn(), said.append) == (), "the next call tries it again"
+
+
+def test_a_fit_that_fails_elsewhere_is_told_with_its_node(finish, said, monkeypatch):
+    queue.add(TINY, seeds=(0,), folds=(0,))
+    engine = StandIn((Fit(TINY, 0, 0),))
+    monkeypatch.setattr(f"{__name__}.HERE", "its process on node b")
+    run_queue(engine, said.append)
+    assert any("fold 0: failed in its process on node b: the loss is nan" in line for line in said)
 
 
 def test_a_removed_experiment_is_stopped(finish, said, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -86,6 +87,13 @@ def test_an_unknown_parameter_of_a_job_is_named(home):
         slurm_engine(2, None, 1, ["cluster=local", "colour=red"])
 
 
+def test_a_parameter_of_the_wrong_type_is_named(home):
+    from heldout.launch.on_slurm import slurm_engine
+
+    with pytest.raises(UserError, match=r"--submit: submitit does not take these parameters .*timeout_min.*soon"):
+        slurm_engine(2, None, 1, ["cluster=local", "timeout_min=soon"])
+
+
 def test_an_unknown_cluster_is_named(home):
     from heldout.launch.on_slurm import slurm_engine
 
@@ -102,7 +110,8 @@ def test_jobs_that_the_cluster_refuses_fail_with_its_reason(home, tmp_path, monk
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     engine = slurm_engine(2, None, 1, ["slurm_partition=x"])
-    with pytest.raises(UserError, match=r"--submit: the cluster refuses the jobs \(.*invalid partition specified: x"):
+    expected = rf"{platform.node()} .*refuses them \(.*invalid partition specified: x\); .*--submit cluster=local"
+    with pytest.raises(UserError, match=expected):
         run_fits(engine, [QueueEntry(spec=SPEC, added="")], print)
 
 

@@ -17,6 +17,7 @@ from heldout import files
 from heldout.cli import run
 from heldout.config import load
 from heldout.track.mirror import read_state, state_path
+from tests.finished_runs import TINY
 from tests.track.test_mirror import add_epochs
 
 pytestmark = pytest.mark.extras
@@ -62,6 +63,14 @@ def mlflow_server(tmp_path_factory):
     yield f"http://127.0.0.1:{port}"
     os.killpg(server.pid, 15)
     server.wait(30)
+
+
+def test_an_address_that_the_client_of_mlflow_does_not_take_is_told(finish, home, monkeypatch, capsys):
+    pytest.importorskip("mlflow", reason="the extra track is not installed")
+    spec = finish(TINY, seeds=(0,), folds=(0,))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nothing://x")
+    assert run(["track", "sync", spec, "--track", "mlflow"]) == 2
+    assert "error: --track mlflow cannot be opened (" in capsys.readouterr().err
 
 
 def test_mlflow_server(finish, mlflow_server, monkeypatch, capsys):

@@ -204,7 +204,7 @@ def _today(word: str) -> str:
 def _usage(error: Any) -> str:
     """One sentence for a mistake in the arguments."""
     command = getattr(getattr(error, "ctx", None), "command_path", "python run.py")
-    text = error.format_message().strip().rstrip(".")
+    text = error.format_message().strip().rstrip(".") or "missing command"  # of a group, whose help is printed
     return f"{text[0].lower()}{text[1:]}: see `{command} --help`"
 
 

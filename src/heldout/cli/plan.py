@@ -67,6 +67,7 @@ def plan(
     from heldout.launch.measure import measured, read_measured
     from heldout.launch.plan import Fit
     from heldout.train.numerics import run_threads
+    from heldout.train.runs import check_identity
 
     devices = max(config.devices for config in configs)
     at_once = workers or max(1, (gpus or 1) // devices)
@@ -74,6 +75,7 @@ def plan(
     rows, values = [], []
     for config in configs:
         dataset = open_dataset(config)
+        check_identity(config, dataset)
         wanted = [Fit(config.spec, seed, fold) for seed in config.seeds for fold in config.fold_list]
         left = [one for one in wanted if not one.is_finished()]
         if measurement is None:
@@ -134,7 +136,8 @@ def plan(
                 f"{config.spec} trains a fold on {config.devices} devices, and its steps are measured on one with the "
                 f"whole batch: time and GPU memory are at most these, and hardly less than 1/{config.devices} of them"
             )
-    finish(f"working/plans/ ({len(configs)} measurements)" if measurement is None else "nothing", configs[0].spec)
+    count = f"{len(configs)} measurement{'s' if len(configs) > 1 else ''}"
+    finish(f"working/plans/ ({count})" if measurement is None else "nothing", configs[0].spec)
 
 
 @command("python run.py worth exp042")

@@ -31,7 +31,11 @@ def sync(
         raise UserError("nothing was tracked yet: name a tracker, as --track tensorboard, and a run or blend")
     rows: list[list[object]] = []
     for name in chosen:
-        tracker = open_tracker(name)
+        try:
+            tracker = open_tracker(name)
+        except Exception as error:  # of a tracker's own kind, as it does not take its settings
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(f"--track {name} cannot be opened ({reason}): change its settings") from None
         mirror = Mirror(name, tracker)
         sources = asked or known_sources(name)
         mirror.look(sources, final=True)

@@ -95,7 +95,10 @@ def import_file(name: str) -> Any:
         raise
     except ModuleNotFoundError as error:
         if error.name not in (f"exps.{name}", "exps"):
-            raise UserError(f"exps/{name}.py imports {error.name}, which does not exist: correct its name") from None
+            raise UserError(
+                f"exps/{name}.py imports {error.name}, which does not exist here: correct its name, install it, "
+                "or move it into exps/"
+            ) from None
         known = nearest(name, names()) or f": there are {', '.join(names()) or 'none yet'}"
         raise UserError(f"exps/{name}.py does not exist{known}") from None
     except Exception as error:

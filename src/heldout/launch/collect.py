@@ -41,10 +41,15 @@ def collect(folder: Path) -> Collected:
         folder: The output of the notebook, as it was downloaded; fits whose folders were deleted are left out.
 
     Raises:
-        UserError: a file is missing or changed, or a fit was trained with other settings, code or data than those of
-            its experiment here, or differs from the one that is here.
+        UserError: this is no output of a training notebook, a file is missing or changed, or a fit was trained with
+            other settings, code or data than those of its experiment here, or differs from the one that is here.
     """
     again = "download the output of the notebook again"
+    if not (folder / OUTPUT).is_file():
+        raise UserError(
+            f"{folder} holds no {OUTPUT}: give the directory of a training notebook's output, or the notebook's name, "
+            "as user/name"
+        )
     record = read_record(folder / OUTPUT, TrainingOutput, SCHEMA, again)
     by_fit: dict[str, list[str]] = {}
     for name in record.files:

@@ -14,6 +14,7 @@ from heldout.train import numerics
 
 TIME_IS_UP = 3  # exit code of a fit that stopped after an epoch, and can be resumed
 STOPPED = 130  # exit code of a process that was asked to end
+HERE = "its process"  # where a fit runs on this machine
 
 
 class Job(Protocol):

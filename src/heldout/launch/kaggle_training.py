@@ -102,10 +102,12 @@ def write_training(configs: Sequence[Task], name: str, user: str, hours: float) 
         hours: Limit of a session.
 
     Raises:
-        UserError: nothing is missing, or an experiment needs more than can be sent.
+        UserError: nothing is missing, fits have other settings, or an experiment needs more than can be sent.
     """
     fits = [Fit(config.spec, seed, fold) for config in configs for seed in config.seeds for fold in config.fold_list]
     left = [fit for fit in fits if not fit.is_finished()]
+    for config in configs:
+        runs.check_identity(config)
     if not left:
         raise UserError(f"all fits of {', '.join(config.spec for config in configs)} are finished: nothing to train")
     for config in configs:

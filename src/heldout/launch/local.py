@@ -13,7 +13,7 @@ from pathlib import Path
 
 from heldout.data.parallel import cores
 from heldout.errors import UserError
-from heldout.launch.engine import Engine, refuse_threads, threads_of
+from heldout.launch.engine import HERE, Engine, refuse_threads, threads_of
 from heldout.launch.plan import Fit
 from heldout.launch.worker import Order, own_modules, threads_environment
 
@@ -78,7 +78,7 @@ class LocalJob:
     """A process that trains one fit."""
 
     process: subprocess.Popen[bytes]
-    where: str = "its process"
+    where: str = HERE
 
     def poll(self) -> int | None:
         """Its exit code; None while it works, negative where a signal killed it."""

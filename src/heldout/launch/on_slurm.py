@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -93,7 +94,10 @@ class SlurmEngine(Engine):
                 yield
         except UncompletedJobError as error:
             reason = (str(error).strip().splitlines() or ["without a reason"])[-1]
-            raise UserError(f"--submit: the cluster refuses the jobs ({reason}); change the parameters") from None
+            raise UserError(
+                f"--engine slurm: {platform.node()} cannot submit jobs, as the cluster refuses them ({reason}); change "
+                "what --submit says, run the command on a node that submits jobs, or add --submit cluster=local"
+            ) from None
 
     def start(self, fit: Fit, log: Path) -> SlurmJob:
         """Submit a fit, or its continuation.
@@ -221,7 +225,10 @@ def slurm_engine(
         given[name.strip()] = int(value) if value.strip().isdecimal() else value.strip()
     cluster = str(given.pop("cluster", "slurm"))
     if cluster == "slurm" and shutil.which("sbatch") is None:
-        raise UserError("--engine slurm: this machine has no sbatch; run the command on a node that submits jobs")
+        raise UserError(
+            "--engine slurm: this machine has no sbatch; run the command on a node that submits jobs, or "
+            "add --submit cluster=local"
+        )
     if gpus_per_fit is not None and gpus_per_fit != int(gpus_per_fit):
         raise UserError(f"--gpus-per-fit {gpus_per_fit:g}: Slurm gives whole GPUs; set a whole number")
     if gpus_per_fit is None and not any("gpus" in name or "gres" in name for name in given):
@@ -248,6 +255,6 @@ def slurm_engine(
                 **given,
             }
         )
-    except (NameError, RuntimeError, TypeError, ValueError) as error:
+    except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"--submit: submitit does not take these parameters ({str(error).splitlines()[0]})") from None
     return SlurmEngine(executor, at_once, each, queue=SlurmQueue() if cluster == "slurm" else None)

@@ -41,8 +41,8 @@ def connect(address: str | None) -> Any:
         except (ConnectionError, ValueError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             raise UserError(
-                f"--address {address}: no Ray cluster answers ({reason}); start one with `ray start --head`, or leave "
-                "it out to use this machine"
+                f"--address {address}: no Ray cluster answers ({reason}); start one with `ray start --head`, leave it "
+                "out to use this machine, or set RAY_AUTH_MODE=token where the cluster asks for a token"
             ) from None
     ray.cloudpickle.register_pickle_by_value(seats)  # nodes may have no copy of this package
     return ray

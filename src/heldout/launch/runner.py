@@ -10,7 +10,7 @@ from typing import Protocol
 
 from heldout.errors import UserError
 from heldout.launch import queue as queues
-from heldout.launch.engine import STOPPED, TIME_IS_UP, Engine, Job, is_lost
+from heldout.launch.engine import HERE, STOPPED, TIME_IS_UP, Engine, Job, is_lost
 from heldout.launch.order import longest_first
 from heldout.launch.plan import Fit
 from heldout.launch.queue import QueuedFit, QueueEntry, QueueRecord
@@ -245,7 +245,7 @@ class _Runner:
             self.say(f"{_clock()} {fit}: {job.where} is gone ({kills}); it is resumed after its last epoch")
         else:
             log = Path(about.log)
-            self._fail(fit, log, _gone(code) if is_lost(code) else last_line(log) or f"exit code {code}")
+            self._fail(fit, log, _gone(code) if is_lost(code) else last_line(log) or f"exit code {code}", job.where)
 
     def _count_kill(self, fit: Fit) -> int:
         """How often it was killed without having finished an epoch in between."""
@@ -254,11 +254,12 @@ class _Runner:
         self.kills[fit] = (times + 1 if epochs == done else 1), done
         return self.kills[fit][0]
 
-    def _fail(self, fit: Fit, log: Path, message: str) -> None:
+    def _fail(self, fit: Fit, log: Path, message: str, where: str = HERE) -> None:
         failure = _queued(fit, log, message)
         self.failed.add(fit)
         self._note(lambda queue: {"failed": (*queue.failed, failure)})
-        self.say(f"{_clock()} {fit}: failed: {failure.message}")
+        place = "" if where == HERE else f" in {where}"
+        self.say(f"{_clock()} {fit}: failed{place}: {failure.message}")
 
     def _note(self, update: Callable[[QueueRecord], dict[str, tuple[QueuedFit, ...]]]) -> None:
         self.fits.change(lambda queue: queue.model_copy(update=update(queue)))
