@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from heldout import files
+from heldout.cli import run
 from heldout.errors import UserError
 from heldout.launch import blocks
 from heldout.launch.local import local_engine
 from heldout.metrics import left_out
 from heldout.metrics.jackknife import intervals
+from tests.finished_runs import TINY
 
 SLOW = """
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -26,9 +31,10 @@ KILLED = Path(__file__).with_name("killed")
 
 @ho.metric(higher_is_better=True)
 def slow(cases, weights):
-    if os.environ.get("KILL") and not KILLED.exists() and "blocks" in str(sys.modules["__main__"].__spec__):
-        KILLED.touch()
-        os.kill(os.getpid(), 9)
+    if os.environ.get("KILL") and "blocks" in str(sys.modules["__main__"].__spec__):
+        with contextlib.suppress(FileExistsError):  # one process alone
+            KILLED.touch(exist_ok=False)
+            os.kill(os.getpid(), 9)
     y, p = cases.truth[:, 0], np.sqrt(cases.probability[:, 0])
     return (weights * np.where(y, p, 1 - p)).sum(1) / weights.sum(1)
 """
@@ -76,6 +82,18 @@ def test_a_command_that_was_stopped_goes_on_after_the_last_block(slow, monkeypat
         intervals("slow", tables(), ["a"])
     assert intervals("slow", tables(), ["a"]) == alone
     assert made == [0, 4]  # of 7 beside the first
+
+
+def test_an_engine_that_cannot_be_had_ends_the_leaderboard(finish, own_file, monkeypatch, capsys):
+    own_file(SLOW)
+    monkeypatch.setattr(blocks, "START_SECONDS", 0.0)
+    monkeypatch.setattr(left_out, "_elsewhere", [])
+    finish(f"{TINY},metric='slow'", seeds=(0,))
+    assert run(["leaderboard", "--engine", "local", "--workers", "999"]) == 2
+    assert "--workers 999: this machine has" in capsys.readouterr().err
+    left_out._elsewhere.clear()
+    assert run(["leaderboard", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["score"] is not None
 
 
 def test_a_metric_that_fails_in_a_part_is_named_with_its_log(slow, monkeypatch):

@@ -45,11 +45,11 @@ def leaderboard(
 
     With --engine, the intervals of a slow metric of your own are shared by processes or nodes; no result changes.
     """
-    options = EngineOptions(engine, workers, None, address, None, submit)
+    options, refused = EngineOptions(engine, workers, None, address, None, submit), []
     if options.is_given:
         from heldout.launch.blocks import spread_intervals
 
-        spread_intervals(lambda: options.make([]), lambda line: print(line, file=sys.stderr, flush=True))
+        refused = spread_intervals(lambda: options.make([]), lambda line: print(line, file=sys.stderr, flush=True))
     if compare:
         if form not in (None, Form.json):
             raise UserError(f"--compare gives a sentence, not a table: leave out --format {form}, or set --format json")
@@ -58,6 +58,8 @@ def leaderboard(
     from heldout.evaluate.collect import collect
 
     rows = collect()
+    if refused:  # rows say so only of single runs
+        raise refused[0]
     if as_json or form:
         from heldout.report.columns import flat_table
 

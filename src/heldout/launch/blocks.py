@@ -22,6 +22,7 @@ import numpy as np
 from heldout import files
 from heldout.data.parallel import START_SECONDS
 from heldout.deliver.case_log import Part
+from heldout.errors import UserError
 from heldout.launch.engine import Engine
 from heldout.launch.in_parts import run_in_parts
 from heldout.launch.worker import end_with_parent, exit_code
@@ -31,14 +32,27 @@ from heldout.metrics.registry import get_metric
 WORK = "work.pickle"
 
 
-def spread_intervals(make: Callable[[], Engine], say: Callable[[str], None]) -> None:
+def spread_intervals(make: Callable[[], Engine], say: Callable[[str], None]) -> list[UserError]:
     """Let an engine score a metric of the user's own without each patient, wherever that takes long from now on.
 
     Args:
         make: Makes the engine, whose workers see this folder.
         say: Called with a line for every part that starts or ends.
+
+    Returns:
+        Filled later: why an engine could not be made, which who scores may take for a fault of the metric.
     """
-    score_blocks_by(lambda work: _score(work, make, say))
+    refused: list[UserError] = []
+
+    def make_or_note() -> Engine:
+        try:
+            return make()
+        except UserError as error:
+            refused.append(error)
+            raise
+
+    score_blocks_by(lambda work: _score(work, make_or_note, say))
+    return refused
 
 
 def _score(work: ScoresLeftOut, make: Callable[[], Engine], say: Callable[[str], None]) -> Iterator[np.ndarray]:
