@@ -21,6 +21,7 @@ from heldout.blend.records import Mixing
 from heldout.blend.search import blend
 from heldout.blend.study import SearchPlan
 from heldout.blend.verify import open_decision
+from heldout.blend.weights import baselines, search
 from heldout.errors import UserError
 from heldout.metrics import score
 from tests.finished_runs import TINY
@@ -156,6 +157,17 @@ def test_limits_hold_in_every_fold_and_cost_little():
         assert sum(one.weights[i] for i in (0, 2, 3)) == 0
     with pytest.raises(UserError, match=r"no member predicts a case within 0.1 seconds, the fastest takes 0.4"):
         crossfit(objective, replace(slow, max_seconds=0.1))
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_members_within_limits_are_no_worse_than_any_of_them_alone(seed):
+    random, plain = np.random.default_rng(seed), members(count=120)
+    few = replace(plain, scores=np.clip(plain.scores + random.normal(0, 0.4, plain.scores.shape), 0, 1))
+    every = replace(plain, scores=np.concatenate([few.scores, few.scores.mean(0, keepdims=True)]))
+    alone = [value for name, (value, _) in baselines(every).items() if name.startswith("member")]
+    value, found = search(every, SearchPlan("tpe", 12, max_members=1))
+    assert value >= max(alone)
+    assert sum(weight > 0 for weight in found.weights) == 1
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -12,7 +12,9 @@ _ROUNDS = 40  # members put in, so that weights come in steps down to a fortieth
 _PATIENCE = 8  # rounds without a better score
 
 
-def climb(score: Callable[[tuple[int, ...]], float], members: int) -> tuple[int, ...]:
+def climb(
+    score: Callable[[tuple[int, ...]], float], members: int, fits: Callable[[list[int]], bool] = lambda _: True
+) -> tuple[int, ...]:
     """Hill climbing with replacement (Caruana et al. 2004): from the best member on, put in whichever helps most.
 
     A member may be put in again, which is how it gains weight. The climb continues over rounds that help nothing; the
@@ -21,6 +23,7 @@ def climb(score: Callable[[tuple[int, ...]], float], members: int) -> tuple[int,
     Args:
         score: Score of a weighting in thousandths; higher is better.
         members: Number of members.
+        fits: Whether members may have weights together; one at least fits alone.
 
     Returns:
         The weights.
@@ -29,10 +32,11 @@ def climb(score: Callable[[tuple[int, ...]], float], members: int) -> tuple[int,
     best_weights: tuple[int, ...] = ()
     best, since = -np.inf, 0
     for _ in range(_ROUNDS):
-        candidates = [to_thousandths(counts + one) for one in np.eye(members, dtype=int)]
+        more = [grown for one in np.eye(members, dtype=int) if fits(np.flatnonzero(grown := counts + one).tolist())]
+        candidates = [to_thousandths(grown) for grown in more]
         scores = [score(weights) for weights in candidates]
         chosen = int(np.argmax(scores))
-        counts[chosen] += 1
+        counts = more[chosen]
         since += 1
         if not best_weights or scores[chosen] > best:
             best, best_weights, since = scores[chosen], candidates[chosen], 0

@@ -64,16 +64,17 @@ class SearchPlan:
         """Whether members may have to be left out."""
         return self.max_members is not None or self.max_seconds is not None
 
+    def fits(self, members: Sequence[int]) -> bool:
+        """Whether members together keep to the limits."""
+        few = self.max_members is None or len(members) <= self.max_members
+        return few and (self.max_seconds is None or sum(self.seconds[i] for i in members) <= self.max_seconds)
+
     def affordable(self, weights: Weights) -> list[int]:
         """Members that fit the limits, in their order: the heaviest first, as long as they fit."""
         kept: list[int] = []
         for member in sorted(range(len(weights)), key=lambda i: (-weights[i], i)):
-            more = [*kept, member]
-            if self.max_members is not None and len(more) > self.max_members:
-                break
-            if self.max_seconds is not None and sum(self.seconds[i] for i in more) > self.max_seconds:
-                continue
-            kept = more
+            if self.fits([*kept, member]):
+                kept.append(member)
         return sorted(kept)
 
     @property

@@ -146,7 +146,7 @@ def _search_columns(objective: Objective, plan: SearchPlan, plain: Tuned, journa
 def _within_limits(
     objective: Objective, plan: SearchPlan, starts: dict[str, Tuned] | None, journal: Journal | None, part: str
 ) -> Tuned:
-    """Search all members, keep the heaviest that fit the limits, and search these anew."""
+    """Search all members, then anew the heaviest that fit the limits and those that a climb within them takes."""
     free = plan.unlimited
     found = search(objective, free, starts=starts, journal=journal, part=part)
     weights = found[1].weights
@@ -158,6 +158,13 @@ def _within_limits(
         )
     if all(member in kept for member, weight in enumerate(weights) if weight):
         return found
-    again = f"{part}, members {', '.join(map(str, kept))}"
-    value, settings = search(objective.keep(kept), free, journal=journal, part=again)
-    return value, widen(settings, kept, objective.members)
+    sign, choices = 1 if get_metric(objective.metric).higher_is_better else -1, [kept]
+    if objective.fitted() is None:
+        climbed = climb(lambda row: sign * objective.tune(row)[0], objective.members, plan.fits)
+        choices.append(np.flatnonzero(climbed).tolist())
+    results = []
+    for some in choices if choices[0] != choices[-1] else [kept]:
+        again = f"{part}, members {', '.join(map(str, some))}"
+        value, settings = search(objective.keep(some), free, journal=journal, part=again)
+        results.append((value, widen(settings, some, objective.members)))
+    return max(results, key=lambda one: sign * one[0])  # of equals the heaviest
