@@ -566,6 +566,29 @@ def test_a_table_without_labels_and_one_without_images_are_told_apart(tmp_path):
     )
 
 
+def test_folders_beside_a_table_that_names_no_image_are_asked_about(tmp_path):
+    rows = []
+    for number in range(24):
+        cells, plate, well = ("HEPG2-01", "RPE-01")[number % 2], number // 12 + 1, f"B{number // 2:02}"
+        save(tmp_path / f"train/{cells}/Plate{plate}/{well}_s1_w1.png", picture(number, 1)[0])
+        rows.append(f"{cells}_{plate}_{well},{cells},{plate},{well},{number % 5}")
+    table(tmp_path / "train.csv", "id_code,experiment,plate,well,sirna", rows)
+    asked = []
+
+    def folders(question):
+        asked.append(question)
+        return question.choices[0]
+
+    assert discover(tmp_path, folders).source == "folders"
+    texts = [choice.text for choice in asked[0].choices]
+    assert texts[0].startswith("the folders: HEPG2-01 12, RPE-01 12")
+    assert (
+        "a column of train.csv, whose rows name no image as they are: 24 rows such as id_code = HEPG2-01_1" in texts[1]
+    )
+    with pytest.raises(UserError, match=r"no column of train.csv names images .* add a column of their paths"):
+        discover(tmp_path, lambda question: question.choices[-1])
+
+
 def test_numbers_of_a_box_are_asked_for_where_both_readings_fit(tmp_path):
     rows = []
     for number in range(12):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from heldout.data.discover.affixes import match_rows
 from heldout.data.discover.answers import with_answers
@@ -18,17 +17,14 @@ from heldout.data.discover.findings import Ask, Choice, Proposal, Question
 from heldout.data.discover.folders import from_masks
 from heldout.data.discover.known import from_bids, from_coco, from_decathlon, from_single_datasets, from_yolo
 from heldout.data.discover.large import by_tile
-from heldout.data.discover.listing import Listing
+from heldout.data.discover.listing import Listing, first_cells
 from heldout.data.discover.settings import fitted
 from heldout.data.discover.tables import from_tables
 from heldout.errors import UserError
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 __all__ = ["RECOGNIZERS", "Choice", "Proposal", "Question", "discover"]
 
-_SAID, _LONGEST = 3, 40
+_SAID = 3
 _OF_DATA = (".xml", ".json", ".jsonl", ".hdf5", ".h5", ".npy", ".npz", ".parquet", ".xlsx", ".mat", ".pkl")
 RECOGNIZERS = (
     from_single_datasets,
@@ -98,15 +94,12 @@ def _looked_at(listing: Listing) -> str:
         found.append(f"no image is called like the mask {masks[0]}, such as {others[0]}")
     for name, frame in listing.tables.items():
         if match_rows(listing, frame) is None:
-            found.append(f"no column of {name} names images such as {(others or masks)[0]}, {_first_cells(frame)}")
+            found.append(
+                f"no column of {name} names images such as {(others or masks)[0]}, its first row has "
+                f"{first_cells(frame)}"
+            )
         else:
             found.append(f"{name} names images, and has no column of labels: {', '.join(frame.columns)}")
     if marks := [name for name in listing.names if name.lower().endswith((*_OF_DATA, ".txt"))]:
         found.append(f"{marks[0]} is in no format that is known here")
     return f" ({'; '.join(found[:_SAID])})" if found else ""
-
-
-def _first_cells(frame: pd.DataFrame) -> str:
-    """Some cells of the first row of a table, with their columns."""
-    cells = [f"{name} = {text[:_LONGEST]}" for name, text in frame.iloc[0].items()][:_SAID]
-    return f"its first row has {', '.join(cells)}"

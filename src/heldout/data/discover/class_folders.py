@@ -13,7 +13,8 @@ from heldout.data.discover.beginnings import ask_for_beginnings, beginnings
 from heldout.data.discover.columns import NOTHING
 from heldout.data.discover.findings import Ask, Choice, Proposal, decide
 from heldout.data.discover.folders import MOST_CLASSES, PART, TEST, dimensions_of
-from heldout.data.discover.listing import MASKISH, Listing, ending_of, stem_of
+from heldout.data.discover.listing import MASKISH, TESTISH, Listing, ending_of, first_cells, stem_of
+from heldout.errors import UserError
 
 _ONE_CASE = re.compile(
     r"(patient|case|subject|sub|pat|p|id)?[-_ ]?\d{2,}$|(patient|case|subject|sub|pat)", re.IGNORECASE
@@ -66,6 +67,7 @@ def from_class_folders(listing: Listing, ask: Ask) -> Proposal | None:
             decide(ask, "labels", "Which folders are the classes?", [Choice(str(found_at[at]), at) for at in ordered])
         )
     counts = found_at[chosen].counts
+    _refuse_labels_of_tables(listing, found_at[chosen], ask)
     endings = {ending_of(name) for folder in classed for name in filled[folder]}
     pieces = _pieces([shown[level:] for shown in classed.values()], chosen - level)
     pieces = [piece.replace("{class}", f"{found_at[chosen].before}{{class}}") for piece in pieces]
@@ -95,6 +97,27 @@ def from_class_folders(listing: Listing, ask: Ask) -> Proposal | None:
         {},
         {"images": options["image"], "labels": f"{len(counts)} folders: {shown_counts}", **found},
     )
+
+
+def _refuse_labels_of_tables(listing: Listing, classes: _Classes, ask: Ask) -> None:
+    """Ask whether the labels are in a table with a row per image or so, whose rows name none.
+
+    Raises:
+        UserError: they are.
+    """
+    for name, frame in listing.tables.items():
+        of_folders = any("/" in text for text in frame.iloc[0])  # such as MURA's lists of studies
+        if len(frame) < 2 * len(classes.counts) or TESTISH.search(name) or of_folders:
+            continue
+        rows = f"{len(frame):,} rows such as {first_cells(frame)}"
+        choices = [
+            Choice(f"the folders: {classes}", True),
+            Choice(f"a column of {name}, whose rows name no image as they are: {rows}", False),
+        ]
+        if not decide(ask, "classes", "What are the classes?", choices):
+            raise UserError(
+                f"no column of {name} names images such as {listing.images[0]} ({rows}): add a column of their paths"
+            )
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ MASKISH = re.compile(
     re.IGNORECASE,
 )
 TESTISH = re.compile(r"(^|[^a-z])(test|testing|imagests)($|[^a-z])", re.IGNORECASE)
+_CELLS, _LONGEST = 5, 40  # of a row that is shown
 _DEEPEST_TABLE = 3
 
 
@@ -138,6 +139,11 @@ class Listing:
             for name in self.names
             if name.lower().endswith((".csv", ".tsv")) and len(PurePosixPath(name).parts) <= _DEEPEST_TABLE
         ]
+
+
+def first_cells(frame: pd.DataFrame) -> str:
+    """Some cells of the first row of a table, with their columns: ``person = aaaa, sick = 0``."""
+    return ", ".join([f"{name} = {text[:_LONGEST]}" for name, text in frame.iloc[0].items()][:_CELLS])
 
 
 def evenly(items: list, most: int) -> list:
