@@ -197,7 +197,7 @@ def test_tensorboard_holds_curves_pictures_and_lineage(finish, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--track", "neptune"], "choose one of wandb, mlflow, trackio, tensorboard"),
+        (["--track", "neptune"], "choose of wandb, mlflow, trackio, tensorboard, and repeat --track for several"),
         (["--track", "mlflow"], "MLFLOW_TRACKING_URI"),
     ],
 )

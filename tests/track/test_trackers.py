@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -78,7 +79,9 @@ def test_mlflow_server(finish, mlflow_server, monkeypatch, capsys):
     spec = finish(seeds=(0, 1), folds=(0,))
     add_epochs(spec, 0, 0, 3)
     assert run(["track", "sync", spec, "--track", "mlflow"]) == 1
-    assert "unsent" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "unsent" in said
+    assert re.search(r"^mlflow: .*refused", said, re.MULTILINE), "the whole reason, on a line of its own"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
     assert run(["track", "sync"]) == 0
     from mlflow import MlflowClient

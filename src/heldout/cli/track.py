@@ -8,6 +8,7 @@ import typer
 
 from heldout.cli.shared import Track, app, command, print_table
 from heldout.errors import UserError
+from heldout.escape import visible
 
 group = typer.Typer(no_args_is_help=True, help="Send to experiment trackers what they lack.")
 app.add_typer(group, name="track")
@@ -29,7 +30,7 @@ def sync(
     chosen = check_trackers(track or [name for name in PACKAGES if known_sources(name)])
     if not chosen:
         raise UserError("nothing was tracked yet: name a tracker, as --track tensorboard, and a run or blend")
-    rows: list[list[object]] = []
+    rows, reasons = list[list[object]](), list[str]()
     for name in chosen:
         try:
             tracker = open_tracker(name)
@@ -40,9 +41,11 @@ def sync(
         sources = asked or known_sources(name)
         mirror.look(sources, final=True)
         mirror.close()
-        missed = ", ".join(dict.fromkeys(one.error for one in mirror.unsent.values()))
-        rows.append([name, tracker.destination, len(sources), len(mirror.unsent), missed])
-    print_table("Trackers", ["tracker", "where", "sources", "unsent", "why"], rows, words=("tracker", "where", "why"))
+        reasons += [f"{name}: {reason}" for reason in dict.fromkeys(one.error for one in mirror.unsent.values())]
+        rows.append([name, tracker.destination, len(sources), len(mirror.unsent)])
+    print_table("Trackers", ["tracker", "where", "sources", "unsent"], rows, words=("tracker", "where"))
+    for reason in reasons:  # longer than a line
+        print(visible(reason))
     if any(row[3] for row in rows):
         raise typer.Exit(1)
 

@@ -64,7 +64,8 @@ def check_trackers(names: Iterable[str]) -> list[str]:
     found = list(dict.fromkeys(names))
     for name in found:
         if name not in PACKAGES:
-            raise UserError(f"--track {name} is not known: choose one of {', '.join(PACKAGES)}")
+            choices = ", ".join(PACKAGES)
+            raise UserError(f"--track {name} is not known: choose of {choices}, and repeat --track for several")
         if importlib.util.find_spec(PACKAGES[name]) is None:
             extra = "trackio" if name == "trackio" else "heldout[track]"
             raise UserError(f"--track {name} needs a package that is not installed: pip install '{extra}'")
