@@ -135,8 +135,6 @@ def test_an_interrupt_is_one_line_and_exit_code_130(home):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # a background job of a shell ignores the signal, and would hand that down
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     time.sleep(4)
     os.killpg(process.pid, signal.SIGINT)

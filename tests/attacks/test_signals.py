@@ -21,18 +21,13 @@ from heldout.train.failures import explained
 SPEC = "exp001+epochs=200,source_options={'patients':24,'images_per_patient':1,'size':32},workers=2"
 
 
-def heeds_interrupts() -> None:
-    """A command in the background of a shell ignores SIGINT, and so would all that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.mark.parametrize("wanted", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("group", [False, True], ids=["process", "group"])
 def test_a_training_that_is_stopped_says_so_in_one_line(home, wanted, group):
     command = [sys.executable, str(files.REPOSITORY / "run.py"), SPEC, "--fold", "0", "--seed", "0"]
     environment = {name: value for name, value in os.environ.items() if name != "HELDOUT_DATA"}
     with subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heeds_interrupts
+        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         deadline = time.monotonic() + 240
         while (
@@ -124,7 +119,6 @@ def test_every_stage_ends_in_one_sentence_and_leaves_nothing_over(stage_home, tm
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=heeds_interrupts,
         )
         time.sleep(delay)
         process.send_signal(wanted)
@@ -220,7 +214,6 @@ cli.main(Path({str(files.REPOSITORY)!r}))
         capture_output=True,
         text=True,
         timeout=60,
-        preexec_fn=heeds_interrupts,
         env={**os.environ, "PYTHONPATH": str(files.REPOSITORY / "src")},
         check=False,
     )
