@@ -1,13 +1,12 @@
-"""FracAtlas, presence and mask by one pretrained network that begins as the presence classifier."""
+"""FracAtlas, presence and mask by one pretrained network: half of the epochs at 256 pixels, half at 384."""
 
 from exps.exp040_lite0 import Exp040Lite0
 from heldout.tasks.multitask import MultiTask2D
 
 
 class Exp045Lite0(Exp040Lite0, MultiTask2D):
-    warm_start = "exp049_lite0"
-    encoder_weights = None
+    image_size = (384, 384)
+    progressive_sizes = (2 / 3, 1.0)
     positive_fraction = 0.5
-    epochs = 6
-    lr = 7e-4
+    epochs = 16
     label_weight = 0.5
