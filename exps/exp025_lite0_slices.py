@@ -1,8 +1,8 @@
-"""Low-grade glioma in 2.5D: pretrained, the slices above and below as further channels."""
+"""Low-grade glioma in 2.5D: the slices above and below as further channels of the pretrained network."""
 
-from exps.exp025_lite0 import Exp025Lite0
+from exps.exp025_lite0_missing import Exp025Lite0Missing
 
 
-class Exp025Lite0Slices(Exp025Lite0):
+class Exp025Lite0Slices(Exp025Lite0Missing):
     source_options = {"neighbors": 1}
     channels = 9
