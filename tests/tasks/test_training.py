@@ -18,7 +18,7 @@ from heldout.tasks.nets.recompute import checkpoint_blocks
 from heldout.tasks.optim import build_optimizer, build_schedule
 from heldout.tasks.regress import Regress2D
 from heldout.train.average import ModelEma
-from heldout.train.convolutions import Float32SmallConvolutions
+from heldout.train.convolutions import Float32Convolutions
 from heldout.train.loader import EpochSampler
 from heldout.train.state import resized
 
@@ -151,7 +151,7 @@ def test_weights_of_the_last_steps_count_alike_with_swa():
 )
 @pytest.mark.parametrize("half", [False, True])
 def test_gradient_checkpointing_changes_no_bit(task, fields, half):
-    guard = Float32SmallConvolutions if half else nullcontext
+    guard = Float32Convolutions if half else nullcontext
 
     def trained(recompute: bool) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         torch.manual_seed(0)

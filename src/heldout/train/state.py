@@ -28,7 +28,7 @@ from heldout.tasks.optim import machine_precision
 from heldout.tasks.training import Training
 from heldout.train.average import ModelEma
 from heldout.train.checkpoint import Stateful
-from heldout.train.convolutions import Float32SmallConvolutions
+from heldout.train.convolutions import Float32Convolutions
 from heldout.train.origins import WarmStart
 from heldout.train.sampling import derive_seed, seed_globals
 from heldout.train.team import ALONE, Team
@@ -104,7 +104,7 @@ class TrainState:
 
 def _forward_guard(fabric: Fabric) -> AbstractContextManager[Any]:
     needed = fabric.device.type == "cpu" and fabric.strategy.precision.precision == "bf16-mixed"
-    return Float32SmallConvolutions() if needed else nullcontext()
+    return Float32Convolutions() if needed else nullcontext()
 
 
 def resized(batch: dict[str, Tensor], size: float) -> dict[str, Tensor]:
