@@ -1,9 +1,11 @@
 """AdrenalMNIST3D: depth below the surface as a second channel, as thick glands are a sign."""
 
-from exps.exp050_flips import Exp050Flips
+from exps.exp050 import Exp050
 
 
-class Exp050Depth(Exp050Flips):
+class Exp050Depth(Exp050):
+    seeds = (0, 1, 2)
+
     def build_model(self, classes, exclusive):
         """Wrap the network of the parent, made for two channels."""
         from exps.depth import WithDepth
