@@ -1,4 +1,4 @@
-"""FracAtlas, presence and mask by one pretrained network: half of the epochs at 256 pixels, half at 384."""
+"""FracAtlas, presence and mask by one pretrained network: half the epochs at 256 pixels, half at 384."""
 
 from exps.exp040_lite0 import Exp040Lite0
 from heldout.tasks.multitask import MultiTask2D

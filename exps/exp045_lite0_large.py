@@ -1,4 +1,4 @@
-"""FracAtlas, presence and mask by one network at 512 pixels, from its weights at 384 (progressive resizing)."""
+"""FracAtlas, presence and mask by one network at 512 pixels, from its weights at 384."""
 
 from exps.exp045_lite0 import Exp045Lite0
 
