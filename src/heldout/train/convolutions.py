@@ -19,8 +19,8 @@ class Float32Convolutions(TorchFunctionMode):
     wrote where the input is about as small as the kernel: (1, 1) or (2, 2, 2) voxels for a kernel of 3, (7, 7, 7) for
     one of 7 with stride 2. Training then ends in NaN now and then, and no two runs are alike. They cost little.
 
-    Depthwise ones with a kernel above 3 or a stride above 1: the gradients take 2 to 15 times as long in bfloat16, which
-    was half the time of a training step of an EfficientNet-Lite0 (`benchmarks/results/depthwise.md`).
+    Depthwise ones with a kernel above 3 or a stride above 1: their gradients take 2 to 15 times as long in bfloat16,
+    together a fifth to two fifths of a training step of networks on EfficientNet-Lite0 (``benchmarks/depthwise.py``).
     """
 
     def __torch_function__(
