@@ -9,7 +9,7 @@ class Exp050Shape(Exp050Flips):
     lr = 3e-3
     budgets = {"quick": {"epochs": 15}}
 
-    def build_model(self, classes, exclusive):
+    def build_model(self, classes, exclusive):  # noqa: ARG002 - K logits either way
         """Return a perceptron of measures that no flip changes."""
         from exps.shape import ShapePerceptron
 
