@@ -248,13 +248,26 @@ def run_hook(config: Task, result: Blended, settings: Mapping[str, Any]) -> Blen
         UserError: the hook fails, or returns something else than a result of the same shapes.
     """
     hook = f"postprocess of {config.experiment}"
-    given = Blended(result.case_id, result.scores, result.map, result.mask)  # what it was tuned on, and nothing else
     try:
-        changed = config.postprocess(given, **settings)
+        changed = config.postprocess(as_given(result), **settings)
     except Exception as error:
         raise UserError(
             f"{hook} fails for case {result.case_id} ({type(error).__name__}: {error}): correct it"
         ) from error
+    return as_changed(hook, result, changed)
+
+
+def as_given(result: Blended) -> Blended:
+    """A result as a hook sees it: what it was tuned on, and nothing else."""
+    return Blended(result.case_id, result.scores, result.map, result.mask)
+
+
+def as_changed(hook: str, result: Blended, changed: Any) -> Blended:
+    """A result with the scores and the mask that a hook returned for it.
+
+    Raises:
+        UserError: the hook returned something else than a result of the same shapes.
+    """
     if not isinstance(changed, Blended):
         raise UserError(f"{hook} returns a {type(changed).__name__}: return dataclasses.replace(result, ...)")
     for name in ("scores", "mask"):
@@ -297,21 +310,20 @@ def _abstain(
     return reason_of(decision.abstention, case_doubt(decision.exclusive, scores, blended, mask))
 
 
-def as_scored(
-    decision: Decision, case_id: str, blended: np.ndarray, classified: np.ndarray, truth: np.ndarray
-) -> Prediction:
+def as_scored(decision: Decision, result: Blended, truth: np.ndarray) -> Prediction:
     """What a decision says of a case of a segmentation as it is scored: as it was when the decision was tuned.
 
     Args:
         decision: The decision.
-        case_id: The case.
-        blended: Its map (K, *spatial) uint8.
-        classified: (L, K) what classifications say of it.
+        result: The case: its map, what classifications say of it, and its mask after a hook that saw other cases too.
         truth: True mask (M, *spatial); scores and detections are those of the voxels that it does not ignore.
     """
-    known, detections = hide(blended, truth), None
-    scores = _calibrated(decision, _presence(decision, known, classified))
-    found = _hooked(decision, Blended(case_id, scores, blended, mask_of(decision, blended)))
+    case_id, blended, detections = result.case_id, result.map, None
+    assert blended is not None, "results of a segmentation have maps"
+    known = hide(blended, truth)
+    scores = _calibrated(decision, _presence(decision, known, result.classified))
+    mask = result.mask if decision.postprocess.by else mask_of(decision, blended)
+    found = _hooked(decision, Blended(case_id, scores, blended, mask))
     if decision.finder:
         detections = detections_of(decision, case_id, known, decision.levels, kept=False)
     return Prediction(case_id, found.scores, blended, found.mask, detections)

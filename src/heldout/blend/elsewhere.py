@@ -131,7 +131,7 @@ def evaluate_on(opened: OpenDecision, data: Elsewhere, reason: str | None = None
                 yield Prediction(one.case_id, one.scores)
             else:
                 truth = data.source.read_mask(by_id[one.case_id])
-                yield as_scored(decision, one.case_id, one.map, one.classified, truth)
+                yield as_scored(decision, one, truth)
 
     with files.lock(decision.folder, "evaluating"):
         evaluation = record(files.sha256_json([[one.case_id, *map(float, one.scores)] for one in predicted]), sketches)

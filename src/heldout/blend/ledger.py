@@ -258,9 +258,9 @@ def _score_table(
     decision: Decision, dataset: Dataset, predicted: pd.DataFrame, classified: dict[str, np.ndarray]
 ) -> pd.DataFrame:
     """The stored test predictions beside the labels, which are opened here and nowhere else."""
-    from heldout.blend.apply import as_scored
+    from heldout.blend.apply import Blended, as_scored, mask_of
     from heldout.blend.pooling import scored_rows
-    from heldout.blend.together import groups_by_case
+    from heldout.blend.together import groups_by_case, put_together
     from heldout.blend.values import labels_of
     from heldout.data.cases import open_sealed
     from heldout.predict.details import mask_details
@@ -268,23 +268,27 @@ def _score_table(
     from heldout.predict.store import build_table, read_map
     from heldout.tasks.base import load_task
 
-    sealed = open_sealed(dataset)
-    names = [f"p_{name}" for name in decision.classes]
-    cases = dataset.part("test")[["case_id", "patient_id", "image"]]
-    cases = cases.merge(sealed.labels, on="case_id", validate="1:1")
-    rows = scored_rows(decision, cases, groups_by_case(decision, dataset.source, cases))
+    sealed, names = open_sealed(dataset), [f"p_{name}" for name in decision.classes]
+    cases = dataset.part("test")[["case_id", "patient_id", "image"]].merge(sealed.labels, on="case_id", validate="1:1")
+    groups = groups_by_case(decision, dataset.source, cases)
     masks = decision.kind == "segmentation"
+    of_cases = list(zip(predicted["case_id"], predicted[names].to_numpy(float), strict=True))
+
+    def stored() -> Iterator[Blended]:
+        for case_id, scores in of_cases:
+            found = read_map(decision.folder, "test", case_id)
+            mask = mask_of(decision, found) if decision.postprocess.by else None
+            yield Blended(case_id, scores, found, mask, classified=classified[case_id], uncalibrated=scores)
 
     def predictions() -> Iterator[Prediction]:
-        for case_id, scores in zip(predicted["case_id"], predicted[names].to_numpy(float), strict=True):
-            if masks:
-                found = read_map(decision.folder, "test", case_id)
-                yield as_scored(decision, case_id, found, classified[case_id], sealed.truth(case_id))
-            else:
-                yield Prediction(case_id, scores)
+        if masks:
+            for one in put_together(decision, stored(), groups):
+                yield as_scored(decision, one, sealed.truth(one.case_id))
+        else:
+            yield from (Prediction(case_id, scores) for case_id, scores in of_cases)
 
     table = build_table(
-        rows,
+        scored_rows(decision, cases, groups),
         predictions(),
         sealed.truth if masks else None,
         exclusive=decision.exclusive,

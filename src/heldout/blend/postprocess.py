@@ -20,7 +20,7 @@ from heldout.blend.members import Member
 from heldout.blend.objective import Objective
 from heldout.blend.records import BlendSettings, Postprocess
 from heldout.blend.spatial import spatial_mask
-from heldout.blend.together import TOGETHER, run_table_hook
+from heldout.blend.together import TOGETHER, run_slices_hook, run_table_hook
 from heldout.config.code import READER, code_of_postprocessing
 from heldout.data.levels import CASE, groups_of
 from heldout.data.parallel import map_cases
@@ -34,10 +34,12 @@ from heldout.tasks import Task, load_task
 
 Settings = Mapping[str, Any]
 
+HOOK_ALONE, HOOK_SLICES = "postprocess", "postprocess_slices"
+
 
 @dataclass(frozen=True)
 class Hook:
-    """The hook of an experiment on cases that were held out.
+    """The hook ``postprocess`` or ``postprocess_slices`` of an experiment on cases that were held out.
 
     Attributes:
         config: The experiment.
@@ -45,6 +47,7 @@ class Hook:
         work: The cases with their maps; empty where there are no masks.
         exclusive: Classes exclude each other.
         progress: Show a progress bar where maps are read.
+        groups: (n,) what ``postprocess_slices`` sees each case with; None of ``postprocess``.
     """
 
     config: Task
@@ -52,11 +55,12 @@ class Hook:
     work: tuple[Work, ...]
     exclusive: bool
     progress: bool = False
+    groups: np.ndarray | None = None
 
     def select(self, chosen: np.ndarray) -> Hook:
         """The chosen cases, by an (n,) bool array."""
         work = tuple(one for one, wanted in zip(self.work, chosen, strict=True) if wanted) if self.work else ()
-        return replace(self, work=work)
+        return replace(self, work=work, groups=None if self.groups is None else self.groups[chosen])
 
     def tables(
         self, table: pd.DataFrame, classes: Sequence[str], settings: BlendSettings, choices: Sequence[Settings]
@@ -74,9 +78,12 @@ class Hook:
         """
         scores = table[[f"p_{name}" for name in classes]].to_numpy(np.float32)
         if self.work:
-            shared = (self.config.spec, self.source, self.exclusive, settings, choices)
-            work = list(zip(self.work, scores, strict=True))
-            found = list(map_cases(_masks, shared, work, "Post-processing masks", progress=self.progress))
+            shared = (self.config.spec, self.source, self.exclusive, settings, choices, self.groups is not None)
+            groups = _rows(np.arange(len(table)) if self.groups is None else self.groups)
+            work = [[(self.work[row], scores[row]) for row in rows] for rows in groups]
+            by_group = map_cases(_masks, shared, work, "Post-processing masks", progress=self.progress)
+            by_row = dict(zip(itertools.chain(*groups), itertools.chain(*by_group), strict=True))
+            found = [by_row[row] for row in range(len(table))]
         else:
             cases = zip(table["case_id"], scores, strict=True)
             results = [Blended(case_id, of_case, None, None) for case_id, of_case in cases]
@@ -92,7 +99,7 @@ class Hook:
             counts = np.array([of_case[number] for _, of_case in found], np.int64)
             for k, name in enumerate(classes):
                 new |= {f"{kind}_{name}": counts[:, k, index] for index, kind in enumerate(("tp", "fp", "fn"))}
-        return changed.assign(**new)
+        return changed.assign(**new, **({} if self.groups is None else {TOGETHER: self.groups}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,17 +127,21 @@ class TableHook:
     ) -> list[pd.DataFrame]:
         """The cases as the hook leaves them with every choice of its settings; see :meth:`Hook.tables`."""
         before, ids = table[[f"p_{name}" for name in classes]].to_numpy(np.float32), table["case_id"].to_numpy()
-        rows = pd.Series(range(len(table))).groupby(self.groups, sort=False).agg(list)
         found = []
         for choice in choices:
             after = np.empty_like(before)
-            for of_one in rows:
+            for of_one in _rows(self.groups):
                 after[of_one] = run_table_hook(self.config, ids[of_one], before[of_one], classes, choice)
             found.append(_with_scores(self.config, table, classes, after).assign(**{TOGETHER: self.groups}))
         return found
 
 
 AnyHook = Hook | TableHook | DetectionHook
+
+
+def _rows(groups: np.ndarray) -> list[list[int]]:
+    """Rows of every group, in the order of the groups' first rows."""
+    return list(pd.Series(range(len(groups))).groupby(groups, sort=False).agg(list))
 
 
 def _with_scores(config: Task, table: pd.DataFrame, classes: Sequence[str], after: np.ndarray) -> pd.DataFrame:
@@ -193,24 +204,33 @@ def find_detection_hook(first: Member, objective: Objective) -> DetectionHook | 
     return DetectionHook(config, objective)
 
 
-def find_hook(config: Task, source: Source, work: Sequence[Work], exclusive: bool, progress: bool) -> Hook | None:
-    """The hook ``postprocess`` of an experiment; None where it has none.
+def find_hook(first: Member, work: Sequence[Work], progress: bool) -> Hook | None:
+    """The hook ``postprocess`` or ``postprocess_slices`` of the first member; None where it has neither.
 
     Raises:
-        UserError: the experiment detects, and its detections come from the map alone.
+        UserError: it detects, and its detections come from the map alone; or slices have no masks, or no group.
     """
-    if type(config).postprocess is Task.postprocess:
+    config, source = first.config, first.dataset.source
+    name = next((one for one in (HOOK_ALONE, HOOK_SLICES) if getattr(type(config), one) is not getattr(Task, one)), "")
+    if not name:
         return None
     if config.finder is not None:
+        raise UserError(f"{name} of {config.experiment} changes masks, and detections come from maps: define {HOOK}")
+    hook = Hook(config, source, tuple(work), first.dataset.exclusive, progress)
+    if name == HOOK_ALONE:
+        return hook
+    if first.kind != "segmentation":
         raise UserError(
-            f"postprocess of {config.experiment} changes masks, and detections come from maps: define {HOOK}"
+            f"{name} of {config.experiment} changes masks, and {first.name} is a {first.kind}: define "
+            "postprocess_table, which sees the scores of these cases"
         )
-    return Hook(config, source, tuple(work), exclusive, progress)
+    return replace(hook, groups=np.array(groups_of(source, first.cases, config.postprocess_by), object))
 
 
 def describe_hook(hook: AnyHook, settings: BlendSettings) -> Postprocess:
     """The hook as a decision keeps it."""
-    by = {"by": hook.config.postprocess_by} if isinstance(hook, TableHook) else {}
+    groups = None if isinstance(hook, DetectionHook) else hook.groups
+    by = {} if groups is None else {"by": hook.config.postprocess_by}
     return Postprocess(settings=settings.postprocess or {}, code=hook_hash(hook.config), **by)
 
 
@@ -225,20 +245,35 @@ def _masks(
     exclusive: bool,
     settings: BlendSettings,
     choices: Sequence[Settings],
-    work: list[tuple[Work, np.ndarray]],
-) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
-    """Scores (K,) and voxels (K, 3) [TP, FP, FN] of some cases with every choice."""
+    together: bool,
+    work: list[list[tuple[Work, np.ndarray]]],
+) -> list[list[tuple[list[np.ndarray], list[np.ndarray]]]]:
+    """Of the cases of some groups scores (K,) and voxels (K, 3) [TP, FP, FN] with every choice."""
     config, found = load_task(spec), []
-    for one, scores in work:
-        blended, truth = read_work(source, one, settings.rows)
-        mask = spatial_mask(blended, settings.thresholds or None, settings.spatial, exclusive)
-        before = Blended(one[0]["case_id"], scores, blended, mask)
-        results = [run_hook(config, before, choice) for choice in choices]
-        known = hide(truth, truth)
-        counts = [
-            count_errors(hide(result.mask, truth), known, len(blended), exclusive)
-            for result in results
-            if result.mask is not None
+    for group in work:
+        before, truths = [], []
+        for one, scores in group:
+            blended, truth = read_work(source, one, settings.rows)
+            mask = spatial_mask(blended, settings.thresholds or None, settings.spatial, exclusive)
+            before.append(Blended(one[0]["case_id"], scores, blended, mask))
+            truths.append(truth)
+        of_group = [
+            run_slices_hook(config, before, choice) if together else [run_hook(config, one, choice) for one in before]
+            for choice in choices
         ]
-        found.append(([result.scores for result in results], counts))
+        of_cases = zip(zip(*of_group, strict=True), truths, strict=True)
+        found.append([_scored(results, truth, exclusive) for results, truth in of_cases])
     return found
+
+
+def _scored(
+    results: Sequence[Blended], truth: np.ndarray, exclusive: bool
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Scores (K,) and voxels (K, 3) of a case with every choice."""
+    known = hide(truth, truth)
+    counts = [
+        count_errors(hide(result.mask, truth), known, len(result.scores), exclusive)
+        for result in results
+        if result.mask is not None
+    ]
+    return [result.scores for result in results], counts

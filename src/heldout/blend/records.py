@@ -223,7 +223,8 @@ class Postprocess(DecisionRecord):
     Attributes:
         settings: What its hook ``postprocess``, or another of its kind, is called with.
         code: SHA-256 of the code that the hook reaches.
-        by: What the cases of a table have in common, of ``postprocess_table``; empty, and not on disk, of the other.
+        by: What the cases that ``postprocess_slices`` or ``postprocess_table`` sees together have in common; empty, and
+            not on disk, of the others.
     """
 
     settings: dict[str, bool | int | Number | str] = Field(default_factory=dict)

@@ -223,7 +223,7 @@ def check_products(decision: Decision, members: Sequence[Member], case_ids: Iter
         truth = None if found.mask is None else dataset.truth(case_id)
         scored = None
         if found.map is not None and truth is not None:
-            scored = as_scored(decision, case_id, found.map, found.classified, truth)
+            scored = as_scored(decision, found, truth)
         scores = found.scores if scored is None else scored.scores
         if difference := _gap(row[[f"p_{name}" for name in decision.classes]].to_numpy(float), scores):
             changes.append(f"the code scores case {case_id} otherwise than validated ({difference})")

@@ -173,7 +173,7 @@ def _gather(
         else None
     )
     work = map_work(members) if masks else ()
-    hook: AnyHook | None = find_hook(members[0].config, dataset.source, work, dataset.exclusive, progress)
+    hook: AnyHook | None = find_hook(members[0], work, progress)
     table_hook = find_table_hook(members[0], level)
     sources = presence_members(members, labels)
     base = build_objective(members, metric, method=method, level=level, progress=progress)

@@ -1,15 +1,16 @@
-"""Results of cases that belong together: pooled into one, or changed by the hook ``postprocess_table``."""
+"""Results of cases that belong together: pooled into one, or changed by a hook that sees them together."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heldout.blend.apply import Blended, blend_case, decide
+from heldout.blend.apply import Blended, as_changed, as_given, blend_case, decide
 from heldout.blend.pooling import CASES, pool
 from heldout.data.levels import groups_of
 from heldout.data.sources import natural_key
@@ -29,8 +30,13 @@ TOGETHER = "together"  # column of a blend's tables: what the hook saw the case 
 
 
 def gathered_by(decision: Decision) -> str:
-    """What the cases have in common that are answered together, by pooling or by the hook ``postprocess_table``."""
+    """What the cases have in common that are answered together, by pooling or by a hook."""
     return decision.pooling.level or decision.postprocess.by
+
+
+def slices_by(decision: Decision) -> str:
+    """What the slices that the hook ``postprocess_slices`` sees together have in common; empty without the hook."""
+    return decision.postprocess.by if decision.kind == "segmentation" else ""
 
 
 def groups_by_case(decision: Decision, source: Source, cases: pd.DataFrame) -> dict[str, str]:
@@ -49,27 +55,30 @@ def cases_of(table: pd.DataFrame) -> dict[str, list[str]]:
 def put_together(decision: Decision, results: Iterable[Blended], groups: Mapping[str, str]) -> Iterator[Blended]:
     """Results of studies or patients where the decision is about these; of cases where it is about cases.
 
-    Groups come in the order of their first cases. The hook sees the cases that could be predicted; of a pooled group
-    the others count only where there are no such.
+    Pooled groups come in the order of their first cases, and cases that could not be predicted count only where a group
+    has no others. A hook sees the cases that could be predicted; they come in their order, as soon as those of a group
+    and all before it are there.
 
     Args:
         decision: The decision.
         results: Of its cases.
         groups: The group of every case, see :func:`groups_by_case`.
+
+    Raises:
+        UserError: the hook fails, or returns something else than it should.
     """
-    if not gathered_by(decision):
+    if decision.pooling:
+        yield from _pooled(decision, results, groups)
+    elif decision.postprocess.by:
+        yield from _hooked(decision, results, groups)
+    else:
         yield from results
-        return
+
+
+def _pooled(decision: Decision, results: Iterable[Blended], groups: Mapping[str, str]) -> Iterator[Blended]:
     found: dict[str, list[Blended]] = {}
-    order = []
     for result in results:
         found.setdefault(groups.get(result.case_id, result.case_id), []).append(result)
-        order.append(result.case_id)
-    if not decision.pooling:
-        config = load_task(decision.members[0].spec)
-        changed = {one.case_id: one for cases in found.values() for one in _changed(decision, config, cases)}
-        yield from (changed[case_id] for case_id in order)
-        return
     for name, cases in found.items():
         predicted = [one.members for one in cases if one.members]
         if predicted:
@@ -78,11 +87,38 @@ def put_together(decision: Decision, results: Iterable[Blended], groups: Mapping
             yield replace(cases[0], case_id=name)
 
 
+def _hooked(decision: Decision, results: Iterable[Blended], groups: Mapping[str, str]) -> Iterator[Blended]:
+    config, missing = load_task(decision.members[0].spec), Counter(groups.values())
+    waiting: dict[str, list[Blended]] = {}
+    changed: dict[str, Blended] = {}
+    order: deque[str] = deque()
+
+    def change(cases: Sequence[Blended]) -> None:
+        changed.update((one.case_id, one) for one in _changed(decision, config, cases))
+
+    for result in results:
+        name = groups.get(result.case_id, result.case_id)
+        waiting.setdefault(name, []).append(result)
+        order.append(result.case_id)
+        missing[name] -= 1
+        if missing[name] <= 0:
+            change(waiting.pop(name))
+        while order and order[0] in changed:
+            yield changed.pop(order.popleft())
+    for cases in waiting.values():
+        change(cases)
+    yield from (changed[case_id] for case_id in order)
+
+
 def _changed(decision: Decision, config: Task, cases: Sequence[Blended]) -> list[Blended]:
     """Cases that belong together, after the hook; those that could not be predicted as they are."""
     predicted = [one for one in cases if one.uncalibrated is not None]
     if not predicted:
         return list(cases)
+    if slices_by(decision):
+        after = run_slices_hook(config, predicted, decision.postprocess.settings)
+        masks = {one.case_id: one for one in after}
+        return [decide(decision, masks[one.case_id]) if one.case_id in masks else one for one in cases]
     ids, scores = [one.case_id for one in predicted], np.stack([one.scores for one in predicted])
     changed = run_table_hook(config, ids, scores, decision.classes, decision.postprocess.settings)
     new = dict(zip(ids, changed, strict=True))
@@ -126,6 +162,35 @@ def run_table_hook(
         raise UserError(f"{hook} gives the table of case {first} scores that are not finite numbers: correct it")
     found = np.empty_like(values)
     found[order] = values
+    return found
+
+
+def run_slices_hook(config: Task, results: Sequence[Blended], settings: Mapping[str, Any]) -> list[Blended]:
+    """Cases with their masks after the experiment's hook ``postprocess_slices``, in the order that they came in.
+
+    Args:
+        config: The experiment.
+        results: The cases of a patient, or of what ``postprocess_by`` names.
+        settings: Of the hook.
+
+    Raises:
+        UserError: the hook fails, or returns something else than the same cases with masks of the same shapes.
+    """
+    order = sorted(range(len(results)), key=lambda place: natural_key(results[place].case_id))
+    hook, ids = f"postprocess_slices of {config.experiment}", [results[place].case_id for place in order]
+    try:
+        changed = list(config.postprocess_slices([as_given(results[place]) for place in order], **settings))
+    except Exception as error:
+        raise UserError(
+            f"{hook} fails for the slices from {ids[0]} on ({type(error).__name__}: {error}): correct it"
+        ) from error
+    if [getattr(one, "case_id", None) for one in changed] != ids:
+        raise UserError(f"{hook} returns other cases for the slices from {ids[0]} on: return each once, in its order")
+    found = list(results)
+    for place, one in zip(order, changed, strict=True):
+        found[place] = as_changed(hook, results[place], one)
+        if not np.array_equal(found[place].scores, results[place].scores):
+            raise UserError(f"{hook} changes scores of case {one.case_id}: change masks alone")
     return found
 
 

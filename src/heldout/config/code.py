@@ -23,7 +23,8 @@ READER = 4  # what today's runs record
 WITHOUT_FILES = 3  # saw no files that the code reads, no classes that act where they are made, no packages gone through
 WITH_POSTPROCESSING = 2  # took the hook that decisions pin for part of training
 EARLIER = 1  # saw no second meaning of a name, no effects of compound statements, no packages above a module
-POSTPROCESS = ("postprocess", "postprocess_table", "postprocess_detections")  # hooks that act on blends alone
+# hooks that act on blends alone
+POSTPROCESS = ("postprocess", "postprocess_slices", "postprocess_table", "postprocess_detections")
 _DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 

@@ -84,7 +84,7 @@ def check_choices(choices: Mapping[str, Sequence[Any]], hooks: Sequence[str]) ->
 
     Args:
         choices: Values of every setting.
-        hooks: What the experiment defines of ``postprocess``, ``postprocess_table`` and ``postprocess_detections``.
+        hooks: What the experiment defines of :data:`heldout.config.code.POSTPROCESS`.
 
     Raises:
         ValueError: the hook is missing, or both are there; a setting has no values or one twice, or there are too many
@@ -95,7 +95,7 @@ def check_choices(choices: Mapping[str, Sequence[Any]], hooks: Sequence[str]) ->
     if choices and not hooks:
         raise ValueError("postprocess_choices are settings of the hook postprocess: define it, or leave them out")
     for name, values in choices.items():
-        if not name.isidentifier() or name in ("self", "result", "table", "found"):
+        if not name.isidentifier() or name in ("self", "result", "results", "table", "found"):
             raise ValueError(f"postprocess_choices {name!r} cannot name an argument of the hook postprocess")
         if not values or len({repr(value) for value in values}) != len(values):
             raise ValueError(f"postprocess_choices {name} = {values!r}: list different values")

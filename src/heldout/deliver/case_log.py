@@ -175,6 +175,23 @@ class CaseLog:
         return files.lock(self.folder / self.key, "writing the tables of a prediction", wait=True)
 
 
+def unfinished(
+    cases: Iterable[str], done: Mapping[str, LoggedCase], part: Part, volumes: Mapping[str, str]
+) -> list[str]:
+    """The cases of a part that are not finished, and all slices of a volume of which one is not.
+
+    Args:
+        cases: All cases of the folder.
+        done: Those that are finished, by their ids.
+        part: Which are asked for: it has volumes as a whole.
+        volumes: The volume of every slice, where slices change together; else nothing.
+    """
+    by_volume: dict[str, list[str]] = {}
+    for case_id in cases:
+        by_volume.setdefault(volumes.get(case_id, case_id), []).append(case_id)
+    return [case_id for some in part.of(list(by_volume.values())) if not done.keys() >= {*some} for case_id in some]
+
+
 def is_begun(output: Path) -> bool:
     """Whether a command has begun to predict into a folder and was not finished."""
     return (output / FOLDER).is_dir()

@@ -13,11 +13,11 @@ import numpy as np
 
 from heldout import files
 from heldout.blend.apply import Blended, OpenDecision
-from heldout.blend.together import gathered_by, groups_by_case
+from heldout.blend.together import gathered_by, groups_by_case, put_together, slices_by
 from heldout.data.image import Image
 from heldout.data.sources import Source, identifier
 from heldout.data.sources.tiled import TiledSource
-from heldout.deliver.case_log import CaseLog, LoggedCase, Part, is_begun, key_of, stamp_of
+from heldout.deliver.case_log import CaseLog, LoggedCase, Part, is_begun, key_of, stamp_of, unfinished
 from heldout.deliver.dicom_seg import check_packages, segmentation_file
 from heldout.deliver.large_images import predict_large_images
 from heldout.deliver.masks import check_names, mask_files, uncertainty_file
@@ -82,6 +82,7 @@ def predict_folder(
             raise UserError(f"--part: the pictures of {folder} are predicted region by region; leave it out")
         return _predict_large(opened, source, folder, output, skip_bad)
     groups = groups_by_case(decision, source, source.loose(folder)) if gathered_by(decision) else {}
+    volumes = groups if slices_by(decision) else {}
     log = CaseLog(output, key_of(decision.identity, str(folder), skip_bad, uncertainty, dicomseg))
     log.refuse_others(force=force)
     rows, unread = list_cases(source, folder, skip_bad=skip_bad)
@@ -92,7 +93,7 @@ def predict_folder(
     }
     with log.open(part or Part()) as handle:
         done = log.read(stamps)
-        cases = [case_id for case_id in (part or Part()).of(list(rows)) if case_id not in done]
+        cases = unfinished(list(rows), done, part or Part(), volumes)
         notes = {
             case_id: ("skipped", unread[rows[case_id]["name"]])
             if rows[case_id]["name"] in unread
@@ -134,7 +135,9 @@ def predict_folder(
 
         with ThreadPoolExecutor(max_workers=1) as writer:  # while the next case is predicted
             last: Future[None] | None = None
-            for result in opened.predict(images(), uncertainty=uncertainty):
+            results = opened.predict(images(), uncertainty=uncertainty)
+            read = {name: group for name, group in volumes.items() if name in notes and notes[name][0] != "skipped"}
+            for result in put_together(decision, results, read) if volumes else results:
                 if last is not None:
                     last.result()
                 last = writer.submit(write, result, waiting.pop(result.case_id))
@@ -147,7 +150,7 @@ def predict_folder(
             outcome.left = len(rows.keys() - done.keys())
             if not outcome.left:
                 done = {case_id: done[case_id] for case_id in rows}  # whichever part ended first
-                if decision.postprocess.by:
+                if decision.postprocess.by and not volumes:
                     done = seen_together(decision, groups, done)
                 if decision.pooling:
                     write_groups(

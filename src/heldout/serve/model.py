@@ -16,6 +16,7 @@ from heldout.blend.detection_hook import detections_of
 from heldout.blend.features import read_features
 from heldout.blend.session import Session
 from heldout.blend.spatial import spatial_mask
+from heldout.blend.together import put_together, slices_by
 from heldout.blend.verify import verify
 from heldout.data import readers
 from heldout.data.geometry import Geometry, restore
@@ -117,7 +118,7 @@ class Served:
             self.opened = OpenDecision(decision, session)
         if issubclass(source_class(self.opened.config.source), TiledSource):
             raise UserError(f"{name} reads large images by region: use `python run.py predict {name}`")
-        if decision.postprocess.by:
+        if decision.postprocess.by and not slices_by(decision):
             raise UserError(
                 f"postprocess_table of {name} needs all cases of a {decision.postprocess.by}, and a service answers "
                 f"each upload by itself: use `python run.py predict {name}`"
@@ -196,8 +197,13 @@ class Served:
             return ReadCase(case, None)
         return ReadCase(case, [prepare_image(case.image, member.config) for member in self.members])
 
-    def predict(self, cases: Sequence[ReadCase]) -> list[Blended]:
-        """Predict cases together where no first stage comes before; one alone has the bits of ``predict``."""
+    def predict(self, cases: Sequence[ReadCase], *, alone: bool = True) -> list[Blended]:
+        """Predict cases together where no first stage comes before; one alone has the bits of ``predict``.
+
+        Args:
+            cases: The cases.
+            alone: Each is the only slice of its volume; else the hook ``postprocess_slices`` is left to the caller.
+        """
         exclusive = self.decision.exclusive
         if self._pooler is not None:
             self._pooler.rows.clear()
@@ -208,7 +214,8 @@ class Served:
         results = [blend_members(self.decision, answers) for answers in zip(*found, strict=True)]
         rows = self._pooler.rows if self._pooler is not None else []
         rows = rows or [None] * len(results)  # none where a first stage comes before
-        return [replace(result, features=row) for result, row in zip(results, rows, strict=True)]
+        results = [replace(result, features=row) for result, row in zip(results, rows, strict=True)]
+        return list(put_together(self.decision, results, {})) if alone else results
 
     def compare(self, case: Case, result: Blended) -> tuple[dict[str, float], list[str]]:
         """Measures of a case, and sentences on how it is unlike the training images.

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from heldout.blend.apply import Blended
+from heldout.blend.together import put_together, slices_by
 from heldout.data import readers
 from heldout.data.geometry import orient, orientation
 from heldout.data.image import Image
@@ -114,19 +116,18 @@ def _analyze(served: Served, cases: Iterable[Case], see: See) -> Found:
     measures: list[dict[str, float]] = []
     unusual: dict[int, list[str]] = {}
     left: dict[int, str] = {}
-    for some in _chunks(cases):
-        for case, result in zip(some, served.predict([served.prepare(case) for case in some]), strict=True):
-            see(case, result.mask)
-            scores.append(result.scores)
-            raw.append(result.uncalibrated)
-            if result.mask is not None:
-                areas.append([int(of_class(result.mask, k).sum()) for k in range(len(classes))])
-            measured, reasons = served.compare(case, result)
-            measures.append(measured)
-            if reasons:
-                unusual[len(scores)] = reasons
-            if result.abstain:
-                left[len(scores)] = result.abstain
+    for case, result in _results(served, cases):
+        see(case, result.mask)
+        scores.append(result.scores)
+        raw.append(result.uncalibrated)
+        if result.mask is not None:
+            areas.append([int(of_class(result.mask, k).sum()) for k in range(len(classes))])
+        measured, reasons = served.compare(case, result)
+        measures.append(measured)
+        if reasons:
+            unusual[len(scores)] = reasons
+        if result.abstain:
+            left[len(scores)] = result.abstain
     found = Found("stack", named(served, np.max(scores, axis=0)), named(served, np.max(raw, axis=0)), ())
     found.measures = {name: float(np.median([one[name] for one in measures])) for name in measures[0]}
     found.unusual = _summary(unusual, len(scores), "are unlike the training images")
@@ -142,6 +143,22 @@ def _analyze(served: Served, cases: Iterable[Case], see: See) -> Found:
         found.areas = dict(zip(classes, map(int, counts.sum(axis=1)), strict=True))
         found.numbers["areas"] = dict(zip(classes, counts.tolist(), strict=True))
     return found
+
+
+def _results(served: Served, cases: Iterable[Case]) -> Iterator[tuple[Case, Blended]]:
+    """Every slice and its result; all are held where the decision has a hook that sees them together."""
+    pairs = (
+        pair
+        for some in _chunks(cases)
+        for pair in zip(some, served.predict([served.prepare(case) for case in some], alone=False), strict=True)
+    )
+    if not slices_by(served.decision):
+        yield from pairs
+        return
+    held = list(pairs)
+    of_volume = {case.case_id: "volume" for case, _ in held}
+    together = put_together(served.decision, [result for _, result in held], of_volume)
+    yield from zip((case for case, _ in held), together, strict=True)
 
 
 def _chunks(cases: Iterable[Case]) -> Iterator[list[Case]]:

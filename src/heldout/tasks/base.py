@@ -65,7 +65,9 @@ class Task(Delivered, Training):
         description="values that blend tries for each setting of the hook postprocess, the first where none is better",
     )
     postprocess_by: str = Field(
-        "patient", min_length=1, description="what the hook postprocess_table sees together: patient, or as in level"
+        "patient",
+        min_length=1,
+        description="what postprocess_slices and postprocess_table see together: patient, or as in level",
     )
 
     # Loss

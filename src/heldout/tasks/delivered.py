@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,6 +53,37 @@ class Delivered:
             [0.9]
         """
         return result
+
+    def postprocess_slices(
+        self,
+        results: Sequence[Blended],
+        **settings: Any,  # noqa: ARG002 - a hook
+    ) -> Sequence[Blended]:
+        """Change the masks of images that are slices of one volume, seen together; tuned as :meth:`postprocess` is.
+
+        Args:
+            results: Of every case of one patient, or of what ``postprocess_by`` names, in the order of their ids: as
+                :meth:`postprocess` gets them.
+            settings: One value of each entry of ``postprocess_choices``.
+
+        Returns:
+            The same cases, each ``dataclasses.replace(result, mask=...)``, with masks of the same shapes.
+
+        Example:
+            >>> from dataclasses import make_dataclass, replace
+            >>> import numpy as np
+            >>> from heldout.tasks import Segment2D
+            >>> class Lasting(Segment2D):
+            ...     postprocess_choices = {"least": (0, 2)}
+            ...     def postprocess_slices(self, results, least):
+            ...         shown = sum(result.mask for result in results) >= least  # in so many slices
+            ...         return [replace(result, mask=result.mask * shown) for result in results]
+            >>> Case = make_dataclass("Case", ["case_id", "mask"])
+            >>> slices = [Case("p1_1", np.array([[1, 1]])), Case("p1_2", np.array([[0, 1]]))]
+            >>> [result.mask.tolist() for result in Lasting().postprocess_slices(slices, least=2)]
+            [[[0, 1]], [[0, 1]]]
+        """
+        return results
 
     def postprocess_table(self, table: pd.DataFrame, **settings: Any) -> pd.DataFrame:  # noqa: ARG002 - a hook
         """Change what a blend says of the cases of a patient, who are seen together; tuned as :meth:`postprocess` is.

@@ -97,7 +97,7 @@ def check_served(decision: Decision, config: BaseConfig) -> None:
         )
     if decision.postprocess.by:
         raise UserError(
-            f"postprocess_table of {config.experiment} needs all cases of a {decision.postprocess.by}, and the server "
+            f"the hook of {config.experiment} needs all cases of a {decision.postprocess.by}, and the server "
             "is asked for one at a time: blend without the hook"
         )
     if sorted(decision.classes) != sorted(map(identifier, COLUMNS)):
