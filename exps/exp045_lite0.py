@@ -10,4 +10,3 @@ class Exp045Lite0(Exp040Lite0, MultiTask2D):
     positive_fraction = 0.5
     epochs = 16
     label_weight = 0.5
-    seeds = (0, 1)

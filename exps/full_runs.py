@@ -16,6 +16,5 @@ MINUTES = {
 BLENDS = {
     "brain-mri": ("--calibrate", "auto"),
     "fracatlas": ("--presence-metric", "roc_auc"),
-    "lgg": ("--spatial",),
     "adrenal": ("--calibrate", "auto"),
 }

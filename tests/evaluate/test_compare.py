@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from heldout.cli import run
 from heldout.errors import UserError
@@ -146,3 +148,15 @@ def test_an_edited_table_of_a_blend_is_refused(finish, home):
     (fit_folder(spec, 0, 0) / "oof.parquet").replace(path)
     with pytest.raises(UserError, match=r"oof\.parquet was changed after blending"):
         compare_rows("pair", other)
+
+
+def test_a_network_of_single_slices_and_one_of_neighboring_ones_compare(finish, home):
+    random, folder = np.random.default_rng(0), home / "input" / "slices"
+    folder.mkdir(parents=True)
+    for number in range(48):
+        path = folder / f"{('small', 'large')[number // 2 % 2]}_p{number // 2:02d}_{number % 2}.png"
+        Image.fromarray(random.integers(0, 256, (8, 8), np.uint8)).save(path)
+    read = "exp004+dataset=slices,source=folders,source_options={'image':'{class}_{patient}_{id}.png'"
+    flat = finish(f"{read}}},channels=1", seeds=(0,), skill=0.2)
+    deep = finish(f"{read},'neighbors':1}},channels=3", seeds=(0,), skill=3.0)
+    assert compare_rows(flat, deep).better == deep

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from heldout import files
 from heldout.data.folds import choose_fraction
 from heldout.data.image import Image
 from heldout.data.sources import Source
@@ -45,6 +46,14 @@ class Dataset:
     @cached_property
     def _position(self) -> dict[str, int]:
         return {case_id: position for position, case_id in enumerate(self.cases["case_id"])}
+
+    @cached_property
+    def truth_hash(self) -> str:
+        """SHA-256 of what is scored of the training part, however its images are read: ids, patients, labels, masks."""
+        stored = pd.read_parquet(self.folder / "cases.parquet")  # which has the hashes of the masks
+        scored = stored[stored["split"] == "train"]
+        columns = ["case_id", "patient_id", "mask_hash", *(f"y_{name}" for name in self.classes)]
+        return files.sha256_json(scored[columns].astype(object).where(lambda f: f.notna(), None).to_numpy().tolist())
 
     def part(self, split: str) -> pd.DataFrame:
         """Cases of one part: ``train``, ``test``, ``submit`` or ``extra``."""

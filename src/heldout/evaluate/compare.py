@@ -149,7 +149,7 @@ def _check(first: HeldOut, second: HeldOut, metric: str | None) -> None:
     names = f"{first.name} and {second.name} cannot be compared"
     if first.dataset_name != second.dataset_name:
         raise UserError(f"{names}: one uses {first.dataset_name}, the other {second.dataset_name}")
-    if first.data_hash != second.data_hash:
+    if first.data_hash != second.data_hash and first.dataset.truth_hash != second.dataset.truth_hash:
         raise UserError(
             f"{names}: they use different cases or parts of {first.dataset_name}; make both from the same files, "
             "test_fraction and fold_seed"
