@@ -215,7 +215,7 @@ class Served:
         rows = self._pooler.rows if self._pooler is not None else []
         rows = rows or [None] * len(results)  # none where a first stage comes before
         results = [replace(result, features=row) for result, row in zip(results, rows, strict=True)]
-        return list(put_together(self.decision, results, {})) if alone else results
+        return list(put_together(self.decision, results, {})) if alone and slices_by(self.decision) else results
 
     def compare(self, case: Case, result: Blended) -> tuple[dict[str, float], list[str]]:
         """Measures of a case, and sentences on how it is unlike the training images.
