@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from heldout.blend.calibrate import METHODS, apply_calibration, cross_fitted, fit_calibration, negative_log_likelihood
+from heldout.blend.calibrate import METHODS, apply_calibration, case_losses, cross_fitted, fit_calibration
 from heldout.blend.records import Calibration
 from heldout.errors import UserError
 from heldout.metrics.calibration import expected_calibration_error, maximum_calibration_error, reliability_curve
@@ -69,7 +69,7 @@ def test_calibrating_helps_on_other_patients(method):
     once = np.ones((1, len(new_truth)))
     for error in (expected_calibration_error, maximum_calibration_error)[: 1 if method == "isotonic" else 2]:
         assert error(new_truth[:, 0], calibrated[:, 0], once) < error(new_truth[:, 0], new_scores[:, 0], once)
-    before, after = (negative_log_likelihood(new_truth, p, False) for p in (new_scores, calibrated))
+    before, after = (case_losses(new_truth, p, False).mean() for p in (new_scores, calibrated))
     assert after < before - 0.1
 
 
@@ -160,11 +160,22 @@ def test_auto_leaves_honest_probabilities_alone_or_nearly():
     assert np.abs(calibrated - scores).max() < 0.05
 
 
+def test_auto_does_not_change_honest_probabilities_for_noise():
+    chosen = [fit("auto", *cases(120, temperature=1.0, seed=seed)).method for seed in range(10)]
+    assert chosen.count("none") >= 9
+
+
+def test_a_class_that_no_case_knows_counts_for_nothing():
+    truth = np.array([[1.0, np.nan], [0.0, 1.0], [np.nan, np.nan]])
+    losses = case_losses(truth, np.full((3, 2), 0.8), False)
+    np.testing.assert_allclose(losses, -np.log([0.8, (0.2 * 0.8) ** 0.5, 1.0]))
+
+
 def test_auto_chooses_on_patients_it_was_not_fitted_on():
     """Few cases: the flexible curve looks best where it was fitted, and is not taken."""
     truth, scores, patients = cases(60, temperature=3.0, seed=2)
     fitted = {method: fit(method, truth, scores, patients) for method in CURVES}
-    flattering = {m: negative_log_likelihood(truth, apply_calibration(f, scores), False) for m, f in fitted.items()}
+    flattering = {m: case_losses(truth, apply_calibration(f, scores), False).mean() for m, f in fitted.items()}
     assert min(flattering, key=flattering.get) == "isotonic"
     assert fit("auto", truth, scores, patients).method in ("temperature", "platt")
 

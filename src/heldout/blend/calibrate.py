@@ -10,7 +10,6 @@ import numpy as np
 from heldout.blend.records import Calibration
 from heldout.blend.values import SMALLEST, inside, logit, sigmoid
 from heldout.errors import UserError
-from heldout.metrics.calibration import log_loss
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +32,9 @@ def fit_calibration(
     Args:
         method: ``none``; ``temperature``: logits divided by one number (Guo 2017); ``platt``: a logistic curve of the
             logit (Platt 1999, with his smoothed targets); ``isotonic``: any rising curve (Zadrozny and Elkan 2002),
-            kept off 0 and 1 by the rule of succession, with the order of the scores within its steps; ``auto``: the one
-            of these with the best log-loss on patients it was not fitted on.
+            kept off 0 and 1 by the rule of succession, with the order of the scores within its steps; ``auto``: the
+            stiffest of these whose log-loss, on patients it was not fitted on, is within a standard error of the best
+            (Breiman et al. 1984).
         truth: (n, K) 0 and 1, nan where a class of a case is unknown.
         scores: (n, K) in 0 ... 1.
         patients: (n,) patient of every case.
@@ -98,21 +98,22 @@ def cross_fitted(table: pd.DataFrame, classes: Sequence[str], multiclass: bool, 
     return result
 
 
-def negative_log_likelihood(truth: np.ndarray, scores: np.ndarray, multiclass: bool) -> float:
-    """Log-loss in nats: of the true class where classes are exclusive, else the mean over classes."""
-    once = np.ones((1, len(truth)))
+def case_losses(truth: np.ndarray, scores: np.ndarray, multiclass: bool) -> np.ndarray:
+    """Log-loss (n,) in nats: of the true class where classes are exclusive, else the mean over those that are known."""
     if multiclass:
-        return float(log_loss(np.ones(len(truth), bool), (scores * truth).sum(1), once)[0])
-    known = [_of_known(y, p) for y, p in zip(truth.T, scores.T, strict=True)]
-    return float(np.mean([log_loss(y, p, np.ones((1, len(y))))[0] for y, p in known]))
+        return -np.log(inside((scores * truth).sum(1)))
+    known = ~np.isnan(np.asarray(truth, float))
+    losses = np.where(known, -np.log(inside(np.where(truth > 0, scores, 1 - scores))), 0.0)
+    return losses.sum(1) / np.maximum(known.sum(1), 1)
 
 
 def _choose(
     truth: np.ndarray, scores: np.ndarray, patients: np.ndarray, classes: Sequence[str], multiclass: bool
 ) -> str:
-    """The method with the best log-loss on patients it was not fitted on; of equals the stiffest.
+    """The stiffest method within a standard error of the best log-loss on patients it was not fitted on.
 
-    Patients with the same labels are dealt out in turn, so that every part holds some of each.
+    The error is that of the difference of the two, by patient. Patients with the same labels are dealt out in turn, so
+    that every part holds some of each.
     """
     names, of_case = np.unique(patients, return_inverse=True)
     held = np.zeros((len(names), truth.shape[1]), int)
@@ -132,8 +133,12 @@ def _choose(
                 calibrated[chosen] = np.nan
                 continue
             calibrated[chosen] = apply_calibration(fitted, scores[chosen])
-        losses.append(negative_log_likelihood(truth, calibrated, multiclass))
-    return METHODS[int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))]
+        losses.append(case_losses(truth, calibrated, multiclass))
+    gaps = np.array(losses) - losses[int(np.nanargmin(np.mean(losses, axis=1)))]
+    means = gaps.mean(axis=1)
+    of_patients = np.stack([np.bincount(of_case, gap - mean) for gap, mean in zip(gaps, means, strict=True)])
+    errors = np.sqrt((of_patients**2).sum(axis=1)) / len(of_case)
+    return METHODS[int(np.argmax(means <= errors))]  # what could not be tried is nan, and not within
 
 
 def _of_known(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
