@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
-from heldout.blend.apply import OpenDecision, blend_case
+from heldout.blend.apply import Blended, blend_case
 from heldout.blend.decision import load_decision
 from heldout.blend.freeze import freeze
 from heldout.blend.ledger import test as evaluate
 from heldout.blend.members import load_member
 from heldout.blend.search import blend
-from heldout.blend.together import groups_by_case, put_together
+from heldout.blend.together import groups_by_case, put_together, run_slices_hook
 from heldout.blend.verify import open_decision, verify
 from heldout.cli import run
 from heldout.config import load
 from heldout.data.cases import open_sealed
 from heldout.data.sources import natural_key
-from heldout.deliver.case_log import Part
+from heldout.deliver.case_log import CaseLog, Part, finished_cases
+from heldout.deliver.kernel.runtime import FailSafe
 from heldout.deliver.predict_folder import predict_folder
 from heldout.errors import UserError
 from heldout.evaluate.held_out import open_held_out
@@ -45,6 +47,7 @@ TURNED = """        turn = [number % 2 if turned else 0 for number in range(len(
         return [replace(one, mask=1 - one.mask if yes else one.mask) for one, yes in zip(results, turn)]"""
 TURNED = HEAD.format(choices={"turned": (False, True)}, arguments="turned", body=TURNED)
 ALWAYS = TURNED.replace("(False, True)", "(True,)")
+SIZES = (("a", 3), ("b", 5))
 NEW = "{'patients':14,'images_per_patient':2,'size':32,'seed':7}"
 
 
@@ -106,7 +109,6 @@ def test_a_sealed_decision_is_verified_tested_evaluated_and_submitted_with_the_h
     for result in put_together(opened.decision, watched(), groups):
         np.testing.assert_array_equal(result.mask, expected[result.case_id])
         begun = [groups[one] for one in asked]
-        assert result.case_id in asked
         assert len(set(begun)) <= 1 + list(dict.fromkeys(groups.values())).index(groups[result.case_id]), "no waiting"
     tested = evaluate(opened.decision).table.set_index("case_id")
     sealed = open_sealed(opened.dataset)
@@ -118,6 +120,8 @@ def test_a_sealed_decision_is_verified_tested_evaluated_and_submitted_with_the_h
     shown = elsewhere[[one for one in elsewhere if one.startswith(("tp_", "fp_"))]].sum(axis=1)
     second = elsewhere["patient_id"].duplicated()
     assert (shown[second].mean() > 32 * 32 / 2) != (shown[~second].mean() > 32 * 32 / 2)
+    assert run(["submit", "volumes"]) == 0, capsys.readouterr().err
+    assert run(["check-submission", "volumes", str(runs / "submissions" / "volumes.csv")]) == 0
     add_hook("exp911", ALWAYS.replace("number % 2", "number % 3"))
     with pytest.raises(UserError, match="the code of postprocess of exp911 changed"):
         verify(load_decision("volumes"))
@@ -163,22 +167,28 @@ def test_slices_of_a_folder_are_changed_together_by_parts_and_after_a_kill(files
     assert outcome.table is not None
     check_masks(tmp_path / "parts", expected, opened.decision.classes)
 
-    predict, seen = OpenDecision.predict, []
+    add, written = CaseLog.add, []
 
-    def killed(self, images, **options):
-        for result in predict(self, images, **options):
-            seen.append(result.case_id)
-            if len(seen) == 8:
-                raise KeyboardInterrupt
-            yield result
+    def killed(log, handle, case):
+        if len(written) == 2:  # in the middle of a volume
+            raise KeyboardInterrupt
+        written.append(case.case_id)
+        add(log, handle, case)
 
-    monkeypatch.setattr(OpenDecision, "predict", killed)
+    monkeypatch.setattr(CaseLog, "add", killed)
     with pytest.raises(KeyboardInterrupt):
         predict_folder(opened, folder, tmp_path / "killed", skip_bad=False, force=False)
-    monkeypatch.setattr(OpenDecision, "predict", predict)
+    monkeypatch.setattr(CaseLog, "add", add)
+    assert finished_cases(tmp_path / "killed") == 2
     assert not (tmp_path / "killed" / "predictions.csv").exists()
     assert predict_folder(opened, folder, tmp_path / "killed", skip_bad=False, force=False).table is not None
     check_masks(tmp_path / "killed", expected, opened.decision.classes)
+    (folder / "n3.png").write_bytes(b"no picture")
+    outcome = predict_folder(opened, folder, tmp_path / "damaged", skip_bad=True, force=False)
+    assert dict(outcome.counts) == {"ok": 7, "skipped": 1}
+    turned = cv2.imread(next(iter(map(str, (tmp_path / "damaged").glob("n6*.png")))), 0) > 0
+    before = cv2.imread(next(iter(map(str, (tmp_path / "whole").glob("n6*.png")))), 0) > 0
+    np.testing.assert_array_equal(turned, ~before)  # the second of its volume now
     tables = [(tmp_path / one / "predictions.csv").read_text() for one in ("whole", "parts", "killed")]
     assert len(set(tables)) == 1
 
@@ -210,6 +220,61 @@ def test_a_hook_that_is_wrong_is_named(add_hook, body, message):
     add_hook("exp911", HEAD.format(choices={}, arguments="**settings", body=body))
     with pytest.raises(UserError, match=f"postprocess_slices of exp911 {message}|of exp911 gives case .*{message}"):
         make()
+
+
+def test_slices_of_two_sizes_are_named(add_hook):
+    add_hook("exp911", HEAD.format(choices={}, arguments="**settings", body="        raise ValueError"))
+    results = [Blended(name, np.zeros(2, np.float32), None, np.zeros((2, size, 4), np.uint8)) for name, size in SIZES]
+    with pytest.raises(UserError, match=r"one size, and a has \(3, 4\) and b has \(5, 4\): give one volume at a time"):
+        run_slices_hook(load("exp911"), results, {})
+
+
+def test_a_kernel_keeps_the_masks_of_a_volume_for_which_the_hook_fails(files, add_hook, capsys):
+    decision = files[0].decision
+    add_hook("exp911", HEAD.format(choices={}, arguments="**settings", body="        raise ValueError"))
+    masks = [np.zeros((2, size, 4), np.uint8) for _, size in SIZES]
+    results = [
+        Blended(name, np.zeros(2, np.float32), None, mask, uncalibrated=np.zeros(2, np.float32))
+        for (name, _), mask in zip(SIZES, masks, strict=True)
+    ]
+    safe = FailSafe(SimpleNamespace(decision=decision), None, 3, most=1.0)
+    found = list(put_together(decision, results, dict.fromkeys(("a", "b"), "one"), safe.together))
+    assert [one.mask is mask for one, mask in zip(found, masks, strict=True)] == [True, True]
+    assert set(safe.failures) == {"a", "b"}
+    assert "case a stays as it was before the hook" in capsys.readouterr().out
+    with pytest.raises(UserError, match="fail, more than the 1 that may"):
+        list(
+            put_together(
+                decision,
+                results,
+                dict.fromkeys(("a", "b"), "one"),
+                FailSafe(SimpleNamespace(decision=decision), None, 3, most=0.1).together,
+            )
+        )
+
+
+def test_a_volume_in_several_folds_or_of_several_patients_is_refused(add_hook, monkeypatch):
+    dataset = load_member("exp911").dataset
+    table = pd.DataFrame({"id": dataset.cases["case_id"], "scan": "everyone"})
+    table.to_csv(dataset.source.root / "scans.csv", index=False)
+    add_hook("exp911", ALWAYS + '    postprocess_by = "scan"\n')
+    with pytest.raises(UserError, match="scan everyone has cases of the patients"):
+        make()
+    monkeypatch.setattr("heldout.blend.postprocess.groups_of", lambda _source, cases, _by: ["one"] * len(cases))
+    with pytest.raises(UserError, match="scan one has cases in several folds, so that no fold holds all"):
+        make()
+
+
+def test_a_hook_may_change_masks_in_place(add_hook):
+    add_hook("exp911", TURNED)
+    expected = make()
+    body = """        for number, one in enumerate(results):
+            if turned and number % 2:
+                one.mask[...] = 1 - one.mask
+        return results"""
+    add_hook("exp911", HEAD.format(choices={"turned": (False, True)}, arguments="turned", body=body))
+    found = blend(["exp911"], "in_place", trials=4, progress=False, metric="dice_all")
+    assert (found.score, found.postprocess.settings) == (expected.score, expected.postprocess.settings)
 
 
 def test_the_hook_is_refused_where_there_are_no_masks_or_another_hook(add_hook):

@@ -258,8 +258,8 @@ def run_hook(config: Task, result: Blended, settings: Mapping[str, Any]) -> Blen
 
 
 def as_given(result: Blended) -> Blended:
-    """A result as a hook sees it: what it was tuned on, and nothing else."""
-    return Blended(result.case_id, result.scores, result.map, result.mask)
+    """A result as a hook sees it: what it was tuned on, and nothing else; it may change the mask in place."""
+    return Blended(result.case_id, result.scores, result.map, None if result.mask is None else result.mask.copy())
 
 
 def as_changed(hook: str, result: Blended, changed: Any) -> Blended:

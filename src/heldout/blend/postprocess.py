@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from heldout import files
-from heldout.blend.apply import Blended, run_hook
+from heldout.blend.apply import Blended, mask_of_result, run_hook
 from heldout.blend.components import read_work
 from heldout.blend.detection_hook import HOOK, DetectionHook
 from heldout.blend.detections import DetectionObjective
@@ -21,7 +21,7 @@ from heldout.blend.objective import Objective
 from heldout.blend.records import BlendSettings, Postprocess
 from heldout.blend.spatial import spatial_mask
 from heldout.blend.together import TOGETHER, run_slices_hook, run_table_hook
-from heldout.config.code import READER, code_of_postprocessing
+from heldout.config.code import POSTPROCESS, READER, code_of_postprocessing
 from heldout.data.levels import CASE, groups_of
 from heldout.data.parallel import map_cases
 from heldout.data.sources import Source
@@ -34,7 +34,7 @@ from heldout.tasks import Task, load_task
 
 Settings = Mapping[str, Any]
 
-HOOK_ALONE, HOOK_SLICES = "postprocess", "postprocess_slices"
+HOOK_ALONE, HOOK_SLICES = POSTPROCESS[:2]
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,24 @@ def find_table_hook(first: Member, level: str) -> TableHook | None:
             f"postprocess_table of {config.experiment} changes cases, and level {level} pools them: blend with "
             "--level case, or leave the hook out"
         )
-    return TableHook(config, np.array(groups_of(first.dataset.source, first.cases, config.postprocess_by), object))
+    return TableHook(config, _groups_of(first))
+
+
+def _groups_of(first: Member) -> np.ndarray:
+    """What the hook sees each case (n,) with.
+
+    Raises:
+        UserError: a case has no group, or a group has cases in several folds.
+    """
+    by = first.config.postprocess_by
+    groups = groups_of(first.dataset.source, first.cases, by)
+    folds = first.cases.groupby(groups)["fold"].nunique()
+    if (folds > 1).any():
+        raise UserError(
+            f"{by} {folds.idxmax()} has cases in several folds, so that no fold holds all that belongs together: make "
+            "folds in which patients, or the columns of `group`, keep them together"
+        )
+    return np.array(groups, object)
 
 
 def find_detection_hook(first: Member, objective: Objective) -> DetectionHook | None:
@@ -224,7 +241,7 @@ def find_hook(first: Member, work: Sequence[Work], progress: bool) -> Hook | Non
             f"{name} of {config.experiment} changes masks, and {first.name} is a {first.kind}: define "
             "postprocess_table, which sees the scores of these cases"
         )
-    return replace(hook, groups=np.array(groups_of(source, first.cases, config.postprocess_by), object))
+    return replace(hook, groups=_groups_of(first))
 
 
 def describe_hook(hook: AnyHook, settings: BlendSettings) -> Postprocess:
@@ -257,23 +274,16 @@ def _masks(
             mask = spatial_mask(blended, settings.thresholds or None, settings.spatial, exclusive)
             before.append(Blended(one[0]["case_id"], scores, blended, mask))
             truths.append(truth)
-        of_group = [
-            run_slices_hook(config, before, choice) if together else [run_hook(config, one, choice) for one in before]
-            for choice in choices
-        ]
-        of_cases = zip(zip(*of_group, strict=True), truths, strict=True)
-        found.append([_scored(results, truth, exclusive) for results, truth in of_cases])
+        of_cases: list[tuple[list[np.ndarray], list[np.ndarray]]] = [([], []) for _ in group]
+        for choice in choices:
+            after = (
+                run_slices_hook(config, before, choice)
+                if together
+                else [run_hook(config, one, choice) for one in before]
+            )
+            for result, truth, (new, counts) in zip(after, truths, of_cases, strict=True):
+                new.append(result.scores)
+                mask, known = hide(mask_of_result(result), truth), hide(truth, truth)
+                counts.append(count_errors(mask, known, len(result.scores), exclusive))
+        found.append(of_cases)
     return found
-
-
-def _scored(
-    results: Sequence[Blended], truth: np.ndarray, exclusive: bool
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Scores (K,) and voxels (K, 3) of a case with every choice."""
-    known = hide(truth, truth)
-    counts = [
-        count_errors(hide(result.mask, truth), known, len(result.scores), exclusive)
-        for result in results
-        if result.mask is not None
-    ]
-    return [result.scores for result in results], counts

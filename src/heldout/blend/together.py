@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from heldout.data.sources import Source
     from heldout.tasks import Task
 
+Failed = Callable[[Sequence[Blended], UserError], Sequence[Blended]]
 TOGETHER = "together"  # column of a blend's tables: what the hook saw the case with
 
 
@@ -52,7 +53,9 @@ def cases_of(table: pd.DataFrame) -> dict[str, list[str]]:
     return {name: json.loads(text) for name, text in zip(table["case_id"], table[CASES], strict=True)}
 
 
-def put_together(decision: Decision, results: Iterable[Blended], groups: Mapping[str, str]) -> Iterator[Blended]:
+def put_together(
+    decision: Decision, results: Iterable[Blended], groups: Mapping[str, str], failed: Failed | None = None
+) -> Iterator[Blended]:
     """Results of studies or patients where the decision is about these; of cases where it is about cases.
 
     Pooled groups come in the order of their first cases, and cases that could not be predicted count only where a group
@@ -63,6 +66,7 @@ def put_together(decision: Decision, results: Iterable[Blended], groups: Mapping
         decision: The decision.
         results: Of its cases.
         groups: The group of every case, see :func:`groups_by_case`.
+        failed: Gives the results of cases for which the hook fails; None raises the error.
 
     Raises:
         UserError: the hook fails, or returns something else than it should.
@@ -70,7 +74,7 @@ def put_together(decision: Decision, results: Iterable[Blended], groups: Mapping
     if decision.pooling:
         yield from _pooled(decision, results, groups)
     elif decision.postprocess.by:
-        yield from _hooked(decision, results, groups)
+        yield from _changed_together(decision, results, groups, failed)
     else:
         yield from results
 
@@ -87,14 +91,23 @@ def _pooled(decision: Decision, results: Iterable[Blended], groups: Mapping[str,
             yield replace(cases[0], case_id=name)
 
 
-def _hooked(decision: Decision, results: Iterable[Blended], groups: Mapping[str, str]) -> Iterator[Blended]:
+def _changed_together(
+    decision: Decision, results: Iterable[Blended], groups: Mapping[str, str], failed: Failed | None
+) -> Iterator[Blended]:
     config, missing = load_task(decision.members[0].spec), Counter(groups.values())
     waiting: dict[str, list[Blended]] = {}
     changed: dict[str, Blended] = {}
     order: deque[str] = deque()
 
     def change(cases: Sequence[Blended]) -> None:
-        changed.update((one.case_id, one) for one in _changed(decision, config, cases))
+        after: Sequence[Blended]
+        try:
+            after = _changed(decision, config, cases)
+        except UserError as error:
+            if failed is None:
+                raise
+            after = failed(cases, error)
+        changed.update((one.case_id, one) for one in after)
 
     for result in results:
         name = groups.get(result.case_id, result.case_id)
@@ -181,6 +194,10 @@ def run_slices_hook(config: Task, results: Sequence[Blended], settings: Mapping[
     try:
         changed = list(config.postprocess_slices([as_given(results[place]) for place in order], **settings))
     except Exception as error:
+        shapes = {one.mask.shape[1:]: one.case_id for one in results if one.mask is not None}
+        if len(shapes) > 1:
+            sizes = " and ".join(f"{case_id} has {shape}" for shape, case_id in list(shapes.items())[:2])
+            raise UserError(f"{hook} takes slices of one size, and {sizes}: give one volume at a time") from error
         raise UserError(
             f"{hook} fails for the slices from {ids[0]} on ({type(error).__name__}: {error}): correct it"
         ) from error

@@ -55,7 +55,7 @@ class LoggedCase(Record):
 
 @dataclass(frozen=True)
 class Part:
-    """One of several parts of a folder: every ``count``-th case, from ``number`` on, which counts from 1."""
+    """One of several parts of a folder: every ``count``-th case or volume, from ``number`` on, which counts from 1."""
 
     number: int = 1
     count: int = 1
@@ -186,10 +186,16 @@ def unfinished(
         part: Which are asked for: it has volumes as a whole.
         volumes: The volume of every slice, where slices change together; else nothing.
     """
-    by_volume: dict[str, list[str]] = {}
+    by_volume = list(members_of(cases, volumes).values())
+    return [case_id for some in part.of(by_volume) if not done.keys() >= {*some} for case_id in some]
+
+
+def members_of(cases: Iterable[str], groups: Mapping[str, str]) -> dict[str, list[str]]:
+    """Cases by their group, both in the order in which they come; a case of none is alone."""
+    found: dict[str, list[str]] = {}
     for case_id in cases:
-        by_volume.setdefault(volumes.get(case_id, case_id), []).append(case_id)
-    return [case_id for some in part.of(list(by_volume.values())) if not done.keys() >= {*some} for case_id in some]
+        found.setdefault(groups.get(case_id, case_id), []).append(case_id)
+    return found
 
 
 def is_begun(output: Path) -> bool:
@@ -199,7 +205,8 @@ def is_begun(output: Path) -> bool:
 
 def finished_cases(output: Path) -> int:
     """How many cases are written down of a prediction that has not ended."""
-    return sum(path.read_bytes().count(b"\n") for path in output.glob(f"{FOLDER}/*/*/cases.jsonl"))
+    lines = (line for path in output.glob(f"{FOLDER}/*/*/cases.jsonl") for line in path.read_bytes().splitlines(True))
+    return len({line.partition(b",")[0] for line in lines if line.endswith(b"\n")})  # by the id, which comes first
 
 
 def key_of(*parts: Any) -> str:

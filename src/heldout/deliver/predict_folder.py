@@ -17,7 +17,7 @@ from heldout.blend.together import gathered_by, groups_by_case, put_together, sl
 from heldout.data.image import Image
 from heldout.data.sources import Source, identifier
 from heldout.data.sources.tiled import TiledSource
-from heldout.deliver.case_log import CaseLog, LoggedCase, Part, is_begun, key_of, stamp_of, unfinished
+from heldout.deliver.case_log import CaseLog, LoggedCase, Part, is_begun, key_of, members_of, stamp_of, unfinished
 from heldout.deliver.dicom_seg import check_packages, segmentation_file
 from heldout.deliver.large_images import predict_large_images
 from heldout.deliver.masks import check_names, mask_files, uncertainty_file
@@ -91,6 +91,9 @@ def predict_folder(
         case_id: stamp_of(source.files(row["image"]) if "image" in row else [folder / row["name"]])
         for case_id, row in rows.items()
     }
+    for slices in members_of(rows, volumes).values() if volumes else []:
+        of_volume = key_of(*sorted((one, stamps[one]) for one in slices))
+        stamps |= dict.fromkeys(slices, of_volume)
     with log.open(part or Part()) as handle:
         done = log.read(stamps)
         cases = unfinished(list(rows), done, part or Part(), volumes)

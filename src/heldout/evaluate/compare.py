@@ -144,12 +144,17 @@ def compare_held_out(one: HeldOut, other: HeldOut, metric: str | None = None, *,
     )
 
 
+def _truth_of(held: HeldOut) -> str:
+    """SHA-256 of what was scored, whose cases may have changed after a blend was made."""
+    return held.dataset.truth_hash if held.dataset.data_hash == held.data_hash else held.data_hash
+
+
 def _check(first: HeldOut, second: HeldOut, metric: str | None) -> None:
     """Refuse two that do not compare."""
     names = f"{first.name} and {second.name} cannot be compared"
     if first.dataset_name != second.dataset_name:
         raise UserError(f"{names}: one uses {first.dataset_name}, the other {second.dataset_name}")
-    if first.data_hash != second.data_hash and first.dataset.truth_hash != second.dataset.truth_hash:
+    if first.data_hash != second.data_hash and _truth_of(first) != _truth_of(second):
         raise UserError(
             f"{names}: they use different cases or parts of {first.dataset_name}; make both from the same files, "
             "test_fraction and fold_seed"

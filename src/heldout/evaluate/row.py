@@ -59,7 +59,7 @@ class Row:
         budget: Name of the budget, or None for the experiment without a budget.
         scaled: What the budget changes.
         dataset: Name of the dataset.
-        data_hash: Hash of the cases and parts; scores of different hashes do not compare.
+        data_hash: Hash of the cases and parts; scores of different hashes are ranked apart.
         fold_hash: Hash of the fold table.
         metric: Name of the score.
         higher_is_better: Direction of the score.

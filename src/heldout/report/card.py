@@ -200,11 +200,12 @@ def _output(held: HeldOut) -> dict[str, Any]:
     what = "number" if held.kind == "regression" else what
     cut = {name: f"{level} of 255" for name, level in decision.thresholds.items()}
     tta = {member.spec: member.tta or "none" for member in held.shipped}
+    by = {"together": f"cases of a {decision.postprocess.by}"} if decision.postprocess.by else {}
     return {
         "what": f"{what}, for each of {', '.join(held.classes)}",
         "thresholds": cut or ("none" if held.kind == "regression" else "the most probable class"),
         "components": "hysteresis, smallest component, filled holes" if decision.spatial else "all",
-        **({"post_processing": _words(decision.postprocess.settings)} if decision.postprocess else {}),
+        **({"post_processing": _words({**decision.postprocess.settings, **by})} if decision.postprocess else {}),
         "flips_when_predicting": tta if len(set(tta.values())) > 1 else next(iter(tta.values())),
         **_abstains(decision),
     }

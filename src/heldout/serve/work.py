@@ -108,7 +108,9 @@ def _uncertain(served: Served, ask: Ask, one: ReadCase) -> Found:
             found.numbers["entropy_in_mask"] = float(unsure.total[inside].mean())
         levels = [np.rint(np.clip(value, 0, 1) * 255).astype(np.uint8) for value in values]
         classes, exclusive = len(served.decision.classes), served.decision.exclusive
-        counts = np.stack([count_errors(served.mask_of_map(one), result.mask, classes, exclusive) for one in levels])
+        assert result.map is not None, "a segmentation has maps"
+        mask = served.mask_of_map(result.map)  # as of the answers: before a hook
+        counts = np.stack([count_errors(served.mask_of_map(one), mask, classes, exclusive) for one in levels])
         found.numbers["mean_dice"] = float(np.average(case_dice(counts, 1.0).mean(axis=1), weights=shares))
         if ask.files:
             for part in ("total", "epistemic", "aleatoric"):

@@ -74,13 +74,13 @@ class Delivered:
             >>> import numpy as np
             >>> from heldout.tasks import Segment2D
             >>> class Lasting(Segment2D):
-            ...     postprocess_choices = {"least": (0, 2)}
-            ...     def postprocess_slices(self, results, least):
-            ...         shown = sum(result.mask for result in results) >= least  # in so many slices
+            ...     postprocess_choices = {"min_slices": (0, 2)}
+            ...     def postprocess_slices(self, results, min_slices):
+            ...         shown = sum(result.mask for result in results) >= min_slices
             ...         return [replace(result, mask=result.mask * shown) for result in results]
             >>> Case = make_dataclass("Case", ["case_id", "mask"])
             >>> slices = [Case("p1_1", np.array([[1, 1]])), Case("p1_2", np.array([[0, 1]]))]
-            >>> [result.mask.tolist() for result in Lasting().postprocess_slices(slices, least=2)]
+            >>> [result.mask.tolist() for result in Lasting().postprocess_slices(slices, min_slices=2)]
             [[[0, 1]], [[0, 1]]]
         """
         return results

@@ -142,10 +142,10 @@ def some_cases(opened: OpenDecision, folder: Path, mode: str) -> Path:
                 shutil.copytree(path, target)
             else:
                 shutil.copyfile(path, target)
-    groups = groups_by_case(opened.decision, dataset.source, submit)
-    for path in tables_with(dataset.source, gathered_by(opened.decision)) if groups else []:
+    level = gathered_by(opened.decision)
+    for path in tables_with(dataset.source, level) if level else []:
         shutil.copyfile(path, folder / path.name)
-    groups = groups if opened.decision.pooling else {}
+    groups = groups_by_case(opened.decision, dataset.source, submit) if opened.decision.pooling else {}
     if config.sample_submission is not None:
         chosen = {groups.get(row["case_id"], row["case_id"]) for row in rows}
         named = as_groups(submit, groups) if groups else submit

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,9 @@ def run(bundle_folder: Path, inputs: Path, working: Path, *, most_failures: floa
     writer, groups = competition_writer(config, bundle.decision, source, bundle.trained)
     rows = writer.cases.to_dict("records")
     safe = FailSafe(bundle, source, len(rows), writer.watch, most_failures)
-    path = writer.write(put_together(bundle.decision, safe.predict(rows), groups), working / "submission")
+    path = writer.write(
+        put_together(bundle.decision, safe.predict(rows), groups, safe.together), working / "submission"
+    )
     write_log(working, bundle, safe, time.perf_counter() - started)
     print(f"{len(rows)} cases, {len(safe.failures)} with the prior: wrote {path}", flush=True)
     return path
@@ -235,17 +237,30 @@ class FailSafe:
         image = self.source.read_image(row, salvage=True)
         return next(self.opened.predict(self.watch(iter([(row["case_id"], image)]))))
 
-    def _failed(self, row: Mapping[str, Any], error: Exception) -> Blended:
-        self.failures[row["case_id"]] = f"{type(error).__name__}: {error}"
-        print(f"case {row['case_id']} gets the prior: {self.failures[row['case_id']]}", flush=True)
+    def together(self, cases: Sequence[Blended], error: UserError) -> Sequence[Blended]:
+        """Cases for which the hook that sees them together fails, as they were before it.
+
+        Raises:
+            UserError: more cases fail than may.
+        """
+        for one in cases:
+            self._count(one.case_id, error, "stays as it was before the hook")
+        return cases
+
+    def _count(self, case_id: str, error: Exception, what: str) -> None:
+        self.failures[case_id] = f"{type(error).__name__}: {error}"
+        print(f"case {case_id} {what}: {self.failures[case_id]}", flush=True)
         expected = max(self.cases, len(self.seconds) + 1)
         # one of several may always fail, save where none may
         allowed = max(math.floor(self.most * expected + 1e-9), int(self.most > 0 and expected > 1))
         if len(self.failures) > allowed:
             raise UserError(
                 f"{len(self.failures)} of {expected} cases fail, more than the {allowed} that may: the last is "
-                f"{row['case_id']} ({error}); fix the cause, or raise most_failures"
+                f"{case_id} ({error}); fix the cause, or raise most_failures"
             )
+
+    def _failed(self, row: Mapping[str, Any], error: Exception) -> Blended:
+        self._count(row["case_id"], error, "gets the prior")
         decision = self.bundle.decision
         scores = np.array([self.bundle.prior[name] for name in decision.classes], np.float32)
         if decision.kind != "segmentation":

@@ -74,6 +74,7 @@ def submit(opened: OpenDecision) -> Path:
     of_groups = groups if decision.pooling else {}
     writer = SubmissionWriter(opened.config, decision.classes, cases, dataset.source, own, of_groups)
     rows = track(writer.cases.to_dict("records"), len(writer.cases), "Predicting cases")
+    groups = {case_id: groups[case_id] for case_id in writer.cases["case_id"] if case_id in groups}
     results = put_together(decision, predict_rows(opened, dataset.source, rows, writer.watch), groups)
     return writer.write(results, files.home() / "submissions" / decision.name)
 
@@ -121,7 +122,7 @@ def check_file(name: str, path: Path) -> int:
     if config.submission == "masks":
         raise UserError(f"{config.spec} submits a zip of masks, and {path.name} can only be checked where it is CSV")
     source, cases = dataset.source, cases_to_submit(dataset)
-    groups = groups_by_case(opened.decision, source, cases)
+    groups = groups_by_case(opened.decision, source, cases) if opened.decision.pooling else {}
     writer = SubmissionWriter(config, opened.decision.classes, cases, source, source.own_classes(), groups)
     table = read_submission(str(path), path.name)
     if config.submission == "rle" and not isinstance(source, TiledSource):
