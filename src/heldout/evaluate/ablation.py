@@ -23,7 +23,7 @@ from heldout.records import finite
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_SCHEMA = 5
+_SCHEMA = 6
 
 
 @dataclass(frozen=True)
