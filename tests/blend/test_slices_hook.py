@@ -27,12 +27,14 @@ from heldout.deliver.kernel.runtime import FailSafe
 from heldout.deliver.predict_folder import predict_folder
 from heldout.errors import UserError
 from heldout.evaluate.held_out import open_held_out
+from heldout.evaluate.lineage import lineage_of
 from heldout.evaluate.thresholds import held_out_decision
 from heldout.metrics import score
 from heldout.metrics.overlap import count_errors
 from heldout.serve.messages import Ask
 from heldout.serve.model import Served
 from heldout.serve.slices import analyze_slices
+from heldout.train.runs import read_info, run_folder
 
 pytestmark = pytest.mark.usefixtures("runs")
 
@@ -284,3 +286,10 @@ def test_the_hook_is_refused_where_there_are_no_masks_or_another_hook(add_hook):
     add_hook("exp911", ALWAYS + "\n    def postprocess(self, result, turned):\n        return result\n")
     with pytest.raises(UserError, match="postprocess and postprocess_slices are defined together: keep one"):
         load("exp911")
+
+
+def test_a_hook_that_a_parent_got_after_training_is_no_change_of_its_children(add_hook):
+    before = lineage_of(read_info(run_folder("exp912")))
+    add_hook("exp911", ALWAYS)
+    assert lineage_of(read_info(run_folder("exp912"))) == before
+    assert before[0] == "exp911"
