@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
+from heldout.config.code import POSTPROCESS
 from heldout.config.contradictions import check_fields
 from heldout.config.legacy import FIRST_HOOKS, today_field, today_identity
 from heldout.config.meta import ExperimentMeta
@@ -383,12 +384,12 @@ class BaseConfig(BaseModel, metaclass=ExperimentMeta):
 
     @classmethod
     def _hooks(cls) -> dict[str, str]:
-        """Hash of the syntax of every method that an experiment file defines; comments and layout do not count."""
+        """Hash of the syntax of every method of an experiment file that trains or predicts; comments do not count."""
         hooks: dict[str, str] = {}
         for base in reversed(cls.__mro__):
             if base.__module__.startswith("exps."):
                 for name, member in vars(base).items():
-                    if inspect.isfunction(member):
+                    if inspect.isfunction(member) and name not in POSTPROCESS:
                         tree = ast.parse(textwrap.dedent(inspect.getsource(member)))
                         if name in FIRST_HOOKS:
                             tree.body[0].name = FIRST_HOOKS[name]  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
+from heldout.config.code import POSTPROCESS
 from heldout.errors import note
 
 FIELDS = {"normalise": "normalize", "first_stage_share": "first_stage_fraction"}
@@ -82,7 +83,8 @@ def today_identity(recorded: Mapping[str, Any], task: str) -> dict[str, Any]:
     """A recorded identity in today's names, where ``task`` is the name of the experiment's task."""
     found = recorded["task"]
     named = found if found == task else TASKS.get(found, found)
-    hooks = {HOOKS.get(name, name): digest for name, digest in recorded["hooks"].items()}
+    named_today = {HOOKS.get(name, name): digest for name, digest in recorded["hooks"].items()}
+    hooks = {name: digest for name, digest in named_today.items() if name not in POSTPROCESS}
     return {**recorded, "task": named, "fields": today_fields(recorded["fields"]), "hooks": hooks}
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heldout.config import BaseConfig, difference, load
-from heldout.config.code import POSTPROCESS
 from heldout.config.legacy import today_spec
 from heldout.errors import UserError
 from heldout.evaluate.row import Plan
@@ -31,7 +30,7 @@ def plan_of(info: RunInfo) -> Plan:
     today = _try_load(info.spec)
     if info.config.settings.imported is not None:
         return Plan(info.config.settings.fold_count, tuple(range(info.config.settings.fold_count)), (SEED,))
-    if today is not None and not difference(_trained(today.complete(info.config.identity)), _trained(today.identity())):
+    if today is not None and not difference(today.complete(info.config.identity), today.identity()):
         return Plan(today.fold_count, tuple(today.fold_list), tuple(today.seeds))
     settings = info.config.settings
     folds = settings.folds if settings.folds is not None else tuple(range(settings.fold_count))
@@ -49,7 +48,7 @@ def lineage_of(info: RunInfo) -> tuple[str | None, list[str]]:
     if config is None:  # the parent's file is gone: its changes cannot be told
         return parent, []
     complete = (_try_load(info.spec) or config).complete  # what only one of the two tasks has, had its default
-    return parent, changes(_trained(complete(config.identity())), _trained(complete(info.config.identity)))
+    return parent, changes(complete(config.identity()), complete(info.config.identity))
 
 
 def depends_on(config: BaseConfig | Settings) -> str:
@@ -65,12 +64,6 @@ _LONG = re.compile(r"\d+\.\d{7,}(?![\de])")  # a number with more digits than an
 def changes(parent: dict[str, Any], child: dict[str, Any]) -> list[str]:
     """What differs between two identities: ``lr = 0.0003`` for a field, ``build_loss()`` for a method."""
     return [_compact(line) for line in difference(parent, child)]
-
-
-def _trained(identity: dict[str, Any]) -> dict[str, Any]:
-    """An identity without hooks that act on blends alone: they may be added to a trained run."""
-    hooks = {name: code for name, code in identity["hooks"].items() if name not in POSTPROCESS}
-    return {**identity, "hooks": hooks}
 
 
 def missing_text(plan: Plan, missing: list[tuple[int, int]]) -> str:
