@@ -87,6 +87,7 @@ class _Row:
 
 def _describe(name: str) -> _Row:
     from heldout.config import load
+    from heldout.config.code import own_postprocessing
     from heldout.evaluate.lineage import changes
 
     try:
@@ -95,6 +96,7 @@ def _describe(name: str) -> _Row:
         return _Row(name, error=str(error))
     parent = config.parent_name()
     changed = changes(config.complete(load(parent).identity()), config.identity()) if parent else []
+    changed += [f"{hook}()" for hook in own_postprocessing(type(config))] if parent else []
     return _Row(name, config.title, config.dataset, parent, changed, list(config.budgets), config.metric)
 
 

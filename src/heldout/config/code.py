@@ -53,6 +53,11 @@ def _read(experiment: type, version: int) -> _Reader:
     return reader
 
 
+def own_postprocessing(experiment: type) -> list[str]:
+    """Those of the hooks :data:`POSTPROCESS` that an experiment defines itself."""
+    return [name for name in POSTPROCESS if name in vars(experiment)]
+
+
 def code_of_postprocessing(experiment: type, version: int = READER) -> dict[str, str]:
     """Source, as :func:`code_of` gives it, of an experiment's hooks :data:`POSTPROCESS` and all they reach."""
     reader = _Reader(version)
