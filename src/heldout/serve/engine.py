@@ -70,9 +70,9 @@ class NetworkPool:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
-    def ready(self) -> bool:
-        """Whether a process can answer."""
-        return any(one.ready for one in self._processes)
+    def ready(self) -> int:
+        """Number of processes that can answer."""
+        return sum(one.ready for one in self._processes)
 
     @property
     def depth(self) -> int:

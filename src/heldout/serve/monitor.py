@@ -37,7 +37,8 @@ class Monitor:
             registry=one,
         )
         self._gauge("heldout_queue_depth", "requests waiting or running", lambda: engine.depth)
-        self._gauge("heldout_ready", "1 where networks are loaded", lambda: engine.ready)
+        self._gauge("heldout_ready", "1 where networks are loaded", lambda: engine.ready > 0)
+        self._gauge("heldout_ready_processes", "network processes that answer", lambda: engine.ready)
         self._gauge("heldout_restarts", "network processes that died", lambda: engine.restarts)
         self._gauge("heldout_device_memory_bytes", "accelerator memory in use", lambda: engine.device_memory)
 
