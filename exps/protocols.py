@@ -9,7 +9,8 @@ import pandas as pd
 from heldout.errors import UserError
 from heldout.evaluate.held_out import HeldOut, open_held_out
 from heldout.metrics import score
-from heldout.report.protocols import ScoreLine, ScoringProtocol
+from heldout.report.archive import ScoreLine
+from heldout.report.protocols import ScoringProtocol
 
 FRACATLAS = {True: 717, False: 3366}  # images by folder in the whole dataset: fractured, and not
 SIDE = 256
@@ -52,7 +53,7 @@ def fracture_parts(images: Sequence[tuple[str, bool]], whole: dict[bool, int] = 
 def _fracture(held: HeldOut) -> list[ScoreLine]:
     """Dice at 256 x 256 of images with a fracture, and presence of all, of their test part where its files are there.
 
-    Masks are also scored over all folds, each at the threshold of the others.
+    Masks are also scored over all folds: those of a blend as tuned on the other folds, of a run at their threshold.
     """
     rows = held.dataset.cases.set_index("case_id")
     listed = [line.split(",")[0] for line in (held.dataset.source.root / "dataset.csv").read_text().splitlines()[1:]]
@@ -66,21 +67,30 @@ def _fracture(held: HeldOut) -> list[ScoreLine]:
     counted = f"{len(cases)} of {sum(value == scored for value in parts.values())} of their {_PARTS[scored]} part"
     words = "trained on our folds, not on their training part; those of our locked test part are left out"
     if not held.segments:
-        return [ScoreLine(THEIRS, values, counted, words)]
+        return [ScoreLine(who=THEIRS, values=values, cases=counted, differs=words)]
     positive = table[(table[f"y_{held.classes[0]}"] > 0) & (rows.loc[table["case_id"], "mask"] != "").to_numpy()]
     dice = _dice(held, list(positive["case_id"]))
     best = int(dice[(positive["part"] == tuned).to_numpy()].mean(axis=0).argmax())
     values["dice_pos"] = float(dice[(positive["part"] == scored).to_numpy(), best].mean())
     words = f"threshold {THRESHOLDS[best]:g} of their {_PARTS[tuned]} part; {words}"
-    folds = positive["fold"].to_numpy()
-    crossed = [dice[folds == fold, dice[folds != fold].mean(axis=0).argmax()] for fold in np.unique(folds)]
+    if held.is_blend:
+        crossed, tuned_on = _dice_of_masks(held, list(positive["case_id"])), "masks as tuned on the other folds"
+    else:
+        crossed, tuned_on = _crossed(dice, positive["fold"].to_numpy()), "threshold of the other folds"
     every = ScoreLine(
-        f"their metric at {SIDE} x {SIDE}, all folds",
-        {"dice_pos": float(np.concatenate(crossed).mean())} if len(crossed) > 1 else {},
-        f"{len(positive)} cases with a fracture",
-        "out of fold, threshold of the other folds",
+        who=f"their metric at {SIDE} x {SIDE}, all folds",
+        values={"dice_pos": float(crossed.mean())} if positive["fold"].nunique() > 1 else {},
+        cases=f"{len(positive)} cases with a fracture",
+        differs=f"out of fold, {tuned_on}",
     )
-    return [ScoreLine(THEIRS, values, counted, words), every]
+    return [ScoreLine(who=THEIRS, values=values, cases=counted, differs=words), every]
+
+
+def _crossed(dice: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Dice of each case at the threshold that is best on the other folds; of one fold nothing."""
+    places = np.unique(folds) if len(np.unique(folds)) > 1 else ()
+    chosen = [dice[folds == fold, dice[folds != fold].mean(axis=0).argmax()] for fold in places]
+    return np.concatenate(chosen) if chosen else np.empty(0)
 
 
 def _dice(held: HeldOut, case_ids: Sequence[str]) -> np.ndarray:
@@ -89,14 +99,29 @@ def _dice(held: HeldOut, case_ids: Sequence[str]) -> np.ndarray:
 
     found = []
     for case_id in case_ids:
-        probability, truth = held.prediction(case_id).map, held.dataset.truth(case_id)
+        probability = held.prediction(case_id).map
         assert probability is not None, "a segmentation gives maps"
         said = cv2.resize(probability[0].astype(np.float32) / 255, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-        true = cv2.resize((truth[0] > 0).astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST) > 0
-        masks = said[None] >= THRESHOLDS[:, None, None]
-        sums = masks.sum(axis=(1, 2)) + true.sum()
-        found.append(2 * (masks & true).sum(axis=(1, 2)) / np.maximum(sums, 1))
+        found.append(_overlap(said[None] >= THRESHOLDS[:, None, None], _small(held.dataset.truth(case_id))))
     return np.array(found)
+
+
+def _dice_of_masks(held: HeldOut, case_ids: Sequence[str]) -> np.ndarray:
+    """Dice (cases,) of predicted and true masks resized to 256 x 256."""
+    masks = ((held.prediction(case_id).mask, held.dataset.truth(case_id)) for case_id in case_ids)
+    return np.array([_overlap(_small(mask)[None], _small(truth))[0] for mask, truth in masks])
+
+
+def _small(mask: np.ndarray) -> np.ndarray:
+    """A mask (1, H, W) at 256 x 256, bool."""
+    import cv2
+
+    return cv2.resize((mask[0] > 0).astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST) > 0
+
+
+def _overlap(masks: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Dice (n,) of masks (n, H, W) with one that is true."""
+    return 2 * (masks & true).sum(axis=(1, 2)) / np.maximum(masks.sum(axis=(1, 2)) + true.sum(), 1)
 
 
 def _official_validation(held: HeldOut) -> list[ScoreLine]:
@@ -105,7 +130,7 @@ def _official_validation(held: HeldOut) -> list[ScoreLine]:
     scored = table[table["case_id"].str.startswith("val_")]
     values = {name: float(score(name, scored, held.classes)) for name in ("roc_auc", "accuracy")}
     words = "their validation part, as their test part is not here; trained on our folds of the other two parts"
-    return [ScoreLine(THEIRS, values, f"{len(scored)} of their validation part", words)]
+    return [ScoreLine(who=THEIRS, values=values, cases=f"{len(scored)} of their validation part", differs=words)]
 
 
 def _image_by_image(held: HeldOut) -> list[ScoreLine]:
@@ -116,10 +141,12 @@ def _image_by_image(held: HeldOut) -> list[ScoreLine]:
         other = open_held_out(spec)
     except UserError:
         command = f"python run.py {own} --set near_duplicates=False"
-        return [ScoreLine(THEIRS, {}, "-", f"folds image by image are not trained here: {command}")]
+        return [
+            ScoreLine(who=THEIRS, values={}, cases="-", differs=f"folds image by image are not trained here: {command}")
+        ]
     values = {name: float(score(name, other.ranking_table, other.classes)) for name in PROTOCOLS["brain-mri"].metrics}
     words = "out of fold, five folds image by image; exact copies in one fold, which their split separates"
-    return [ScoreLine(THEIRS, values, f"{len(other.ranking_table)} cases", words)]
+    return [ScoreLine(who=THEIRS, values=values, cases=f"{len(other.ranking_table)} cases", differs=words)]
 
 
 def _decathlon(held: HeldOut) -> list[ScoreLine]:
@@ -131,7 +158,7 @@ def _decathlon(held: HeldOut) -> list[ScoreLine]:
         total = 2 * counts[0] + counts[1] + counts[2]
         values[f"dice_{number_}"] = float(np.where(total > 0, 2 * counts[0] / np.maximum(total, 1), 1.0).mean())
     words = "out of fold on the training volumes; the challenge's test part has no public labels"
-    return [ScoreLine(THEIRS, values, f"{len(table)} cases", words)]
+    return [ScoreLine(who=THEIRS, values=values, cases=f"{len(table)} cases", differs=words)]
 
 
 PROTOCOLS = {

@@ -52,7 +52,7 @@ def test_dice_is_that_of_resized_maps_and_masks_at_every_threshold():
     assert dice[0, at[0.6]] == 0
 
 
-def held_out(folder, images: list[tuple[str, bool]]) -> SimpleNamespace:
+def held_out(folder, images: list[tuple[str, bool]], *, is_blend: bool = False) -> SimpleNamespace:
     """Predictions of a copy of the fracture data: sure and right but for the images of two folds of five."""
     for name in ("Fractured", "Non_fractured"):
         (folder / "images" / name).mkdir(parents=True)
@@ -66,11 +66,13 @@ def held_out(folder, images: list[tuple[str, bool]]) -> SimpleNamespace:
     weak = set(table["case_id"][table["fold"] < 2])
     mask = np.zeros((1, 32, 32), np.uint8)
     mask[:, :16] = 1
+    said = SimpleNamespace
     return SimpleNamespace(
+        is_blend=is_blend,
         classes=("fractured",),
         segments=True,
         ranking_table=table,
-        prediction=lambda case: SimpleNamespace(map=mask * (80 if case in weak else 230)),
+        prediction=lambda case: said(map=mask * (80 if case in weak else 230), mask=mask * (case not in weak)),
         dataset=SimpleNamespace(
             cases=pd.DataFrame({"case_id": ids, "mask": "m"}), truth=lambda _: mask, source=SimpleNamespace(root=folder)
         ),
@@ -91,6 +93,16 @@ def test_their_test_part_is_scored_where_its_files_are_and_all_folds_beside_it(t
     assert (theirs.values["roc_auc"], theirs.values["dice_pos"]) == (1, pytest.approx(1, abs=0.01))
     assert every.cases == f"{sum(fractured for _, fractured in images)} cases with a fracture"
     assert every.values == {"dice_pos": pytest.approx(1, abs=0.01)}
+
+
+def test_of_a_blend_all_folds_are_scored_by_its_own_masks(tmp_path, monkeypatch):
+    for fractured, count in WHOLE.items():
+        monkeypatch.setitem(protocols.FRACATLAS, fractured, count)
+    held = held_out(tmp_path, IMAGES, is_blend=True)
+    _, every = protocols._fracture(held)
+    positive = held.ranking_table[held.ranking_table["y_fractured"] == 1]
+    assert every.values == {"dice_pos": pytest.approx((positive["fold"] >= 2).mean())}
+    assert every.differs == "out of fold, masks as tuned on the other folds"
 
 
 def test_dice_of_each_label_counts_voxels_case_by_case():

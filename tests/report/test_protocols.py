@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from heldout.cli import run
 from heldout.errors import UserError
+from heldout.evaluate.ablation import family_of
+from heldout.evaluate.collect import collect
+from heldout.report.archive import ScoreLine
 from heldout.report.baselines import Baseline, System
-from heldout.report.protocols import ScoreLine, ScoringProtocol, lines_of, protocols, table_of
+from heldout.report.protocols import ScoringProtocol, by_their_protocols, lines_of, protocols, table_of
 
 
 def test_the_table_has_a_column_for_each_metric():
-    columns, cells = table_of(protocols()["adrenal"], [ScoreLine("they", {"roc_auc": 0.5}, "9 cases", "all")])
+    columns, cells = table_of(
+        protocols()["adrenal"], [ScoreLine(who="they", values={"roc_auc": 0.5}, cases="9 cases", differs="all")]
+    )
     assert columns == ["who", "roc_auc", "accuracy"]
     assert cells == [["they", "0.5000", "-"]]
 
@@ -22,7 +28,9 @@ def test_bench_shows_theirs_and_ours_by_both_ways(finish, monkeypatch, capsys):
     spec = finish(skill=3.0)
 
     def score(held):
-        return [ScoreLine("their way", {"roc_auc": 0.25}, f"{len(held.table)} cases", "everything")]
+        return [
+            ScoreLine(who="their way", values={"roc_auc": 0.25}, cases=f"{len(held.table)} cases", differs="everything")
+        ]
 
     system = System("they", {"roc_auc": 0.9}, "all images", "at random", "a day", "none", "their page")
     monkeypatch.setattr(
@@ -41,6 +49,24 @@ def test_bench_shows_theirs_and_ours_by_both_ways(finish, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert "they: all images; at random; a day" in shown
     assert "cases; everything" in shown
+
+
+def test_what_cannot_be_scored_by_their_protocol_is_left_out(finish, monkeypatch):
+    spec = finish(skill=3.0)
+
+    def score(held):
+        if held.leaderboard_row is rows[1]:
+            raise UserError("the dataset is not here")
+        trained = ScoreLine(who="a", values={"roc_auc": 0.25}, cases="all", differs="")
+        return [trained, ScoreLine(who="b", values={}, cases="-", differs="not trained")]
+
+    rows = [*collect(), replace(collect()[0], name=f"{spec}/seed0", kind="blend")]
+    monkeypatch.setattr(
+        "heldout.report.protocols.protocols", lambda: {"mine": ScoringProtocol("T", ("roc_auc",), score)}
+    )
+    entry = Baseline("T", [family_of(spec)], [], ["roc_auc"], [])
+    monkeypatch.setattr("heldout.report.protocols.baselines", lambda: [entry])
+    assert {name: [line.who for line in lines] for name, lines in by_their_protocols(rows).items()} == {spec: ["a"]}
 
 
 def test_unknown_protocols_and_runs_are_refused():

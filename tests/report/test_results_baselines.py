@@ -16,8 +16,8 @@ from heldout.evaluate.ablation import family_of
 from heldout.evaluate.collect import collect
 from heldout.evaluate.row import Row
 from heldout.report import baselines
-from heldout.report.archive import result_of, stored_results
-from heldout.report.baselines import Baseline, comparisons, matching
+from heldout.report.archive import ScoreLine, result_of, stored_results
+from heldout.report.baselines import Baseline, Goal, comparisons, matching
 from heldout.report.results import write_results
 
 ENTRIES = baselines.baselines()
@@ -57,10 +57,10 @@ def test_more_folds_come_before_a_better_score():
     assert shown(few, more, best) == ["exp042@quick"]
 
 
-def test_every_dataset_has_a_line_for_the_full_budget_or_else_for_each():
-    rows = [ours("exp040@quick", 0.9), ours("exp041@quick", 0.1, dataset="hands"), ours("exp042@hour", dataset="hands")]
-    assert shown(*rows) == ["exp040@quick", "exp042@hour", "exp041@quick"]
-    assert shown(*rows, blend("scaled", 0.9), ours("exp040", 0.2)) == ["exp040", "exp042@hour", "exp041@quick"]
+def test_of_every_dataset_the_best_stands_whatever_its_budget():
+    rows = [ours("exp040@quick", 0.9), ours("exp041@quick", 0.1, dataset="hands"), ours("exp042", dataset="hands")]
+    assert shown(*rows) == ["exp040@quick", "exp042"]
+    assert shown(*rows, blend("scaled", 0.9), ours("exp040", 0.2)) == ["exp040@quick", "scaled", "exp042"]
 
 
 def test_the_best_blend_stands_beside_the_best_run():
@@ -118,6 +118,31 @@ def test_their_own_definitions_keep_their_own_names():
     assert "heldout, exp011@quick |" in text
     assert text.count("* the checkpoint was chosen") == 1
     assert "* the checkpoint" not in beside(rows[1:])
+
+
+def test_goals_are_told_with_the_best_of_ours_and_what_was_tried_in_vain(monkeypatch):
+    goals = [Goal("dice_pos", 0.45), Goal("dice_pos", 0.7, "much"), Goal("ece", 0.1, "little"), Goal("roc_auc", 0.9)]
+    monkeypatch.setattr(baselines, "baselines", lambda: [replace(ENTRY, goals=goals)])
+    records = [result_of(row) for row in (ours("exp040", 0.4, also={"ece": 0.08}), blend("best", 0.5))]
+    [found] = comparisons(records)
+    assert found.notes[0] == (
+        "Goals: dice_pos at least 0.45, reached: 0.5000 (best); dice_pos at least 0.7, not reached: 0.5000 (best), "
+        "tried: much; ece at most 0.1, reached: 0.0800 (exp040); roc_auc at least 0.9, not measured."
+    )
+
+
+def test_ours_by_their_protocol_stand_below_ours_and_stay_where_the_runs_are_gone(home, finish, monkeypatch):
+    spec = finish(seeds=(0,))
+    line = ScoreLine(who="their protocol", values={"roc_auc": 0.25}, cases="9 images", differs="another part")
+    entry = replace(ENTRY, roots=[family_of(spec)], datasets=[], metrics=["roc_auc"])
+    monkeypatch.setattr(baselines, "baselines", lambda: [entry])
+    monkeypatch.setattr("heldout.report.results.by_their_protocols", lambda rows: {row.name: [line] for row in rows})
+    assert run(["results"]) == 0
+    before = (home / "RESULTS.md").read_text()
+    assert f"\n| heldout, {spec}, by their protocol | 0.2500 | 9 images | another part |" in before
+    shutil.rmtree(home / "working" / "runs")
+    assert run(["results"]) == 0
+    assert (home / "RESULTS.md").read_text() == before
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.title)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -101,7 +100,7 @@ def bench(
     protocol, lines = lines_of(system, names or [], collect())
     columns, cells = table_of(protocol, lines)
     if as_json or form:
-        print_in(form or Form.json, columns, cells, [asdict(line) for line in lines])
+        print_in(form or Form.json, columns, cells, [line.to_json() for line in lines])
         return
     print_table(protocol.title, columns, cells, words=("who",))
     for line in lines:

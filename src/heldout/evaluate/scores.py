@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from heldout.metrics.jackknife import Interval
     from heldout.train.record import RunRecord
 
-_SCHEMA = 14
+_SCHEMA = 15
 CALIBRATED_ERROR = "ece_calibrated"
 _ALSO = {
     "classification": (

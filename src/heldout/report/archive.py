@@ -26,6 +26,22 @@ _REMEDY = "restore it, or delete it and run `python run.py results` where the ru
 _CORES = re.compile(r", (\d+) cores$")  # of a fit's record
 
 
+class ScoreLine(Record):
+    """What a run or blend, or another system, scores by one protocol.
+
+    Attributes:
+        who: Which protocol, or whose score by which.
+        values: Scores by metric.
+        cases: Which cases, in words.
+        differs: What differs from the protocol's own way, in words.
+    """
+
+    who: str
+    values: dict[str, Number]
+    cases: str
+    differs: str
+
+
 class ResultRecord(Record):
     """``exps/results/NAME.json``: what a run or blend scored, and under which conditions.
 
@@ -41,6 +57,7 @@ class ResultRecord(Record):
         caveats: What the source says of the data that a reader of the scores must know.
         hours: Wall time of all trainings.
         machines: What they ran on.
+        by_theirs: What it scores by the protocols of other systems.
         hashes: SHA-256 of the cases, of the fold table, of a decision, and of the weights of each fit.
         remark: What else a reader must know, of a record that was not written by ``results``.
     """
@@ -80,8 +97,9 @@ class ResultRecord(Record):
     hours: Number
     machines: tuple[str, ...]
     hashes: dict[str, str]
+    by_theirs: tuple[ScoreLine, ...] = ()
     remark: str = ""
-    optional: ClassVar[frozenset[str]] = frozenset({"also_bounds", "remark"})
+    optional: ClassVar[frozenset[str]] = frozenset({"also_bounds", "by_theirs", "remark"})
 
     @property
     def core_hours(self) -> float | None:
@@ -98,13 +116,19 @@ _OF_ROW = (
 )
 
 
-def result_of(row: Row, entries: Iterable[AblationRow] = (), caveats: Iterable[str] = ()) -> ResultRecord:
+def result_of(
+    row: Row,
+    entries: Iterable[AblationRow] = (),
+    caveats: Iterable[str] = (),
+    by_theirs: Iterable[ScoreLine] = (),
+) -> ResultRecord:
     """The record of a run or blend that is here.
 
     Args:
         row: Its row of the leaderboard.
         entries: Its rows of the ablation table.
         caveats: Of its dataset.
+        by_theirs: What it scores by the protocols of other systems.
     """
     infos = _infos(row)
     fits = row.fits or [fit.record for info in infos for fit in info.fits]
@@ -121,6 +145,7 @@ def result_of(row: Row, entries: Iterable[AblationRow] = (), caveats: Iterable[s
         hours=round(row.seconds / 3600, 4),
         machines=tuple(dict.fromkeys(fit.machine for fit in fits)),
         hashes={name: value for name, value in hashes.items() if value},
+        by_theirs=tuple(by_theirs),
     )
 
 

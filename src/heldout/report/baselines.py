@@ -13,7 +13,7 @@ from heldout.evaluate.row import Row
 from heldout.evaluate.scores import CALIBRATED_ERROR
 from heldout.metrics.registry import get_metric
 from heldout.records import Number, read_record
-from heldout.report.archive import ONE_HALF, ResultRecord
+from heldout.report.archive import ONE_HALF, ResultRecord, ScoreLine
 from heldout.report.format import BEST_CHECKPOINT, asterisk, bounds, cases_text, number
 
 _CONDITIONS = ("data", "split", "budget", "pretraining", "source")
@@ -33,6 +33,21 @@ class System:
 
 
 @dataclass(frozen=True)
+class Goal:
+    """A score that ours are to reach.
+
+    Attributes:
+        metric: Name of the score.
+        bound: Its value: at least, or at most where less is better.
+        tried: What was tried in vain, while it is not reached.
+    """
+
+    metric: str
+    bound: Number
+    tried: str = ""
+
+
+@dataclass(frozen=True)
 class Baseline:
     """Other systems on one kind of data, and which of our runs are listed beside them.
 
@@ -45,6 +60,7 @@ class Baseline:
         own_names: Metrics that they name and define otherwise than we do.
         also: Experiments of ours to be shown beside the best.
         helpers: Experiments of ours that only serve others.
+        goals: What ours are to reach.
         note: Text below the table.
         note_of_a_cpu: The same, as long as ours had none but the ``budgets_of_a_cpu``.
     """
@@ -57,6 +73,7 @@ class Baseline:
     own_names: dict[str, str] = field(default_factory=dict)
     also: list[str] = field(default_factory=list)
     helpers: list[str] = field(default_factory=list)
+    goals: list[Goal] = field(default_factory=list)
     note: str = ""
     note_of_a_cpu: str = ""
     budgets_of_a_cpu: list[str] = field(default_factory=list)
@@ -101,25 +118,22 @@ Ours = TypeVar("Ours", bound="Row | ResultRecord")
 
 
 def matching(entry: Baseline, rows: Sequence[Ours]) -> list[Ours]:
-    """Ours beside an entry: of each dataset and budget the best run, the runs it names beside, and the best blend.
+    """Ours beside an entry: of each dataset the best run, the runs it names beside, and the best blend.
 
-    The best has the most folds, and of those the highest score. Where a dataset has a run under the full budget, those
-    that were scaled down are left out.
+    The best has the most folds, and of those the highest score.
     """
     runs = [row for row in rows if row.kind == "run" and family_of(row.name) in entry.roots]
     runs = [row for row in runs if row.dataset in entry.datasets or not entry.datasets]
     runs = [row for row in runs if _experiment(row) not in entry.helpers]
     datasets = {row.dataset for row in runs}
-    full = {row.dataset for row in runs if row.budget is None}
     able = [*runs, *(row for row in rows if row.kind == "blend" and row.dataset in datasets)]
-    able = [row for row in able if row.budget is None or row.dataset not in full]
     scored = [(value, row) for row in able if (value := _value(row, entry.metrics[0])) is not None]
-    best: dict[tuple[str, str | None, str], Ours] = {}
+    best: dict[tuple[str, str], Ours] = {}
     for _, row in sorted(scored, key=lambda pair: (-len(pair[1].folds), -pair[0])):
-        best.setdefault((row.dataset, row.budget, row.kind), row)
+        best.setdefault((row.dataset, row.kind), row)
     shown = list(best.values())
     shown += [row for row in able if row.name.removesuffix(f"@{row.budget}") in entry.also and row not in shown]
-    return sorted(shown, key=lambda row: (row.dataset, row.budget is not None, row.budget or "", row.kind == "blend"))
+    return sorted(shown, key=lambda row: (row.dataset, row.kind == "blend"))
 
 
 def _experiment(row: Row | ResultRecord) -> str:
@@ -137,8 +151,10 @@ def _compare(entry: Baseline, records: Sequence[ResultRecord]) -> Comparison | N
     for system in entry.systems:
         values = (number(system.values.get(own)) for own in named.values())
         found.append([system.name, *values, *(getattr(system, key) for key in _CONDITIONS)])
-    found += [_ours(record, entry.metrics) for record in ours]
-    notes = [entry.note] if entry.note else []
+    for record in ours:
+        found += [_ours(record, entry.metrics), *(_theirs(record, line, entry.metrics) for line in record.by_theirs)]
+    notes = [f"Goals: {'; '.join(_reached(goal, ours) for goal in entry.goals)}."] if entry.goals else []
+    notes += [entry.note] if entry.note else []
     if {record.budget for record in ours} <= set(entry.budgets_of_a_cpu):
         notes.append(entry.note_of_a_cpu)
     if any(record.checkpoint == "best" for record in ours):
@@ -156,19 +172,38 @@ def _ours(record: ResultRecord, metrics: Sequence[str]) -> list[str]:
         half = record.thresholds == ONE_HALF or (record.at_half is not None and not ranks)
         cut = half and value != "-" and name != CALIBRATED_ERROR and get_metric(name).thresholded
         values.append(f"{value} at ½" if cut else value)
+    conditions = (f"{cases_text(record)} of {record.dataset}", record.split)
+    return [f"heldout, {_named(record)}", *values, *conditions, *_effort(record)]
+
+
+def _theirs(record: ResultRecord, line: ScoreLine, metrics: Sequence[str]) -> list[str]:
+    values = (number(line.values.get(name)) for name in metrics)
+    return [f"heldout, {_named(record)}, by {line.who}", *values, line.cases, line.differs, *_effort(record)]
+
+
+def _named(record: ResultRecord) -> str:
+    return f"{'blend ' if record.kind == 'blend' else ''}{record.name}{asterisk(record)}"
+
+
+def _effort(record: ResultRecord) -> tuple[str, str, str]:
+    """Budget, pretraining and source."""
     budget = f"{record.budget}: {', '.join(record.scaled)}" if record.budget and record.scaled else record.budget
     if record.core_hours is not None:
         budget = f"{budget or 'full'}; {record.core_hours:.2g} core-hours"
-    kind = "blend " if record.kind == "blend" else ""
-    return [
-        f"heldout, {kind}{record.name}{asterisk(record)}",
-        *values,
-        f"{cases_text(record)} of {record.dataset}",
-        record.split,
-        budget or "full",
-        record.pretraining,
-        "this file",
-    ]
+    return budget or "full", record.pretraining, "this file"
+
+
+def _reached(goal: Goal, ours: Sequence[ResultRecord]) -> str:
+    """A goal, the best value of ours, and whether it is reached."""
+    sign = 1 if get_metric(goal.metric).higher_is_better else -1
+    wanted = f"{goal.metric} {'at least' if sign > 0 else 'at most'} {goal.bound:g}"
+    values = [(sign * value, record.name) for record in ours if (value := _value(record, goal.metric)) is not None]
+    if not values:
+        return f"{wanted}, not measured"
+    value, name = max(values)
+    if value >= sign * goal.bound:
+        return f"{wanted}, reached: {number(sign * value)} ({name})"
+    return f"{wanted}, not reached: {number(sign * value)} ({name})" + (f", tried: {goal.tried}" if goal.tried else "")
 
 
 def _value(row: Row | ResultRecord, name: str) -> float | None:

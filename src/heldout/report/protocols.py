@@ -7,27 +7,19 @@ are scored on out-of-fold predictions, each by networks that did not see the cas
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heldout.config.loading import has_file, import_file
 from heldout.errors import UserError
 from heldout.evaluate.held_out import HeldOut, open_held_out
+from heldout.report.archive import ScoreLine
 from heldout.report.baselines import Baseline, baselines, matching
 from heldout.report.format import number
 
 if TYPE_CHECKING:
     from heldout.evaluate.row import Row
-
-
-@dataclass(frozen=True)
-class ScoreLine:
-    """A line of the table: who, values by metric, which cases, and what differs from the system's own way."""
-
-    who: str
-    values: dict[str, float]
-    cases: str
-    differs: str
 
 
 @dataclass(frozen=True)
@@ -81,16 +73,39 @@ def lines_of(name: str, runs: Sequence[str], rows: Sequence[Row]) -> tuple[Scori
     if not chosen:
         raise UserError(f"there is no finished run for {name}: train one of {', '.join(entry.roots)} or their families")
     lines = [
-        ScoreLine(system.name, _shown(system.values, protocol, entry), system.data, f"{system.split}; {system.budget}")
+        ScoreLine(
+            who=system.name,
+            values=_shown(system.values, protocol, entry),
+            cases=system.data,
+            differs=f"{system.split}; {system.budget}",
+        )
         for system in entry.systems
     ]
     for row in chosen:
         if entry.datasets and row.dataset not in entry.datasets:
             raise UserError(f"{row.name} is of {row.dataset}: name a run of {', '.join(entry.datasets)}")
         scored = protocol.score(open_held_out(row.name, row))
-        lines += [replace(line, who=f"{row.name}, by {line.who}") for line in scored]
+        lines += [line.model_copy(update={"who": f"{row.name}, by {line.who}"}) for line in scored]
         lines.append(_by_ours(row, protocol))
     return protocol, lines
+
+
+def by_their_protocols(rows: Sequence[Row]) -> dict[str, list[ScoreLine]]:
+    """What the runs and blends beside other systems score by the protocols of these, by name.
+
+    Of those whose dataset is not here, or whose files changed, nothing is said.
+
+    Args:
+        rows: The leaderboard.
+    """
+    found: dict[str, list[ScoreLine]] = {}
+    by_title = {one.title: one for one in baselines()}
+    for protocol in protocols().values() if has_file("protocols") else ():
+        if protocol.title in by_title:
+            for row in matching(by_title[protocol.title], rows):
+                with suppress(UserError):
+                    found[row.name] = [line for line in protocol.score(open_held_out(row.name, row)) if line.values]
+    return found
 
 
 def table_of(protocol: ScoringProtocol, lines: Sequence[ScoreLine]) -> tuple[list[str], list[list[str]]]:
@@ -108,4 +123,4 @@ def _by_ours(row: Row, protocol: ScoringProtocol) -> ScoreLine:
     found = {name: value for name in protocol.metrics if (value := values.get(name)) is not None}
     folds = ", ".join(map(str, sorted({fit.fold for fit in row.fits}) or sorted(row.fold_scores)))
     split = f"out of fold, folds {folds}; duplicates in one fold; thresholds of other folds"
-    return ScoreLine(f"{row.name}, by ours", found, f"{row.cases} cases", split)
+    return ScoreLine(who=f"{row.name}, by ours", values=found, cases=f"{row.cases} cases", differs=split)

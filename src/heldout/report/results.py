@@ -20,6 +20,7 @@ from heldout.report.baselines import comparisons
 from heldout.report.charts import write_costs
 from heldout.report.format import BEST_CHECKPOINT, asterisk, bounds, cases_text, number, seeds_text, signed
 from heldout.report.format import test_evals_text as evals_text
+from heldout.report.protocols import by_their_protocols
 from heldout.report.templates import render
 
 _HEAD = "# Results\n\nWritten by `python run.py results`"
@@ -73,7 +74,9 @@ def write_results(rows: list[Row], *, force: bool = False) -> tuple[Path, list[s
     for entry in (entry for family in found.values() for entry in family):
         of_run[_run(entry)].append(entry)
     caveats = {name: _caveats(name, rows) for name in {row.dataset for row in rows}}
-    records = merged(stored, [result_of(row, of_run[row.name], caveats[row.dataset]) for row in rows])
+    theirs = by_their_protocols(rows)
+    here = [result_of(row, of_run[row.name], caveats[row.dataset], theirs.get(row.name, ())) for row in rows]
+    records = merged(stored, here)
     text = render(
         "results.md",
         comparisons=comparisons(records),
