@@ -13,5 +13,5 @@ class Exp020Lite0(Exp020):
     budgets = {
         "quick": {"image_size": (128, 128), "epochs": 8, "seeds": (0,)},
         "production": {"epochs": 30, "image_size": (224, 224), "encoder": "tf_efficientnet_lite0"},
-        "baseline": None,
+        "baseline": {"image_size": (224, 224), "seeds": (0,)},
     }

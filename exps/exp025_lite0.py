@@ -17,5 +17,5 @@ class Exp025Lite0(Exp025):
     budgets = {
         "quick": {"epochs": 4, "image_size": (192, 192)},
         "production": {"epochs": 60, "encoder": "tu-tf_efficientnet_lite0"},
-        "baseline": None,
+        "baseline": {"epochs": 12},
     }

@@ -25,5 +25,5 @@ class Exp040Lite0(Exp040):
             "encoder": "tu-tf_efficientnet_lite0",
         },
         "hour": None,
-        "baseline": None,
+        "baseline": {"image_size": (256, 256), "epochs": 8},
     }

@@ -12,6 +12,7 @@ class Exp045Lite0(Exp040Lite0, MultiTask2D):
     positive_fraction = 0.5
     epochs = 16
     label_weight = 0.5
+    budgets = {"baseline": {"image_size": (384, 384), "epochs": 16}}
     postprocess_choices = {"own_threshold": (False, True)}
 
     def postprocess(self, result, own_threshold):

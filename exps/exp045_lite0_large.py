@@ -9,3 +9,4 @@ class Exp045Lite0Large(Exp045Lite0):
     progressive_sizes = ()
     epochs = 6
     lr = 5e-4
+    budgets = {"baseline": {"image_size": (512, 512), "epochs": 6}}

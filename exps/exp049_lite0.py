@@ -20,5 +20,5 @@ class Exp049Lite0(Exp049):
             "steps_per_epoch": 200,
             "encoder": "tf_efficientnet_lite0",
         },
-        "baseline": None,
+        "baseline": {"image_size": (256, 256), "epochs": 7},
     }

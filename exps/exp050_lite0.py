@@ -18,5 +18,5 @@ class Exp050Lite0(Exp050):
     budgets = {
         "quick": {"epochs": 3, "encoder": "tf_efficientnet_lite0", "width": 1.0},
         "production": {"epochs": 40},
-        "baseline": None,
+        "baseline": {"epochs": 12},
     }
