@@ -1,4 +1,4 @@
-"""FracAtlas, presence and mask by one pretrained network with half the channels in the decoder."""
+"""FracAtlas, presence and mask by one pretrained network with fewer channels in the decoder."""
 
 from exps.exp045_lite0 import Exp045Lite0
 
