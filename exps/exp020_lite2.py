@@ -10,5 +10,6 @@ class Exp020Lite2(Exp020Lite0):
     seeds = (0,)
     budgets = {
         "quick": {"encoder": "tf_efficientnet_lite2"},
+        "baseline": {"image_size": (260, 260)},
         "production": {"image_size": (260, 260), "encoder": "tf_efficientnet_lite2"},
     }

@@ -8,4 +8,8 @@ class Exp040Lite0Large(Exp040Lite0):
     image_size = (384, 384)
     epochs = 4
     lr = 5e-4
-    budgets = {"quick": {"epochs": 2}, "production": {"image_size": (512, 512), "epochs": 20, "lr": 5e-4}}
+    budgets = {
+        "quick": {"epochs": 2},
+        "baseline": {"image_size": (384, 384), "epochs": 4},
+        "production": {"image_size": (512, 512), "epochs": 20, "lr": 5e-4},
+    }

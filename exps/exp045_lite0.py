@@ -16,7 +16,7 @@ class Exp045Lite0(Exp040Lite0, MultiTask2D):
     postprocess_choices = {"own_threshold": (False, True)}
 
     def postprocess(self, result, own_threshold):
-        """Cut every image where the Dice to be expected of its mask is largest, or all at one threshold."""
+        """Cut every image at the threshold with the largest expected Dice, or all at one threshold."""
         from heldout.tasks.expected_dice import expected_dice_mask
 
         return replace(result, mask=expected_dice_mask(result.map, result.mask)) if own_threshold else result

@@ -8,4 +8,8 @@ class Exp049Lite0Large(Exp049Lite0):
     image_size = (384, 384)
     epochs = 3
     lr = 3e-4
-    budgets = {"quick": {"epochs": 2}, "production": {"image_size": (512, 512), "epochs": 15, "lr": 3e-4}}
+    budgets = {
+        "quick": {"epochs": 2},
+        "baseline": {"image_size": (384, 384), "epochs": 3},
+        "production": {"image_size": (512, 512), "epochs": 15, "lr": 3e-4},
+    }

@@ -53,10 +53,17 @@ def fracture_parts(images: Sequence[tuple[str, bool]], whole: dict[bool, int] = 
 def _fracture(held: HeldOut) -> list[ScoreLine]:
     """Dice at 256 x 256 of images with a fracture, and presence of all, of their test part where its files are there.
 
-    Masks are also scored over all folds: those of a blend as tuned on the other folds, of a run at their threshold.
+    Masks are also scored over all folds: those of a blend as tuned on the other folds, those of a run at the threshold
+    that is best on the other folds.
+
+    Raises:
+        UserError: the dataset's table is not here, as of an unpacked dataset.
     """
     rows = held.dataset.cases.set_index("case_id")
-    listed = [line.split(",")[0] for line in (held.dataset.source.root / "dataset.csv").read_text().splitlines()[1:]]
+    listing = held.dataset.source.root / "dataset.csv"
+    if not listing.is_file():
+        raise UserError(f"the benchmark's split follows {listing}, which is not here: restore FracAtlas")
+    listed = [line.split(",")[0] for line in listing.read_text().splitlines()[1:]]
     folder = {path.name: path.parent.name for path in (held.dataset.source.root / "images").rglob("*.jpg")}
     parts = fracture_parts([(name, folder[name] == "Fractured") for name in listed if name in folder])
     part = {name.rpartition(".")[0]: value for name, value in parts.items()}
@@ -134,7 +141,9 @@ def _official_validation(held: HeldOut) -> list[ScoreLine]:
 
 
 def _image_by_image(held: HeldOut) -> list[ScoreLine]:
-    """The run whose folds keep exact copies together only, where it is trained."""
+    """The run whose folds keep exact copies together only, where it is trained; of a blend nothing."""
+    if held.is_blend:
+        return []
     own = held.members[0].spec.partition("+")[0]
     spec = f"{own}+near_duplicates=False"
     try:
@@ -145,7 +154,8 @@ def _image_by_image(held: HeldOut) -> list[ScoreLine]:
             ScoreLine(who=THEIRS, values={}, cases="-", differs=f"folds image by image are not trained here: {command}")
         ]
     values = {name: float(score(name, other.ranking_table, other.classes)) for name in PROTOCOLS["brain-mri"].metrics}
-    words = "out of fold, five folds image by image; exact copies in one fold, which their split separates"
+    folds = ", ".join(map(str, other.members[0].folds))
+    words = f"{spec}: out of fold, folds {folds} image by image; exact copies in one fold, which their split separates"
     return [ScoreLine(who=THEIRS, values=values, cases=f"{len(other.ranking_table)} cases", differs=words)]
 
 
@@ -157,6 +167,7 @@ def _decathlon(held: HeldOut) -> list[ScoreLine]:
         counts = [table[f"{kind}_{name}"].to_numpy(float) for kind in ("tp", "fp", "fn")]
         total = 2 * counts[0] + counts[1] + counts[2]
         values[f"dice_{number_}"] = float(np.where(total > 0, 2 * counts[0] / np.maximum(total, 1), 1.0).mean())
+    values["dice_pos"] = float(np.mean(list(values.values())))
     words = "out of fold on the training volumes; the challenge's test part has no public labels"
     return [ScoreLine(who=THEIRS, values=values, cases=f"{len(table)} cases", differs=words)]
 

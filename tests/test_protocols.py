@@ -109,4 +109,12 @@ def test_dice_of_each_label_counts_voxels_case_by_case():
     counts = {"tp_a": [8, 0], "fp_a": [0, 0], "fn_a": [2, 0], "tp_b": [1, 5], "fp_b": [1, 0], "fn_b": [0, 0]}
     held = SimpleNamespace(classes=("a", "b"), ranking_table=pd.DataFrame(counts))
     values = protocols._decathlon(held)[0].values
-    assert values == pytest.approx({"dice_1": (16 / 18 + 1) / 2, "dice_2": (2 / 3 + 1) / 2})
+    means = (16 / 18 + 1) / 2, (2 / 3 + 1) / 2
+    assert values == pytest.approx({"dice_1": means[0], "dice_2": means[1], "dice_pos": sum(means) / 2})
+
+
+def test_a_dataset_without_their_table_is_refused(tmp_path):
+    held = held_out(tmp_path, IMAGES)
+    (tmp_path / "dataset.csv").unlink()
+    with pytest.raises(UserError, match=r"dataset\.csv, which is not here: restore FracAtlas"):
+        protocols._fracture(held)

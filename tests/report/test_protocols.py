@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from heldout.cli import run
@@ -57,7 +58,7 @@ def test_what_cannot_be_scored_by_their_protocol_is_left_out(finish, monkeypatch
     def score(held):
         if held.leaderboard_row is rows[1]:
             raise UserError("the dataset is not here")
-        trained = ScoreLine(who="a", values={"roc_auc": 0.25}, cases="all", differs="")
+        trained = ScoreLine(who="a", values={"roc_auc": 0.25, "accuracy": np.nan}, cases="all", differs="")
         return [trained, ScoreLine(who="b", values={}, cases="-", differs="not trained")]
 
     rows = [*collect(), replace(collect()[0], name=f"{spec}/seed0", kind="blend")]
@@ -66,7 +67,10 @@ def test_what_cannot_be_scored_by_their_protocol_is_left_out(finish, monkeypatch
     )
     entry = Baseline("T", [family_of(spec)], [], ["roc_auc"], [])
     monkeypatch.setattr("heldout.report.protocols.baselines", lambda: [entry])
-    assert {name: [line.who for line in lines] for name, lines in by_their_protocols(rows).items()} == {spec: ["a"]}
+    found = by_their_protocols(rows)
+    assert {name: [(line.who, line.values) for line in lines] for name, lines in found.items()} == {
+        spec: [("a", {"roc_auc": 0.25})]
+    }
 
 
 def test_unknown_protocols_and_runs_are_refused():

@@ -33,10 +33,10 @@ def test_no_other_threshold_is_expected_to_do_better(probability, threshold):
         assert 1 >= values[mask].min() / 255 >= best / 2 - 1 / 255  # at half the Dice that is reached
 
 
-def test_a_faint_lesion_is_cut_lower_than_a_sure_one():
+def test_a_faint_lesion_is_cut_lower_than_a_confident_one():
     shape = np.array([[0, 0, 10, 60, 100, 60, 10, 0]], np.uint8)
-    faint, sure = (expected_dice_mask(values, values > 50)[0].astype(bool) for values in (shape, 2 * shape))
-    assert shape[0][faint].min() < (2 * shape)[0][sure].min()
+    faint, confident = (expected_dice_mask(values, values > 50)[0].astype(bool) for values in (shape, 2 * shape))
+    assert shape[0][faint].min() < (2 * shape)[0][confident].min()
     assert not expected_dice_mask(shape, shape > 100).any()
 
 

@@ -120,7 +120,7 @@ def result_of(
     row: Row,
     entries: Iterable[AblationRow] = (),
     caveats: Iterable[str] = (),
-    by_theirs: Iterable[ScoreLine] = (),
+    by_theirs: Iterable[ScoreLine] | None = None,
 ) -> ResultRecord:
     """The record of a run or blend that is here.
 
@@ -128,13 +128,13 @@ def result_of(
         row: Its row of the leaderboard.
         entries: Its rows of the ablation table.
         caveats: Of its dataset.
-        by_theirs: What it scores by the protocols of other systems.
+        by_theirs: What it scores by the protocols of other systems; None where that was not scored now.
     """
     infos = _infos(row)
     fits = row.fits or [fit.record for info in infos for fit in info.fits]
     weights = {f"{fit.spec} seed {fit.seed} fold {fit.fold}": fit.sha256.weights for fit in fits}
     hashes = {"cases": row.data_hash, "folds": row.fold_hash, "decision": row.identity, **weights}
-    return ResultRecord(
+    record = ResultRecord(
         **{name: getattr(row, name) for name in _OF_ROW},
         scaled=tuple(row.scaled),
         split=_split(row, infos),
@@ -145,8 +145,8 @@ def result_of(
         hours=round(row.seconds / 3600, 4),
         machines=tuple(dict.fromkeys(fit.machine for fit in fits)),
         hashes={name: value for name, value in hashes.items() if value},
-        by_theirs=tuple(by_theirs),
     )
+    return record if by_theirs is None else record.model_copy(update={"by_theirs": tuple(by_theirs)})
 
 
 def stored_results() -> list[ResultRecord]:
@@ -159,9 +159,15 @@ def stored_results() -> list[ResultRecord]:
 
 
 def merged(stored: Iterable[ResultRecord], here: Iterable[ResultRecord]) -> list[ResultRecord]:
-    """All records, a stored one only where its run is not here; what is new and has a score is written."""
+    """All records, a stored one only where its run is not here; what is new and has a score is written.
+
+    Scores by the protocols of other systems that were not scored now are those that were stored of the same fits.
+    """
     records = {record.name: record for record in stored}
     for record in here:
+        known = records.get(record.name)
+        if known is not None and known.hashes == record.hashes and "by_theirs" not in record.model_fields_set:
+            record = record.model_copy(update={"by_theirs": known.by_theirs})
         if record.score is not None and record != records.get(record.name):
             files.write_json(results_folder() / f"{record.name}.json", record.to_json())
         records[record.name] = record

@@ -39,11 +39,13 @@ class Goal:
     Attributes:
         metric: Name of the score.
         bound: Its value: at least, or at most where less is better.
-        tried: What was tried in vain, while it is not reached.
+        dataset: Of which dataset; of any where empty.
+        tried: What was tried without reaching it.
     """
 
     metric: str
     bound: Number
+    dataset: str = ""
     tried: str = ""
 
 
@@ -62,7 +64,6 @@ class Baseline:
         helpers: Experiments of ours that only serve others.
         goals: What ours are to reach.
         note: Text below the table.
-        note_of_a_cpu: The same, as long as ours had none but the ``budgets_of_a_cpu``.
     """
 
     title: str
@@ -75,8 +76,6 @@ class Baseline:
     helpers: list[str] = field(default_factory=list)
     goals: list[Goal] = field(default_factory=list)
     note: str = ""
-    note_of_a_cpu: str = ""
-    budgets_of_a_cpu: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -152,11 +151,10 @@ def _compare(entry: Baseline, records: Sequence[ResultRecord]) -> Comparison | N
         values = (number(system.values.get(own)) for own in named.values())
         found.append([system.name, *values, *(getattr(system, key) for key in _CONDITIONS)])
     for record in ours:
-        found += [_ours(record, entry.metrics), *(_theirs(record, line, entry.metrics) for line in record.by_theirs)]
+        shown = [line for line in record.by_theirs if set(line.values) & set(entry.metrics)]
+        found += [_ours(record, entry.metrics), *(_theirs(record, line, entry.metrics) for line in shown)]
     notes = [f"Goals: {'; '.join(_reached(goal, ours) for goal in entry.goals)}."] if entry.goals else []
     notes += [entry.note] if entry.note else []
-    if {record.budget for record in ours} <= set(entry.budgets_of_a_cpu):
-        notes.append(entry.note_of_a_cpu)
     if any(record.checkpoint == "best" for record in ours):
         notes.append(BEST_CHECKPOINT)
     return Comparison(entry.title, ["system", *headings, *_CONDITIONS], found, notes)
@@ -172,32 +170,43 @@ def _ours(record: ResultRecord, metrics: Sequence[str]) -> list[str]:
         half = record.thresholds == ONE_HALF or (record.at_half is not None and not ranks)
         cut = half and value != "-" and name != CALIBRATED_ERROR and get_metric(name).thresholded
         values.append(f"{value} at ½" if cut else value)
-    conditions = (f"{cases_text(record)} of {record.dataset}", record.split)
-    return [f"heldout, {_named(record)}", *values, *conditions, *_effort(record)]
+    budget = f"{record.budget}: {', '.join(record.scaled)}" if record.budget and record.scaled else record.budget
+    if record.core_hours is not None:
+        budget = f"{budget or 'full'}; {record.core_hours:.2g} core-hours"
+    return [
+        f"heldout, {_named(record)}",
+        *values,
+        f"{cases_text(record)} of {record.dataset}",
+        record.split,
+        budget or "full",
+        record.pretraining,
+        "this file",
+    ]
 
 
 def _theirs(record: ResultRecord, line: ScoreLine, metrics: Sequence[str]) -> list[str]:
     values = (number(line.values.get(name)) for name in metrics)
-    return [f"heldout, {_named(record)}, by {line.who}", *values, line.cases, line.differs, *_effort(record)]
+    return [
+        f"heldout, {_named(record)}, by {line.who}",
+        *values,
+        line.cases,
+        line.differs,
+        "as above",
+        "as above",
+        "this file",
+    ]
 
 
 def _named(record: ResultRecord) -> str:
     return f"{'blend ' if record.kind == 'blend' else ''}{record.name}{asterisk(record)}"
 
 
-def _effort(record: ResultRecord) -> tuple[str, str, str]:
-    """Budget, pretraining and source."""
-    budget = f"{record.budget}: {', '.join(record.scaled)}" if record.budget and record.scaled else record.budget
-    if record.core_hours is not None:
-        budget = f"{budget or 'full'}; {record.core_hours:.2g} core-hours"
-    return budget or "full", record.pretraining, "this file"
-
-
 def _reached(goal: Goal, ours: Sequence[ResultRecord]) -> str:
-    """A goal, the best value of ours, and whether it is reached."""
+    """A goal, the best value of ours that are shown, and whether it is reached."""
     sign = 1 if get_metric(goal.metric).higher_is_better else -1
     wanted = f"{goal.metric} {'at least' if sign > 0 else 'at most'} {goal.bound:g}"
-    values = [(sign * value, record.name) for record in ours if (value := _value(record, goal.metric)) is not None]
+    able = [record for record in ours if goal.dataset in ("", record.dataset)]
+    values = [(sign * value, record.name) for record in able if (value := _value(record, goal.metric)) is not None]
     if not values:
         return f"{wanted}, not measured"
     value, name = max(values)

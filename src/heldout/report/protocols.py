@@ -1,7 +1,7 @@
 """Other systems' own protocols: their split and their metric on held-out predictions of ours, beside their figures.
 
-The project describes them in ``exps/protocols.py``. Networks of ours are not trained again on their split: their cases
-are scored on out-of-fold predictions, each by networks that did not see the case. What else differs is a column.
+The project describes them in ``exps/protocols.py``. Their cases are scored on out-of-fold predictions, each by networks
+that did not see the case. What else differs is a column.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from heldout.config.loading import has_file, import_file
 from heldout.errors import UserError
 from heldout.evaluate.held_out import HeldOut, open_held_out
+from heldout.records import finite
 from heldout.report.archive import ScoreLine
 from heldout.report.baselines import Baseline, baselines, matching
 from heldout.report.format import number
@@ -93,7 +94,7 @@ def lines_of(name: str, runs: Sequence[str], rows: Sequence[Row]) -> tuple[Scori
 def by_their_protocols(rows: Sequence[Row]) -> dict[str, list[ScoreLine]]:
     """What the runs and blends beside other systems score by the protocols of these, by name.
 
-    Of those whose dataset is not here, or whose files changed, nothing is said.
+    Those that cannot be scored are left out, such as those whose dataset is not here.
 
     Args:
         rows: The leaderboard.
@@ -101,11 +102,16 @@ def by_their_protocols(rows: Sequence[Row]) -> dict[str, list[ScoreLine]]:
     found: dict[str, list[ScoreLine]] = {}
     by_title = {one.title: one for one in baselines()}
     for protocol in protocols().values() if has_file("protocols") else ():
-        if protocol.title in by_title:
-            for row in matching(by_title[protocol.title], rows):
-                with suppress(UserError):
-                    found[row.name] = [line for line in protocol.score(open_held_out(row.name, row)) if line.values]
+        for row in matching(by_title[protocol.title], rows) if protocol.title in by_title else ():
+            with suppress(UserError):
+                lines = [_defined(line) for line in protocol.score(open_held_out(row.name, row))]
+                if lines := [line for line in lines if line.values]:
+                    found.setdefault(row.name, []).extend(lines)
     return found
+
+
+def _defined(line: ScoreLine) -> ScoreLine:
+    return line.model_copy(update={"values": {name: x for name, x in line.values.items() if finite(x) is not None}})
 
 
 def table_of(protocol: ScoringProtocol, lines: Sequence[ScoreLine]) -> tuple[list[str], list[list[str]]]:

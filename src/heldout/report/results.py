@@ -75,7 +75,7 @@ def write_results(rows: list[Row], *, force: bool = False) -> tuple[Path, list[s
         of_run[_run(entry)].append(entry)
     caveats = {name: _caveats(name, rows) for name in {row.dataset for row in rows}}
     theirs = by_their_protocols(rows)
-    here = [result_of(row, of_run[row.name], caveats[row.dataset], theirs.get(row.name, ())) for row in rows]
+    here = [result_of(row, of_run[row.name], caveats[row.dataset], theirs.get(row.name)) for row in rows]
     records = merged(stored, here)
     text = render(
         "results.md",

@@ -8,23 +8,24 @@ _LEVELS = 256
 
 
 def expected_dice_mask(probability: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Cut every image where the Dice to be expected of its mask is largest.
+    """Cut every image at the threshold with the largest expected Dice.
 
-    One threshold for all images is too high for a faint lesion and too low for a sure one. If the probabilities are
-    right and voxels independent, the best mask of an image holds its most probable voxels, down to half the Dice that
-    it reaches (Lipton et al. 2014, "Optimal thresholding of classifiers to maximize F1 measure"; Dai and Li 2023,
-    "RankSEG: a consistent ranking-based framework for segmentation"). The expected Dice is taken as the ratio of
-    expectations: twice the probabilities in the mask, over the voxels of the mask and all probabilities.
+    One threshold for all images is too high for a faint lesion and too low for a confident one. If voxels are
+    independent, the mask with the largest expected Dice holds the most probable voxels of the image (Dai and Li 2023,
+    "RankSEG: a consistent ranking-based framework for segmentation"). Here the expected Dice is the ratio of the
+    expectations: twice the sum of the probabilities in the mask, over the voxels of the mask plus the sum of all
+    probabilities. The threshold with the largest ratio is half of that ratio, as the optimal threshold of F1 is half
+    of the optimal F1 (Lipton et al. 2014, "Optimal thresholding of classifiers to maximize F1 measure").
 
     Args:
         probability: Map (K, *spatial) uint8.
-        mask: Mask (K, *spatial) uint8 as thresholds make it; a class of which it shows nothing stays empty.
+        mask: Mask (K, *spatial) uint8 so far; a class that it leaves empty stays empty, all else is cut anew.
 
     Returns:
         (K, *spatial) uint8, 1 where a voxel belongs to the class.
 
     Raises:
-        ValueError: the mask is no channel per class, as of several exclusive classes, which have no threshold.
+        ValueError: the mask does not have one channel per class: several exclusive classes have no threshold.
 
     Example:
         >>> faint = np.array([[0, 0, 20, 80, 90]], np.uint8)
