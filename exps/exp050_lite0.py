@@ -16,7 +16,7 @@ class Exp050Lite0(Exp050):
     epochs = 12
     tta = "xyz"
     budgets = {
-        "quick": {"epochs": 3, "encoder": "tf_efficientnet_lite0", "width": 1.0},
+        "quick": {"epochs": 2, "encoder": "tf_efficientnet_lite0", "width": 1.0},
         "production": {"epochs": 40},
         "baseline": {"epochs": 12},
     }

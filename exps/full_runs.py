@@ -6,7 +6,7 @@ estimated where they end in 5 or 0. A processor without bfloat16 takes two to fo
 
 MINUTES = {
     "brain-mri": {"exp020_lite0": 1.5},
-    "fracatlas": {"exp045_lite0": 20, "exp045_lite0_large": 20},
+    "fracatlas": {"exp045_lite0": 20, "exp045_lite0_large": 20, "exp045_lite0_640": 20},
     "lgg": {"exp025_lite0_missing": 8},
     "hippocampus": {"exp030_short": 4, "exp037": 30},
     "adrenal": {"exp050@quick": 1, "exp050_depth@quick": 3},
