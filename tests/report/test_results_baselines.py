@@ -81,6 +81,7 @@ def test_experiments_that_only_serve_others_stay_out():
     rows = [ours(name, 0.9, range(5)) for name in ("exp040_coarse@quick", "exp040_coarse@quick+lr=0.1")]
     rows += [ours("exp047@quick", 0.1)]
     assert shown(*rows, helpers=["exp040_coarse"]) == ["exp047@quick"]
+    assert shown(*rows, helpers=["exp040_coarse@quick+lr=0.1"]) == ["exp040_coarse@quick"]
 
 
 def test_an_entry_can_name_an_experiment_to_stand_beside_the_best():

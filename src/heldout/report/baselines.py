@@ -61,7 +61,7 @@ class Baseline:
         systems: The other systems.
         own_names: Metrics that they name and define otherwise than we do.
         also: Experiments of ours to be shown beside the best.
-        helpers: Experiments of ours that only serve others.
+        helpers: Experiments, or single runs, of ours that only serve others.
         goals: What ours are to reach.
         note: Text below the table.
     """
@@ -123,7 +123,7 @@ def matching(entry: Baseline, rows: Sequence[Ours]) -> list[Ours]:
     """
     runs = [row for row in rows if row.kind == "run" and family_of(row.name) in entry.roots]
     runs = [row for row in runs if row.dataset in entry.datasets or not entry.datasets]
-    runs = [row for row in runs if _experiment(row) not in entry.helpers]
+    runs = [row for row in runs if not {_experiment(row), row.name} & set(entry.helpers)]
     datasets = {row.dataset for row in runs}
     able = [*runs, *(row for row in rows if row.kind == "blend" and row.dataset in datasets)]
     scored = [(value, row) for row in able if (value := _value(row, entry.metrics[0])) is not None]
