@@ -9,7 +9,7 @@ MINUTES = {
     "fracatlas": {"exp045_lite0": 20, "exp045_lite0_large": 20, "exp045_lite0_640": 20},
     "lgg": {"exp025_lite0_missing": 8},
     "hippocampus": {"exp030_short": 4, "exp037": 30},
-    "adrenal": {"exp050@quick": 1, "exp050_depth@quick": 3},
+    "adrenal": {"exp050@quick": 1, "exp050_flips@quick": 2, "exp050_shape@quick": 1.5},
 }
 
 # Options of `blend`, by full run.
