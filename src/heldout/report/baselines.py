@@ -150,9 +150,12 @@ def _compare(entry: Baseline, records: Sequence[ResultRecord]) -> Comparison | N
     for system in entry.systems:
         values = (number(system.values.get(own)) for own in named.values())
         found.append([system.name, *values, *(getattr(system, key) for key in _CONDITIONS)])
+    blends = {record.dataset for record in ours if record.kind == "blend" and record.by_theirs}
     for record in ours:
-        shown = [line for line in record.by_theirs if set(line.values) & set(entry.metrics)]
-        found += [_ours(record, entry.metrics), *(_theirs(record, line, entry.metrics) for line in shown)]
+        found.append(_ours(record, entry.metrics))
+        if record.kind == "blend" or record.dataset not in blends:
+            shown = [line for line in record.by_theirs if set(line.values) & set(entry.metrics)]
+            found += [_theirs(record, line, entry.metrics) for line in shown]
     notes = [f"Goals: {'; '.join(_reached(goal, ours) for goal in entry.goals)}."] if entry.goals else []
     notes += [entry.note] if entry.note else []
     if any(record.checkpoint == "best" for record in ours):
