@@ -80,24 +80,23 @@ def _fracture(held: HeldOut) -> list[ScoreLine]:
     best = int(dice[(positive["part"] == tuned).to_numpy()].mean(axis=0).argmax())
     values["dice_pos"] = float(dice[(positive["part"] == scored).to_numpy(), best].mean())
     words = f"threshold {THRESHOLDS[best]:g} of their {_PARTS[tuned]} part; {words}"
-    if held.is_blend:
-        crossed, tuned_on = _dice_of_masks(held, list(positive["case_id"])), "masks as tuned on the other folds"
+    folds = positive["fold"].to_numpy()
+    if len(np.unique(folds)) == 1:
+        crossed, tuned_on = {}, "one fold has no others to tune on"
+    elif held.is_blend:
+        own = _dice_of_masks(held, list(positive["case_id"]))
+        crossed, tuned_on = {"dice_pos": float(own.mean())}, "out of fold, masks as tuned on the other folds"
     else:
-        crossed, tuned_on = _crossed(dice, positive["fold"].to_numpy()), "threshold of the other folds"
+        chosen = [dice[folds == fold, dice[folds != fold].mean(axis=0).argmax()] for fold in np.unique(folds)]
+        crossed = {"dice_pos": float(np.concatenate(chosen).mean())}
+        tuned_on = "out of fold, threshold of the other folds"
     every = ScoreLine(
         who=f"their metric at {SIDE} x {SIDE}, all folds",
-        values={"dice_pos": float(crossed.mean())} if positive["fold"].nunique() > 1 else {},
+        values=crossed,
         cases=f"{len(positive)} cases with a fracture",
-        differs=f"out of fold, {tuned_on}",
+        differs=tuned_on,
     )
     return [ScoreLine(who=THEIRS, values=values, cases=counted, differs=words), every]
-
-
-def _crossed(dice: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Dice of each case at the threshold that is best on the other folds; of one fold nothing."""
-    places = np.unique(folds) if len(np.unique(folds)) > 1 else ()
-    chosen = [dice[folds == fold, dice[folds != fold].mean(axis=0).argmax()] for fold in places]
-    return np.concatenate(chosen) if chosen else np.empty(0)
 
 
 def _dice(held: HeldOut, case_ids: Sequence[str]) -> np.ndarray:
