@@ -17,9 +17,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from record import REPOSITORY, Measurement, record
+
+if TYPE_CHECKING:
+    from heldout.train.record import RunRecord
 
 VERSION = "2.8.1"
 NUMBER = 4  # of the dataset, as nnU-Net counts
@@ -112,11 +115,11 @@ def run(*words: object) -> None:
     subprocess.run([sys.executable, "run.py", *map(str, words)], cwd=REPOSITORY, check=True)
 
 
-def fit_record(spec: str) -> dict[str, Any]:
-    """``run.json`` of the fold of a run, read as any program can read it."""
-    folder = Path(os.environ["HELDOUT_HOME"]) / "working" / "runs" / spec / "seed0" / f"fold{FOLD}"
-    read: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    return read
+def fit_record(spec: str) -> RunRecord:
+    """The record of the fold of a run."""
+    from heldout.train.runs import fit_folder, read_run
+
+    return read_run(fit_folder(spec, 0, FOLD))
 
 
 def ours(epochs: int) -> Trained:
@@ -128,7 +131,7 @@ def ours(epochs: int) -> Trained:
     run("train", EXPERIMENT, "--fold", FOLD, "--set", f"epochs={epochs}")
     read = fit_record(load(spec).spec)
     dataset = open_dataset(load(spec))
-    return Trained("heldout", read["train_seconds"] / 60, epochs * len(dataset.fold_cases(FOLD)[0]), read["score"])
+    return Trained("heldout", read.train_seconds / 60, epochs * len(dataset.fold_cases(FOLD)[0]), read.score)
 
 
 def theirs(peer: Nnunet, minutes: float) -> Trained:
@@ -138,7 +141,7 @@ def theirs(peer: Nnunet, minutes: float) -> Trained:
     spec = f"{EXPERIMENT}+imported={name}"
     if not (Path(os.environ["HELDOUT_HOME"]) / "working" / "runs" / spec).exists():
         run("import-oof", name, "--oof", folder, "--by", f"nnU-Net {VERSION}", "--like", EXPERIMENT)
-    return Trained("nnU-Net", report["seconds"] / 60, report["samples"], fit_record(spec)["score"])
+    return Trained("nnU-Net", report["seconds"] / 60, report["samples"], fit_record(spec).score)
 
 
 def first_to(dice: float, trained: list[Trained]) -> tuple[float, bool]:
@@ -153,7 +156,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "working" / "nnunet", help="where both train")
     parser.add_argument("--environment", type=Path, help="virtual environment of nnU-Net; made where there is none")
     parser.add_argument("--minutes", type=float, nargs="+", default=[5, 15, 30], help="wall times of nnU-Net")
-    parser.add_argument("--epochs", type=int, nargs="+", default=[2, 4, 8, 14, 20], help="lengths of ours")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[2, 4, 7, 14, 20], help="lengths of ours")
     given = parser.parse_args()
     folder = given.folder.resolve()
     os.environ["HELDOUT_HOME"] = str(folder / "home")
@@ -189,9 +192,12 @@ def main() -> int:
     decision = folder / "home" / "working" / "blends" / name / "decision.json"
     if not decision.exists():
         run("blend", spec, other, "--name", name, "--sampler", "equal")
-    score = json.loads(decision.read_text(encoding="utf-8"))["score"]["in_sample"]
+    from heldout.blend.decision import read_decision
+
+    score = read_decision(name).score.in_sample
+    assert score is not None, "the blend scored its members"
     found.append(Measurement("our best and nnU-Net's longest, blended with equal weights: Dice", score, ""))
-    precision = fit_record(spec)["precision"]
+    precision = fit_record(spec).precision
     return record(
         "nnunet",
         found,

@@ -11,6 +11,7 @@ from heldout.evaluate.held_out import HeldOut, open_held_out
 from heldout.metrics import score
 from heldout.report.archive import ScoreLine
 from heldout.report.protocols import ScoringProtocol
+from heldout.tasks import load_task
 
 FRACATLAS = {True: 717, False: 3366}  # images by folder in the whole dataset: fractured, and not
 SIDE = 256
@@ -135,7 +136,9 @@ def _official_validation(held: HeldOut) -> list[ScoreLine]:
     table = held.ranking_table
     scored = table[table["case_id"].str.startswith("val_")]
     values = {name: float(score(name, scored, held.classes)) for name in ("roc_auc", "accuracy")}
-    words = "their validation part, as their test part is not here; trained on our folds of the other two parts"
+    there = held.dataset.cases["case_id"].str.startswith("test_").any()
+    why = "their test part stays locked until `test`" if there else "their test part is not here"
+    words = f"their validation part, as {why}; trained on our folds of the other two parts"
     return [ScoreLine(who=THEIRS, values=values, cases=f"{len(scored)} of their validation part", differs=words)]
 
 
@@ -143,15 +146,12 @@ def _image_by_image(held: HeldOut) -> list[ScoreLine]:
     """The run whose folds keep exact copies together only, where it is trained; of a blend nothing."""
     if held.is_blend:
         return []
-    own = held.members[0].spec.partition("+")[0]
-    spec = f"{own}+near_duplicates=False"
+    spec = load_task(held.members[0].spec, overrides=["near_duplicates=False"]).spec
     try:
         other = open_held_out(spec)
     except UserError:
-        command = f"python run.py {own} --set near_duplicates=False"
-        return [
-            ScoreLine(who=THEIRS, values={}, cases="-", differs=f"folds image by image are not trained here: {command}")
-        ]
+        words = f"folds image by image are not trained here: python run.py '{spec}'"
+        return [ScoreLine(who=THEIRS, values={}, cases="-", differs=words)]
     values = {name: float(score(name, other.ranking_table, other.classes)) for name in PROTOCOLS["brain-mri"].metrics}
     folds = ", ".join(map(str, other.members[0].folds))
     words = f"{spec}: out of fold, folds {folds} image by image; exact copies in one fold, which their split separates"

@@ -122,7 +122,7 @@ def test_every_stage_ends_in_one_sentence_and_leaves_nothing_over(stage_home, tm
         )
         time.sleep(delay)
         process.send_signal(wanted)
-        _, text = process.communicate(timeout=120)
+        text = said(process)
         assert "Traceback" not in text, text
         assert not left_over(home)
         until = time.monotonic() + 10  # helpers notice that their parent ended
@@ -136,6 +136,15 @@ def test_every_stage_ends_in_one_sentence_and_leaves_nothing_over(stage_home, tm
         else:
             assert process.returncode == 0, text
     assert stopped
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    """Error stream of a process that ends; of one that does not, with what its threads are doing."""
+    try:
+        return process.communicate(timeout=120)[1]
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        pytest.fail(f"it goes on:\n{process.communicate()[1]}")
 
 
 def left_over(home) -> list[str]:
@@ -155,7 +164,8 @@ def processes_of(session: int) -> list[str]:
 
 
 # What a command is doing when it signals itself. Python swallows what is raised in a finalizer; a writer in C++ turns
-# it into an error that looks like a full disk; a bar that is shown by what only waits is drawn once more at its end.
+# it into an error that looks like a full disk; a library may catch everything; what ends the work may take its time; a
+# bar that is shown by what only waits is drawn once more at its end.
 MOMENTS = {
     "finalizer": """
 class Last:
@@ -177,6 +187,30 @@ class Writer(io.RawIOBase):
 def work():
     with explained(Path("exp001/seed0/fold0")):
         torch.save(torch.zeros(9), Writer())
+""",
+    "library": """
+import heldout.signals
+heldout.signals.PATIENCE = 0.5
+
+def work():
+    try:
+        stop()
+    except BaseException:
+        pass
+    time.sleep(30)
+""",
+    "end": """
+import heldout.signals
+heldout.signals.PATIENCE = 0.2
+
+def work():
+    try:
+        stop()
+    finally:
+        try:
+            time.sleep(1)
+        except BaseException:
+            os._exit(9)
 """,
     "bar": """
 from heldout.progress import progress_bar

@@ -67,3 +67,23 @@ def test_training_for_some_seconds(experiments, capsys):
     assert runs.read_run(runs.fit_folder(spec, 0, 0)).epochs == load(spec).epochs
     assert run(["exp910", "--fold", "0", "--minutes", "0.02"]) == 0
     assert capsys.readouterr().out.partition(":")[0] == spec
+
+
+def test_steps_are_measured_at_every_size_with_all_that_learns(experiments, monkeypatch):
+    """A frozen encoder and small images make the first epochs shorter than the others."""
+    (experiments / "exp910.py").write_text(
+        f"{PARENT}    frozen_epochs = 1\n    progressive_sizes = (0.5, 1.0)\n\n"
+        "    def build_model(self, classes, exclusive):\n"
+        "        network = super().build_model(classes, exclusive)\n"
+        "        network.encoder = network.body[0]\n"
+        "        return network\n"
+    )
+    seen, step = set(), opening.train_step
+
+    def watched(config, state, *rest):
+        seen.add((state.size, all(weight.requires_grad for weight in state.network.parameters())))
+        return step(config, state, *rest)
+
+    monkeypatch.setattr(opening, "train_step", watched)
+    within_minutes(load("exp910"), 0.1, seed=0, fold=0)
+    assert seen == {(0.5, True), (1.0, True)}

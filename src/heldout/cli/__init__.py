@@ -108,6 +108,7 @@ def run(arguments: Sequence[str]) -> int:
         if came is None:
             return _explain(error)
         number = came
+    signals.arrived()
     gc.collect()  # what was interrupted, and what holds it, is let go: progress bars are drawn a last time then
     return _end(number)
 

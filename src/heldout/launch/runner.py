@@ -27,7 +27,10 @@ Edit = Callable[[QueueRecord], QueueRecord]
 class Fits(Protocol):
     """What is to be trained, and what becomes of it."""
 
-    again: str  # how what was stopped is resumed
+    @property
+    def again(self) -> str:
+        """Which command resumes a fit that was stopped."""
+        ...
 
     def read(self) -> QueueRecord:
         """As it is now."""
@@ -59,7 +62,11 @@ class StoredFits:
     """Those of the queue on the disk, to which other commands add; ``only`` these experiments, or all."""
 
     only: Collection[str] | None = None
-    again: str = "`queue run` resumes it"
+
+    @property
+    def again(self) -> str:
+        """Which command resumes a fit."""
+        return "`queue run` resumes it" if self.only is None else "the same command resumes it"
 
     def read(self) -> QueueRecord:
         """The queue."""

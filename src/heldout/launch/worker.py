@@ -92,6 +92,8 @@ def exit_code(work: Callable[[], object]) -> int:
             raise
     else:
         return 0
+    finally:
+        signals.arrived()
     print("stopped", flush=True)
     return STOPPED
 

@@ -42,21 +42,35 @@ def step_times(
 ) -> tuple[float, float]:
     """Wall time of a training step, loading included, and what the first few take beyond that. The state is changed.
 
+    Everything that learns at all does, as in the last epoch; of ``progressive_sizes`` each is measured.
+
     Args:
         config: The experiment.
         state: What is trained.
         batches: Of the fold.
         key: Seed and fold.
-        seconds: How long to measure; at least six steps, or one epoch, are.
-        epochs: Most epochs.
+        seconds: How long to measure; at least six steps of each size, or one epoch, are.
+        epochs: Most epochs of each size.
 
     Returns:
-        The mean over the steps after the first four; seconds of these, without as many times that mean.
+        The mean over the steps after the first four, and over the sizes; seconds of these, without as many times that
+        mean.
     """
+    sizes = config.progressive_sizes or (1.0,)
+    config.start_epoch(state.network, config.epochs - 1)
+    times = []
+    for size in sizes:
+        state.size = size
+        times.append(_times(config, state, batches, key, seconds / len(sizes), epochs))
+    return sum(mean for mean, _ in times) / len(sizes), sum(first for _, first in times)
+
+
+def _times(
+    config: Task, state: TrainState, batches: Batches, key: tuple[int, int], seconds: float, epochs: int
+) -> tuple[float, float]:
     started = begun = time.perf_counter()
     warm_up, done = min(WARM_UP, len(batches) - 1), 0
     for epoch in range(epochs):
-        config.start_epoch(state.network, epoch)
         for number, samples in enumerate(batches.epoch(epoch)):
             float(train_step(config, state, samples, seed_everything(*key, epoch, "step", number)))  # waits for a GPU
             done += 1

@@ -17,6 +17,7 @@ from heldout.data.image import BadFile
 from heldout.data.readers.dicom.header import RLE
 from heldout.data.readers.dicom.slices import Pixels
 from heldout.data.readers.dicom.tags import named
+from heldout.signals import Terminated
 
 _BASE = "1.2.840.10008.1.2."
 JPEG = tuple(_BASE + end for end in ("4.50", "4.51", "4.57", "4.70"))
@@ -138,7 +139,7 @@ def _pydicom(syntax: str, data: bytes, pixels: Pixels, precision: int) -> np.nda
         )
         array, _ = decoder.as_array(_encapsulated(data), index=0, **options)
     except BaseException as error:  # a panic of a decoder in Rust is not an Exception
-        if isinstance(error, KeyboardInterrupt | SystemExit):
+        if isinstance(error, KeyboardInterrupt | SystemExit | Terminated):
             raise
         raise ValueError(f"{type(error).__name__}: {error}") from None
     return array
