@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from heldout import files
+from heldout.cli import run
 from heldout.config import load
 from heldout.launch import queue
 from heldout.launch.engine import HERE, Engine
@@ -89,7 +90,7 @@ def test_a_new_experiment_is_tried_before_another_fold_of_a_known_one(finish, sa
     assert [(fit.spec == SECOND, fit.fold) for fit in engine.started] == [(False, 0), (False, 1), (True, 1)]
 
 
-def test_a_failing_fit_is_named_and_stops_no_other(finish, said):
+def test_a_failing_fit_is_named_and_stops_no_other(finish, said, capsys):
     queue.add(TINY, seeds=(0,), folds=(0, 1))
     broken = Fit(TINY, 0, 0)
     failed = run_queue(StandIn((broken,)), said.append)
@@ -97,6 +98,11 @@ def test_a_failing_fit_is_named_and_stops_no_other(finish, said):
     assert failed[0].message == "the loss is nan: lower lr"
     assert Fit(TINY, 0, 1).is_finished()
     assert any("failed: the loss is nan" in line for line in said)
+    capsys.readouterr()
+    assert run(["queue"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{broken} failed: the loss is nan: lower lr" in shown
+    assert "Nothing is training" in shown
     assert run_queue(StandIn(), said.append) == (), "the next call tries it again"
 
 

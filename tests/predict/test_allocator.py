@@ -43,7 +43,7 @@ def test_a_block_is_not_faulted_in_again():
     kept, faults = page_faults()
     assert kept == "True"
     assert faults < 500
-    kept, faults = page_faults(**{SWITCH: "0"})
+    kept, faults = page_faults(**{SWITCH: "off"})
     assert kept == "False"
     assert faults > 40_000
 

@@ -140,6 +140,25 @@ def test_weights_of_another_network_are_refused(task, tmp_path):
         config.load_pretrained(config.build_model(1, False))
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"hello", "header"), ("resnet34", r"layer1\.2|size mismatch|Unexpected key")], ids=str
+)
+def test_a_damaged_file_and_one_of_another_encoder_are_named_in_one_line(content, reason, tmp_path):
+    import timm
+
+    path = tmp_path / "weights.safetensors"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        save_file(timm.create_model(content, num_classes=7).state_dict(), path)
+    config = Classify2D.create(overrides={"encoder": "resnet50", "encoder_weights": str(path)})
+    message = rf"weights.safetensors does not hold .* \(.*{reason}.*\): name another file"
+    with pytest.raises(UserError, match=message) as told:
+        config.load_pretrained(config.build_model(1, False))
+    assert "Error(s)" not in str(told.value)
+    assert "\n" not in str(told.value)
+
+
 def test_weights_of_a_run_are_no_pretraining(tmp_path, monkeypatch):
     monkeypatch.setenv("HELDOUT_HOME", str(tmp_path))
     path = tmp_path / "working" / "runs" / "exp001" / "seed0" / "fold1" / "weights.safetensors"

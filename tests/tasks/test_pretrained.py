@@ -185,9 +185,13 @@ def test_a_machine_that_is_to_stay_offline_asks_nobody(empty):
         (
             Classify2D,
             {"encoder_weights": "c3_in2k"},
-            "'c3_in2k' are no weights of resnet10t, .* did you mean 'c3_in1k'",
+            "'c3_in2k' are no weights of resnet10t: .* did you mean 'c3_in1k'",
         ),
-        (Segment2D, {"encoder": "resnet18", "encoder_weights": "imagenett"}, "which has imagenet, ssl, swsl; did you"),
+        (
+            Segment2D,
+            {"encoder": "resnet18", "encoder_weights": "imagenett"},
+            "choose one of imagenet, ssl, swsl; did you",
+        ),
         (Classify2D, {"encoder": "test_resnet"}, "HF_HUB_OFFLINE"),
         (Classify2D, {"encoder": "resnet14d"}, "no pretrained weights of resnet14d: name a file"),
     ],

@@ -17,6 +17,7 @@ from heldout.data.cases import open_dataset
 from heldout.errors import UserError
 from heldout.tasks import Classify2D, MultiTask2D, Segment2D
 from heldout.train import runs
+from heldout.train.dependencies import find_dependency
 from heldout.train.fit import fit_fold
 from heldout.train.origins import WarmStart
 
@@ -150,6 +151,11 @@ def test_an_experiment_cannot_start_from_itself(family):
     rewrite(family, PARENT + '    warm_start = "exp902"\n')
     with pytest.raises(UserError, match=r"warm_start = 'exp902' names exp902 itself: name another experiment"):
         fit("exp902")
+
+
+def test_an_experiment_of_another_dataset_is_refused_before_it_is_to_be_trained(family):
+    with pytest.raises(UserError, match=r"is of the dataset squares, .*: name an experiment of circles"):
+        find_dependency(loading.load("exp903", None, ["dataset='circles'"]), "warm_start")
 
 
 def test_what_does_not_fit_stays_random(tmp_path):

@@ -15,7 +15,7 @@ import typer
 
 from heldout import files
 from heldout.cli.queue import refuse_failed
-from heldout.cli.shared import Budget, Track, command, finish
+from heldout.cli.shared import Budget, Track, command, finish, print_next
 from heldout.errors import UserError
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ def full(
     step("train", lambda: _train(configs, minutes, workers, track))
     if left := sum(not fit.is_finished() for config in configs for fit in _fits(config)):
         again = f"full {full_run}" + ("" if minutes is None else f" --minutes {minutes:g}")
-        finish(f"all but {left} fits", again)
+        print(f"Stopped with {left} fits left, which stay in the queue")
+        print_next(again)
         return
     if name is None:
         finish("all fits; to blend and seal them, add --name NAME", "leaderboard")

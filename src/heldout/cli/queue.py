@@ -44,6 +44,8 @@ def show(context: typer.Context, as_json: AsJson = False, form: AsForm = None) -
     """Show what is trained, when it ends, and what waits; or change and run the queue."""
     if context.invoked_subcommand is not None:
         return
+    from heldout.launch import queue as queues
+
     rows = _rows()
     if not rows and not (as_json or form):
         print("The queue is empty: python run.py queue add EXPERIMENT")
@@ -55,11 +57,19 @@ def show(context: typer.Context, as_json: AsJson = False, form: AsForm = None) -
         known = row.ends_after if row.ends is None else row.ends
         ends = "?" if known is None else time.strftime("%a %H:%M", time.localtime(known))
         ends = ends if row.ends is not None or known is None else f"after {ends}"
-        cells.append((row.fit, row.state, gain, minutes, ends))
+        cells.append((row.fit, row.state.partition(":")[0], gain, minutes, ends))
     if as_json or form:
         print_in(form or Form.json, columns, cells, [asdict(row) for row in rows])
         return
     print_table("", columns, cells, words=("fit", "state"))
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if row.state.startswith("failed: "):
+            reasons.setdefault(row.state, []).append(row.fit)
+    for reason, fits in reasons.items():
+        print(f"{', '.join(fits)} {reason}")
+    if not queues.is_run():
+        print("Nothing is training; times are those of a start now: python run.py queue run")
     print("gain/h: expected from finished fits (mean gain over the best other experiment on the same fold, per hour)")
 
 

@@ -88,7 +88,7 @@ def _compare(first: str, second: str, *, as_json: bool) -> None:
 
 @command("python run.py bench fracture exp040_lite0")
 def bench(
-    system: Annotated[str, typer.Argument(help="a protocol in exps/protocols.py")],
+    system: Annotated[str | None, typer.Argument(help="a protocol in exps/protocols.py")] = None,
     names: Annotated[list[str] | None, typer.Argument(help="runs or blends; none takes the best")] = None,
     as_json: AsJson = False,
     form: AsForm = None,

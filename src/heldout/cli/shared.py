@@ -246,7 +246,12 @@ def finish(wrote: Path | str, next_command: str | None = None) -> None:
     """End a command: what it wrote, where, and what comes next."""
     print(f"Wrote {shown(wrote) if isinstance(wrote, Path) else wrote}")
     if next_command:
-        print(f"Next: python run.py {' '.join(shlex.quote(word) for word in next_command.split())}")
+        print_next(next_command)
+
+
+def print_next(words: str) -> None:
+    """Print which command comes next."""
+    print(f"Next: python run.py {' '.join(shlex.quote(word) for word in words.split())}")
 
 
 def print_json(value: Any) -> None:

@@ -11,6 +11,7 @@ import os
 import platform
 
 SWITCH = "HELDOUT_KEEP_MEMORY"
+OFF = ("0", "off", "no", "false", "")
 # malloc.h: which setting, and its value
 _MMAP_MAX = (-4, 0)  # no block is mapped by itself
 _TRIM_THRESHOLD = (-1, -1)  # nothing is given back
@@ -26,7 +27,7 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether memory is kept.
     """
-    if os.environ.get(SWITCH) == "0" or platform.libc_ver()[0] != "glibc" or _set_by_user():
+    if os.environ.get(SWITCH, "1").lower() in OFF or platform.libc_ver()[0] != "glibc" or _set_by_user():
         return False
     mallopt = ctypes.CDLL(None).mallopt
     done = [mallopt(*setting) for setting in (_MMAP_MAX, _TRIM_THRESHOLD, _TOP_PAD)]

@@ -50,7 +50,7 @@ def protocols() -> dict[str, ScoringProtocol]:
     return found
 
 
-def lines_of(name: str, runs: Sequence[str], rows: Sequence[Row]) -> tuple[ScoringProtocol, list[ScoreLine]]:
+def lines_of(name: str | None, runs: Sequence[str], rows: Sequence[Row]) -> tuple[ScoringProtocol, list[ScoreLine]]:
     """The table of a protocol: theirs, ours by their protocol, ours by ours.
 
     Args:
@@ -59,9 +59,11 @@ def lines_of(name: str, runs: Sequence[str], rows: Sequence[Row]) -> tuple[Scori
         rows: The leaderboard.
 
     Raises:
-        UserError: there is no such protocol, no finished run, or a run of another dataset.
+        UserError: no protocol is named, there is no such one, no finished run, or a run of another dataset.
     """
     known = protocols()
+    if name is None:
+        raise UserError(f"name a protocol: {', '.join(known)}")
     if name not in known:
         raise UserError(f"there is no protocol {name!r}: choose one of {', '.join(known)}")
     protocol = known[name]
@@ -72,7 +74,10 @@ def lines_of(name: str, runs: Sequence[str], rows: Sequence[Row]) -> tuple[Scori
     if missing := sorted(set(runs) - {row.name for row in chosen}):
         raise UserError(f"{missing[0]} has no row on the leaderboard: train it, or name another run or blend")
     if not chosen:
-        raise UserError(f"there is no finished run for {name}: train one of {', '.join(entry.roots)} or their families")
+        raise UserError(
+            f"there is no finished run for {name}: train one of {', '.join(entry.roots)} or their families, as by "
+            f"`python run.py {entry.roots[0]}`"
+        )
     lines = [
         ScoreLine(
             who=system.name,

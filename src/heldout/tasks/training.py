@@ -61,8 +61,9 @@ class Training(BaseConfig):
 
     @model_validator(mode="after")
     def _sizes_in_reach(self) -> Self:
-        if any(not 0 < size <= 1 for size in self.progressive_sizes):
-            raise ValueError(f"progressive_sizes = {self.progressive_sizes} must lie between 0 and 1")
+        sizes = self.progressive_sizes
+        if any(not 0 < size <= 1 for size in sizes) or list(sizes) != sorted(sizes):
+            raise ValueError(f"progressive_sizes = {sizes} must grow, from above 0 to 1 at most: such as (0.5, 1.0)")
         return self
 
     def size_in(self, epoch: int) -> float:

@@ -21,8 +21,8 @@ def find_dependency(config: Task, field: Literal["warm_start", "first_stage"]) -
     What that one depends on is not checked again: it was held to the same rule when it was trained.
 
     Raises:
-        UserError: it does not exist, is the experiment itself, or chose its weights by each fold's own score while this
-            one claims not to.
+        UserError: it does not exist, is the experiment itself or of another dataset, or chose its weights by each
+            fold's own score while this one claims not to.
     """
     name = getattr(config, field)
     source = load_task(name)
@@ -30,6 +30,11 @@ def find_dependency(config: Task, field: Literal["warm_start", "first_stage"]) -
         source = load_task(name, config.budget)
     if source.spec == config.spec:
         raise UserError(f"{field} = {name!r} names {config.spec} itself: name another experiment")
+    if source.dataset != config.dataset:
+        raise UserError(
+            f"{field} = {name!r} is of the dataset {source.dataset}, whose folds hold out other patients: name an "
+            f"experiment of {config.dataset}"
+        )
     if source.checkpoint == "best" and config.checkpoint != "best":
         raise UserError(
             f"the weights of {source.spec} were chosen by each fold's own score (checkpoint = 'best'), so what builds "

@@ -101,7 +101,8 @@ def _unknown(encoder: str, tag: str | Literal[True], known: list[str]) -> UserEr
             "encoder_weights = None"
         )
     return UserError(
-        f"encoder_weights = {tag!r} are no weights of {encoder}, which has {', '.join(known)}{nearest(str(tag), known)}"
+        f"encoder_weights = {tag!r} are no weights of {encoder}: choose one of {', '.join(known)}"
+        f"{nearest(str(tag), known)}"
     )
 
 

@@ -105,8 +105,9 @@ def copy_pretrained(module: nn.Module, path: Path, encoder: str, create: Callabl
         # timm renames and adapts keys as it loads, and passes over those that a file lacks: these stay as drawn
         missing = [key for key, value in filled.items() if value.ndim > 1 and torch.equal(value, random[key])]
         reason = f"{missing[0]} is not in it" if missing else ""
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # torch, safetensors and timm report a damaged or another file in a dozen ways
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = lines[len(lines) > 1].strip().partition(": copying")[0]  # torch begins with a heading
     if reason:
         raise UserError(f"{path} does not hold weights of {encoder} ({reason}): name another file")
     module.load_state_dict(filled, strict=False)
