@@ -154,8 +154,10 @@ def _image_by_image(held: HeldOut) -> list[ScoreLine]:
         return [ScoreLine(who=THEIRS, values={}, cases="-", differs=words)]
     values = {name: float(score(name, other.ranking_table, other.classes)) for name in PROTOCOLS["brain-mri"].metrics}
     folds = ", ".join(map(str, other.members[0].folds))
+    seeds = len({fit.seed for fit in other.members[0].fits})
     words = f"{spec}: out of fold, folds {folds} image by image; exact copies in one fold, which their split separates"
-    return [ScoreLine(who=THEIRS, values=values, cases=f"{len(other.ranking_table)} cases", differs=words)]
+    cases, budget = f"{len(other.ranking_table)} cases", f"{seeds} {'seed' if seeds == 1 else 'seeds'} of it"
+    return [ScoreLine(who=THEIRS, values=values, cases=cases, differs=words, budget=budget)]
 
 
 def _decathlon(held: HeldOut) -> list[ScoreLine]:

@@ -147,7 +147,7 @@ def test_a_mean_of_seeds_is_no_advantage_of_an_idea(finish):
 
 def test_a_damaged_run_becomes_a_line_with_the_reason(home, finish, capsys):
     spec = finish(seeds=(0,))
-    assert entries()[spec].main.why == "no finished run of exp004"
+    assert entries()[spec].main.why == "no finished run of exp004 here"
     (fit_folder(spec, 0, 0) / "oof.parquet").unlink()
     assert "does not exist" in entries()[spec].main.why
     assert run(["results"]) == 0

@@ -94,7 +94,7 @@ def ablations(rows: Sequence[Row]) -> dict[str, list[AblationRow]]:
     found: dict[str, list[AblationRow]] = defaultdict(list)
     for name, row in sorted(runs.items()):
         parent = parent_of(row)
-        missing = "" if parent is None or parent in runs else f"no finished run of {parent}"
+        missing = "" if parent is None or parent in runs else f"no finished run of {parent} here"
         changed = ", ".join(row.changed) or ("nothing" if parent else "-")
         entries = found[family_of(name)]
         try:

@@ -27,10 +27,7 @@ Edit = Callable[[QueueRecord], QueueRecord]
 class Fits(Protocol):
     """What is to be trained, and what becomes of it."""
 
-    @property
-    def again(self) -> str:
-        """Which command resumes a fit that was stopped."""
-        ...
+    again: str  # how what was stopped is resumed
 
     def read(self) -> QueueRecord:
         """As it is now."""
@@ -62,11 +59,7 @@ class StoredFits:
     """Those of the queue on the disk, to which other commands add; ``only`` these experiments, or all."""
 
     only: Collection[str] | None = None
-
-    @property
-    def again(self) -> str:
-        """Which command resumes a fit."""
-        return "`queue run` resumes it" if self.only is None else "the same command resumes it"
+    again: str = "`queue run` resumes it"
 
     def read(self) -> QueueRecord:
         """The queue."""
@@ -138,7 +131,8 @@ def run_queue(engine: Engine, say: Say, only: Collection[str] | None = None) -> 
     """
     with queues.runner_lock():
         queues.change(lambda queue: queue.model_copy(update={"running": (), "failed": ()}))
-        return _run(engine, say, StoredFits(only), None)
+        again = StoredFits.again if only is None else ListedFits.again
+        return _run(engine, say, StoredFits(only, again), None)
 
 
 def run_fits(

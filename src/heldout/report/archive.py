@@ -34,12 +34,16 @@ class ScoreLine(Record):
         values: Scores by metric.
         cases: Which cases, in words.
         differs: What differs from the protocol's own way, in words.
+        budget: Of the training that is scored, where it is another than that of the run or blend.
     """
 
     who: str
     values: dict[str, Number]
     cases: str
     differs: str
+    budget: str = "as above"
+
+    optional: ClassVar[frozenset[str]] = frozenset({"budget"})
 
 
 class ResultRecord(Record):

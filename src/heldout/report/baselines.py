@@ -194,7 +194,7 @@ def _theirs(record: ResultRecord, line: ScoreLine, metrics: Sequence[str]) -> li
         *values,
         line.cases,
         line.differs,
-        "as above",
+        line.budget,
         "as above",
         "this file",
     ]

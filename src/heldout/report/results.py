@@ -196,7 +196,7 @@ def _clear(measure: Measure) -> int:
 
 
 def _notes(records: Sequence[ResultRecord]) -> list[str]:
-    """Cases, test scores and single seeds; what is missing, what is not tuned, and what is optimistically biased."""
+    """Cases, test scores, seeds and flips; what is missing, what is not tuned, and what is optimistically biased."""
     lines = _grouped(
         "Scored on",
         {one.name: f"{cases_text(one)}, folds {', '.join(map(str, one.folds))}" for one in records if one.cases},
@@ -209,7 +209,12 @@ def _notes(records: Sequence[ResultRecord]) -> list[str]:
             lines.append(f"{record.name}, single seeds: {seeds_text(record)}")
         if record.score is None and record.note:
             lines.append(f"{record.name}: {record.note.rstrip('.')}")
-    entries = [entry for record in records for entry in record.entries if entry.name == record.name]
+    everything = [(record.name, entry) for record in records for entry in record.entries]
+    variants = [entry for name, entry in everything if entry.name != name and entry.main.gain is not None]
+    if variants:
+        gains = (f"{one.name} {gain_text(one.main, one.at_half)} over {one.parent}" for one in variants)
+        lines.append(f"Seeds and flips: {'; '.join(gains)}")
+    entries = [entry for name, entry in everything if entry.name == name]
     if reasons := _reasons((entry.name, entry.main) for entry in entries):
         lines.append("; ".join(reasons))
     if any(entry.threshold == AT_HALF for record in records for entry in record.entries):
