@@ -212,7 +212,7 @@ def _notes(records: Sequence[ResultRecord]) -> list[str]:
     everything = [(record.name, entry) for record in records for entry in record.entries]
     variants = [entry for name, entry in everything if entry.name != name and entry.main.gain is not None]
     if variants:
-        gains = (f"{one.name} {gain_text(one.main, one.at_half)} over {one.parent}" for one in variants)
+        gains = (f"{one.name} {gain_text(one.main)} over {one.parent}".replace("**", "") for one in variants)
         lines.append(f"Seeds and flips: {'; '.join(gains)}")
     entries = [entry for name, entry in everything if entry.name == name]
     if reasons := _reasons((entry.name, entry.main) for entry in entries):
