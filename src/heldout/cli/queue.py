@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from heldout.launch.queue import QueuedFit
     from heldout.launch.schedule import Waiting
 
+_FAILED = "failed: "  # before the reason
 Experiments = Annotated[list[str], typer.Argument(metavar="EXPERIMENT", help="exp042, exp042@quick, ...")]
 
 
@@ -51,21 +52,21 @@ def show(context: typer.Context, as_json: AsJson = False, form: AsForm = None) -
         print("The queue is empty: python run.py queue add EXPERIMENT")
         return
     columns, cells = ("fit", "state", "gain/h", "minutes", "ends"), []
+    reasons: dict[str, list[str]] = {}
     for row in rows:
         gain = "unknown" if row.gain_per_hour is None else f"{row.gain_per_hour:.3f}"
         minutes = "?" if row.minutes is None else f"{row.minutes:.0f}"
         known = row.ends_after if row.ends is None else row.ends
         ends = "?" if known is None else time.strftime("%a %H:%M", time.localtime(known))
         ends = ends if row.ends is not None or known is None else f"after {ends}"
-        cells.append((row.fit, row.state.partition(":")[0], gain, minutes, ends))
+        failed = row.state.startswith(_FAILED)
+        if failed:
+            reasons.setdefault(row.state, []).append(row.fit)
+        cells.append((row.fit, "failed" if failed else row.state, gain, minutes, ends))
     if as_json or form:
         print_in(form or Form.json, columns, cells, [asdict(row) for row in rows])
         return
     print_table("", columns, cells, words=("fit", "state"))
-    reasons: dict[str, list[str]] = {}
-    for row in rows:
-        if row.state.startswith("failed: "):
-            reasons.setdefault(row.state, []).append(row.fit)
     for reason, fits in reasons.items():
         print(f"{', '.join(fits)} {reason}")
     if not queues.is_run():
@@ -201,7 +202,7 @@ def _rows() -> list[_Row]:
     rows = []
     for one in sorted(plan.waiting, key=lambda one: (one.fit not in running, one.fit in failed)):
         if one.fit in failed:
-            rows.append(_row(one, f"failed: {failed[one.fit].message}"))
+            rows.append(_row(one, f"{_FAILED}{failed[one.fit].message}"))
             continue
         if one.fit in running:
             far = progress(one.fit, float(running[one.fit].time), one.worth)
@@ -213,7 +214,7 @@ def _rows() -> list[_Row]:
         clock, exact = clock + (seconds or 0.0), exact and seconds is not None
         rows.append(_row(one, state, clock if exact else None, clock))
     rows += [_row(one, "paused") for one in plan.paused]
-    return rows + [_Row(spec, f"failed: {reason}") for spec, reason in plan.problems.items()]
+    return rows + [_Row(spec, f"{_FAILED}{reason}") for spec, reason in plan.problems.items()]
 
 
 def _row(one: Waiting, state: str, ends: float | None = None, ends_after: float | None = None) -> _Row:
