@@ -8,7 +8,7 @@ MINUTES = {
     "brain-mri": {"exp020_lite0": 1.5},
     "fracatlas": {"exp045_lite0": 20, "exp045_lite0_large": 20, "exp045_lite0_640": 20},
     "lgg": {"exp025_lite0_missing": 8},
-    "hippocampus": {"exp039": 6.5},
+    "hippocampus": {"exp039": 6.3},
     "adrenal": {"exp050@quick": 1, "exp050_flips@quick": 2, "exp050_shape@quick": 1.5},
 }
 

@@ -102,7 +102,9 @@ def test_a_failing_fit_is_named_and_stops_no_other(finish, said, capsys):
     assert run(["queue"]) == 0
     shown = capsys.readouterr().out
     assert f"{broken} failed: the loss is nan: lower lr" in shown
-    assert "Nothing is training" in shown
+    assert "Nothing of it is training" in shown
+    assert run(["queue", "--format", "csv"]) == 0
+    assert "failed: the loss is nan" in capsys.readouterr().out
     assert run_queue(StandIn(), said.append) == (), "the next call tries it again"
 
 

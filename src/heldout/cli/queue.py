@@ -52,25 +52,26 @@ def show(context: typer.Context, as_json: AsJson = False, form: AsForm = None) -
         print("The queue is empty: python run.py queue add EXPERIMENT")
         return
     columns, cells = ("fit", "state", "gain/h", "minutes", "ends"), []
-    reasons: dict[str, list[str]] = {}
     for row in rows:
         gain = "unknown" if row.gain_per_hour is None else f"{row.gain_per_hour:.3f}"
         minutes = "?" if row.minutes is None else f"{row.minutes:.0f}"
         known = row.ends_after if row.ends is None else row.ends
         ends = "?" if known is None else time.strftime("%a %H:%M", time.localtime(known))
         ends = ends if row.ends is not None or known is None else f"after {ends}"
-        failed = row.state.startswith(_FAILED)
-        if failed:
-            reasons.setdefault(row.state, []).append(row.fit)
-        cells.append((row.fit, "failed" if failed else row.state, gain, minutes, ends))
+        cells.append((row.fit, row.state, gain, minutes, ends))
     if as_json or form:
         print_in(form or Form.json, columns, cells, [asdict(row) for row in rows])
         return
+    reasons: dict[str, list[str]] = {}
+    for place, (fit, state, *_) in enumerate(cells):
+        if state.startswith(_FAILED):
+            reasons.setdefault(state, []).append(fit)
+            cells[place] = (fit, "failed", *cells[place][2:])
     print_table("", columns, cells, words=("fit", "state"))
     for reason, fits in reasons.items():
         print(f"{', '.join(fits)} {reason}")
     if not queues.is_run():
-        print("Nothing is training; times are those of a start now: python run.py queue run")
+        print("Nothing of it is training; times are those of a start now: python run.py queue run")
     print("gain/h: expected from finished fits (mean gain over the best other experiment on the same fold, per hour)")
 
 

@@ -185,7 +185,12 @@ def gain_text(measure: Measure, half: Measure | None = None) -> str:
     if measure.gain is None:
         return "-"
     bold = "**" if _clear(measure) and (half is None or _clear(half) == _clear(measure)) else ""
-    return Markdown(f"{bold}{signed(measure.gain)}{bold} [{measure.gain_low:+.3f}, {measure.gain_high:+.3f}]")
+    return Markdown(f"{bold}{signed(measure.gain)}{bold} {_around(measure)}")
+
+
+def _around(measure: Measure) -> str:
+    """The interval of a gain."""
+    return f"[{measure.gain_low:+.3f}, {measure.gain_high:+.3f}]"
 
 
 def _clear(measure: Measure) -> int:
@@ -212,7 +217,7 @@ def _notes(records: Sequence[ResultRecord]) -> list[str]:
     everything = [(record.name, entry) for record in records for entry in record.entries]
     variants = [entry for name, entry in everything if entry.name != name and entry.main.gain is not None]
     if variants:
-        gains = (f"{one.name} {gain_text(one.main)} over {one.parent}".replace("**", "") for one in variants)
+        gains = (f"{one.name} {signed(one.main.gain)} {_around(one.main)} over {one.parent}" for one in variants)
         lines.append(f"Seeds and flips: {'; '.join(gains)}")
     entries = [entry for name, entry in everything if entry.name == name]
     if reasons := _reasons((entry.name, entry.main) for entry in entries):
